@@ -1,0 +1,61 @@
+// Builds the module for the device: build/https-ota.js (readable ES5) and build/https-ota.min.js (what is uploaded),
+// and build/https-ota.d.ts. Espruino runs neither newer syntax nor hoisted functions: checkEs5 fails the build.
+import terser from "@rollup/plugin-terser";
+import typescript from "@rollup/plugin-typescript";
+import dts from "rollup-plugin-dts";
+import { checkEs5 } from "./test-host/es5.mjs";
+
+const BANNER =
+  "/* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */";
+
+/** Fails the build when what is written is not the ES5 that Espruino understands. */
+const es5 = {
+  name: "es5",
+  writeBundle(_options, bundle) {
+    for (const { fileName, code } of Object.values(bundle)) {
+      if (!fileName.endsWith(".js")) continue;
+      const problems = checkEs5(code, fileName);
+      if (problems.length) this.error(problems.join("\n"));
+    }
+  },
+};
+
+const output = {
+  format: "cjs",
+  exports: "named",
+  strict: false,
+  esModule: false,
+  freeze: false,
+  externalLiveBindings: false,
+  generatedCode: "es5",
+};
+
+const minify = terser({
+  ecma: 5,
+  toplevel: true,
+  compress: { passes: 3, ecma: 5, directives: false },
+  mangle: { toplevel: true, properties: { regex: /[a-z]_$/ } }, // private properties end in _ by convention
+  format: { ascii_only: true, comments: false, ecma: 5 },
+});
+
+export default [
+  {
+    input: "src/index.ts",
+    output: [
+      { ...output, file: "build/https-ota.js", banner: BANNER },
+      {
+        ...output,
+        file: "build/https-ota.min.js",
+        plugins: [minify],
+        sourcemap: "hidden",
+        sourcemapExcludeSources: true,
+      },
+    ],
+    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }), es5],
+  },
+  {
+    input: "src/index.ts",
+    output: { file: "build/https-ota.d.ts", format: "es" },
+    plugins: [dts({ tsconfig: "./tsconfig.src.json" })],
+  },
+];
