@@ -1,0 +1,202 @@
+/** A row of the partition table, as IDF's `esp_partition_t`; `address` and `size` in bytes. */
+interface Partition {
+    label: string;
+    type: number;
+    subtype: number;
+    address: number;
+    size: number;
+}
+
+/** The slot whose image is running. `esp_ota_get_running_partition` */
+declare function getRunningPartition(): Partition;
+/** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
+declare function getBootPartition(): Partition;
+/** The slot that an update would write. `esp_ota_get_next_update_partition` */
+declare function getNextUpdatePartition(): Partition;
+/** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
+declare function getLastInvalidPartition(): Partition | null;
+/**
+ * `esp_ota_img_states_t` of a slot: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
+ */
+declare function getState(partition: Partition): number;
+/** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */
+declare function setBootPartition(partition: Partition): Promise<number>;
+/** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
+declare function markValid(): void;
+/**
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. Rejects with
+ * ESP_ERR_OTA_ROLLBACK_FAILED when there is none. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ */
+declare function rollback(): Promise<number>;
+
+/** Names mirror ESP_HTTPS_OTA_EVENT_* (reference 1.1). */
+type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
+interface Config {
+    /** http or https; with `keys` a signed manifest, otherwise the image itself */
+    url: string;
+    /** trusted public keys (JWK) of whoever signs manifests */
+    keys?: object[];
+    /** "fsverity-sha256:" and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
+    digest?: string;
+    /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
+    insecure?: boolean;
+    /** sent with each request to the first origin, never to another */
+    headers?: {
+        [name: string]: string;
+    };
+    /** PEM, passed on to Espruino's http, which verifies nothing with them */
+    ca?: string;
+    cert?: string;
+    key?: string;
+    /** ms without a byte from the server before a connection is given up; 20000 */
+    timeout?: number;
+    /** connections without progress before the update fails; 5 */
+    retries?: number;
+    /** 5 */
+    maxRedirects?: number;
+    /** bytes per ranged request; 0, the default, asks for all in one */
+    maxRequestSize?: number;
+    allowSameVersion?: boolean;
+    allowDowngrade?: boolean;
+    /** label of the slot to write; default: the next update partition */
+    partition?: string;
+    /**
+     * Called synchronously. `data`: VERIFY_CHIP_ID the image's chip id, VERIFY_CHIP_REVISION its least revision,
+     * WRITE_FLASH the bytes in flash so far with `total` (-1 when the server does not say),
+     * UPDATE_BOOT_PARTITION the subtype of the selected slot.
+     */
+    onEvent?: (name: EventName, data?: number, total?: number) => void;
+}
+
+/** `esp_app_desc_t`: what an image says of itself. */
+interface AppDesc {
+    secureVersion: number;
+    version: string;
+    projectName: string;
+    time: string;
+    date: string;
+    idfVer: string;
+    /** of the ELF file, hexadecimal: the name of this very build */
+    appElfSha256: string;
+}
+
+/** What `update` resolves with. */
+interface UpdateResult {
+    /** true: nothing was to be done */
+    upToDate: boolean;
+    /** the slot that starts after the next restart */
+    partition: Partition;
+    /** bytes of the image file */
+    size: number;
+}
+/** An update under way. After `finish` or `abort` it is dead: every call is ESP_ERR_INVALID_STATE. */
+interface Handle {
+    /**
+     * One step: at most one sector. Resolves with `ERR.IN_PROGRESS`, or `ERR.OK` when the last byte is in flash. Callers
+     * may wait as long as they like between two calls; the connection is closed meanwhile if need be, and made again.
+     */
+    perform(): Promise<number>;
+    /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for images without one, which can be installed all the same. */
+    getImgDesc(): AppDesc;
+    /** Has every byte of the file arrived? */
+    isCompleteDataReceived(): boolean;
+    /** Verifies the image in flash, then selects its slot; resolves with `ERR.OK`. Whatever happens, the handle is dead after it. */
+    finish(): Promise<number>;
+    /** Gives the update up. Nothing is undone: the target slot was not selected. */
+    abort(): void;
+    /** bytes in flash so far */
+    getImageLenRead(): number;
+    /** bytes of the file, -1 when the server does not say */
+    getImageSize(): number;
+    /** HTTP status of the last answer, -1 before the first */
+    getStatusCode(): number;
+    /** the slot being written */
+    getPartition(): Partition;
+}
+/**
+ * Checks the device, connects, and waits for the first 1024 bytes; nothing is written yet.
+ * `esp_https_ota_begin`. One update at a time: until `finish` or `abort` another one is
+ * ESP_ERR_OTA_ALREADY_IN_PROGRESS.
+ */
+declare function begin(config: Config): Promise<Handle>;
+/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. */
+declare function update(config: Config): Promise<UpdateResult>;
+
+declare const enum Code {
+    OK = 0,
+    FAIL = -1,
+    NO_MEM = 257,
+    INVALID_ARG = 258,
+    INVALID_STATE = 259,
+    INVALID_SIZE = 260,
+    NOT_FOUND = 261,
+    NOT_SUPPORTED = 262,
+    INVALID_RESPONSE = 264,
+    INVALID_VERSION = 266,
+    OTA_PARTITION_CONFLICT = 5377,
+    OTA_SELECT_INFO_INVALID = 5378,
+    OTA_VALIDATE_FAILED = 5379,
+    OTA_ROLLBACK_FAILED = 5381,
+    OTA_ROLLBACK_INVALID_STATE = 5382,
+    OTA_ALREADY_IN_PROGRESS = 5383,
+    OTA_SPI_MODE_MISMATCH = 5384,
+    FLASH_OP_FAIL = 24577,
+    HTTP_MAX_REDIRECT = 28673,
+    HTTP_CONNECT = 28674,
+    HTTP_NOT_MODIFIED = 28681,
+    HTTP_RANGE_NOT_SATISFIABLE = 28682,
+    HTTP_READ_TIMEOUT = 28683,
+    HTTP_INCOMPLETE_DATA = 28684,
+    HTTP_REDIRECT_DOWNGRADE = 28685,
+    IN_PROGRESS = 36865
+}
+/** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
+declare const ERR: {
+    OK: Code;
+    FAIL: Code;
+    NO_MEM: Code;
+    INVALID_ARG: Code;
+    INVALID_STATE: Code;
+    INVALID_SIZE: Code;
+    NOT_FOUND: Code;
+    NOT_SUPPORTED: Code;
+    INVALID_RESPONSE: Code;
+    INVALID_VERSION: Code;
+    OTA_PARTITION_CONFLICT: Code;
+    OTA_SELECT_INFO_INVALID: Code;
+    OTA_VALIDATE_FAILED: Code;
+    OTA_ROLLBACK_FAILED: Code;
+    OTA_ROLLBACK_INVALID_STATE: Code;
+    OTA_ALREADY_IN_PROGRESS: Code;
+    OTA_SPI_MODE_MISMATCH: Code;
+    FLASH_OP_FAIL: Code;
+    HTTP_MAX_REDIRECT: Code;
+    HTTP_CONNECT: Code;
+    HTTP_NOT_MODIFIED: Code;
+    HTTP_RANGE_NOT_SATISFIABLE: Code;
+    HTTP_READ_TIMEOUT: Code;
+    HTTP_INCOMPLETE_DATA: Code;
+    HTTP_REDIRECT_DOWNGRADE: Code;
+    IN_PROGRESS: Code;
+};
+/** What every failure rejects with (or throws, from a synchronous call). */
+interface OtaError extends Error {
+    /** ESP-IDF's number: compare with `ERR`. */
+    code: number;
+    /** ESP-IDF's name, such as `ESP_ERR_OTA_VALIDATE_FAILED`. */
+    name: string;
+    /** true: network or server trouble, the same call may succeed later. false: refused, trying again changes nothing. */
+    retry: boolean;
+}
+
+/**
+ * Over-the-air firmware update for the ESP32, inside Espruino: `require("https-ota")`.
+ * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
+ */
+
+/** Restarts the device at once. `esp_restart` */
+declare function restart(): void;
+
+export { ERR, begin, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, markValid, restart, rollback, setBootPartition, update };
+export type { AppDesc, Config, EventName, Handle, OtaError, Partition, UpdateResult };

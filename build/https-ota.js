@@ -1,0 +1,1808 @@
+/* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */
+// Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian.
+function u16(bytes, offset) {
+    return bytes[offset] | (bytes[offset + 1] << 8);
+}
+function u32(bytes, offset) {
+    return (u16(bytes, offset) | (u16(bytes, offset + 2) << 16)) >>> 0;
+}
+function setU32(bytes, offset, value) {
+    for (var i = 0; i < 4; i++)
+        bytes[offset + i] = value >>> (8 * i);
+}
+/** Text of at most `length` bytes, ended early by a NUL. */
+function zText(bytes, offset, length) {
+    var text = "";
+    for (var i = offset; i < offset + length && bytes[i]; i++)
+        text += String.fromCharCode(bytes[i]);
+    return text;
+}
+function hex(value) {
+    return "0x" + value.toString(16);
+}
+
+// Outcome codes with ESP-IDF's own numbers and names, and the one place where an Error is built.
+// Source: reference 1.4 and 2.1 (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
+/** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
+var ERR = {
+    OK: 0 /* Code.OK */,
+    FAIL: -1 /* Code.FAIL */,
+    NO_MEM: 257 /* Code.NO_MEM */,
+    INVALID_ARG: 258 /* Code.INVALID_ARG */,
+    INVALID_STATE: 259 /* Code.INVALID_STATE */,
+    INVALID_SIZE: 260 /* Code.INVALID_SIZE */,
+    NOT_FOUND: 261 /* Code.NOT_FOUND */,
+    NOT_SUPPORTED: 262 /* Code.NOT_SUPPORTED */,
+    INVALID_RESPONSE: 264 /* Code.INVALID_RESPONSE */,
+    INVALID_VERSION: 266 /* Code.INVALID_VERSION */,
+    OTA_PARTITION_CONFLICT: 5377 /* Code.OTA_PARTITION_CONFLICT */,
+    OTA_SELECT_INFO_INVALID: 5378 /* Code.OTA_SELECT_INFO_INVALID */,
+    OTA_VALIDATE_FAILED: 5379 /* Code.OTA_VALIDATE_FAILED */,
+    OTA_ROLLBACK_FAILED: 5381 /* Code.OTA_ROLLBACK_FAILED */,
+    OTA_ROLLBACK_INVALID_STATE: 5382 /* Code.OTA_ROLLBACK_INVALID_STATE */,
+    OTA_ALREADY_IN_PROGRESS: 5383 /* Code.OTA_ALREADY_IN_PROGRESS */,
+    OTA_SPI_MODE_MISMATCH: 5384 /* Code.OTA_SPI_MODE_MISMATCH */,
+    FLASH_OP_FAIL: 24577 /* Code.FLASH_OP_FAIL */,
+    HTTP_MAX_REDIRECT: 28673 /* Code.HTTP_MAX_REDIRECT */,
+    HTTP_CONNECT: 28674 /* Code.HTTP_CONNECT */,
+    HTTP_NOT_MODIFIED: 28681 /* Code.HTTP_NOT_MODIFIED */,
+    HTTP_RANGE_NOT_SATISFIABLE: 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */,
+    HTTP_READ_TIMEOUT: 28683 /* Code.HTTP_READ_TIMEOUT */,
+    HTTP_INCOMPLETE_DATA: 28684 /* Code.HTTP_INCOMPLETE_DATA */,
+    HTTP_REDIRECT_DOWNGRADE: 28685 /* Code.HTTP_REDIRECT_DOWNGRADE */,
+    IN_PROGRESS: 36865 /* Code.IN_PROGRESS */,
+};
+/** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
+function fault(code, fact, retry) {
+    var error = new Error(fact);
+    var names = ERR;
+    for (var name in names)
+        if (names[name] === code)
+            error.name = (code < 0 ? "ESP_" : "ESP_ERR_") + name;
+    error.code = code;
+    error.retry = !!retry;
+    return error;
+}
+/** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
+function asFault(thrown) {
+    return thrown && thrown.code !== undefined && thrown.retry !== undefined
+        ? thrown
+        : fault(-1 /* Code.FAIL */, "" + ((thrown && thrown.message) || thrown));
+}
+/** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
+function guarded(body, reject) {
+    try {
+        body();
+    }
+    catch (thrown) {
+        reject(asFault(thrown));
+    }
+}
+
+// The device: the only file that names a global of Espruino. Every native call is asked for a real value (out of
+// memory shows as undefined, and two of those compare equal), and every erase and write is read back, because the
+// ESP32 port drops flash errors (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
+var flash = require("Flash");
+var crypto = require("crypto");
+var SECTOR = 4096;
+var BLANK_SECTOR_CRC = 0xf154670a; // E.CRC32 of 4096 bytes 0xff
+// Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
+var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
+var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
+var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
+var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
+var FLASH_MMU_TABLE = 0x3ff10000; // first entry: the 64 KB page of flash that is mapped at 0x3f400000
+function noMemory(what) {
+    throw fault(257 /* Code.NO_MEM */, "out of memory: " + what, true);
+}
+/** `length` bytes of flash at `addr`. */
+function read(addr, length) {
+    var bytes = flash.read(length, addr);
+    if (!bytes || bytes.length !== length)
+        return noMemory("flash read of " + length + " at " + hex(addr));
+    return bytes;
+}
+/** The same bytes as a binary string; a whole typed array shares its memory with it. */
+function binary(bytes) {
+    var text = E.toString(bytes);
+    if (typeof text !== "string" || text.length !== bytes.length)
+        return noMemory("string of " + bytes.length);
+    return text;
+}
+/** Do the bytes of flash at `addr` equal `bytes`? */
+function holds(addr, bytes) {
+    return binary(read(addr, bytes.length)) === binary(bytes);
+}
+/** Is the whole sector at `addr` erased? */
+function isBlank(addr) {
+    return E.CRC32(read(addr, SECTOR)) === BLANK_SECTOR_CRC;
+}
+/** Erases the sector at `addr` and reads it back. */
+function erase(addr) {
+    flash.erasePage(addr);
+    if (!isBlank(addr))
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "sector at " + hex(addr) + " is not blank after its erase");
+}
+/** Writes `bytes` at `addr`, which is erased, and reads them back. */
+function write(addr, bytes) {
+    flash.write(bytes, addr);
+    if (!holds(addr, bytes))
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "flash at " + hex(addr) + " differs from what was written");
+}
+/** The `length` bytes that the running program's memory map shows at `addr`. */
+function mapped(addr, length) {
+    var area = E.memoryArea(addr, length);
+    if (typeof area !== "string" || area.length !== length)
+        return noMemory("memory area at " + hex(addr));
+    return area;
+}
+function sha256(data) {
+    var digest = crypto.SHA256(data);
+    if (!digest || digest.byteLength !== 32)
+        return noMemory("SHA-256");
+    return new Uint8Array(digest);
+}
+/** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
+function chipId() {
+    var board = process.env.BOARD;
+    if (board.indexOf("ESP32C3") >= 0)
+        return 5;
+    if (board.indexOf("ESP32S3") >= 0)
+        return 9;
+    if (board.indexOf("ESP32") >= 0)
+        return 0;
+    throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is no ESP32 that this module knows");
+}
+/** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
+function chipRevision(chip) {
+    if (chip !== 0)
+        return -1;
+    var word5 = peek32(EFUSE_BLK0_RDATA5, 1);
+    var major = 0;
+    if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
+        major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
+    return major * 100 + ((word5 >>> 24) & 3);
+}
+/** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
+function isEncrypted(chip) {
+    var odd = false;
+    if (chip === 0)
+        for (var bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1)
+            odd = odd !== !!(bits & 1);
+    return odd;
+}
+/** Flash address of the slot that is mapped as the running program; -1 where that can't be read. */
+function mappedSlot(chip) {
+    return chip === 0 ? (peek32(FLASH_MMU_TABLE, 1) & 0xff) << 16 : -1;
+}
+/** Free JsVars. */
+function freeVars() {
+    return process.memory().free;
+}
+function after(ms, callback) {
+    return setTimeout(callback, ms);
+}
+function cancel(timer) {
+    clearTimeout(timer);
+}
+function base64(text) {
+    return btoa(text);
+}
+/** Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS. */
+function request(options, onResponse, onError) {
+    var outgoing = require("http").request(options, onResponse);
+    if (!outgoing)
+        throw fault(28674 /* Code.HTTP_CONNECT */, "no network", true);
+    outgoing.on("error", function (error) {
+        onError(error.message + " (" + error.code + ")");
+    });
+    outgoing.end();
+    return outgoing;
+}
+function restart$1() {
+    ESP32.reboot();
+}
+
+// The partition table: rows of 32 bytes at flash address 0x8000. Pure.
+// Source: reference 6.1 and 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
+// The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
+// writing to the wrong place would cost: alignment, bounds, overlap.
+var TABLE_ADDR = 0x8000;
+var TABLE_LENGTH = 0xc00;
+var ROW_LENGTH = 32;
+var ROW_MAGIC = 0x50aa;
+var MD5_MAGIC = 0xebeb;
+var END_MAGIC = 0xffff;
+var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
+var TYPE_APP = 0;
+var TYPE_DATA = 1;
+var SUBTYPE_FACTORY = 0;
+var SUBTYPE_OTA_0 = 0x10;
+var SUBTYPE_OTA_15 = 0x1f;
+var SUBTYPE_OTADATA = 0;
+/** ota_0 to ota_15? */
+function isOta(row) {
+    return row.type === TYPE_APP && row.subtype >= SUBTYPE_OTA_0 && row.subtype <= SUBTYPE_OTA_15;
+}
+/** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
+function isSlot(row) {
+    return row.type === TYPE_APP && (row.subtype === SUBTYPE_FACTORY || isOta(row));
+}
+function isOtadata(row) {
+    return row.type === TYPE_DATA && row.subtype === SUBTYPE_OTADATA;
+}
+function parseRow(table, offset) {
+    return {
+        label: zText(table, offset + 12, 16),
+        type: table[offset + 2],
+        subtype: table[offset + 3],
+        address: u32(table, offset + 4),
+        size: u32(table, offset + 8),
+    };
+}
+function checkRow(row, others) {
+    var end = row.address + row.size;
+    var wrong = "";
+    if (row.address % (row.type === TYPE_APP ? 0x10000 : 0x1000))
+        wrong = "is not aligned";
+    else if (row.type === TYPE_APP && row.size % 0x1000)
+        wrong = "has no whole number of sectors";
+    else if (!row.size || end > FLASH_END)
+        wrong = "leaves the flash";
+    // rows of type bootloader (2) and partition_table (3) describe what lies below
+    else if (row.address < TABLE_ADDR + 0x1000 && row.type < 2)
+        wrong = "lies on bootloader or table";
+    for (var i = 0; !wrong && i < others.length; i++)
+        if (row.address < others[i].address + others[i].size && others[i].address < end)
+            wrong = "overlaps " + others[i].label;
+    if (wrong)
+        throw fault(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + hex(row.address) + "+" + hex(row.size) + " " + wrong);
+}
+/** The rows of a table of TABLE_LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
+function parseTable(table) {
+    var rows = [];
+    for (var offset = 0; offset < TABLE_LENGTH; offset += ROW_LENGTH) {
+        var magic = u16(table, offset);
+        if (rows.length && (magic === MD5_MAGIC || magic === END_MAGIC))
+            return rows;
+        if (magic !== ROW_MAGIC)
+            throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
+                hex(TABLE_ADDR + offset) +
+                ", found " +
+                hex(magic) +
+                " (is the flash encrypted?)");
+        var row = parseRow(table, offset);
+        checkRow(row, rows);
+        rows.push(row);
+    }
+    throw fault(262 /* Code.NOT_SUPPORTED */, "the partition table has no end");
+}
+
+// otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
+// Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
+var ENTRY_LENGTH = 32;
+var OFFSET_STATE = 24;
+var OFFSET_CRC = 28;
+var ERASED = 0xffffffff;
+/** IDF's CRC of seq: reflected CRC-32 whose register starts at 0, so after four bytes it is seq shifted 32 times. */
+function entryCrc(seq) {
+    var crc = seq;
+    for (var i = 0; i < 32; i++)
+        crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+    return ~crc >>> 0;
+}
+function parseEntry(bytes) {
+    var seq = u32(bytes, 0);
+    var state = u32(bytes, OFFSET_STATE);
+    var whole = seq !== ERASED && u32(bytes, OFFSET_CRC) === entryCrc(seq);
+    return {
+        seq_: seq,
+        state_: state,
+        whole_: whole,
+        valid_: whole && state !== 3 /* State.INVALID */ && state !== 4 /* State.ABORTED */,
+    };
+}
+/** A copy of the 32 bytes `old` (its label is kept, as IDF keeps it) that says `seq` and `state`. */
+function buildEntry(old, seq, state) {
+    var bytes = new Uint8Array(ENTRY_LENGTH);
+    bytes.set(old);
+    setU32(bytes, 0, seq);
+    setU32(bytes, OFFSET_STATE, state);
+    setU32(bytes, OFFSET_CRC, entryCrc(seq));
+    return bytes;
+}
+/** Which ota_N of `count` a seq names. */
+function slotOfSeq(seq, count) {
+    return ((seq - 1) >>> 0) % count;
+}
+/** Copy 0 or 1, whichever the bootloader obeys; -1 for none. A tie goes to copy 0. */
+function activeCopy(entries) {
+    if (!entries[0].valid_)
+        return entries[1].valid_ ? 1 : -1;
+    return entries[1].valid_ && entries[1].seq_ > entries[0].seq_ ? 1 : 0;
+}
+/** The smallest seq above `seq` that names slot `index` of `count`; 0 when 32 bits hold no such number. */
+function nextSeq(seq, index, count) {
+    var next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
+    return next < ERASED ? next : 0;
+}
+
+// An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
+// Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
+/** IDF's IMAGE_HEADER_SIZE: what must have arrived before an image is judged. */
+var HEAD_LENGTH = 1024;
+var MAGIC = 0xe9;
+var HEADER_LENGTH = 24;
+var SEGMENT_HEADER_LENGTH = 8;
+/** where the first segment's data begins, and with it the app descriptor */
+var FIRST_SEGMENT = HEADER_LENGTH + SEGMENT_HEADER_LENGTH;
+var DESC_MAGIC = 0xabcd5432;
+var DESC_LENGTH = 256;
+var MAX_SEGMENTS = 16;
+var HASH_LENGTH = 32;
+var MMU_PAGE = 0x10000;
+// Addresses at which a segment is mapped from flash instead of loaded: chip id, DROM from and to, IROM from and to.
+// The chips that Espruino has builds for, all with 64 KB pages (IDF soc.h).
+var MAPPED = [
+    0, 0x3f400000, 0x3f800000, 0x400d0000, 0x40400000, 5, 0x3c000000, 0x3c800000, 0x42000000, 0x42800000, 9, 0x3c000000,
+    0x3e000000, 0x42000000, 0x44000000,
+];
+/** The header and the first segment's, or null when the first byte is no image's. */
+function parseHeader(head) {
+    if (head[0] !== MAGIC)
+        return null;
+    return {
+        segments_: head[1],
+        chipId_: u16(head, 12),
+        minRevision_: u16(head, 15),
+        maxRevision_: u16(head, 17),
+        hashAppended_: head[23] !== 0,
+        loadAddr_: u32(head, HEADER_LENGTH),
+        length_: u32(head, HEADER_LENGTH + 4),
+    };
+}
+/** The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older). */
+function parseDesc(head) {
+    if (head.length < FIRST_SEGMENT + DESC_LENGTH || u32(head, FIRST_SEGMENT) !== DESC_MAGIC)
+        return null;
+    var sha = "";
+    for (var i = 176; i < 208; i++)
+        sha += (256 + head[i]).toString(16).substr(1);
+    return {
+        secureVersion: u32(head, 36),
+        version: zText(head, 48, 32),
+        projectName: zText(head, 80, 32),
+        time: zText(head, 112, 16),
+        date: zText(head, 128, 16),
+        idfVer: zText(head, 144, 32),
+        appElfSha256: sha,
+    };
+}
+/** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+function spiModeOf(head) {
+    return u32(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
+}
+function isMapped(chipId, addr) {
+    for (var i = 0; i < MAPPED.length; i += 5)
+        if (MAPPED[i] === chipId)
+            return (addr >= MAPPED[i + 1] && addr < MAPPED[i + 2]) || (addr >= MAPPED[i + 3] && addr < MAPPED[i + 4]);
+    return false;
+}
+/** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
+function isRunnable(header, chipId) {
+    return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
+}
+function refuse$1(fact) {
+    throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
+}
+function checkSegment(chipId, loadAddr, length, offset, limit) {
+    if (length % 4 || length > limit - offset)
+        refuse$1("segment of " + length + " bytes at offset " + offset + " of " + limit);
+    // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
+    if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
+        refuse$1("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
+}
+/**
+ * Judges the first HEAD_LENGTH bytes of an image against this device, before anything is erased.
+ * `chipId` and `spiMode` are the running image's; `revision` is the chip's, or -1 where it can't be read;
+ * `limit` is the most bytes that the image can have. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+ */
+function checkHead(head, chipId, revision, spiMode, limit) {
+    var header = parseHeader(head);
+    if (!header)
+        return refuse$1("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
+    if (header.chipId_ !== chipId)
+        throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+    if (revision >= 0 &&
+        (header.minRevision_ > revision ||
+            (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
+        throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
+    if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+        refuse$1(header.segments_ + " segments, wanted 1 to 16");
+    checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
+    var mode = spiModeOf(head);
+    if (mode && spiMode && mode !== spiMode)
+        throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
+}
+/**
+ * Walks the segments of an image of `size` bytes and returns its own length, which trailing bytes (a signature
+ * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
+ * each segment's data. Throws OTA_VALIDATE_FAILED.
+ */
+function walkSegments(size, read, onData) {
+    var header = parseHeader(read(0, FIRST_SEGMENT));
+    if (!header)
+        return refuse$1("no image in the slot");
+    if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+        refuse$1(header.segments_ + " segments, wanted 1 to 16");
+    var offset = HEADER_LENGTH;
+    for (var i = 0; i < header.segments_; i++) {
+        if (offset + SEGMENT_HEADER_LENGTH > size)
+            refuse$1("segment " + i + " begins at " + offset + " of " + size);
+        var segment = read(offset, SEGMENT_HEADER_LENGTH);
+        var length_1 = u32(segment, 4);
+        offset += SEGMENT_HEADER_LENGTH;
+        checkSegment(header.chipId_, u32(segment, 0), length_1, offset, size);
+        if (onData)
+            onData(offset, length_1);
+        offset += length_1;
+    }
+    // one checksum byte ends the last line of 16
+    var end = (offset + 16) & -16;
+    var length = header.hashAppended_ ? end + HASH_LENGTH : end;
+    if (length > size)
+        refuse$1("image of " + length + " bytes, only " + size + " are there");
+    return length;
+}
+/** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
+function checksumOffset(head, length) {
+    return length - 1 - (head[23] ? HASH_LENGTH : 0);
+}
+
+// Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
+// Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
+var OTADATA_SIZE = 0x2000;
+function cannot(fact) {
+    throw fault(262 /* Code.NOT_SUPPORTED */, fact);
+}
+/** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
+function findOtadata(rows) {
+    var found = null;
+    for (var i = 0; i < rows.length; i++)
+        if (isOtadata(rows[i])) {
+            if (found)
+                cannot("the partition table has two otadata rows, " +
+                    found.label +
+                    " and " +
+                    rows[i].label +
+                    " (Espruino builds of 2019 and 2020): flash a current Espruino with its table once by USB");
+            found = rows[i];
+        }
+    if (!found)
+        return cannot("no otadata partition: flash a table with two slots once by USB (boards/)");
+    if (found.size !== OTADATA_SIZE)
+        cannot("otadata " + found.label + " has " + hex(found.size) + " bytes, wanted 0x2000");
+    return found;
+}
+/** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
+function findOta(rows) {
+    var ota = [];
+    var count = 0;
+    for (var i = 0; i < rows.length; i++)
+        if (isOta(rows[i])) {
+            ota[rows[i].subtype - SUBTYPE_OTA_0] = rows[i];
+            count++;
+        }
+    if (ota.length !== count)
+        cannot("the partition table has a gap or a double in its ota_N slots");
+    return ota;
+}
+function findFactory(rows) {
+    for (var i = 0; i < rows.length; i++)
+        if (rows[i].type === TYPE_APP && rows[i].subtype === SUBTYPE_FACTORY)
+            return rows[i];
+    return null;
+}
+function readEntries(otadata) {
+    return [parseEntry(read(otadata.address, ENTRY_LENGTH)), parseEntry(read(otadata.address + SECTOR, ENTRY_LENGTH))];
+}
+/** The slot that otadata tells the bootloader to start (it falls back to others when that image is broken). */
+function bootSlot(ota, factory, entries) {
+    var copy = activeCopy(entries);
+    if (copy >= 0 && ota.length)
+        return ota[slotOfSeq(entries[copy].seq_, ota.length)];
+    return factory || ota[0];
+}
+function candidates(rows, chip) {
+    var found = [];
+    for (var i = 0; i < rows.length; i++) {
+        if (!isSlot(rows[i]))
+            continue;
+        var header = parseHeader(read(rows[i].address, FIRST_SEGMENT));
+        // an address that this chip does not map must not be looked at: reading it would reset the chip
+        if (header && isRunnable(header, chip) && header.length_ <= rows[i].size - FIRST_SEGMENT)
+            found.push({ slot_: rows[i], loadAddr_: header.loadAddr_, length_: header.length_ });
+    }
+    return found;
+}
+/** Those whose sector of the first segment at `offset` is what runs. */
+function matching(found, offset) {
+    var kept = [];
+    for (var i = 0; i < found.length; i++) {
+        var rest = found[i].length_ - offset;
+        var length = rest < SECTOR ? rest : SECTOR;
+        var flash = binary(read(found[i].slot_.address + FIRST_SEGMENT + offset, length));
+        if (flash === mapped(found[i].loadAddr_ + offset, length))
+            kept.push(found[i]);
+    }
+    return kept;
+}
+/** Has the first segment of one of them been compared to its end? */
+function exhausted(found, offset) {
+    for (var i = 0; i < found.length; i++)
+        if (found[i].length_ <= offset)
+            return true;
+    return false;
+}
+/**
+ * The slot that runs: the one whose first segment is what the memory map shows. Images without descriptor begin
+ * alike, so it compares on until they differ; identical ones are told apart by the MMU where it can be read (the
+ * classic ESP32, where it also cross-checks a single match), elsewhere by otadata.
+ */
+function findRunning(rows, chip, boot) {
+    var mmu = mappedSlot(chip);
+    var found = matching(candidates(rows, chip), 0);
+    for (var offset = SECTOR; mmu < 0 && found.length > 1 && !exhausted(found, offset); offset += SECTOR)
+        found = matching(found, offset);
+    var wanted = mmu < 0 ? boot.address : mmu;
+    for (var i = 0; i < found.length; i++)
+        if (found[i].slot_.address === wanted || (mmu < 0 && found.length === 1))
+            return found[i].slot_;
+    throw fault(261 /* Code.NOT_FOUND */, "can't tell which slot runs: " +
+        found.length +
+        " match the memory map, " +
+        (mmu < 0 ? "otadata" : "the MMU") +
+        " says " +
+        hex(wanted));
+}
+/** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
+function readLayout() {
+    var chip = chipId();
+    if (isEncrypted(chip))
+        cannot("flash encryption is on: raw writes would be garbage to the bootloader");
+    var rows = parseTable(read(TABLE_ADDR, TABLE_LENGTH));
+    var otadata = findOtadata(rows);
+    var ota = findOta(rows);
+    var factory = findFactory(rows);
+    if (ota.length + (factory ? 1 : 0) < 2)
+        cannot("only one slot: flash a table with two slots once by USB (boards/)");
+    return {
+        chip_: chip,
+        otadata_: otadata,
+        ota_: ota,
+        factory_: factory,
+        running_: findRunning(rows, chip, bootSlot(ota, factory, readEntries(otadata))),
+    };
+}
+/**
+ * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
+ * factory. Where that would be `start` itself, factory is the other slot (DESIGN.md 5).
+ */
+function nextSlot(layout, start) {
+    var ota = layout.ota_;
+    var next = isOta(start) ? ota[(start.subtype - SUBTYPE_OTA_0 + 1) % ota.length] : ota[0];
+    return next.address === start.address ? layout.factory_ : next;
+}
+/** The slot called `label`, or null. */
+function slotByLabel(layout, label) {
+    for (var i = 0; i < layout.ota_.length; i++)
+        if (layout.ota_[i].label === label)
+            return layout.ota_[i];
+    return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
+}
+
+// otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
+// Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
+// fallback the entry of the running slot would otherwise be the one that is overwritten.
+/** Does a whole entry name `slot`? */
+function names(layout, entry, slot) {
+    return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
+}
+/** The copy that names `slot`, the newer one of two; -1 for none. Its state may be any. */
+function copyOf(layout, entries, slot) {
+    var copy = -1;
+    for (var i = 0; i < 2; i++)
+        if (names(layout, entries[i], slot) && (copy < 0 || entries[i].seq_ > entries[copy].seq_))
+            copy = i;
+    return copy;
+}
+/** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
+function copyToKeep(layout, entries) {
+    var keep = copyOf(layout, entries, layout.running_);
+    return keep >= 0 && entries[keep].valid_ ? keep : activeCopy(entries);
+}
+function writeEntry(layout, copy, seq, state) {
+    var addr = layout.otadata_.address + copy * SECTOR;
+    var entry = buildEntry(read(addr, ENTRY_LENGTH), seq, state);
+    erase(addr);
+    write(addr, entry);
+}
+/** Above every whole entry, because a bootloader of IDF 3 obeys those that are marked INVALID too. */
+function seqFor(layout, entries, slot) {
+    var highest = 0;
+    for (var i = 0; i < 2; i++)
+        if (entries[i].whole_ && entries[i].seq_ > highest)
+            highest = entries[i].seq_;
+    var seq = nextSeq(highest, slot.subtype - SUBTYPE_OTA_0, layout.ota_.length);
+    if (!seq)
+        throw fault(5378 /* Code.OTA_SELECT_INFO_INVALID */, "no sequence number above " + highest);
+    return seq;
+}
+/** Makes the bootloader start `slot` at the next restart. Throws FLASH_OP_FAIL, and then the old choice stands. */
+function select(layout, slot) {
+    var entries = readEntries(layout.otadata_);
+    if (!isOta(slot)) {
+        // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
+        var active = activeCopy(entries) === 1 ? 1 : 0;
+        erase(layout.otadata_.address + (1 - active) * SECTOR);
+        erase(layout.otadata_.address + active * SECTOR);
+        return;
+    }
+    // NEW is what a bootloader with rollback makes a trial boot of; others start it like any state (reference 3.3)
+    writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), 0 /* State.NEW */);
+}
+/**
+ * Before `target` is erased: makes the slot that runs the boot slot when otadata names `target`, then erases what
+ * still names it, so that a half-written slot is never started nor fallen back to by choice.
+ */
+function deselect(layout, target) {
+    if (bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_)).address === target.address)
+        select(layout, layout.running_);
+    var entries = readEntries(layout.otadata_);
+    for (var i = 0; i < 2; i++)
+        if (names(layout, entries[i], target))
+            erase(layout.otadata_.address + i * SECTOR);
+}
+/** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
+function checkConfirmed(layout) {
+    var entries = readEntries(layout.otadata_);
+    for (var i = 0; i < 2; i++)
+        if (entries[i].valid_ && entries[i].state_ === 1 /* State.PENDING_VERIFY */ && names(layout, entries[i], layout.running_))
+            throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
+}
+/**
+ * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
+ * erased after it: at no moment is the running slot without a valid entry. Factory and a slot that no entry names need none.
+ */
+function confirm(layout) {
+    var entries = readEntries(layout.otadata_);
+    var copy = copyOf(layout, entries, layout.running_);
+    if (copy < 0 || entries[copy].state_ === 2 /* State.VALID */)
+        return;
+    writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), 2 /* State.VALID */);
+    erase(layout.otadata_.address + copy * SECTOR);
+}
+/** Selects `slot` and marks the entry of the image that runs INVALID, in this order: the second is only a remark. */
+function reject(layout, slot) {
+    select(layout, slot);
+    var entries = readEntries(layout.otadata_);
+    var copy = copyOf(layout, entries, layout.running_);
+    if (copy >= 0)
+        writeEntry(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
+}
+
+// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
+// one-shot hashes with one block in memory at a time.
+// Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
+var BLOCK = 4096;
+var DESCRIPTOR_LENGTH = 256;
+/** SHA-256 of `text` zero-padded to a block, as a binary string. */
+function hashBlock(text) {
+    if (text.length === BLOCK)
+        return binary(sha256(text));
+    var block = new Uint8Array(BLOCK);
+    block.set(text);
+    return binary(sha256(block));
+}
+/** The digest of the `size` bytes of flash at `addr`. */
+function verity(addr, size) {
+    var levels = []; // levels[i]: digests of level i whose block is not full yet
+    var offset = 0;
+    function push(level, digest) {
+        if (level === levels.length)
+            levels.push("");
+        if (levels[level].length === BLOCK) {
+            var full = levels[level];
+            levels[level] = "";
+            push(level + 1, hashBlock(full));
+        }
+        levels[level] += digest;
+    }
+    function step() {
+        if (offset >= size)
+            return false;
+        var length = size - offset < BLOCK ? size - offset : BLOCK;
+        push(0, hashBlock(binary(read(addr + offset, length))));
+        offset += length;
+        return offset < size;
+    }
+    function digest() {
+        // a level that is neither the top nor a single digest still has to be hashed into the one above
+        for (var i = 0; i < levels.length; i++)
+            if (i < levels.length - 1 || levels[i].length > 32)
+                push(i + 1, hashBlock(levels[i]));
+        var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
+        descriptor[0] = 1; // version
+        descriptor[1] = 1; // SHA-256
+        descriptor[2] = 12; // log2 of the block size
+        setU32(descriptor, 8, size);
+        if (size)
+            descriptor.set(levels[levels.length - 1], 16);
+        var hash = sha256(descriptor);
+        var text = "";
+        for (var i = 0; i < hash.length; i++)
+            text += (256 + hash[i]).toString(16).substr(1);
+        return text;
+    }
+    return { step_: step, digest_: digest };
+}
+
+// Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
+// gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
+// Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
+var STEPS_PER_SLICE = 8;
+var CHECKSUM_SEED = 0xef;
+/** Runs `step` until it returns false, some steps per pass of the idle loop, then `finish`, then `done`, with what either threw. */
+function inSlices(step, finish, done) {
+    function slice() {
+        var error = null;
+        var more = true;
+        try {
+            for (var i = 0; more && i < STEPS_PER_SLICE; i++)
+                more = step();
+            if (!more)
+                finish();
+        }
+        catch (thrown) {
+            error = asFault(thrown);
+        }
+        if (more && !error)
+            after(0, slice);
+        else
+            done(error);
+    }
+    slice();
+}
+/** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
+function xorWords(addr, length) {
+    var words = new Uint32Array(read(addr, length).buffer);
+    var x = 0;
+    var i = 0;
+    for (; i + 8 <= words.length; i += 8)
+        x ^=
+            words[i] ^ words[i + 1] ^ words[i + 2] ^ words[i + 3] ^ words[i + 4] ^ words[i + 5] ^ words[i + 6] ^ words[i + 7];
+    for (; i < words.length; i++)
+        x ^= words[i];
+    return x;
+}
+/** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
+function checksum(addr, ranges) {
+    var word = 0;
+    var range = 0;
+    var offset = 0;
+    return {
+        step: function () {
+            if (range >= ranges.length)
+                return false;
+            var rest = ranges[range + 1] - offset;
+            var length = rest < SECTOR ? rest : SECTOR;
+            if (length)
+                word ^= xorWords(addr + ranges[range] + offset, length);
+            offset += length;
+            if (offset === ranges[range + 1]) {
+                offset = 0;
+                range += 2;
+            }
+            return true;
+        },
+        value: function () { return (word ^ (word >>> 8) ^ (word >>> 16) ^ (word >>> 24) ^ CHECKSUM_SEED) & 0xff; },
+    };
+}
+/**
+ * Judges the file of `size` bytes in `slot`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
+ * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
+ */
+function verifyImage(slot, size, digest, done) {
+    var ranges = [];
+    function readSlot(offset, length) {
+        return read(slot.address + offset, length);
+    }
+    var length = 0;
+    try {
+        length = walkSegments(size, readSlot, function (offset, bytes) {
+            ranges.push(offset, bytes);
+        });
+    }
+    catch (thrown) {
+        return done(asFault(thrown));
+    }
+    if (digest) {
+        var tree_1 = verity(slot.address, size);
+        return inSlices(tree_1.step_, function () {
+            var found = tree_1.digest_();
+            if (found !== digest)
+                throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + found + ", wanted " + digest);
+        }, done);
+    }
+    var sum = checksum(slot.address, ranges);
+    inSlices(sum.step, function () {
+        var wanted = readSlot(checksumOffset(readSlot(0, FIRST_SEGMENT), length), 1)[0];
+        if (sum.value() !== wanted)
+            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted));
+    }, done);
+}
+
+// Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
+// Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
+function slotOf(layout, partition) {
+    var slot = partition && slotByLabel(layout, partition.label);
+    if (!slot || slot.address !== partition.address)
+        throw fault(261 /* Code.NOT_FOUND */, "no slot of this device");
+    return slot;
+}
+/** The slot whose image is running. `esp_ota_get_running_partition` */
+function getRunningPartition() {
+    return readLayout().running_;
+}
+/** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
+function getBootPartition() {
+    var layout = readLayout();
+    return bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+}
+/** The slot that an update would write. `esp_ota_get_next_update_partition` */
+function getNextUpdatePartition() {
+    var layout = readLayout();
+    return nextSlot(layout, layout.running_);
+}
+/** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
+function getLastInvalidPartition() {
+    var layout = readLayout();
+    var entries = readEntries(layout.otadata_);
+    var found = null;
+    var seq = 0;
+    for (var i = 0; i < layout.ota_.length; i++) {
+        var copy = copyOf(layout, entries, layout.ota_[i]);
+        if (copy >= 0 && !entries[copy].valid_ && (!found || entries[copy].seq_ < seq)) {
+            found = layout.ota_[i];
+            seq = entries[copy].seq_;
+        }
+    }
+    return found;
+}
+/**
+ * `esp_ota_img_states_t` of a slot: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
+ */
+function getState(partition) {
+    var layout = readLayout();
+    var slot = slotOf(layout, partition);
+    if (!isOta(slot))
+        throw fault(262 /* Code.NOT_SUPPORTED */, "factory has no state");
+    var entries = readEntries(layout.otadata_);
+    var copy = copyOf(layout, entries, slot);
+    if (copy < 0)
+        throw fault(261 /* Code.NOT_FOUND */, "otadata does not name " + slot.label);
+    return entries[copy].state_;
+}
+/** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */
+function setBootPartition(partition) {
+    return new Promise(function (resolve, reject) {
+        guarded(function () {
+            var layout = readLayout();
+            var slot = slotOf(layout, partition);
+            verifyImage(slot, slot.size, "", function (error) {
+                if (error)
+                    return reject(error);
+                guarded(function () {
+                    var boot = bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+                    if (boot.address !== slot.address)
+                        select(layout, slot);
+                    resolve(0 /* Code.OK */);
+                }, reject);
+            });
+        }, reject);
+    });
+}
+/** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
+function markValid() {
+    confirm(readLayout());
+}
+/** The other slots, those first that have an entry of an image which ran before. */
+function slotsToFallBackTo(layout) {
+    var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
+    var entries = readEntries(layout.otadata_);
+    var first = [];
+    var rest = [];
+    for (var i = 0; i < slots.length; i++) {
+        if (slots[i].address === layout.running_.address)
+            continue;
+        var copy = copyOf(layout, entries, slots[i]);
+        if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== 0 /* State.NEW */)
+            first.push(slots[i]);
+        else
+            rest.push(slots[i]);
+    }
+    return first.concat(rest);
+}
+/**
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. Rejects with
+ * ESP_ERR_OTA_ROLLBACK_FAILED when there is none. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ */
+function rollback() {
+    return new Promise(function (resolve, reject$1) {
+        guarded(function () {
+            var layout = readLayout();
+            var slots = slotsToFallBackTo(layout);
+            function attempt(index) {
+                if (index === slots.length)
+                    return reject$1(fault(5381 /* Code.OTA_ROLLBACK_FAILED */, "no other slot holds a whole image"));
+                verifyImage(slots[index], slots[index].size, "", function (error) {
+                    if (error)
+                        return attempt(index + 1);
+                    guarded(function () {
+                        reject(layout, slots[index]);
+                        resolve(0 /* Code.OK */);
+                        restart$1();
+                    }, reject$1);
+                });
+            }
+            attempt(0);
+        }, reject$1);
+    });
+}
+
+// The configuration: what a caller may say, checked before anything else happens.
+var DIGEST_PREFIX = "fsverity-sha256:";
+function refuse(fact) {
+    throw fault(258 /* Code.INVALID_ARG */, fact);
+}
+// Every field, by an example of its type; for a number the example is the default.
+var FIELDS = {
+    url: "",
+    keys: [],
+    digest: "",
+    insecure: true,
+    headers: {},
+    ca: "",
+    cert: "",
+    key: "",
+    timeout: 20000,
+    retries: 5,
+    maxRedirects: 5,
+    maxRequestSize: 0,
+    allowSameVersion: false,
+    allowDowngrade: false,
+    partition: "",
+    onEvent: refuse,
+};
+function checkHeaders(headers) {
+    for (var name in headers) {
+        var line = name + headers[name];
+        for (var i = 0; i < line.length; i++)
+            if (line.charCodeAt(i) < 32)
+                refuse("header " + name + " has a control character");
+    }
+}
+/** `digest` of a config as 64 lower-case hexadecimal digits; "" when there is none. */
+function digestOf(config) {
+    var digest = config.digest;
+    if (!digest)
+        return "";
+    var hex = digest.substr(DIGEST_PREFIX.length).toLowerCase();
+    var good = digest.substr(0, DIGEST_PREFIX.length) === DIGEST_PREFIX && hex.length === 64;
+    for (var i = 0; i < hex.length; i++)
+        if ("0123456789abcdef".indexOf(hex[i]) < 0)
+            good = false;
+    if (!good)
+        refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
+    return hex;
+}
+/** A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped. */
+function checkConfig(config) {
+    var given = config;
+    var settings = {};
+    for (var name in FIELDS)
+        if (typeof FIELDS[name] === "number")
+            settings[name] = FIELDS[name];
+    for (var name in given) {
+        var value = given[name];
+        if (value === undefined)
+            continue;
+        var type = typeof FIELDS[name];
+        if (type === "undefined")
+            refuse("unknown field " + name);
+        if (typeof value !== type || value === null)
+            refuse(name + " is no " + type);
+        if (type === "number" && !(value >= 0 && Math.floor(value) === value))
+            refuse(name + " is no whole number");
+        settings[name] = value;
+    }
+    if (!settings.url)
+        refuse("url is missing");
+    if (!settings.timeout)
+        refuse("timeout is 0");
+    if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
+        refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+    var checked = settings;
+    if (checked.headers)
+        checkHeaders(checked.headers);
+    digestOf(checked);
+    return checked;
+}
+
+// URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
+// The engine's own url.parse knows no user:password and no relative reference.
+var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)
+function bad(url, why) {
+    throw fault(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
+}
+/** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
+function parseUrl(url) {
+    for (var i = 0; i < url.length; i++) {
+        var code = url.charCodeAt(i);
+        // a blank or a line end would end the request line early
+        if (code <= 32 || code >= 127)
+            bad(url, "character code " + code);
+    }
+    var hash = url.indexOf("#");
+    var text = hash < 0 ? url : url.substr(0, hash);
+    var colon = text.indexOf("://");
+    var protocol = text.substr(0, colon + 1).toLowerCase();
+    if (protocol !== "http:" && protocol !== "https:")
+        bad(url, "wanted http: or https:");
+    var rest = text.substr(colon + 3);
+    var end = rest.length;
+    var slash = rest.indexOf("/");
+    var query = rest.indexOf("?");
+    if (slash >= 0)
+        end = slash;
+    if (query >= 0 && query < end)
+        end = query;
+    var path = rest.substr(end);
+    if (path[0] !== "/")
+        path = "/" + path;
+    rest = rest.substr(0, end);
+    var at = rest.lastIndexOf("@");
+    var host = rest.substr(at + 1);
+    var portAt = host.indexOf(":");
+    var name = portAt < 0 ? host : host.substr(0, portAt);
+    var port = 0;
+    for (var i = portAt + 1; portAt >= 0 && i < host.length; i++) {
+        var digit = host.charCodeAt(i) - 48;
+        port = digit >= 0 && digit <= 9 ? port * 10 + digit : 65536;
+    }
+    if (!name || name.length > MAX_HOST || name[0] === "[" || port > 65535)
+        bad(url, "host " + host);
+    return {
+        protocol_: protocol,
+        host_: name.toLowerCase(),
+        port_: port,
+        path_: path,
+        auth_: at < 0 ? "" : decodeURIComponent(rest.substr(0, at)),
+    };
+}
+function portOf(url) {
+    return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
+}
+function sameOrigin(a, b) {
+    return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
+}
+// RFC 3986 5.2.4; only called for relative references, so that an absolute URL is sent byte for byte.
+function withoutDots(path) {
+    var parts = path.split("/");
+    var kept = [];
+    for (var i = 0; i < parts.length; i++) {
+        var part = parts[i];
+        var last = i === parts.length - 1;
+        if (part === "..") {
+            if (kept.length > 1)
+                kept.pop();
+            if (last)
+                kept.push("");
+        }
+        else if (part === ".") {
+            if (last)
+                kept.push("");
+        }
+        else
+            kept.push(part);
+    }
+    return kept.join("/");
+}
+/** The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query. */
+function resolveUrl(base, reference) {
+    var page = parseUrl(base);
+    var question = reference.indexOf("?");
+    var beforeQuery = question < 0 ? reference : reference.substr(0, question);
+    var colon = beforeQuery.indexOf(":");
+    var slash = beforeQuery.indexOf("/");
+    if (colon >= 0 && (slash < 0 || colon < slash))
+        return reference;
+    if (reference.substr(0, 2) === "//")
+        return page.protocol_ + reference;
+    var origin = page.protocol_ + "//" + page.host_ + (page.port_ ? ":" + page.port_ : "");
+    var pageQuery = page.path_.indexOf("?");
+    var pagePath = pageQuery < 0 ? page.path_ : page.path_.substr(0, pageQuery);
+    if (!beforeQuery)
+        return origin + pagePath + reference;
+    var path = slash === 0 ? beforeQuery : pagePath.substr(0, pagePath.lastIndexOf("/") + 1) + beforeQuery;
+    return origin + withoutDots(path) + reference.substr(beforeQuery.length);
+}
+
+// One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
+// Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
+// so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
+var UNKNOWN = -1;
+/** A decimal number without sign, or -1. */
+function digits(text) {
+    var value = text.length && text.length < 11 ? 0 : UNKNOWN;
+    for (var i = 0; i < text.length && value >= 0; i++) {
+        var digit = text.charCodeAt(i) - 48;
+        value = digit >= 0 && digit <= 9 ? value * 10 + digit : UNKNOWN;
+    }
+    return value;
+}
+/** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
+function header(headers, name) {
+    var value;
+    for (var key in headers)
+        if (key.toLowerCase() === name) {
+            if (value !== undefined)
+                throw fault(264 /* Code.INVALID_RESPONSE */, "header " + name + " came twice");
+            value = headers[key];
+        }
+    return value || "";
+}
+/** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
+function checkStatus(status) {
+    if (status === 200 || status === 206)
+        return;
+    var code = 264 /* Code.INVALID_RESPONSE */;
+    if (status === 304)
+        code = 28681 /* Code.HTTP_NOT_MODIFIED */;
+    else if (status === 416)
+        code = 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */;
+    else if (status >= 400)
+        code = -1 /* Code.FAIL */;
+    throw fault(code, "HTTP status " + status, status === 408 || status === 425 || status === 429 || status >= 500);
+}
+/** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
+function parseRange(text, head) {
+    var dash = text.indexOf("-");
+    var slash = text.indexOf("/");
+    var first = digits(text.substring(6, dash));
+    var last = digits(text.substring(dash + 1, slash));
+    var total = digits(text.substr(slash + 1));
+    if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
+        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
+    if (head.length_ !== UNKNOWN && head.length_ !== last - first + 1)
+        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
+    head.start_ = first;
+    head.length_ = last - first + 1;
+    head.total_ = total;
+}
+function parseHead(response, status) {
+    var headers = response.headers;
+    var length = header(headers, "content-length");
+    var transfer = header(headers, "transfer-encoding").toLowerCase();
+    var coding = header(headers, "content-encoding").toLowerCase();
+    if (coding && coding !== "identity")
+        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
+    if (transfer && (transfer !== "chunked" || length))
+        throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+    // the engine cuts a body without either off after its first piece
+    if (!transfer && digits(length) < 0)
+        throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+    var head = {
+        status_: status,
+        start_: 0,
+        length_: transfer ? UNKNOWN : digits(length),
+        total_: UNKNOWN,
+        etag_: header(headers, "etag"),
+    };
+    if (status === 206)
+        parseRange(header(headers, "content-range"), head);
+    else
+        head.total_ = head.length_;
+    return head;
+}
+/**
+ * Sends a GET and tells `events` of what comes. `extra` holds headers of the module's own, sent to every origin;
+ * `options.headers`, the URL's user:password and the TLS identity go to the first origin only.
+ * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
+ * the exchange; after it, and after `onEnd`, no event comes.
+ */
+function get(options, extra, events) {
+    var origin = parseUrl(options.url);
+    var url = options.url;
+    var redirects = 0;
+    var outgoing;
+    var connection = 0; // counts; callbacks of an earlier one are not heard
+    var timer;
+    var quiet = 0; // quarters of the timeout since the last sign
+    var answered = false;
+    var left = UNKNOWN;
+    var done = false;
+    var open;
+    function disconnect() {
+        connection++;
+        if (outgoing)
+            outgoing.clsNow = true;
+        outgoing = undefined;
+    }
+    function close() {
+        done = true;
+        disconnect();
+        if (timer !== undefined)
+            cancel(timer);
+        timer = undefined;
+    }
+    function end(error) {
+        if (done)
+            return;
+        close();
+        events.onEnd_(error);
+    }
+    function tick() {
+        timer = after(options.timeout / 4, tick);
+        if (++quiet > 4)
+            end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + origin.host_ + " for " + options.timeout + " ms", true));
+    }
+    function lost(why) {
+        var bytes = left < 0 ? "" : ", " + left + " bytes missing";
+        end(answered
+            ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + bytes + why, true)
+            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + origin.host_ + why, true));
+    }
+    /** `handler`, deaf once its connection is given up; what it throws ends the exchange. */
+    function guard(handler) {
+        var mine = connection;
+        return function (argument) {
+            if (mine !== connection)
+                return;
+            try {
+                handler(argument);
+            }
+            catch (thrown) {
+                end(asFault(thrown));
+            }
+        };
+    }
+    function onData(data) {
+        quiet = 0;
+        if (left < 0)
+            return events.onData_(data);
+        // bytes beyond the announced length are delivered too
+        var wanted = data.length > left ? data.substr(0, left) : data;
+        left -= wanted.length;
+        if (!left)
+            disconnect();
+        events.onData_(wanted);
+        if (!left)
+            end(null);
+    }
+    function onClose() {
+        if (left < 0)
+            end(null);
+        else
+            lost("");
+    }
+    function onError(message) {
+        lost(": " + message);
+    }
+    function redirect(location) {
+        if (!location)
+            throw fault(264 /* Code.INVALID_RESPONSE */, "redirect without Location");
+        if (++redirects > options.maxRedirects)
+            throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
+        var next = resolveUrl(url, location);
+        if (parseUrl(url).protocol_ === "https:" && parseUrl(next).protocol_ !== "https:")
+            throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
+        url = next;
+        disconnect();
+        open();
+    }
+    function onResponse(response) {
+        quiet = 0;
+        var status = digits(response.statusCode);
+        if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308)
+            return redirect(header(response.headers, "location"));
+        checkStatus(status);
+        var head = parseHead(response, status);
+        answered = true;
+        left = head.length_;
+        response.on("data", guard(onData));
+        response.on("close", guard(onClose));
+        events.onHead_(head);
+        if (!left)
+            end(null);
+    }
+    open = function () {
+        var target = parseUrl(url);
+        var home = sameOrigin(origin, target);
+        var headers = {};
+        if (home)
+            for (var name in options.headers)
+                headers[name] = options.headers[name];
+        if (target.auth_)
+            headers.Authorization = "Basic " + base64(target.auth_);
+        for (var name in extra)
+            headers[name] = extra[name];
+        var wanted = {
+            protocol: target.protocol_,
+            host: target.host_,
+            path: target.path_,
+            method: "GET",
+            headers: headers,
+        };
+        if (target.port_)
+            wanted.port = target.port_;
+        if (home && options.ca)
+            wanted.ca = options.ca;
+        if (home && options.cert)
+            wanted.cert = options.cert;
+        if (home && options.key)
+            wanted.key = options.key;
+        try {
+            outgoing = request(wanted, guard(onResponse), guard(onError));
+        }
+        catch (thrown) {
+            throw thrown.retry !== undefined ? thrown : fault(28674 /* Code.HTTP_CONNECT */, target.host_ + ": " + thrown.message, true);
+        }
+    };
+    timer = after(options.timeout / 4, tick);
+    try {
+        open();
+    }
+    catch (thrown) {
+        close();
+        throw thrown;
+    }
+    return close;
+}
+
+// The bytes of one file, a sector at a time, over as many connections as it takes. It holds at most a sector and a
+// little more: when its reader pauses it closes the connection and comes back with Range. A server that does not
+// know ranges begins again at zero, and so does the reader then (see `offset`).
+// Source: DESIGN.md facts 5 and 6; reference 9 (5, 6).
+// a chunk is 536 bytes, so sector and overflow together stay below 8 KB
+var MAX_OVERFLOW = 3500;
+var FIRST_BACKOFF = 1000;
+var MAX_BACKOFF = 32000;
+/** Nothing is sent before the first `want`. `limit`: the most bytes that may come. */
+function createDownload(options, limit, onConnected) {
+    var buffer = new Uint8Array(SECTOR);
+    var fill = 0;
+    var overflow = "";
+    var offset = 0;
+    var total = -1;
+    var etag = "";
+    var known = false; // total and etag are those of the bytes held
+    var connected = false;
+    var broken = null;
+    var status = -1;
+    var ended = false;
+    var best = 0; // most bytes ever received: more is progress
+    var failures = 0;
+    var changes = 0;
+    var wanted = 0;
+    var ready = null;
+    var disconnect = null;
+    var timer;
+    var connect;
+    function received() {
+        return offset + fill + overflow.length;
+    }
+    function close() {
+        if (disconnect)
+            disconnect();
+        disconnect = null;
+        if (timer !== undefined)
+            cancel(timer);
+        timer = undefined;
+    }
+    function settle(error) {
+        var callback = ready;
+        ready = null;
+        if (callback)
+            callback(error);
+    }
+    function settleWhenReady() {
+        if (ready && (fill >= wanted || ended))
+            settle(null);
+    }
+    function store(data) {
+        var room = SECTOR - fill;
+        var part = data.length > room ? data.substr(0, room) : data;
+        buffer.set(part, fill);
+        fill += part.length;
+        overflow = data.substr(part.length);
+    }
+    function restart() {
+        offset = fill = 0;
+        overflow = "";
+        known = false;
+    }
+    function onHead(head) {
+        status = head.status_;
+        if (known && (head.total_ !== total || head.etag_ !== etag)) {
+            if (changes++)
+                throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again during the download");
+            restart();
+            if (head.start_) {
+                close();
+                return connect();
+            }
+        }
+        if (head.start_ !== received()) {
+            if (head.start_)
+                throw fault(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", wanted from " + received());
+            restart();
+        }
+        if (head.total_ > limit)
+            throw fault(260 /* Code.INVALID_SIZE */, "file of " + head.total_ + " bytes, there is room for " + limit);
+        total = head.total_;
+        etag = head.etag_;
+        known = true;
+        if (!connected)
+            onConnected();
+        connected = true;
+    }
+    function onData(data) {
+        if (received() + data.length > limit)
+            throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes, there is no more room");
+        if (overflow)
+            overflow += data;
+        else
+            store(data);
+        if (received() > best) {
+            best = received();
+            failures = 0;
+        }
+        if (ready)
+            settleWhenReady();
+        else if (overflow.length > MAX_OVERFLOW)
+            close();
+    }
+    function onEnd(error) {
+        disconnect = null;
+        if (!error) {
+            if (total < 0 || received() >= total)
+                ended = true;
+            if (ready && fill < wanted && !ended)
+                return connect();
+            return settleWhenReady();
+        }
+        if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && received() && !changes++) {
+            // the file is shorter than it was
+            restart();
+            return connect();
+        }
+        if (!error.retry || failures >= options.retries) {
+            broken = error;
+            return settle(error);
+        }
+        // while nobody wants bytes the next `want` reconnects
+        if (!ready)
+            return;
+        var backoff = FIRST_BACKOFF * Math.pow(2, failures++);
+        timer = after((backoff < MAX_BACKOFF ? backoff : MAX_BACKOFF) * (0.5 + Math.random() / 2), function () {
+            timer = undefined;
+            connect();
+        });
+    }
+    connect = function () {
+        var from = received();
+        var range = {
+            Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
+        };
+        // only a strong validator may join two parts (RFC 9110 13.1.5)
+        if (from && etag && etag.substr(0, 2) !== "W/")
+            range["If-Range"] = etag;
+        try {
+            disconnect = get(options, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
+        }
+        catch (thrown) {
+            onEnd(asFault(thrown));
+        }
+    };
+    return {
+        buffer_: buffer,
+        want_: function (bytes, callback) {
+            wanted = bytes;
+            ready = callback;
+            if (broken)
+                settle(broken);
+            else if (fill >= bytes || ended)
+                settle(null);
+            else if (!disconnect && timer === undefined)
+                connect();
+        },
+        consume_: function () {
+            var rest = overflow;
+            offset += fill;
+            fill = 0;
+            overflow = "";
+            if (rest)
+                store(rest);
+        },
+        close_: close,
+        fill_: function () { return fill; },
+        offset_: function () { return offset; },
+        total_: function () { return total; },
+        ended_: function () { return ended; },
+        status_: function () { return status; },
+    };
+}
+
+// Writes a slot, sector by sector: the only writer of app partitions.
+/**
+ * Makes the sector at `offset` of the slot begin with `bytes` (at most a sector). One that holds them already is left
+ * alone: that is how a download that starts again costs no erase. Throws FLASH_OP_FAIL with the address.
+ */
+function writeSector(layout, slot, offset, bytes) {
+    if (slot.address === layout.running_.address)
+        throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
+    if (offset % SECTOR || bytes.length > SECTOR || offset + bytes.length > slot.size)
+        throw fault(260 /* Code.INVALID_SIZE */, bytes.length + " bytes at " + hex(offset) + " of slot " + slot.label);
+    var addr = slot.address + offset;
+    if (holds(addr, bytes))
+        return;
+    erase(addr);
+    write(addr, bytes);
+}
+
+// An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
+//   1. arguments, one update at a time, memory            (begin)
+//   2. partition table, otadata, running and target slot  (begin)
+//   3. connect, redirects, status, length, first 1024 bytes (begin)
+//   4. those bytes are judged                             (first perform)
+//   5. otadata stops naming the target slot               (first perform)
+//   6. sector by sector: erase, read back, write, read back (perform)
+//   7. segments, length, digest or checksum, from flash   (finish)
+//   8. select: the only commit point                      (finish)
+// Whatever fails before 8 leaves the device starting what it started before.
+// Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
+var DESC_END = FIRST_SEGMENT + 256;
+var NEEDED_VARS = 1500; // an update's peak with room to spare: npm run bench
+var busy = false;
+function chooseTarget(layout, label) {
+    var target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
+    if (!target)
+        throw fault(261 /* Code.NOT_FOUND */, "no slot is called " + label);
+    if (target.address === layout.running_.address)
+        throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
+    return target;
+}
+function createHandle(config, emit, layout, target, download) {
+    var phase = 0 /* Phase.READY */;
+    var written = 0;
+    var giveUp = null; // rejects the perform that is under way
+    function free() {
+        phase = 4 /* Phase.DEAD */;
+        giveUp = null;
+        download.close_();
+        busy = false;
+    }
+    function wrongState(call) {
+        return fault(259 /* Code.INVALID_STATE */, call + (phase === 4 /* Phase.DEAD */ ? " after the update ended" : " at the wrong time"));
+    }
+    function judgeHead() {
+        var head = download.buffer_;
+        var running = read(layout.running_.address, DESC_END);
+        var header = parseHeader(head);
+        if (header) {
+            emit("VERIFY_CHIP_ID", header.chipId_);
+            emit("VERIFY_CHIP_REVISION", header.minRevision_);
+        }
+        var size = download.total_() < 0 ? target.size : download.total_();
+        checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size);
+        deselect(layout, target);
+    }
+    function step() {
+        var fill = download.fill_();
+        var offset = download.offset_();
+        if (fill) {
+            if (!offset)
+                judgeHead();
+            writeSector(layout, target, offset, fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill));
+            download.consume_();
+            written = offset + fill;
+            emit("WRITE_FLASH", written, download.total_());
+        }
+        phase = download.ended_() && !download.fill_() ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
+        return phase === 2 /* Phase.COMPLETE */ ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */;
+    }
+    function perform() {
+        return new Promise(function (resolve, reject) {
+            if (phase !== 0 /* Phase.READY */)
+                return reject(wrongState("perform"));
+            phase = 1 /* Phase.WORKING */;
+            giveUp = reject;
+            download.want_(SECTOR, function (error) {
+                var outcome = 0 /* Code.OK */;
+                try {
+                    if (error)
+                        throw error;
+                    outcome = step();
+                }
+                catch (thrown) {
+                    free();
+                    return reject(asFault(thrown));
+                }
+                resolve(outcome);
+            });
+        });
+    }
+    function finish() {
+        return new Promise(function (resolve, reject) {
+            if (phase !== 0 /* Phase.READY */ && phase !== 2 /* Phase.COMPLETE */)
+                return reject(wrongState("finish"));
+            var complete = phase === 2 /* Phase.COMPLETE */;
+            phase = 3 /* Phase.FINISHING */;
+            function done(error) {
+                var failure = error;
+                if (!failure)
+                    try {
+                        select(layout, target);
+                        emit("UPDATE_BOOT_PARTITION", target.subtype);
+                    }
+                    catch (thrown) {
+                        failure = asFault(thrown);
+                    }
+                free();
+                emit("FINISH");
+                if (failure)
+                    reject(failure);
+                else
+                    resolve(0 /* Code.OK */);
+            }
+            if (complete)
+                verifyImage(target, written, digestOf(config), done);
+            else {
+                var total = download.total_();
+                done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, "incomplete: " + written + (total < 0 ? "" : " of " + total) + " bytes"));
+            }
+        });
+    }
+    return {
+        perform: perform,
+        getImgDesc: function () {
+            if (phase === 4 /* Phase.DEAD */)
+                throw wrongState("getImgDesc");
+            emit("GET_IMG_DESC");
+            var desc = parseDesc(written ? read(target.address, DESC_END) : download.buffer_);
+            if (!desc)
+                throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
+            return desc;
+        },
+        isCompleteDataReceived: function () { return phase === 2 /* Phase.COMPLETE */ || phase === 3 /* Phase.FINISHING */; },
+        finish: finish,
+        abort: function () {
+            if (phase === 4 /* Phase.DEAD */ || phase === 3 /* Phase.FINISHING */)
+                throw wrongState("abort");
+            emit("ABORT");
+            var reject = giveUp;
+            var waiting = phase === 1 /* Phase.WORKING */;
+            free();
+            if (reject && waiting)
+                reject(fault(259 /* Code.INVALID_STATE */, "aborted"));
+        },
+        getImageLenRead: function () { return written; },
+        getImageSize: function () { return download.total_(); },
+        getStatusCode: function () { return download.status_(); },
+        getPartition: function () { return target; },
+    };
+}
+/**
+ * Checks the device, connects, and waits for the first 1024 bytes; nothing is written yet.
+ * `esp_https_ota_begin`. One update at a time: until `finish` or `abort` another one is
+ * ESP_ERR_OTA_ALREADY_IN_PROGRESS.
+ */
+function begin(config) {
+    function start(settings, resolve, reject) {
+        function emit(name, data, total) {
+            try {
+                if (settings.onEvent)
+                    settings.onEvent(name, data, total);
+            }
+            catch (thrown) {
+                // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
+                after(0, function () {
+                    throw thrown;
+                });
+            }
+        }
+        emit("START");
+        var layout = readLayout();
+        var target = chooseTarget(layout, settings.partition);
+        checkConfirmed(layout);
+        var download = createDownload(settings, target.size, function () {
+            emit("CONNECTED");
+        });
+        download.want_(HEAD_LENGTH, function (error) {
+            var short = download.fill_() < HEAD_LENGTH;
+            if (!error && !short)
+                return resolve(createHandle(settings, emit, layout, target, download));
+            download.close_();
+            busy = false;
+            reject(error ||
+                fault(260 /* Code.INVALID_SIZE */, "file of " + download.fill_() + " bytes, an image has at least " + HEAD_LENGTH));
+        });
+    }
+    return new Promise(function (resolve, reject) {
+        var mine = false;
+        guarded(function () {
+            var settings = checkConfig(config);
+            if (settings.keys)
+                throw fault(262 /* Code.NOT_SUPPORTED */, "signed manifests are not there yet: use digest");
+            if (busy)
+                throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way");
+            var free = freeVars();
+            if (free < NEEDED_VARS)
+                throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
+            busy = mine = true;
+            start(settings, resolve, reject);
+        }, function (error) {
+            if (mine)
+                busy = false;
+            reject(error);
+        });
+    });
+}
+/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. */
+function update(config) {
+    return new Promise(function (resolve, reject) {
+        var handle;
+        var size = 0;
+        function onFinish() {
+            resolve({ upToDate: false, partition: handle.getPartition(), size: size });
+        }
+        var perform;
+        function onPerform(outcome) {
+            if (outcome === 36865 /* Code.IN_PROGRESS */)
+                return perform();
+            size = handle.getImageLenRead();
+            handle.finish().then(onFinish, reject);
+        }
+        perform = function () {
+            handle.perform().then(onPerform, reject);
+        };
+        begin(config).then(function (begun) {
+            handle = begun;
+            perform();
+        }, reject);
+    });
+}
+
+/**
+ * Over-the-air firmware update for the ESP32, inside Espruino: `require("https-ota")`.
+ * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
+ */
+/** Restarts the device at once. `esp_restart` */
+function restart() {
+    restart$1();
+}
+
+exports.ERR = ERR;
+exports.begin = begin;
+exports.getBootPartition = getBootPartition;
+exports.getLastInvalidPartition = getLastInvalidPartition;
+exports.getNextUpdatePartition = getNextUpdatePartition;
+exports.getRunningPartition = getRunningPartition;
+exports.getState = getState;
+exports.markValid = markValid;
+exports.restart = restart;
+exports.rollback = rollback;
+exports.setBootPartition = setBootPartition;
+exports.update = update;

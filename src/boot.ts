@@ -1,0 +1,126 @@
+// Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
+// Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
+
+import { restart } from "./hal";
+import { State } from "./otadata";
+import { isOta, type Partition } from "./partitions";
+import { confirm, copyOf, reject as rejectRunning, select } from "./select";
+import { bootSlot, type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
+import { Code, fault, guarded } from "./status";
+import { verifyImage } from "./verify";
+
+function slotOf(layout: Layout, partition: Partition): Partition {
+  const slot = partition && slotByLabel(layout, partition.label);
+  if (!slot || slot.address !== partition.address) throw fault(Code.NOT_FOUND, "no slot of this device");
+  return slot;
+}
+
+/** The slot whose image is running. `esp_ota_get_running_partition` */
+export function getRunningPartition(): Partition {
+  return readLayout().running_;
+}
+
+/** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
+export function getBootPartition(): Partition {
+  const layout = readLayout();
+  return bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+}
+
+/** The slot that an update would write. `esp_ota_get_next_update_partition` */
+export function getNextUpdatePartition(): Partition {
+  const layout = readLayout();
+  return nextSlot(layout, layout.running_);
+}
+
+/** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
+export function getLastInvalidPartition(): Partition | null {
+  const layout = readLayout();
+  const entries = readEntries(layout.otadata_);
+  let found: Partition | null = null;
+  let seq = 0;
+  for (let i = 0; i < layout.ota_.length; i++) {
+    const copy = copyOf(layout, entries, layout.ota_[i]);
+    if (copy >= 0 && !entries[copy].valid_ && (!found || entries[copy].seq_ < seq)) {
+      found = layout.ota_[i];
+      seq = entries[copy].seq_;
+    }
+  }
+  return found;
+}
+
+/**
+ * `esp_ota_img_states_t` of a slot: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
+ */
+export function getState(partition: Partition): number {
+  const layout = readLayout();
+  const slot = slotOf(layout, partition);
+  if (!isOta(slot)) throw fault(Code.NOT_SUPPORTED, "factory has no state");
+  const entries = readEntries(layout.otadata_);
+  const copy = copyOf(layout, entries, slot);
+  if (copy < 0) throw fault(Code.NOT_FOUND, "otadata does not name " + slot.label);
+  return entries[copy].state_;
+}
+
+/** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */
+export function setBootPartition(partition: Partition): Promise<number> {
+  return new Promise<number>((resolve, reject) => {
+    guarded(() => {
+      const layout = readLayout();
+      const slot = slotOf(layout, partition);
+      verifyImage(slot, slot.size, "", (error) => {
+        if (error) return reject(error);
+        guarded(() => {
+          const boot = bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+          if (boot.address !== slot.address) select(layout, slot);
+          resolve(Code.OK);
+        }, reject);
+      });
+    }, reject);
+  });
+}
+
+/** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
+export function markValid(): void {
+  confirm(readLayout());
+}
+
+/** The other slots, those first that have an entry of an image which ran before. */
+function slotsToFallBackTo(layout: Layout): Partition[] {
+  const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
+  const entries = readEntries(layout.otadata_);
+  const first: Partition[] = [];
+  const rest: Partition[] = [];
+  for (let i = 0; i < slots.length; i++) {
+    if (slots[i].address === layout.running_.address) continue;
+    const copy = copyOf(layout, entries, slots[i]);
+    if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== State.NEW) first.push(slots[i]);
+    else rest.push(slots[i]);
+  }
+  return first.concat(rest);
+}
+
+/**
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. Rejects with
+ * ESP_ERR_OTA_ROLLBACK_FAILED when there is none. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ */
+export function rollback(): Promise<number> {
+  return new Promise<number>((resolve, reject) => {
+    guarded(() => {
+      const layout = readLayout();
+      const slots = slotsToFallBackTo(layout);
+      function attempt(index: number): void {
+        if (index === slots.length) return reject(fault(Code.OTA_ROLLBACK_FAILED, "no other slot holds a whole image"));
+        verifyImage(slots[index], slots[index].size, "", (error) => {
+          if (error) return attempt(index + 1);
+          guarded(() => {
+            rejectRunning(layout, slots[index]);
+            resolve(Code.OK);
+            restart();
+          }, reject);
+        });
+      }
+      attempt(0);
+    }, reject);
+  });
+}

@@ -1,0 +1,128 @@
+// The configuration: what a caller may say, checked before anything else happens.
+
+import { Code, fault } from "./status";
+
+/** Names mirror ESP_HTTPS_OTA_EVENT_* (reference 1.1). */
+export type EventName =
+  | "START"
+  | "CONNECTED"
+  | "GET_IMG_DESC"
+  | "VERIFY_CHIP_ID"
+  | "VERIFY_CHIP_REVISION"
+  | "WRITE_FLASH"
+  | "UPDATE_BOOT_PARTITION"
+  | "FINISH"
+  | "ABORT";
+
+export interface Config {
+  /** http or https; with `keys` a signed manifest, otherwise the image itself */
+  url: string;
+  /** trusted public keys (JWK) of whoever signs manifests */
+  keys?: object[];
+  /** "fsverity-sha256:" and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
+  digest?: string;
+  /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
+  insecure?: boolean;
+  /** sent with each request to the first origin, never to another */
+  headers?: { [name: string]: string };
+  /** PEM, passed on to Espruino's http, which verifies nothing with them */
+  ca?: string;
+  cert?: string;
+  key?: string;
+  /** ms without a byte from the server before a connection is given up; 20000 */
+  timeout?: number;
+  /** connections without progress before the update fails; 5 */
+  retries?: number;
+  /** 5 */
+  maxRedirects?: number;
+  /** bytes per ranged request; 0, the default, asks for all in one */
+  maxRequestSize?: number;
+  allowSameVersion?: boolean;
+  allowDowngrade?: boolean;
+  /** label of the slot to write; default: the next update partition */
+  partition?: string;
+  /**
+   * Called synchronously. `data`: VERIFY_CHIP_ID the image's chip id, VERIFY_CHIP_REVISION its least revision,
+   * WRITE_FLASH the bytes in flash so far with `total` (-1 when the server does not say),
+   * UPDATE_BOOT_PARTITION the subtype of the selected slot.
+   */
+  onEvent?: (name: EventName, data?: number, total?: number) => void;
+}
+
+const DIGEST_PREFIX = "fsverity-sha256:";
+
+function refuse(fact: string): never {
+  throw fault(Code.INVALID_ARG, fact);
+}
+
+// Every field, by an example of its type; for a number the example is the default.
+const FIELDS: { [name: string]: unknown } = {
+  url: "",
+  keys: [],
+  digest: "",
+  insecure: true,
+  headers: {},
+  ca: "",
+  cert: "",
+  key: "",
+  timeout: 20000,
+  retries: 5,
+  maxRedirects: 5,
+  maxRequestSize: 0,
+  allowSameVersion: false,
+  allowDowngrade: false,
+  partition: "",
+  onEvent: refuse,
+};
+
+/** A configuration with every number given. */
+export interface Settings extends Config {
+  timeout: number;
+  retries: number;
+  maxRedirects: number;
+  maxRequestSize: number;
+}
+
+function checkHeaders(headers: { [name: string]: string }): void {
+  for (const name in headers) {
+    const line = name + headers[name];
+    for (let i = 0; i < line.length; i++)
+      if (line.charCodeAt(i) < 32) refuse("header " + name + " has a control character");
+  }
+}
+
+/** `digest` of a config as 64 lower-case hexadecimal digits; "" when there is none. */
+export function digestOf(config: Config): string {
+  const digest = config.digest;
+  if (!digest) return "";
+  const hex = digest.substr(DIGEST_PREFIX.length).toLowerCase();
+  let good = digest.substr(0, DIGEST_PREFIX.length) === DIGEST_PREFIX && hex.length === 64;
+  for (let i = 0; i < hex.length; i++) if ("0123456789abcdef".indexOf(hex[i]) < 0) good = false;
+  if (!good) refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
+  return hex;
+}
+
+/** A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped. */
+export function checkConfig(config: Config): Settings {
+  const given = config as unknown as { [name: string]: unknown };
+  const settings: { [name: string]: unknown } = {};
+  for (const name in FIELDS) if (typeof FIELDS[name] === "number") settings[name] = FIELDS[name];
+  for (const name in given) {
+    const value = given[name];
+    if (value === undefined) continue;
+    const type = typeof FIELDS[name];
+    if (type === "undefined") refuse("unknown field " + name);
+    if (typeof value !== type || value === null) refuse(name + " is no " + type);
+    if (type === "number" && !((value as number) >= 0 && Math.floor(value as number) === value))
+      refuse(name + " is no whole number");
+    settings[name] = value;
+  }
+  if (!settings.url) refuse("url is missing");
+  if (!settings.timeout) refuse("timeout is 0");
+  if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
+    refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+  const checked = settings as unknown as Settings;
+  if (checked.headers) checkHeaders(checked.headers);
+  digestOf(checked);
+  return checked;
+}

@@ -1,0 +1,75 @@
+// What @types/espruino 1.95 (content of 2018) lacks of today's Espruino, as far as hal.ts uses it.
+// Checked against the engine by test-host/tests/contract.test.ts.
+
+interface EspruinoFlash {
+  /** undefined when there is no memory */
+  read(length: number, addr: number): Uint8Array | undefined;
+  write(data: Uint8Array | string, addr: number): void;
+  erasePage(addr: number): void;
+}
+
+interface EspruinoCrypto {
+  /** undefined when there is no memory */
+  SHA256(data: Uint8Array | string): ArrayBuffer | undefined;
+}
+
+interface EspruinoHttpRequest {
+  on(event: "error", listener: (error: { code: number; message: string }) => void): void;
+  end(): void;
+  /** set to true: the engine closes the connection at its next idle pass (libs/network/socketserver.c) */
+  clsNow?: boolean;
+}
+
+interface EspruinoHttpResponse {
+  statusCode: string;
+  headers: { [name: string]: string };
+  on(event: "data", listener: (data: string) => void): void;
+  on(event: "close", listener: () => void): void;
+}
+
+interface EspruinoHttpOptions {
+  protocol: string;
+  host: string;
+  port?: number;
+  path: string;
+  method: string;
+  headers: { [name: string]: string };
+  ca?: string;
+  cert?: string;
+  key?: string;
+}
+
+interface EspruinoHttp {
+  /** undefined when there is no network */
+  request(
+    options: EspruinoHttpOptions,
+    callback: (response: EspruinoHttpResponse) => void,
+  ): EspruinoHttpRequest | undefined;
+}
+
+declare function require(name: "Flash"): EspruinoFlash;
+declare function require(name: "crypto"): EspruinoCrypto;
+declare function require(name: "http"): EspruinoHttp;
+
+declare namespace E {
+  function CRC32(data: Uint8Array | string): number;
+  function toString(data: Uint8Array): string;
+}
+
+declare const ESP32: {
+  reboot(): void;
+  setOTAValid?(valid: boolean): void;
+};
+
+declare const process: {
+  env: { BOARD: string; VERSION: string };
+  memory(): { free: number; total: number; usage: number };
+};
+
+declare function setTimeout(callback: () => void, ms: number): number;
+declare function clearTimeout(id: number): void;
+
+interface Uint8Array {
+  /** Espruino takes a binary string too and stores its character codes */
+  set(source: string, offset?: number): void;
+}

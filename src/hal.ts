@@ -1,0 +1,140 @@
+// The device: the only file that names a global of Espruino. Every native call is asked for a real value (out of
+// memory shows as undefined, and two of those compare equal), and every erase and write is read back, because the
+// ESP32 port drops flash errors (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
+
+import { hex } from "./bytes";
+import { Code, fault } from "./status";
+
+const flash = require("Flash");
+const crypto = require("crypto");
+
+export const SECTOR = 4096;
+const BLANK_SECTOR_CRC = 0xf154670a; // E.CRC32 of 4096 bytes 0xff
+
+// Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
+const EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
+const EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
+const EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
+const APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
+const FLASH_MMU_TABLE = 0x3ff10000; // first entry: the 64 KB page of flash that is mapped at 0x3f400000
+
+function noMemory(what: string): never {
+  throw fault(Code.NO_MEM, "out of memory: " + what, true);
+}
+
+/** `length` bytes of flash at `addr`. */
+export function read(addr: number, length: number): Uint8Array {
+  const bytes = flash.read(length, addr);
+  if (!bytes || bytes.length !== length) return noMemory("flash read of " + length + " at " + hex(addr));
+  return bytes;
+}
+
+/** The same bytes as a binary string; a whole typed array shares its memory with it. */
+export function binary(bytes: Uint8Array): string {
+  const text = E.toString(bytes);
+  if (typeof text !== "string" || text.length !== bytes.length) return noMemory("string of " + bytes.length);
+  return text;
+}
+
+/** Do the bytes of flash at `addr` equal `bytes`? */
+export function holds(addr: number, bytes: Uint8Array): boolean {
+  return binary(read(addr, bytes.length)) === binary(bytes);
+}
+
+/** Is the whole sector at `addr` erased? */
+export function isBlank(addr: number): boolean {
+  return E.CRC32(read(addr, SECTOR)) === BLANK_SECTOR_CRC;
+}
+
+/** Erases the sector at `addr` and reads it back. */
+export function erase(addr: number): void {
+  flash.erasePage(addr);
+  if (!isBlank(addr)) throw fault(Code.FLASH_OP_FAIL, "sector at " + hex(addr) + " is not blank after its erase");
+}
+
+/** Writes `bytes` at `addr`, which is erased, and reads them back. */
+export function write(addr: number, bytes: Uint8Array): void {
+  flash.write(bytes, addr);
+  if (!holds(addr, bytes)) throw fault(Code.FLASH_OP_FAIL, "flash at " + hex(addr) + " differs from what was written");
+}
+
+/** The `length` bytes that the running program's memory map shows at `addr`. */
+export function mapped(addr: number, length: number): string {
+  const area = E.memoryArea(addr, length);
+  if (typeof area !== "string" || area.length !== length) return noMemory("memory area at " + hex(addr));
+  return area;
+}
+
+export function sha256(data: Uint8Array | string): Uint8Array {
+  const digest = crypto.SHA256(data);
+  if (!digest || digest.byteLength !== 32) return noMemory("SHA-256");
+  return new Uint8Array(digest);
+}
+
+/** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
+export function chipId(): number {
+  const board = process.env.BOARD;
+  if (board.indexOf("ESP32C3") >= 0) return 5;
+  if (board.indexOf("ESP32S3") >= 0) return 9;
+  if (board.indexOf("ESP32") >= 0) return 0;
+  throw fault(Code.NOT_SUPPORTED, "board " + board + " is no ESP32 that this module knows");
+}
+
+/** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
+export function chipRevision(chip: number): number {
+  if (chip !== 0) return -1;
+  const word5 = peek32(EFUSE_BLK0_RDATA5, 1);
+  let major = 0;
+  if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
+    major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
+  return major * 100 + ((word5 >>> 24) & 3);
+}
+
+/** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
+export function isEncrypted(chip: number): boolean {
+  let odd = false;
+  if (chip === 0)
+    for (let bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1) odd = odd !== !!(bits & 1);
+  return odd;
+}
+
+/** Flash address of the slot that is mapped as the running program; -1 where that can't be read. */
+export function mappedSlot(chip: number): number {
+  return chip === 0 ? (peek32(FLASH_MMU_TABLE, 1) & 0xff) << 16 : -1;
+}
+
+/** Free JsVars. */
+export function freeVars(): number {
+  return process.memory().free;
+}
+
+export function after(ms: number, callback: () => void): number {
+  return setTimeout(callback, ms);
+}
+
+export function cancel(timer: number): void {
+  clearTimeout(timer);
+}
+
+export function base64(text: string): string {
+  return btoa(text);
+}
+
+/** Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS. */
+export function request(
+  options: EspruinoHttpOptions,
+  onResponse: (response: EspruinoHttpResponse) => void,
+  onError: (message: string) => void,
+): EspruinoHttpRequest {
+  const outgoing = require("http").request(options, onResponse);
+  if (!outgoing) throw fault(Code.HTTP_CONNECT, "no network", true);
+  outgoing.on("error", (error) => {
+    onError(error.message + " (" + error.code + ")");
+  });
+  outgoing.end();
+  return outgoing;
+}
+
+export function restart(): void {
+  ESP32.reboot();
+}

@@ -1,0 +1,247 @@
+// One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
+// Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
+// so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
+
+import type { Settings } from "./config";
+import { after, base64, cancel, request } from "./hal";
+import { asFault, Code, fault, type OtaError } from "./status";
+import { parseUrl, resolveUrl, sameOrigin } from "./url";
+
+const UNKNOWN = -1;
+
+/** What the final answer says of its body. Lengths in bytes, -1 when the server does not say. */
+export interface Head {
+  status_: number;
+  /** offset of the body's first byte in the whole file; 0 for status 200 */
+  start_: number;
+  /** of this body */
+  length_: number;
+  /** of the whole file */
+  total_: number;
+  etag_: string;
+}
+
+export interface GetEvents {
+  onHead_(head: Head): void;
+  onData_(data: string): void;
+  /** once, and last: null when every byte that was announced has arrived (chunked: when the server ended the body) */
+  onEnd_(error: OtaError | null): void;
+}
+
+/** A decimal number without sign, or -1. */
+function digits(text: string): number {
+  let value = text.length && text.length < 11 ? 0 : UNKNOWN;
+  for (let i = 0; i < text.length && value >= 0; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    value = digit >= 0 && digit <= 9 ? value * 10 + digit : UNKNOWN;
+  }
+  return value;
+}
+
+/** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
+function header(headers: { [name: string]: string }, name: string): string {
+  let value: string | undefined;
+  for (const key in headers)
+    if (key.toLowerCase() === name) {
+      if (value !== undefined) throw fault(Code.INVALID_RESPONSE, "header " + name + " came twice");
+      value = headers[key];
+    }
+  return value || "";
+}
+
+/** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
+function checkStatus(status: number): void {
+  if (status === 200 || status === 206) return;
+  let code = Code.INVALID_RESPONSE;
+  if (status === 304) code = Code.HTTP_NOT_MODIFIED;
+  else if (status === 416) code = Code.HTTP_RANGE_NOT_SATISFIABLE;
+  else if (status >= 400) code = Code.FAIL;
+  throw fault(code, "HTTP status " + status, status === 408 || status === 425 || status === 429 || status >= 500);
+}
+
+/** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
+function parseRange(text: string, head: Head): void {
+  const dash = text.indexOf("-");
+  const slash = text.indexOf("/");
+  const first = digits(text.substring(6, dash));
+  const last = digits(text.substring(dash + 1, slash));
+  const total = digits(text.substr(slash + 1));
+  if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
+    throw fault(Code.INVALID_RESPONSE, "Content-Range " + text);
+  if (head.length_ !== UNKNOWN && head.length_ !== last - first + 1)
+    throw fault(Code.INVALID_RESPONSE, "Content-Range " + text + " with Content-Length " + head.length_);
+  head.start_ = first;
+  head.length_ = last - first + 1;
+  head.total_ = total;
+}
+
+function parseHead(response: EspruinoHttpResponse, status: number): Head {
+  const headers = response.headers;
+  const length = header(headers, "content-length");
+  const transfer = header(headers, "transfer-encoding").toLowerCase();
+  const coding = header(headers, "content-encoding").toLowerCase();
+  if (coding && coding !== "identity") throw fault(Code.INVALID_RESPONSE, "Content-Encoding " + coding);
+  if (transfer && (transfer !== "chunked" || length))
+    throw fault(Code.INVALID_RESPONSE, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+  // the engine cuts a body without either off after its first piece
+  if (!transfer && digits(length) < 0)
+    throw fault(Code.INVALID_RESPONSE, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+  const head: Head = {
+    status_: status,
+    start_: 0,
+    length_: transfer ? UNKNOWN : digits(length),
+    total_: UNKNOWN,
+    etag_: header(headers, "etag"),
+  };
+  if (status === 206) parseRange(header(headers, "content-range"), head);
+  else head.total_ = head.length_;
+  return head;
+}
+
+/**
+ * Sends a GET and tells `events` of what comes. `extra` holds headers of the module's own, sent to every origin;
+ * `options.headers`, the URL's user:password and the TLS identity go to the first origin only.
+ * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
+ * the exchange; after it, and after `onEnd`, no event comes.
+ */
+export function get(options: Settings, extra: { [name: string]: string }, events: GetEvents): () => void {
+  const origin = parseUrl(options.url);
+  let url = options.url;
+  let redirects = 0;
+  let outgoing: EspruinoHttpRequest | undefined;
+  let connection = 0; // counts; callbacks of an earlier one are not heard
+  let timer: number | undefined;
+  let quiet = 0; // quarters of the timeout since the last sign
+  let answered = false;
+  let left = UNKNOWN;
+  let done = false;
+  let open: () => void;
+
+  function disconnect(): void {
+    connection++;
+    if (outgoing) outgoing.clsNow = true;
+    outgoing = undefined;
+  }
+
+  function close(): void {
+    done = true;
+    disconnect();
+    if (timer !== undefined) cancel(timer);
+    timer = undefined;
+  }
+
+  function end(error: OtaError | null): void {
+    if (done) return;
+    close();
+    events.onEnd_(error);
+  }
+
+  function tick(): void {
+    timer = after(options.timeout / 4, tick);
+    if (++quiet > 4)
+      end(fault(Code.HTTP_READ_TIMEOUT, "nothing from " + origin.host_ + " for " + options.timeout + " ms", true));
+  }
+
+  function lost(why: string): void {
+    const bytes = left < 0 ? "" : ", " + left + " bytes missing";
+    end(
+      answered
+        ? fault(Code.HTTP_INCOMPLETE_DATA, "connection lost" + bytes + why, true)
+        : fault(Code.HTTP_CONNECT, "no answer from " + origin.host_ + why, true),
+    );
+  }
+
+  /** `handler`, deaf once its connection is given up; what it throws ends the exchange. */
+  function guard(handler: (argument: any) => void): (argument?: any) => void {
+    const mine = connection;
+    return (argument: any): void => {
+      if (mine !== connection) return;
+      try {
+        handler(argument);
+      } catch (thrown) {
+        end(asFault(thrown));
+      }
+    };
+  }
+
+  function onData(data: string): void {
+    quiet = 0;
+    if (left < 0) return events.onData_(data);
+    // bytes beyond the announced length are delivered too
+    const wanted = data.length > left ? data.substr(0, left) : data;
+    left -= wanted.length;
+    if (!left) disconnect();
+    events.onData_(wanted);
+    if (!left) end(null);
+  }
+
+  function onClose(): void {
+    if (left < 0) end(null);
+    else lost("");
+  }
+
+  function onError(message: string): void {
+    lost(": " + message);
+  }
+
+  function redirect(location: string): void {
+    if (!location) throw fault(Code.INVALID_RESPONSE, "redirect without Location");
+    if (++redirects > options.maxRedirects)
+      throw fault(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
+    const next = resolveUrl(url, location);
+    if (parseUrl(url).protocol_ === "https:" && parseUrl(next).protocol_ !== "https:")
+      throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
+    url = next;
+    disconnect();
+    open();
+  }
+
+  function onResponse(response: EspruinoHttpResponse): void {
+    quiet = 0;
+    const status = digits(response.statusCode);
+    if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308)
+      return redirect(header(response.headers, "location"));
+    checkStatus(status);
+    const head = parseHead(response, status);
+    answered = true;
+    left = head.length_;
+    response.on("data", guard(onData));
+    response.on("close", guard(onClose));
+    events.onHead_(head);
+    if (!left) end(null);
+  }
+
+  open = (): void => {
+    const target = parseUrl(url);
+    const home = sameOrigin(origin, target);
+    const headers: { [name: string]: string } = {};
+    if (home) for (const name in options.headers) headers[name] = options.headers[name];
+    if (target.auth_) headers.Authorization = "Basic " + base64(target.auth_);
+    for (const name in extra) headers[name] = extra[name];
+    const wanted: EspruinoHttpOptions = {
+      protocol: target.protocol_,
+      host: target.host_,
+      path: target.path_,
+      method: "GET",
+      headers: headers,
+    };
+    if (target.port_) wanted.port = target.port_;
+    if (home && options.ca) wanted.ca = options.ca;
+    if (home && options.cert) wanted.cert = options.cert;
+    if (home && options.key) wanted.key = options.key;
+    try {
+      outgoing = request(wanted, guard(onResponse), guard(onError));
+    } catch (thrown: any) {
+      throw thrown.retry !== undefined ? thrown : fault(Code.HTTP_CONNECT, target.host_ + ": " + thrown.message, true);
+    }
+  };
+
+  timer = after(options.timeout / 4, tick);
+  try {
+    open();
+  } catch (thrown) {
+    close();
+    throw thrown;
+  }
+  return close;
+}

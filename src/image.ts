@@ -1,0 +1,170 @@
+// An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
+// Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
+
+import { hex, u16, u32, zText } from "./bytes";
+import { Code, fault } from "./status";
+
+/** IDF's IMAGE_HEADER_SIZE: what must have arrived before an image is judged. */
+export const HEAD_LENGTH = 1024;
+
+const MAGIC = 0xe9;
+const HEADER_LENGTH = 24;
+export const SEGMENT_HEADER_LENGTH = 8;
+/** where the first segment's data begins, and with it the app descriptor */
+export const FIRST_SEGMENT = HEADER_LENGTH + SEGMENT_HEADER_LENGTH;
+const DESC_MAGIC = 0xabcd5432;
+const DESC_LENGTH = 256;
+const MAX_SEGMENTS = 16;
+const HASH_LENGTH = 32;
+const MMU_PAGE = 0x10000;
+
+// Addresses at which a segment is mapped from flash instead of loaded: chip id, DROM from and to, IROM from and to.
+// The chips that Espruino has builds for, all with 64 KB pages (IDF soc.h).
+const MAPPED = [
+  0, 0x3f400000, 0x3f800000, 0x400d0000, 0x40400000, 5, 0x3c000000, 0x3c800000, 0x42000000, 0x42800000, 9, 0x3c000000,
+  0x3e000000, 0x42000000, 0x44000000,
+];
+
+export interface Header {
+  segments_: number;
+  chipId_: number;
+  /** major * 100 + minor; `maxRevision` 0 and 65535: no limit */
+  minRevision_: number;
+  maxRevision_: number;
+  hashAppended_: boolean;
+  /** of the first segment */
+  loadAddr_: number;
+  length_: number;
+}
+
+/** `esp_app_desc_t`: what an image says of itself. */
+export interface AppDesc {
+  secureVersion: number;
+  version: string;
+  projectName: string;
+  time: string;
+  date: string;
+  idfVer: string;
+  /** of the ELF file, hexadecimal: the name of this very build */
+  appElfSha256: string;
+}
+
+/** The header and the first segment's, or null when the first byte is no image's. */
+export function parseHeader(head: Uint8Array): Header | null {
+  if (head[0] !== MAGIC) return null;
+  return {
+    segments_: head[1],
+    chipId_: u16(head, 12),
+    minRevision_: u16(head, 15),
+    maxRevision_: u16(head, 17),
+    hashAppended_: head[23] !== 0,
+    loadAddr_: u32(head, HEADER_LENGTH),
+    length_: u32(head, HEADER_LENGTH + 4),
+  };
+}
+
+/** The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older). */
+export function parseDesc(head: Uint8Array): AppDesc | null {
+  if (head.length < FIRST_SEGMENT + DESC_LENGTH || u32(head, FIRST_SEGMENT) !== DESC_MAGIC) return null;
+  let sha = "";
+  for (let i = 176; i < 208; i++) sha += (256 + head[i]).toString(16).substr(1);
+  return {
+    secureVersion: u32(head, 36),
+    version: zText(head, 48, 32),
+    projectName: zText(head, 80, 32),
+    time: zText(head, 112, 16),
+    date: zText(head, 128, 16),
+    idfVer: zText(head, 144, 32),
+    appElfSha256: sha,
+  };
+}
+
+/** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+export function spiModeOf(head: Uint8Array): number {
+  return u32(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
+}
+
+function isMapped(chipId: number, addr: number): boolean {
+  for (let i = 0; i < MAPPED.length; i += 5)
+    if (MAPPED[i] === chipId)
+      return (addr >= MAPPED[i + 1] && addr < MAPPED[i + 2]) || (addr >= MAPPED[i + 3] && addr < MAPPED[i + 4]);
+  return false;
+}
+
+/** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
+export function isRunnable(header: Header | null, chipId: number): boolean {
+  return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
+}
+
+function refuse(fact: string): never {
+  throw fault(Code.OTA_VALIDATE_FAILED, fact);
+}
+
+function checkSegment(chipId: number, loadAddr: number, length: number, offset: number, limit: number): void {
+  if (length % 4 || length > limit - offset)
+    refuse("segment of " + length + " bytes at offset " + offset + " of " + limit);
+  // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
+  if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
+    refuse("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
+}
+
+/**
+ * Judges the first HEAD_LENGTH bytes of an image against this device, before anything is erased.
+ * `chipId` and `spiMode` are the running image's; `revision` is the chip's, or -1 where it can't be read;
+ * `limit` is the most bytes that the image can have. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+ */
+export function checkHead(head: Uint8Array, chipId: number, revision: number, spiMode: number, limit: number): void {
+  const header = parseHeader(head);
+  if (!header) return refuse("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
+  if (header.chipId_ !== chipId)
+    throw fault(Code.INVALID_VERSION, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+  if (
+    revision >= 0 &&
+    (header.minRevision_ > revision ||
+      (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision))
+  )
+    throw fault(
+      Code.INVALID_VERSION,
+      "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision,
+    );
+  if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
+  checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
+  const mode = spiModeOf(head);
+  if (mode && spiMode && mode !== spiMode)
+    throw fault(Code.OTA_SPI_MODE_MISMATCH, "image for SPI mode " + mode + ", this device runs " + spiMode);
+}
+
+/**
+ * Walks the segments of an image of `size` bytes and returns its own length, which trailing bytes (a signature
+ * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
+ * each segment's data. Throws OTA_VALIDATE_FAILED.
+ */
+export function walkSegments(
+  size: number,
+  read: (offset: number, length: number) => Uint8Array,
+  onData?: (offset: number, length: number) => void,
+): number {
+  const header = parseHeader(read(0, FIRST_SEGMENT));
+  if (!header) return refuse("no image in the slot");
+  if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
+  let offset = HEADER_LENGTH;
+  for (let i = 0; i < header.segments_; i++) {
+    if (offset + SEGMENT_HEADER_LENGTH > size) refuse("segment " + i + " begins at " + offset + " of " + size);
+    const segment = read(offset, SEGMENT_HEADER_LENGTH);
+    const length = u32(segment, 4);
+    offset += SEGMENT_HEADER_LENGTH;
+    checkSegment(header.chipId_, u32(segment, 0), length, offset, size);
+    if (onData) onData(offset, length);
+    offset += length;
+  }
+  // one checksum byte ends the last line of 16
+  const end = (offset + 16) & ~15;
+  const length = header.hashAppended_ ? end + HASH_LENGTH : end;
+  if (length > size) refuse("image of " + length + " bytes, only " + size + " are there");
+  return length;
+}
+
+/** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
+export function checksumOffset(head: Uint8Array, length: number): number {
+  return length - 1 - (head[23] ? HASH_LENGTH : 0);
+}

@@ -1,0 +1,29 @@
+/**
+ * Over-the-air firmware update for the ESP32, inside Espruino: `require("https-ota")`.
+ * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
+ */
+
+import { restart as restartDevice } from "./hal";
+
+export {
+  getBootPartition,
+  getLastInvalidPartition,
+  getNextUpdatePartition,
+  getRunningPartition,
+  getState,
+  markValid,
+  rollback,
+  setBootPartition,
+} from "./boot";
+export type { Config, EventName } from "./config";
+export type { AppDesc } from "./image";
+export type { Handle, UpdateResult } from "./ota";
+export { begin, update } from "./ota";
+export type { Partition } from "./partitions";
+export type { OtaError } from "./status";
+export { ERR } from "./status";
+
+/** Restarts the device at once. `esp_restart` */
+export function restart(): void {
+  restartDevice();
+}

@@ -1,0 +1,96 @@
+// The partition table: rows of 32 bytes at flash address 0x8000. Pure.
+// Source: reference 6.1 and 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
+// The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
+// writing to the wrong place would cost: alignment, bounds, overlap.
+
+import { hex, u16, u32, zText } from "./bytes";
+import { Code, fault } from "./status";
+
+export const TABLE_ADDR = 0x8000;
+export const TABLE_LENGTH = 0xc00;
+
+const ROW_LENGTH = 32;
+const ROW_MAGIC = 0x50aa;
+const MD5_MAGIC = 0xebeb;
+const END_MAGIC = 0xffff;
+const FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
+
+export const TYPE_APP = 0;
+export const TYPE_DATA = 1;
+export const SUBTYPE_FACTORY = 0;
+export const SUBTYPE_OTA_0 = 0x10;
+const SUBTYPE_OTA_15 = 0x1f;
+const SUBTYPE_OTADATA = 0;
+
+/** A row of the partition table, as IDF's `esp_partition_t`; `address` and `size` in bytes. */
+export interface Partition {
+  label: string;
+  type: number;
+  subtype: number;
+  address: number;
+  size: number;
+}
+
+/** ota_0 to ota_15? */
+export function isOta(row: Partition): boolean {
+  return row.type === TYPE_APP && row.subtype >= SUBTYPE_OTA_0 && row.subtype <= SUBTYPE_OTA_15;
+}
+
+/** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
+export function isSlot(row: Partition): boolean {
+  return row.type === TYPE_APP && (row.subtype === SUBTYPE_FACTORY || isOta(row));
+}
+
+export function isOtadata(row: Partition): boolean {
+  return row.type === TYPE_DATA && row.subtype === SUBTYPE_OTADATA;
+}
+
+function parseRow(table: Uint8Array, offset: number): Partition {
+  return {
+    label: zText(table, offset + 12, 16),
+    type: table[offset + 2],
+    subtype: table[offset + 3],
+    address: u32(table, offset + 4),
+    size: u32(table, offset + 8),
+  };
+}
+
+function checkRow(row: Partition, others: Partition[]): void {
+  const end = row.address + row.size;
+  let wrong = "";
+  if (row.address % (row.type === TYPE_APP ? 0x10000 : 0x1000)) wrong = "is not aligned";
+  else if (row.type === TYPE_APP && row.size % 0x1000) wrong = "has no whole number of sectors";
+  else if (!row.size || end > FLASH_END) wrong = "leaves the flash";
+  // rows of type bootloader (2) and partition_table (3) describe what lies below
+  else if (row.address < TABLE_ADDR + 0x1000 && row.type < 2) wrong = "lies on bootloader or table";
+  for (let i = 0; !wrong && i < others.length; i++)
+    if (row.address < others[i].address + others[i].size && others[i].address < end)
+      wrong = "overlaps " + others[i].label;
+  if (wrong)
+    throw fault(
+      Code.INVALID_STATE,
+      "partition " + row.label + " at " + hex(row.address) + "+" + hex(row.size) + " " + wrong,
+    );
+}
+
+/** The rows of a table of TABLE_LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
+export function parseTable(table: Uint8Array): Partition[] {
+  const rows: Partition[] = [];
+  for (let offset = 0; offset < TABLE_LENGTH; offset += ROW_LENGTH) {
+    const magic = u16(table, offset);
+    if (rows.length && (magic === MD5_MAGIC || magic === END_MAGIC)) return rows;
+    if (magic !== ROW_MAGIC)
+      throw fault(
+        Code.NOT_SUPPORTED,
+        "no partition table row at " +
+          hex(TABLE_ADDR + offset) +
+          ", found " +
+          hex(magic) +
+          " (is the flash encrypted?)",
+      );
+    const row = parseRow(table, offset);
+    checkRow(row, rows);
+    rows.push(row);
+  }
+  throw fault(Code.NOT_SUPPORTED, "the partition table has no end");
+}

@@ -1,0 +1,97 @@
+// otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
+// Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
+// fallback the entry of the running slot would otherwise be the one that is overwritten.
+
+import { erase, read, SECTOR, write } from "./hal";
+import { activeCopy, buildEntry, ENTRY_LENGTH, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
+import { isOta, type Partition, SUBTYPE_OTA_0 } from "./partitions";
+import { bootSlot, type Layout, readEntries } from "./slot";
+import { Code, fault } from "./status";
+
+/** Does a whole entry name `slot`? */
+function names(layout: Layout, entry: Entry, slot: Partition): boolean {
+  return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
+}
+
+/** The copy that names `slot`, the newer one of two; -1 for none. Its state may be any. */
+export function copyOf(layout: Layout, entries: Entry[], slot: Partition): number {
+  let copy = -1;
+  for (let i = 0; i < 2; i++)
+    if (names(layout, entries[i], slot) && (copy < 0 || entries[i].seq_ > entries[copy].seq_)) copy = i;
+  return copy;
+}
+
+/** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
+function copyToKeep(layout: Layout, entries: Entry[]): number {
+  const keep = copyOf(layout, entries, layout.running_);
+  return keep >= 0 && entries[keep].valid_ ? keep : activeCopy(entries);
+}
+
+function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
+  const addr = layout.otadata_.address + copy * SECTOR;
+  const entry = buildEntry(read(addr, ENTRY_LENGTH), seq, state);
+  erase(addr);
+  write(addr, entry);
+}
+
+/** Above every whole entry, because a bootloader of IDF 3 obeys those that are marked INVALID too. */
+function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
+  let highest = 0;
+  for (let i = 0; i < 2; i++) if (entries[i].whole_ && entries[i].seq_ > highest) highest = entries[i].seq_;
+  const seq = nextSeq(highest, slot.subtype - SUBTYPE_OTA_0, layout.ota_.length);
+  if (!seq) throw fault(Code.OTA_SELECT_INFO_INVALID, "no sequence number above " + highest);
+  return seq;
+}
+
+/** Makes the bootloader start `slot` at the next restart. Throws FLASH_OP_FAIL, and then the old choice stands. */
+export function select(layout: Layout, slot: Partition): void {
+  const entries = readEntries(layout.otadata_);
+  if (!isOta(slot)) {
+    // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
+    const active = activeCopy(entries) === 1 ? 1 : 0;
+    erase(layout.otadata_.address + (1 - active) * SECTOR);
+    erase(layout.otadata_.address + active * SECTOR);
+    return;
+  }
+  // NEW is what a bootloader with rollback makes a trial boot of; others start it like any state (reference 3.3)
+  writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), State.NEW);
+}
+
+/**
+ * Before `target` is erased: makes the slot that runs the boot slot when otadata names `target`, then erases what
+ * still names it, so that a half-written slot is never started nor fallen back to by choice.
+ */
+export function deselect(layout: Layout, target: Partition): void {
+  if (bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_)).address === target.address)
+    select(layout, layout.running_);
+  const entries = readEntries(layout.otadata_);
+  for (let i = 0; i < 2; i++) if (names(layout, entries[i], target)) erase(layout.otadata_.address + i * SECTOR);
+}
+
+/** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
+export function checkConfirmed(layout: Layout): void {
+  const entries = readEntries(layout.otadata_);
+  for (let i = 0; i < 2; i++)
+    if (entries[i].valid_ && entries[i].state_ === State.PENDING_VERIFY && names(layout, entries[i], layout.running_))
+      throw fault(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is not confirmed: call markValid() first");
+}
+
+/**
+ * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
+ * erased after it: at no moment is the running slot without a valid entry. Factory and a slot that no entry names need none.
+ */
+export function confirm(layout: Layout): void {
+  const entries = readEntries(layout.otadata_);
+  const copy = copyOf(layout, entries, layout.running_);
+  if (copy < 0 || entries[copy].state_ === State.VALID) return;
+  writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
+  erase(layout.otadata_.address + copy * SECTOR);
+}
+
+/** Selects `slot` and marks the entry of the image that runs INVALID, in this order: the second is only a remark. */
+export function reject(layout: Layout, slot: Partition): void {
+  select(layout, slot);
+  const entries = readEntries(layout.otadata_);
+  const copy = copyOf(layout, entries, layout.running_);
+  if (copy >= 0) writeEntry(layout, copy, entries[copy].seq_, State.INVALID);
+}

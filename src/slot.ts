@@ -1,0 +1,181 @@
+// Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
+// Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
+
+import { hex } from "./bytes";
+import { binary, chipId, isEncrypted, mapped, mappedSlot, read, SECTOR } from "./hal";
+import { FIRST_SEGMENT, isRunnable, parseHeader } from "./image";
+import { activeCopy, ENTRY_LENGTH, type Entry, parseEntry, slotOfSeq } from "./otadata";
+import {
+  isOta,
+  isOtadata,
+  isSlot,
+  type Partition,
+  parseTable,
+  SUBTYPE_FACTORY,
+  SUBTYPE_OTA_0,
+  TABLE_ADDR,
+  TABLE_LENGTH,
+  TYPE_APP,
+} from "./partitions";
+import { Code, fault } from "./status";
+
+const OTADATA_SIZE = 0x2000;
+
+export interface Layout {
+  chip_: number;
+  otadata_: Partition;
+  /** ota_0, ota_1 ... in this order */
+  ota_: Partition[];
+  factory_: Partition | null;
+  running_: Partition;
+}
+
+function cannot(fact: string): never {
+  throw fault(Code.NOT_SUPPORTED, fact);
+}
+
+/** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
+function findOtadata(rows: Partition[]): Partition {
+  let found: Partition | null = null;
+  for (let i = 0; i < rows.length; i++)
+    if (isOtadata(rows[i])) {
+      if (found)
+        cannot(
+          "the partition table has two otadata rows, " +
+            found.label +
+            " and " +
+            rows[i].label +
+            " (Espruino builds of 2019 and 2020): flash a current Espruino with its table once by USB",
+        );
+      found = rows[i];
+    }
+  if (!found) return cannot("no otadata partition: flash a table with two slots once by USB (boards/)");
+  if (found.size !== OTADATA_SIZE)
+    cannot("otadata " + found.label + " has " + hex(found.size) + " bytes, wanted 0x2000");
+  return found;
+}
+
+/** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
+function findOta(rows: Partition[]): Partition[] {
+  const ota: Partition[] = [];
+  let count = 0;
+  for (let i = 0; i < rows.length; i++)
+    if (isOta(rows[i])) {
+      ota[rows[i].subtype - SUBTYPE_OTA_0] = rows[i];
+      count++;
+    }
+  if (ota.length !== count) cannot("the partition table has a gap or a double in its ota_N slots");
+  return ota;
+}
+
+function findFactory(rows: Partition[]): Partition | null {
+  for (let i = 0; i < rows.length; i++)
+    if (rows[i].type === TYPE_APP && rows[i].subtype === SUBTYPE_FACTORY) return rows[i];
+  return null;
+}
+
+export function readEntries(otadata: Partition): Entry[] {
+  return [parseEntry(read(otadata.address, ENTRY_LENGTH)), parseEntry(read(otadata.address + SECTOR, ENTRY_LENGTH))];
+}
+
+/** The slot that otadata tells the bootloader to start (it falls back to others when that image is broken). */
+export function bootSlot(ota: Partition[], factory: Partition | null, entries: Entry[]): Partition {
+  const copy = activeCopy(entries);
+  if (copy >= 0 && ota.length) return ota[slotOfSeq(entries[copy].seq_, ota.length)];
+  return factory || ota[0];
+}
+
+/** A slot whose flash may be what the memory map shows as the running program. */
+interface Candidate {
+  slot_: Partition;
+  loadAddr_: number;
+  length_: number;
+}
+
+function candidates(rows: Partition[], chip: number): Candidate[] {
+  const found: Candidate[] = [];
+  for (let i = 0; i < rows.length; i++) {
+    if (!isSlot(rows[i])) continue;
+    const header = parseHeader(read(rows[i].address, FIRST_SEGMENT));
+    // an address that this chip does not map must not be looked at: reading it would reset the chip
+    if (header && isRunnable(header, chip) && header.length_ <= rows[i].size - FIRST_SEGMENT)
+      found.push({ slot_: rows[i], loadAddr_: header.loadAddr_, length_: header.length_ });
+  }
+  return found;
+}
+
+/** Those whose sector of the first segment at `offset` is what runs. */
+function matching(found: Candidate[], offset: number): Candidate[] {
+  const kept: Candidate[] = [];
+  for (let i = 0; i < found.length; i++) {
+    const rest = found[i].length_ - offset;
+    const length = rest < SECTOR ? rest : SECTOR;
+    const flash = binary(read(found[i].slot_.address + FIRST_SEGMENT + offset, length));
+    if (flash === mapped(found[i].loadAddr_ + offset, length)) kept.push(found[i]);
+  }
+  return kept;
+}
+
+/** Has the first segment of one of them been compared to its end? */
+function exhausted(found: Candidate[], offset: number): boolean {
+  for (let i = 0; i < found.length; i++) if (found[i].length_ <= offset) return true;
+  return false;
+}
+
+/**
+ * The slot that runs: the one whose first segment is what the memory map shows. Images without descriptor begin
+ * alike, so it compares on until they differ; identical ones are told apart by the MMU where it can be read (the
+ * classic ESP32, where it also cross-checks a single match), elsewhere by otadata.
+ */
+function findRunning(rows: Partition[], chip: number, boot: Partition): Partition {
+  const mmu = mappedSlot(chip);
+  let found = matching(candidates(rows, chip), 0);
+  for (let offset = SECTOR; mmu < 0 && found.length > 1 && !exhausted(found, offset); offset += SECTOR)
+    found = matching(found, offset);
+  const wanted = mmu < 0 ? boot.address : mmu;
+  for (let i = 0; i < found.length; i++)
+    if (found[i].slot_.address === wanted || (mmu < 0 && found.length === 1)) return found[i].slot_;
+  throw fault(
+    Code.NOT_FOUND,
+    "can't tell which slot runs: " +
+      found.length +
+      " match the memory map, " +
+      (mmu < 0 ? "otadata" : "the MMU") +
+      " says " +
+      hex(wanted),
+  );
+}
+
+/** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
+export function readLayout(): Layout {
+  const chip = chipId();
+  if (isEncrypted(chip)) cannot("flash encryption is on: raw writes would be garbage to the bootloader");
+  const rows = parseTable(read(TABLE_ADDR, TABLE_LENGTH));
+  const otadata = findOtadata(rows);
+  const ota = findOta(rows);
+  const factory = findFactory(rows);
+  if (ota.length + (factory ? 1 : 0) < 2) cannot("only one slot: flash a table with two slots once by USB (boards/)");
+  return {
+    chip_: chip,
+    otadata_: otadata,
+    ota_: ota,
+    factory_: factory,
+    running_: findRunning(rows, chip, bootSlot(ota, factory, readEntries(otadata))),
+  };
+}
+
+/**
+ * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
+ * factory. Where that would be `start` itself, factory is the other slot (DESIGN.md 5).
+ */
+export function nextSlot(layout: Layout, start: Partition): Partition {
+  const ota = layout.ota_;
+  const next = isOta(start) ? ota[(start.subtype - SUBTYPE_OTA_0 + 1) % ota.length] : ota[0];
+  return next.address === start.address ? (layout.factory_ as Partition) : next;
+}
+
+/** The slot called `label`, or null. */
+export function slotByLabel(layout: Layout, label: string): Partition | null {
+  for (let i = 0; i < layout.ota_.length; i++) if (layout.ota_[i].label === label) return layout.ota_[i];
+  return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
+}

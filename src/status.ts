@@ -1,0 +1,97 @@
+// Outcome codes with ESP-IDF's own numbers and names, and the one place where an Error is built.
+// Source: reference 1.4 and 2.1 (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
+
+export const enum Code {
+  OK = 0,
+  FAIL = -1,
+  NO_MEM = 0x101,
+  INVALID_ARG = 0x102,
+  INVALID_STATE = 0x103,
+  INVALID_SIZE = 0x104,
+  NOT_FOUND = 0x105,
+  NOT_SUPPORTED = 0x106,
+  INVALID_RESPONSE = 0x108,
+  INVALID_VERSION = 0x10a,
+  OTA_PARTITION_CONFLICT = 0x1501,
+  OTA_SELECT_INFO_INVALID = 0x1502,
+  OTA_VALIDATE_FAILED = 0x1503,
+  OTA_ROLLBACK_FAILED = 0x1505,
+  OTA_ROLLBACK_INVALID_STATE = 0x1506,
+  OTA_ALREADY_IN_PROGRESS = 0x1507,
+  OTA_SPI_MODE_MISMATCH = 0x1508,
+  FLASH_OP_FAIL = 0x6001,
+  HTTP_MAX_REDIRECT = 0x7001,
+  HTTP_CONNECT = 0x7002,
+  HTTP_NOT_MODIFIED = 0x7009,
+  HTTP_RANGE_NOT_SATISFIABLE = 0x700a,
+  HTTP_READ_TIMEOUT = 0x700b,
+  HTTP_INCOMPLETE_DATA = 0x700c,
+  HTTP_REDIRECT_DOWNGRADE = 0x700d,
+  IN_PROGRESS = 0x9001,
+}
+
+/** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
+export const ERR = {
+  OK: Code.OK,
+  FAIL: Code.FAIL,
+  NO_MEM: Code.NO_MEM,
+  INVALID_ARG: Code.INVALID_ARG,
+  INVALID_STATE: Code.INVALID_STATE,
+  INVALID_SIZE: Code.INVALID_SIZE,
+  NOT_FOUND: Code.NOT_FOUND,
+  NOT_SUPPORTED: Code.NOT_SUPPORTED,
+  INVALID_RESPONSE: Code.INVALID_RESPONSE,
+  INVALID_VERSION: Code.INVALID_VERSION,
+  OTA_PARTITION_CONFLICT: Code.OTA_PARTITION_CONFLICT,
+  OTA_SELECT_INFO_INVALID: Code.OTA_SELECT_INFO_INVALID,
+  OTA_VALIDATE_FAILED: Code.OTA_VALIDATE_FAILED,
+  OTA_ROLLBACK_FAILED: Code.OTA_ROLLBACK_FAILED,
+  OTA_ROLLBACK_INVALID_STATE: Code.OTA_ROLLBACK_INVALID_STATE,
+  OTA_ALREADY_IN_PROGRESS: Code.OTA_ALREADY_IN_PROGRESS,
+  OTA_SPI_MODE_MISMATCH: Code.OTA_SPI_MODE_MISMATCH,
+  FLASH_OP_FAIL: Code.FLASH_OP_FAIL,
+  HTTP_MAX_REDIRECT: Code.HTTP_MAX_REDIRECT,
+  HTTP_CONNECT: Code.HTTP_CONNECT,
+  HTTP_NOT_MODIFIED: Code.HTTP_NOT_MODIFIED,
+  HTTP_RANGE_NOT_SATISFIABLE: Code.HTTP_RANGE_NOT_SATISFIABLE,
+  HTTP_READ_TIMEOUT: Code.HTTP_READ_TIMEOUT,
+  HTTP_INCOMPLETE_DATA: Code.HTTP_INCOMPLETE_DATA,
+  HTTP_REDIRECT_DOWNGRADE: Code.HTTP_REDIRECT_DOWNGRADE,
+  IN_PROGRESS: Code.IN_PROGRESS,
+};
+
+/** What every failure rejects with (or throws, from a synchronous call). */
+export interface OtaError extends Error {
+  /** ESP-IDF's number: compare with `ERR`. */
+  code: number;
+  /** ESP-IDF's name, such as `ESP_ERR_OTA_VALIDATE_FAILED`. */
+  name: string;
+  /** true: network or server trouble, the same call may succeed later. false: refused, trying again changes nothing. */
+  retry: boolean;
+}
+
+/** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
+export function fault(code: Code, fact: string, retry?: boolean): OtaError {
+  const error = new Error(fact) as OtaError;
+  const names = ERR as { [name: string]: number };
+  for (const name in names) if (names[name] === code) error.name = (code < 0 ? "ESP_" : "ESP_ERR_") + name;
+  error.code = code;
+  error.retry = !!retry;
+  return error;
+}
+
+/** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
+export function asFault(thrown: any): OtaError {
+  return thrown && thrown.code !== undefined && thrown.retry !== undefined
+    ? thrown
+    : fault(Code.FAIL, "" + ((thrown && thrown.message) || thrown));
+}
+
+/** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
+export function guarded(body: () => void, reject: (error: OtaError) => void): void {
+  try {
+    body();
+  } catch (thrown) {
+    reject(asFault(thrown));
+  }
+}

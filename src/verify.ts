@@ -1,0 +1,109 @@
+// Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
+// gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
+// Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
+
+import { hex } from "./bytes";
+import { verity } from "./digest";
+import { after, read, SECTOR } from "./hal";
+import { checksumOffset, FIRST_SEGMENT, walkSegments } from "./image";
+import type { Partition } from "./partitions";
+import { asFault, Code, fault, type OtaError } from "./status";
+
+const STEPS_PER_SLICE = 8;
+const CHECKSUM_SEED = 0xef;
+
+/** Runs `step` until it returns false, some steps per pass of the idle loop, then `finish`, then `done`, with what either threw. */
+function inSlices(step: () => boolean, finish: () => void, done: (error: OtaError | null) => void): void {
+  function slice(): void {
+    let error: OtaError | null = null;
+    let more = true;
+    try {
+      for (let i = 0; more && i < STEPS_PER_SLICE; i++) more = step();
+      if (!more) finish();
+    } catch (thrown) {
+      error = asFault(thrown);
+    }
+    if (more && !error) after(0, slice);
+    else done(error);
+  }
+  slice();
+}
+
+/** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
+function xorWords(addr: number, length: number): number {
+  const words = new Uint32Array(read(addr, length).buffer);
+  let x = 0;
+  let i = 0;
+  for (; i + 8 <= words.length; i += 8)
+    x ^=
+      words[i] ^ words[i + 1] ^ words[i + 2] ^ words[i + 3] ^ words[i + 4] ^ words[i + 5] ^ words[i + 6] ^ words[i + 7];
+  for (; i < words.length; i++) x ^= words[i];
+  return x;
+}
+
+/** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
+function checksum(addr: number, ranges: number[]): { step(): boolean; value(): number } {
+  let word = 0;
+  let range = 0;
+  let offset = 0;
+  return {
+    step: (): boolean => {
+      if (range >= ranges.length) return false;
+      const rest = ranges[range + 1] - offset;
+      const length = rest < SECTOR ? rest : SECTOR;
+      if (length) word ^= xorWords(addr + ranges[range] + offset, length);
+      offset += length;
+      if (offset === ranges[range + 1]) {
+        offset = 0;
+        range += 2;
+      }
+      return true;
+    },
+    value: (): number => (word ^ (word >>> 8) ^ (word >>> 16) ^ (word >>> 24) ^ CHECKSUM_SEED) & 0xff,
+  };
+}
+
+/**
+ * Judges the file of `size` bytes in `slot`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
+ * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
+ */
+export function verifyImage(
+  slot: Partition,
+  size: number,
+  digest: string,
+  done: (error: OtaError | null) => void,
+): void {
+  const ranges: number[] = [];
+  function readSlot(offset: number, length: number): Uint8Array {
+    return read(slot.address + offset, length);
+  }
+  let length = 0;
+  try {
+    length = walkSegments(size, readSlot, (offset, bytes) => {
+      ranges.push(offset, bytes);
+    });
+  } catch (thrown) {
+    return done(asFault(thrown));
+  }
+  if (digest) {
+    const tree = verity(slot.address, size);
+    return inSlices(
+      tree.step_,
+      () => {
+        const found = tree.digest_();
+        if (found !== digest) throw fault(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + found + ", wanted " + digest);
+      },
+      done,
+    );
+  }
+  const sum = checksum(slot.address, ranges);
+  inSlices(
+    sum.step,
+    () => {
+      const wanted = readSlot(checksumOffset(readSlot(0, FIRST_SEGMENT), length), 1)[0];
+      if (sum.value() !== wanted)
+        throw fault(Code.OTA_VALIDATE_FAILED, "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted));
+    },
+    done,
+  );
+}
