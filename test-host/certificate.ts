@@ -1,0 +1,26 @@
+// The test server's certificate: self-signed, made once per process. Espruino's mbedTLS speaks TLS 1.2 at most
+// and checks no certificate (reference/espruino.md 7), so RSA-2048 with SHA-256 is the plainest thing it accepts.
+
+import { generate } from "selfsigned";
+
+let made: Promise<{ key: string; cert: string }> | undefined;
+
+/** Key and certificate (PEM) for `localhost` and 127.0.0.1. */
+export function certificate(): Promise<{ key: string; cert: string }> {
+  made ??= generate([{ name: "commonName", value: "localhost" }], {
+    keyType: "rsa",
+    keySize: 2048,
+    algorithm: "sha256",
+    extensions: [
+      { name: "basicConstraints", cA: true },
+      {
+        name: "subjectAltName",
+        altNames: [
+          { type: 2, value: "localhost" },
+          { type: 7, ip: "127.0.0.1" },
+        ],
+      },
+    ],
+  }).then((pems) => ({ key: pems.private, cert: pems.cert }));
+  return made;
+}

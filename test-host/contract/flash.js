@@ -1,0 +1,12 @@
+var f = require("Flash");
+show("read 0", function () { return f.read(0, 0x10000000); });
+show("read negative", function () { return f.read(-4, 0x10000000); });
+show("read type", function () { var r = f.read(3, 0x10000000); return [r instanceof Uint8Array, r.length]; });
+show("erase text", function () { return f.erasePage("x"); });
+show("erase undefined", function () { return f.erasePage(); });
+show("erase float", function () { return f.erasePage(1.5); });
+show("erase object", function () { return f.erasePage({}); });
+show("write undefined", function () { return f.write(undefined, 0x10000000); });
+show("write object", function () { return f.write({}, 0x10000000); });
+show("types", function () { return [typeof f.getPage, typeof f.getFree]; });
+quit();

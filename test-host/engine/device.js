@@ -1,0 +1,74 @@
+// A virtual ESP32 for the real Espruino interpreter: only flash, the memory map, ESP32 and the board's name are
+// replaced; http, TLS, timers, promises, memory and crypto are the engine's own. Runs before a scenario, with SETUP
+// (see engine.ts) declared above it. Flash is a file, so that the test can prepare it and look at it afterwards.
+var flashFile = E.openFile(SETUP.flash, "r+");
+var BLANK = new Uint8Array(4096).fill(255);
+var counts = { reads: 0, writes: 0, erases: 0 };
+
+function flashRead(length, addr) {
+  flashFile.seek(addr);
+  return flashFile.read(length);
+}
+Modules.addCached("Flash", () => {
+  exports.read = (length, addr) => {
+    counts.reads++;
+    return E.toUint8Array(flashRead(length, addr));
+  };
+  exports.write = (data, addr) => {
+    counts.writes++;
+    var bytes = E.toUint8Array(data);
+    var old = E.toUint8Array(flashRead(bytes.length, addr));
+    // NOR: a write only clears bits
+    if (E.sum(old) !== 255 * old.length) bytes = bytes.map((b, i) => b & old[i]);
+    flashFile.seek(addr);
+    flashFile.write(E.toString(bytes));
+  };
+  exports.erasePage = (addr) => {
+    counts.erases++;
+    flashFile.seek(addr - (addr % 4096));
+    flashFile.write(E.toString(BLANK));
+  };
+});
+
+E.memoryArea = (addr, length) => {
+  for (var i = 0; i < SETUP.mappings.length; i++) {
+    var m = SETUP.mappings[i];
+    if (addr >= m.addr && addr + length <= m.addr + m.length) return flashRead(length, m.flash + addr - m.addr);
+  }
+  throw new Error("memory area 0x" + addr.toString(16) + " is not mapped: the chip would reset here");
+};
+global.peek32 = (addr) => {
+  var value = SETUP.registers["" + addr];
+  if (value === undefined) throw new Error("peek32 of 0x" + addr.toString(16) + " is not modelled");
+  return value;
+};
+var engineProcess = process;
+global.process = {
+  env: { BOARD: SETUP.board, VERSION: engineProcess.env.VERSION },
+  memory: () => engineProcess.memory(),
+};
+global.ESP32 = {
+  reboot: () => {
+    report({ reboot: true });
+    finish();
+  },
+};
+
+function report(value) {
+  print("REPORT " + JSON.stringify(value));
+}
+function finish() {
+  report({ counts: counts });
+  quit();
+}
+function reportError(error) {
+  report({
+    error: error.message,
+    name: error.name,
+    code: error.code,
+    retry: error.retry,
+    stack: error.retry === undefined ? error.stack : undefined,
+  });
+}
+
+require("Storage").write("https-ota", require("fs").readFile(SETUP.module));

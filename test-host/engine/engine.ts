@@ -1,0 +1,111 @@
+// Runs a scenario in the real Espruino interpreter, named by the variable ESPRUINO: its own http, TLS, memory and
+// promises; only flash, ESP32 and the memory map are replaced (device.js).
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Boot, type BootloaderKind, BOOTLOADERS, CHIPS, type Chip, runBootloader } from "../bootloader.ts";
+import { BUNDLE, classicRegisters, type Device, mappedSegments } from "../device.ts";
+
+export const ESPRUINO = process.env.ESPRUINO;
+
+/** Says once, loudly, what is not tested without the interpreter. */
+export function warnWithoutEngine(): void {
+  if (!ESPRUINO)
+    process.stderr.write(
+      "\n!!! ESPRUINO is not set: nothing was run in the real interpreter; a green run proves little !!!\n\n",
+    );
+}
+
+export type EngineRun = {
+  /** What the scenario gave to `report`, in order. */
+  reports: any[];
+  /** All that the interpreter printed. */
+  output: string;
+  exitCode: number | null;
+  /** What the bootloader does with the flash that the scenario left behind. */
+  boot: Boot;
+  counts: { reads: number; writes: number; erases: number };
+};
+
+/**
+ * Boots the flash of `device` by the bootloader model, then runs `scenario` (ES5; `ota` is the module, `report(value)`
+ * tells the test, `reportError(error)` too, `finish()` ends it) in the interpreter. The flash that it leaves is put
+ * back into `device`.
+ */
+export async function runInEngine(
+  device: Device,
+  scenario: string,
+  options: { bundle?: string; timeoutMs?: number; bootloader?: BootloaderKind; binary?: string } = {},
+): Promise<EngineRun> {
+  const chip = CHIPS.find((one) => one.chipId === device.board.chipId) as Chip;
+  const bootOptions = { chipId: chip.chipId, kind: options.bootloader ?? BOOTLOADERS.current };
+  const boot = runBootloader(device.flash, bootOptions);
+  if (!boot.slot) throw new Error(`nothing boots:\n${boot.log.join("\n")}`);
+  const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
+  try {
+    const flash = join(folder, "flash.bin");
+    writeFileSync(flash, device.dump());
+    const setup = {
+      flash,
+      module: options.bundle ?? fileURLToPath(BUNDLE),
+      board: device.board.espruinoBoard,
+      mappings: mappedSegments(boot, chip),
+      registers: chip.chipId === 0 ? classicRegisters(chip.revision, false, boot.slot.offset) : {},
+    };
+    const program = join(folder, "program.js");
+    const prelude = readFileSync(new URL("device.js", import.meta.url), "utf8");
+    writeFileSync(
+      program,
+      `var SETUP = ${JSON.stringify(setup)};\n${prelude}\nvar ota = require("https-ota");\n${scenario}\n`,
+    );
+    const { output, exitCode } = await interpret(
+      options.binary ?? (ESPRUINO as string),
+      program,
+      folder,
+      options.timeoutMs ?? 60_000,
+    );
+    const reports = [...output.matchAll(/REPORT (.*)/g)].map((match) => JSON.parse(match[1]));
+    const counts = reports.filter((one) => one?.counts).at(-1)?.counts;
+    device.flash.load(readFileSync(flash));
+    return {
+      reports: reports.filter((one) => !one?.counts),
+      output,
+      exitCode,
+      boot: runBootloader(device.flash, bootOptions),
+      counts,
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function interpret(
+  binary: string,
+  program: string,
+  cwd: string,
+  timeoutMs: number,
+): Promise<{ output: string; exitCode: number | null }> {
+  return new Promise((resolve, reject) => {
+    // Storage is ./espruino.flash of the working directory; stdin must stay open
+    const child = spawn(binary, [program], { cwd, stdio: ["pipe", "pipe", "pipe"] });
+    let output = "";
+    child.stdout.on("data", (data) => {
+      output += data;
+    });
+    child.stderr.on("data", (data) => {
+      output += data;
+    });
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL");
+      reject(new Error(`the interpreter did not end within ${timeoutMs} ms:\n${output}`));
+    }, timeoutMs);
+    child.on("error", reject);
+    child.on("close", (exitCode) => {
+      clearTimeout(timer);
+      resolve({ output: output.replaceAll("\0", ""), exitCode });
+    });
+  });
+}

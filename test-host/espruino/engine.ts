@@ -1,0 +1,447 @@
+// The virtual Espruino: runs the built bundle in Node as the interpreter on the device would run it. This file is the
+// interpreter's idle loop and its global scope; http, promises, events, timers and natives are beside it.
+// Source of truth: the real interpreter, through test-host/tests/contract.test.ts. What is not modelled: realm.ts.
+
+import vm from "node:vm";
+import type { Flash } from "../flash.ts";
+import { type Core, type ErrorKind, type Fn, POWER_OFF, strict, typeName } from "./core.ts";
+import { countListeners, installEvents, PREFIX } from "./events.ts";
+import { createHttp, parseUrl } from "./http.ts";
+import { createNatives, type Mapping } from "./natives.ts";
+import { createPromise } from "./promise.ts";
+import { createRealm, define } from "./realm.ts";
+import { describe, parseJson, printed, stringify } from "./text.ts";
+import { createTimers } from "./timers.ts";
+
+export type { Mapping } from "./natives.ts";
+
+export type EngineOptions = {
+  flash: Flash;
+  board: string;
+  version?: string;
+  mappings: Mapping[];
+  registers?: Record<number, number>;
+  storage: Map<string, Uint8Array>;
+  otaValid?: (valid: boolean) => void;
+  onReboot: () => void;
+  freeVars?: number;
+  nowMs?: number;
+  /** Names that can be resolved, besides localhost; the addresses must be loopback. */
+  hosts?: Record<string, string>;
+};
+
+export interface Engine {
+  run(code: string, filename?: string): unknown;
+  addModule(name: string, code: string): void;
+  require(name: string): any;
+  readonly console: string[];
+  readonly problems: string[];
+  call<T>(promiseLike: any): Promise<T>;
+  advance(deltaMs: number): Promise<void>;
+  accounts(): { sockets: number; timers: number; listeners: number };
+  oom: (nativeName: string, callIndex: number) => boolean;
+  nativeCalls: Record<string, number>;
+  /** The program called quit(), which only the interpreter's Linux build has. */
+  onQuit: () => void;
+  stop(): void;
+}
+
+const VERSION = "2v29";
+const BOOT_MS = 1500;
+const FREE_VARS = 4000;
+const NOT_MODELLED = ["heatshrink", "fs", "net", "dgram", "tls", "NetworkJS", "Wifi", "TelnetServer", "neopixel"];
+
+type Event = { thisArg: unknown; callback: unknown; args: unknown[] };
+
+/** Longest pause of one Node timer; longer waits are taken in steps. */
+const MAX_SLEEP_MS = 1_000_000;
+
+function createClock(startMs: number): { nowMs(): number; jump(deltaMs: number): void } {
+  const bootAt = performance.now();
+  let offsetMs = startMs;
+  return {
+    nowMs: () => performance.now() - bootAt + offsetMs,
+    jump(deltaMs) {
+      offsetMs += deltaMs;
+    },
+  };
+}
+
+export function createEngine(options: EngineOptions): Engine {
+  const { realm, context } = createRealm();
+  const clock = createClock(options.nowMs ?? BOOT_MS);
+  const lines: string[] = [];
+  const problems: string[] = [];
+  const version = options.version ?? VERSION;
+  let partial = "";
+  let events: Event[] = [];
+  let pending: { error: unknown } | undefined;
+  const newFlags = new Set<string>();
+  const oldFlags = new Set<string>();
+  let pass = 0;
+  let passing = false;
+  let immediate: NodeJS.Immediate | undefined;
+  let sleeper: NodeJS.Timeout | undefined;
+  const waiting = new Set<(error: Error) => void>();
+
+  const core: Core = {
+    realm,
+    stopped: false,
+    problems,
+    nowMs: clock.nowMs,
+    print(text) {
+      const parts = (partial + text).split("\n");
+      partial = parts.pop() as string;
+      lines.push(...parts);
+    },
+    native(name, fn) {
+      return function (this: unknown, ...args: unknown[]) {
+        if (core.stopped) throw POWER_OFF;
+        const index = engine.nativeCalls[name] ?? 0;
+        engine.nativeCalls[name] = index + 1;
+        if (engine.oom(name, index)) return undefined;
+        const result = fn.apply(this, args);
+        if (core.stopped) throw POWER_OFF;
+        return result;
+      };
+    },
+    error: (kind: ErrorKind, message: string) => realm[kind](message),
+    queue(thisArg, callback, args) {
+      events.push({ thisArg, callback, args });
+      wake();
+    },
+    queueEvent(object, event, args) {
+      const callback = object[PREFIX + event];
+      if (callback !== undefined) core.queue(object, callback, args);
+    },
+    execute(thisArg, callback, args) {
+      if (callback === undefined || callback === null) return false;
+      if (realm.isArray(callback)) for (const one of callback as unknown[]) executeOne(thisArg, one, args);
+      else executeOne(thisArg, callback, args);
+      return true;
+    },
+    takePending() {
+      const taken = pending;
+      pending = undefined;
+      return taken;
+    },
+    uncaught(error) {
+      pending = { error };
+      problems.push(`uncaught ${describeError(error)}`);
+    },
+    reportError(error) {
+      pending ??= { error };
+    },
+    errorFlag(name) {
+      newFlags.add(name);
+    },
+    wake,
+  };
+
+  function describeError(error: any): string {
+    return typeof error?.stack === "string" ? `${describe(core, error)}\n${error.stack}` : describe(core, error);
+  }
+
+  function executeOne(thisArg: unknown, callback: unknown, args: unknown[]): void {
+    if (core.stopped) return;
+    try {
+      if (typeof callback === "function") callback.apply(thisArg, args);
+      else if (typeof callback === "string") vm.runInContext(callback, context, { filename: "event" });
+    } catch (error) {
+      if (error !== POWER_OFF && !core.stopped) core.uncaught(error);
+    }
+  }
+
+  // --- the idle loop
+
+  function wake(): void {
+    if (core.stopped || immediate || passing) return;
+    immediate = setImmediate(loop);
+  }
+
+  function executeEvents(): boolean {
+    const any = events.length > 0;
+    while (events.length > 0 && !core.stopped) {
+      const batch = events;
+      events = [];
+      for (const event of batch) {
+        if (core.stopped) break;
+        core.execute(event.thisArg, event.callback, event.args);
+      }
+    }
+    return any;
+  }
+
+  function checkFlags(): void {
+    const fresh = new realm.Array();
+    for (const flag of newFlags) if (!oldFlags.has(flag)) fresh.push(flag);
+    for (const flag of newFlags) oldFlags.add(flag);
+    if (fresh.length === 0) return;
+    const device: any = natives.globals.E;
+    core.execute(device, device[`${PREFIX}errorFlag`], [fresh]);
+    core.print(`New interpreter error: ${fresh.join(",")}\n`);
+  }
+
+  function checkErrors(): void {
+    const caught = pending;
+    pending = undefined;
+    if (!caught) return;
+    const handler = processObject[`${PREFIX}uncaughtException`];
+    if (handler !== undefined) {
+      core.execute(processObject, handler, [caught.error]);
+      pending = undefined;
+      return;
+    }
+    core.print(`Uncaught ${describe(core, caught.error)}\n`);
+  }
+
+  /** One round of the idle loop; true when anything happened. */
+  function idlePass(): boolean {
+    passing = true;
+    pass++;
+    let busy = timers.fire(pass);
+    if (!core.stopped && http.idle()) busy = true;
+    if (executeEvents()) busy = true;
+    if (!core.stopped) checkErrors();
+    if (!core.stopped) checkFlags();
+    passing = false;
+    return busy;
+  }
+
+  function loop(): void {
+    immediate = undefined;
+    if (sleeper) clearTimeout(sleeper);
+    sleeper = undefined;
+    if (core.stopped) return;
+    if (idlePass()) wake();
+    else sleep();
+  }
+
+  function sleep(): void {
+    const due = timers.nextDueMs();
+    if (due === undefined || core.stopped) return;
+    const waitMs = Math.ceil(due - clock.nowMs());
+    if (waitMs <= 0) wake();
+    else sleeper = setTimeout(loop, Math.min(waitMs, MAX_SLEEP_MS));
+  }
+
+  // --- global scope
+
+  const timers = createTimers(core, () => pass);
+  const http = createHttp(core, { version, hosts: options.hosts ?? {} });
+
+  const engine: Engine = {
+    console: lines,
+    problems,
+    nativeCalls: {},
+    oom: () => false,
+    onQuit: () => {},
+    run: runCode,
+    addModule(name, code) {
+      sources.set(name, code);
+    },
+    require: requireModule,
+    call: bridge,
+    advance,
+    accounts,
+    stop,
+  };
+
+  const natives = createNatives(core, {
+    flash: options.flash,
+    board: options.board,
+    version,
+    mappings: options.mappings,
+    registers: options.registers ?? {},
+    storage: options.storage,
+    otaValid: options.otaValid,
+    reboot() {
+      if (core.stopped) return;
+      stop();
+      options.onReboot();
+    },
+    freeVars: options.freeVars ?? FREE_VARS,
+  });
+  const processObject: any = natives.globals.process;
+  const libraries: Record<string, object> = { ...natives.libraries, http: http.library };
+  for (const [name, library] of Object.entries(libraries)) libraries[name] = strict(core, name, library);
+
+  // --- modules
+
+  const sources = new Map<string, string>();
+  const cached = new Map<string, any>();
+
+  /** A module's scope is an object that is also its `module`: both `exports = x` and `module.exports = x` work. */
+  function evaluateModule(code: string, filename: string): any {
+    const text = `(function(exports,module){${code}\n;return [exports,module];})`;
+    const fn = vm.runInContext(text, context, { filename }) as Fn;
+    const exported = new realm.Object();
+    const scope = new realm.Object();
+    scope.exports = exported;
+    const [local, module] = fn.call(exported, exported, scope);
+    return local !== exported ? local : module.exports;
+  }
+
+  function requireModule(name: unknown): any {
+    if (typeof name !== "string") throw core.error("TypeError", `Expecting module name as a string, got ${typeName(core, name)}`);
+    if (name.length >= 128) throw core.error("TypeError", "Module name too long (max 128 chars)");
+    if (cached.has(name)) return cached.get(name);
+    if (NOT_MODELLED.includes(name)) {
+      problems.push(`not modelled: require("${name}")`);
+      throw core.error("Error", `not modelled: require("${name}")`);
+    }
+    const file = name.length <= 28 ? options.storage.get(name) : undefined;
+    const source = sources.get(name) ?? (file && Buffer.from(file).toString("latin1"));
+    if (!libraries[name] && source === undefined) throw core.error("Error", `Module "${name}" not found`);
+    const exported = libraries[name] ?? evaluateModule(source as string, name);
+    cached.set(name, exported);
+    wake();
+    return exported;
+  }
+
+  function functionBody(fn: Fn): string {
+    const text = Function.prototype.toString.call(fn);
+    return text.slice(text.indexOf("{") + 1, text.lastIndexOf("}"));
+  }
+
+  const Modules = {
+    addCached: core.native("Modules.addCached", (id, code) => {
+      if (typeof id !== "string" || (typeof code !== "string" && typeof code !== "function")) {
+        throw core.error("Error", "args must be addCached(string, string|function)");
+      }
+      cached.set(id, evaluateModule(typeof code === "string" ? code : functionBody(code), id));
+    }),
+    removeCached: core.native("Modules.removeCached", (id) => {
+      if (typeof id !== "string") throw core.error("Error", "First argument must be String");
+      if (!cached.delete(id)) throw core.error("Error", `Module "${id}" not found`);
+    }),
+    removeAllCached: core.native("Modules.removeAllCached", () => cached.clear()),
+    getCached: core.native("Modules.getCached", () => {
+      const out = new realm.Array();
+      for (const id of cached.keys()) out.push(id);
+      return out;
+    }),
+  };
+
+  // --- what tests call
+
+  /** Runs a host call into the program; a power loss inside it ends it quietly. */
+  function enter<T>(fn: () => T): T | undefined {
+    if (core.stopped) throw new Error("the engine has been stopped");
+    try {
+      return fn();
+    } catch (error) {
+      if (core.stopped) return undefined;
+      throw error;
+    } finally {
+      wake();
+    }
+  }
+
+  function runCode(code: string, filename = "program.js"): unknown {
+    return enter(() => vm.runInContext(code, context, { filename }));
+  }
+
+  function bridge<T>(promiseLike: any): Promise<T> {
+    const promise = new Promise<T>((resolve, reject) => {
+      if (core.stopped) return reject(new Error("the engine has been stopped"));
+      const fail = (error: Error): void => reject(error);
+      waiting.add(fail);
+      const settle =
+        (fn: (value: any) => void): Fn =>
+        (value) => {
+          waiting.delete(fail);
+          fn(value);
+        };
+      promiseLike.then(settle(resolve), settle(reject));
+      wake();
+    });
+    promise.catch(() => {}); // a test that stops the engine need not await every call
+    return promise;
+  }
+
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+  async function advance(deltaMs: number): Promise<void> {
+    const targetMs = clock.nowMs() + deltaMs;
+    for (;;) {
+      await turn();
+      if (core.stopped) return;
+      const due = timers.nextDueMs();
+      const stepMs = Math.min(due ?? targetMs, targetMs) - clock.nowMs();
+      if (stepMs > 0) clock.jump(stepMs);
+      idlePass();
+      wake();
+      if (due === undefined || due > targetMs) break;
+    }
+    await turn();
+  }
+
+  function accounts(): { sockets: number; timers: number; listeners: number } {
+    const connections = http.connections();
+    const objects = [natives.globals.E, natives.globals.ESP32, processObject];
+    for (const { req, res } of connections) objects.push(req, res);
+    return {
+      sockets: connections.length,
+      timers: timers.count(),
+      listeners: objects.reduce((sum: number, object) => sum + countListeners(object), 0),
+    };
+  }
+
+  function stop(): void {
+    if (core.stopped) return;
+    core.stopped = true;
+    if (immediate) clearImmediate(immediate);
+    if (sleeper) clearTimeout(sleeper);
+    events = [];
+    timers.clear();
+    http.closeAll();
+    for (const fail of waiting) fail(new Error("the engine has been stopped"));
+    waiting.clear();
+  }
+
+  // --- put it together
+
+  installEvents(core);
+  const print = core.native("print", (...args) => core.print(`${printed(core, args)}\n`));
+  const consoleObject = { log: print, debug: print, info: print, warn: print, error: print };
+  const RealDate = realm.global.Date;
+  const globals: Record<string, unknown> = {
+    ...natives.globals,
+    ...timers.globals,
+    Promise: createPromise(core),
+    Modules: strict(core, "Modules", Modules),
+    require: core.native("require", requireModule),
+    url: strict(core, "url", { parse: core.native("url.parse", (url, query) => parseUrl(core, url, Boolean(query))) }),
+    print,
+    console: strict(core, "console", consoleObject),
+    getTime: core.native("getTime", () => clock.nowMs() / 1000),
+    setTime: core.native("setTime", (seconds) => {
+      const deltaMs = Number(seconds) * 1000 - clock.nowMs();
+      clock.jump(deltaMs);
+      timers.shift(deltaMs);
+    }),
+    Date: makeDate(RealDate, clock.nowMs),
+    global: realm.global,
+  };
+  if (options.board === "LINUX") {
+    globals.echo = core.native("echo", () => undefined);
+    globals.quit = core.native("quit", () => engine.onQuit());
+  }
+  for (const [name, value] of Object.entries(globals)) define(realm.global, name, value);
+  define(realm.global.JSON, "parse", core.native("JSON.parse", (text) => parseJson(core, text)));
+  define(realm.global.JSON, "stringify", core.native("JSON.stringify", (value, _filter, space) => stringify(core, value, space)));
+  return engine;
+}
+
+/** Date on the device's clock. */
+function makeDate(RealDate: any, nowMs: () => number): any {
+  function Date(this: unknown, ...args: unknown[]): any {
+    return args.length === 0 ? new RealDate(Math.floor(nowMs())) : new RealDate(...args);
+  }
+  Date.prototype = RealDate.prototype;
+  define(RealDate.prototype, "constructor", Date);
+  Date.now = () => Math.floor(nowMs());
+  Date.parse = RealDate.parse;
+  return Date;
+}
