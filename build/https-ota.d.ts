@@ -30,13 +30,92 @@ declare function markValid(): void;
  */
 declare function rollback(): Promise<number>;
 
+declare const enum Code {
+    OK = 0,
+    FAIL = -1,
+    NO_MEM = 257,
+    INVALID_ARG = 258,
+    INVALID_STATE = 259,
+    INVALID_SIZE = 260,
+    NOT_FOUND = 261,
+    NOT_SUPPORTED = 262,
+    INVALID_RESPONSE = 264,
+    INVALID_VERSION = 266,
+    NOT_ALLOWED = 269,
+    OTA_PARTITION_CONFLICT = 5377,
+    OTA_SELECT_INFO_INVALID = 5378,
+    OTA_VALIDATE_FAILED = 5379,
+    OTA_SMALL_SEC_VER = 5380,
+    OTA_ROLLBACK_FAILED = 5381,
+    OTA_ROLLBACK_INVALID_STATE = 5382,
+    OTA_ALREADY_IN_PROGRESS = 5383,
+    OTA_SPI_MODE_MISMATCH = 5384,
+    FLASH_OP_FAIL = 24577,
+    HTTP_MAX_REDIRECT = 28673,
+    HTTP_CONNECT = 28674,
+    HTTP_NOT_MODIFIED = 28681,
+    HTTP_RANGE_NOT_SATISFIABLE = 28682,
+    HTTP_READ_TIMEOUT = 28683,
+    HTTP_INCOMPLETE_DATA = 28684,
+    HTTP_REDIRECT_DOWNGRADE = 28685,
+    IN_PROGRESS = 36865
+}
+/** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
+declare const ERR: {
+    OK: Code;
+    FAIL: Code;
+    NO_MEM: Code;
+    INVALID_ARG: Code;
+    INVALID_STATE: Code;
+    INVALID_SIZE: Code;
+    NOT_FOUND: Code;
+    NOT_SUPPORTED: Code;
+    INVALID_RESPONSE: Code;
+    INVALID_VERSION: Code;
+    NOT_ALLOWED: Code;
+    OTA_PARTITION_CONFLICT: Code;
+    OTA_SELECT_INFO_INVALID: Code;
+    OTA_VALIDATE_FAILED: Code;
+    OTA_SMALL_SEC_VER: Code;
+    OTA_ROLLBACK_FAILED: Code;
+    OTA_ROLLBACK_INVALID_STATE: Code;
+    OTA_ALREADY_IN_PROGRESS: Code;
+    OTA_SPI_MODE_MISMATCH: Code;
+    FLASH_OP_FAIL: Code;
+    HTTP_MAX_REDIRECT: Code;
+    HTTP_CONNECT: Code;
+    HTTP_NOT_MODIFIED: Code;
+    HTTP_RANGE_NOT_SATISFIABLE: Code;
+    HTTP_READ_TIMEOUT: Code;
+    HTTP_INCOMPLETE_DATA: Code;
+    HTTP_REDIRECT_DOWNGRADE: Code;
+    IN_PROGRESS: Code;
+};
+/** What every failure rejects with (or throws, from a synchronous call). */
+interface OtaError extends Error {
+    /** ESP-IDF's number: compare with `ERR`. */
+    code: number;
+    /** ESP-IDF's name, such as `ESP_ERR_OTA_VALIDATE_FAILED`. */
+    name: string;
+    /** true: network or server trouble, the same call may succeed later. false: refused, trying again changes nothing. */
+    retry: boolean;
+}
+
+/** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
+interface Jwk {
+    kty: string;
+    n: string;
+    e: string;
+    kid?: string;
+}
+
 /** Names mirror ESP_HTTPS_OTA_EVENT_* (reference 1.1). */
 type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
 interface Config {
     /** http or https; with `keys` a signed manifest, otherwise the image itself */
     url: string;
     /** trusted public keys (JWK) of whoever signs manifests */
-    keys?: object[];
+    keys?: Jwk[];
     /** "fsverity-sha256:" and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
     digest?: string;
     /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
@@ -81,14 +160,32 @@ interface AppDesc {
     appElfSha256: string;
 }
 
+/** What a manifest says, DESIGN.md 4. `iat` and `exp` in seconds since 1970. */
+interface Manifest {
+    format: number;
+    project: string;
+    version: string;
+    chip: string;
+    board?: string;
+    sequence: number;
+    iat: number;
+    exp?: number;
+    image: {
+        url: string;
+        size: number;
+        fsverity: string;
+        sha256?: string;
+    };
+}
+
 /** What `update` resolves with. */
 interface UpdateResult {
-    /** true: nothing was to be done */
+    /** true: the manifest's version is running already, and nothing was done */
     upToDate: boolean;
     /** the slot that starts after the next restart */
-    partition: Partition;
+    partition?: Partition;
     /** bytes of the image file */
-    size: number;
+    size?: number;
 }
 /** An update under way. After `finish` or `abort` it is dead: every call is ESP_ERR_INVALID_STATE. */
 interface Handle {
@@ -115,80 +212,25 @@ interface Handle {
     getPartition(): Partition;
 }
 /**
- * Checks the device, connects, and waits for the first 1024 bytes; nothing is written yet.
- * `esp_https_ota_begin`. One update at a time: until `finish` or `abort` another one is
- * ESP_ERR_OTA_ALREADY_IN_PROGRESS.
+ * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
+ * nothing is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
+ * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
 declare function begin(config: Config): Promise<Handle>;
-/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. */
+/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
 declare function update(config: Config): Promise<UpdateResult>;
-
-declare const enum Code {
-    OK = 0,
-    FAIL = -1,
-    NO_MEM = 257,
-    INVALID_ARG = 258,
-    INVALID_STATE = 259,
-    INVALID_SIZE = 260,
-    NOT_FOUND = 261,
-    NOT_SUPPORTED = 262,
-    INVALID_RESPONSE = 264,
-    INVALID_VERSION = 266,
-    OTA_PARTITION_CONFLICT = 5377,
-    OTA_SELECT_INFO_INVALID = 5378,
-    OTA_VALIDATE_FAILED = 5379,
-    OTA_ROLLBACK_FAILED = 5381,
-    OTA_ROLLBACK_INVALID_STATE = 5382,
-    OTA_ALREADY_IN_PROGRESS = 5383,
-    OTA_SPI_MODE_MISMATCH = 5384,
-    FLASH_OP_FAIL = 24577,
-    HTTP_MAX_REDIRECT = 28673,
-    HTTP_CONNECT = 28674,
-    HTTP_NOT_MODIFIED = 28681,
-    HTTP_RANGE_NOT_SATISFIABLE = 28682,
-    HTTP_READ_TIMEOUT = 28683,
-    HTTP_INCOMPLETE_DATA = 28684,
-    HTTP_REDIRECT_DOWNGRADE = 28685,
-    IN_PROGRESS = 36865
+/** What a manifest offers. */
+interface Offer {
+    /** is it another version than the one that runs? */
+    available: boolean;
+    version: string;
+    sequence: number;
+    /** bytes of the image */
+    size: number;
+    manifest: Manifest;
 }
-/** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
-declare const ERR: {
-    OK: Code;
-    FAIL: Code;
-    NO_MEM: Code;
-    INVALID_ARG: Code;
-    INVALID_STATE: Code;
-    INVALID_SIZE: Code;
-    NOT_FOUND: Code;
-    NOT_SUPPORTED: Code;
-    INVALID_RESPONSE: Code;
-    INVALID_VERSION: Code;
-    OTA_PARTITION_CONFLICT: Code;
-    OTA_SELECT_INFO_INVALID: Code;
-    OTA_VALIDATE_FAILED: Code;
-    OTA_ROLLBACK_FAILED: Code;
-    OTA_ROLLBACK_INVALID_STATE: Code;
-    OTA_ALREADY_IN_PROGRESS: Code;
-    OTA_SPI_MODE_MISMATCH: Code;
-    FLASH_OP_FAIL: Code;
-    HTTP_MAX_REDIRECT: Code;
-    HTTP_CONNECT: Code;
-    HTTP_NOT_MODIFIED: Code;
-    HTTP_RANGE_NOT_SATISFIABLE: Code;
-    HTTP_READ_TIMEOUT: Code;
-    HTTP_INCOMPLETE_DATA: Code;
-    HTTP_REDIRECT_DOWNGRADE: Code;
-    IN_PROGRESS: Code;
-};
-/** What every failure rejects with (or throws, from a synchronous call). */
-interface OtaError extends Error {
-    /** ESP-IDF's number: compare with `ERR`. */
-    code: number;
-    /** ESP-IDF's name, such as `ESP_ERR_OTA_VALIDATE_FAILED`. */
-    name: string;
-    /** true: network or server trouble, the same call may succeed later. false: refused, trying again changes nothing. */
-    retry: boolean;
-}
+/** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
+declare function checkForUpdate(config: Config): Promise<Offer>;
 
 /**
  * Over-the-air firmware update for the ESP32, inside Espruino: `require("https-ota")`.
@@ -198,5 +240,5 @@ interface OtaError extends Error {
 /** Restarts the device at once. `esp_restart` */
 declare function restart(): void;
 
-export { ERR, begin, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, Config, EventName, Handle, OtaError, Partition, UpdateResult };
+export { ERR, begin, checkForUpdate, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, markValid, restart, rollback, setBootPartition, update };
+export type { AppDesc, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, UpdateResult };

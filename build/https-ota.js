@@ -35,9 +35,11 @@ var ERR = {
     NOT_SUPPORTED: 262 /* Code.NOT_SUPPORTED */,
     INVALID_RESPONSE: 264 /* Code.INVALID_RESPONSE */,
     INVALID_VERSION: 266 /* Code.INVALID_VERSION */,
+    NOT_ALLOWED: 269 /* Code.NOT_ALLOWED */,
     OTA_PARTITION_CONFLICT: 5377 /* Code.OTA_PARTITION_CONFLICT */,
     OTA_SELECT_INFO_INVALID: 5378 /* Code.OTA_SELECT_INFO_INVALID */,
     OTA_VALIDATE_FAILED: 5379 /* Code.OTA_VALIDATE_FAILED */,
+    OTA_SMALL_SEC_VER: 5380 /* Code.OTA_SMALL_SEC_VER */,
     OTA_ROLLBACK_FAILED: 5381 /* Code.OTA_ROLLBACK_FAILED */,
     OTA_ROLLBACK_INVALID_STATE: 5382 /* Code.OTA_ROLLBACK_INVALID_STATE */,
     OTA_ALREADY_IN_PROGRESS: 5383 /* Code.OTA_ALREADY_IN_PROGRESS */,
@@ -188,6 +190,30 @@ function cancel(timer) {
 function base64(text) {
     return btoa(text);
 }
+/** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
+function fromBase64(text) {
+    return atob(text);
+}
+/** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
+var convolve = E.convolve;
+/** ms since 1970 by a clock that is wrong until somebody sets it. */
+function now() {
+    return Date.now();
+}
+/** Espruino's name of the board. */
+function boardName() {
+    return process.env.BOARD;
+}
+/** A file of Espruino's Storage, undefined when there is none. */
+function readFile(name) {
+    return require("Storage").read(name);
+}
+/** Replaces a file of Espruino's Storage and reads it back. */
+function writeFile(name, text) {
+    require("Storage").write(name, text);
+    if (readFile(name) !== text)
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage file " + name + " was not written");
+}
 /** Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS. */
 function request(options, onResponse, onError) {
     var outgoing = require("http").request(options, onResponse);
@@ -201,6 +227,39 @@ function request(options, onResponse, onError) {
 }
 function restart$1() {
     ESP32.reboot();
+}
+
+// What outlives a restart besides otadata: Storage file `.https-ota`. Losing it costs the memory of the highest
+// sequence, never a boot: it is read with suspicion and anything that is not ours counts as empty.
+var FILE = ".https-ota";
+function whole(value) {
+    return typeof value === "number" && value >= 0 && Math.floor(value) === value ? value : 0;
+}
+function recall() {
+    var stored = null;
+    try {
+        stored = JSON.parse(readFile(FILE) || "");
+    }
+    catch (_) {
+        // no file, or no JSON in it
+    }
+    stored = stored || {};
+    return { sequence: whole(stored.sequence), slot: "" + (stored.slot || ""), next: whole(stored.next) };
+}
+/** The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own. */
+function lowestSequence(running) {
+    var memory = recall();
+    return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
+}
+/** Before `slot` is selected for an image with `sequence`. */
+function rememberSelected(slot, sequence) {
+    writeFile(FILE, JSON.stringify({ sequence: recall().sequence, slot: slot, next: sequence }));
+}
+/** The image in the slot called `running` is good. */
+function rememberConfirmed(running) {
+    var memory = recall();
+    if (memory.slot === running)
+        writeFile(FILE, JSON.stringify({ sequence: lowestSequence(running), slot: "", next: 0 }));
 }
 
 // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
@@ -338,6 +397,8 @@ var SEGMENT_HEADER_LENGTH = 8;
 var FIRST_SEGMENT = HEADER_LENGTH + SEGMENT_HEADER_LENGTH;
 var DESC_MAGIC = 0xabcd5432;
 var DESC_LENGTH = 256;
+/** as many bytes of an image hold its descriptor */
+var DESC_END = FIRST_SEGMENT + DESC_LENGTH;
 var MAX_SEGMENTS = 16;
 var HASH_LENGTH = 32;
 var MMU_PAGE = 0x10000;
@@ -347,6 +408,8 @@ var MAPPED = [
     0, 0x3f400000, 0x3f800000, 0x400d0000, 0x40400000, 5, 0x3c000000, 0x3c800000, 0x42000000, 0x42800000, 9, 0x3c000000,
     0x3e000000, 0x42000000, 0x44000000,
 ];
+/** IDF target names by chip id. */
+var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
 /** The header and the first segment's, or null when the first byte is no image's. */
 function parseHeader(head) {
     if (head[0] !== MAGIC)
@@ -363,7 +426,7 @@ function parseHeader(head) {
 }
 /** The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older). */
 function parseDesc(head) {
-    if (head.length < FIRST_SEGMENT + DESC_LENGTH || u32(head, FIRST_SEGMENT) !== DESC_MAGIC)
+    if (head.length < DESC_END || u32(head, FIRST_SEGMENT) !== DESC_MAGIC)
         return null;
     var sha = "";
     for (var i = 176; i < 208; i++)
@@ -392,15 +455,15 @@ function isMapped(chipId, addr) {
 function isRunnable(header, chipId) {
     return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
 }
-function refuse$1(fact) {
+function refuse$2(fact) {
     throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
 }
 function checkSegment(chipId, loadAddr, length, offset, limit) {
     if (length % 4 || length > limit - offset)
-        refuse$1("segment of " + length + " bytes at offset " + offset + " of " + limit);
+        refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
     // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
     if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
-        refuse$1("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
+        refuse$2("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
 }
 /**
  * Judges the first HEAD_LENGTH bytes of an image against this device, before anything is erased.
@@ -410,7 +473,7 @@ function checkSegment(chipId, loadAddr, length, offset, limit) {
 function checkHead(head, chipId, revision, spiMode, limit) {
     var header = parseHeader(head);
     if (!header)
-        return refuse$1("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
+        return refuse$2("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
     if (header.chipId_ !== chipId)
         throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
     if (revision >= 0 &&
@@ -418,7 +481,7 @@ function checkHead(head, chipId, revision, spiMode, limit) {
             (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
         throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
     if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-        refuse$1(header.segments_ + " segments, wanted 1 to 16");
+        refuse$2(header.segments_ + " segments, wanted 1 to 16");
     checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
     var mode = spiModeOf(head);
     if (mode && spiMode && mode !== spiMode)
@@ -432,13 +495,13 @@ function checkHead(head, chipId, revision, spiMode, limit) {
 function walkSegments(size, read, onData) {
     var header = parseHeader(read(0, FIRST_SEGMENT));
     if (!header)
-        return refuse$1("no image in the slot");
+        return refuse$2("no image in the slot");
     if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-        refuse$1(header.segments_ + " segments, wanted 1 to 16");
+        refuse$2(header.segments_ + " segments, wanted 1 to 16");
     var offset = HEADER_LENGTH;
     for (var i = 0; i < header.segments_; i++) {
         if (offset + SEGMENT_HEADER_LENGTH > size)
-            refuse$1("segment " + i + " begins at " + offset + " of " + size);
+            refuse$2("segment " + i + " begins at " + offset + " of " + size);
         var segment = read(offset, SEGMENT_HEADER_LENGTH);
         var length_1 = u32(segment, 4);
         offset += SEGMENT_HEADER_LENGTH;
@@ -451,7 +514,7 @@ function walkSegments(size, read, onData) {
     var end = (offset + 16) & -16;
     var length = header.hashAppended_ ? end + HASH_LENGTH : end;
     if (length > size)
-        refuse$1("image of " + length + " bytes, only " + size + " are there");
+        refuse$2("image of " + length + " bytes, only " + size + " are there");
     return length;
 }
 /** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
@@ -696,6 +759,16 @@ function reject(layout, slot) {
 // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
 var BLOCK = 4096;
 var DESCRIPTOR_LENGTH = 256;
+/** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
+function digitsOf(text, prefix) {
+    var digits = text.substr(prefix.length).toLowerCase();
+    if (text.substr(0, prefix.length) !== prefix || digits.length !== 64)
+        return "";
+    for (var i = 0; i < 64; i++)
+        if ("0123456789abcdef".indexOf(digits[i]) < 0)
+            return "";
+    return digits;
+}
 /** SHA-256 of `text` zero-padded to a block, as a binary string. */
 function hashBlock(text) {
     if (text.length === BLOCK)
@@ -721,7 +794,7 @@ function verity(addr, size) {
     function step() {
         if (offset >= size)
             return false;
-        var length = size - offset < BLOCK ? size - offset : BLOCK;
+        var length = Math.min(size - offset, BLOCK);
         push(0, hashBlock(binary(read(addr + offset, length))));
         offset += length;
         return offset < size;
@@ -747,18 +820,14 @@ function verity(addr, size) {
     return { step_: step, digest_: digest };
 }
 
-// Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
-// gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
-// Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
-var STEPS_PER_SLICE = 8;
-var CHECKSUM_SEED = 0xef;
-/** Runs `step` until it returns false, some steps per pass of the idle loop, then `finish`, then `done`, with what either threw. */
-function inSlices(step, finish, done) {
+// Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
+/** Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what either threw. */
+function inSlices(perSlice, step, finish, done) {
     function slice() {
         var error = null;
         var more = true;
         try {
-            for (var i = 0; more && i < STEPS_PER_SLICE; i++)
+            for (var i = 0; more && i < perSlice; i++)
                 more = step();
             if (!more)
                 finish();
@@ -773,6 +842,12 @@ function inSlices(step, finish, done) {
     }
     slice();
 }
+
+// Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
+// gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
+// Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
+var STEPS_PER_SLICE = 8;
+var CHECKSUM_SEED = 0xef;
 /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
 function xorWords(addr, length) {
     var words = new Uint32Array(read(addr, length).buffer);
@@ -828,14 +903,14 @@ function verifyImage(slot, size, digest, done) {
     }
     if (digest) {
         var tree_1 = verity(slot.address, size);
-        return inSlices(tree_1.step_, function () {
+        return inSlices(STEPS_PER_SLICE, tree_1.step_, function () {
             var found = tree_1.digest_();
             if (found !== digest)
                 throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + found + ", wanted " + digest);
         }, done);
     }
     var sum = checksum(slot.address, ranges);
-    inSlices(sum.step, function () {
+    inSlices(STEPS_PER_SLICE, sum.step, function () {
         var wanted = readSlot(checksumOffset(readSlot(0, FIRST_SEGMENT), length), 1)[0];
         if (sum.value() !== wanted)
             throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted));
@@ -915,7 +990,9 @@ function setBootPartition(partition) {
 }
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
 function markValid() {
-    confirm(readLayout());
+    var layout = readLayout();
+    confirm(layout);
+    rememberConfirmed(layout.running_.label);
 }
 /** The other slots, those first that have an entry of an image which ran before. */
 function slotsToFallBackTo(layout) {
@@ -961,9 +1038,354 @@ function rollback() {
     });
 }
 
+// RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
+//
+// Numbers are little-endian limbs of 22 bits: a sum of 187 products of two (RSA-4096) stays below 2^53, so the native
+// dot product E.convolve is exact. Products are Montgomery's with R = 2^(22 n). The last of its sums needs only the
+// product modulo R - 1, in which both halves of a number fall together, because the low half is known to vanish.
+var LIMB = 0x400000;
+var LIMB_BITS = 22;
+var HASH = 32;
+var SALT = 32;
+function toLimbs(bytes, count) {
+    var limbs = new Uint32Array(count);
+    var word = 0;
+    var bits = 0;
+    var k = 0;
+    for (var i = bytes.length - 1; i >= 0; i--) {
+        word += bytes[i] << bits;
+        bits += 8;
+        if (bits >= LIMB_BITS) {
+            limbs[k++] = word % LIMB;
+            word >>>= LIMB_BITS;
+            bits -= LIMB_BITS;
+        }
+    }
+    if (k < count)
+        limbs[k] = word;
+    return limbs;
+}
+function toBytes$1(limbs, length) {
+    var bytes = new Uint8Array(length);
+    var word = 0;
+    var bits = 0;
+    var k = 0;
+    for (var i = length - 1; i >= 0; i--) {
+        if (bits < 8 && k < limbs.length) {
+            word += limbs[k++] << bits;
+            bits += LIMB_BITS;
+        }
+        bytes[i] = word;
+        word >>>= 8;
+        bits -= 8;
+    }
+    return bytes;
+}
+function toFactor(limbs) {
+    var count = limbs.length;
+    var all = new Uint32Array(3 * count);
+    for (var i = 0; i < count; i++)
+        all[2 * count - 1 - i] = limbs[i];
+    return { low_: new Uint32Array(all.buffer, 4 * count, 2 * count), high_: new Uint32Array(all.buffer, 0, 2 * count) };
+}
+function bitLength(bytes) {
+    var bits = 8 * bytes.length;
+    for (var top = 128; top && bytes[0] < top; top >>>= 1)
+        bits--;
+    return bits;
+}
+/** Is a < b? Both big-endian and of the same length. */
+function isBelow(a, b) {
+    for (var i = 0; i < a.length; i++)
+        if (a[i] !== b[i])
+            return a[i] < b[i];
+    return false;
+}
+/**
+ * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
+ * odd and has its top byte set, the signature is below it, the exponent is odd.
+ */
+function modularPower(modulus, exponent, signature) {
+    var modulusBits = bitLength(modulus);
+    // two bits to spare: sums may then stay below twice the modulus instead of below it
+    var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
+    var last = count - 1;
+    var n = toLimbs(modulus, count);
+    var nFactor = toFactor(n);
+    var nCyclic = new Uint32Array(nFactor.low_.buffer, 4 * count, count);
+    var base = toLimbs(signature, count);
+    var x = new Uint32Array(count);
+    var xFactor = toFactor(x);
+    var low = new Uint32Array(count);
+    var high = new Float64Array(count);
+    var quotient = new Uint32Array(count);
+    var inverse; // -1 / modulus mod R, reversed
+    var power;
+    function setX(k, limb) {
+        x[k] = limb;
+        xFactor.low_[last - k] = limb;
+    }
+    /** x = a * b / R mod modulus, not fully reduced */
+    function multiply(a, b) {
+        var bLow = b.low_;
+        var bHigh = b.high_;
+        var carry = 0;
+        var k = 0;
+        var limb = 0;
+        for (k = 0; k < count; k++) {
+            carry += convolve(a, bLow, last - k);
+            low[k] = limb = carry % LIMB;
+            carry = (carry - limb) / LIMB;
+        }
+        for (k = 0; k < count; k++)
+            high[k] = convolve(a, bHigh, last - k);
+        high[0] += carry;
+        carry = 0;
+        for (k = 0; k < count; k++) {
+            carry += convolve(low, inverse, last - k);
+            quotient[k] = limb = carry % LIMB;
+            carry = (carry - limb) / LIMB;
+        }
+        carry = 0;
+        for (k = 0; k < count; k++) {
+            carry += low[k] + high[k] + convolve(quotient, nCyclic, last - k);
+            limb = carry % LIMB;
+            setX(k, limb);
+            carry = (carry - limb) / LIMB;
+        }
+        for (k = 0; carry; k++) {
+            carry += x[k];
+            limb = carry % LIMB;
+            setX(k, limb);
+            carry = (carry - limb) / LIMB;
+        }
+    }
+    /** x -= modulus, if it is not below it */
+    function reduce() {
+        var rest = new Uint32Array(count);
+        var borrow = 0;
+        for (var k = 0; k < count; k++) {
+            var limb = x[k] - n[k] - borrow;
+            borrow = limb < 0 ? 1 : 0;
+            rest[k] = limb + borrow * LIMB;
+        }
+        if (!borrow)
+            for (var k = 0; k < count; k++)
+                setX(k, rest[k]);
+    }
+    /** x = 2 x mod modulus */
+    function double() {
+        reduce();
+        var carry = 0;
+        for (var k = 0; k < count; k++) {
+            var limb = 2 * x[k] + carry;
+            carry = limb < LIMB ? 0 : 1;
+            setX(k, limb - carry * LIMB);
+        }
+        reduce();
+    }
+    // Hensel: one limb after the other, so that modulus * inverse + 1 vanishes modulo R
+    function invert() {
+        var digits = new Uint32Array(count);
+        var first = n[0]; // 1 / n[0] mod 2^3, and with each step twice as many bits
+        for (var i = 0; i < 3; i++)
+            first = (first * (((2 - n[0] * first) % LIMB) + LIMB)) % LIMB;
+        var carry = 1;
+        for (var k = 0; k < count; k++) {
+            carry += convolve(digits, nFactor.low_, last - k);
+            digits[k] = (LIMB - (((carry % LIMB) * first) % LIMB)) % LIMB;
+            carry = (carry + n[0] * digits[k]) / LIMB;
+        }
+        inverse = toFactor(digits).low_;
+    }
+    // What is to do, a letter a step: i inverse, 2 double, s square, r take x = R * R, p multiply by the base, e end.
+    // First 2 R mod modulus by doubling, then 2^(22 n) R = R * R by squaring; then the power, whose last factor is the
+    // base itself and not its Montgomery form, which leads out of it.
+    var program = "i";
+    setX(Math.floor((modulusBits - 1) / LIMB_BITS), 1 << ((modulusBits - 1) % LIMB_BITS));
+    for (var i = modulusBits - 1; i <= LIMB_BITS * count; i++)
+        program += "2";
+    var bit = 1;
+    while (2 * bit <= LIMB_BITS * count)
+        bit *= 2;
+    for (bit /= 2; bit >= 1; bit /= 2)
+        program += (LIMB_BITS * count) & bit ? "s2" : "s";
+    program += "r";
+    bit = 1;
+    while (2 * bit <= exponent)
+        bit *= 2;
+    for (bit /= 2; bit > 1; bit /= 2)
+        program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
+    program += "se";
+    var at = 0;
+    return {
+        step_: function () {
+            var letter = program[at++];
+            if (letter === "i")
+                invert();
+            else if (letter === "2")
+                double();
+            else if (letter === "s")
+                multiply(x, xFactor);
+            else if (letter === "p")
+                multiply(x, power);
+            else if (letter === "r") {
+                multiply(base, xFactor);
+                power = toFactor(x);
+            }
+            else
+                multiply(x, toFactor(base));
+            return at < program.length;
+        },
+        result_: function () {
+            reduce();
+            return toBytes$1(x, modulus.length);
+        },
+    };
+}
+/** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
+function unmask(bytes, seed) {
+    var input = new Uint8Array(HASH + 4);
+    input.set(seed);
+    for (var offset = 0; offset < bytes.length; offset += HASH) {
+        var mask = sha256(input);
+        for (var i = 0; i < HASH && offset + i < bytes.length; i++)
+            bytes[offset + i] ^= mask[i];
+        input[HASH + 3]++;
+    }
+}
+/** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
+function checkEncoding(encoded, bits, digest) {
+    var length = Math.ceil(bits / 8);
+    var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
+    var dbLength = length - HASH - 1;
+    if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
+        return false;
+    var db = new Uint8Array(dbLength);
+    var seed = new Uint8Array(HASH);
+    for (var i = 0; i < dbLength; i++)
+        db[i] = encoded[start + i];
+    for (var i = 0; i < HASH; i++)
+        seed[i] = encoded[start + dbLength + i];
+    var unused = 0xff >>> (8 * length - bits);
+    if (db[0] > unused)
+        return false;
+    unmask(db, seed);
+    db[0] &= unused;
+    var wrong = db[dbLength - SALT - 1] ^ 1;
+    for (var i = 0; i < dbLength - SALT - 1; i++)
+        wrong |= db[i];
+    // M' = eight zero bytes, the message's digest, the salt
+    var message = new Uint8Array(8 + HASH + SALT);
+    message.set(digest, 8);
+    for (var i = 0; i < SALT; i++)
+        message[8 + HASH + i] = db[dbLength - SALT + i];
+    var wanted = sha256(message);
+    for (var i = 0; i < HASH; i++)
+        wrong |= wanted[i] ^ seed[i];
+    return wrong === 0;
+}
+/** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
+function isKey(n, e) {
+    var bits = n.length ? bitLength(n) : 0;
+    return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
+}
+/** Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out. */
+function verifyPss(n, e, signature, digest, done) {
+    if (signature.length !== n.length || !isBelow(signature, n))
+        return done(null, false);
+    var power = modularPower(n, e, signature);
+    var good = false;
+    inSlices(1, power.step_, function () {
+        good = checkEncoding(power.result_(), bitLength(n) - 1, digest);
+    }, function (error) {
+        done(error, good);
+    });
+}
+
+// A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
+// allow. Nothing of its payload is looked at before the signature has been verified.
+var TYPE = "https-ota+jws";
+/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+function notTrusted() {
+    return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+}
+function replaceAll(text, from, to) {
+    return text.split(from).join(to);
+}
+/** RFC 7515 2: base64url without padding, of whole bytes. */
+function toBase64url(bytes) {
+    return replaceAll(replaceAll(replaceAll(base64(bytes), "+", "-"), "/", "_"), "=", "");
+}
+/** The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded. */
+function fromBase64url(text) {
+    var bytes = fromBase64(replaceAll(replaceAll(text, "-", "+"), "_", "/"));
+    return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
+}
+function toBytes(text) {
+    var bytes = new Uint8Array(text.length);
+    bytes.set(text);
+    return bytes;
+}
+/** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+function thumbprint(key) {
+    return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+}
+/** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
+function parseKey(key) {
+    var n = toBytes((key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+    var eText = fromBase64url("" + key.e) || "";
+    var e = 0;
+    for (var i = 0; i < eText.length; i++)
+        e = e * 256 + eText.charCodeAt(i);
+    if (!isKey(n, e))
+        throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+    return { n_: n, e_: e };
+}
+/** Throws INVALID_ARG when one of `keys` can't be used. */
+function checkKeys(keys) {
+    if (!keys.length)
+        throw fault(258 /* Code.INVALID_ARG */, "keys is empty");
+    for (var i = 0; i < keys.length; i++)
+        parseKey(keys[i]);
+}
+/**
+ * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
+ * OTA_VALIDATE_FAILED and "".
+ */
+function verifyJws(token, keys, done) {
+    var parts = token.split(".");
+    var headerText = parts.length === 3 ? fromBase64url(parts[0]) : null;
+    var signature = headerText && fromBase64url(parts[2]);
+    if (!headerText || !signature)
+        return done(notTrusted(), "");
+    var header;
+    try {
+        header = JSON.parse(headerText);
+    }
+    catch (_) {
+        return done(notTrusted(), "");
+    }
+    // every member that is not one of these three could change what the signature means: crit, b64, jwk ...
+    var members = 0;
+    for (var _ in header)
+        members++;
+    if (members !== 3 || header.alg !== "PS256" || header.typ !== TYPE)
+        return done(notTrusted(), "");
+    for (var i = 0; i < keys.length; i++)
+        if (thumbprint(keys[i]) === header.kid) {
+            var key = parseKey(keys[i]);
+            return verifyPss(key.n_, key.e_, toBytes(signature), sha256(parts[0] + "." + parts[1]), function (error, good) {
+                var payload = good ? fromBase64url(parts[1]) : null;
+                done(error || (payload === null ? notTrusted() : null), payload || "");
+            });
+        }
+    done(notTrusted(), "");
+}
+
 // The configuration: what a caller may say, checked before anything else happens.
-var DIGEST_PREFIX = "fsverity-sha256:";
-function refuse(fact) {
+var DIGEST_PREFIX$1 = "fsverity-sha256:";
+function refuse$1(fact) {
     throw fault(258 /* Code.INVALID_ARG */, fact);
 }
 // Every field, by an example of its type; for a number the example is the default.
@@ -983,29 +1405,15 @@ var FIELDS = {
     allowSameVersion: false,
     allowDowngrade: false,
     partition: "",
-    onEvent: refuse,
+    onEvent: refuse$1,
 };
 function checkHeaders(headers) {
     for (var name in headers) {
         var line = name + headers[name];
         for (var i = 0; i < line.length; i++)
             if (line.charCodeAt(i) < 32)
-                refuse("header " + name + " has a control character");
+                refuse$1("header " + name + " has a control character");
     }
-}
-/** `digest` of a config as 64 lower-case hexadecimal digits; "" when there is none. */
-function digestOf(config) {
-    var digest = config.digest;
-    if (!digest)
-        return "";
-    var hex = digest.substr(DIGEST_PREFIX.length).toLowerCase();
-    var good = digest.substr(0, DIGEST_PREFIX.length) === DIGEST_PREFIX && hex.length === 64;
-    for (var i = 0; i < hex.length; i++)
-        if ("0123456789abcdef".indexOf(hex[i]) < 0)
-            good = false;
-    if (!good)
-        refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
-    return hex;
 }
 /** A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped. */
 function checkConfig(config) {
@@ -1020,23 +1428,26 @@ function checkConfig(config) {
             continue;
         var type = typeof FIELDS[name];
         if (type === "undefined")
-            refuse("unknown field " + name);
+            refuse$1("unknown field " + name);
         if (typeof value !== type || value === null)
-            refuse(name + " is no " + type);
+            refuse$1(name + " is no " + type);
         if (type === "number" && !(value >= 0 && Math.floor(value) === value))
-            refuse(name + " is no whole number");
+            refuse$1(name + " is no whole number");
         settings[name] = value;
     }
     if (!settings.url)
-        refuse("url is missing");
+        refuse$1("url is missing");
     if (!settings.timeout)
-        refuse("timeout is 0");
+        refuse$1("timeout is 0");
     if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-        refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+        refuse$1("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
     var checked = settings;
     if (checked.headers)
         checkHeaders(checked.headers);
-    digestOf(checked);
+    if (checked.keys)
+        checkKeys(checked.keys);
+    if (checked.digest && !digitsOf(checked.digest, DIGEST_PREFIX$1))
+        refuse$1("digest is not " + DIGEST_PREFIX$1 + " and 64 hexadecimal digits");
     return checked;
 }
 
@@ -1174,7 +1585,7 @@ function checkStatus(status) {
         code = 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */;
     else if (status >= 400)
         code = -1 /* Code.FAIL */;
-    throw fault(code, "HTTP status " + status, status === 408 || status === 425 || status === 429 || status >= 500);
+    throw fault(code, "HTTP status " + status, status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200));
 }
 /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
 function parseRange(text, head) {
@@ -1217,14 +1628,14 @@ function parseHead(response, status) {
     return head;
 }
 /**
- * Sends a GET and tells `events` of what comes. `extra` holds headers of the module's own, sent to every origin;
- * `options.headers`, the URL's user:password and the TLS identity go to the first origin only.
+ * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
+ * origin; `options.headers` and the TLS identity go to the origin of `options.url` only.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
  */
-function get(options, extra, events) {
+function get(options, from, extra, events) {
     var origin = parseUrl(options.url);
-    var url = options.url;
+    var url = from;
     var redirects = 0;
     var outgoing;
     var connection = 0; // counts; callbacks of an earlier one are not heard
@@ -1380,7 +1791,7 @@ var MAX_OVERFLOW = 3500;
 var FIRST_BACKOFF = 1000;
 var MAX_BACKOFF = 32000;
 /** Nothing is sent before the first `want`. `limit`: the most bytes that may come. */
-function createDownload(options, limit, onConnected) {
+function createDownload(options, url, limit, onConnected) {
     var buffer = new Uint8Array(SECTOR);
     var fill = 0;
     var overflow = "";
@@ -1496,7 +1907,7 @@ function createDownload(options, limit, onConnected) {
         if (!ready)
             return;
         var backoff = FIRST_BACKOFF * Math.pow(2, failures++);
-        timer = after((backoff < MAX_BACKOFF ? backoff : MAX_BACKOFF) * (0.5 + Math.random() / 2), function () {
+        timer = after(Math.min(backoff, MAX_BACKOFF) * (0.5 + Math.random() / 2), function () {
             timer = undefined;
             connect();
         });
@@ -1510,7 +1921,7 @@ function createDownload(options, limit, onConnected) {
         if (from && etag && etag.substr(0, 2) !== "W/")
             range["If-Range"] = etag;
         try {
-            disconnect = get(options, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
+            disconnect = get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
         }
         catch (thrown) {
             onEnd(asFault(thrown));
@@ -1545,6 +1956,101 @@ function createDownload(options, limit, onConnected) {
     };
 }
 
+// The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+// Source: DESIGN.md 4 and 3.3.
+var FORMAT = 1;
+var DIGEST_PREFIX = "sha256:";
+function refuse(fact) {
+    throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
+}
+/**
+ * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
+ * a key that comes twice this parser and another may each take a different one.
+ */
+function parseJson(text) {
+    var keys = []; // of the objects that are open; an array's list stays empty
+    var start = -1;
+    var string = "";
+    for (var i = 0; i < text.length; i++) {
+        var c = text[i];
+        if (start >= 0) {
+            if (c === "\\")
+                i++;
+            else if (c === '"') {
+                string = text.substring(start, i);
+                start = -1;
+            }
+        }
+        else if (c === '"')
+            start = i + 1;
+        else if (c === "{" || c === "[")
+            keys.push([]);
+        else if (c === ":" && keys.length) {
+            var open = keys[keys.length - 1];
+            if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0)
+                refuse("key " + string + " comes twice");
+            open.push(string);
+        }
+        else if (c === "}" || c === "]") {
+            keys.pop();
+            if (!keys.length && i < text.length - 1)
+                refuse("something follows the JSON object");
+        }
+    }
+    if (text[0] !== "{" || keys.length)
+        refuse("no JSON object");
+    return JSON.parse(text);
+}
+function wanted(claim, value, type, optional) {
+    if (optional && value === undefined)
+        return;
+    var whole = type !== "number" || (value >= 0 && Math.floor(value) === value);
+    if (typeof value !== type || !whole || value === "")
+        refuse("claim " + claim + " is missing or no " + type);
+}
+/** Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored. */
+function parseManifest(payload) {
+    var manifest = parseJson(payload);
+    if (manifest.format !== FORMAT)
+        throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+    var image = manifest.image || {};
+    wanted("project", manifest.project, "string");
+    wanted("version", manifest.version, "string");
+    wanted("chip", manifest.chip, "string");
+    wanted("board", manifest.board, "string", true);
+    wanted("sequence", manifest.sequence, "number");
+    wanted("iat", manifest.iat, "number");
+    wanted("exp", manifest.exp, "number", true);
+    wanted("image.url", image.url, "string");
+    wanted("image.size", image.size, "number");
+    wanted("image.fsverity", image.fsverity, "string");
+    if (!digitsOf(image.fsverity, DIGEST_PREFIX))
+        refuse("claim image.fsverity is no " + DIGEST_PREFIX + " and 64 digits");
+    return manifest;
+}
+function differ(what, theirs, ours) {
+    throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
+}
+/** Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last. */
+function checkPolicy(manifest, facts, allowDowngrade) {
+    if (manifest.chip !== facts.chip_)
+        differ("chip", manifest.chip, facts.chip_);
+    if (manifest.board !== undefined && manifest.board !== facts.board_)
+        differ("board", manifest.board, facts.board_);
+    if (manifest.image.size > facts.slotSize_)
+        throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+    // a clock that nobody has set says 1970 and lets every manifest pass
+    if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
+        throw fault(269 /* Code.NOT_ALLOWED */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+    if (manifest.sequence < facts.sequence_ && !allowDowngrade)
+        throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
+}
+/** Refuses another project's manifest. Images without descriptor name none. */
+function checkProject(manifest, project) {
+    if (project && manifest.project !== project)
+        differ("project", manifest.project, project);
+}
+
 // Writes a slot, sector by sector: the only writer of app partitions.
 /**
  * Makes the sector at `offset` of the slot begin with `bytes` (at most a sector). One that holds them already is left
@@ -1562,6 +2068,79 @@ function writeSector(layout, slot, offset, bytes) {
     write(addr, bytes);
 }
 
+// The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
+// order. What is left of it then is small: key, signature and text are gone before the image is fetched.
+// Source: DESIGN.md 3.3, 4.
+var MAX_MANIFEST = 8192;
+function fetchText(settings, done) {
+    var download = createDownload(settings, settings.url, MAX_MANIFEST, function () { });
+    var text = "";
+    function onSector(error) {
+        if (error) {
+            download.close_();
+            return done(error, "");
+        }
+        if (!download.offset_())
+            text = "";
+        text += binary(download.buffer_).substr(0, download.fill_());
+        download.consume_();
+        if (download.fill_() || !download.ended_())
+            download.want_(SECTOR, onSector);
+        else {
+            download.close_();
+            done(null, text);
+        }
+    }
+    download.want_(SECTOR, onSector);
+}
+/** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
+function isRunning(manifest, layout, done) {
+    var desc = parseDesc(read(layout.running_.address, DESC_END));
+    if (desc) {
+        var same = desc.version === manifest.version;
+        if (!same)
+            checkProject(manifest, desc.projectName);
+        return done(null, same);
+    }
+    var tree = verity(layout.running_.address, manifest.image.size);
+    var digest = "";
+    inSlices(8, tree.step_, function () {
+        digest = tree.digest_();
+    }, function (error) {
+        done(error, digest === digitsOf(manifest.image.fsverity, DIGEST_PREFIX));
+    });
+}
+/**
+ * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
+ * image runs already. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
+ */
+function getManifest(settings, layout, target, done) {
+    function onPayload(error, payload) {
+        if (error)
+            return done(error);
+        guarded(function () {
+            var manifest = parseManifest(payload);
+            checkPolicy(manifest, {
+                chip_: CHIP_NAMES[layout.chip_],
+                board_: boardName(),
+                slotSize_: target.size,
+                nowMs_: now(),
+                sequence_: lowestSequence(layout.running_.label),
+            }, !!settings.allowDowngrade);
+            isRunning(manifest, layout, function (failure, same) {
+                done(failure, manifest, same);
+            });
+        }, done);
+    }
+    fetchText(settings, function (error, text) {
+        if (error)
+            return done(error);
+        guarded(function () {
+            verifyJws(text, settings.keys, onPayload);
+        }, done);
+    });
+}
+
 // An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
 //   1. arguments, one update at a time, memory            (begin)
 //   2. partition table, otadata, running and target slot  (begin)
@@ -1573,7 +2152,6 @@ function writeSector(layout, slot, offset, bytes) {
 //   8. select: the only commit point                      (finish)
 // Whatever fails before 8 leaves the device starting what it started before.
 // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
-var DESC_END = FIRST_SEGMENT + 256;
 var NEEDED_VARS = 1500; // an update's peak with room to spare: npm run bench
 var busy = false;
 function chooseTarget(layout, label) {
@@ -1584,7 +2162,7 @@ function chooseTarget(layout, label) {
         throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
     return target;
 }
-function createHandle(config, emit, layout, target, download) {
+function createHandle(plan, emit, layout, target, download) {
     var phase = 0 /* Phase.READY */;
     var written = 0;
     var giveUp = null; // rejects the perform that is under way
@@ -1654,6 +2232,8 @@ function createHandle(config, emit, layout, target, download) {
                 var failure = error;
                 if (!failure)
                     try {
+                        if (plan.sequence_ >= 0)
+                            rememberSelected(target.label, plan.sequence_);
                         select(layout, target);
                         emit("UPDATE_BOOT_PARTITION", target.subtype);
                     }
@@ -1667,12 +2247,11 @@ function createHandle(config, emit, layout, target, download) {
                 else
                     resolve(0 /* Code.OK */);
             }
-            if (complete)
-                verifyImage(target, written, digestOf(config), done);
-            else {
-                var total = download.total_();
-                done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, "incomplete: " + written + (total < 0 ? "" : " of " + total) + " bytes"));
-            }
+            var total = plan.size_ < 0 ? download.total_() : plan.size_;
+            if (complete && (plan.size_ < 0 || written === total))
+                verifyImage(target, written, plan.digest_, done);
+            else
+                done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, written + " bytes" + (total < 0 ? "" : " of " + total)));
         });
     }
     return {
@@ -1704,13 +2283,61 @@ function createHandle(config, emit, layout, target, download) {
         getPartition: function () { return target; },
     };
 }
-/**
- * Checks the device, connects, and waits for the first 1024 bytes; nothing is written yet.
- * `esp_https_ota_begin`. One update at a time: until `finish` or `abort` another one is
- * ESP_ERR_OTA_ALREADY_IN_PROGRESS.
- */
-function begin(config) {
-    function start(settings, resolve, reject) {
+/** Steps 1 to 3. Calls `done` once; with null when the manifest's image is running already. */
+function open(settings, emit, done) {
+    var layout = readLayout();
+    var target = chooseTarget(layout, settings.partition);
+    checkConfirmed(layout);
+    function fetchImage(plan) {
+        var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, function () {
+            emit("CONNECTED");
+        });
+        download.want_(HEAD_LENGTH, function (error) {
+            var short = download.fill_() < HEAD_LENGTH;
+            if (!error && !short)
+                return done(null, createHandle(plan, emit, layout, target, download));
+            download.close_();
+            done(error ||
+                fault(260 /* Code.INVALID_SIZE */, "file of " + download.fill_() + " bytes, an image has at least " + HEAD_LENGTH));
+        });
+    }
+    if (!settings.keys)
+        return fetchImage({
+            url_: settings.url,
+            size_: -1,
+            digest_: digitsOf(settings.digest || "", DIGEST_PREFIX$1),
+            sequence_: -1,
+        });
+    getManifest(settings, layout, target, function (error, manifest, same) {
+        if (error || !manifest)
+            return done(error);
+        if (same && !settings.allowSameVersion)
+            return done(null, null);
+        guarded(function () {
+            fetchImage({
+                url_: resolveUrl(settings.url, manifest.image.url),
+                size_: manifest.image.size,
+                digest_: digitsOf(manifest.image.fsverity, DIGEST_PREFIX),
+                sequence_: manifest.sequence,
+            });
+        }, done);
+    });
+}
+function start(config, resolve, reject) {
+    var mine = false;
+    function fail(error) {
+        if (mine)
+            busy = false;
+        reject(error);
+    }
+    guarded(function () {
+        var settings = checkConfig(config);
+        if (busy)
+            throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way");
+        var free = freeVars();
+        if (free < NEEDED_VARS)
+            throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
+        busy = mine = true;
         function emit(name, data, total) {
             try {
                 if (settings.onEvent)
@@ -1724,51 +2351,39 @@ function begin(config) {
             }
         }
         emit("START");
-        var layout = readLayout();
-        var target = chooseTarget(layout, settings.partition);
-        checkConfirmed(layout);
-        var download = createDownload(settings, target.size, function () {
-            emit("CONNECTED");
-        });
-        download.want_(HEAD_LENGTH, function (error) {
-            var short = download.fill_() < HEAD_LENGTH;
-            if (!error && !short)
-                return resolve(createHandle(settings, emit, layout, target, download));
-            download.close_();
-            busy = false;
-            reject(error ||
-                fault(260 /* Code.INVALID_SIZE */, "file of " + download.fill_() + " bytes, an image has at least " + HEAD_LENGTH));
-        });
-    }
-    return new Promise(function (resolve, reject) {
-        var mine = false;
-        guarded(function () {
-            var settings = checkConfig(config);
-            if (settings.keys)
-                throw fault(262 /* Code.NOT_SUPPORTED */, "signed manifests are not there yet: use digest");
-            if (busy)
-                throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way");
-            var free = freeVars();
-            if (free < NEEDED_VARS)
-                throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
-            busy = mine = true;
-            start(settings, resolve, reject);
-        }, function (error) {
-            if (mine)
+        open(settings, emit, function (error, handle) {
+            if (error)
+                return fail(error);
+            if (!handle)
                 busy = false;
-            reject(error);
+            resolve(handle || null);
         });
+    }, fail);
+}
+/**
+ * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
+ * nothing is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
+ * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
+ */
+function begin(config) {
+    return new Promise(function (resolve, reject) {
+        start(config, function (handle) {
+            if (handle)
+                resolve(handle);
+            else
+                reject(fault(266 /* Code.INVALID_VERSION */, "the manifest's version is running already"));
+        }, reject);
     });
 }
-/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. */
+/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
 function update(config) {
     return new Promise(function (resolve, reject) {
         var handle;
         var size = 0;
+        var perform;
         function onFinish() {
             resolve({ upToDate: false, partition: handle.getPartition(), size: size });
         }
-        var perform;
         function onPerform(outcome) {
             if (outcome === 36865 /* Code.IN_PROGRESS */)
                 return perform();
@@ -1778,9 +2393,33 @@ function update(config) {
         perform = function () {
             handle.perform().then(onPerform, reject);
         };
-        begin(config).then(function (begun) {
+        start(config, function (begun) {
+            if (!begun)
+                return resolve({ upToDate: true });
             handle = begun;
             perform();
+        }, reject);
+    });
+}
+/** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
+function checkForUpdate(config) {
+    return new Promise(function (resolve, reject) {
+        guarded(function () {
+            var settings = checkConfig(config);
+            if (!settings.keys)
+                throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
+            var layout = readLayout();
+            getManifest(settings, layout, chooseTarget(layout, settings.partition), function (error, manifest, same) {
+                if (error || !manifest)
+                    return reject(error);
+                resolve({
+                    available: !same,
+                    version: manifest.version,
+                    sequence: manifest.sequence,
+                    size: manifest.image.size,
+                    manifest: manifest,
+                });
+            });
         }, reject);
     });
 }
@@ -1796,6 +2435,7 @@ function restart() {
 
 exports.ERR = ERR;
 exports.begin = begin;
+exports.checkForUpdate = checkForUpdate;
 exports.getBootPartition = getBootPartition;
 exports.getLastInvalidPartition = getLastInvalidPartition;
 exports.getNextUpdatePartition = getNextUpdatePartition;

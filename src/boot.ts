@@ -2,6 +2,7 @@
 // Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
 
 import { restart } from "./hal";
+import { rememberConfirmed } from "./memory";
 import { State } from "./otadata";
 import { isOta, type Partition } from "./partitions";
 import { confirm, copyOf, reject as rejectRunning, select } from "./select";
@@ -82,7 +83,9 @@ export function setBootPartition(partition: Partition): Promise<number> {
 
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
 export function markValid(): void {
-  confirm(readLayout());
+  const layout = readLayout();
+  confirm(layout);
+  rememberConfirmed(layout.running_.label);
 }
 
 /** The other slots, those first that have an entry of an image which ran before. */

@@ -1,5 +1,7 @@
 // The configuration: what a caller may say, checked before anything else happens.
 
+import { digitsOf } from "./digest";
+import { checkKeys, type Jwk } from "./jws";
 import { Code, fault } from "./status";
 
 /** Names mirror ESP_HTTPS_OTA_EVENT_* (reference 1.1). */
@@ -18,7 +20,7 @@ export interface Config {
   /** http or https; with `keys` a signed manifest, otherwise the image itself */
   url: string;
   /** trusted public keys (JWK) of whoever signs manifests */
-  keys?: object[];
+  keys?: Jwk[];
   /** "fsverity-sha256:" and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
   digest?: string;
   /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
@@ -49,7 +51,7 @@ export interface Config {
   onEvent?: (name: EventName, data?: number, total?: number) => void;
 }
 
-const DIGEST_PREFIX = "fsverity-sha256:";
+export const DIGEST_PREFIX = "fsverity-sha256:";
 
 function refuse(fact: string): never {
   throw fault(Code.INVALID_ARG, fact);
@@ -91,17 +93,6 @@ function checkHeaders(headers: { [name: string]: string }): void {
   }
 }
 
-/** `digest` of a config as 64 lower-case hexadecimal digits; "" when there is none. */
-export function digestOf(config: Config): string {
-  const digest = config.digest;
-  if (!digest) return "";
-  const hex = digest.substr(DIGEST_PREFIX.length).toLowerCase();
-  let good = digest.substr(0, DIGEST_PREFIX.length) === DIGEST_PREFIX && hex.length === 64;
-  for (let i = 0; i < hex.length; i++) if ("0123456789abcdef".indexOf(hex[i]) < 0) good = false;
-  if (!good) refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
-  return hex;
-}
-
 /** A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped. */
 export function checkConfig(config: Config): Settings {
   const given = config as unknown as { [name: string]: unknown };
@@ -123,6 +114,8 @@ export function checkConfig(config: Config): Settings {
     refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
   const checked = settings as unknown as Settings;
   if (checked.headers) checkHeaders(checked.headers);
-  digestOf(checked);
+  if (checked.keys) checkKeys(checked.keys);
+  if (checked.digest && !digitsOf(checked.digest, DIGEST_PREFIX))
+    refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
   return checked;
 }

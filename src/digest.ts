@@ -8,6 +8,14 @@ import { binary, read, sha256 } from "./hal";
 const BLOCK = 4096;
 const DESCRIPTOR_LENGTH = 256;
 
+/** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
+export function digitsOf(text: string, prefix: string): string {
+  const digits = text.substr(prefix.length).toLowerCase();
+  if (text.substr(0, prefix.length) !== prefix || digits.length !== 64) return "";
+  for (let i = 0; i < 64; i++) if ("0123456789abcdef".indexOf(digits[i]) < 0) return "";
+  return digits;
+}
+
 /** SHA-256 of `text` zero-padded to a block, as a binary string. */
 function hashBlock(text: string): string {
   if (text.length === BLOCK) return binary(sha256(text));

@@ -34,7 +34,7 @@ export interface Download {
 }
 
 /** Nothing is sent before the first `want`. `limit`: the most bytes that may come. */
-export function createDownload(options: Settings, limit: number, onConnected: () => void): Download {
+export function createDownload(options: Settings, url: string, limit: number, onConnected: () => void): Download {
   const buffer = new Uint8Array(SECTOR);
   let fill = 0;
   let overflow = "";
@@ -159,7 +159,7 @@ export function createDownload(options: Settings, limit: number, onConnected: ()
     // only a strong validator may join two parts (RFC 9110 13.1.5)
     if (from && etag && etag.substr(0, 2) !== "W/") range["If-Range"] = etag;
     try {
-      disconnect = get(options, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
+      disconnect = get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
     } catch (thrown) {
       onEnd(asFault(thrown));
     }

@@ -39,6 +39,11 @@ interface EspruinoHttpOptions {
   key?: string;
 }
 
+interface EspruinoStorage {
+  read(name: string): string | undefined;
+  write(name: string, data: string): boolean;
+}
+
 interface EspruinoHttp {
   /** undefined when there is no network */
   request(
@@ -50,6 +55,7 @@ interface EspruinoHttp {
 declare function require(name: "Flash"): EspruinoFlash;
 declare function require(name: "crypto"): EspruinoCrypto;
 declare function require(name: "http"): EspruinoHttp;
+declare function require(name: "Storage"): EspruinoStorage;
 
 declare namespace E {
   function CRC32(data: Uint8Array | string): number;

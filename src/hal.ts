@@ -120,6 +120,35 @@ export function base64(text: string): string {
   return btoa(text);
 }
 
+/** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
+export function fromBase64(text: string): string {
+  return atob(text);
+}
+
+/** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
+export const convolve: (a: ArrayLike<number>, b: ArrayLike<number>, offset: number) => number = E.convolve;
+
+/** ms since 1970 by a clock that is wrong until somebody sets it. */
+export function now(): number {
+  return Date.now();
+}
+
+/** Espruino's name of the board. */
+export function boardName(): string {
+  return process.env.BOARD;
+}
+
+/** A file of Espruino's Storage, undefined when there is none. */
+export function readFile(name: string): string | undefined {
+  return require("Storage").read(name);
+}
+
+/** Replaces a file of Espruino's Storage and reads it back. */
+export function writeFile(name: string, text: string): void {
+  require("Storage").write(name, text);
+  if (readFile(name) !== text) throw fault(Code.FLASH_OP_FAIL, "Storage file " + name + " was not written");
+}
+
 /** Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS. */
 export function request(
   options: EspruinoHttpOptions,

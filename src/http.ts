@@ -56,7 +56,11 @@ function checkStatus(status: number): void {
   if (status === 304) code = Code.HTTP_NOT_MODIFIED;
   else if (status === 416) code = Code.HTTP_RANGE_NOT_SATISFIABLE;
   else if (status >= 400) code = Code.FAIL;
-  throw fault(code, "HTTP status " + status, status === 408 || status === 425 || status === 429 || status >= 500);
+  throw fault(
+    code,
+    "HTTP status " + status,
+    status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200),
+  );
 }
 
 /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
@@ -99,14 +103,14 @@ function parseHead(response: EspruinoHttpResponse, status: number): Head {
 }
 
 /**
- * Sends a GET and tells `events` of what comes. `extra` holds headers of the module's own, sent to every origin;
- * `options.headers`, the URL's user:password and the TLS identity go to the first origin only.
+ * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
+ * origin; `options.headers` and the TLS identity go to the origin of `options.url` only.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
  */
-export function get(options: Settings, extra: { [name: string]: string }, events: GetEvents): () => void {
+export function get(options: Settings, from: string, extra: { [name: string]: string }, events: GetEvents): () => void {
   const origin = parseUrl(options.url);
-  let url = options.url;
+  let url = from;
   let redirects = 0;
   let outgoing: EspruinoHttpRequest | undefined;
   let connection = 0; // counts; callbacks of an earlier one are not heard

@@ -14,6 +14,8 @@ export const SEGMENT_HEADER_LENGTH = 8;
 export const FIRST_SEGMENT = HEADER_LENGTH + SEGMENT_HEADER_LENGTH;
 const DESC_MAGIC = 0xabcd5432;
 const DESC_LENGTH = 256;
+/** as many bytes of an image hold its descriptor */
+export const DESC_END = FIRST_SEGMENT + DESC_LENGTH;
 const MAX_SEGMENTS = 16;
 const HASH_LENGTH = 32;
 const MMU_PAGE = 0x10000;
@@ -24,6 +26,9 @@ const MAPPED = [
   0, 0x3f400000, 0x3f800000, 0x400d0000, 0x40400000, 5, 0x3c000000, 0x3c800000, 0x42000000, 0x42800000, 9, 0x3c000000,
   0x3e000000, 0x42000000, 0x44000000,
 ];
+
+/** IDF target names by chip id. */
+export const CHIP_NAMES: { [chipId: number]: string } = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
 
 export interface Header {
   segments_: number;
@@ -65,7 +70,7 @@ export function parseHeader(head: Uint8Array): Header | null {
 
 /** The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older). */
 export function parseDesc(head: Uint8Array): AppDesc | null {
-  if (head.length < FIRST_SEGMENT + DESC_LENGTH || u32(head, FIRST_SEGMENT) !== DESC_MAGIC) return null;
+  if (head.length < DESC_END || u32(head, FIRST_SEGMENT) !== DESC_MAGIC) return null;
   let sha = "";
   for (let i = 176; i < 208; i++) sha += (256 + head[i]).toString(16).substr(1);
   return {

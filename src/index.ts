@@ -17,8 +17,10 @@ export {
 } from "./boot";
 export type { Config, EventName } from "./config";
 export type { AppDesc } from "./image";
-export type { Handle, UpdateResult } from "./ota";
-export { begin, update } from "./ota";
+export type { Jwk } from "./jws";
+export type { Manifest } from "./manifest";
+export type { Handle, Offer, UpdateResult } from "./ota";
+export { begin, checkForUpdate, update } from "./ota";
 export type { Partition } from "./partitions";
 export type { OtaError } from "./status";
 export { ERR } from "./status";

@@ -10,28 +10,32 @@
 // Whatever fails before 8 leaves the device starting what it started before.
 // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
 
-import { checkConfig, type Config, digestOf, type EventName, type Settings } from "./config";
+import { type Config, checkConfig, DIGEST_PREFIX, type EventName, type Settings } from "./config";
+import { digitsOf } from "./digest";
 import { createDownload, type Download } from "./download";
 import { after, chipRevision, freeVars, read, SECTOR } from "./hal";
-import { type AppDesc, checkHead, FIRST_SEGMENT, HEAD_LENGTH, parseDesc, parseHeader, spiModeOf } from "./image";
+import { type AppDesc, checkHead, DESC_END, HEAD_LENGTH, parseDesc, parseHeader, spiModeOf } from "./image";
+import { type Manifest, DIGEST_PREFIX as MANIFEST_PREFIX } from "./manifest";
+import { rememberSelected } from "./memory";
 import type { Partition } from "./partitions";
 import { writeSector } from "./sectors";
 import { checkConfirmed, deselect, select } from "./select";
 import { type Layout, nextSlot, readLayout, slotByLabel } from "./slot";
 import { asFault, Code, fault, guarded, type OtaError } from "./status";
+import { getManifest } from "./trust";
+import { resolveUrl } from "./url";
 import { verifyImage } from "./verify";
 
-const DESC_END = FIRST_SEGMENT + 256;
 const NEEDED_VARS = 1500; // an update's peak with room to spare: npm run bench
 
 /** What `update` resolves with. */
 export interface UpdateResult {
-  /** true: nothing was to be done */
+  /** true: the manifest's version is running already, and nothing was done */
   upToDate: boolean;
   /** the slot that starts after the next restart */
-  partition: Partition;
+  partition?: Partition;
   /** bytes of the image file */
-  size: number;
+  size?: number;
 }
 
 /** An update under way. After `finish` or `abort` it is dead: every call is ESP_ERR_INVALID_STATE. */
@@ -77,8 +81,19 @@ function chooseTarget(layout: Layout, label: string | undefined): Partition {
   return target;
 }
 
+/** What is to be installed: an image's URL, and what is known of it. */
+interface Plan {
+  url_: string;
+  /** bytes, -1 when nobody has said */
+  size_: number;
+  /** fs-verity, 64 hexadecimal digits; "" for insecure */
+  digest_: string;
+  /** -1 without a manifest */
+  sequence_: number;
+}
+
 function createHandle(
-  config: Settings,
+  plan: Plan,
   emit: (name: EventName, data?: number, total?: number) => void,
   layout: Layout,
   target: Partition,
@@ -159,6 +174,7 @@ function createHandle(
         let failure = error;
         if (!failure)
           try {
+            if (plan.sequence_ >= 0) rememberSelected(target.label, plan.sequence_);
             select(layout, target);
             emit("UPDATE_BOOT_PARTITION", target.subtype);
           } catch (thrown) {
@@ -169,11 +185,9 @@ function createHandle(
         if (failure) reject(failure);
         else resolve(Code.OK);
       }
-      if (complete) verifyImage(target, written, digestOf(config), done);
-      else {
-        const total = download.total_();
-        done(fault(Code.OTA_VALIDATE_FAILED, "incomplete: " + written + (total < 0 ? "" : " of " + total) + " bytes"));
-      }
+      const total = plan.size_ < 0 ? download.total_() : plan.size_;
+      if (complete && (plan.size_ < 0 || written === total)) verifyImage(target, written, plan.digest_, done);
+      else done(fault(Code.OTA_VALIDATE_FAILED, written + " bytes" + (total < 0 ? "" : " of " + total)));
     });
   }
 
@@ -203,13 +217,64 @@ function createHandle(
   };
 }
 
-/**
- * Checks the device, connects, and waits for the first 1024 bytes; nothing is written yet.
- * `esp_https_ota_begin`. One update at a time: until `finish` or `abort` another one is
- * ESP_ERR_OTA_ALREADY_IN_PROGRESS.
- */
-export function begin(config: Config): Promise<Handle> {
-  function start(settings: Settings, resolve: (handle: Handle) => void, reject: (error: OtaError) => void): void {
+/** Steps 1 to 3. Calls `done` once; with null when the manifest's image is running already. */
+function open(
+  settings: Settings,
+  emit: (name: EventName, data?: number, total?: number) => void,
+  done: (error: OtaError | null, handle?: Handle | null) => void,
+): void {
+  const layout = readLayout();
+  const target = chooseTarget(layout, settings.partition);
+  checkConfirmed(layout);
+
+  function fetchImage(plan: Plan): void {
+    const download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, () => {
+      emit("CONNECTED");
+    });
+    download.want_(HEAD_LENGTH, (error) => {
+      const short = download.fill_() < HEAD_LENGTH;
+      if (!error && !short) return done(null, createHandle(plan, emit, layout, target, download));
+      download.close_();
+      done(
+        error ||
+          fault(Code.INVALID_SIZE, "file of " + download.fill_() + " bytes, an image has at least " + HEAD_LENGTH),
+      );
+    });
+  }
+
+  if (!settings.keys)
+    return fetchImage({
+      url_: settings.url,
+      size_: -1,
+      digest_: digitsOf(settings.digest || "", DIGEST_PREFIX),
+      sequence_: -1,
+    });
+  getManifest(settings, layout, target, (error, manifest, same) => {
+    if (error || !manifest) return done(error);
+    if (same && !settings.allowSameVersion) return done(null, null);
+    guarded(() => {
+      fetchImage({
+        url_: resolveUrl(settings.url, manifest.image.url),
+        size_: manifest.image.size,
+        digest_: digitsOf(manifest.image.fsverity, MANIFEST_PREFIX),
+        sequence_: manifest.sequence,
+      });
+    }, done);
+  });
+}
+
+function start(config: Config, resolve: (handle: Handle | null) => void, reject: (error: OtaError) => void): void {
+  let mine = false;
+  function fail(error: OtaError): void {
+    if (mine) busy = false;
+    reject(error);
+  }
+  guarded(() => {
+    const settings = checkConfig(config);
+    if (busy) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way");
+    const free = freeVars();
+    if (free < NEEDED_VARS) throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
+    busy = mine = true;
     function emit(name: EventName, data?: number, total?: number): void {
       try {
         if (settings.onEvent) settings.onEvent(name, data, total);
@@ -221,54 +286,41 @@ export function begin(config: Config): Promise<Handle> {
       }
     }
     emit("START");
-    const layout = readLayout();
-    const target = chooseTarget(layout, settings.partition);
-    checkConfirmed(layout);
-    const download = createDownload(settings, target.size, () => {
-      emit("CONNECTED");
+    open(settings, emit, (error, handle) => {
+      if (error) return fail(error);
+      if (!handle) busy = false;
+      resolve(handle || null);
     });
-    download.want_(HEAD_LENGTH, (error) => {
-      const short = download.fill_() < HEAD_LENGTH;
-      if (!error && !short) return resolve(createHandle(settings, emit, layout, target, download));
-      download.close_();
-      busy = false;
-      reject(
-        error ||
-          fault(Code.INVALID_SIZE, "file of " + download.fill_() + " bytes, an image has at least " + HEAD_LENGTH),
-      );
-    });
-  }
+  }, fail);
+}
 
+/**
+ * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
+ * nothing is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
+ * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
+ */
+export function begin(config: Config): Promise<Handle> {
   return new Promise<Handle>((resolve, reject) => {
-    let mine = false;
-    guarded(
-      () => {
-        const settings = checkConfig(config);
-        if (settings.keys) throw fault(Code.NOT_SUPPORTED, "signed manifests are not there yet: use digest");
-        if (busy) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way");
-        const free = freeVars();
-        if (free < NEEDED_VARS)
-          throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
-        busy = mine = true;
-        start(settings, resolve, reject);
+    start(
+      config,
+      (handle) => {
+        if (handle) resolve(handle);
+        else reject(fault(Code.INVALID_VERSION, "the manifest's version is running already"));
       },
-      (error) => {
-        if (mine) busy = false;
-        reject(error);
-      },
+      reject,
     );
   });
 }
 
-/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. */
+/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
 export function update(config: Config): Promise<UpdateResult> {
   return new Promise<UpdateResult>((resolve, reject) => {
     let handle: Handle;
     let size = 0;
+    let perform: () => void;
     function onFinish(): void {
       resolve({ upToDate: false, partition: handle.getPartition(), size: size });
     }
-    let perform: () => void;
     function onPerform(outcome: number): void {
       if (outcome === Code.IN_PROGRESS) return perform();
       size = handle.getImageLenRead();
@@ -277,9 +329,46 @@ export function update(config: Config): Promise<UpdateResult> {
     perform = () => {
       handle.perform().then(onPerform, reject);
     };
-    begin(config).then((begun) => {
-      handle = begun;
-      perform();
+    start(
+      config,
+      (begun) => {
+        if (!begun) return resolve({ upToDate: true });
+        handle = begun;
+        perform();
+      },
+      reject,
+    );
+  });
+}
+
+/** What a manifest offers. */
+export interface Offer {
+  /** is it another version than the one that runs? */
+  available: boolean;
+  version: string;
+  sequence: number;
+  /** bytes of the image */
+  size: number;
+  manifest: Manifest;
+}
+
+/** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
+export function checkForUpdate(config: Config): Promise<Offer> {
+  return new Promise<Offer>((resolve, reject) => {
+    guarded(() => {
+      const settings = checkConfig(config);
+      if (!settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
+      const layout = readLayout();
+      getManifest(settings, layout, chooseTarget(layout, settings.partition), (error, manifest, same) => {
+        if (error || !manifest) return reject(error);
+        resolve({
+          available: !same,
+          version: manifest.version,
+          sequence: manifest.sequence,
+          size: manifest.image.size,
+          manifest: manifest,
+        });
+      });
     }, reject);
   });
 }

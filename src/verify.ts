@@ -4,30 +4,14 @@
 
 import { hex } from "./bytes";
 import { verity } from "./digest";
-import { after, read, SECTOR } from "./hal";
+import { read, SECTOR } from "./hal";
 import { checksumOffset, FIRST_SEGMENT, walkSegments } from "./image";
 import type { Partition } from "./partitions";
+import { inSlices } from "./slices";
 import { asFault, Code, fault, type OtaError } from "./status";
 
 const STEPS_PER_SLICE = 8;
 const CHECKSUM_SEED = 0xef;
-
-/** Runs `step` until it returns false, some steps per pass of the idle loop, then `finish`, then `done`, with what either threw. */
-function inSlices(step: () => boolean, finish: () => void, done: (error: OtaError | null) => void): void {
-  function slice(): void {
-    let error: OtaError | null = null;
-    let more = true;
-    try {
-      for (let i = 0; more && i < STEPS_PER_SLICE; i++) more = step();
-      if (!more) finish();
-    } catch (thrown) {
-      error = asFault(thrown);
-    }
-    if (more && !error) after(0, slice);
-    else done(error);
-  }
-  slice();
-}
 
 /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
 function xorWords(addr: number, length: number): number {
@@ -88,6 +72,7 @@ export function verifyImage(
   if (digest) {
     const tree = verity(slot.address, size);
     return inSlices(
+      STEPS_PER_SLICE,
       tree.step_,
       () => {
         const found = tree.digest_();
@@ -98,6 +83,7 @@ export function verifyImage(
   }
   const sum = checksum(slot.address, ranges);
   inSlices(
+    STEPS_PER_SLICE,
     sum.step,
     () => {
       const wanted = readSlot(checksumOffset(readSlot(0, FIRST_SEGMENT), length), 1)[0];

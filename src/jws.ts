@@ -1,0 +1,93 @@
+// A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
+// allow. Nothing of its payload is looked at before the signature has been verified.
+
+import { binary, fromBase64, sha256, base64 } from "./hal";
+import { isKey, verifyPss } from "./rsa";
+import { Code, fault, type OtaError } from "./status";
+
+const TYPE = "https-ota+jws";
+
+/** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
+export interface Jwk {
+  kty: string;
+  n: string;
+  e: string;
+  kid?: string;
+}
+
+/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+export function notTrusted(): OtaError {
+  return fault(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
+}
+
+function replaceAll(text: string, from: string, to: string): string {
+  return text.split(from).join(to);
+}
+
+/** RFC 7515 2: base64url without padding, of whole bytes. */
+function toBase64url(bytes: string): string {
+  return replaceAll(replaceAll(replaceAll(base64(bytes), "+", "-"), "/", "_"), "=", "");
+}
+
+/** The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded. */
+export function fromBase64url(text: string): string | null {
+  const bytes = fromBase64(replaceAll(replaceAll(text, "-", "+"), "_", "/"));
+  return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
+}
+
+function toBytes(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  bytes.set(text);
+  return bytes;
+}
+
+/** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+function thumbprint(key: Jwk): string {
+  return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+}
+
+/** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
+function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
+  const n = toBytes((key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+  const eText = fromBase64url("" + key.e) || "";
+  let e = 0;
+  for (let i = 0; i < eText.length; i++) e = e * 256 + eText.charCodeAt(i);
+  if (!isKey(n, e)) throw fault(Code.INVALID_ARG, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+  return { n_: n, e_: e };
+}
+
+/** Throws INVALID_ARG when one of `keys` can't be used. */
+export function checkKeys(keys: Jwk[]): void {
+  if (!keys.length) throw fault(Code.INVALID_ARG, "keys is empty");
+  for (let i = 0; i < keys.length; i++) parseKey(keys[i]);
+}
+
+/**
+ * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
+ * OTA_VALIDATE_FAILED and "".
+ */
+export function verifyJws(token: string, keys: Jwk[], done: (error: OtaError | null, payload: string) => void): void {
+  const parts = token.split(".");
+  const headerText = parts.length === 3 ? fromBase64url(parts[0]) : null;
+  const signature = headerText && fromBase64url(parts[2]);
+  if (!headerText || !signature) return done(notTrusted(), "");
+  let header: any;
+  try {
+    header = JSON.parse(headerText);
+  } catch (_) {
+    return done(notTrusted(), "");
+  }
+  // every member that is not one of these three could change what the signature means: crit, b64, jwk ...
+  let members = 0;
+  for (const _ in header) members++;
+  if (members !== 3 || header.alg !== "PS256" || header.typ !== TYPE) return done(notTrusted(), "");
+  for (let i = 0; i < keys.length; i++)
+    if (thumbprint(keys[i]) === header.kid) {
+      const key = parseKey(keys[i]);
+      return verifyPss(key.n_, key.e_, toBytes(signature), sha256(parts[0] + "." + parts[1]), (error, good) => {
+        const payload = good ? fromBase64url(parts[1]) : null;
+        done(error || (payload === null ? notTrusted() : null), payload || "");
+      });
+    }
+  done(notTrusted(), "");
+}

@@ -1,0 +1,119 @@
+// The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+// Source: DESIGN.md 4 and 3.3.
+
+import { digitsOf } from "./digest";
+import { Code, fault } from "./status";
+
+const FORMAT = 1;
+export const DIGEST_PREFIX = "sha256:";
+
+/** What a manifest says, DESIGN.md 4. `iat` and `exp` in seconds since 1970. */
+export interface Manifest {
+  format: number;
+  project: string;
+  version: string;
+  chip: string;
+  board?: string;
+  sequence: number;
+  iat: number;
+  exp?: number;
+  image: { url: string; size: number; fsverity: string; sha256?: string };
+}
+
+/** What a manifest is measured against. */
+export interface Facts {
+  chip_: string;
+  board_: string;
+  slotSize_: number;
+  /** ms since 1970, by the device's clock */
+  nowMs_: number;
+  /** lowest sequence that is accepted */
+  sequence_: number;
+}
+
+function refuse(fact: string): never {
+  throw fault(Code.INVALID_RESPONSE, "manifest: " + fact);
+}
+
+/**
+ * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
+ * a key that comes twice this parser and another may each take a different one.
+ */
+export function parseJson(text: string): any {
+  const keys: string[][] = []; // of the objects that are open; an array's list stays empty
+  let start = -1;
+  let string = "";
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (start >= 0) {
+      if (c === "\\") i++;
+      else if (c === '"') {
+        string = text.substring(start, i);
+        start = -1;
+      }
+    } else if (c === '"') start = i + 1;
+    else if (c === "{" || c === "[") keys.push([]);
+    else if (c === ":" && keys.length) {
+      const open = keys[keys.length - 1];
+      if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0) refuse("key " + string + " comes twice");
+      open.push(string);
+    } else if (c === "}" || c === "]") {
+      keys.pop();
+      if (!keys.length && i < text.length - 1) refuse("something follows the JSON object");
+    }
+  }
+  if (text[0] !== "{" || keys.length) refuse("no JSON object");
+  return JSON.parse(text);
+}
+
+function wanted(claim: string, value: unknown, type: string, optional?: boolean): void {
+  if (optional && value === undefined) return;
+  const whole = type !== "number" || ((value as number) >= 0 && Math.floor(value as number) === value);
+  if (typeof value !== type || !whole || value === "") refuse("claim " + claim + " is missing or no " + type);
+}
+
+/** Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored. */
+export function parseManifest(payload: string): Manifest {
+  const manifest = parseJson(payload);
+  if (manifest.format !== FORMAT)
+    throw fault(Code.NOT_SUPPORTED, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+  const image = manifest.image || {};
+  wanted("project", manifest.project, "string");
+  wanted("version", manifest.version, "string");
+  wanted("chip", manifest.chip, "string");
+  wanted("board", manifest.board, "string", true);
+  wanted("sequence", manifest.sequence, "number");
+  wanted("iat", manifest.iat, "number");
+  wanted("exp", manifest.exp, "number", true);
+  wanted("image.url", image.url, "string");
+  wanted("image.size", image.size, "number");
+  wanted("image.fsverity", image.fsverity, "string");
+  if (!digitsOf(image.fsverity, DIGEST_PREFIX))
+    refuse("claim image.fsverity is no " + DIGEST_PREFIX + " and 64 digits");
+  return manifest;
+}
+
+function differ(what: string, theirs: string | number, ours: string | number): never {
+  throw fault(Code.INVALID_VERSION, "manifest is for " + what + " " + theirs + ", this is " + ours);
+}
+
+/** Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last. */
+export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: boolean): void {
+  if (manifest.chip !== facts.chip_) differ("chip", manifest.chip, facts.chip_);
+  if (manifest.board !== undefined && manifest.board !== facts.board_) differ("board", manifest.board, facts.board_);
+  if (manifest.image.size > facts.slotSize_)
+    throw fault(Code.INVALID_SIZE, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+  // a clock that nobody has set says 1970 and lets every manifest pass
+  if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
+    throw fault(Code.NOT_ALLOWED, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+  if (manifest.sequence < facts.sequence_ && !allowDowngrade)
+    throw fault(
+      Code.OTA_SMALL_SEC_VER,
+      "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_,
+    );
+}
+
+/** Refuses another project's manifest. Images without descriptor name none. */
+export function checkProject(manifest: Manifest, project: string): void {
+  if (project && manifest.project !== project) differ("project", manifest.project, project);
+}

@@ -1,0 +1,98 @@
+// The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
+// order. What is left of it then is small: key, signature and text are gone before the image is fetched.
+// Source: DESIGN.md 3.3, 4.
+
+import type { Settings } from "./config";
+import { digitsOf, verity } from "./digest";
+import { createDownload } from "./download";
+import { binary, boardName, now, read, SECTOR } from "./hal";
+import { CHIP_NAMES, DESC_END, parseDesc } from "./image";
+import { verifyJws } from "./jws";
+import { checkPolicy, checkProject, DIGEST_PREFIX, type Manifest, parseManifest } from "./manifest";
+import { lowestSequence } from "./memory";
+import type { Partition } from "./partitions";
+import { inSlices } from "./slices";
+import type { Layout } from "./slot";
+import { guarded, type OtaError } from "./status";
+
+const MAX_MANIFEST = 8192;
+
+function fetchText(settings: Settings, done: (error: OtaError | null, text: string) => void): void {
+  const download = createDownload(settings, settings.url, MAX_MANIFEST, () => {});
+  let text = "";
+  function onSector(error: OtaError | null): void {
+    if (error) {
+      download.close_();
+      return done(error, "");
+    }
+    if (!download.offset_()) text = "";
+    text += binary(download.buffer_).substr(0, download.fill_());
+    download.consume_();
+    if (download.fill_() || !download.ended_()) download.want_(SECTOR, onSector);
+    else {
+      download.close_();
+      done(null, text);
+    }
+  }
+  download.want_(SECTOR, onSector);
+}
+
+/** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
+function isRunning(manifest: Manifest, layout: Layout, done: (error: OtaError | null, same: boolean) => void): void {
+  const desc = parseDesc(read(layout.running_.address, DESC_END));
+  if (desc) {
+    const same = desc.version === manifest.version;
+    if (!same) checkProject(manifest, desc.projectName);
+    return done(null, same);
+  }
+  const tree = verity(layout.running_.address, manifest.image.size);
+  let digest = "";
+  inSlices(
+    8,
+    tree.step_,
+    () => {
+      digest = tree.digest_();
+    },
+    (error) => {
+      done(error, digest === digitsOf(manifest.image.fsverity, DIGEST_PREFIX));
+    },
+  );
+}
+
+/**
+ * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
+ * image runs already. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
+ */
+export function getManifest(
+  settings: Settings,
+  layout: Layout,
+  target: Partition,
+  done: (error: OtaError | null, manifest?: Manifest, same?: boolean) => void,
+): void {
+  function onPayload(error: OtaError | null, payload: string): void {
+    if (error) return done(error);
+    guarded(() => {
+      const manifest = parseManifest(payload);
+      checkPolicy(
+        manifest,
+        {
+          chip_: CHIP_NAMES[layout.chip_],
+          board_: boardName(),
+          slotSize_: target.size,
+          nowMs_: now(),
+          sequence_: lowestSequence(layout.running_.label),
+        },
+        !!settings.allowDowngrade,
+      );
+      isRunning(manifest, layout, (failure, same) => {
+        done(failure, manifest, same);
+      });
+    }, done);
+  }
+  fetchText(settings, (error, text) => {
+    if (error) return done(error);
+    guarded(() => {
+      verifyJws(text, settings.keys!, onPayload);
+    }, done);
+  });
+}

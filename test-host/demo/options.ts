@@ -1,0 +1,65 @@
+// What the demo is asked to do. Wrong usage ends here, with exit code 2.
+import { Command, CommanderError, Option } from "commander";
+import { boardNames } from "../boards.ts";
+
+export type Options = {
+  board: string;
+  image?: string;
+  flash?: string;
+  dump?: string;
+  url?: string;
+  json?: boolean;
+};
+
+const EXAMPLES = `
+Examples:
+  npm run demo
+  npm run demo -- --image ../firmware/espruino_esp32.bin
+  npm run demo -- --board esp32c3
+  npm run demo -- --dump after.bin            then go on from there:
+  npm run demo -- --flash after.bin
+  npm run demo -- --url https://localhost:8443/firmware.bin
+  npm run --silent demo -- --json
+
+Exit code: 0 when the bootloader started the new image each time, 1 when it did not, 2 for wrong usage.
+`;
+
+/** The virtual device has no route to the world: its network is this computer's loopback. */
+function parseUrl(text: string): string {
+  const refuse = (fact: string) => new CommanderError(2, "demo.url", `error: --url ${text}: ${fact}`);
+  if (!URL.canParse(text)) throw refuse("not a URL");
+  const { protocol, hostname } = new URL(text);
+  if (protocol !== "http:" && protocol !== "https:") throw refuse("neither http nor https");
+  if (hostname !== "localhost" && !/^127\./.test(hostname))
+    throw refuse("the virtual device reaches localhost and 127.0.0.1 only");
+  return text;
+}
+
+function createCommand(): Command {
+  return new Command("npm run demo --")
+    .description(
+      "Updates a virtual ESP32 over HTTPS: boots it, runs the module's update(), shows what lies in flash, restarts " +
+        "into the new image, and does it once more. With --url there is one update: what the server has, unauthenticated.",
+    )
+    .addOption(new Option("--board <name>", "a board of boards/").choices(boardNames()).default("esp32"))
+    .addOption(new Option("--image <file>", "install this image first (default: a generated one)").conflicts("url"))
+    .option("--url <url>", "fetch the image from a server on this computer, whatever it is", parseUrl)
+    .option("--flash <file>", "start from a whole flash as --dump writes it (default: generated firmware)")
+    .option("--dump <file>", "write the whole flash after the last boot")
+    .option("--json", "print one line of JSON instead: from, to, bytes, erases, deviceSeconds, steps")
+    .helpOption("-h, --help", "show this")
+    .addHelpText("after", EXAMPLES)
+    .exitOverride();
+}
+
+/** The options, or the code to exit with at once. */
+export function parseOptions(argv: string[]): Options | number {
+  const command = createCommand();
+  try {
+    return command.parse(argv, { from: "user" }).opts<Options>();
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === "demo.url") console.error(error.message);
+    return error.exitCode === 0 ? 0 : 2;
+  }
+}

@@ -1,0 +1,221 @@
+// One update of the virtual device, from the call of update() to the restart into the new image, and the proof: what
+// the bootloader starts, what lies in flash, and that nothing but the target slot and otadata was touched.
+import type { Device } from "../device.ts";
+import type { FlashOp } from "../flash.ts";
+import { checkTable, findOtadata, type Row, TABLE_OFFSET, TABLE_SIZE, TYPE_APP } from "../partitions.ts";
+import { flashMap, LEGEND } from "./map.ts";
+import type { Progress, Screen } from "./screen.ts";
+
+/** Where an update comes from, and the fields of the module's config that say why it is trusted. */
+export type Source = {
+  title: string;
+  config: { url: string; digest?: string; insecure?: boolean; timeout?: number; retries?: number };
+  /** What must lie in flash in the end; absent when a foreign server has it. */
+  image?: Uint8Array;
+};
+
+export type Fact = { name: string | null; code: number | null; message: string };
+
+export type Round = {
+  /** The slot that ran, and the one that runs after the restart; null when nothing boots. */
+  from: string;
+  to: string | null;
+  /** Of the image that runs in the end, where it says. */
+  version: string | null;
+  /** Of the file, as far as it was written. */
+  bytes: number;
+  /** Sectors erased in slots; those of otadata are counted apart. */
+  erases: number;
+  otadataErases: number;
+  writes: number;
+  /** What flash alone takes on a device, by the model of flash.ts. */
+  deviceSeconds: number;
+  error?: Fact;
+};
+
+type Outcome = { label: string; bytes: number; error?: undefined } | { error: Fact; bytes: number };
+
+const SILENCE_LIMIT_MS = 40_000;
+
+export function rowsOf(device: Device): Row[] {
+  const table = checkTable(device.flash.peek(TABLE_OFFSET, TABLE_SIZE), device.flash.size);
+  if ("error" in table) throw new Error(table.error);
+  return table.rows;
+}
+
+/** What the image that runs says about itself. */
+export function runningImage(device: Device): string {
+  const image = device.boots.at(-1)?.image;
+  return image?.project === undefined ? "an image without descriptor" : `${image.project} ${image.version}`;
+}
+
+const plain = (message: string): Fact => ({ name: null, code: null, message });
+
+function factOf(error: any): Fact {
+  const message = String(error?.message ?? error);
+  return typeof error?.code === "number" ? { name: error.name, code: error.code, message } : plain(message);
+}
+
+/** As a person reads it: name, number, fact. */
+export function factText({ name, code, message }: Fact): string {
+  if (name === null || code === null) return message;
+  return `${name} (${code < 0 ? code : `0x${code.toString(16)}`}): ${message}`;
+}
+
+function eventText(device: Device, name: string, data?: number): string {
+  if (name === "VERIFY_CHIP_ID") return `${name} ${data}, this is an ${device.board.chip} (${device.board.chipId})`;
+  if (name === "UPDATE_BOOT_PARTITION") return `${name} ${device.ota.getBootPartition().label}`;
+  return data === undefined ? name : `${name} ${data}`;
+}
+
+/** Runs the module's update(). What it rejects with is an outcome like any other. */
+async function update(device: Device, source: Source, screen: Screen): Promise<Outcome> {
+  const startMs = device.flash.deviceMs();
+  let bar: Progress | undefined;
+  let bytes = 0;
+  let expire = (_: Error) => {};
+  const expired = new Promise<never>((_, reject) => {
+    expire = reject;
+  });
+  const watchdog = setTimeout(() => expire(new Error("the update does not end")), SILENCE_LIMIT_MS);
+
+  function onEvent(name: string, data?: number, total?: number): void {
+    watchdog.refresh();
+    if (name === "WRITE_FLASH") {
+      bytes = data as number;
+      bar ??= screen.progress();
+      bar.update(bytes, total as number, device.flash.deviceMs() - startMs);
+      return;
+    }
+    bar?.stop();
+    bar = undefined;
+    screen.line(eventText(device, name, data));
+  }
+
+  try {
+    // Made in the device's context: the module sees no object of the host but the function.
+    const config = device.engine.run("({})") as object;
+    const result = await Promise.race([
+      device.engine.call<{ partition: { label: string }; size: number }>(
+        device.ota.update(Object.assign(config, source.config, { onEvent })),
+      ),
+      expired,
+    ]);
+    return { label: result.partition.label, bytes: result.size };
+  } catch (error) {
+    return { error: factOf(error), bytes };
+  } finally {
+    clearTimeout(watchdog);
+    bar?.stop();
+  }
+}
+
+/** The module's own restart, or the reset button where the update failed. Returns the label that runs, or null. */
+function restart(device: Device, ask: boolean, screen: Screen): string | null {
+  screen.heading("Restart");
+  try {
+    // By the engine, which knows that this call does not come back.
+    if (ask) device.engine.run('require("https-ota").restart()');
+    if (ask && !device.rebootAsked) throw new Error("restart() restarted nothing");
+    device.restart();
+    return device.running;
+  } catch (error) {
+    if (device.boots.at(-1)?.slot) throw error;
+    return null;
+  } finally {
+    const lines = device.boots.at(-1)?.log ?? [];
+    screen.log(lines.slice(lines.findIndex((line) => line.endsWith("End of partition table")) + 1));
+  }
+}
+
+/** The bootloader's own words when it refuses an image. */
+export function bootError(device: Device): string {
+  const line = device.boots.at(-1)?.log.find((one) => one.startsWith("E "));
+  return line ? line.replace(/^E \(\d+\) \w+: /, "") : "it says nothing";
+}
+
+/** What an operator wants to know first after a failure: is the device still what it was? */
+function harm(round: Round): string {
+  const erased = round.erases + round.otadataErases;
+  const boots =
+    round.to === null ? "nothing boots" : `${round.to} ${round.to === round.from ? "still boots" : "boots"}`;
+  return `${erased === 0 ? "nothing was erased" : `${erased} sectors were erased`}, ${boots}`;
+}
+
+function judge(device: Device, source: Source, outcome: Outcome, round: Round, complaints: string[]): Fact | undefined {
+  if (outcome.error) return { ...outcome.error, message: `${outcome.error.message}; ${harm(round)}` };
+  if (round.to !== outcome.label)
+    return plain(`the bootloader did not start ${outcome.label}: ${bootError(device)}; ${harm(round)}`);
+  const row = rowsOf(device).find((one) => one.label === round.to) as Row;
+  if (source.image && Buffer.compare(device.flash.peek(row.offset, source.image.length), source.image) !== 0)
+    return plain(`${round.to} does not hold the image that was served`);
+  return complaints.length > 0 ? plain(`the virtual device complains: ${complaints[0].split("\n")[0]}`) : undefined;
+}
+
+const rowOf = (rows: readonly Row[], op: FlashOp) =>
+  rows.find((row) => op.addr >= row.offset && op.addr + op.length <= row.offset + row.size);
+
+/** Operations outside the slot that was to be written and otadata; after a failure any slot but the running one may have been meant. */
+function strayed(rows: readonly Row[], ops: readonly FlashOp[], from: string, target: string | null): string[] {
+  const otadata = findOtadata(rows);
+  return ops.flatMap((op) => {
+    const row = rowOf(rows, op);
+    const slot = row && row.type === TYPE_APP && row.label !== from && (target === null || row.label === target);
+    return slot || (row && row === otadata)
+      ? []
+      : [`${op.kind} at 0x${op.addr.toString(16)}, ${row?.label ?? "no partition"}`];
+  });
+}
+
+function countErases(rows: readonly Row[], ops: readonly FlashOp[]): Pick<Round, "erases" | "otadataErases"> {
+  const otadata = findOtadata(rows);
+  const erases = ops.filter((op) => op.kind === "erase");
+  const slots = erases.filter((op) => rowOf(rows, op) !== otadata);
+  return { erases: slots.length, otadataErases: erases.length - slots.length };
+}
+
+/** What the update left in flash, before the restart. */
+function showFlash(device: Device, ops: readonly FlashOp[], failed: boolean, screen: Screen): void {
+  const next = failed ? null : device.ota.getBootPartition().label;
+  const notes = (label: string) => [
+    ...(label === device.running ? ["running"] : []),
+    ...(label === next ? ["boots next"] : []),
+  ];
+  screen.heading("Flash");
+  for (const line of [...flashMap(device.flash, rowsOf(device), ops, notes), ...LEGEND]) screen.line(line);
+}
+
+export async function runRound(device: Device, source: Source, screen: Screen): Promise<Round> {
+  const { flash, running: from } = device;
+  const startOp = flash.log.length;
+  const startMs = flash.deviceMs();
+  screen.heading(source.title);
+  screen.line(source.config.digest ?? "insecure: whatever the server has");
+  const outcome = await update(device, source, screen);
+
+  const rows = rowsOf(device);
+  const ops = flash.log.slice(startOp);
+  const round: Round = {
+    from,
+    to: null,
+    version: null,
+    bytes: outcome.bytes,
+    ...countErases(rows, ops),
+    writes: ops.filter((op) => op.kind === "write").length,
+    deviceSeconds: Math.round(flash.deviceMs() - startMs) / 1000,
+  };
+  const target = outcome.error ? null : outcome.label;
+  const complaints = [...strayed(rows, ops, from, target), ...flash.violations, ...device.engine.problems];
+  if (target !== null)
+    screen.success(
+      `${outcome.bytes} bytes in ${target}, verified from flash: ${round.erases} sectors erased and written, ` +
+        `${round.deviceSeconds.toFixed(1)} s on a device (flash alone)`,
+    );
+  showFlash(device, ops, target === null, screen);
+
+  round.to = restart(device, target !== null, screen);
+  round.version = device.boots.at(-1)?.image?.version ?? null;
+  round.error = judge(device, source, outcome, round, complaints);
+  if (!round.error) screen.success(`${round.to} runs ${runningImage(device)}`);
+  return round;
+}

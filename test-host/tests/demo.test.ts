@@ -1,0 +1,355 @@
+// The demo is run as a user runs it: another process, judged by exit code, stdout and stderr.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { loadBoard } from "../boards.ts";
+import { BOOTLOADERS, buildEntry, runBootloader } from "../bootloader.ts";
+import { createFlash, SECTOR } from "../flash.ts";
+import { buildImage, mutations } from "../images.ts";
+import { buildTable, TABLE_OFFSET } from "../partitions.ts";
+import { serveFile, startServer, status } from "../server.ts";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const REAL_IMAGES = path.join(ROOT, "../shared/images");
+const folder = mkdtempSync(path.join(tmpdir(), "demo-"));
+const board = loadBoard("esp32");
+const addressOf = (label: string) => board.rows.find((row) => row.label === label)?.offset as number;
+/** Small, so that a test takes a moment. */
+const IMAGE = buildImage({ size: 40000, seed: 7, descriptor: { version: "7.0.0" } });
+
+after(() => rmSync(folder, { recursive: true }));
+
+type Run = { code: number | null; stdout: string; stderr: string };
+
+function demo(...args: string[]): Promise<Run> {
+  const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1" };
+  delete env.FORCE_COLOR;
+  delete env.NODE_TEST_CONTEXT;
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, ["--import", "tsx", "test-host/demo.ts", ...args], { cwd: ROOT, env });
+    const timer = setTimeout(() => child.kill("SIGKILL"), 55_000);
+    const run: Run = { code: null, stdout: "", stderr: "" };
+    child.stdout.setEncoding("utf8").on("data", (text) => (run.stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text) => (run.stderr += text));
+    child.on("error", reject);
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      resolve({ ...run, code });
+    });
+  });
+}
+
+function succeeds(run: Run): void {
+  assert.deepEqual({ code: run.code, stderr: run.stderr }, { code: 0, stderr: "" }, run.stdout);
+}
+
+/** One line on stderr that says why, and the exit code. */
+function fails(run: Run, code: number, why: RegExp): void {
+  assert.match(run.stderr, /^[^\n]+\n$/, "one line on stderr");
+  assert.match(run.stderr, why);
+  assert.equal(run.code, code, run.stderr);
+  assert.doesNotMatch(run.stdout + run.stderr, /\n\s+at /, "a stack trace");
+}
+
+function parseReport(run: Run): any {
+  assert.match(run.stdout, /^\{[^\n]*\}\n$/, "one line of JSON on stdout, nothing else");
+  return JSON.parse(run.stdout);
+}
+
+/** Each pattern is found behind the one before it. */
+function assertOrder(text: string, patterns: RegExp[]): void {
+  let at = 0;
+  for (const pattern of patterns) {
+    const found = pattern.exec(text.slice(at));
+    assert.ok(found, `${pattern} is missing behind:\n${text.slice(0, at)}`);
+    at += found.index + found[0].length;
+  }
+}
+
+function file(name: string, bytes: Uint8Array): string {
+  const full = path.join(folder, name);
+  writeFileSync(full, bytes);
+  return full;
+}
+
+function assertRound(round: any): void {
+  const { bytes, erases, writes, otadataErases, deviceSeconds } = round;
+  assert.equal(erases, Math.ceil(bytes / SECTOR));
+  assert.ok(otadataErases === 1 || otadataErases === 2, `${otadataErases} erases of otadata`);
+  // 45 ms per erase, 0.7 ms per 256 bytes: what the parts of the flash alone take, and reading a little more
+  const least = ((erases + otadataErases) * 45 + Math.ceil(bytes / 256) * 0.7) / 1000;
+  assert.ok(deviceSeconds >= least - 0.001 && deviceSeconds < least * 1.2, `${deviceSeconds} s, at least ${least} s`);
+  assert.equal(writes, erases + (round.to === "factory" ? 0 : 1));
+}
+
+// --- The main job ----------------------------------------------------------------------------------------------------
+
+test("updates factory to ota_0 and back, and shows the bootloader starting each", async () => {
+  const run = await demo();
+  succeeds(run);
+  assertOrder(run.stdout, [
+    /I \(\d+\) boot: Loaded app from partition at offset 0x10000\n/,
+    /✔ factory runs espruino 1\.0\.0/,
+    /Update 1 of 2: \d+ bytes from https:\/\/localhost:\d+\//,
+    /CONNECTED\n/,
+    /\n +50 % +\d+\/\d+ bytes +\d+ KB\/s +device [\d.]+ s\n/,
+    /100 % /,
+    /UPDATE_BOOT_PARTITION ota_0\n/,
+    /0x00c000 otadata +8K +█·/,
+    /0x010000 factory +1536K +▒+·+ +running\n/,
+    /0x190000 ota_0 +1536K +█+·+ +boots next, \d+\/384\n/,
+    /I \(\d+\) boot: Loaded app from partition at offset 0x190000\n/,
+    /✔ ota_0 runs espruino 1\.1\.0/,
+    /Update 2 of 2/,
+    /UPDATE_BOOT_PARTITION factory\n/,
+    /0x00c000 otadata +8K +□□/,
+    /0x010000 factory +1536K +█+▒*·+ +boots next, \d+\/384\n/,
+    /0x190000 ota_0 +1536K +▒+·+ +running\n/,
+    /I \(\d+\) boot: Loaded app from partition at offset 0x10000\n/,
+    /✔ factory runs espruino 1\.2\.0/,
+  ]);
+});
+
+test("--json prints one line: the first update, and both under steps, one erase per sector", async () => {
+  const run = await demo("--json");
+  succeeds(run);
+  const { steps, ...first } = parseReport(run);
+  assert.deepEqual(Object.keys(first), ["from", "to", "bytes", "erases", "deviceSeconds"]);
+  assert.equal(steps.length, 2);
+  for (const [key, value] of Object.entries(first)) assert.equal(steps[0][key], value, key);
+  assert.deepEqual(
+    steps.map((round: any) => [round.from, round.to, round.version]),
+    [
+      ["factory", "ota_0", "1.1.0"],
+      ["ota_0", "factory", "1.2.0"],
+    ],
+  );
+  for (const round of steps) assertRound(round);
+});
+
+for (const [name, slots] of [
+  ["esp32c3", ["ota_0", "ota_1", "ota_0"]],
+  ["toy-three", ["ota_0", "ota_1", "ota_2"]],
+] as const) {
+  test(`--board ${name} goes from ${slots.join(" to ")}`, async () => {
+    const run = await demo("--board", name, "--json");
+    succeeds(run);
+    const { steps } = parseReport(run);
+    assert.deepEqual([steps[0].from, ...steps.map((round: any) => round.to)], slots);
+  });
+}
+
+test("--image installs the file's bytes first, then a generated image", async () => {
+  const dump = path.join(folder, "image.dump");
+  const run = await demo("--image", file("seven.bin", IMAGE), "--dump", dump, "--json");
+  succeeds(run);
+  const { bytes, erases, steps } = parseReport(run);
+  assert.deepEqual([bytes, erases], [IMAGE.length, Math.ceil(IMAGE.length / SECTOR)]);
+  assert.deepEqual(
+    steps.map((round: any) => round.version),
+    ["7.0.0", "7.1.0"],
+  );
+  const at = addressOf("ota_0");
+  assert.equal(Buffer.compare(readFileSync(dump).subarray(at, at + IMAGE.length), IMAGE), 0);
+});
+
+// --- Dumps -----------------------------------------------------------------------------------------------------------
+
+test("--dump holds what the last boot started from, and --flash goes on from there", async () => {
+  const dump = path.join(folder, "first.dump");
+  const first = await demo("--dump", dump, "--json");
+  succeeds(first);
+  const bytes = readFileSync(dump);
+  assert.equal(bytes.length, 4 << 20);
+  const boot = runBootloader(createFlash({ from: bytes }), { chipId: 0, kind: BOOTLOADERS.current });
+  assert.deepEqual([boot.slot?.label, boot.image?.version], ["factory", parseReport(first).steps[1].version]);
+
+  const second = await demo("--flash", dump, "--json");
+  succeeds(second);
+  assert.deepEqual(
+    parseReport(second).steps.map((round: any) => [round.from, round.to, round.version]),
+    [
+      ["factory", "ota_0", "1.3.0"],
+      ["ota_0", "factory", "1.4.0"],
+    ],
+  );
+});
+
+test("--flash starts what otadata of the dump selects", async () => {
+  const flash = createFlash();
+  flash.load(buildTable(board.rows), TABLE_OFFSET);
+  flash.load(IMAGE, addressOf("factory"));
+  flash.load(buildImage({ seed: 3, descriptor: { version: "3.3.0" } }), addressOf("ota_0"));
+  flash.load(buildEntry(1), addressOf("otadata"));
+  const run = await demo("--flash", file("ota_0.dump", flash.dump()), "--json");
+  succeeds(run);
+  assert.deepEqual(
+    parseReport(run).steps.map((round: any) => [round.from, round.to, round.version]),
+    [
+      ["ota_0", "factory", "3.4.0"],
+      ["factory", "ota_0", "3.5.0"],
+    ],
+  );
+});
+
+test("--flash that does not boot, or is of another size, exits 1 and says so", async () => {
+  fails(
+    await demo("--flash", file("blank.dump", createFlash().dump())),
+    1,
+    /blank\.dump does not boot .*: partition 0 invalid magic number/,
+  );
+  fails(await demo("--flash", file("short.dump", new Uint8Array(1000))), 1, /short\.dump has 1000 bytes.* 4194304/);
+  const c3 = createFlash();
+  c3.load(buildTable(board.rows), TABLE_OFFSET);
+  c3.load(buildImage({ chip: "esp32c3" }), addressOf("factory"));
+  fails(await demo("--flash", file("c3.dump", c3.dump())), 1, /does not boot on board esp32: mismatch chip ID/);
+});
+
+// --- Refusals --------------------------------------------------------------------------------------------------------
+
+const UNTOUCHED = "nothing was erased, factory still boots";
+const WRITTEN = "\\d+ sectors were erased, factory still boots";
+
+for (const [name, why] of [
+  ["magic", `ESP_ERR_OTA_VALIDATE_FAILED \\(0x1503\\): .*0xe8.*; ${UNTOUCHED}`],
+  ["chipId", `ESP_ERR_INVALID_VERSION \\(0x10a\\): .*chip id 5.*; ${UNTOUCHED}`],
+  ["segmentCount17", `ESP_ERR_OTA_VALIDATE_FAILED \\(0x1503\\): 17 segments.*; ${UNTOUCHED}`],
+  ["truncateHalf", `ESP_ERR_OTA_VALIDATE_FAILED \\(0x1503\\): .*; ${WRITTEN}`],
+  // The digest of a spoiled file is the digest of that file: only the bootloader finds this one.
+  ["hash", `the bootloader did not start ota_0: Image hash failed.*; ${WRITTEN}`],
+]) {
+  test(`an image with the mutation ${name} exits 1 and says why`, async () => {
+    const image = file(`${name}.bin`, mutations[name](IMAGE));
+    const run = await demo("--image", image, "--json");
+    fails(run, 1, new RegExp(`^demo: ${why}\n$`));
+    const { erases, to, error } = parseReport(run);
+    assert.equal(to, "factory");
+    assert.equal(erases === 0, why.endsWith(UNTOUCHED));
+    assert.ok(run.stderr.includes(error.message));
+  });
+}
+
+test("an image larger than the slot exits 1 before the first erase", async () => {
+  const run = await demo("--image", file("large.bin", buildImage({ size: 0x180000 + 16 })));
+  fails(run, 1, /ESP_ERR_INVALID_SIZE \(0x104\): .*1572880.*; nothing was erased, factory still boots/);
+  assertOrder(run.stdout, [/Loaded app from partition at offset 0x10000/, /Restart/, /at offset 0x10000/]);
+});
+
+test("files that cannot be read or written exit 1 and are named", async () => {
+  fails(await demo("--image", "/nowhere/x.bin"), 1, /cannot read \/nowhere\/x\.bin: ENOENT/);
+  fails(await demo("--flash", folder), 1, /cannot read .*: EISDIR/);
+  const run = await demo("--board", "toy-two", "--dump", "/nowhere/x.dump");
+  fails(run, 1, /cannot write \/nowhere\/x\.dump: ENOENT/);
+});
+
+for (const [what, args, why] of [
+  ["an unknown option", ["--frobnicate"], /unknown option '--frobnicate'/],
+  ["an unknown board", ["--board", "pdp11"], /'pdp11' is invalid.*esp32c3/],
+  ["an option without its value", ["--image"], /argument missing/],
+  ["--image with --url", ["--image", "x.bin", "--url", "http://localhost/"], /cannot be used with/],
+  ["an argument too many", ["x.bin"], /too many arguments/],
+  ["a URL that is none", ["--url", "localhost"], /--url localhost: /],
+  ["a URL beyond this computer", ["--url", "https://example.com/x.bin"], /reaches localhost and 127\.0\.0\.1 only/],
+] as [string, string[], RegExp][]) {
+  test(`${what} is wrong usage: exit code 2`, async () => {
+    const run = await demo(...args);
+    fails(run, 2, why);
+    assert.equal(run.stdout, "");
+  });
+}
+
+test("--help shows every option and examples", async () => {
+  const run = await demo("--help");
+  succeeds(run);
+  for (const option of ["board", "image", "url", "flash", "dump", "json"]) {
+    assert.match(run.stdout, new RegExp(`^ +--${option}\\b`, "m"));
+    assert.match(run.stdout, new RegExp(`^ +npm run .*demo -- --${option}\\b`, "m"));
+  }
+});
+
+// --- Another server --------------------------------------------------------------------------------------------------
+
+for (const tls of [false, true]) {
+  test(`--url fetches once from ${tls ? "an https" : "an http"} server, without a digest`, async () => {
+    const server = await startServer({ tls });
+    try {
+      server.on("/fw.bin", serveFile(IMAGE));
+      const dump = path.join(folder, `url-${tls}.dump`);
+      const run = await demo("--url", server.url("/fw.bin"), "--dump", dump, "--json");
+      succeeds(run);
+      const { from, to, bytes, steps } = parseReport(run);
+      assert.deepEqual([from, to, bytes, steps.length], ["factory", "ota_0", IMAGE.length, 1]);
+      assertRound(steps[0]);
+      assert.deepEqual([server.requests.length, server.sent], [1, IMAGE.length]);
+      const at = addressOf("ota_0");
+      assert.equal(Buffer.compare(readFileSync(dump).subarray(at, at + IMAGE.length), IMAGE), 0);
+    } finally {
+      await server.close();
+    }
+  });
+}
+
+test("--url shows progress where the server names no length", async () => {
+  const server = await startServer();
+  try {
+    server.on("/fw.bin", serveFile(buildImage({ size: 600_000 }), { chunked: true, ranges: false }));
+    const run = await demo("--url", server.url("/fw.bin"));
+    succeeds(run);
+    assertOrder(run.stdout, [
+      /insecure/,
+      /\n +262144 bytes +\d+ KB\/s/,
+      /\n +524288 bytes/,
+      /600000 bytes in ota_0/,
+      /✔ ota_0 runs/,
+    ]);
+  } finally {
+    await server.close();
+  }
+});
+
+test("--url to a file that is not there, or to nobody, exits 1 and says so", async () => {
+  const server = await startServer();
+  const url = server.url("/missing.bin");
+  server.on("/missing.bin", status(404));
+  try {
+    fails(await demo("--url", url), 1, /404; nothing was erased, factory still boots/);
+  } finally {
+    await server.close();
+  }
+  fails(await demo("--url", url), 1, /ESP_ERR_HTTP_CONNECT \(0x7002\): .*; nothing was erased, factory still boots/);
+});
+
+// --- Real images -----------------------------------------------------------------------------------------------------
+
+const real = existsSync(REAL_IMAGES) ? readdirSync(REAL_IMAGES).filter((name) => name.endsWith(".bin")) : [];
+if (real.length === 0) test(`real images: none in ${REAL_IMAGES}`, { skip: "there are no real images here" }, () => {});
+
+for (const name of real) {
+  const image = path.join(REAL_IMAGES, name);
+  if (name.startsWith("esp-at")) {
+    test(`the real image ${name}, for another chip, is refused before the first erase`, async () => {
+      const run = await demo("--image", image, "--json");
+      fails(run, 1, /ESP_ERR_INVALID_VERSION \(0x10a\): .*chip id 12.*; nothing was erased, factory still boots/);
+      assert.equal(parseReport(run).erases, 0);
+    });
+  } else {
+    test(`the real image ${name} is installed, started, and updated away from`, async () => {
+      const run = await demo("--image", image, "--json");
+      succeeds(run);
+      const { bytes, steps } = parseReport(run);
+      assert.equal(bytes, readFileSync(image).length);
+      assert.deepEqual(
+        steps.map((round: any) => [round.from, round.to]),
+        [
+          ["factory", "ota_0"],
+          ["ota_0", "factory"],
+        ],
+      );
+      for (const round of steps) assertRound(round);
+    });
+  }
+}
