@@ -1,5 +1,11 @@
 // Builds the module for the device: build/https-ota.js (readable ES5) and build/https-ota.min.js (what is uploaded),
 // and build/https-ota.d.ts. Espruino runs neither newer syntax nor hoisted functions: checkEs5 fails the build.
+// And build/cli.mjs, the command for the host: one file, its libraries included.
+import { chmodSync } from "node:fs";
+import { builtinModules } from "node:module";
+import commonjs from "@rollup/plugin-commonjs";
+import json from "@rollup/plugin-json";
+import resolve from "@rollup/plugin-node-resolve";
 import terser from "@rollup/plugin-terser";
 import typescript from "@rollup/plugin-typescript";
 import dts from "rollup-plugin-dts";
@@ -20,6 +26,20 @@ const es5 = {
   },
 };
 
+/** npm links a bin and leaves its mode to us. */
+const executable = {
+  name: "executable",
+  writeBundle({ file }) {
+    chmodSync(file, 0o755);
+  },
+};
+
+/** The command's libraries have cycles among themselves and helpers that look at `this`: theirs to mend. */
+function foreignWarnings(warning, warn) {
+  const foreign = /node_modules/.test(warning.id ?? warning.ids?.join() ?? "");
+  if (!foreign || !["CIRCULAR_DEPENDENCY", "THIS_IS_UNDEFINED"].includes(warning.code)) warn(warning);
+}
+
 const output = {
   format: "cjs",
   exports: "named",
@@ -33,7 +53,8 @@ const output = {
 const minify = terser({
   ecma: 5,
   toplevel: true,
-  compress: { passes: 3, ecma: 5, directives: false },
+  // inline 3 would put the var of an inlined function behind its use, which assigns an outer variable in Espruino
+  compress: { passes: 3, ecma: 5, directives: false, inline: 2 },
   mangle: { toplevel: true, properties: { regex: /[a-z]_$/ } }, // private properties end in _ by convention
   format: { ascii_only: true, comments: false, ecma: 5 },
 });
@@ -57,5 +78,28 @@ export default [
     input: "src/index.ts",
     output: { file: "build/https-ota.d.ts", format: "es" },
     plugins: [dts({ tsconfig: "./tsconfig.src.json" })],
+  },
+  {
+    input: "src/cli/main.ts",
+    external: (id) => id.startsWith("node:") || builtinModules.includes(id),
+    output: { file: "build/cli.mjs", format: "es", banner: "#!/usr/bin/env node" },
+    onwarn: foreignWarnings,
+    plugins: [
+      resolve({ exportConditions: ["node"], preferBuiltins: true }),
+      commonjs(),
+      json(),
+      typescript({
+        tsconfig: "./tsconfig.json",
+        include: ["src/cli/**/*.ts"],
+        noEmitOnError: true,
+        compilerOptions: {
+          noEmit: false,
+          module: "ESNext",
+          moduleResolution: "Bundler",
+          rewriteRelativeImportExtensions: true,
+        },
+      }),
+      executable,
+    ],
   },
 ];

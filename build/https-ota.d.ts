@@ -39,6 +39,7 @@ declare const enum Code {
     INVALID_SIZE = 260,
     NOT_FOUND = 261,
     NOT_SUPPORTED = 262,
+    TIMEOUT = 263,
     INVALID_RESPONSE = 264,
     INVALID_VERSION = 266,
     NOT_ALLOWED = 269,
@@ -70,6 +71,7 @@ declare const ERR: {
     INVALID_SIZE: Code;
     NOT_FOUND: Code;
     NOT_SUPPORTED: Code;
+    TIMEOUT: Code;
     INVALID_RESPONSE: Code;
     INVALID_VERSION: Code;
     NOT_ALLOWED: Code;
@@ -99,6 +101,8 @@ interface OtaError extends Error {
     name: string;
     /** true: network or server trouble, the same call may succeed later. false: refused, trying again changes nothing. */
     retry: boolean;
+    /** @internal ms that the server asks to wait before the next try */
+    wait_?: number;
 }
 
 /** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
@@ -132,12 +136,16 @@ interface Config {
     timeout?: number;
     /** connections without progress before the update fails; 5 */
     retries?: number;
+    /** ms for the whole transfer, manifest and image; 0, the default, sets no limit */
+    deadline?: number;
     /** 5 */
     maxRedirects?: number;
     /** bytes per ranged request; 0, the default, asks for all in one */
     maxRequestSize?: number;
     allowSameVersion?: boolean;
     allowDowngrade?: boolean;
+    /** install an image that was rolled back on this device before */
+    allowRolledBack?: boolean;
     /** label of the slot to write; default: the next update partition */
     partition?: string;
     /**
@@ -232,6 +240,49 @@ interface Offer {
 /** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
 declare function checkForUpdate(config: Config): Promise<Offer>;
 
+interface BootOptions {
+    /** starts that an image has to be confirmed in; 3 */
+    attempts?: number;
+    /** called at each start on trial, with the number of this start and of those allowed */
+    onTrial?: (boots: number, attempts: number) => void;
+}
+/**
+ * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
+ * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
+ * trial. Writes `.https-ota` once per start on trial, and never otherwise.
+ */
+declare function boot(options?: BootOptions): Promise<boolean>;
+/**
+ * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
+ * returns anything else or throws. Does nothing to an image that is confirmed already. Resolves with what `check` said.
+ */
+declare function confirmAfter(ms: number, check: () => boolean): Promise<boolean>;
+/** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
+interface Status {
+    running: string;
+    boot: string;
+    next: string;
+    /** `esp_ota_img_states_t` of the running slot, undefined when otadata does not name it */
+    state: number | undefined;
+    /** of the app descriptor, undefined without one */
+    version: string | undefined;
+    /** highest confirmed sequence */
+    sequence: number;
+    /** starts so far and the slot to fall back to, null when the running image is not on trial */
+    trial: {
+        boots: number;
+        previous: string;
+    } | null;
+    /** sequence and digest of the last image that was rolled back, null when there was none */
+    rolledBack: {
+        sequence: number;
+        digest: string;
+    } | null;
+    /** why another slot runs than the one that is selected; "" when it is the selected one */
+    differs: string;
+}
+declare function getStatus(): Status;
+
 /**
  * Over-the-air firmware update for the ESP32, inside Espruino: `require("https-ota")`.
  * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
@@ -240,5 +291,5 @@ declare function checkForUpdate(config: Config): Promise<Offer>;
 /** Restarts the device at once. `esp_restart` */
 declare function restart(): void;
 
-export { ERR, begin, checkForUpdate, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, UpdateResult };
+export { ERR, begin, boot, checkForUpdate, confirmAfter, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
+export type { AppDesc, BootOptions, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, Status, UpdateResult };

@@ -33,6 +33,7 @@ var ERR = {
     INVALID_SIZE: 260 /* Code.INVALID_SIZE */,
     NOT_FOUND: 261 /* Code.NOT_FOUND */,
     NOT_SUPPORTED: 262 /* Code.NOT_SUPPORTED */,
+    TIMEOUT: 263 /* Code.TIMEOUT */,
     INVALID_RESPONSE: 264 /* Code.INVALID_RESPONSE */,
     INVALID_VERSION: 266 /* Code.INVALID_VERSION */,
     NOT_ALLOWED: 269 /* Code.NOT_ALLOWED */,
@@ -93,7 +94,8 @@ var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
 var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
 var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
 var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
-var FLASH_MMU_TABLE = 0x3ff10000; // first entry: the 64 KB page of flash that is mapped at 0x3f400000
+var DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000
+var MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
 function noMemory(what) {
     throw fault(257 /* Code.NO_MEM */, "out of memory: " + what, true);
 }
@@ -173,16 +175,22 @@ function isEncrypted(chip) {
             odd = odd !== !!(bits & 1);
     return odd;
 }
-/** Flash address of the slot that is mapped as the running program; -1 where that can't be read. */
-function mappedSlot(chip) {
-    return chip === 0 ? (peek32(FLASH_MMU_TABLE, 1) & 0xff) << 16 : -1;
+/** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
+function mappedFlash(chip, addr) {
+    var classic = chip === 0;
+    var s3 = chip === 9;
+    var index = (addr & (classic ? 0x3fffff : s3 ? 0x1ffffff : 0x7fffff)) >>> 16;
+    var entry = peek32((classic ? DPORT_FLASH_MMU_TABLE : MMU_TABLE) + 4 * index, 1);
+    // SOC_MMU_INVALID, and on the S3 SOC_MMU_ACCESS_SPIRAM
+    return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
 }
 /** Free JsVars. */
 function freeVars() {
     return process.memory().free;
 }
 function after(ms, callback) {
-    return setTimeout(callback, ms);
+    var timer = setTimeout(callback, ms);
+    return timer === undefined ? noMemory("timer") : timer;
 }
 function cancel(timer) {
     clearTimeout(timer);
@@ -229,12 +237,11 @@ function restart$1() {
     ESP32.reboot();
 }
 
-// What outlives a restart besides otadata: Storage file `.https-ota`. Losing it costs the memory of the highest
-// sequence, never a boot: it is read with suspicion and anything that is not ours counts as empty.
+// What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
+// ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
 var FILE = ".https-ota";
-function whole(value) {
-    return typeof value === "number" && value >= 0 && Math.floor(value) === value ? value : 0;
-}
+/** `boots` of an image that was rolled back. */
+var GIVEN_UP = -1;
 function recall() {
     var stored = null;
     try {
@@ -243,23 +250,64 @@ function recall() {
     catch (_) {
         // no file, or no JSON in it
     }
-    stored = stored || {};
-    return { sequence: whole(stored.sequence), slot: "" + (stored.slot || ""), next: whole(stored.next) };
+    var memory = {
+        sequence: 0,
+        slot: "",
+        previous: "",
+        boots: 0,
+        next: 0,
+        digest: "",
+        badSequence: 0,
+        badDigest: "",
+    };
+    for (var name in memory) {
+        var value = stored && stored[name];
+        if (typeof value === typeof memory[name] && (typeof value === "string" || Math.floor(value) === value))
+            memory[name] = value;
+    }
+    return memory;
+}
+function remember(memory) {
+    writeFile(FILE, JSON.stringify(memory));
 }
 /** The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own. */
 function lowestSequence(running) {
     var memory = recall();
     return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
 }
-/** Before `slot` is selected for an image with `sequence`. */
-function rememberSelected(slot, sequence) {
-    writeFile(FILE, JSON.stringify({ sequence: recall().sequence, slot: slot, next: sequence }));
+/** Was the image of this sequence and digest rolled back on this device? */
+function wasRolledBack(sequence, digest) {
+    var memory = recall();
+    return digest !== "" && memory.badDigest === digest && memory.badSequence === sequence;
 }
-/** The image in the slot called `running` is good. */
+/** Before `slot` is selected while `running` runs: a trial begins. */
+function rememberSelected(slot, running, sequence, digest) {
+    var memory = recall();
+    memory.slot = slot;
+    memory.previous = running;
+    memory.boots = 0;
+    memory.next = sequence;
+    memory.digest = digest;
+    remember(memory);
+}
+/** The image in the slot called `running` is good: its trial ends. */
 function rememberConfirmed(running) {
     var memory = recall();
-    if (memory.slot === running)
-        writeFile(FILE, JSON.stringify({ sequence: lowestSequence(running), slot: "", next: 0 }));
+    if (memory.slot !== running)
+        return;
+    memory.sequence = Math.max(memory.sequence, memory.next);
+    memory.slot = "";
+    remember(memory);
+}
+/** The image in the slot called `running` is about to be left for good. */
+function rememberRolledBack(running) {
+    var memory = recall();
+    if (memory.slot !== running || memory.boots === GIVEN_UP)
+        return;
+    memory.boots = GIVEN_UP;
+    memory.badSequence = memory.next;
+    memory.badDigest = memory.digest;
+    remember(memory);
 }
 
 // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
@@ -488,14 +536,16 @@ function checkHead(head, chipId, revision, spiMode, limit) {
         throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
 }
 /**
- * Walks the segments of an image of `size` bytes and returns its own length, which trailing bytes (a signature
+ * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
  * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
  * each segment's data. Throws OTA_VALIDATE_FAILED.
  */
-function walkSegments(size, read, onData) {
+function walkSegments(chipId, size, read, onData) {
     var header = parseHeader(read(0, FIRST_SEGMENT));
     if (!header)
         return refuse$2("no image in the slot");
+    if (header.chipId_ !== chipId)
+        refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
     if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
         refuse$2(header.segments_ + " segments, wanted 1 to 16");
     var offset = HEADER_LENGTH;
@@ -576,57 +626,23 @@ function bootSlot(ota, factory, entries) {
         return ota[slotOfSeq(entries[copy].seq_, ota.length)];
     return factory || ota[0];
 }
-function candidates(rows, chip) {
-    var found = [];
-    for (var i = 0; i < rows.length; i++) {
-        if (!isSlot(rows[i]))
-            continue;
-        var header = parseHeader(read(rows[i].address, FIRST_SEGMENT));
-        // an address that this chip does not map must not be looked at: reading it would reset the chip
-        if (header && isRunnable(header, chip) && header.length_ <= rows[i].size - FIRST_SEGMENT)
-            found.push({ slot_: rows[i], loadAddr_: header.loadAddr_, length_: header.length_ });
-    }
-    return found;
-}
-/** Those whose sector of the first segment at `offset` is what runs. */
-function matching(found, offset) {
-    var kept = [];
-    for (var i = 0; i < found.length; i++) {
-        var rest = found[i].length_ - offset;
-        var length = rest < SECTOR ? rest : SECTOR;
-        var flash = binary(read(found[i].slot_.address + FIRST_SEGMENT + offset, length));
-        if (flash === mapped(found[i].loadAddr_ + offset, length))
-            kept.push(found[i]);
-    }
-    return kept;
-}
-/** Has the first segment of one of them been compared to its end? */
-function exhausted(found, offset) {
-    for (var i = 0; i < found.length; i++)
-        if (found[i].length_ <= offset)
-            return true;
-    return false;
-}
 /**
- * The slot that runs: the one whose first segment is what the memory map shows. Images without descriptor begin
- * alike, so it compares on until they differ; identical ones are told apart by the MMU where it can be read (the
- * classic ESP32, where it also cross-checks a single match), elsewhere by otadata.
+ * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
+ * the memory map, so that a wrong idea of the MMU refuses and never misleads. Memory is only looked at where the MMU
+ * says that it is mapped: an image's load address is no promise of that, and reading an unmapped one resets the chip.
  */
-function findRunning(rows, chip, boot) {
-    var mmu = mappedSlot(chip);
-    var found = matching(candidates(rows, chip), 0);
-    for (var offset = SECTOR; mmu < 0 && found.length > 1 && !exhausted(found, offset); offset += SECTOR)
-        found = matching(found, offset);
-    var wanted = mmu < 0 ? boot.address : mmu;
-    for (var i = 0; i < found.length; i++)
-        if (found[i].slot_.address === wanted || (mmu < 0 && found.length === 1))
-            return found[i].slot_;
-    throw fault(261 /* Code.NOT_FOUND */, "can't tell which slot runs: " +
-        found.length +
-        " match the memory map, " +
-        (mmu < 0 ? "otadata" : "the MMU") +
-        " says " +
-        hex(wanted));
+function findRunning(rows, chip) {
+    for (var i = 0; i < rows.length; i++) {
+        var slot = rows[i];
+        var header = isSlot(slot) ? parseHeader(read(slot.address, FIRST_SEGMENT)) : null;
+        if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address)
+            continue;
+        var length = Math.min(header.length_, SECTOR);
+        if (binary(read(slot.address + FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length))
+            return slot;
+        throw fault(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
+    }
+    throw fault(261 /* Code.NOT_FOUND */, "no slot holds the image that runs");
 }
 /** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
 function readLayout() {
@@ -644,7 +660,7 @@ function readLayout() {
         otadata_: otadata,
         ota_: ota,
         factory_: factory,
-        running_: findRunning(rows, chip, bootSlot(ota, factory, readEntries(otadata))),
+        running_: findRunning(rows, chip),
     };
 }
 /**
@@ -684,11 +700,28 @@ function copyToKeep(layout, entries) {
     var keep = copyOf(layout, entries, layout.running_);
     return keep >= 0 && entries[keep].valid_ ? keep : activeCopy(entries);
 }
+/** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
 function writeEntry(layout, copy, seq, state) {
     var addr = layout.otadata_.address + copy * SECTOR;
     var entry = buildEntry(read(addr, ENTRY_LENGTH), seq, state);
     erase(addr);
-    write(addr, entry);
+    guarded(function () {
+        write(addr, entry);
+    }, function (error) {
+        erase(addr);
+        throw error;
+    });
+}
+/** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
+function eraseActive(addr) {
+    var entry = read(addr, ENTRY_LENGTH);
+    guarded(function () {
+        erase(addr);
+    }, function (error) {
+        if (isBlank(addr))
+            write(addr, entry);
+        throw error;
+    });
 }
 /** Above every whole entry, because a bootloader of IDF 3 obeys those that are marked INVALID too. */
 function seqFor(layout, entries, slot) {
@@ -701,30 +734,42 @@ function seqFor(layout, entries, slot) {
         throw fault(5378 /* Code.OTA_SELECT_INFO_INVALID */, "no sequence number above " + highest);
     return seq;
 }
-/** Makes the bootloader start `slot` at the next restart. Throws FLASH_OP_FAIL, and then the old choice stands. */
-function select(layout, slot) {
+/**
+ * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
+ * bootloader with rollback makes a trial of it, others start it like any other (reference 3.3).
+ * Throws when flash fails, and then the old choice stands.
+ */
+function select(layout, slot, state) {
     var entries = readEntries(layout.otadata_);
+    if (bootSlot(layout.ota_, layout.factory_, entries).address === slot.address)
+        return;
     if (!isOta(slot)) {
         // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
         var active = activeCopy(entries) === 1 ? 1 : 0;
         erase(layout.otadata_.address + (1 - active) * SECTOR);
-        erase(layout.otadata_.address + active * SECTOR);
+        eraseActive(layout.otadata_.address + active * SECTOR);
         return;
     }
-    // NEW is what a bootloader with rollback makes a trial boot of; others start it like any state (reference 3.3)
-    writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), 0 /* State.NEW */);
+    writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), state);
 }
 /**
- * Before `target` is erased: makes the slot that runs the boot slot when otadata names `target`, then erases what
- * still names it, so that a half-written slot is never started nor fallen back to by choice.
+ * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
+ * `target`, so that a half-written slot is never started nor fallen back to by choice.
  */
 function deselect(layout, target) {
-    if (bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_)).address === target.address)
-        select(layout, layout.running_);
     var entries = readEntries(layout.otadata_);
-    for (var i = 0; i < 2; i++)
-        if (names(layout, entries[i], target))
-            erase(layout.otadata_.address + i * SECTOR);
+    var own = copyOf(layout, entries, layout.running_);
+    var selected = bootSlot(layout.ota_, layout.factory_, entries).address === target.address;
+    if (selected && !(own >= 0 && entries[own].valid_)) {
+        select(layout, layout.running_, 2 /* State.VALID */);
+        entries = readEntries(layout.otadata_);
+    }
+    // the active copy last
+    var last = activeCopy(entries) === 0 ? 0 : 1;
+    if (names(layout, entries[1 - last], target))
+        erase(layout.otadata_.address + (1 - last) * SECTOR);
+    if (names(layout, entries[last], target))
+        eraseActive(layout.otadata_.address + last * SECTOR);
 }
 /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
 function checkConfirmed(layout) {
@@ -747,7 +792,9 @@ function confirm(layout) {
 }
 /** Selects `slot` and marks the entry of the image that runs INVALID, in this order: the second is only a remark. */
 function reject(layout, slot) {
-    select(layout, slot);
+    var before = readEntries(layout.otadata_);
+    var proven = copyOf(layout, before, slot);
+    select(layout, slot, proven >= 0 && before[proven].state_ === 2 /* State.VALID */ ? 2 /* State.VALID */ : 0 /* State.NEW */);
     var entries = readEntries(layout.otadata_);
     var copy = copyOf(layout, entries, layout.running_);
     if (copy >= 0)
@@ -835,10 +882,11 @@ function inSlices(perSlice, step, finish, done) {
         catch (thrown) {
             error = asFault(thrown);
         }
-        if (more && !error)
+        if (!more || error)
+            return done(error);
+        guarded(function () {
             after(0, slice);
-        else
-            done(error);
+        }, done);
     }
     slice();
 }
@@ -870,7 +918,7 @@ function checksum(addr, ranges) {
             if (range >= ranges.length)
                 return false;
             var rest = ranges[range + 1] - offset;
-            var length = rest < SECTOR ? rest : SECTOR;
+            var length = Math.min(rest, SECTOR);
             if (length)
                 word ^= xorWords(addr + ranges[range] + offset, length);
             offset += length;
@@ -884,17 +932,17 @@ function checksum(addr, ranges) {
     };
 }
 /**
- * Judges the file of `size` bytes in `slot`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
+ * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
  */
-function verifyImage(slot, size, digest, done) {
+function verifyImage(chipId, slot, size, digest, done) {
     var ranges = [];
     function readSlot(offset, length) {
         return read(slot.address + offset, length);
     }
     var length = 0;
     try {
-        length = walkSegments(size, readSlot, function (offset, bytes) {
+        length = walkSegments(chipId, size, readSlot, function (offset, bytes) {
             ranges.push(offset, bytes);
         });
     }
@@ -975,13 +1023,11 @@ function setBootPartition(partition) {
         guarded(function () {
             var layout = readLayout();
             var slot = slotOf(layout, partition);
-            verifyImage(slot, slot.size, "", function (error) {
+            verifyImage(layout.chip_, slot, slot.size, "", function (error) {
                 if (error)
                     return reject(error);
                 guarded(function () {
-                    var boot = bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
-                    if (boot.address !== slot.address)
-                        select(layout, slot);
+                    select(layout, slot, 0 /* State.NEW */);
                     resolve(0 /* Code.OK */);
                 }, reject);
             });
@@ -994,17 +1040,21 @@ function markValid() {
     confirm(layout);
     rememberConfirmed(layout.running_.label);
 }
-/** The other slots, those first that have an entry of an image which ran before. */
+/** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
 function slotsToFallBackTo(layout) {
     var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
     var entries = readEntries(layout.otadata_);
+    var memory = recall();
+    var previous = memory.slot === layout.running_.label ? memory.previous : "";
     var first = [];
     var rest = [];
     for (var i = 0; i < slots.length; i++) {
         if (slots[i].address === layout.running_.address)
             continue;
         var copy = copyOf(layout, entries, slots[i]);
-        if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== 0 /* State.NEW */)
+        if (slots[i].label === previous)
+            first.unshift(slots[i]);
+        else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== 0 /* State.NEW */)
             first.push(slots[i]);
         else
             rest.push(slots[i]);
@@ -1023,10 +1073,11 @@ function rollback() {
             function attempt(index) {
                 if (index === slots.length)
                     return reject$1(fault(5381 /* Code.OTA_ROLLBACK_FAILED */, "no other slot holds a whole image"));
-                verifyImage(slots[index], slots[index].size, "", function (error) {
+                verifyImage(layout.chip_, slots[index], slots[index].size, "", function (error) {
                     if (error)
                         return attempt(index + 1);
                     guarded(function () {
+                        rememberRolledBack(layout.running_.label);
                         reject(layout, slots[index]);
                         resolve(0 /* Code.OK */);
                         restart$1();
@@ -1399,11 +1450,13 @@ var FIELDS = {
     cert: "",
     key: "",
     timeout: 20000,
+    deadline: 0,
     retries: 5,
     maxRedirects: 5,
     maxRequestSize: 0,
     allowSameVersion: false,
     allowDowngrade: false,
+    allowRolledBack: false,
     partition: "",
     onEvent: refuse$1,
 };
@@ -1574,10 +1627,21 @@ function header(headers, name) {
         }
     return value || "";
 }
+/** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
+function retryAfter(headers) {
+    var text = header(headers, "retry-after");
+    var seconds = digits(text);
+    var wait = seconds < 0 ? Date.parse(text) - Date.parse(header(headers, "date")) : seconds * 1000;
+    if (wait > 0)
+        return wait;
+    return 0; // for a text that is no date too
+}
 /** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
-function checkStatus(status) {
+function checkStatus(status, headers) {
     if (status === 200 || status === 206)
         return;
+    if (status === 416 && header(headers, "content-range") === "bytes */0")
+        throw fault(260 /* Code.INVALID_SIZE */, "the file is empty");
     var code = 264 /* Code.INVALID_RESPONSE */;
     if (status === 304)
         code = 28681 /* Code.HTTP_NOT_MODIFIED */;
@@ -1585,7 +1649,12 @@ function checkStatus(status) {
         code = 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */;
     else if (status >= 400)
         code = -1 /* Code.FAIL */;
-    throw fault(code, "HTTP status " + status, status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200));
+    // the engine takes an interim answer (1xx) for the final one
+    var busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
+    var error = fault(code, "HTTP status " + status, busy);
+    if (busy)
+        error.wait_ = retryAfter(headers);
+    throw error;
 }
 /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
 function parseRange(text, head) {
@@ -1629,7 +1698,7 @@ function parseHead(response, status) {
 }
 /**
  * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
- * origin; `options.headers` and the TLS identity go to the origin of `options.url` only.
+ * origin; `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
  */
@@ -1637,7 +1706,9 @@ function get(options, from, extra, events) {
     var origin = parseUrl(options.url);
     var url = from;
     var redirects = 0;
+    var host = origin.host_;
     var outgoing;
+    var incoming;
     var connection = 0; // counts; callbacks of an earlier one are not heard
     var timer;
     var quiet = 0; // quarters of the timeout since the last sign
@@ -1649,7 +1720,10 @@ function get(options, from, extra, events) {
         connection++;
         if (outgoing)
             outgoing.clsNow = true;
-        outgoing = undefined;
+        // the engine never closes while it waits for the rest of a chunk
+        if (incoming)
+            incoming.chunked = false;
+        outgoing = incoming = undefined;
     }
     function close() {
         done = true;
@@ -1665,15 +1739,19 @@ function get(options, from, extra, events) {
         events.onEnd_(error);
     }
     function tick() {
-        timer = after(options.timeout / 4, tick);
+        if (done)
+            return;
         if (++quiet > 4)
-            end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + origin.host_ + " for " + options.timeout + " ms", true));
+            return end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + host + " for " + options.timeout + " ms", true));
+        guarded(function () {
+            timer = after(options.timeout / 4, tick);
+        }, end);
     }
     function lost(why) {
         var bytes = left < 0 ? "" : ", " + left + " bytes missing";
         end(answered
             ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + bytes + why, true)
-            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + origin.host_ + why, true));
+            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + host + why, true));
     }
     /** `handler`, deaf once its connection is given up; what it throws ends the exchange. */
     function guard(handler) {
@@ -1725,28 +1803,31 @@ function get(options, from, extra, events) {
     }
     function onResponse(response) {
         quiet = 0;
+        incoming = response;
+        // at once, whatever the answer is: with nobody listening to its body the engine never closes
+        response.on("data", guard(onData));
+        response.on("close", guard(onClose));
         var status = digits(response.statusCode);
         if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308)
             return redirect(header(response.headers, "location"));
-        checkStatus(status);
+        checkStatus(status, response.headers);
         var head = parseHead(response, status);
         answered = true;
         left = head.length_;
-        response.on("data", guard(onData));
-        response.on("close", guard(onClose));
         events.onHead_(head);
         if (!left)
             end(null);
     }
     open = function () {
         var target = parseUrl(url);
+        host = target.host_;
         var home = sameOrigin(origin, target);
         var headers = {};
         if (home)
             for (var name in options.headers)
                 headers[name] = options.headers[name];
-        if (target.auth_)
-            headers.Authorization = "Basic " + base64(target.auth_);
+        if (home && origin.auth_)
+            headers.Authorization = "Basic " + base64(origin.auth_);
         for (var name in extra)
             headers[name] = extra[name];
         var wanted = {
@@ -1768,7 +1849,7 @@ function get(options, from, extra, events) {
             outgoing = request(wanted, guard(onResponse), guard(onError));
         }
         catch (thrown) {
-            throw thrown.retry !== undefined ? thrown : fault(28674 /* Code.HTTP_CONNECT */, target.host_ + ": " + thrown.message, true);
+            throw thrown.retry !== undefined ? thrown : fault(28674 /* Code.HTTP_CONNECT */, host + ": " + thrown.message, true);
         }
     };
     timer = after(options.timeout / 4, tick);
@@ -1790,6 +1871,7 @@ function get(options, from, extra, events) {
 var MAX_OVERFLOW = 3500;
 var FIRST_BACKOFF = 1000;
 var MAX_BACKOFF = 32000;
+var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
 /** Nothing is sent before the first `want`. `limit`: the most bytes that may come. */
 function createDownload(options, url, limit, onConnected) {
     var buffer = new Uint8Array(SECTOR);
@@ -1806,6 +1888,7 @@ function createDownload(options, url, limit, onConnected) {
     var best = 0; // most bytes ever received: more is progress
     var failures = 0;
     var changes = 0;
+    var begun = 0; // times from zero without progress
     var wanted = 0;
     var ready = null;
     var disconnect = null;
@@ -1828,6 +1911,10 @@ function createDownload(options, url, limit, onConnected) {
         if (callback)
             callback(error);
     }
+    function fail(error) {
+        broken = error;
+        settle(error);
+    }
     function settleWhenReady() {
         if (ready && (fill >= wanted || ended))
             settle(null);
@@ -1838,6 +1925,13 @@ function createDownload(options, url, limit, onConnected) {
         buffer.set(part, fill);
         fill += part.length;
         overflow = data.substr(part.length);
+    }
+    function seek(to) {
+        close();
+        offset = to;
+        fill = 0;
+        overflow = "";
+        ended = false;
     }
     function restart() {
         offset = fill = 0;
@@ -1858,6 +1952,9 @@ function createDownload(options, url, limit, onConnected) {
         if (head.start_ !== received()) {
             if (head.start_)
                 throw fault(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", wanted from " + received());
+            // a server without ranges, which a caller that pauses would otherwise ask for ever
+            if (begun++ > options.retries)
+                throw fault(262 /* Code.NOT_SUPPORTED */, "the server begins again at 0 instead of " + received());
             restart();
         }
         if (head.total_ > limit)
@@ -1878,8 +1975,10 @@ function createDownload(options, url, limit, onConnected) {
             store(data);
         if (received() > best) {
             best = received();
-            failures = 0;
+            failures = begun = 0;
         }
+        if (total >= 0 && received() >= total)
+            ended = true;
         if (ready)
             settleWhenReady();
         else if (overflow.length > MAX_OVERFLOW)
@@ -1899,19 +1998,23 @@ function createDownload(options, url, limit, onConnected) {
             restart();
             return connect();
         }
-        if (!error.retry || failures >= options.retries) {
-            broken = error;
-            return settle(error);
-        }
+        if (!error.retry || failures >= options.retries)
+            return fail(error);
         // while nobody wants bytes the next `want` reconnects
         if (!ready)
             return;
-        var backoff = FIRST_BACKOFF * Math.pow(2, failures++);
-        timer = after(Math.min(backoff, MAX_BACKOFF) * (0.5 + Math.random() / 2), function () {
-            timer = undefined;
-            connect();
-        });
+        var backoff = Math.min(FIRST_BACKOFF * Math.pow(2, failures++), MAX_BACKOFF) * (0.5 + Math.random() / 2);
+        guarded(function () {
+            timer = after(Math.max(backoff, Math.min(error.wait_ || 0, MAX_WAIT)), function () {
+                timer = undefined;
+                connect();
+            });
+        }, fail);
     }
+    options.stop_ = function (error) {
+        close();
+        fail(error);
+    };
     connect = function () {
         var from = received();
         var range = {
@@ -1947,6 +2050,7 @@ function createDownload(options, url, limit, onConnected) {
             if (rest)
                 store(rest);
         },
+        seek_: seek,
         close_: close,
         fill_: function () { return fill; },
         offset_: function () { return offset; },
@@ -2051,21 +2155,42 @@ function checkProject(manifest, project) {
         differ("project", manifest.project, project);
 }
 
-// Writes a slot, sector by sector: the only writer of app partitions.
+// Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
+function createWriter(layout, slot) {
+    var blank = -1; // address of the sector that was erased ahead
+    function makeBlank(addr) {
+        if (addr !== blank)
+            erase(addr);
+    }
+    return {
+        write_: function (offset, bytes, total) {
+            if (slot.address === layout.running_.address)
+                throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
+            if (offset % SECTOR || bytes.length > SECTOR || offset + bytes.length > slot.size)
+                throw fault(260 /* Code.INVALID_SIZE */, bytes.length + " bytes at " + hex(offset) + " of slot " + slot.label);
+            var addr = slot.address + offset;
+            if (holds(addr, bytes))
+                return;
+            makeBlank(addr);
+            if (offset + SECTOR < total) {
+                erase(addr + SECTOR);
+                blank = addr + SECTOR;
+            }
+            write(addr, bytes);
+        },
+    };
+}
 /**
- * Makes the sector at `offset` of the slot begin with `bytes` (at most a sector). One that holds them already is left
- * alone: that is how a download that starts again costs no erase. Throws FLASH_OP_FAIL with the address.
+ * Where to go on with a file of `total` bytes that begins with `head`: the start of the last sector before the first
+ * blank one, when the slot begins with `head` too; else 0. The digest at the end is the judge of whether it was right.
  */
-function writeSector(layout, slot, offset, bytes) {
-    if (slot.address === layout.running_.address)
-        throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
-    if (offset % SECTOR || bytes.length > SECTOR || offset + bytes.length > slot.size)
-        throw fault(260 /* Code.INVALID_SIZE */, bytes.length + " bytes at " + hex(offset) + " of slot " + slot.label);
-    var addr = slot.address + offset;
-    if (holds(addr, bytes))
-        return;
-    erase(addr);
-    write(addr, bytes);
+function resumeOffset(slot, head, total) {
+    if (total < 0 || !holds(slot.address, head))
+        return 0;
+    var offset = SECTOR;
+    while (offset < total && !isBlank(slot.address + offset))
+        offset += SECTOR;
+    return offset - SECTOR;
 }
 
 // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
@@ -2162,44 +2287,55 @@ function chooseTarget(layout, label) {
         throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
     return target;
 }
-function createHandle(plan, emit, layout, target, download) {
+/** `present`: the target holds the whole image already. `release` gives back what `start` took. */
+function createHandle(plan, emit, layout, target, download, present, release) {
+    var writer = createWriter(layout, target);
     var phase = 0 /* Phase.READY */;
-    var written = 0;
+    var written = present ? plan.size_ : 0;
+    var verified = present;
+    var judged = present;
+    var resumed = false;
     var giveUp = null; // rejects the perform that is under way
-    function free() {
-        phase = 4 /* Phase.DEAD */;
+    function free(end) {
+        phase = end;
         giveUp = null;
         download.close_();
-        busy = false;
+        release();
     }
     function wrongState(call) {
-        return fault(259 /* Code.INVALID_STATE */, call + (phase === 4 /* Phase.DEAD */ ? " after the update ended" : " at the wrong time"));
+        return fault(259 /* Code.INVALID_STATE */, call + (phase >= 4 /* Phase.FAILED */ ? " after the update ended" : " at the wrong time"));
     }
-    function judgeHead() {
-        var head = download.buffer_;
+    /** Tells the listener, who may abort. */
+    function tell(name, data, total) {
+        emit(name, data, total);
+        if (phase === 5 /* Phase.DEAD */)
+            throw fault(259 /* Code.INVALID_STATE */, "aborted");
+    }
+    function judge(head) {
         var running = read(layout.running_.address, DESC_END);
         var header = parseHeader(head);
         if (header) {
-            emit("VERIFY_CHIP_ID", header.chipId_);
-            emit("VERIFY_CHIP_REVISION", header.minRevision_);
+            tell("VERIFY_CHIP_ID", header.chipId_);
+            tell("VERIFY_CHIP_REVISION", header.minRevision_);
         }
         var size = download.total_() < 0 ? target.size : download.total_();
         checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size);
         deselect(layout, target);
+        judged = true;
     }
     function step() {
         var fill = download.fill_();
         var offset = download.offset_();
-        if (fill) {
-            if (!offset)
-                judgeHead();
-            writeSector(layout, target, offset, fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill));
+        if (fill && !verified) {
+            if (!judged || !offset)
+                judge(offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
+            var bytes = fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill);
+            writer.write_(offset, bytes, download.total_());
             download.consume_();
             written = offset + fill;
-            emit("WRITE_FLASH", written, download.total_());
+            tell("WRITE_FLASH", written, download.total_());
         }
-        phase = download.ended_() && !download.fill_() ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
-        return phase === 2 /* Phase.COMPLETE */ ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */;
+        return verified || (download.ended_() && !download.fill_()) ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */;
     }
     function perform() {
         return new Promise(function (resolve, reject) {
@@ -2207,19 +2343,44 @@ function createHandle(plan, emit, layout, target, download) {
                 return reject(wrongState("perform"));
             phase = 1 /* Phase.WORKING */;
             giveUp = reject;
-            download.want_(SECTOR, function (error) {
-                var outcome = 0 /* Code.OK */;
-                try {
+            function fail(error) {
+                if (phase === 1 /* Phase.WORKING */)
+                    free(4 /* Phase.FAILED */);
+                reject(error);
+            }
+            function succeed(outcome) {
+                phase = outcome === 0 /* Code.OK */ ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
+                resolve(outcome);
+            }
+            function onVerified(error) {
+                if (phase !== 1 /* Phase.WORKING */)
+                    return;
+                if (error && error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */)
+                    return fail(error);
+                resumed = false;
+                if (!error) {
+                    verified = true;
+                    return succeed(0 /* Code.OK */);
+                }
+                // what the slot held was no part of this file after all: once more, from its beginning
+                download.seek_(0);
+                succeed(36865 /* Code.IN_PROGRESS */);
+            }
+            function onBytes(error) {
+                guarded(function () {
                     if (error)
                         throw error;
-                    outcome = step();
-                }
-                catch (thrown) {
-                    free();
-                    return reject(asFault(thrown));
-                }
-                resolve(outcome);
-            });
+                    var outcome = step();
+                    if (outcome === 0 /* Code.OK */ && resumed)
+                        verifyImage(layout.chip_, target, written, plan.digest_, onVerified);
+                    else
+                        succeed(outcome);
+                }, fail);
+            }
+            if (verified)
+                onBytes(null);
+            else
+                download.want_(SECTOR, onBytes);
         });
     }
     function finish() {
@@ -2232,15 +2393,14 @@ function createHandle(plan, emit, layout, target, download) {
                 var failure = error;
                 if (!failure)
                     try {
-                        if (plan.sequence_ >= 0)
-                            rememberSelected(target.label, plan.sequence_);
-                        select(layout, target);
+                        rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
+                        select(layout, target, 0 /* State.NEW */);
                         emit("UPDATE_BOOT_PARTITION", target.subtype);
                     }
                     catch (thrown) {
                         failure = asFault(thrown);
                     }
-                free();
+                free(5 /* Phase.DEAD */);
                 emit("FINISH");
                 if (failure)
                     reject(failure);
@@ -2248,16 +2408,28 @@ function createHandle(plan, emit, layout, target, download) {
                     resolve(0 /* Code.OK */);
             }
             var total = plan.size_ < 0 ? download.total_() : plan.size_;
-            if (complete && (plan.size_ < 0 || written === total))
-                verifyImage(target, written, plan.digest_, done);
+            if (complete && verified)
+                done(null);
+            else if (complete && (plan.size_ < 0 || written === total))
+                verifyImage(layout.chip_, target, written, plan.digest_, done);
             else
                 done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, written + " bytes" + (total < 0 ? "" : " of " + total)));
         });
     }
+    if (!present) {
+        // without a digest only an app descriptor, which names the build, makes two equal heads one file
+        var head = new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH);
+        var offset = plan.digest_ || parseDesc(head) ? resumeOffset(target, head, download.total_()) : 0;
+        if (offset > download.fill_()) {
+            resumed = true;
+            written = offset;
+            download.seek_(offset);
+        }
+    }
     return {
         perform: perform,
         getImgDesc: function () {
-            if (phase === 4 /* Phase.DEAD */)
+            if (phase >= 4 /* Phase.FAILED */)
                 throw wrongState("getImgDesc");
             emit("GET_IMG_DESC");
             var desc = parseDesc(written ? read(target.address, DESC_END) : download.buffer_);
@@ -2268,66 +2440,104 @@ function createHandle(plan, emit, layout, target, download) {
         isCompleteDataReceived: function () { return phase === 2 /* Phase.COMPLETE */ || phase === 3 /* Phase.FINISHING */; },
         finish: finish,
         abort: function () {
-            if (phase === 4 /* Phase.DEAD */ || phase === 3 /* Phase.FINISHING */)
+            if (phase === 5 /* Phase.DEAD */ || phase === 3 /* Phase.FINISHING */)
                 throw wrongState("abort");
             emit("ABORT");
             var reject = giveUp;
             var waiting = phase === 1 /* Phase.WORKING */;
-            free();
+            free(5 /* Phase.DEAD */);
             if (reject && waiting)
                 reject(fault(259 /* Code.INVALID_STATE */, "aborted"));
         },
         getImageLenRead: function () { return written; },
-        getImageSize: function () { return download.total_(); },
+        getImageSize: function () { return (plan.size_ < 0 ? download.total_() : plan.size_); },
         getStatusCode: function () { return download.status_(); },
         getPartition: function () { return target; },
     };
 }
+/** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
+function isPresent(plan, chipId, target, done) {
+    var head = read(target.address, DESC_END);
+    var desc = parseDesc(head);
+    // an image that calls itself another version need not be hashed
+    if (plan.size_ < 0 || !parseHeader(head) || (desc && desc.version !== plan.version_))
+        return done(false);
+    verifyImage(chipId, target, plan.size_, plan.digest_, function (error) {
+        done(!error);
+    });
+}
 /** Steps 1 to 3. Calls `done` once; with null when the manifest's image is running already. */
-function open(settings, emit, done) {
+function open(settings, emit, release, done) {
     var layout = readLayout();
     var target = chooseTarget(layout, settings.partition);
     checkConfirmed(layout);
-    function fetchImage(plan) {
-        var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, function () {
+    function fetchImage(plan, present) {
+        if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
+            throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before");
+        var limit = plan.size_ < 0 ? target.size : plan.size_;
+        var download = createDownload(settings, plan.url_, limit, function () {
             emit("CONNECTED");
         });
-        download.want_(HEAD_LENGTH, function (error) {
-            var short = download.fill_() < HEAD_LENGTH;
-            if (!error && !short)
-                return done(null, createHandle(plan, emit, layout, target, download));
-            download.close_();
-            done(error ||
-                fault(260 /* Code.INVALID_SIZE */, "file of " + download.fill_() + " bytes, an image has at least " + HEAD_LENGTH));
-        });
+        function onHead(error) {
+            guarded(function () {
+                var bytes = download.fill_();
+                if (error)
+                    throw error;
+                if (!present && bytes < HEAD_LENGTH)
+                    throw fault(260 /* Code.INVALID_SIZE */, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
+                done(null, createHandle(plan, emit, layout, target, download, present, release));
+            }, function (failure) {
+                download.close_();
+                done(failure);
+            });
+        }
+        if (present)
+            onHead(null);
+        else
+            download.want_(HEAD_LENGTH, onHead);
     }
     if (!settings.keys)
         return fetchImage({
             url_: settings.url,
             size_: -1,
             digest_: digitsOf(settings.digest || "", DIGEST_PREFIX$1),
-            sequence_: -1,
-        });
+            sequence_: 0,
+            version_: "",
+        }, false);
     getManifest(settings, layout, target, function (error, manifest, same) {
         if (error || !manifest)
             return done(error);
         if (same && !settings.allowSameVersion)
             return done(null, null);
         guarded(function () {
-            fetchImage({
+            var plan = {
                 url_: resolveUrl(settings.url, manifest.image.url),
                 size_: manifest.image.size,
                 digest_: digitsOf(manifest.image.fsverity, DIGEST_PREFIX),
                 sequence_: manifest.sequence,
+                version_: manifest.version,
+            };
+            isPresent(plan, layout.chip_, target, function (present) {
+                guarded(function () {
+                    fetchImage(plan, present);
+                }, done);
             });
         }, done);
     });
 }
 function start(config, resolve, reject) {
     var mine = false;
-    function fail(error) {
+    var timer;
+    function release() {
         if (mine)
             busy = false;
+        mine = false;
+        if (timer !== undefined)
+            cancel(timer);
+        timer = undefined;
+    }
+    function fail(error) {
+        release();
         reject(error);
     }
     guarded(function () {
@@ -2345,17 +2555,25 @@ function start(config, resolve, reject) {
             }
             catch (thrown) {
                 // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
-                after(0, function () {
-                    throw thrown;
-                });
+                guarded(function () {
+                    after(0, function () {
+                        throw thrown;
+                    });
+                }, function () { });
             }
         }
         emit("START");
-        open(settings, emit, function (error, handle) {
+        if (settings.deadline)
+            timer = after(settings.deadline, function () {
+                timer = undefined;
+                if (settings.stop_)
+                    settings.stop_(fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true));
+            });
+        open(settings, emit, release, function (error, handle) {
             if (error)
                 return fail(error);
             if (!handle)
-                busy = false;
+                release();
             resolve(handle || null);
         });
     }, fail);
@@ -2390,8 +2608,12 @@ function update(config) {
             size = handle.getImageLenRead();
             handle.finish().then(onFinish, reject);
         }
+        function onFailure(error) {
+            handle.abort();
+            reject(error);
+        }
         perform = function () {
-            handle.perform().then(onPerform, reject);
+            handle.perform().then(onPerform, onFailure);
         };
         start(config, function (begun) {
             if (!begun)
@@ -2424,6 +2646,104 @@ function checkForUpdate(config) {
     });
 }
 
+// Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
+// then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
+// Source: DESIGN.md 7.
+var ATTEMPTS = 3;
+function stateOf(layout, slot) {
+    var entries = readEntries(layout.otadata_);
+    var copy = isOta(slot) ? copyOf(layout, entries, slot) : -1;
+    return copy < 0 ? undefined : entries[copy].state_;
+}
+/** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
+function isOnTrial(layout) {
+    var memory = recall();
+    return ((memory.slot === layout.running_.label && memory.boots !== GIVEN_UP) ||
+        stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
+}
+/**
+ * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
+ * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
+ * trial. Writes `.https-ota` once per start on trial, and never otherwise.
+ */
+function boot(options) {
+    return new Promise(function (resolve, reject) {
+        guarded(function () {
+            var given = options || {};
+            var attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
+            if (!(attempts >= 1))
+                throw fault(258 /* Code.INVALID_ARG */, "attempts is no number above 0");
+            var memory = recall();
+            var running = memory.slot ? readLayout().running_.label : "";
+            if (!running || memory.slot !== running)
+                return resolve(false);
+            if (memory.boots === GIVEN_UP || memory.boots >= attempts) {
+                rollback().then(function () { }, reject);
+                return;
+            }
+            memory.boots++;
+            remember(memory);
+            resolve(true);
+            if (given.onTrial)
+                given.onTrial(memory.boots, attempts);
+        }, reject);
+    });
+}
+/**
+ * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
+ * returns anything else or throws. Does nothing to an image that is confirmed already. Resolves with what `check` said.
+ */
+function confirmAfter(ms, check) {
+    return new Promise(function (resolve, reject) {
+        after(ms, function () {
+            guarded(function () {
+                if (!isOnTrial(readLayout()))
+                    return resolve(true);
+                var good = false;
+                guarded(function () {
+                    good = check() === true;
+                }, function () { });
+                if (good) {
+                    markValid();
+                    resolve(true);
+                }
+                else
+                    rollback().then(function () {
+                        resolve(false);
+                    }, reject);
+            }, reject);
+        });
+    });
+}
+function whyDifferent(layout, selected) {
+    if (selected.address === layout.running_.address)
+        return "";
+    try {
+        walkSegments(layout.chip_, selected.size, function (offset, length) { return read(selected.address + offset, length); });
+    }
+    catch (thrown) {
+        return "slot " + selected.label + " can't start: " + thrown.message;
+    }
+    return "not restarted since, or the bootloader refused slot " + selected.label;
+}
+function getStatus() {
+    var layout = readLayout();
+    var memory = recall();
+    var selected = bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+    var desc = parseDesc(read(layout.running_.address, DESC_END));
+    return {
+        running: layout.running_.label,
+        boot: selected.label,
+        next: nextSlot(layout, layout.running_).label,
+        state: stateOf(layout, layout.running_),
+        version: desc ? desc.version : undefined,
+        sequence: memory.sequence,
+        trial: isOnTrial(layout) ? { boots: memory.boots, previous: memory.previous } : null,
+        rolledBack: memory.badDigest ? { sequence: memory.badSequence, digest: memory.badDigest } : null,
+        differs: whyDifferent(layout, selected),
+    };
+}
+
 /**
  * Over-the-air firmware update for the ESP32, inside Espruino: `require("https-ota")`.
  * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
@@ -2435,12 +2755,15 @@ function restart() {
 
 exports.ERR = ERR;
 exports.begin = begin;
+exports.boot = boot;
 exports.checkForUpdate = checkForUpdate;
+exports.confirmAfter = confirmAfter;
 exports.getBootPartition = getBootPartition;
 exports.getLastInvalidPartition = getLastInvalidPartition;
 exports.getNextUpdatePartition = getNextUpdatePartition;
 exports.getRunningPartition = getRunningPartition;
 exports.getState = getState;
+exports.getStatus = getStatus;
 exports.markValid = markValid;
 exports.restart = restart;
 exports.rollback = rollback;

@@ -2,7 +2,7 @@
 // Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
 
 import { restart } from "./hal";
-import { rememberConfirmed } from "./memory";
+import { recall, rememberConfirmed, rememberRolledBack } from "./memory";
 import { State } from "./otadata";
 import { isOta, type Partition } from "./partitions";
 import { confirm, copyOf, reject as rejectRunning, select } from "./select";
@@ -69,11 +69,10 @@ export function setBootPartition(partition: Partition): Promise<number> {
     guarded(() => {
       const layout = readLayout();
       const slot = slotOf(layout, partition);
-      verifyImage(slot, slot.size, "", (error) => {
+      verifyImage(layout.chip_, slot, slot.size, "", (error) => {
         if (error) return reject(error);
         guarded(() => {
-          const boot = bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
-          if (boot.address !== slot.address) select(layout, slot);
+          select(layout, slot, State.NEW);
           resolve(Code.OK);
         }, reject);
       });
@@ -88,16 +87,19 @@ export function markValid(): void {
   rememberConfirmed(layout.running_.label);
 }
 
-/** The other slots, those first that have an entry of an image which ran before. */
+/** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
 function slotsToFallBackTo(layout: Layout): Partition[] {
   const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
   const entries = readEntries(layout.otadata_);
+  const memory = recall();
+  const previous = memory.slot === layout.running_.label ? memory.previous : "";
   const first: Partition[] = [];
   const rest: Partition[] = [];
   for (let i = 0; i < slots.length; i++) {
     if (slots[i].address === layout.running_.address) continue;
     const copy = copyOf(layout, entries, slots[i]);
-    if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== State.NEW) first.push(slots[i]);
+    if (slots[i].label === previous) first.unshift(slots[i]);
+    else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== State.NEW) first.push(slots[i]);
     else rest.push(slots[i]);
   }
   return first.concat(rest);
@@ -114,9 +116,10 @@ export function rollback(): Promise<number> {
       const slots = slotsToFallBackTo(layout);
       function attempt(index: number): void {
         if (index === slots.length) return reject(fault(Code.OTA_ROLLBACK_FAILED, "no other slot holds a whole image"));
-        verifyImage(slots[index], slots[index].size, "", (error) => {
+        verifyImage(layout.chip_, slots[index], slots[index].size, "", (error) => {
           if (error) return attempt(index + 1);
           guarded(() => {
+            rememberRolledBack(layout.running_.label);
             rejectRunning(layout, slots[index]);
             resolve(Code.OK);
             restart();

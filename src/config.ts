@@ -2,7 +2,7 @@
 
 import { digitsOf } from "./digest";
 import { checkKeys, type Jwk } from "./jws";
-import { Code, fault } from "./status";
+import { Code, fault, type OtaError } from "./status";
 
 /** Names mirror ESP_HTTPS_OTA_EVENT_* (reference 1.1). */
 export type EventName =
@@ -35,12 +35,16 @@ export interface Config {
   timeout?: number;
   /** connections without progress before the update fails; 5 */
   retries?: number;
+  /** ms for the whole transfer, manifest and image; 0, the default, sets no limit */
+  deadline?: number;
   /** 5 */
   maxRedirects?: number;
   /** bytes per ranged request; 0, the default, asks for all in one */
   maxRequestSize?: number;
   allowSameVersion?: boolean;
   allowDowngrade?: boolean;
+  /** install an image that was rolled back on this device before */
+  allowRolledBack?: boolean;
   /** label of the slot to write; default: the next update partition */
   partition?: string;
   /**
@@ -68,11 +72,13 @@ const FIELDS: { [name: string]: unknown } = {
   cert: "",
   key: "",
   timeout: 20000,
+  deadline: 0,
   retries: 5,
   maxRedirects: 5,
   maxRequestSize: 0,
   allowSameVersion: false,
   allowDowngrade: false,
+  allowRolledBack: false,
   partition: "",
   onEvent: refuse,
 };
@@ -80,9 +86,12 @@ const FIELDS: { [name: string]: unknown } = {
 /** A configuration with every number given. */
 export interface Settings extends Config {
   timeout: number;
+  deadline: number;
   retries: number;
   maxRedirects: number;
   maxRequestSize: number;
+  /** ends the download that is under way */
+  stop_?: (error: OtaError) => void;
 }
 
 function checkHeaders(headers: { [name: string]: string }): void {

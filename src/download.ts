@@ -6,12 +6,13 @@
 import type { Settings } from "./config";
 import { after, cancel, SECTOR } from "./hal";
 import { get, type Head } from "./http";
-import { asFault, Code, fault, type OtaError } from "./status";
+import { asFault, Code, fault, guarded, type OtaError } from "./status";
 
 // a chunk is 536 bytes, so sector and overflow together stay below 8 KB
 const MAX_OVERFLOW = 3500;
 const FIRST_BACKOFF = 1000;
 const MAX_BACKOFF = 32000;
+const MAX_WAIT = 300000; // of what a server may ask for with Retry-After
 
 export interface Download {
   /** the sector being filled */
@@ -20,6 +21,8 @@ export interface Download {
   want_(bytes: number, ready: (error: OtaError | null) => void): void;
   /** Gives `buffer` back and goes on to the next sector. */
   consume_(): void;
+  /** Goes on at `offset`, the start of a sector; what is held is dropped. */
+  seek_(offset: number): void;
   close_(): void;
   /** bytes in `buffer` */
   fill_(): number;
@@ -49,6 +52,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
   let best = 0; // most bytes ever received: more is progress
   let failures = 0;
   let changes = 0;
+  let begun = 0; // times from zero without progress
   let wanted = 0;
   let ready: ((error: OtaError | null) => void) | null = null;
   let disconnect: (() => void) | null = null;
@@ -72,6 +76,11 @@ export function createDownload(options: Settings, url: string, limit: number, on
     if (callback) callback(error);
   }
 
+  function fail(error: OtaError): void {
+    broken = error;
+    settle(error);
+  }
+
   function settleWhenReady(): void {
     if (ready && (fill >= wanted || ended)) settle(null);
   }
@@ -82,6 +91,14 @@ export function createDownload(options: Settings, url: string, limit: number, on
     buffer.set(part, fill);
     fill += part.length;
     overflow = data.substr(part.length);
+  }
+
+  function seek(to: number): void {
+    close();
+    offset = to;
+    fill = 0;
+    overflow = "";
+    ended = false;
   }
 
   function restart(): void {
@@ -102,6 +119,9 @@ export function createDownload(options: Settings, url: string, limit: number, on
     }
     if (head.start_ !== received()) {
       if (head.start_) throw fault(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted from " + received());
+      // a server without ranges, which a caller that pauses would otherwise ask for ever
+      if (begun++ > options.retries)
+        throw fault(Code.NOT_SUPPORTED, "the server begins again at 0 instead of " + received());
       restart();
     }
     if (head.total_ > limit)
@@ -120,8 +140,9 @@ export function createDownload(options: Settings, url: string, limit: number, on
     else store(data);
     if (received() > best) {
       best = received();
-      failures = 0;
+      failures = begun = 0;
     }
+    if (total >= 0 && received() >= total) ended = true;
     if (ready) settleWhenReady();
     else if (overflow.length > MAX_OVERFLOW) close();
   }
@@ -138,18 +159,22 @@ export function createDownload(options: Settings, url: string, limit: number, on
       restart();
       return connect();
     }
-    if (!error.retry || failures >= options.retries) {
-      broken = error;
-      return settle(error);
-    }
+    if (!error.retry || failures >= options.retries) return fail(error);
     // while nobody wants bytes the next `want` reconnects
     if (!ready) return;
-    const backoff = FIRST_BACKOFF * 2 ** failures++;
-    timer = after(Math.min(backoff, MAX_BACKOFF) * (0.5 + Math.random() / 2), () => {
-      timer = undefined;
-      connect();
-    });
+    const backoff = Math.min(FIRST_BACKOFF * 2 ** failures++, MAX_BACKOFF) * (0.5 + Math.random() / 2);
+    guarded(() => {
+      timer = after(Math.max(backoff, Math.min(error.wait_ || 0, MAX_WAIT)), () => {
+        timer = undefined;
+        connect();
+      });
+    }, fail);
   }
+
+  options.stop_ = (error) => {
+    close();
+    fail(error);
+  };
 
   connect = (): void => {
     const from = received();
@@ -181,6 +206,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
       overflow = "";
       if (rest) store(rest);
     },
+    seek_: seek,
     close_: close,
     fill_: () => fill,
     offset_: () => offset,

@@ -23,6 +23,8 @@ interface EspruinoHttpRequest {
 interface EspruinoHttpResponse {
   statusCode: string;
   headers: { [name: string]: string };
+  /** the engine's own mark of a chunked body */
+  chunked?: boolean;
   on(event: "data", listener: (data: string) => void): void;
   on(event: "close", listener: () => void): void;
 }
@@ -59,6 +61,7 @@ declare function require(name: "Storage"): EspruinoStorage;
 
 declare namespace E {
   function CRC32(data: Uint8Array | string): number;
+  // biome-ignore lint/suspicious/noShadowRestrictedNames: Espruino's name
   function toString(data: Uint8Array): string;
 }
 

@@ -16,7 +16,9 @@ const EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
 const EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
 const EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
 const APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
-const FLASH_MMU_TABLE = 0x3ff10000; // first entry: the 64 KB page of flash that is mapped at 0x3f400000
+const DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000
+
+const MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
 
 function noMemory(what: string): never {
   throw fault(Code.NO_MEM, "out of memory: " + what, true);
@@ -98,9 +100,14 @@ export function isEncrypted(chip: number): boolean {
   return odd;
 }
 
-/** Flash address of the slot that is mapped as the running program; -1 where that can't be read. */
-export function mappedSlot(chip: number): number {
-  return chip === 0 ? (peek32(FLASH_MMU_TABLE, 1) & 0xff) << 16 : -1;
+/** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
+export function mappedFlash(chip: number, addr: number): number {
+  const classic = chip === 0;
+  const s3 = chip === 9;
+  const index = (addr & (classic ? 0x3fffff : s3 ? 0x1ffffff : 0x7fffff)) >>> 16;
+  const entry = peek32((classic ? DPORT_FLASH_MMU_TABLE : MMU_TABLE) + 4 * index, 1);
+  // SOC_MMU_INVALID, and on the S3 SOC_MMU_ACCESS_SPIRAM
+  return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
 }
 
 /** Free JsVars. */
@@ -109,7 +116,8 @@ export function freeVars(): number {
 }
 
 export function after(ms: number, callback: () => void): number {
-  return setTimeout(callback, ms);
+  const timer = setTimeout(callback, ms);
+  return timer === undefined ? noMemory("timer") : timer;
 }
 
 export function cancel(timer: number): void {

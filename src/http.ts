@@ -4,7 +4,7 @@
 
 import type { Settings } from "./config";
 import { after, base64, cancel, request } from "./hal";
-import { asFault, Code, fault, type OtaError } from "./status";
+import { asFault, Code, fault, guarded, type OtaError } from "./status";
 import { parseUrl, resolveUrl, sameOrigin } from "./url";
 
 const UNKNOWN = -1;
@@ -49,18 +49,29 @@ function header(headers: { [name: string]: string }, name: string): string {
   return value || "";
 }
 
+/** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
+function retryAfter(headers: { [name: string]: string }): number {
+  const text = header(headers, "retry-after");
+  const seconds = digits(text);
+  const wait = seconds < 0 ? Date.parse(text) - Date.parse(header(headers, "date")) : seconds * 1000;
+  if (wait > 0) return wait;
+  return 0; // for a text that is no date too
+}
+
 /** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
-function checkStatus(status: number): void {
+function checkStatus(status: number, headers: { [name: string]: string }): void {
   if (status === 200 || status === 206) return;
+  if (status === 416 && header(headers, "content-range") === "bytes */0")
+    throw fault(Code.INVALID_SIZE, "the file is empty");
   let code = Code.INVALID_RESPONSE;
   if (status === 304) code = Code.HTTP_NOT_MODIFIED;
   else if (status === 416) code = Code.HTTP_RANGE_NOT_SATISFIABLE;
   else if (status >= 400) code = Code.FAIL;
-  throw fault(
-    code,
-    "HTTP status " + status,
-    status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200),
-  );
+  // the engine takes an interim answer (1xx) for the final one
+  const busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
+  const error = fault(code, "HTTP status " + status, busy);
+  if (busy) error.wait_ = retryAfter(headers);
+  throw error;
 }
 
 /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
@@ -104,7 +115,7 @@ function parseHead(response: EspruinoHttpResponse, status: number): Head {
 
 /**
  * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
- * origin; `options.headers` and the TLS identity go to the origin of `options.url` only.
+ * origin; `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
  */
@@ -112,7 +123,9 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
   const origin = parseUrl(options.url);
   let url = from;
   let redirects = 0;
+  let host = origin.host_;
   let outgoing: EspruinoHttpRequest | undefined;
+  let incoming: EspruinoHttpResponse | undefined;
   let connection = 0; // counts; callbacks of an earlier one are not heard
   let timer: number | undefined;
   let quiet = 0; // quarters of the timeout since the last sign
@@ -124,7 +137,9 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
   function disconnect(): void {
     connection++;
     if (outgoing) outgoing.clsNow = true;
-    outgoing = undefined;
+    // the engine never closes while it waits for the rest of a chunk
+    if (incoming) incoming.chunked = false;
+    outgoing = incoming = undefined;
   }
 
   function close(): void {
@@ -141,9 +156,12 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
   }
 
   function tick(): void {
-    timer = after(options.timeout / 4, tick);
+    if (done) return;
     if (++quiet > 4)
-      end(fault(Code.HTTP_READ_TIMEOUT, "nothing from " + origin.host_ + " for " + options.timeout + " ms", true));
+      return end(fault(Code.HTTP_READ_TIMEOUT, "nothing from " + host + " for " + options.timeout + " ms", true));
+    guarded(() => {
+      timer = after(options.timeout / 4, tick);
+    }, end);
   }
 
   function lost(why: string): void {
@@ -151,7 +169,7 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
     end(
       answered
         ? fault(Code.HTTP_INCOMPLETE_DATA, "connection lost" + bytes + why, true)
-        : fault(Code.HTTP_CONNECT, "no answer from " + origin.host_ + why, true),
+        : fault(Code.HTTP_CONNECT, "no answer from " + host + why, true),
     );
   }
 
@@ -202,25 +220,28 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
 
   function onResponse(response: EspruinoHttpResponse): void {
     quiet = 0;
+    incoming = response;
+    // at once, whatever the answer is: with nobody listening to its body the engine never closes
+    response.on("data", guard(onData));
+    response.on("close", guard(onClose));
     const status = digits(response.statusCode);
     if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308)
       return redirect(header(response.headers, "location"));
-    checkStatus(status);
+    checkStatus(status, response.headers);
     const head = parseHead(response, status);
     answered = true;
     left = head.length_;
-    response.on("data", guard(onData));
-    response.on("close", guard(onClose));
     events.onHead_(head);
     if (!left) end(null);
   }
 
   open = (): void => {
     const target = parseUrl(url);
+    host = target.host_;
     const home = sameOrigin(origin, target);
     const headers: { [name: string]: string } = {};
     if (home) for (const name in options.headers) headers[name] = options.headers[name];
-    if (target.auth_) headers.Authorization = "Basic " + base64(target.auth_);
+    if (home && origin.auth_) headers.Authorization = "Basic " + base64(origin.auth_);
     for (const name in extra) headers[name] = extra[name];
     const wanted: EspruinoHttpOptions = {
       protocol: target.protocol_,
@@ -236,7 +257,7 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
     try {
       outgoing = request(wanted, guard(onResponse), guard(onError));
     } catch (thrown: any) {
-      throw thrown.retry !== undefined ? thrown : fault(Code.HTTP_CONNECT, target.host_ + ": " + thrown.message, true);
+      throw thrown.retry !== undefined ? thrown : fault(Code.HTTP_CONNECT, host + ": " + thrown.message, true);
     }
   };
 

@@ -140,17 +140,19 @@ export function checkHead(head: Uint8Array, chipId: number, revision: number, sp
 }
 
 /**
- * Walks the segments of an image of `size` bytes and returns its own length, which trailing bytes (a signature
+ * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
  * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
  * each segment's data. Throws OTA_VALIDATE_FAILED.
  */
 export function walkSegments(
+  chipId: number,
   size: number,
   read: (offset: number, length: number) => Uint8Array,
   onData?: (offset: number, length: number) => void,
 ): number {
   const header = parseHeader(read(0, FIRST_SEGMENT));
   if (!header) return refuse("no image in the slot");
+  if (header.chipId_ !== chipId) refuse("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
   if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
   let offset = HEADER_LENGTH;
   for (let i = 0; i < header.segments_; i++) {

@@ -24,6 +24,8 @@ export { begin, checkForUpdate, update } from "./ota";
 export type { Partition } from "./partitions";
 export type { OtaError } from "./status";
 export { ERR } from "./status";
+export type { BootOptions, Status } from "./trial";
+export { boot, confirmAfter, getStatus } from "./trial";
 
 /** Restarts the device at once. `esp_restart` */
 export function restart(): void {

@@ -1,5 +1,5 @@
-// What outlives a restart besides otadata: Storage file `.https-ota`. Losing it costs the memory of the highest
-// sequence, never a boot: it is read with suspicion and anything that is not ours counts as empty.
+// What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
+// ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
 
 import { readFile, writeFile } from "./hal";
 
@@ -8,14 +8,22 @@ const FILE = ".https-ota";
 export interface Memory {
   /** highest sequence of an image that was confirmed */
   sequence: number;
-  /** label of the slot that the last update selected, and that update's sequence; "" when it is confirmed or was no manifest's */
+  /** label of the slot that the last update selected; "" once its image is confirmed */
   slot: string;
+  /** label of the slot that ran then */
+  previous: string;
+  /** starts of that image so far; GIVEN_UP after it was rolled back */
+  boots: number;
+  /** its sequence, 0 without a manifest, and its fs-verity digest, "" for insecure */
   next: number;
+  digest: string;
+  /** the same of the last image that was rolled back */
+  badSequence: number;
+  badDigest: string;
 }
 
-function whole(value: unknown): number {
-  return typeof value === "number" && value >= 0 && Math.floor(value) === value ? value : 0;
-}
+/** `boots` of an image that was rolled back. */
+export const GIVEN_UP = -1;
 
 export function recall(): Memory {
   let stored: any = null;
@@ -24,8 +32,26 @@ export function recall(): Memory {
   } catch (_) {
     // no file, or no JSON in it
   }
-  stored = stored || {};
-  return { sequence: whole(stored.sequence), slot: "" + (stored.slot || ""), next: whole(stored.next) };
+  const memory: any = {
+    sequence: 0,
+    slot: "",
+    previous: "",
+    boots: 0,
+    next: 0,
+    digest: "",
+    badSequence: 0,
+    badDigest: "",
+  };
+  for (const name in memory) {
+    const value = stored && stored[name];
+    if (typeof value === typeof memory[name] && (typeof value === "string" || Math.floor(value) === value))
+      memory[name] = value;
+  }
+  return memory;
+}
+
+export function remember(memory: Memory): void {
+  writeFile(FILE, JSON.stringify(memory));
 }
 
 /** The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own. */
@@ -34,14 +60,38 @@ export function lowestSequence(running: string): number {
   return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
 }
 
-/** Before `slot` is selected for an image with `sequence`. */
-export function rememberSelected(slot: string, sequence: number): void {
-  writeFile(FILE, JSON.stringify({ sequence: recall().sequence, slot: slot, next: sequence }));
+/** Was the image of this sequence and digest rolled back on this device? */
+export function wasRolledBack(sequence: number, digest: string): boolean {
+  const memory = recall();
+  return digest !== "" && memory.badDigest === digest && memory.badSequence === sequence;
 }
 
-/** The image in the slot called `running` is good. */
+/** Before `slot` is selected while `running` runs: a trial begins. */
+export function rememberSelected(slot: string, running: string, sequence: number, digest: string): void {
+  const memory = recall();
+  memory.slot = slot;
+  memory.previous = running;
+  memory.boots = 0;
+  memory.next = sequence;
+  memory.digest = digest;
+  remember(memory);
+}
+
+/** The image in the slot called `running` is good: its trial ends. */
 export function rememberConfirmed(running: string): void {
   const memory = recall();
-  if (memory.slot === running)
-    writeFile(FILE, JSON.stringify({ sequence: lowestSequence(running), slot: "", next: 0 }));
+  if (memory.slot !== running) return;
+  memory.sequence = Math.max(memory.sequence, memory.next);
+  memory.slot = "";
+  remember(memory);
+}
+
+/** The image in the slot called `running` is about to be left for good. */
+export function rememberRolledBack(running: string): void {
+  const memory = recall();
+  if (memory.slot !== running || memory.boots === GIVEN_UP) return;
+  memory.boots = GIVEN_UP;
+  memory.badSequence = memory.next;
+  memory.badDigest = memory.digest;
+  remember(memory);
 }

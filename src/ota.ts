@@ -13,12 +13,13 @@
 import { type Config, checkConfig, DIGEST_PREFIX, type EventName, type Settings } from "./config";
 import { digitsOf } from "./digest";
 import { createDownload, type Download } from "./download";
-import { after, chipRevision, freeVars, read, SECTOR } from "./hal";
+import { after, cancel, chipRevision, freeVars, read, SECTOR } from "./hal";
 import { type AppDesc, checkHead, DESC_END, HEAD_LENGTH, parseDesc, parseHeader, spiModeOf } from "./image";
 import { type Manifest, DIGEST_PREFIX as MANIFEST_PREFIX } from "./manifest";
-import { rememberSelected } from "./memory";
+import { rememberSelected, wasRolledBack } from "./memory";
+import { State } from "./otadata";
 import type { Partition } from "./partitions";
-import { writeSector } from "./sectors";
+import { createWriter, resumeOffset } from "./sectors";
 import { checkConfirmed, deselect, select } from "./select";
 import { type Layout, nextSlot, readLayout, slotByLabel } from "./slot";
 import { asFault, Code, fault, guarded, type OtaError } from "./status";
@@ -68,6 +69,8 @@ const enum Phase {
   WORKING,
   COMPLETE,
   FINISHING,
+  /** a perform failed: only abort is left */
+  FAILED,
   DEAD,
 }
 
@@ -88,62 +91,74 @@ interface Plan {
   size_: number;
   /** fs-verity, 64 hexadecimal digits; "" for insecure */
   digest_: string;
-  /** -1 without a manifest */
+  /** 0 without a manifest */
   sequence_: number;
+  /** "" without a manifest */
+  version_: string;
 }
 
+type Emit = (name: EventName, data?: number, total?: number) => void;
+
+/** `present`: the target holds the whole image already. `release` gives back what `start` took. */
 function createHandle(
   plan: Plan,
-  emit: (name: EventName, data?: number, total?: number) => void,
+  emit: Emit,
   layout: Layout,
   target: Partition,
   download: Download,
+  present: boolean,
+  release: () => void,
 ): Handle {
+  const writer = createWriter(layout, target);
   let phase = Phase.READY;
-  let written = 0;
+  let written = present ? plan.size_ : 0;
+  let verified = present;
+  let judged = present;
+  let resumed = false;
   let giveUp: ((error: OtaError) => void) | null = null; // rejects the perform that is under way
 
-  function free(): void {
-    phase = Phase.DEAD;
+  function free(end: Phase): void {
+    phase = end;
     giveUp = null;
     download.close_();
-    busy = false;
+    release();
   }
 
   function wrongState(call: string): OtaError {
-    return fault(Code.INVALID_STATE, call + (phase === Phase.DEAD ? " after the update ended" : " at the wrong time"));
+    return fault(Code.INVALID_STATE, call + (phase >= Phase.FAILED ? " after the update ended" : " at the wrong time"));
   }
 
-  function judgeHead(): void {
-    const head = download.buffer_;
+  /** Tells the listener, who may abort. */
+  function tell(name: EventName, data: number, total?: number): void {
+    emit(name, data, total);
+    if (phase === Phase.DEAD) throw fault(Code.INVALID_STATE, "aborted");
+  }
+
+  function judge(head: Uint8Array): void {
     const running = read(layout.running_.address, DESC_END);
     const header = parseHeader(head);
     if (header) {
-      emit("VERIFY_CHIP_ID", header.chipId_);
-      emit("VERIFY_CHIP_REVISION", header.minRevision_);
+      tell("VERIFY_CHIP_ID", header.chipId_);
+      tell("VERIFY_CHIP_REVISION", header.minRevision_);
     }
     const size = download.total_() < 0 ? target.size : download.total_();
     checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size);
     deselect(layout, target);
+    judged = true;
   }
 
   function step(): number {
     const fill = download.fill_();
     const offset = download.offset_();
-    if (fill) {
-      if (!offset) judgeHead();
-      writeSector(
-        layout,
-        target,
-        offset,
-        fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill),
-      );
+    if (fill && !verified) {
+      if (!judged || !offset) judge(offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
+      const bytes = fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill);
+      writer.write_(offset, bytes, download.total_());
       download.consume_();
       written = offset + fill;
-      emit("WRITE_FLASH", written, download.total_());
+      tell("WRITE_FLASH", written, download.total_());
     }
-    phase = download.ended_() && !download.fill_() ? Phase.COMPLETE : Phase.READY;
-    return phase === Phase.COMPLETE ? Code.OK : Code.IN_PROGRESS;
+    return verified || (download.ended_() && !download.fill_()) ? Code.OK : Code.IN_PROGRESS;
   }
 
   function perform(): Promise<number> {
@@ -151,17 +166,36 @@ function createHandle(
       if (phase !== Phase.READY) return reject(wrongState("perform"));
       phase = Phase.WORKING;
       giveUp = reject;
-      download.want_(SECTOR, (error) => {
-        let outcome = Code.OK;
-        try {
-          if (error) throw error;
-          outcome = step();
-        } catch (thrown) {
-          free();
-          return reject(asFault(thrown));
-        }
+      function fail(error: OtaError): void {
+        if (phase === Phase.WORKING) free(Phase.FAILED);
+        reject(error);
+      }
+      function succeed(outcome: number): void {
+        phase = outcome === Code.OK ? Phase.COMPLETE : Phase.READY;
         resolve(outcome);
-      });
+      }
+      function onVerified(error: OtaError | null): void {
+        if (phase !== Phase.WORKING) return;
+        if (error && error.code !== Code.OTA_VALIDATE_FAILED) return fail(error);
+        resumed = false;
+        if (!error) {
+          verified = true;
+          return succeed(Code.OK);
+        }
+        // what the slot held was no part of this file after all: once more, from its beginning
+        download.seek_(0);
+        succeed(Code.IN_PROGRESS);
+      }
+      function onBytes(error: OtaError | null): void {
+        guarded(() => {
+          if (error) throw error;
+          const outcome = step();
+          if (outcome === Code.OK && resumed) verifyImage(layout.chip_, target, written, plan.digest_, onVerified);
+          else succeed(outcome);
+        }, fail);
+      }
+      if (verified) onBytes(null);
+      else download.want_(SECTOR, onBytes);
     });
   }
 
@@ -174,27 +208,40 @@ function createHandle(
         let failure = error;
         if (!failure)
           try {
-            if (plan.sequence_ >= 0) rememberSelected(target.label, plan.sequence_);
-            select(layout, target);
+            rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
+            select(layout, target, State.NEW);
             emit("UPDATE_BOOT_PARTITION", target.subtype);
           } catch (thrown) {
             failure = asFault(thrown);
           }
-        free();
+        free(Phase.DEAD);
         emit("FINISH");
         if (failure) reject(failure);
         else resolve(Code.OK);
       }
       const total = plan.size_ < 0 ? download.total_() : plan.size_;
-      if (complete && (plan.size_ < 0 || written === total)) verifyImage(target, written, plan.digest_, done);
+      if (complete && verified) done(null);
+      else if (complete && (plan.size_ < 0 || written === total))
+        verifyImage(layout.chip_, target, written, plan.digest_, done);
       else done(fault(Code.OTA_VALIDATE_FAILED, written + " bytes" + (total < 0 ? "" : " of " + total)));
     });
+  }
+
+  if (!present) {
+    // without a digest only an app descriptor, which names the build, makes two equal heads one file
+    const head = new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH);
+    const offset = plan.digest_ || parseDesc(head) ? resumeOffset(target, head, download.total_()) : 0;
+    if (offset > download.fill_()) {
+      resumed = true;
+      written = offset;
+      download.seek_(offset);
+    }
   }
 
   return {
     perform: perform,
     getImgDesc: () => {
-      if (phase === Phase.DEAD) throw wrongState("getImgDesc");
+      if (phase >= Phase.FAILED) throw wrongState("getImgDesc");
       emit("GET_IMG_DESC");
       const desc = parseDesc(written ? read(target.address, DESC_END) : download.buffer_);
       if (!desc) throw fault(Code.NOT_FOUND, "the image has no app descriptor");
@@ -207,57 +254,90 @@ function createHandle(
       emit("ABORT");
       const reject = giveUp;
       const waiting = phase === Phase.WORKING;
-      free();
+      free(Phase.DEAD);
       if (reject && waiting) reject(fault(Code.INVALID_STATE, "aborted"));
     },
     getImageLenRead: () => written,
-    getImageSize: () => download.total_(),
+    getImageSize: () => (plan.size_ < 0 ? download.total_() : plan.size_),
     getStatusCode: () => download.status_(),
     getPartition: () => target,
   };
 }
 
+/** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
+function isPresent(plan: Plan, chipId: number, target: Partition, done: (present: boolean) => void): void {
+  const head = read(target.address, DESC_END);
+  const desc = parseDesc(head);
+  // an image that calls itself another version need not be hashed
+  if (plan.size_ < 0 || !parseHeader(head) || (desc && desc.version !== plan.version_)) return done(false);
+  verifyImage(chipId, target, plan.size_, plan.digest_, (error) => {
+    done(!error);
+  });
+}
+
 /** Steps 1 to 3. Calls `done` once; with null when the manifest's image is running already. */
 function open(
   settings: Settings,
-  emit: (name: EventName, data?: number, total?: number) => void,
+  emit: Emit,
+  release: () => void,
   done: (error: OtaError | null, handle?: Handle | null) => void,
 ): void {
   const layout = readLayout();
   const target = chooseTarget(layout, settings.partition);
   checkConfirmed(layout);
 
-  function fetchImage(plan: Plan): void {
-    const download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, () => {
+  function fetchImage(plan: Plan, present: boolean): void {
+    if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
+      throw fault(Code.NOT_ALLOWED, "this image was rolled back on this device before");
+    const limit = plan.size_ < 0 ? target.size : plan.size_;
+    const download = createDownload(settings, plan.url_, limit, () => {
       emit("CONNECTED");
     });
-    download.want_(HEAD_LENGTH, (error) => {
-      const short = download.fill_() < HEAD_LENGTH;
-      if (!error && !short) return done(null, createHandle(plan, emit, layout, target, download));
-      download.close_();
-      done(
-        error ||
-          fault(Code.INVALID_SIZE, "file of " + download.fill_() + " bytes, an image has at least " + HEAD_LENGTH),
+    function onHead(error: OtaError | null): void {
+      guarded(
+        () => {
+          const bytes = download.fill_();
+          if (error) throw error;
+          if (!present && bytes < HEAD_LENGTH)
+            throw fault(Code.INVALID_SIZE, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
+          done(null, createHandle(plan, emit, layout, target, download, present, release));
+        },
+        (failure) => {
+          download.close_();
+          done(failure);
+        },
       );
-    });
+    }
+    if (present) onHead(null);
+    else download.want_(HEAD_LENGTH, onHead);
   }
 
   if (!settings.keys)
-    return fetchImage({
-      url_: settings.url,
-      size_: -1,
-      digest_: digitsOf(settings.digest || "", DIGEST_PREFIX),
-      sequence_: -1,
-    });
+    return fetchImage(
+      {
+        url_: settings.url,
+        size_: -1,
+        digest_: digitsOf(settings.digest || "", DIGEST_PREFIX),
+        sequence_: 0,
+        version_: "",
+      },
+      false,
+    );
   getManifest(settings, layout, target, (error, manifest, same) => {
     if (error || !manifest) return done(error);
     if (same && !settings.allowSameVersion) return done(null, null);
     guarded(() => {
-      fetchImage({
+      const plan = {
         url_: resolveUrl(settings.url, manifest.image.url),
         size_: manifest.image.size,
         digest_: digitsOf(manifest.image.fsverity, MANIFEST_PREFIX),
         sequence_: manifest.sequence,
+        version_: manifest.version,
+      };
+      isPresent(plan, layout.chip_, target, (present) => {
+        guarded(() => {
+          fetchImage(plan, present);
+        }, done);
       });
     }, done);
   });
@@ -265,8 +345,15 @@ function open(
 
 function start(config: Config, resolve: (handle: Handle | null) => void, reject: (error: OtaError) => void): void {
   let mine = false;
-  function fail(error: OtaError): void {
+  let timer: number | undefined;
+  function release(): void {
     if (mine) busy = false;
+    mine = false;
+    if (timer !== undefined) cancel(timer);
+    timer = undefined;
+  }
+  function fail(error: OtaError): void {
+    release();
     reject(error);
   }
   guarded(() => {
@@ -280,15 +367,25 @@ function start(config: Config, resolve: (handle: Handle | null) => void, reject:
         if (settings.onEvent) settings.onEvent(name, data, total);
       } catch (thrown) {
         // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
-        after(0, () => {
-          throw thrown;
-        });
+        guarded(
+          () => {
+            after(0, () => {
+              throw thrown;
+            });
+          },
+          () => {},
+        );
       }
     }
     emit("START");
-    open(settings, emit, (error, handle) => {
+    if (settings.deadline)
+      timer = after(settings.deadline, () => {
+        timer = undefined;
+        if (settings.stop_) settings.stop_(fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true));
+      });
+    open(settings, emit, release, (error, handle) => {
       if (error) return fail(error);
-      if (!handle) busy = false;
+      if (!handle) release();
       resolve(handle || null);
     });
   }, fail);
@@ -326,8 +423,12 @@ export function update(config: Config): Promise<UpdateResult> {
       size = handle.getImageLenRead();
       handle.finish().then(onFinish, reject);
     }
+    function onFailure(error: OtaError): void {
+      handle.abort();
+      reject(error);
+    }
     perform = () => {
-      handle.perform().then(onPerform, reject);
+      handle.perform().then(onPerform, onFailure);
     };
     start(
       config,

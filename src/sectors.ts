@@ -1,22 +1,54 @@
-// Writes a slot, sector by sector: the only writer of app partitions.
+// Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
 
 import { hex } from "./bytes";
-import { erase, holds, SECTOR, write } from "./hal";
-import type { Layout } from "./slot";
+import { erase, holds, isBlank, SECTOR, write } from "./hal";
 import type { Partition } from "./partitions";
+import type { Layout } from "./slot";
 import { Code, fault } from "./status";
 
+/** Writes the sectors of `slot` in order, from wherever. */
+export interface SectorWriter {
+  /**
+   * Makes the sector at `offset` begin with `bytes` (at most a sector) of a file of `total` bytes, -1 when that is not
+   * known. A sector that holds them already is left alone: a download that starts again costs no erase. The sector
+   * behind it is erased before it is written, so that a blank sector always parts this file from what the slot held
+   * before. Throws FLASH_OP_FAIL with the address.
+   */
+  write_(offset: number, bytes: Uint8Array, total: number): void;
+}
+
+export function createWriter(layout: Layout, slot: Partition): SectorWriter {
+  let blank = -1; // address of the sector that was erased ahead
+
+  function makeBlank(addr: number): void {
+    if (addr !== blank) erase(addr);
+  }
+
+  return {
+    write_: (offset, bytes, total) => {
+      if (slot.address === layout.running_.address)
+        throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
+      if (offset % SECTOR || bytes.length > SECTOR || offset + bytes.length > slot.size)
+        throw fault(Code.INVALID_SIZE, bytes.length + " bytes at " + hex(offset) + " of slot " + slot.label);
+      const addr = slot.address + offset;
+      if (holds(addr, bytes)) return;
+      makeBlank(addr);
+      if (offset + SECTOR < total) {
+        erase(addr + SECTOR);
+        blank = addr + SECTOR;
+      }
+      write(addr, bytes);
+    },
+  };
+}
+
 /**
- * Makes the sector at `offset` of the slot begin with `bytes` (at most a sector). One that holds them already is left
- * alone: that is how a download that starts again costs no erase. Throws FLASH_OP_FAIL with the address.
+ * Where to go on with a file of `total` bytes that begins with `head`: the start of the last sector before the first
+ * blank one, when the slot begins with `head` too; else 0. The digest at the end is the judge of whether it was right.
  */
-export function writeSector(layout: Layout, slot: Partition, offset: number, bytes: Uint8Array): void {
-  if (slot.address === layout.running_.address)
-    throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
-  if (offset % SECTOR || bytes.length > SECTOR || offset + bytes.length > slot.size)
-    throw fault(Code.INVALID_SIZE, bytes.length + " bytes at " + hex(offset) + " of slot " + slot.label);
-  const addr = slot.address + offset;
-  if (holds(addr, bytes)) return;
-  erase(addr);
-  write(addr, bytes);
+export function resumeOffset(slot: Partition, head: Uint8Array, total: number): number {
+  if (total < 0 || !holds(slot.address, head)) return 0;
+  let offset = SECTOR;
+  while (offset < total && !isBlank(slot.address + offset)) offset += SECTOR;
+  return offset - SECTOR;
 }

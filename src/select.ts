@@ -2,11 +2,11 @@
 // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
 // fallback the entry of the running slot would otherwise be the one that is overwritten.
 
-import { erase, read, SECTOR, write } from "./hal";
+import { erase, isBlank, read, SECTOR, write } from "./hal";
 import { activeCopy, buildEntry, ENTRY_LENGTH, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
 import { isOta, type Partition, SUBTYPE_OTA_0 } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";
-import { Code, fault } from "./status";
+import { Code, fault, guarded } from "./status";
 
 /** Does a whole entry name `slot`? */
 function names(layout: Layout, entry: Entry, slot: Partition): boolean {
@@ -27,11 +27,34 @@ function copyToKeep(layout: Layout, entries: Entry[]): number {
   return keep >= 0 && entries[keep].valid_ ? keep : activeCopy(entries);
 }
 
+/** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
 function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
   const addr = layout.otadata_.address + copy * SECTOR;
   const entry = buildEntry(read(addr, ENTRY_LENGTH), seq, state);
   erase(addr);
-  write(addr, entry);
+  guarded(
+    () => {
+      write(addr, entry);
+    },
+    (error) => {
+      erase(addr);
+      throw error;
+    },
+  );
+}
+
+/** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
+function eraseActive(addr: number): void {
+  const entry = read(addr, ENTRY_LENGTH);
+  guarded(
+    () => {
+      erase(addr);
+    },
+    (error) => {
+      if (isBlank(addr)) write(addr, entry);
+      throw error;
+    },
+  );
 }
 
 /** Above every whole entry, because a bootloader of IDF 3 obeys those that are marked INVALID too. */
@@ -43,29 +66,40 @@ function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
   return seq;
 }
 
-/** Makes the bootloader start `slot` at the next restart. Throws FLASH_OP_FAIL, and then the old choice stands. */
-export function select(layout: Layout, slot: Partition): void {
+/**
+ * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
+ * bootloader with rollback makes a trial of it, others start it like any other (reference 3.3).
+ * Throws when flash fails, and then the old choice stands.
+ */
+export function select(layout: Layout, slot: Partition, state: State): void {
   const entries = readEntries(layout.otadata_);
+  if (bootSlot(layout.ota_, layout.factory_, entries).address === slot.address) return;
   if (!isOta(slot)) {
     // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
     const active = activeCopy(entries) === 1 ? 1 : 0;
     erase(layout.otadata_.address + (1 - active) * SECTOR);
-    erase(layout.otadata_.address + active * SECTOR);
+    eraseActive(layout.otadata_.address + active * SECTOR);
     return;
   }
-  // NEW is what a bootloader with rollback makes a trial boot of; others start it like any state (reference 3.3)
-  writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), State.NEW);
+  writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), state);
 }
 
 /**
- * Before `target` is erased: makes the slot that runs the boot slot when otadata names `target`, then erases what
- * still names it, so that a half-written slot is never started nor fallen back to by choice.
+ * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
+ * `target`, so that a half-written slot is never started nor fallen back to by choice.
  */
 export function deselect(layout: Layout, target: Partition): void {
-  if (bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_)).address === target.address)
-    select(layout, layout.running_);
-  const entries = readEntries(layout.otadata_);
-  for (let i = 0; i < 2; i++) if (names(layout, entries[i], target)) erase(layout.otadata_.address + i * SECTOR);
+  let entries = readEntries(layout.otadata_);
+  const own = copyOf(layout, entries, layout.running_);
+  const selected = bootSlot(layout.ota_, layout.factory_, entries).address === target.address;
+  if (selected && !(own >= 0 && entries[own].valid_)) {
+    select(layout, layout.running_, State.VALID);
+    entries = readEntries(layout.otadata_);
+  }
+  // the active copy last
+  const last = activeCopy(entries) === 0 ? 0 : 1;
+  if (names(layout, entries[1 - last], target)) erase(layout.otadata_.address + (1 - last) * SECTOR);
+  if (names(layout, entries[last], target)) eraseActive(layout.otadata_.address + last * SECTOR);
 }
 
 /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
@@ -90,7 +124,9 @@ export function confirm(layout: Layout): void {
 
 /** Selects `slot` and marks the entry of the image that runs INVALID, in this order: the second is only a remark. */
 export function reject(layout: Layout, slot: Partition): void {
-  select(layout, slot);
+  const before = readEntries(layout.otadata_);
+  const proven = copyOf(layout, before, slot);
+  select(layout, slot, proven >= 0 && before[proven].state_ === State.VALID ? State.VALID : State.NEW);
   const entries = readEntries(layout.otadata_);
   const copy = copyOf(layout, entries, layout.running_);
   if (copy >= 0) writeEntry(layout, copy, entries[copy].seq_, State.INVALID);

@@ -1,7 +1,7 @@
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
 
 import { after } from "./hal";
-import { asFault, type OtaError } from "./status";
+import { asFault, guarded, type OtaError } from "./status";
 
 /** Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what either threw. */
 export function inSlices(
@@ -19,8 +19,10 @@ export function inSlices(
     } catch (thrown) {
       error = asFault(thrown);
     }
-    if (more && !error) after(0, slice);
-    else done(error);
+    if (!more || error) return done(error);
+    guarded(() => {
+      after(0, slice);
+    }, done);
   }
   slice();
 }

@@ -2,7 +2,7 @@
 // Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
 
 import { hex } from "./bytes";
-import { binary, chipId, isEncrypted, mapped, mappedSlot, read, SECTOR } from "./hal";
+import { binary, chipId, isEncrypted, mapped, mappedFlash, read, SECTOR } from "./hal";
 import { FIRST_SEGMENT, isRunnable, parseHeader } from "./image";
 import { activeCopy, ENTRY_LENGTH, type Entry, parseEntry, slotOfSeq } from "./otadata";
 import {
@@ -85,65 +85,21 @@ export function bootSlot(ota: Partition[], factory: Partition | null, entries: E
   return factory || ota[0];
 }
 
-/** A slot whose flash may be what the memory map shows as the running program. */
-interface Candidate {
-  slot_: Partition;
-  loadAddr_: number;
-  length_: number;
-}
-
-function candidates(rows: Partition[], chip: number): Candidate[] {
-  const found: Candidate[] = [];
-  for (let i = 0; i < rows.length; i++) {
-    if (!isSlot(rows[i])) continue;
-    const header = parseHeader(read(rows[i].address, FIRST_SEGMENT));
-    // an address that this chip does not map must not be looked at: reading it would reset the chip
-    if (header && isRunnable(header, chip) && header.length_ <= rows[i].size - FIRST_SEGMENT)
-      found.push({ slot_: rows[i], loadAddr_: header.loadAddr_, length_: header.length_ });
-  }
-  return found;
-}
-
-/** Those whose sector of the first segment at `offset` is what runs. */
-function matching(found: Candidate[], offset: number): Candidate[] {
-  const kept: Candidate[] = [];
-  for (let i = 0; i < found.length; i++) {
-    const rest = found[i].length_ - offset;
-    const length = rest < SECTOR ? rest : SECTOR;
-    const flash = binary(read(found[i].slot_.address + FIRST_SEGMENT + offset, length));
-    if (flash === mapped(found[i].loadAddr_ + offset, length)) kept.push(found[i]);
-  }
-  return kept;
-}
-
-/** Has the first segment of one of them been compared to its end? */
-function exhausted(found: Candidate[], offset: number): boolean {
-  for (let i = 0; i < found.length; i++) if (found[i].length_ <= offset) return true;
-  return false;
-}
-
 /**
- * The slot that runs: the one whose first segment is what the memory map shows. Images without descriptor begin
- * alike, so it compares on until they differ; identical ones are told apart by the MMU where it can be read (the
- * classic ESP32, where it also cross-checks a single match), elsewhere by otadata.
+ * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
+ * the memory map, so that a wrong idea of the MMU refuses and never misleads. Memory is only looked at where the MMU
+ * says that it is mapped: an image's load address is no promise of that, and reading an unmapped one resets the chip.
  */
-function findRunning(rows: Partition[], chip: number, boot: Partition): Partition {
-  const mmu = mappedSlot(chip);
-  let found = matching(candidates(rows, chip), 0);
-  for (let offset = SECTOR; mmu < 0 && found.length > 1 && !exhausted(found, offset); offset += SECTOR)
-    found = matching(found, offset);
-  const wanted = mmu < 0 ? boot.address : mmu;
-  for (let i = 0; i < found.length; i++)
-    if (found[i].slot_.address === wanted || (mmu < 0 && found.length === 1)) return found[i].slot_;
-  throw fault(
-    Code.NOT_FOUND,
-    "can't tell which slot runs: " +
-      found.length +
-      " match the memory map, " +
-      (mmu < 0 ? "otadata" : "the MMU") +
-      " says " +
-      hex(wanted),
-  );
+function findRunning(rows: Partition[], chip: number): Partition {
+  for (let i = 0; i < rows.length; i++) {
+    const slot = rows[i];
+    const header = isSlot(slot) ? parseHeader(read(slot.address, FIRST_SEGMENT)) : null;
+    if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address) continue;
+    const length = Math.min(header.length_, SECTOR);
+    if (binary(read(slot.address + FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length)) return slot;
+    throw fault(Code.NOT_FOUND, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
+  }
+  throw fault(Code.NOT_FOUND, "no slot holds the image that runs");
 }
 
 /** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
@@ -160,7 +116,7 @@ export function readLayout(): Layout {
     otadata_: otadata,
     ota_: ota,
     factory_: factory,
-    running_: findRunning(rows, chip, bootSlot(ota, factory, readEntries(otadata))),
+    running_: findRunning(rows, chip),
   };
 }
 

@@ -10,6 +10,7 @@ export const enum Code {
   INVALID_SIZE = 0x104,
   NOT_FOUND = 0x105,
   NOT_SUPPORTED = 0x106,
+  TIMEOUT = 0x107,
   INVALID_RESPONSE = 0x108,
   INVALID_VERSION = 0x10a,
   NOT_ALLOWED = 0x10d,
@@ -42,6 +43,7 @@ export const ERR = {
   INVALID_SIZE: Code.INVALID_SIZE,
   NOT_FOUND: Code.NOT_FOUND,
   NOT_SUPPORTED: Code.NOT_SUPPORTED,
+  TIMEOUT: Code.TIMEOUT,
   INVALID_RESPONSE: Code.INVALID_RESPONSE,
   INVALID_VERSION: Code.INVALID_VERSION,
   NOT_ALLOWED: Code.NOT_ALLOWED,
@@ -72,6 +74,8 @@ export interface OtaError extends Error {
   name: string;
   /** true: network or server trouble, the same call may succeed later. false: refused, trying again changes nothing. */
   retry: boolean;
+  /** @internal ms that the server asks to wait before the next try */
+  wait_?: number;
 }
 
 /** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */

@@ -34,7 +34,7 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
     step: (): boolean => {
       if (range >= ranges.length) return false;
       const rest = ranges[range + 1] - offset;
-      const length = rest < SECTOR ? rest : SECTOR;
+      const length = Math.min(rest, SECTOR);
       if (length) word ^= xorWords(addr + ranges[range] + offset, length);
       offset += length;
       if (offset === ranges[range + 1]) {
@@ -48,10 +48,11 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
 }
 
 /**
- * Judges the file of `size` bytes in `slot`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
+ * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
  */
 export function verifyImage(
+  chipId: number,
   slot: Partition,
   size: number,
   digest: string,
@@ -63,7 +64,7 @@ export function verifyImage(
   }
   let length = 0;
   try {
-    length = walkSegments(size, readSlot, (offset, bytes) => {
+    length = walkSegments(chipId, size, readSlot, (offset, bytes) => {
       ranges.push(offset, bytes);
     });
   } catch (thrown) {

@@ -55,16 +55,32 @@ export interface Device {
   otadata(): { address: number; bytes: Uint8Array };
 }
 
-/** The registers of the classic ESP32 that the module reads. */
-export function classicRegisters(revision: number, encrypted: boolean, slotOffset: number): Record<number, number> {
-  const major = Math.floor(revision / 100);
-  return {
-    1073061888: encrypted ? 1 << 20 : 0, // FLASH_CRYPT_CNT
-    1073061900: major >= 1 ? 1 << 15 : 0, // CHIP_VER_REV1
-    1073061908: (major >= 2 ? 1 << 20 : 0) | ((revision % 100) << 24), // CHIP_VER_REV2, WAFER_VERSION_MINOR
-    1073111164: major >= 3 ? 0x80000000 : 0, // APB_CTRL_DATE
-    1072758784: slotOffset >>> 16, // first entry of the flash MMU table
-  };
+/** The registers that the module reads: eFuses of the classic ESP32, and the entries of the MMU that map the running image. */
+export function registersOf(
+  boot: Boot,
+  chip: Chip,
+  revision = chip.revision,
+  encrypted = false,
+): Record<number, number> {
+  const registers: Record<number, number> = {};
+  const classic = chip.chipId === 0;
+  const s3 = chip.chipId === 9;
+  if (classic) {
+    const major = Math.floor(revision / 100);
+    registers[0x3ff5a000] = encrypted ? 1 << 20 : 0; // FLASH_CRYPT_CNT
+    registers[0x3ff5a00c] = major >= 1 ? 1 << 15 : 0; // CHIP_VER_REV1
+    registers[0x3ff5a014] = (major >= 2 ? 1 << 20 : 0) | ((revision % 100) << 24); // CHIP_VER_REV2, WAFER_VERSION_MINOR
+    registers[0x3ff6607c] = major >= 3 ? 0x80000000 : 0; // APB_CTRL_DATE
+  }
+  // one entry for each 64 KB: classic from 0x3f400000 on (DPORT), C3 and S3 for both buses (IDF soc/ext_mem_defs.h)
+  const table = classic ? 0x3ff10000 : 0x600c5000;
+  const count = classic ? 64 : s3 ? 512 : 128;
+  for (let i = 0; i < count; i++) registers[table + 4 * i] = s3 ? 0x4000 : 0x100;
+  for (const { addr, length, flash } of mappedSegments(boot, chip))
+    if (!classic || addr < 0x3f800000)
+      for (let page = addr >>> 16; page <= (addr + length - 1) >>> 16; page++)
+        registers[table + 4 * (page % count)] = (flash >>> 16) + page - (addr >>> 16);
+  return registers;
 }
 
 /** The running image's segments that are mapped from flash: where in memory, and where in flash. */
@@ -142,7 +158,7 @@ export function createDevice(options: DeviceOptions = {}): Device {
         mappings: mappedSegments(boot, chip).map(
           ({ addr, length, flash: at }): Mapping => ({ addr, length, read: (offset, n) => flash.peek(at + offset, n) }),
         ),
-        registers: board.chipId === 0 ? classicRegisters(revision, !!options.encrypted, boot.slot.offset) : {},
+        registers: registersOf(boot, chip, revision, options.encrypted),
         storage,
         onReboot() {
           rebootAsked = true;

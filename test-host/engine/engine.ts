@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Boot, type BootloaderKind, BOOTLOADERS, CHIPS, type Chip, runBootloader } from "../bootloader.ts";
-import { BUNDLE, classicRegisters, type Device, mappedSegments } from "../device.ts";
+import { BUNDLE, type Device, mappedSegments, registersOf } from "../device.ts";
 
 export const ESPRUINO = process.env.ESPRUINO;
 
@@ -53,7 +53,7 @@ export async function runInEngine(
       module: options.bundle ?? fileURLToPath(BUNDLE),
       board: device.board.espruinoBoard,
       mappings: mappedSegments(boot, chip),
-      registers: chip.chipId === 0 ? classicRegisters(chip.revision, false, boot.slot.offset) : {},
+      registers: registersOf(boot, chip),
     };
     const program = join(folder, "program.js");
     const prelude = readFileSync(new URL("device.js", import.meta.url), "utf8");

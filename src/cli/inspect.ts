@@ -1,0 +1,117 @@
+// `https-ota inspect`: what a file is, what it says, what is wrong with it.
+import { createHash } from "node:crypto";
+import type { Command } from "commander";
+import { hex, isBlank } from "./bytes.ts";
+import { boardsWith } from "./boards.ts";
+import { isRefusal, printable, refuse } from "./errors.ts";
+import { readInput } from "./files.ts";
+import { readDump } from "./flash.ts";
+import { fsverity } from "./fsverity.ts";
+import { type Image, isBootloader, type Problem, readImage } from "./image.ts";
+import { kindOf } from "./kind.ts";
+import { parseToken, type Token } from "./manifest.ts";
+import { activeCopy, readOtadata } from "./otadata.ts";
+import { readTable, updatePath } from "./partitions.ts";
+import { renderReport } from "./render.ts";
+
+export type Report = { file: string; size: number; problems: Problem[] } & (
+  | { kind: "image" | "bootloader"; image: Image; fsverity: string; sha256OfFile: string }
+  | { kind: "manifest"; token: Pick<Token, "header" | "claims"> | null; signatureBytes: number }
+  | { kind: "table"; table: ReturnType<typeof readTable>; boards: string[]; updates: string }
+  | { kind: "otadata"; entries: ReturnType<typeof readOtadata>; active: 0 | 1 | null }
+  | { kind: "dump"; dump: ReturnType<typeof readDump>; boards: string[]; updates: string }
+);
+
+function imageReport(file: string, bytes: Buffer): Report {
+  const image = readImage(bytes, 0, "any") as Image;
+  return {
+    file,
+    size: bytes.length,
+    kind: isBootloader(image) ? "bootloader" : "image",
+    problems: image.problems,
+    image,
+    fsverity: fsverity(bytes),
+    sha256OfFile: createHash("sha256").update(bytes).digest("hex"),
+  };
+}
+
+function manifestReport(file: string, bytes: Buffer): Report {
+  const base = { file, size: bytes.length, kind: "manifest" as const };
+  try {
+    const { header, claims, signature } = parseToken("", bytes);
+    return { ...base, token: { header, claims }, signatureBytes: signature.length, problems: [] };
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    const text = error.message.replace(/^: /, "");
+    const offset = Number(/at offset (\d+)/.exec(text)?.[1] ?? 0);
+    return { ...base, token: null, signatureBytes: 0, problems: [{ offset, text }] };
+  }
+}
+
+/** Refuses what is none of the kinds, with the bytes that it begins with. */
+export function inspectBytes(file: string, bytes: Buffer): Report {
+  const base = { file, size: bytes.length };
+  switch (kindOf(bytes)) {
+    case "image":
+      return imageReport(file, bytes);
+    case "manifest":
+      return manifestReport(file, bytes);
+    case "table": {
+      const table = readTable(bytes);
+      const boards = boardsWith(table.rows).map(({ name }) => name);
+      return { ...base, kind: "table", table, boards, updates: updatePath(table.rows), problems: table.problems };
+    }
+    case "otadata": {
+      const entries = readOtadata(bytes);
+      return { ...base, kind: "otadata", entries, active: activeCopy(entries), problems: [] };
+    }
+    case "dump": {
+      const dump = readDump(bytes);
+      const { rows } = dump.table;
+      const boards = boardsWith(rows).map(({ name }) => name);
+      return { ...base, kind: "dump", dump, boards, updates: updatePath(rows), problems: dump.problems };
+    }
+    default:
+      return refuseUnknown(file, bytes);
+  }
+}
+
+function refuseUnknown(file: string, bytes: Buffer): never {
+  if (!bytes.length) return refuse(file, "the file is empty");
+  if (isBlank(bytes)) return refuse(file, `${bytes.length} bytes, all of them 0xff: erased flash`);
+  const begin = bytes.subarray(0, 8);
+  const text = `offset 0: found ${begin.toString("hex")} ("${printable(begin.toString("latin1"))}")`;
+  return refuse(file, `${text}, wanted an image, a manifest, a partition table, otadata or a whole flash`);
+}
+
+function inspect(file: string, { json }: { json?: boolean }): void {
+  const report = inspectBytes(file, readInput(file));
+  if (json) console.log(JSON.stringify(report, null, 2));
+  else for (const line of renderReport(report)) console.log(line);
+  const [problem] = report.problems;
+  if (!problem) return;
+  const more = report.problems.length > 1 ? ` (and ${report.problems.length - 1} more)` : "";
+  refuse(file, `offset ${hex(problem.offset)}: ${problem.text}${more}`);
+}
+
+const HELP = `
+The exit code is 1 when the file is of no use as what it is: a broken image, a table that breaks a rule, a manifest
+that no device reads, a flash from which nothing starts. Signatures are not checked here: see verify.
+
+Example:
+  npx https-ota inspect firmware.bin
+  esptool.py read_flash 0 0x400000 dump.bin && npx https-ota inspect dump.bin
+  npx https-ota inspect dump.bin --json
+`;
+
+export function addInspect(program: Command): void {
+  program
+    .command("inspect")
+    .description(
+      "Show what an image, a manifest, a partition table, otadata or a whole flash says, and what is wrong with it.",
+    )
+    .argument("<file>", "told apart by its content")
+    .option("--json", "for machines; numbers are bytes, offsets count from the begin of the file")
+    .addHelpText("after", HELP)
+    .action(inspect);
+}

@@ -1,0 +1,126 @@
+// RSA keys: PEM or JWK, private or public, one or several (RFC 7517). A key is known by its RFC 7638 thumbprint.
+import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { promisify } from "node:util";
+import { calculateJwkThumbprint } from "jose";
+import { refuse } from "./errors.ts";
+import { readText } from "./files.ts";
+
+/** What the device program lists in `keys`. */
+export interface PublicJwk {
+  kty: "RSA";
+  n: string;
+  e: string;
+  kid: string;
+}
+
+export interface PublicKey {
+  jwk: PublicJwk;
+  key: KeyObject;
+  /** bytes of the modulus, and so of a signature */
+  length: number;
+  /** the file it came from */
+  file: string;
+}
+
+export interface SigningKey extends PublicKey {
+  privateKey: KeyObject;
+}
+
+// what src/rsa.ts on the device takes
+const MIN_BITS = 2048;
+const MAX_BITS = 4096;
+const MAX_EXPONENT = 0xffffffffn;
+
+function checkRsa(file: string, key: KeyObject): void {
+  const { modulusLength: bits = 0, publicExponent: e = 0n } = key.asymmetricKeyDetails ?? {};
+  if (key.asymmetricKeyType !== "rsa") refuse(file, `a key of type ${key.asymmetricKeyType}, wanted rsa`);
+  if (bits < MIN_BITS || bits > MAX_BITS) refuse(file, `an RSA key of ${bits} bits, wanted ${MIN_BITS} to ${MAX_BITS}`);
+  if (e < 3n || e > MAX_EXPONENT || e % 2n === 0n)
+    refuse(file, `an RSA key with exponent ${e}, wanted an odd one of 3 to ${MAX_EXPONENT}`);
+}
+
+async function publicKeyOf(file: string, key: KeyObject): Promise<PublicKey> {
+  checkRsa(file, key);
+  const { n = "", e = "" } = key.export({ format: "jwk" });
+  const jwk = { kty: "RSA" as const, n, e };
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  return { jwk: { ...jwk, kid: await calculateJwkThumbprint(jwk) }, key, length: Math.ceil(bits / 8), file };
+}
+
+function parseJwks(file: string, text: string): Record<string, unknown>[] {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    return refuse(file, `no JSON: ${(error as Error).message}`);
+  }
+  const set = Array.isArray(parsed) ? parsed : ((parsed as { keys?: unknown }).keys ?? parsed);
+  const list: unknown[] = Array.isArray(set) ? set : [set];
+  if (!list.length) refuse(file, "a key set without keys");
+  return list.map((jwk, i) => {
+    const where = list.length > 1 ? `key ${i + 1}: ` : "";
+    const kty = (jwk as { kty?: unknown } | null)?.kty;
+    if (kty !== "RSA") refuse(file, `${where}kty ${JSON.stringify(kty)}, wanted "RSA"`);
+    return jwk as Record<string, unknown>;
+  });
+}
+
+function isJson(text: string): boolean {
+  return /^\s*[[{]/.test(text);
+}
+
+function fromPem(file: string, text: string, create: (pem: string) => KeyObject): KeyObject {
+  if (!text.includes("-----BEGIN ")) refuse(file, "neither PEM nor JWK");
+  if (/ENCRYPTED/.test(text)) refuse(file, "the key is encrypted: decrypt it first (openssl pkey), or use --external");
+  try {
+    return create(text);
+  } catch (error) {
+    return refuse(file, `no key can be read from this PEM (${(error as Error).message})`);
+  }
+}
+
+function fromJwk(file: string, jwk: Record<string, unknown>, create: typeof createPublicKey | typeof createPrivateKey) {
+  try {
+    return create({ key: jwk as never, format: "jwk" });
+  } catch (error) {
+    return refuse(file, `no RSA key can be read from this JWK (${(error as Error).message})`);
+  }
+}
+
+/** The keys in a PEM (public, private or certificate), JWK or JWK set. Of a private key the public half. */
+export async function loadPublicKeys(file: string): Promise<PublicKey[]> {
+  const text = readText(file);
+  const keys = isJson(text)
+    ? parseJwks(file, text).map(({ kty, n, e }) => fromJwk(file, { kty, n, e }, createPublicKey))
+    : [fromPem(file, text, createPublicKey)];
+  return Promise.all(keys.map((key) => publicKeyOf(file, key)));
+}
+
+export async function loadSigningKey(file: string): Promise<SigningKey> {
+  const text = readText(file);
+  let privateKey: KeyObject;
+  const onlyPublic = "a public key, wanted the private one (or --external)";
+  if (isJson(text)) {
+    const jwks = parseJwks(file, text);
+    if (jwks.length > 1) refuse(file, `a set of ${jwks.length} keys, wanted one private key`);
+    if (jwks[0].d === undefined) refuse(file, onlyPublic);
+    privateKey = fromJwk(file, jwks[0], createPrivateKey);
+  } else {
+    if (/-----BEGIN (RSA )?PUBLIC KEY-----/.test(text)) refuse(file, onlyPublic);
+    privateKey = fromPem(file, text, createPrivateKey);
+  }
+  return { ...(await publicKeyOf(file, createPublicKey(privateKey))), privateKey };
+}
+
+/** PKCS#8 in PEM, and the public half. */
+export async function createKey(bits: number): Promise<{ pem: string; jwk: PublicJwk }> {
+  const { privateKey, publicKey } = await promisify(generateKeyPair)("rsa", { modulusLength: bits });
+  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  return { pem, jwk: (await publicKeyOf("new key", publicKey)).jwk };
+}
+
+/** The line for the device program. */
+export function keysLine(keys: readonly PublicJwk[]): string {
+  const one = ({ kty, n, e, kid }: PublicJwk) => `{ kty: "${kty}", n: "${n}", e: "${e}", kid: "${kid}" }`;
+  return `keys: [${keys.map(one).join(", ")}],`;
+}

@@ -1,0 +1,58 @@
+// The command `https-ota`: what happens on the host. Exit codes: 0 done, 1 wrong input, 2 wrong usage.
+import { Command, CommanderError } from "commander";
+import pkg from "../../package.json" with { type: "json" };
+import { isRefusal, oneLine, systemReason } from "./errors.ts";
+import { addInspect } from "./inspect.ts";
+import { addKeygen } from "./keygen.ts";
+import { addServe } from "./serve.ts";
+import { addSign } from "./sign.ts";
+import { addPartitions } from "./tables.ts";
+import { addVerify } from "./verify.ts";
+
+const HELP = `
+Example, from nothing to a device that updates itself:
+  npx https-ota keygen --out release.pem
+  npx https-ota sign firmware.bin --key release.pem --out firmware.jws
+  npx https-ota verify firmware.jws --key release.pub.jwk --image firmware.bin
+Publish firmware.bin and firmware.jws beside each other; docs/cli.md has it all.
+`;
+
+function createProgram(): Command {
+  const program = new Command("https-ota")
+    .description("Releases for devices that update themselves with https-ota: sign, verify, inspect, serve.")
+    .version(pkg.version)
+    .addHelpText("after", HELP)
+    .exitOverride()
+    // one line, written by fail()
+    .configureOutput({ writeErr() {} })
+    .showSuggestionAfterError();
+  // settings are inherited by what is added after them
+  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addPartitions]) add(program);
+  return program;
+}
+
+function fail(error: unknown): number {
+  if (error instanceof CommanderError) {
+    if (!error.exitCode) return 0;
+    const noCommand = error.code === "commander.help";
+    console.error(noCommand ? "error: which command? See https-ota --help" : `${oneLine(error.message)} (see --help)`);
+    return 2;
+  }
+  if (isRefusal(error)) {
+    console.error(oneLine(error.message));
+    return error.exitCode;
+  }
+  console.error(oneLine(`error: ${systemReason(error)}`));
+  return 1;
+}
+
+// `https-ota inspect dump.bin | head` is no error
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === "EPIPE" ? 0 : 1);
+});
+
+createProgram()
+  .parseAsync(process.argv)
+  .catch((error: unknown) => {
+    process.exitCode = fail(error);
+  });

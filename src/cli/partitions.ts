@@ -1,0 +1,241 @@
+// The partition table: its binary form, and the rules that a table has to keep.
+// Source: reference 6.1, 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py), 11.
+import { createHash } from "node:crypto";
+import { hex, setU32, sizeText, u16, u32, zText } from "./bytes.ts";
+import { printable } from "./errors.ts";
+
+export const TABLE_OFFSET = 0x8000;
+/** what gen_esp32part.py writes; the sector has 4096 */
+export const TABLE_SIZE = 0xc00;
+export const SECTOR = 0x1000;
+
+const ROW_SIZE = 32;
+const MAGIC = 0x50aa;
+const MAGIC_MD5 = 0xebeb;
+const MAGIC_END = 0xffff;
+/** beside the MD5 row and the terminator */
+export const MAX_ROWS = TABLE_SIZE / ROW_SIZE - 2;
+const APP_ALIGNMENT = 0x10000;
+const OTADATA_SIZE = 0x2000;
+const LEAST_NVS = 0x3000;
+
+export const TYPE = { app: 0, data: 1, bootloader: 2, partition_table: 3 } as const;
+const OTA_0 = 0x10;
+
+const otaNames = Array.from({ length: 16 }, (_, i) => [`ota_${i}`, OTA_0 + i] as const);
+/** Names of subtypes, by type. */
+export const SUBTYPES: Record<number, Record<string, number>> = {
+  [TYPE.app]: { factory: 0, ...Object.fromEntries(otaNames), test: 0x20, tee_0: 0x30, tee_1: 0x31 },
+  [TYPE.data]: {
+    ota: 0,
+    phy: 1,
+    nvs: 2,
+    coredump: 3,
+    nvs_keys: 4,
+    efuse: 5,
+    undefined: 6,
+    esphttpd: 0x80,
+    fat: 0x81,
+    spiffs: 0x82,
+    littlefs: 0x83,
+    tee_ota: 0x90,
+  },
+  [TYPE.bootloader]: { primary: 0, ota: 1, recovery: 2 },
+  [TYPE.partition_table]: { primary: 0, ota: 1 },
+};
+export const FLAGS: Record<string, number> = { encrypted: 1, readonly: 2 };
+
+export interface Row {
+  label: string;
+  type: number;
+  subtype: number;
+  offset: number;
+  size: number;
+  flags: number;
+}
+
+const nameIn = (names: Record<string, number>, value: number) =>
+  Object.keys(names).find((name) => names[name] === value);
+
+export function typeName(type: number): string {
+  return nameIn(TYPE, type) ?? hex(type);
+}
+
+export function subtypeName({ type, subtype }: Row): string {
+  return nameIn(SUBTYPES[type] ?? {}, subtype) ?? hex(subtype);
+}
+
+export function flagNames(flags: number): string {
+  const known = Object.keys(FLAGS).filter((name) => flags & FLAGS[name]);
+  const rest = flags & ~3;
+  return [...known, ...(rest ? [hex(rest >>> 0)] : [])].join(":");
+}
+
+export const isOta = ({ type, subtype }: Row) => type === TYPE.app && subtype >= OTA_0 && subtype < OTA_0 + 16;
+export const isFactory = ({ type, subtype }: Row) => type === TYPE.app && subtype === 0;
+export const isSlot = (row: Row) => isOta(row) || isFactory(row);
+const isOtadata = ({ type, subtype }: Row) => type === TYPE.data && subtype === 0;
+
+/** The row that the bootloader obeys: the LAST one of type data, subtype 0 (reference 11). */
+export function findOtadata(rows: readonly Row[]): Row | undefined {
+  return rows.filter(isOtadata).at(-1);
+}
+
+/** factory, then ota_0, ota_1 ... */
+export function slotsOf(rows: readonly Row[]): Row[] {
+  return rows.filter(isSlot).sort((a, b) => a.subtype - b.subtype);
+}
+
+const md5 = (bytes: Uint8Array) => createHash("md5").update(bytes).digest();
+
+/** What gen_esp32part.py writes: rows, MD5 row, 0xff. */
+export function buildTable(rows: readonly Row[]): Buffer {
+  const table = Buffer.alloc(TABLE_SIZE, 0xff);
+  rows.forEach((row, i) => {
+    const at = i * ROW_SIZE;
+    table.fill(0, at, at + ROW_SIZE);
+    table.writeUInt16LE(MAGIC, at);
+    table[at + 2] = row.type;
+    table[at + 3] = row.subtype;
+    setU32(table, at + 4, row.offset);
+    setU32(table, at + 8, row.size);
+    table.set(Buffer.from(row.label), at + 12);
+    setU32(table, at + 28, row.flags);
+  });
+  const end = rows.length * ROW_SIZE;
+  table.writeUInt16LE(MAGIC_MD5, end);
+  table.set(md5(table.subarray(0, end)), end + 16);
+  return table;
+}
+
+/** What is wrong with a table: `row` counts from 0, `offset` from the table's begin. */
+export interface TableProblem {
+  row: number;
+  offset: number;
+  text: string;
+}
+
+export interface Table {
+  rows: Row[];
+  md5: "ok" | "wrong" | "missing";
+  problems: TableProblem[];
+}
+
+function readRow(bytes: Uint8Array, at: number): Row {
+  return {
+    label: zText(bytes, at + 12, 16),
+    type: bytes[at + 2],
+    subtype: bytes[at + 3],
+    offset: u32(bytes, at + 4),
+    size: u32(bytes, at + 8),
+    flags: u32(bytes, at + 28),
+  };
+}
+
+/** Reads a table as the bootloader does (reference 6.1), then judges its rows. `flashSize` 0: not known. */
+export function readTable(bytes: Uint8Array, flashSize = 0): Table {
+  const table: Table = { rows: [], md5: "missing", problems: [] };
+  const wrong = (offset: number, text: string) => table.problems.push({ row: offset / ROW_SIZE, offset, text });
+  const limit = Math.min(bytes.length, TABLE_SIZE);
+  let ended = false;
+  for (let at = 0; at + ROW_SIZE <= limit && !ended; at += ROW_SIZE) {
+    const magic = u16(bytes, at);
+    if (magic === MAGIC && table.md5 === "missing") table.rows.push(readRow(bytes, at));
+    else if (magic === MAGIC_MD5) {
+      const wanted = md5(bytes.subarray(0, at));
+      const holds = table.md5 === "missing" && wanted.equals(bytes.subarray(at + 16, at + 32));
+      if (table.md5 !== "missing") wrong(at, "a second MD5 row");
+      else if (!holds)
+        wrong(
+          at + 16,
+          `MD5 ${Buffer.from(bytes.subarray(at + 16, at + 32)).toString("hex")}, computed ${wanted.toString("hex")}`,
+        );
+      table.md5 = holds ? "ok" : "wrong";
+    } else if (magic === MAGIC_END) ended = true;
+    else {
+      const what = magic === MAGIC ? "a row behind the MD5 row" : `found ${hex(magic, 4)}, a row begins with 0x50aa`;
+      wrong(at, what);
+      ended = true;
+    }
+  }
+  if (!ended) wrong(limit, "no terminating row");
+  if (table.md5 === "missing") wrong(table.rows.length * ROW_SIZE, "no MD5 row, which ESP-IDF wants since 3.1");
+  for (const { row, text } of checkRows(table.rows, flashSize))
+    table.problems.push({ row, offset: row * ROW_SIZE, text });
+  return table;
+}
+
+/** Is this the begin of a partition table? For telling files apart: more than two bytes have to fit. */
+export function looksLikeTable(bytes: Uint8Array): boolean {
+  if (bytes.length < ROW_SIZE || u16(bytes, 0) !== MAGIC) return false;
+  const { type, offset, label } = readRow(bytes, 0);
+  const sane = (type <= 3 || type >= 0x40) && offset % SECTOR === 0 && label === printable(label);
+  return sane || [MAGIC, MAGIC_MD5].includes(u16(bytes, ROW_SIZE));
+}
+
+// --- Rules -----------------------------------------------------------------------------------------------------------
+
+const place = (row: Row) => `${hex(row.offset)}+${hex(row.size)}`;
+
+function rowProblem(row: Row, flashSize: number): string | null {
+  const alignment = alignmentOf(row.type);
+  const end = row.offset + row.size;
+  if (!row.label) return "no name";
+  if (row.type > 3 && (row.type < 0x40 || row.type > 0xfe)) return `type ${hex(row.type)} is reserved`;
+  if (row.subtype > 0xfe) return `subtype ${hex(row.subtype)} is reserved`;
+  if (row.offset % alignment) return `offset ${hex(row.offset)} is no multiple of ${hex(alignment)}`;
+  if (!row.size) return "size 0";
+  if (row.type === TYPE.app && row.size % SECTOR) return `size ${hex(row.size)} is no multiple of 0x1000`;
+  const below = row.type === TYPE.bootloader || row.type === TYPE.partition_table;
+  if (!below && row.offset < TABLE_OFFSET + SECTOR)
+    return `offset ${hex(row.offset)} is below ${hex(TABLE_OFFSET + SECTOR)}, where bootloader and table are`;
+  if (flashSize && end > flashSize) return `${place(row)} ends behind a flash of ${sizeText(flashSize)}`;
+  if (isOtadata(row) && row.size !== OTADATA_SIZE) return `otadata of ${hex(row.size)} bytes, wanted 0x2000`;
+  const readonly = (row.flags & FLAGS.readonly) !== 0;
+  if (row.type === TYPE.data && row.subtype === SUBTYPES[TYPE.data].nvs && row.size < LEAST_NVS && !readonly)
+    return `nvs of ${hex(row.size)} bytes, wanted 0x3000 or more, or readonly`;
+  if (readonly && row.type === TYPE.data && (row.subtype === 0 || row.subtype === SUBTYPES[TYPE.data].coredump))
+    return `${subtypeName(row)} partitions can't be readonly`;
+  return null;
+}
+
+/** gen_esp32part.py's rules (reference 6.2); what one row has wrong, and what two rows have against each other. */
+export function checkRows(rows: readonly Row[], flashSize = 0): { row: number; text: string }[] {
+  const problems: { row: number; text: string }[] = [];
+  rows.forEach((row, i) => {
+    const before = rows.slice(0, i);
+    const name = printable(row.label);
+    const own = rowProblem(row, flashSize);
+    if (own) problems.push({ row: i, text: `${name || "row"}: ${own}` });
+    const twin = before.find((other) => other.label === row.label);
+    if (twin) problems.push({ row: i, text: `${name}: the name comes twice` });
+    const same = before.find((other) => isOtadata(other) && isOtadata(row));
+    if (same)
+      problems.push({
+        row: i,
+        text: `${name}: a second otadata beside ${printable(same.label)}; the bootloader obeys the last`,
+      });
+    const hit = before.find((other) => row.offset < other.offset + other.size && other.offset < row.offset + row.size);
+    if (hit)
+      problems.push({ row: i, text: `${name} at ${place(row)} overlaps ${printable(hit.label)} at ${place(hit)}` });
+  });
+  if (rows.length > MAX_ROWS) problems.push({ row: MAX_ROWS, text: `${rows.length} rows, a table holds ${MAX_ROWS}` });
+  return problems;
+}
+
+export function alignmentOf(type: number): number {
+  return type === TYPE.app ? APP_ALIGNMENT : SECTOR;
+}
+
+/** What updates do on a device with this table (DESIGN.md 5, src/slot.ts). */
+export function updatePath(rows: readonly Row[]): string {
+  const otadata = rows.filter(isOtadata);
+  const ota = slotsOf(rows).filter(isOta);
+  const factory = rows.some(isFactory);
+  if (!otadata.length) return "impossible: no otadata partition";
+  if (otadata.length > 1) return "impossible: two otadata partitions";
+  if (ota.some((row, i) => row.subtype !== OTA_0 + i)) return "impossible: a gap or a double in the ota_N slots";
+  if (ota.length > 1) return `in turns ${ota.map((row) => row.label).join(", ")}`;
+  if (ota.length === 1 && factory) return "in turns factory and ota_0";
+  return "impossible: one slot only";
+}

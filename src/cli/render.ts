@@ -1,0 +1,227 @@
+// Reports as tables for people. Everything that a file says goes through printable().
+import pc from "picocolors";
+import { hex, sizeText } from "./bytes.ts";
+import { loadBoards } from "./boards.ts";
+import { printable } from "./errors.ts";
+import type { Dump, Slot } from "./flash.ts";
+import type { Compared, Image, Problem } from "./image.ts";
+import type { Report } from "./inspect.ts";
+import { type Entry, slotOfSeq } from "./otadata.ts";
+import { flagNames, type Row, subtypeName, typeName } from "./partitions.ts";
+
+const KINDS: Record<Report["kind"], string> = {
+  image: "app image",
+  bootloader: "bootloader",
+  manifest: "signed manifest",
+  table: "partition table",
+  otadata: "otadata",
+  dump: "whole flash",
+};
+
+const field = (name: string, text: string) => `  ${pc.dim(name.padEnd(11))} ${text}`;
+const failure = ({ offset, text }: Problem) => `  ${pc.red(`error at ${hex(offset)}: ${printable(text)}`)}`;
+const revision = (full: number) => `${Math.floor(full / 100)}.${full % 100}`;
+
+/** Columns as wide as their widest cell; the first line is the head. */
+function columns(cells: string[][], indent = "  "): string[] {
+  const widths = cells[0].map((_, i) => Math.max(...cells.map((line) => line[i].length)));
+  return cells.map((line, i) => {
+    const text =
+      indent +
+      line
+        .map((cell, k) => cell.padEnd(widths[k]))
+        .join("  ")
+        .trimEnd();
+    return i ? text : pc.dim(text);
+  });
+}
+
+// --- Image -----------------------------------------------------------------------------------------------------------
+
+function comparedText({ offset, found, wanted, ok }: Compared): string {
+  const text = `${found} at ${hex(offset)}`;
+  return ok ? `${text}, ${pc.green("ok")}` : pc.red(`${text}, computed ${wanted}`);
+}
+
+function appLines(image: Image): string[] {
+  const { descriptor, bootloaderIdf } = image;
+  if (bootloaderIdf) return [field("built with", `ESP-IDF ${printable(bootloaderIdf)}`)];
+  if (!descriptor) return [field("descriptor", "none")];
+  const { project, version, date, time, idfVersion, elfSha256, secureVersion } = descriptor;
+  return [
+    field("project", printable(`${project} ${version}`)),
+    field("built", printable(`${date} ${time}, ESP-IDF ${idfVersion}`)),
+    field("ELF SHA-256", elfSha256),
+    ...(secureVersion ? [field("secure ver.", String(secureVersion))] : []),
+  ];
+}
+
+export function flashText({ header }: Image): string {
+  const size = header.flashSize ? sizeText(header.flashSize) : "of unknown size";
+  return `${header.spiMode}, clock ${header.spiSpeed}, ${size}`;
+}
+
+function chipText({ header }: Image): string {
+  const least = header.minRevision ? `, revision ${revision(header.minRevision)} or later` : "";
+  const most = header.maxRevision && header.maxRevision !== 0xffff ? `, at most ${revision(header.maxRevision)}` : "";
+  return `${header.chip ?? "unknown"} (chip id ${hex(header.chipId, 4)})${least}${most}`;
+}
+
+function imageLines(image: Image): string[] {
+  const { header, length, trailing } = image;
+  const segments = image.segments.map((one, i) => [
+    String(i),
+    hex(one.offset, 6),
+    String(one.length),
+    hex(one.loadAddr, 8),
+    one.mapped ? "mapped" : one.loadAddr < 0x10000000 ? "padding" : "loaded",
+  ]);
+  return [
+    field("chip", chipText(image)),
+    ...appLines(image),
+    field("flash", flashText(image)),
+    field("entry", hex(header.entry, 8)),
+    field(
+      "length",
+      length === null ? pc.red("unknown") : `${length} bytes${trailing ? `, and ${trailing} behind it` : ""}`,
+    ),
+    ...columns([["segment", "offset", "bytes", "address", ""], ...segments]),
+    ...(image.checksum ? [field("checksum", comparedText(image.checksum))] : []),
+    ...(image.sha256 ? [field("SHA-256", comparedText(image.sha256))] : []),
+    ...(image.checksum && !header.hashAppended ? [field("SHA-256", "none appended")] : []),
+  ];
+}
+
+// --- Table and otadata -----------------------------------------------------------------------------------------------
+
+function tableLines(rows: readonly Row[], notes: (row: Row) => string = () => ""): string[] {
+  const cells = rows.map((row) => [
+    printable(row.label),
+    typeName(row.type),
+    subtypeName(row),
+    hex(row.offset, 6),
+    sizeText(row.size),
+    flagNames(row.flags),
+    notes(row),
+  ]);
+  return columns([["name", "type", "subtype", "offset", "size", "flags", ""], ...cells]);
+}
+
+function boardText(names: string[]): string {
+  if (!names.length) return "none of boards/";
+  const boards = loadBoards();
+  return names.map((name) => `${name} (${boards.find((board) => board.name === name)?.title})`).join(", ");
+}
+
+function entryLine(entry: Entry, copy: number, active: boolean, slots: string[]): string {
+  if (entry.blank) return field(`copy ${copy}`, "blank");
+  const slot = slots.length ? slots[slotOfSeq(entry.seq, slots.length)] : `ota_${slotOfSeq(entry.seq, 2)} of two slots`;
+  const text = `seq ${entry.seq}, ${entry.state}, names ${printable(slot)}`;
+  if (!entry.valid)
+    return field(`copy ${copy}`, `${text}: ${pc.red(`not valid at ${hex(entry.offset)}, ${entry.reason}`)}`);
+  return field(`copy ${copy}`, `${text}, CRC ${pc.green("ok")}${active ? pc.bold("  <- active") : ""}`);
+}
+
+// --- Whole flash -----------------------------------------------------------------------------------------------------
+
+function slotText({ content, image }: Slot): string {
+  if (content === "blank") return pc.dim("blank");
+  if (content === "outside") return pc.yellow("not in this file");
+  if (!image) return pc.yellow("no image");
+  const name = image.descriptor
+    ? printable(`${image.descriptor.project} ${image.descriptor.version}`)
+    : "image without descriptor";
+  if (content === "image") return `${name}, ${image.length} bytes, ${pc.green("valid")}`;
+  const [{ offset, text }] = image.problems;
+  return `${name}, ${pc.red(`broken at ${hex(offset)}: ${text}`)}`;
+}
+
+function startText({ selected, starts }: Dump): string {
+  if (!starts) return pc.red("nothing");
+  const other = selected !== null && selected !== starts;
+  return (
+    pc.bold(printable(starts)) +
+    (other ? pc.yellow(` (a fallback: ${printable(selected)} is selected and does not start)`) : "")
+  );
+}
+
+function dumpLines(report: Report & { kind: "dump" }): string[] {
+  const { dump, boards, updates } = report;
+  const { bootloader, otadata, table } = dump;
+  const ota = dump.slots.filter(({ label }) => table.rows.some((row) => row.label === label && row.subtype >= 0x10));
+  const idf = bootloader?.bootloaderIdf ? `, ESP-IDF ${printable(bootloader.bootloaderIdf)}` : "";
+  const chip = bootloader?.header.chip ?? "unknown chip";
+  return [
+    field(
+      "bootloader",
+      bootloader ? `at ${hex(bootloader.offset)}, ${chip}, flash ${flashText(bootloader)}${idf}` : "none",
+    ),
+    field(
+      "table",
+      `at 0x8000, MD5 ${table.md5 === "ok" ? pc.green("ok") : pc.red(table.md5)}, board ${boardText(boards)}`,
+    ),
+    ...tableLines(table.rows),
+    ...(otadata
+      ? otadata.entries.map((entry, i) =>
+          entryLine(
+            entry,
+            i,
+            otadata.active === i,
+            ota.map(({ label }) => label),
+          ),
+        )
+      : [field("otadata", "none")]),
+    ...dump.slots.map((slot) => field(printable(slot.label), slotText(slot))),
+    field("updates", printable(updates)),
+    field("starts", startText(dump)),
+  ];
+}
+
+// --- All -------------------------------------------------------------------------------------------------------------
+
+function manifestLines(report: Report & { kind: "manifest" }): string[] {
+  if (!report.token) return [];
+  const { header, claims } = report.token;
+  const time = (seconds: number) => new Date(seconds * 1000).toISOString();
+  return [
+    field("signed by", `${printable(String(header.kid))}, ${report.signatureBytes} bytes, not checked (see verify)`),
+    field("project", printable(`${claims.project} ${claims.version}`)),
+    field("chip", printable(claims.chip + (claims.board === undefined ? "" : `, board ${claims.board}`))),
+    field("sequence", String(claims.sequence)),
+    field("signed at", time(claims.iat)),
+    field("expires", claims.exp === undefined ? "never" : time(claims.exp)),
+    field("image", `${claims.image.url}, ${claims.image.size} bytes`),
+    field("fs-verity", claims.image.fsverity),
+    ...(claims.image.sha256 ? [field("SHA-256", claims.image.sha256)] : []),
+  ];
+}
+
+function bodyLines(report: Report): string[] {
+  switch (report.kind) {
+    case "image":
+    case "bootloader":
+      return [
+        ...imageLines(report.image),
+        field("fs-verity", report.fsverity),
+        field("whole file", `SHA-256 ${report.sha256OfFile}`),
+      ];
+    case "manifest":
+      return manifestLines(report);
+    case "table":
+      return [
+        ...tableLines(report.table.rows),
+        field("MD5", report.table.md5 === "ok" ? pc.green("ok") : pc.red(report.table.md5)),
+        field("board", boardText(report.boards)),
+        field("updates", printable(report.updates)),
+      ];
+    case "otadata":
+      return report.entries.map((entry, i) => entryLine(entry, i, report.active === i, []));
+    case "dump":
+      return dumpLines(report);
+  }
+}
+
+export function renderReport(report: Report): string[] {
+  const head = `${printable(report.file)}: ${pc.bold(KINDS[report.kind])}, ${sizeText(report.size)}`;
+  return [head, ...bodyLines(report), ...report.problems.map(failure)];
+}

@@ -1,0 +1,138 @@
+// Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
+// then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
+// Source: DESIGN.md 7.
+
+import { markValid, rollback } from "./boot";
+import { after, read } from "./hal";
+import { DESC_END, parseDesc, walkSegments } from "./image";
+import { GIVEN_UP, recall, remember } from "./memory";
+import { State } from "./otadata";
+import { isOta, type Partition } from "./partitions";
+import { copyOf } from "./select";
+import { bootSlot, type Layout, nextSlot, readEntries, readLayout } from "./slot";
+import { Code, fault, guarded } from "./status";
+
+const ATTEMPTS = 3;
+
+export interface BootOptions {
+  /** starts that an image has to be confirmed in; 3 */
+  attempts?: number;
+  /** called at each start on trial, with the number of this start and of those allowed */
+  onTrial?: (boots: number, attempts: number) => void;
+}
+
+function stateOf(layout: Layout, slot: Partition): number | undefined {
+  const entries = readEntries(layout.otadata_);
+  const copy = isOta(slot) ? copyOf(layout, entries, slot) : -1;
+  return copy < 0 ? undefined : entries[copy].state_;
+}
+
+/** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
+function isOnTrial(layout: Layout): boolean {
+  const memory = recall();
+  return (
+    (memory.slot === layout.running_.label && memory.boots !== GIVEN_UP) ||
+    stateOf(layout, layout.running_) === State.PENDING_VERIFY
+  );
+}
+
+/**
+ * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
+ * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
+ * trial. Writes `.https-ota` once per start on trial, and never otherwise.
+ */
+export function boot(options?: BootOptions): Promise<boolean> {
+  return new Promise<boolean>((resolve, reject) => {
+    guarded(() => {
+      const given = options || {};
+      const attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
+      if (!(attempts >= 1)) throw fault(Code.INVALID_ARG, "attempts is no number above 0");
+      const memory = recall();
+      const running = memory.slot ? readLayout().running_.label : "";
+      if (!running || memory.slot !== running) return resolve(false);
+      if (memory.boots === GIVEN_UP || memory.boots >= attempts) {
+        rollback().then(() => {}, reject);
+        return;
+      }
+      memory.boots++;
+      remember(memory);
+      resolve(true);
+      if (given.onTrial) given.onTrial(memory.boots, attempts);
+    }, reject);
+  });
+}
+
+/**
+ * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
+ * returns anything else or throws. Does nothing to an image that is confirmed already. Resolves with what `check` said.
+ */
+export function confirmAfter(ms: number, check: () => boolean): Promise<boolean> {
+  return new Promise<boolean>((resolve, reject) => {
+    after(ms, () => {
+      guarded(() => {
+        if (!isOnTrial(readLayout())) return resolve(true);
+        let good = false;
+        guarded(
+          () => {
+            good = check() === true;
+          },
+          () => {},
+        );
+        if (good) {
+          markValid();
+          resolve(true);
+        } else
+          rollback().then(() => {
+            resolve(false);
+          }, reject);
+      }, reject);
+    });
+  });
+}
+
+/** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
+export interface Status {
+  running: string;
+  boot: string;
+  next: string;
+  /** `esp_ota_img_states_t` of the running slot, undefined when otadata does not name it */
+  state: number | undefined;
+  /** of the app descriptor, undefined without one */
+  version: string | undefined;
+  /** highest confirmed sequence */
+  sequence: number;
+  /** starts so far and the slot to fall back to, null when the running image is not on trial */
+  trial: { boots: number; previous: string } | null;
+  /** sequence and digest of the last image that was rolled back, null when there was none */
+  rolledBack: { sequence: number; digest: string } | null;
+  /** why another slot runs than the one that is selected; "" when it is the selected one */
+  differs: string;
+}
+
+function whyDifferent(layout: Layout, selected: Partition): string {
+  if (selected.address === layout.running_.address) return "";
+  try {
+    walkSegments(layout.chip_, selected.size, (offset, length) => read(selected.address + offset, length));
+  } catch (thrown: any) {
+    return "slot " + selected.label + " can't start: " + thrown.message;
+  }
+  return "not restarted since, or the bootloader refused slot " + selected.label;
+}
+
+export function getStatus(): Status {
+  const layout = readLayout();
+  const memory = recall();
+  const selected = bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+  const desc = parseDesc(read(layout.running_.address, DESC_END));
+  return {
+    running: layout.running_.label,
+    boot: selected.label,
+    next: nextSlot(layout, layout.running_).label,
+    state: stateOf(layout, layout.running_),
+    version: desc ? desc.version : undefined,
+    sequence: memory.sequence,
+    trial: isOnTrial(layout) ? { boots: memory.boots, previous: memory.previous } : null,
+    rolledBack: memory.badDigest ? { sequence: memory.badSequence, digest: memory.badDigest } : null,
+    differs: whyDifferent(layout, selected),
+  };
+}
