@@ -195,7 +195,7 @@ interface UpdateResult {
     /** bytes of the image file */
     size?: number;
 }
-/** An update under way. After `finish` or `abort` it is dead: every call is ESP_ERR_INVALID_STATE. */
+/** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
 interface Handle {
     /**
      * One step: at most one sector. Resolves with `ERR.IN_PROGRESS`, or `ERR.OK` when the last byte is in flash. Callers

@@ -1718,9 +1718,11 @@ function get(options, from, extra, events) {
     var open;
     function disconnect() {
         connection++;
-        if (outgoing)
+        if (outgoing) {
             outgoing.clsNow = true;
-        // the engine never closes while it waits for the rest of a chunk
+            outgoing.dRcv = "";
+        }
+        // the engine never closes while it waits for the rest of a chunk, or for somebody to take what has come
         if (incoming)
             incoming.chunked = false;
         outgoing = incoming = undefined;
@@ -2337,84 +2339,80 @@ function createHandle(plan, emit, layout, target, download, present, release) {
         }
         return verified || (download.ended_() && !download.fill_()) ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */;
     }
-    function perform() {
-        return new Promise(function (resolve, reject) {
-            if (phase !== 0 /* Phase.READY */)
-                return reject(wrongState("perform"));
-            phase = 1 /* Phase.WORKING */;
-            giveUp = reject;
-            function fail(error) {
-                if (phase === 1 /* Phase.WORKING */)
-                    free(4 /* Phase.FAILED */);
-                reject(error);
+    function perform(resolve, reject) {
+        if (phase !== 0 /* Phase.READY */)
+            return reject(wrongState("perform"));
+        phase = 1 /* Phase.WORKING */;
+        giveUp = reject;
+        function fail(error) {
+            if (phase === 1 /* Phase.WORKING */)
+                free(4 /* Phase.FAILED */);
+            reject(error);
+        }
+        function succeed(outcome) {
+            phase = outcome === 0 /* Code.OK */ ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
+            resolve(outcome);
+        }
+        function onVerified(error) {
+            if (phase !== 1 /* Phase.WORKING */)
+                return;
+            if (error && error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */)
+                return fail(error);
+            resumed = false;
+            if (!error) {
+                verified = true;
+                return succeed(0 /* Code.OK */);
             }
-            function succeed(outcome) {
-                phase = outcome === 0 /* Code.OK */ ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
-                resolve(outcome);
-            }
-            function onVerified(error) {
-                if (phase !== 1 /* Phase.WORKING */)
-                    return;
-                if (error && error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */)
-                    return fail(error);
-                resumed = false;
-                if (!error) {
-                    verified = true;
-                    return succeed(0 /* Code.OK */);
-                }
-                // what the slot held was no part of this file after all: once more, from its beginning
-                download.seek_(0);
-                succeed(36865 /* Code.IN_PROGRESS */);
-            }
-            function onBytes(error) {
-                guarded(function () {
-                    if (error)
-                        throw error;
-                    var outcome = step();
-                    if (outcome === 0 /* Code.OK */ && resumed)
-                        verifyImage(layout.chip_, target, written, plan.digest_, onVerified);
-                    else
-                        succeed(outcome);
-                }, fail);
-            }
-            if (verified)
-                onBytes(null);
-            else
-                download.want_(SECTOR, onBytes);
-        });
-    }
-    function finish() {
-        return new Promise(function (resolve, reject) {
-            if (phase !== 0 /* Phase.READY */ && phase !== 2 /* Phase.COMPLETE */)
-                return reject(wrongState("finish"));
-            var complete = phase === 2 /* Phase.COMPLETE */;
-            phase = 3 /* Phase.FINISHING */;
-            function done(error) {
-                var failure = error;
-                if (!failure)
-                    try {
-                        rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
-                        select(layout, target, 0 /* State.NEW */);
-                        emit("UPDATE_BOOT_PARTITION", target.subtype);
-                    }
-                    catch (thrown) {
-                        failure = asFault(thrown);
-                    }
-                free(5 /* Phase.DEAD */);
-                emit("FINISH");
-                if (failure)
-                    reject(failure);
+            // what the slot held was no part of this file after all: once more, from its beginning
+            download.seek_(0);
+            succeed(36865 /* Code.IN_PROGRESS */);
+        }
+        function onBytes(error) {
+            guarded(function () {
+                if (error)
+                    throw error;
+                var outcome = step();
+                if (outcome === 0 /* Code.OK */ && resumed)
+                    verifyImage(layout.chip_, target, written, plan.digest_, onVerified);
                 else
-                    resolve(0 /* Code.OK */);
-            }
-            var total = plan.size_ < 0 ? download.total_() : plan.size_;
-            if (complete && verified)
-                done(null);
-            else if (complete && (plan.size_ < 0 || written === total))
-                verifyImage(layout.chip_, target, written, plan.digest_, done);
+                    succeed(outcome);
+            }, fail);
+        }
+        if (verified)
+            onBytes(null);
+        else
+            download.want_(SECTOR, onBytes);
+    }
+    function finish(resolve, reject) {
+        if (phase !== 0 /* Phase.READY */ && phase !== 2 /* Phase.COMPLETE */)
+            return reject(wrongState("finish"));
+        var complete = phase === 2 /* Phase.COMPLETE */;
+        phase = 3 /* Phase.FINISHING */;
+        function done(error) {
+            var failure = error;
+            if (!failure)
+                try {
+                    rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
+                    select(layout, target, 0 /* State.NEW */);
+                    emit("UPDATE_BOOT_PARTITION", target.subtype);
+                }
+                catch (thrown) {
+                    failure = asFault(thrown);
+                }
+            free(5 /* Phase.DEAD */);
+            emit("FINISH");
+            if (failure)
+                reject(failure);
             else
-                done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, written + " bytes" + (total < 0 ? "" : " of " + total)));
-        });
+                resolve(0 /* Code.OK */);
+        }
+        var total = plan.size_ < 0 ? download.total_() : plan.size_;
+        if (complete && verified)
+            done(null);
+        else if (complete && (plan.size_ < 0 || written === total))
+            verifyImage(layout.chip_, target, written, plan.digest_, done);
+        else
+            done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, written + " bytes" + (total < 0 ? "" : " of " + total)));
     }
     if (!present) {
         // without a digest only an app descriptor, which names the build, makes two equal heads one file
@@ -2427,7 +2425,9 @@ function createHandle(plan, emit, layout, target, download, present, release) {
         }
     }
     return {
-        perform: perform,
+        perform_: perform,
+        finish_: finish,
+        perform: function () { return new Promise(perform); },
         getImgDesc: function () {
             if (phase >= 4 /* Phase.FAILED */)
                 throw wrongState("getImgDesc");
@@ -2438,7 +2438,7 @@ function createHandle(plan, emit, layout, target, download, present, release) {
             return desc;
         },
         isCompleteDataReceived: function () { return phase === 2 /* Phase.COMPLETE */ || phase === 3 /* Phase.FINISHING */; },
-        finish: finish,
+        finish: function () { return new Promise(finish); },
         abort: function () {
             if (phase === 5 /* Phase.DEAD */ || phase === 3 /* Phase.FINISHING */)
                 throw wrongState("abort");
@@ -2606,14 +2606,14 @@ function update(config) {
             if (outcome === 36865 /* Code.IN_PROGRESS */)
                 return perform();
             size = handle.getImageLenRead();
-            handle.finish().then(onFinish, reject);
+            handle.finish_(onFinish, reject);
         }
         function onFailure(error) {
             handle.abort();
             reject(error);
         }
         perform = function () {
-            handle.perform().then(onPerform, onFailure);
+            handle.perform_(onPerform, onFailure);
         };
         start(config, function (begun) {
             if (!begun)

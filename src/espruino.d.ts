@@ -18,6 +18,8 @@ interface EspruinoHttpRequest {
   end(): void;
   /** set to true: the engine closes the connection at its next idle pass (libs/network/socketserver.c) */
   clsNow?: boolean;
+  /** what the engine has received and nobody has taken */
+  dRcv?: string;
 }
 
 interface EspruinoHttpResponse {

@@ -136,8 +136,11 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
 
   function disconnect(): void {
     connection++;
-    if (outgoing) outgoing.clsNow = true;
-    // the engine never closes while it waits for the rest of a chunk
+    if (outgoing) {
+      outgoing.clsNow = true;
+      outgoing.dRcv = "";
+    }
+    // the engine never closes while it waits for the rest of a chunk, or for somebody to take what has come
     if (incoming) incoming.chunked = false;
     outgoing = incoming = undefined;
   }

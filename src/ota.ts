@@ -39,7 +39,7 @@ export interface UpdateResult {
   size?: number;
 }
 
-/** An update under way. After `finish` or `abort` it is dead: every call is ESP_ERR_INVALID_STATE. */
+/** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
 export interface Handle {
   /**
    * One step: at most one sector. Resolves with `ERR.IN_PROGRESS`, or `ERR.OK` when the last byte is in flash. Callers
@@ -62,6 +62,12 @@ export interface Handle {
   getStatusCode(): number;
   /** the slot being written */
   getPartition(): Partition;
+}
+
+/** The same without promises, which cost memory and can't be had without it. */
+interface Session extends Handle {
+  perform_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
+  finish_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
 }
 
 const enum Phase {
@@ -108,7 +114,7 @@ function createHandle(
   download: Download,
   present: boolean,
   release: () => void,
-): Handle {
+): Session {
   const writer = createWriter(layout, target);
   let phase = Phase.READY;
   let written = present ? plan.size_ : 0;
@@ -161,70 +167,66 @@ function createHandle(
     return verified || (download.ended_() && !download.fill_()) ? Code.OK : Code.IN_PROGRESS;
   }
 
-  function perform(): Promise<number> {
-    return new Promise<number>((resolve, reject) => {
-      if (phase !== Phase.READY) return reject(wrongState("perform"));
-      phase = Phase.WORKING;
-      giveUp = reject;
-      function fail(error: OtaError): void {
-        if (phase === Phase.WORKING) free(Phase.FAILED);
-        reject(error);
+  function perform(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void {
+    if (phase !== Phase.READY) return reject(wrongState("perform"));
+    phase = Phase.WORKING;
+    giveUp = reject;
+    function fail(error: OtaError): void {
+      if (phase === Phase.WORKING) free(Phase.FAILED);
+      reject(error);
+    }
+    function succeed(outcome: number): void {
+      phase = outcome === Code.OK ? Phase.COMPLETE : Phase.READY;
+      resolve(outcome);
+    }
+    function onVerified(error: OtaError | null): void {
+      if (phase !== Phase.WORKING) return;
+      if (error && error.code !== Code.OTA_VALIDATE_FAILED) return fail(error);
+      resumed = false;
+      if (!error) {
+        verified = true;
+        return succeed(Code.OK);
       }
-      function succeed(outcome: number): void {
-        phase = outcome === Code.OK ? Phase.COMPLETE : Phase.READY;
-        resolve(outcome);
-      }
-      function onVerified(error: OtaError | null): void {
-        if (phase !== Phase.WORKING) return;
-        if (error && error.code !== Code.OTA_VALIDATE_FAILED) return fail(error);
-        resumed = false;
-        if (!error) {
-          verified = true;
-          return succeed(Code.OK);
-        }
-        // what the slot held was no part of this file after all: once more, from its beginning
-        download.seek_(0);
-        succeed(Code.IN_PROGRESS);
-      }
-      function onBytes(error: OtaError | null): void {
-        guarded(() => {
-          if (error) throw error;
-          const outcome = step();
-          if (outcome === Code.OK && resumed) verifyImage(layout.chip_, target, written, plan.digest_, onVerified);
-          else succeed(outcome);
-        }, fail);
-      }
-      if (verified) onBytes(null);
-      else download.want_(SECTOR, onBytes);
-    });
+      // what the slot held was no part of this file after all: once more, from its beginning
+      download.seek_(0);
+      succeed(Code.IN_PROGRESS);
+    }
+    function onBytes(error: OtaError | null): void {
+      guarded(() => {
+        if (error) throw error;
+        const outcome = step();
+        if (outcome === Code.OK && resumed) verifyImage(layout.chip_, target, written, plan.digest_, onVerified);
+        else succeed(outcome);
+      }, fail);
+    }
+    if (verified) onBytes(null);
+    else download.want_(SECTOR, onBytes);
   }
 
-  function finish(): Promise<number> {
-    return new Promise<number>((resolve, reject) => {
-      if (phase !== Phase.READY && phase !== Phase.COMPLETE) return reject(wrongState("finish"));
-      const complete = phase === Phase.COMPLETE;
-      phase = Phase.FINISHING;
-      function done(error: OtaError | null): void {
-        let failure = error;
-        if (!failure)
-          try {
-            rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
-            select(layout, target, State.NEW);
-            emit("UPDATE_BOOT_PARTITION", target.subtype);
-          } catch (thrown) {
-            failure = asFault(thrown);
-          }
-        free(Phase.DEAD);
-        emit("FINISH");
-        if (failure) reject(failure);
-        else resolve(Code.OK);
-      }
-      const total = plan.size_ < 0 ? download.total_() : plan.size_;
-      if (complete && verified) done(null);
-      else if (complete && (plan.size_ < 0 || written === total))
-        verifyImage(layout.chip_, target, written, plan.digest_, done);
-      else done(fault(Code.OTA_VALIDATE_FAILED, written + " bytes" + (total < 0 ? "" : " of " + total)));
-    });
+  function finish(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void {
+    if (phase !== Phase.READY && phase !== Phase.COMPLETE) return reject(wrongState("finish"));
+    const complete = phase === Phase.COMPLETE;
+    phase = Phase.FINISHING;
+    function done(error: OtaError | null): void {
+      let failure = error;
+      if (!failure)
+        try {
+          rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
+          select(layout, target, State.NEW);
+          emit("UPDATE_BOOT_PARTITION", target.subtype);
+        } catch (thrown) {
+          failure = asFault(thrown);
+        }
+      free(Phase.DEAD);
+      emit("FINISH");
+      if (failure) reject(failure);
+      else resolve(Code.OK);
+    }
+    const total = plan.size_ < 0 ? download.total_() : plan.size_;
+    if (complete && verified) done(null);
+    else if (complete && (plan.size_ < 0 || written === total))
+      verifyImage(layout.chip_, target, written, plan.digest_, done);
+    else done(fault(Code.OTA_VALIDATE_FAILED, written + " bytes" + (total < 0 ? "" : " of " + total)));
   }
 
   if (!present) {
@@ -239,7 +241,9 @@ function createHandle(
   }
 
   return {
-    perform: perform,
+    perform_: perform,
+    finish_: finish,
+    perform: () => new Promise<number>(perform),
     getImgDesc: () => {
       if (phase >= Phase.FAILED) throw wrongState("getImgDesc");
       emit("GET_IMG_DESC");
@@ -248,7 +252,7 @@ function createHandle(
       return desc;
     },
     isCompleteDataReceived: () => phase === Phase.COMPLETE || phase === Phase.FINISHING,
-    finish: finish,
+    finish: () => new Promise<number>(finish),
     abort: () => {
       if (phase === Phase.DEAD || phase === Phase.FINISHING) throw wrongState("abort");
       emit("ABORT");
@@ -280,7 +284,7 @@ function open(
   settings: Settings,
   emit: Emit,
   release: () => void,
-  done: (error: OtaError | null, handle?: Handle | null) => void,
+  done: (error: OtaError | null, handle?: Session | null) => void,
 ): void {
   const layout = readLayout();
   const target = chooseTarget(layout, settings.partition);
@@ -343,7 +347,7 @@ function open(
   });
 }
 
-function start(config: Config, resolve: (handle: Handle | null) => void, reject: (error: OtaError) => void): void {
+function start(config: Config, resolve: (handle: Session | null) => void, reject: (error: OtaError) => void): void {
   let mine = false;
   let timer: number | undefined;
   function release(): void {
@@ -412,7 +416,7 @@ export function begin(config: Config): Promise<Handle> {
 /** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
 export function update(config: Config): Promise<UpdateResult> {
   return new Promise<UpdateResult>((resolve, reject) => {
-    let handle: Handle;
+    let handle: Session;
     let size = 0;
     let perform: () => void;
     function onFinish(): void {
@@ -421,14 +425,14 @@ export function update(config: Config): Promise<UpdateResult> {
     function onPerform(outcome: number): void {
       if (outcome === Code.IN_PROGRESS) return perform();
       size = handle.getImageLenRead();
-      handle.finish().then(onFinish, reject);
+      handle.finish_(onFinish, reject);
     }
     function onFailure(error: OtaError): void {
       handle.abort();
       reject(error);
     }
     perform = () => {
-      handle.perform().then(onPerform, onFailure);
+      handle.perform_(onPerform, onFailure);
     };
     start(
       config,

@@ -50,9 +50,11 @@ const isScope = (node) => isFunction(node) || node.type === "Program" || node.ty
 
 /**
  * The problems in `code`, each as `file:line:column: what is wrong`, in the order of the text. Empty: none was found.
- * `exports` and other unknown names are taken for globals.
+ * `exports` and other unknown names are taken for globals. A function may only use names that stand above it: whether
+ * it is called in time cannot be seen here. With `lateNames` that is trusted, as it must be for code that the Web IDE
+ * has minified: esmangle moves every function to the top of its scope.
  */
-export function checkEs5(code, filename = "code") {
+export function checkEs5(code, filename = "code", { lateNames = false } = {}) {
   const problems = [];
   const lines = code.split(/\r\n|[\r\n\u2028\u2029]/);
 
@@ -74,7 +76,7 @@ export function checkEs5(code, filename = "code") {
       if (node.type === "Identifier") identifiers.push({ node, path });
       checkNode(node, path, code, report);
     });
-    checkNames(identifiers, report);
+    checkNames(identifiers, lateNames, report);
   }
 
   problems.sort((a, b) => a.line - b.line || a.column - b.column);
@@ -250,22 +252,29 @@ function collectDeclarations(identifiers) {
 }
 
 /** Uses of a declared name must stand below its declaration; uses of others must be of what Espruino has. */
-function checkNames(identifiers, report) {
+function checkNames(identifiers, lateNames, report) {
   const scopes = collectDeclarations(identifiers);
   for (const one of identifiers) {
     if (declarationOf(one)) continue;
     const { node, path } = one;
     const scope = path.findLast((outer) => isScope(outer) && scopes.get(outer)?.has(node.name));
-    if (scope) checkOrder(node, path, scopes.get(scope).get(node.name), report);
-    else if (!(node.name === "arguments" && path.some(isFunction))) checkGlobal(node, path, report);
+    if (scope) {
+      const late = lateNames && runsLater(path.slice(path.lastIndexOf(scope) + 1));
+      checkOrder(node, path, scopes.get(scope).get(node.name), late, report);
+    } else if (!(node.name === "arguments" && path.some(isFunction))) checkGlobal(node, path, report);
   }
 }
 
-function checkOrder(node, path, declarations, report) {
+/** Whether these nodes, outermost first, contain a function that is not called on the spot. */
+function runsLater(nodes) {
+  return nodes.some((node, i) => isFunction(node) && !(i > 0 && nodes[i - 1].callee === node));
+}
+
+function checkOrder(node, path, declarations, late, report) {
   if (declarations.some((one) => one.kind === "parameter")) return;
   const first = declarations.reduce((a, b) => (b.start < a.start ? b : a));
   const where = `${first.loc.line}:${first.loc.column + 1}`;
-  const before = declarations.filter((one) => one.start <= node.start);
+  const before = late ? declarations : declarations.filter((one) => one.start <= node.start);
   if (before.length === 0) {
     report(node.loc.start, `${first.kind} '${node.name}' is used before its declaration at ${where}`);
   } else if (!before.some((one) => one.parts.every((part) => path.includes(part)))) {

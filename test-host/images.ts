@@ -130,10 +130,14 @@ export function buildImage(spec: ImageSpec = {}): Uint8Array {
   const bytes = noise(seed, size);
   const ram = [dram, iram];
   let at = HEADER_SIZE;
+  let behindDrom = 0;
   shares(end - HEADER_SIZE - 8 * segments, segments).forEach((length, i) => {
     const data = at + 8;
     // Flash-mapped segments repeat their place in the 64 KB page; slots are 64 KB aligned (reference 4.5).
-    view.setUint32(at, i < 2 ? (i === 0 ? drom : irom) + (data & 0xffff) : ram[i & 1], true);
+    if (i < 2) view.setUint32(at, (i === 0 ? drom : irom + behindDrom) + (data & 0xffff), true);
+    else view.setUint32(at, ram[i & 1], true);
+    // on all but the classic chip both buses share the MMU's entries, so the second segment takes the pages behind
+    if (i === 0 && chip !== "esp32") behindDrom = (drom & 0x7f0000) + Math.ceil((data + length) / 0x10000) * 0x10000;
     if (i >= 2) ram[i & 1] += length;
     view.setUint32(at + 4, length, true);
     image.set(bytes.subarray(data, data + length), data);

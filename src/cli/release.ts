@@ -51,7 +51,7 @@ function nameOf(
   if (said && given !== undefined && given !== said)
     refuse(file, `${option} ${given}, but the image's descriptor says ${printable(said)}`);
   const name = said || given;
-  if (!name) return refuse(file, `the image says no ${what}: give ${option}`);
+  if (!name) return refuse(file, `no app descriptor says the ${what}: give --project and --app-version`);
   if (name !== printable(name)) refuse(file, `${what} "${printable(name)}" has control characters`);
   return name;
 }

@@ -12,7 +12,7 @@ fetchAll([
   { name: "no-answer" },
   { name: "status-only" },
   { name: "half-header" },
-  { name: "big-header", timeout: 3000, response: function (q, r) {
+  { name: "big-header", response: function (q, r) {
     print("keys " + Object.keys(r.headers).length + " " + r.headers.Last + " " + r.headers.Big.length);
   } },
   { name: "duplicate", showHeaders: false, response: function (q, r) {

@@ -21,7 +21,8 @@ function hex(s) {
   }
   return r;
 }
-// one request: everything that happens goes to `log`, which is printed some time after the last event
+// one request: everything that happens goes to `log`, which is printed some time after it is over. It is over when the
+// response closes or the request fails; where neither comes, `quiet` is how long (ms) nothing has to happen
 function fetch(o, done) {
   var log = [], data = "", sizes = [], req, timer, over = false;
   function finish() {
@@ -38,6 +39,14 @@ function fetch(o, done) {
     if (timer) clearTimeout(timer);
     timer = setTimeout(finish, ms);
   }
+  function happens(text) {
+    log.push(text);
+    if (o.quiet) later(o.quiet);
+  }
+  function ends(text) {
+    log.push(text);
+    later(o.quiet || o.grace || 60);
+  }
   var opt = {
     host: o.host === undefined ? "127.0.0.1" : o.host, port: o.port || PORT, path: "/" + (o.path || o.name),
     method: o.method || "GET"
@@ -47,32 +56,34 @@ function fetch(o, done) {
     if (!o.port) opt.port = TLSPORT;
   }
   if (o.headers) opt.headers = o.headers;
+  if (o.extra) for (var k in o.extra) opt[k] = o.extra[k];
+  later(o.quiet || 15000);
   try {
     req = require("http").request(opt, function (res) {
-      log.push("response(" + JSON.stringify([res.statusCode, res.statusMessage, res.httpVersion]) + ")");
+      happens("response(" + JSON.stringify([res.statusCode, res.statusMessage, res.httpVersion]) + ")");
       if (o.showHeaders) print(o.name + " headers " + JSON.stringify(res.headers));
       if (o.response) o.response(req, res, log);
       if (o.listen !== false) res.on("data", function (d) {
-        if (sizes.length === 0 || log[log.length - 1] !== "data") log.push("data");
+        if (sizes.length === 0 || log[log.length - 1] !== "data") happens("data");
+        else if (o.quiet) later(o.quiet);
         sizes.push(d.length);
         data += d;
         if (o.data) o.data(req, res, data, log);
       });
-      res.on("end", function () { log.push("end"); later(o.grace || 60); });
-      res.on("close", function (e) { log.push("close(" + e + ")"); later(o.grace || 60); });
-      res.on("error", function (e) { log.push("reserror(" + e.code + ")"); later(o.grace || 60); });
+      res.on("end", function () { happens("end"); });
+      res.on("close", function (e) { ends("close(" + e + ")"); });
+      res.on("error", function (e) { happens("reserror(" + e.code + ")"); });
     });
-    req.on("error", function (e) { log.push("error(" + (o.anyCode ? typeof e.code : JSON.stringify(e)) + ")"); later(o.grace || 60); });
-    req.on("close", function (e) { log.push("reqclose(" + e + ")"); });
-    req.on("drain", function () { log.push("drain"); });
-    req.on("end", function () { log.push("reqend"); });
+    req.on("error", function (e) { ends("error(" + (o.anyCode ? typeof e.code : JSON.stringify(e)) + ")"); });
+    req.on("close", function (e) { happens("reqclose(" + e + ")"); });
+    req.on("drain", function () { happens("drain"); });
+    req.on("end", function () { happens("reqend"); });
     if (o.send) o.send(req);
     else req.end();
     if (o.started) o.started(req);
   } catch (e) {
-    log.push("throws(" + e.toString() + ")");
+    ends("throws(" + e.toString() + ")");
   }
-  later(o.timeout || 400);
 }
 function fetchAll(list, done) {
   var i = 0;

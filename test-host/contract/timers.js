@@ -17,14 +17,14 @@ var n = 0, i = setInterval(function () {
   n++;
   note("interval " + n);
   if (n === 3) clearInterval(i);
-}, 4);
-setTimeout(function () { note("throws"); throw new Error("in timer"); }, 5);
-setTimeout(function () { note("after throw"); }, 6);
+}, 30);
+setTimeout(function () { note("throws"); throw new Error("in timer"); }, 350);
+setTimeout(function () { note("after throw"); }, 450);
 setTimeout(function () {
   show("no ms", function () { return typeof setTimeout(note, undefined, "no ms"); });
   show("negative", function () { return typeof setTimeout(note, -5, "negative"); });
-  show("text ms", function () { return typeof setTimeout(note, "3", "text ms"); });
-}, 30);
+  show("text ms", function () { return typeof setTimeout(note, "60", "text ms"); });
+}, 550);
 // two that are due at once fire in the order they were made
 setTimeout(function () {
   var until;
@@ -32,15 +32,15 @@ setTimeout(function () {
   setTimeout(note, 3, "made later, due first");
   until = getTime() + 0.03;
   while (getTime() < until);
-}, 40);
+}, 700);
 setTimeout(function () {
   note("A");
   setTimeout(function () { note("C"); }, 0);
   Promise.resolve(0).then(function () { note("B"); });
-}, 100);
+}, 1000);
 setTimeout(function () {
   print(log.join("\n"));
   show("time", function () { return Math.abs(Date.now() / 1000 - getTime()) < 1; });
   clearTimeout();
   setTimeout(quit, 5);
-}, 200);
+}, 1200);

@@ -4,7 +4,7 @@
 // The Linux build begins with few variables and gets more on demand, but not for the two pieces of 16 KB that TLS
 // wants in one: make it ask for them now. A device has its fixed number from the start.
 var grow = [];
-for (var g = 0; g < 16000; g++) grow.push(g);
+if (process.memory().total === 4096) for (var g = 0; g < 16000; g++) grow.push(g);
 grow = undefined;
 
 var flashFile = E.openFile(SETUP.flash, "r+");

@@ -18,11 +18,20 @@ export type Realm = {
   Uint8Array: any;
   ArrayBuffer: any;
   isArray(value: unknown): boolean;
+  /** The typed array constructors before they were made to behave like the interpreter's. */
+  natives: Record<string, any>;
 };
 
 export type ErrorKind = "Error" | "TypeError" | "SyntaxError" | "ReferenceError" | "InternalError";
 
-export type Timer = { id: number; dueMs: number; intervalMs?: number; callback: unknown; args: unknown[]; pass: number };
+export type Timer = {
+  id: number;
+  dueMs: number;
+  intervalMs?: number;
+  callback: unknown;
+  args: unknown[];
+  pass: number;
+};
 
 export interface Core {
   readonly realm: Realm;
@@ -32,6 +41,8 @@ export interface Core {
   readonly problems: string[];
   /** Wraps a host function as a native: counted, refused after power off, `undefined` when out of memory. */
   native(name: string, fn: Fn): Fn;
+  /** Counts a call of `name`, for what is no plain function; true when it is to run out of memory. */
+  fails(name: string): boolean;
   /** An error of the program's realm. */
   error(kind: ErrorKind, message: string): Error;
   /** Queue for the next idle pass: a function, program text, or an array of these. */
@@ -54,7 +65,7 @@ export interface Core {
 }
 
 /** Thrown to unwind a program whose device has lost power; never reported. */
-export const POWER_OFF = { toString: () => "power off" };
+export const POWER_OFF = new Error("power off");
 
 /** `obj` whose unknown properties throw, so that a missing model is never taken for a missing feature. */
 export function strict<T extends object>(core: Core, name: string, obj: T, absent: string[] = []): T {

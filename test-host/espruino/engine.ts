@@ -4,14 +4,17 @@
 
 import vm from "node:vm";
 import type { Flash } from "../flash.ts";
-import { type Core, type ErrorKind, type Fn, POWER_OFF, strict, typeName } from "./core.ts";
+import { type Core, type ErrorKind, type Fn, POWER_OFF, strict } from "./core.ts";
 import { countListeners, installEvents, PREFIX } from "./events.ts";
-import { createHttp, parseUrl } from "./http.ts";
+import { createHttp } from "./http.ts";
+import { parseJson } from "./json.ts";
+import { createModules } from "./modules.ts";
 import { createNatives, type Mapping } from "./natives.ts";
 import { createPromise } from "./promise.ts";
 import { createRealm, define } from "./realm.ts";
-import { describe, parseJson, printed, stringify } from "./text.ts";
+import { describe, printed, stringify } from "./text.ts";
 import { createTimers } from "./timers.ts";
+import { parseUrl } from "./url.ts";
 
 export type { Mapping } from "./natives.ts";
 
@@ -31,30 +34,46 @@ export type EngineOptions = {
 };
 
 export interface Engine {
+  /** Evaluates program text in the device's global scope; what it throws is thrown here. */
   run(code: string, filename?: string): unknown;
+  /** A module that require() finds; evaluated at the first require. */
   addModule(name: string, code: string): void;
   require(name: string): any;
+  /** What the program printed, line by line. */
   readonly console: string[];
+  /** Throws inside callbacks, unhandled rejections, data lost, things not modelled: a test fails when not empty. */
   readonly problems: string[];
+  /** A device promise as one of Node's; rejected when the engine stops before it is settled. */
   call<T>(promiseLike: any): Promise<T>;
+  /** Jumps the device clock; timers that fall due fire in order, with idle passes between. Sockets keep real time. */
   advance(deltaMs: number): Promise<void>;
+  /** What is still alive. Listeners: of living connections, E, ESP32 and process. */
   accounts(): { sockets: number; timers: number; listeners: number };
+  /**
+   * True: that native call runs out of memory. A native gives undefined then; `new Uint8Array` and its like (their
+   * name is "new Uint8Array") throw "Unsupported first argument", as in the interpreter.
+   */
   oom: (nativeName: string, callIndex: number) => boolean;
   nativeCalls: Record<string, number>;
   /** The program called quit(), which only the interpreter's Linux build has. */
   onQuit: () => void;
+  /**
+   * Power off: sockets are gone, timers are gone, nothing runs any more. Code that is running ends at its next native
+   * call. ESP32.reboot() does this, then calls onReboot.
+   */
   stop(): void;
 }
 
 const VERSION = "2v29";
 const BOOT_MS = 1500;
 const FREE_VARS = 4000;
-const NOT_MODELLED = ["heatshrink", "fs", "net", "dgram", "tls", "NetworkJS", "Wifi", "TelnetServer", "neopixel"];
 
 type Event = { thisArg: unknown; callback: unknown; args: unknown[] };
 
 /** Longest pause of one Node timer; longer waits are taken in steps. */
 const MAX_SLEEP_MS = 1_000_000;
+/** While a connection lives, its properties (clsNow) are looked at this often even when nothing else happens. */
+const POLL_MS = 5;
 
 function createClock(startMs: number): { nowMs(): number; jump(deltaMs: number): void } {
   const bootAt = performance.now();
@@ -94,12 +113,15 @@ export function createEngine(options: EngineOptions): Engine {
       partial = parts.pop() as string;
       lines.push(...parts);
     },
+    fails(name) {
+      if (core.stopped) throw POWER_OFF;
+      const index = engine.nativeCalls[name] ?? 0;
+      engine.nativeCalls[name] = index + 1;
+      return engine.oom(name, index);
+    },
     native(name, fn) {
       return function (this: unknown, ...args: unknown[]) {
-        if (core.stopped) throw POWER_OFF;
-        const index = engine.nativeCalls[name] ?? 0;
-        engine.nativeCalls[name] = index + 1;
-        if (engine.oom(name, index)) return undefined;
+        if (core.fails(name)) return undefined;
         const result = fn.apply(this, args);
         if (core.stopped) throw POWER_OFF;
         return result;
@@ -218,11 +240,11 @@ export function createEngine(options: EngineOptions): Engine {
   }
 
   function sleep(): void {
-    const due = timers.nextDueMs();
-    if (due === undefined || core.stopped) return;
-    const waitMs = Math.ceil(due - clock.nowMs());
+    if (core.stopped) return;
+    const due = timers.nextDueMs() ?? Number.POSITIVE_INFINITY;
+    const waitMs = Math.min(Math.ceil(due - clock.nowMs()), http.connections().length > 0 ? POLL_MS : MAX_SLEEP_MS);
     if (waitMs <= 0) wake();
-    else sleeper = setTimeout(loop, Math.min(waitMs, MAX_SLEEP_MS));
+    else if (http.connections().length > 0 || timers.count() > 0) sleeper = setTimeout(loop, waitMs);
   }
 
   // --- global scope
@@ -237,10 +259,8 @@ export function createEngine(options: EngineOptions): Engine {
     oom: () => false,
     onQuit: () => {},
     run: runCode,
-    addModule(name, code) {
-      sources.set(name, code);
-    },
-    require: requireModule,
+    addModule: (name, code) => modules.add(name, code),
+    require: (name) => modules.require(name),
     call: bridge,
     advance,
     accounts,
@@ -264,64 +284,12 @@ export function createEngine(options: EngineOptions): Engine {
   });
   const processObject: any = natives.globals.process;
   const libraries: Record<string, object> = { ...natives.libraries, http: http.library };
-  for (const [name, library] of Object.entries(libraries)) libraries[name] = strict(core, name, library);
-
-  // --- modules
-
-  const sources = new Map<string, string>();
-  const cached = new Map<string, any>();
-
-  /** A module's scope is an object that is also its `module`: both `exports = x` and `module.exports = x` work. */
-  function evaluateModule(code: string, filename: string): any {
-    const text = `(function(exports,module){${code}\n;return [exports,module];})`;
-    const fn = vm.runInContext(text, context, { filename }) as Fn;
-    const exported = new realm.Object();
-    const scope = new realm.Object();
-    scope.exports = exported;
-    const [local, module] = fn.call(exported, exported, scope);
-    return local !== exported ? local : module.exports;
+  for (const [name, library] of Object.entries(libraries)) {
+    for (const [key, fn] of Object.entries(library)) define(library, key, fn); // a copy of the library would be empty
+    libraries[name] = strict(core, name, library);
   }
 
-  function requireModule(name: unknown): any {
-    if (typeof name !== "string") throw core.error("TypeError", `Expecting module name as a string, got ${typeName(core, name)}`);
-    if (name.length >= 128) throw core.error("TypeError", "Module name too long (max 128 chars)");
-    if (cached.has(name)) return cached.get(name);
-    if (NOT_MODELLED.includes(name)) {
-      problems.push(`not modelled: require("${name}")`);
-      throw core.error("Error", `not modelled: require("${name}")`);
-    }
-    const file = name.length <= 28 ? options.storage.get(name) : undefined;
-    const source = sources.get(name) ?? (file && Buffer.from(file).toString("latin1"));
-    if (!libraries[name] && source === undefined) throw core.error("Error", `Module "${name}" not found`);
-    const exported = libraries[name] ?? evaluateModule(source as string, name);
-    cached.set(name, exported);
-    wake();
-    return exported;
-  }
-
-  function functionBody(fn: Fn): string {
-    const text = Function.prototype.toString.call(fn);
-    return text.slice(text.indexOf("{") + 1, text.lastIndexOf("}"));
-  }
-
-  const Modules = {
-    addCached: core.native("Modules.addCached", (id, code) => {
-      if (typeof id !== "string" || (typeof code !== "string" && typeof code !== "function")) {
-        throw core.error("Error", "args must be addCached(string, string|function)");
-      }
-      cached.set(id, evaluateModule(typeof code === "string" ? code : functionBody(code), id));
-    }),
-    removeCached: core.native("Modules.removeCached", (id) => {
-      if (typeof id !== "string") throw core.error("Error", "First argument must be String");
-      if (!cached.delete(id)) throw core.error("Error", `Module "${id}" not found`);
-    }),
-    removeAllCached: core.native("Modules.removeAllCached", () => cached.clear()),
-    getCached: core.native("Modules.getCached", () => {
-      const out = new realm.Array();
-      for (const id of cached.keys()) out.push(id);
-      return out;
-    }),
-  };
+  const modules = createModules(core, { context, libraries, storage: options.storage });
 
   // --- what tests call
 
@@ -410,8 +378,8 @@ export function createEngine(options: EngineOptions): Engine {
     ...natives.globals,
     ...timers.globals,
     Promise: createPromise(core),
-    Modules: strict(core, "Modules", Modules),
-    require: core.native("require", requireModule),
+    Modules: strict(core, "Modules", modules.library),
+    require: core.native("require", modules.require),
     url: strict(core, "url", { parse: core.native("url.parse", (url, query) => parseUrl(core, url, Boolean(query))) }),
     print,
     console: strict(core, "console", consoleObject),
@@ -429,19 +397,27 @@ export function createEngine(options: EngineOptions): Engine {
     globals.quit = core.native("quit", () => engine.onQuit());
   }
   for (const [name, value] of Object.entries(globals)) define(realm.global, name, value);
-  define(realm.global.JSON, "parse", core.native("JSON.parse", (text) => parseJson(core, text)));
-  define(realm.global.JSON, "stringify", core.native("JSON.stringify", (value, _filter, space) => stringify(core, value, space)));
+  define(
+    realm.global.JSON,
+    "parse",
+    core.native("JSON.parse", (text) => parseJson(core, text)),
+  );
+  define(
+    realm.global.JSON,
+    "stringify",
+    core.native("JSON.stringify", (value, _filter, space) => stringify(core, value, space)),
+  );
   return engine;
 }
 
 /** Date on the device's clock. */
 function makeDate(RealDate: any, nowMs: () => number): any {
-  function Date(this: unknown, ...args: unknown[]): any {
+  function DeviceDate(this: unknown, ...args: unknown[]): any {
     return args.length === 0 ? new RealDate(Math.floor(nowMs())) : new RealDate(...args);
   }
-  Date.prototype = RealDate.prototype;
-  define(RealDate.prototype, "constructor", Date);
-  Date.now = () => Math.floor(nowMs());
-  Date.parse = RealDate.parse;
-  return Date;
+  DeviceDate.prototype = RealDate.prototype;
+  define(RealDate.prototype, "constructor", DeviceDate);
+  DeviceDate.now = () => Math.floor(nowMs());
+  DeviceDate.parse = RealDate.parse;
+  return DeviceDate;
 }

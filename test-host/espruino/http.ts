@@ -1,4 +1,4 @@
-// require("http") as a client, and url.parse. The state of a request lies in ordinary properties of the request
+// require("http") as a client. The state of a request lies in ordinary properties of the request
 // (httpCRq) and the response (httpCRs), under the interpreter's own short names, because programs can see and set
 // them: `clsNow` is how a download is cut. One idle pass sends, reads and delivers at most 536 bytes per connection.
 
@@ -6,6 +6,7 @@ import { bytesOf, type Core, type Fn, isObject, textOf, toInt, typeName } from "
 import { PREFIX, STREAM_BUFFER } from "./events.ts";
 import { CLOSED, canConnect, type Handle, openPlain, openTls, resolveHost } from "./socket.ts";
 import { describe } from "./text.ts";
+import { cut, parseUrl } from "./url.ts";
 
 const CHUNK = 536;
 const STREAM_MAX = 512;
@@ -99,14 +100,12 @@ function scanHeaders(text: string, add: (name: string, value: string) => void): 
   return marks;
 }
 
-function cut(text: string, from: number, length: number): string {
-  return length < 0 ? text.slice(from) : text.slice(from, from + length);
-}
-
 export function createHttp(core: Core, options: HttpOptions): Http {
   const { realm } = core;
   const handles = new Map<number, Handle>();
   const lost = new WeakSet<object>();
+  /** Data waits for a listener: the loop must not rest, because every pass counts that data again. */
+  let blocked = false;
   let list: any[] = [];
   let nextSocket = 1;
   const requestProto = new realm.Object();
@@ -155,10 +154,16 @@ export function createHttp(core: Core, options: HttpOptions): Http {
       throw core.error("InternalError", "Unable to locate host");
     }
     const port = toInt(req.opt.port) & 0xffff || (req.type & TYPE_TLS ? 443 : 80);
-    const handle = open(req, address, port);
+    let handle: Handle | undefined;
+    let message = "Unable to create socket";
+    try {
+      handle = open(req, address, port);
+    } catch (error) {
+      message = (error as Error).message; // the first exception is the one that counts
+    }
     if (!handle) {
       req.clsNow = true;
-      throw core.error("InternalError", "Unable to create socket");
+      throw core.error("InternalError", message);
     }
     req.sckt = nextSocket++;
     handles.set(req.sckt, handle);
@@ -255,6 +260,7 @@ export function createHttp(core: Core, options: HttpOptions): Http {
     if ((fits || force) && buffer.length < STREAM_MAX) {
       res[STREAM_BUFFER] = buffer + data.slice(0, STREAM_MAX - buffer.length);
     }
+    if (!fits) blocked = true;
     return fits;
   }
 
@@ -343,8 +349,10 @@ export function createHttp(core: Core, options: HttpOptions): Http {
     return Boolean(req.cls);
   }
 
-  function receive(req: any, res: any, bytes: Uint8Array): void {
-    let text: string | undefined = (req.dRcv ?? "") + textOf(bytes);
+  /** `before`: what was left of earlier deliveries. Returns what is left now. */
+  function receive(req: any, before: string | undefined, bytes: Uint8Array): string | undefined {
+    const res = req.res;
+    let text: string | undefined = (before ?? "") + textOf(bytes);
     if (!res.hdrs) {
       const rest = parseHeaders(res, text);
       if (rest !== undefined) {
@@ -354,7 +362,7 @@ export function createHttp(core: Core, options: HttpOptions): Http {
       res.hdrs = rest !== undefined;
     }
     if (res.hdrs) text = pushReceived(res, text, false);
-    req.dRcv = text;
+    return text;
   }
 
   function closeCode(code: number, res: any, hadHeaders: boolean): number {
@@ -401,7 +409,6 @@ export function createHttp(core: Core, options: HttpOptions): Http {
       received = req.dRcv;
       // here, before reading: the callback that adds the listener has run by now
       if (hadHeaders) received = pushReceived(res, received, false);
-      req.dRcv = received;
       if (!close) {
         const before = { endd: res.endd };
         if (req.dSnd) {
@@ -418,8 +425,8 @@ export function createHttp(core: Core, options: HttpOptions): Http {
         const got = handle.recv(CHUNK);
         if (typeof got !== "number") {
           moved = true;
-          receive(req, res, got);
-          received = req.dRcv;
+          received = receive(req, received, got);
+          req.dRcv = received; // only here: what was handed over above is still in it when nothing came
         } else if (got < 0) {
           if (handle.handshakeError) reportHandshake(handle);
           close = true;
@@ -433,7 +440,7 @@ export function createHttp(core: Core, options: HttpOptions): Http {
       if (!received) {
         closeConnection(req, res, code);
         moved = true;
-      } else req.dRcv = received;
+      }
     }
     return moved;
   }
@@ -450,11 +457,12 @@ export function createHttp(core: Core, options: HttpOptions): Http {
     library: { request, get },
     idle() {
       let moved = false;
+      blocked = false;
       for (const req of list) {
         if (core.stopped) break;
         if (list.includes(req) && idleOne(req)) moved = true;
       }
-      return moved;
+      return moved || blocked;
     },
     connections: () => list.map((req) => ({ req, res: req.res })),
     closeAll() {
@@ -469,67 +477,4 @@ export function createHttp(core: Core, options: HttpOptions): Http {
 function parseHex(text: string): number {
   const n = Number.parseInt(text.slice(0, 40), 16);
   return Number.isNaN(n) ? 0 : n | 0;
-}
-
-// --- url.parse
-
-type UrlMarks = { addr: number; port: number; path: number; search: number; portNumber: number };
-
-function scanUrl(url: string): UrlMarks {
-  const m: UrlMarks = { addr: -1, port: -1, path: -1, search: -1, portNumber: 0 };
-  let slashes = 0;
-  let colons = 0;
-  for (let i = 0; i < url.length; i++) {
-    const ch = url[i];
-    if (ch === "/") {
-      slashes++;
-      if (m.path < 0) m.path = i;
-      if (colons === 1 && slashes === 2 && m.addr < 0) {
-        m.addr = i;
-        m.path = -1;
-        m.search = -1;
-      }
-    }
-    if (ch === ":") {
-      colons++;
-      if (m.addr >= 0 && m.path < 0) m.port = i;
-    }
-    if (m.port >= 0 && i > m.port && m.path < 0 && ch >= "0" && ch <= "9") {
-      m.portNumber = (m.portNumber * 10 + Number(ch)) | 0;
-    }
-    if (ch === "?" && m.path >= 0) m.search = i;
-  }
-  if (m.path < 0) m.path = url.length;
-  return m;
-}
-
-function parseQuery(core: Core, text: string): any {
-  const query = new core.realm.Object();
-  for (const part of text.split("&")) {
-    if (part === "") continue;
-    const at = part.indexOf("=");
-    const decode = (s: string): string =>
-      s.replace(/%(..)/g, (_m, hex) => String.fromCharCode(Number.parseInt(hex, 16) & 255));
-    const key = decode(at < 0 ? part : part.slice(0, at));
-    const value = at < 0 ? "" : decode(part.slice(at + 1));
-    if (key !== "" || value !== "") query[key] = value;
-  }
-  return query;
-}
-
-export function parseUrl(core: Core, url: unknown, withQuery: boolean): any {
-  if (typeof url !== "string") return undefined;
-  const m = scanUrl(url);
-  const out = new core.realm.Object();
-  const addrEnd = m.port >= 0 ? m.port : m.path;
-  if (m.addr > 0) out.protocol = url.slice(0, m.addr - 1);
-  out.method = "GET";
-  out.host = cut(url, m.addr + 1, addrEnd - (m.addr + 1));
-  out.path = url.slice(m.path) || "/";
-  out.pathname = (m.search >= 0 ? cut(url, m.path, m.search - m.path) : url.slice(m.path)) || "/";
-  out.search = m.search >= 0 ? url.slice(m.search) : null;
-  out.port = m.portNumber <= 0 || m.portNumber > 65535 ? null : m.portNumber;
-  const query = m.search >= 0 ? url.slice(m.search + 1) : null;
-  out.query = withQuery && query !== null ? parseQuery(core, query) : query;
-  return out;
 }

@@ -1,15 +1,25 @@
-// The native functions of the device: E, crypto, Flash, Storage, ESP32, process, peek, base64, typed arrays.
+// The native functions of the device: E, crypto, Flash, ESP32, process, peek.
 // Everything here hands back objects of the program's realm. A name that is not modelled throws.
 
 import { createHash } from "node:crypto";
-import { TYPED_ARRAYS } from "./builtins.ts";
-import { bytesOf, type Core, type Fn, isArrayBuffer, isObject, strict, textOf, toInt, typeName } from "./core.ts";
+import { bytesOf, type Core, type Fn, isObject, strict, textOf, toInt, typeName } from "./core.ts";
+import {
+  collect,
+  dataOf,
+  floatsOf,
+  isBuffer,
+  isIterable,
+  iterateInts,
+  makeArrayBuffer,
+  makeUint8Array,
+  viewBytes,
+} from "./data.ts";
+import { makeBase64, makeUri } from "./encode.ts";
 import { define } from "./realm.ts";
-import { describe, parseJson, printed, stringify, stringifyLoose } from "./text.ts";
+import { makeStorage } from "./storage.ts";
+import { installTypedArrays } from "./typed.ts";
 
 const SECTOR = 4096;
-/** Below this an address is one in flash, not in the memory map. */
-const NAME_MAX = 28;
 
 export type Mapping = { addr: number; length: number; read(offset: number, length: number): Uint8Array };
 
@@ -35,83 +45,6 @@ export type NativeOptions = {
 export interface Natives {
   globals: Record<string, unknown>;
   libraries: Record<string, object>;
-}
-
-// --- bytes in and out of the realm
-
-export function makeUint8Array(core: Core, bytes: ArrayLike<number>): any {
-  const out = new core.realm.Uint8Array(bytes.length);
-  out.set(bytes);
-  return out;
-}
-
-function makeArrayBuffer(core: Core, bytes: Uint8Array): any {
-  return makeUint8Array(core, bytes).buffer;
-}
-
-function viewBytes(value: any): Uint8Array {
-  return isArrayBuffer(value)
-    ? new Uint8Array(value)
-    : new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-}
-
-function isBuffer(value: any): boolean {
-  return ArrayBuffer.isView(value) || isArrayBuffer(value);
-}
-
-function isIterable(core: Core, value: any): boolean {
-  const direct = typeof value === "string" || typeof value === "function" || core.realm.isArray(value);
-  return direct || isBuffer(value) || isObject(core, value);
-}
-
-/** Elements of a buffer: an ArrayBuffer counts as bytes. */
-function elementsOf(value: any): ArrayLike<number> {
-  return isArrayBuffer(value) ? new Uint8Array(value) : value;
-}
-
-/**
- * The interpreter's walk over "anything with data": numbers, text, arrays of these, buffers, {data, count} and
- * {callback}. Each item is given as the interpreter sees it, to be cut to 8 bits by the caller.
- */
-function eachByte(core: Core, data: any, add: (value: number) => void): void {
-  if (typeof data === "number" || typeof data === "boolean") add(toInt(data));
-  else if (typeof data === "string") for (let i = 0; i < data.length; i++) add(data.charCodeAt(i));
-  else if (isBuffer(data)) for (const n of Array.from(elementsOf(data))) add(toInt(n));
-  else if (core.realm.isArray(data)) for (let i = 0; i < data.length; i++) eachByte(core, data[i], add);
-  else if (isObject(core, data)) eachInObject(core, data, add);
-  else if (typeof data === "function") return; // no elements
-  else throw core.error("TypeError", `Expecting Number or iterable, got ${typeName(core, data)}`);
-}
-
-function eachInObject(core: Core, data: any, add: (value: number) => void): void {
-  if (typeof data.callback === "function") {
-    const result = data.callback();
-    if (result !== undefined) eachByte(core, result, add);
-    return;
-  }
-  if (typeof data.count === "number" && data.data !== undefined) {
-    for (let n = toInt(data.count); n > 0; n--) eachByte(core, data.data, add);
-    return;
-  }
-  const json = printed(core, [data]);
-  throw core.error(
-    "TypeError",
-    `If specifying an object, it must be of the form {data : ..., count : N} or {callback : fn} - got ${json}`,
-  );
-}
-
-function collect(core: Core, data: any): Uint8Array {
-  if (typeof data === "string") return bytesOf(data);
-  if (data instanceof core.realm.Uint8Array) return viewBytes(data);
-  const out: number[] = [];
-  eachByte(core, data, (value) => out.push(value & 255));
-  return Uint8Array.from(out);
-}
-
-/** What Flash.write, SHA256 and Storage.write make of their argument: the bytes themselves where there are any. */
-function dataOf(core: Core, data: any): Uint8Array {
-  if (isBuffer(data)) return viewBytes(data).subarray(0, elementsOf(data).length);
-  return collect(core, data);
 }
 
 // --- E
@@ -160,20 +93,6 @@ function makeE(core: Core, options: NativeOptions): object {
   return strict(core, "E", E);
 }
 
-function iterateInts(core: Core, data: any): Uint8Array {
-  if (typeof data === "string") return bytesOf(data);
-  if (isBuffer(data)) return Uint8Array.from(Array.from(elementsOf(data), (n) => toInt(n) & 255));
-  const items = core.realm.isArray(data) ? Array.from(data) : Object.values(data);
-  return Uint8Array.from(items.map((n) => toInt(n) & 255));
-}
-
-function floatsOf(core: Core, data: any): number[] {
-  if (typeof data === "string") return Array.from(bytesOf(data));
-  if (isBuffer(data)) return Array.from(elementsOf(data));
-  const items = core.realm.isArray(data) ? Array.from(data) : Object.values(data);
-  return items.map((n: any) => (n === undefined ? Number.NaN : Number(n)));
-}
-
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, i) => {
   let c = i;
   for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ 0xedb88320 : c >>> 1;
@@ -191,8 +110,8 @@ function convolve(core: Core, a: any, b: any, offset: unknown): number {
     const types = `${typeName(core, a)} and ${typeName(core, b)}`;
     throw core.error("Error", `Expecting first 2 arguments to be iterable, not ${types}`);
   }
-  const x = a instanceof core.realm.global.Float64Array ? a : floatsOf(core, a);
-  const y = b instanceof core.realm.global.Float64Array ? b : floatsOf(core, b);
+  const x = a instanceof core.realm.natives.Float64Array ? a : floatsOf(core, a);
+  const y = b instanceof core.realm.natives.Float64Array ? b : floatsOf(core, b);
   let j = toInt(offset) % y.length;
   if (j < 0) j += y.length;
   let sum = 0;
@@ -289,80 +208,7 @@ function makeFlash(core: Core, options: NativeOptions): object {
   };
 }
 
-// --- Storage: files of fixed size; what was not written is 0xFF
-
-function makeStorage(core: Core, files: Map<string, Uint8Array>): object {
-  const nameOf = (name: any): string => textOf(bytesOf(String(name))).slice(0, NAME_MAX);
-  const fail = (message: string): never => {
-    throw core.error("Error", message);
-  };
-  function write(name: any, data: any, offset: any, size: any): boolean {
-    if (data === undefined) fail("Can't get pointer to data to write");
-    const isJson = isObject(core, data);
-    const bytes = isJson ? bytesOf(stringify(core, data)) : dataOf(core, data);
-    const at = isJson ? 0 : toInt(offset);
-    let length = isJson ? 0 : toInt(size);
-    if (at < 0 || length < 0) return false;
-    if (length === 0) length = bytes.length;
-    if (length === 0) fail("Can't create zero length file");
-    const key = nameOf(name);
-    let file = files.get(key);
-    if (at === 0 && !(file && file.length === length && file.every((b) => b === 255))) {
-      file = new Uint8Array(length).fill(255);
-      files.delete(key);
-      files.set(key, file);
-    }
-    if (!file) return fail("Unable to find or create file");
-    if (at + bytes.length > file.length) return fail("Too much data for file size");
-    if (file.subarray(at, at + bytes.length).some((b) => b !== 255)) {
-      return fail("File already written with different data");
-    }
-    file.set(bytes, at);
-    return true;
-  }
-  function read(name: any, offset: any, length: any): string | undefined {
-    const file = files.get(nameOf(name));
-    if (!file) return undefined;
-    const from = Math.max(0, toInt(offset));
-    const n = toInt(length);
-    return textOf(file.subarray(from, n <= 0 ? undefined : from + n));
-  }
-  function readJson(name: any, quiet: any): unknown {
-    const text = read(name, 0, 0);
-    if (text === undefined) return undefined;
-    try {
-      return parseJson(core, text, true);
-    } catch (error) {
-      if (quiet) return undefined;
-      throw error;
-    }
-  }
-  const natives: Record<string, Fn> = {
-    write,
-    read,
-    writeJSON: (name, data) => write(name, stringifyLoose(core, data), 0, 0),
-    readJSON: readJson,
-    readArrayBuffer(name) {
-      const file = files.get(nameOf(name));
-      return file && makeArrayBuffer(core, file);
-    },
-    erase(name) {
-      files.delete(nameOf(name));
-    },
-    eraseAll: () => files.clear(),
-    list(regex) {
-      const out = new core.realm.Array();
-      for (const name of files.keys()) if (regex === undefined || name.match(regex)) out.push(name);
-      return out;
-    },
-    compact: () => undefined,
-  };
-  const library: Record<string, Fn> = {};
-  for (const [name, fn] of Object.entries(natives)) library[name] = core.native(`Storage.${name}`, fn);
-  return library;
-}
-
-// --- crypto, base64
+// --- crypto
 
 function makeCrypto(core: Core): object {
   const hash = (name: string, algorithm: string): Fn =>
@@ -371,51 +217,6 @@ function makeCrypto(core: Core): object {
       return makeArrayBuffer(core, createHash(algorithm).update(dataOf(core, data)).digest());
     });
   return { SHA1: hash("SHA1", "sha1"), SHA256: hash("SHA256", "sha256"), SHA512: hash("SHA512", "sha512") };
-}
-
-const SPACE = " \t\n\r\v\f";
-const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/** Groups of four; what is not base64 counts as a zero in its place, and only the last good place is asked. */
-function decodeBase64(text: string): string {
-  const clean = Array.from(text).filter((ch) => !SPACE.includes(ch));
-  let length = Math.floor((clean.length * 3) / 4);
-  if (clean[clean.length - 1] === "=") length--;
-  if (clean[clean.length - 2] === "=") length--;
-  const out = new Uint8Array(Math.max(0, length));
-  let at = 0;
-  const put = (byte: number): void => {
-    if (at < out.length) out[at++] = byte;
-  };
-  for (let i = 0; i < clean.length; i += 4) {
-    let triple = 0;
-    let valid = 0;
-    for (let k = 0; k < 4; k++) {
-      const sextet = clean[i + k] === undefined ? -1 : BASE64.indexOf(clean[i + k]);
-      if (sextet < 0) continue;
-      triple |= sextet << ((3 - k) * 6);
-      valid = k;
-    }
-    if (valid > 0) put((triple >> 16) & 255);
-    if (valid > 1) put((triple >> 8) & 255);
-    if (valid > 2) put(triple & 255);
-  }
-  return textOf(out);
-}
-
-function makeBase64(core: Core): { atob: Fn; btoa: Fn } {
-  return {
-    atob: core.native("atob", (text) => {
-      if (typeof text !== "string") throw core.error("Error", `Expecting String, got ${typeName(core, text)}`);
-      return decodeBase64(text);
-    }),
-    btoa: core.native("btoa", (data) => {
-      if (!isIterable(core, data)) {
-        throw core.error("Error", `Expecting String or Array, got ${typeName(core, data)}`);
-      }
-      return Buffer.from(iterateInts(core, data)).toString("base64");
-    }),
-  };
 }
 
 // --- ESP32, process
@@ -432,7 +233,7 @@ function makeEsp32(core: Core, options: NativeOptions): object {
   };
   const { otaValid } = options;
   if (otaValid) natives.setOTAValid = (valid) => otaValid(Boolean(valid));
-  for (const [name, fn] of Object.entries(natives)) ESP32[name] = core.native(`ESP32.${name}`, fn);
+  for (const [name, fn] of Object.entries(natives)) define(ESP32, name, core.native(`ESP32.${name}`, fn));
   return strict(core, "ESP32", ESP32, ["setOTAValid"]);
 }
 
@@ -465,108 +266,6 @@ function makeProcess(core: Core, options: NativeOptions): object {
     return Object.assign(out, { free, usage: 5000 - free, total: 5000, history: 0, gc: 0, gctime: 1, blocksize: 16 });
   });
   return strict(core, "process", process);
-}
-
-// --- URI text: byte by byte
-
-function makeUri(core: Core): Record<string, Fn> {
-  return {
-    encodeURIComponent: core.native("encodeURIComponent", (value) => {
-      const text = describe(core, value);
-      return text.replace(/[^A-Za-z0-9_\-.!~*'()$]/g, (ch) => {
-        return `%${(ch.charCodeAt(0) & 255).toString(16).toUpperCase().padStart(2, "0")}`;
-      });
-    }),
-    decodeURIComponent: core.native("decodeURIComponent", (value) => {
-      const text = describe(core, value);
-      let out = "";
-      for (let i = 0; i < text.length; i++) {
-        if (text.charCodeAt(i) > 127) throw core.error("Error", "ASCII only");
-        if (text[i] !== "%") {
-          out += text[i];
-          continue;
-        }
-        const hex = text.slice(i + 1, i + 3);
-        if (!/^[0-9a-fA-F]{2}$/.test(hex)) throw core.error("Error", "Invalid URI");
-        out += String.fromCharCode(Number.parseInt(hex, 16));
-        i += 2;
-      }
-      return out;
-    }),
-  };
-}
-
-// --- typed arrays: `set` takes text, and what does not fit is left out without a word
-
-function installTypedArrays(core: Core): void {
-  const { realm } = core;
-  const proto = Object.getPrototypeOf(realm.Uint8Array.prototype);
-  const native = proto.set;
-  const set = core.native("Uint8Array.set", function (this: any, source, offset) {
-    if (typeof source !== "string" && !realm.isArray(source) && !isBuffer(source)) {
-      throw core.error("Error", `First argument must be Array, not ${typeName(core, source)}`);
-    }
-    const at = toInt(offset);
-    const items = typeof source === "string" ? bytesOf(source) : elementsOf(source);
-    if (at < 0 || at > this.length) return;
-    const room = this.length - at;
-    if (items.length <= room) native.call(this, items, at);
-    else native.call(this, Array.prototype.slice.call(items, 0, room), at);
-  });
-  Object.defineProperty(proto, "set", { value: set, writable: true, configurable: true, enumerable: false });
-  for (const name of TYPED_ARRAYS) wrapConstructor(core, name);
-}
-
-const MAX_OFFSET = 65535;
-
-/**
- * A view of `length` elements at `at`. The interpreter does not care whether the buffer is that long; what is beyond
- * it reads as 0. Here such a view is a copy.
- */
-function viewOf(core: Core, Native: any, buffer: ArrayBuffer, at: number, length: number): any {
-  if (at < 0 || at > MAX_OFFSET) throw core.error("Error", "byteOffset too large (or negative)");
-  const size = new Native(1).byteLength;
-  if (at + length * size <= buffer.byteLength) return new Native(buffer, at, length);
-  const copy = new core.realm.Uint8Array(length * size);
-  if (at < buffer.byteLength) copy.set(new Uint8Array(buffer, at));
-  return new Native(copy.buffer);
-}
-
-/** The interpreter's constructor refuses what the standard one makes an empty array of, and far offsets. */
-function wrapConstructor(core: Core, name: string): void {
-  const Native = core.realm.global[name];
-  const size = new Native(1).byteLength;
-  const make = (args: any[]): any => {
-    const [first, offset, length] = args;
-    if (isArrayBuffer(first)) {
-      const at = toInt(offset);
-      const rest = Math.max(0, Math.floor((first.byteLength - at) / size));
-      return viewOf(core, Native, first, at, toInt(length) || rest);
-    }
-    if (typeof first === "number" || typeof first === "boolean") {
-      if (toInt(first) < 0) throw core.error("Error", "Invalid length for ArrayBuffer");
-      return new Native(toInt(first));
-    }
-    if (core.realm.isArray(first) || isBuffer(first)) return new Native(first);
-    throw core.error("Error", `Unsupported first argument of type ${typeName(core, first)}`);
-  };
-  const wrapped = new Proxy(Native, {
-    construct: (_target, args) => make(args),
-    apply: (_target, _self, args) => make(args),
-    // map and slice of the standard make their results with this
-    get: (target, key) => (key === Symbol.species ? Native : Reflect.get(target, key)),
-  });
-  define(Native.prototype, "constructor", wrapped);
-  define(core.realm.global, name, wrapped);
-  const subarray = core.native(`${name}.subarray`, function (this: any, begin, end) {
-    let from = toInt(begin);
-    let to = typeof end === "number" ? toInt(end) : this.length;
-    if (from < 0) from += this.length;
-    if (to < 0) to = Math.max(0, to + this.length);
-    if (from >= to) return new Native(0);
-    return viewOf(core, Native, this.buffer, this.byteOffset + from * size, to - from);
-  });
-  define(Native.prototype, "subarray", subarray);
 }
 
 export function createNatives(core: Core, options: NativeOptions): Natives {

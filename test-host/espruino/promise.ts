@@ -3,6 +3,7 @@
 // finally/race/any/allSettled, and a rejection without any reaction prints "Unhandled promise rejection".
 
 import { type Core, type Fn, isObject, typeName } from "./core.ts";
+import { define } from "./realm.ts";
 import { describe } from "./text.ts";
 
 const PENDING = 0;
@@ -161,25 +162,26 @@ export function createPromise(core: Core): any {
     return remaining === 0 ? resolve(results) : box.promise;
   }
 
-  function Promise(this: unknown, executor: Fn): any {
+  function DevicePromise(this: unknown, executor: Fn): any {
     return construct(executor);
   }
   const native = (name: string, fn: Fn) => core.native(`Promise.${name}`, fn);
-  Promise.prototype = proto;
-  proto.then = native("then", function (this: any, a, b) {
+  DevicePromise.prototype = proto;
+  define(proto, "constructor", DevicePromise);
+  const onThen = native("then", function (this: any, a, b) {
     return then(this, a, b);
   });
-  proto.catch = native("catch", function (this: any, b) {
+  define(proto, "then", onThen);
+  const onCatch = native("catch", function (this: any, b) {
     return then(this, undefined, b);
   });
-  for (const key of ["then", "catch"]) Object.defineProperty(proto, key, { enumerable: false });
-  Object.defineProperty(proto, "constructor", { value: Promise, enumerable: false, writable: true });
-  Promise.all = native("all", all);
-  Promise.resolve = native("resolve", resolve);
-  Promise.reject = native("reject", (error) => {
+  define(proto, "catch", onCatch);
+  DevicePromise.all = native("all", all);
+  DevicePromise.resolve = native("resolve", resolve);
+  DevicePromise.reject = native("reject", (error) => {
     const box = makeBox();
     queueSettle(box, error, false);
     return box.promise;
   });
-  return Promise;
+  return DevicePromise;
 }

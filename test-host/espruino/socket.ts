@@ -1,6 +1,7 @@
 // Real sockets in the shape the interpreter's network layer has: send and recv that never wait. Data stays in the
 // kernel until recv asks for it, so TCP back-pressure is real. Only loopback is ever reached.
 
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import net from "node:net";
 import { Duplex } from "node:stream";
@@ -179,7 +180,44 @@ function handshakeFailure(sniffer: Sniffer): string {
   return "-0x1";
 }
 
+const FILE_NAME_MAX = 100;
+
+function parseKey(bytes: Buffer): KeyObject {
+  if (bytes.toString("latin1").startsWith("-----")) return createPrivateKey(bytes);
+  try {
+    return createPrivateKey({ key: bytes, format: "der", type: "pkcs8" });
+  } catch {
+    return createPrivateKey({ key: bytes, format: "der", type: "pkcs1" });
+  }
+}
+
+/** One of the caller's certificates or its key; what cannot be parsed throws the interpreter's message. */
+function readCertificate<T>(given: unknown, what: string, parse: (bytes: Buffer) => T): T | undefined {
+  const value = typeof given === "function" ? given() : given;
+  if (value === undefined) return undefined;
+  if (typeof value === "string" && value.length <= FILE_NAME_MAX) {
+    throw new Error("not modelled: a certificate from a file");
+  }
+  const bytes = typeof value === "string" ? Buffer.from(value, "latin1") : Buffer.from(value as Uint8Array);
+  try {
+    return parse(bytes);
+  } catch {
+    throw new Error(`HTTPS init failed! ${what}: Invalid format`);
+  }
+}
+
+/** The context for a client certificate, when one is given. `ca` is parsed and then not used, as in Espruino. */
+function readCertificates(options: any): tls.SecureContext | undefined {
+  const parseCert = (bytes: Buffer) => new X509Certificate(bytes);
+  readCertificate(options?.ca, "mbedtls_x509_crt_parse of 'ca'", parseCert);
+  const cert = readCertificate(options?.cert, "mbedtls_x509_crt_parse of 'cert'", parseCert);
+  const key = readCertificate(options?.key, "mbedtls_pk_parse_key", parseKey);
+  if (!cert || !key) return undefined;
+  return tls.createSecureContext({ cert: cert.toString(), key: key.export({ type: "pkcs8", format: "pem" }) });
+}
+
 export function openTls(address: string, port: number, options: any, wake: () => void): Handle {
+  const secureContext = readCertificates(options);
   const raw = net.connect({ host: address, port, allowHalfOpen: true });
   const sniffer = createSniffer();
   let chunks: Buffer[] = [];
@@ -197,8 +235,7 @@ export function openTls(address: string, port: number, options: any, wake: () =>
       rejectUnauthorized: false, // Espruino: VERIFY_NONE, even with `ca`
       servername: "mbed TLS Server 1", // and always this name, never the host
       maxVersion: "TLSv1.2",
-      cert: options?.cert,
-      key: options?.key,
+      secureContext,
     });
     socket.on("secureConnect", () => {
       secure = true;

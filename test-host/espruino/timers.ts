@@ -99,4 +99,3 @@ export function createTimers(core: Core, currentPass: () => number): Timers {
     },
   };
 }
-

@@ -7,10 +7,10 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type ContractServer, startServer } from "../contract/server.ts";
-import { createEngine } from "../espruino/engine.ts";
+import { type ContractServer, LARGE, startServer } from "../espruino/misbehaviour.ts";
+import { createEngine, type Engine, type EngineOptions } from "../espruino/engine.ts";
 
 const FOLDER = fileURLToPath(new URL("../contract/", import.meta.url));
 const REAL = process.env.ESPRUINO;
@@ -57,7 +57,8 @@ function runReal(_name: string, code: string): Promise<string[]> {
   });
 }
 
-function runFake(name: string, code: string): Promise<string[]> {
+/** A fake whose flash answers every address. */
+function fakeEngine(options: Partial<EngineOptions> = {}): Engine {
   const size = 65536;
   const bytes = new Uint8Array(size).fill(255);
   const flash: any = {
@@ -68,14 +69,19 @@ function runFake(name: string, code: string): Promise<string[]> {
     },
     erase: (addr: number) => bytes.fill(255, addr, addr + 4096),
   };
-  const engine = createEngine({
+  return createEngine({
     flash,
     board: "LINUX",
     version: "2v29.277",
     mappings: [],
     storage: new Map(),
     onReboot() {},
+    ...options,
   });
+}
+
+function runFake(name: string, code: string): Promise<string[]> {
+  const engine = fakeEngine();
   return new Promise((resolve, reject) => {
     const finish = (): void => {
       clearTimeout(timer);
@@ -92,16 +98,20 @@ function runFake(name: string, code: string): Promise<string[]> {
 }
 
 const NO_MORE = "no more cases";
+const AT_ONCE = 4;
 
-/** Runs a script, or one that is made of cases as often as it has cases. */
+/** Runs a script, or one that is made of cases as often as it has cases, some at a time. */
 async function output(name: string, run: (name: string, code: string) => Promise<string[]>): Promise<string[]> {
+  const inCases = program(name, 0).includes("runCase([");
+  if (!inCases) return run(name, program(name, 0));
   const lines: string[] = [];
-  for (let index = 0; ; index++) {
-    const code = program(name, index);
-    const part = await run(name, code);
-    if (part[0] === NO_MORE) return lines;
-    lines.push(...part);
-    if (!code.includes("runCase([")) return lines;
+  for (let first = 0; ; first += AT_ONCE) {
+    const indexes = Array.from({ length: AT_ONCE }, (_, i) => first + i);
+    const parts = await Promise.all(indexes.map((index) => run(name, program(name, index))));
+    for (const part of parts) {
+      if (part[0] === NO_MORE) return lines;
+      lines.push(...part);
+    }
   }
 }
 
@@ -116,19 +126,141 @@ if (!REAL) {
   console.log("ESPRUINO is not set: the fake is held to recordings of the real interpreter only, not to itself.");
 }
 
-for (const name of NAMES) {
-  const recording = path.join(FOLDER, `${name}.expected`);
+const NETWORK = /^(http|tls)/;
 
-  test(`${name}: the fake prints what was recorded from the real interpreter`, { skip: RECORD }, async () => {
-    const expected = readFileSync(recording, "latin1").split("\n").slice(0, -1);
-    assert.deepEqual(await output(name, runFake), expected);
-  });
+const recordingOf = (name: string): string => path.join(FOLDER, `${name}.expected`);
+const recorded = (name: string): string[] => readFileSync(recordingOf(name), "latin1").split("\n").slice(0, -1);
 
-  const skip = REAL ? false : "ESPRUINO is not set";
-  test(`${name}: the recording is what the real interpreter prints`, { skip }, async () => {
-    const lines = await output(name, runReal);
-    const text = lines.map((line) => `${line}\n`).join("");
-    if (RECORD) writeFileSync(recording, text, "latin1");
-    else assert.deepEqual(lines, readFileSync(recording, "latin1").split("\n").slice(0, -1));
-  });
+const FAKE = "the fake prints what was recorded from the real interpreter";
+
+function holdFake(names: string[]): void {
+  for (const name of names) {
+    test(name, async () => assert.deepEqual(await output(name, runFake), recorded(name)));
+  }
 }
+
+// those without the network measure time, so they run alone
+describe(FAKE, { skip: RECORD }, () => holdFake(NAMES.filter((name) => !NETWORK.test(name))));
+describe(`${FAKE}, network`, { skip: RECORD, concurrency: AT_ONCE }, () => {
+  holdFake(NAMES.filter((name) => NETWORK.test(name)));
+});
+
+describe("the recording is what the real interpreter prints:", { skip: REAL ? false : "ESPRUINO is not set" }, () => {
+  for (const name of NAMES) {
+    test(name, async () => {
+      const lines = await output(name, runReal);
+      if (RECORD) writeFileSync(recordingOf(name), lines.map((line) => `${line}\n`).join(""), "latin1");
+      else assert.deepEqual(lines, recorded(name));
+    });
+  }
+});
+
+// --- what only tests see of the fake
+
+function withEngine(options: Partial<EngineOptions>, run: (engine: Engine) => unknown): () => Promise<void> {
+  return async () => {
+    const engine = fakeEngine(options);
+    try {
+      await run(engine);
+    } finally {
+      engine.stop();
+    }
+  };
+}
+
+test(
+  "nothing runs after power off, and a call that waits is rejected",
+  withEngine({}, async (engine) => {
+    engine.run("var n=0;setInterval(function(){n++},1);setTimeout(function(){print('late')},20)");
+    const call = engine.call(engine.run("new Promise(function(){})"));
+    engine.stop();
+    await assert.rejects(call, /stopped/);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.deepEqual(engine.console, []);
+    assert.deepEqual(engine.accounts(), { sockets: 0, timers: 0, listeners: 0 });
+    assert.throws(() => engine.run("1"), /stopped/);
+  }),
+);
+
+test("a program is cut at the native call in which the power goes, whatever it catches", async () => {
+  let engine: Engine | undefined;
+  const flash: any = { size: 8192, read: () => new Uint8Array(1), write: () => engine?.stop(), erase() {} };
+  engine = fakeEngine({ flash });
+  const code = "try{require('Flash').write('x',0)}catch(e){try{print(1)}catch(e2){}}seen=1";
+  assert.equal(engine.run(`var seen=0;setTimeout(function(){${code}},1)`), 1);
+  await engine.advance(5);
+  assert.deepEqual([engine.console, engine.problems], [[], []]);
+});
+
+test("reboot stops the engine, tells the device, and runs nothing after it", async () => {
+  let reboots = 0;
+  const engine = fakeEngine({ onReboot: () => reboots++ });
+  engine.run("ESP32.reboot();print('after')");
+  assert.deepEqual([reboots, engine.console, engine.problems], [1, [], []]);
+});
+
+test(
+  "a native that is to run out of memory gives undefined, a typed array throws",
+  withEngine({}, (engine) => {
+    engine.oom = (name, index) => (name === "Flash.read" && index === 1) || name === "new Uint8Array";
+    engine.run("var f=require('Flash');print(typeof f.read(1,0),typeof f.read(1,0),typeof f.read(1,0))");
+    engine.run("try{new Uint8Array(4)}catch(e){print(e.message)}");
+    assert.deepEqual(engine.console, ["object undefined object", "Unsupported first argument of type Number"]);
+    assert.equal(engine.nativeCalls["Flash.read"], 3);
+  }),
+);
+
+test(
+  "what is not modelled throws and is a problem",
+  withEngine({}, (engine) => {
+    for (const code of ["E.nope()", "require('Wifi')", "poke32(0,0)", "peek32(0x3ff00000)", "ESP32.deepSleep(1)"]) {
+      assert.throws(() => engine.run(code), /not modelled/, code);
+    }
+    assert.equal(engine.problems.length, 5);
+    assert.equal(engine.run("typeof ESP32.setOTAValid"), "undefined");
+  }),
+);
+
+test(
+  "advance fires timers in the order they fall due, and what they set off",
+  withEngine({ nowMs: 1000 }, async (engine) => {
+    engine.run("setTimeout(function(){print('b',Date.now()>=61000)},60000);setTimeout(function(){print('a')},5000)");
+    engine.run("var n=0,i=setInterval(function(){n++;Promise.resolve(n).then(print)},20000)");
+    await engine.advance(59000);
+    assert.deepEqual(engine.console, ["a", "1", "2"]);
+    await engine.advance(2000);
+    assert.deepEqual(engine.console, ["a", "1", "2", "b true", "3"]);
+    assert.equal(engine.accounts().timers, 1);
+  }),
+);
+
+test(
+  "a throw in a callback and a rejection nobody handles are problems, with their stack",
+  withEngine({}, async (engine) => {
+    engine.run("setTimeout(function wrong(){throw new Error('one')},1)", "app.js");
+    await engine.advance(5);
+    engine.run("Promise.reject(new Error('two'))");
+    await engine.advance(5);
+    assert.match(engine.problems[0], /Error: one[\s\S]*app\.js/);
+    assert.match(engine.problems[1], /Unhandled promise rejection: Error: two/);
+    assert.deepEqual(engine.console, [
+      "Uncaught Error: one",
+      "Uncaught Error: Unhandled promise rejection: Error: two",
+    ]);
+  }),
+);
+
+test(
+  "1.5 MB arrive in well under two seconds, in pieces of at most 536 bytes",
+  withEngine({}, async (engine) => {
+    const started = performance.now();
+    const answer = engine.run(
+      `new Promise(function(y){require("http").get("http://127.0.0.1:${server.ports.PORT}/large",function(r){` +
+        `var n=0,most=0;r.on("data",function(d){n+=d.length;most=Math.max(most,d.length)});` +
+        `r.on("close",function(){y([n,most])})})})`,
+    );
+    assert.deepEqual([...(await engine.call<number[]>(answer))], [LARGE, 536]);
+    assert.ok(performance.now() - started < 2000);
+    assert.deepEqual(engine.accounts(), { sockets: 0, timers: 0, listeners: 0 });
+  }),
+);

@@ -65,6 +65,16 @@ test("every multiple of 16 from MIN_SIZE on is a possible size, with and without
   for (const size of [1395040, 0x180000]) assert.equal(accepted(buildImage({ size }), { chipId: 0 }).length, size);
 });
 
+test("every possible length of padding before the checksum occurs", () => {
+  const paddings = [0, 1, 2, 3].map((seed) => {
+    const image = buildImage({ size: 2048, seed });
+    const { segments, checksum } = layoutOf(image);
+    const last = segments[segments.length - 1];
+    return checksum - (last + 8 + new DataView(image.buffer).getUint32(last + 4, true));
+  });
+  assert.deepEqual(paddings, [3, 7, 11, 15]);
+});
+
 test("impossible sizes are refused, padTo makes any", () => {
   assert.throws(() => buildImage({ size: MIN_SIZE - 16 }), RangeError);
   assert.throws(() => buildImage({ size: MIN_SIZE + 1 }), RangeError);

@@ -80,6 +80,9 @@ const reset = (socket: Socket): void => {
 const BIG = Buffer.alloc(300_000, BODY);
 const MANY_HEADERS = Array.from({ length: 60 }, (_, i) => `X-${i}: ${"v".repeat(980)}`);
 
+/** Bytes of the body of "large". */
+export const LARGE = 1_500_000;
+
 const SCENARIOS: Record<string, Scenario> = {
   full: answerEnd(ok(4000, BODY)),
   "full-end": answerEnd(ok(4000, BODY)),
@@ -143,9 +146,7 @@ const SCENARIOS: Record<string, Scenario> = {
   },
   // chunked coding
   chunked: answerEnd(chunked(chunk(BODY.subarray(0, 1000)), chunk(BODY.subarray(1000)), LAST_CHUNK)),
-  "chunked-upper": answerEnd(
-    Buffer.concat([head("200 OK", ["transfer-encoding: CHUNKED"]), chunk(BODY), LAST_CHUNK]),
-  ),
+  "chunked-upper": answerEnd(Buffer.concat([head("200 OK", ["transfer-encoding: CHUNKED"]), chunk(BODY), LAST_CHUNK])),
   "chunked-one-byte": answerEnd(chunked(...Array.from(BODY.subarray(0, 300), (b) => chunk(Buffer.of(b))), LAST_CHUNK)),
   "chunked-extension": answerEnd(chunked(chunk(HELLO, ";a=b"), chunk(HELLO, ' ; q="z"'), LAST_CHUNK)),
   "chunked-cut-middle": answerEnd(chunked(chunk(BODY).subarray(0, 2000))),
@@ -171,6 +172,7 @@ const SCENARIOS: Record<string, Scenario> = {
       socket.end(),
     ),
   "chunked-identity": answerEnd(whole("200 OK", ["Transfer-Encoding: identity", "Content-Length: 11"], HELLO)),
+  large: answerEnd(ok(LARGE, Buffer.alloc(LARGE, 7))),
   // TLS
   "tls-cut": answerThen(ok(4000, BODY.subarray(0, 1500)), cut),
   "tls-cut-full": answerThen(ok(4000, BODY), cut),
@@ -193,7 +195,10 @@ function serve(socket: Socket): void {
   });
 }
 
-export type ContractServer = { ports: Record<string, number>; close(): void };
+export type ContractServer = {
+  ports: Record<string, number>;
+  close(): void;
+};
 
 export async function startServer(): Promise<ContractServer> {
   const servers: net.Server[] = [];
@@ -214,8 +219,10 @@ export async function startServer(): Promise<ContractServer> {
     return server;
   };
   const tlsServer = secure({});
-  tlsServer.on("connection", (raw: net.Socket) => {
-    tlsServer.once("secureConnection", (socket: tls.TLSSocket) => rawOf.set(socket, raw));
+  const raws = new Map<number | undefined, net.Socket>();
+  tlsServer.on("connection", (raw: net.Socket) => raws.set(raw.remotePort, raw));
+  tlsServer.on("secureConnection", (socket: tls.TLSSocket) => {
+    rawOf.set(socket, raws.get(socket.remotePort) as net.Socket);
   });
   const gone = net.createServer();
   const ports = {

@@ -1,0 +1,247 @@
+// partitions: CSV to binary and back, by the rules of gen_esp32part.py (reference 6.2).
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { test } from "node:test";
+import { boardNames, loadBoard } from "../boards.ts";
+import { buildTable } from "../partitions.ts";
+import { fails, forAll, succeeds, workshop } from "./cli-run.ts";
+
+const shop = workshop();
+
+/** Reference 6.3: IDF's partitions_two_ota.csv and partitions_two_ota_large.csv, and what gen_esp32part.py makes of them. */
+const GOLDEN = {
+  two_ota: {
+    csv: `# Name,   Type, SubType, Offset,   Size, Flags
+nvs,      data, nvs,     ,        0x4000,
+otadata,  data, ota,     ,        0x2000,
+phy_init, data, phy,     ,        0x1000,
+factory,  app,  factory, ,        1M,
+ota_0,    app,  ota_0,   ,        1M,
+ota_1,    app,  ota_1,   ,        1M,
+`,
+    rows: [
+      "aa50010200900000004000006e76730000000000000000000000000000000000",
+      "aa50010000d00000002000006f74616461746100000000000000000000000000",
+      "aa50010100f00000001000007068795f696e6974000000000000000000000000",
+      "aa5000000000010000001000666163746f727900000000000000000000000000",
+      "aa50001000001100000010006f74615f30000000000000000000000000000000",
+      "aa50001100002100000010006f74615f31000000000000000000000000000000",
+      "ebebffffffffffffffffffffffffffffbf25822c0fa6d8641bd930251e06b4c4",
+    ],
+  },
+  two_ota_large: {
+    csv: `nvs,data,nvs,0x9000,0x6000
+otadata,data,ota,0xf000,0x2000
+phy_init,data,phy,0x11000,4K
+ota_0,0,0x10,,1700K
+ota_1,app,ota_1,,0x1A9000
+`,
+    rows: [
+      "aa50010200900000006000006e76730000000000000000000000000000000000",
+      "aa50010000f00000002000006f74616461746100000000000000000000000000",
+      "aa50010100100100001000007068795f696e6974000000000000000000000000",
+      "aa5000100000020000901a006f74615f30000000000000000000000000000000",
+      "aa50001100001d0000901a006f74615f31000000000000000000000000000000",
+      "ebebffffffffffffffffffffffffffff37f38b32a34f7412f158930062441178",
+    ],
+  },
+};
+
+const binaryOf = (rows: string[]) => {
+  const bytes = Buffer.alloc(0xc00, 0xff);
+  Buffer.from(rows.join(""), "hex").copy(bytes);
+  return bytes;
+};
+
+test("the golden tables come out byte for byte", async () => {
+  for (const [name, { csv, rows }] of Object.entries(GOLDEN)) {
+    shop.put(`${name}.csv`, csv.replace("1700K", "0x1A9000"));
+    succeeds(
+      await shop.run("partitions", `${name}.csv`, "--out", `${name}.bin`),
+      /3072 bytes for flash address 0x8000/,
+    );
+    assert.deepEqual(shop.get(`${name}.bin`), binaryOf(rows), name);
+    const { bytes } = await shop.run("partitions", `${name}.csv`, "--out", "-");
+    assert.deepEqual(bytes, binaryOf(rows), `${name} to standard output`);
+  }
+});
+
+test("every board's table survives the way to CSV and back", async () => {
+  await forAll(boardNames(), async (name) => {
+    const table = buildTable(loadBoard(name).rows);
+    shop.put(`${name}.bin`, table);
+    succeeds(await shop.run("partitions", `${name}.bin`, "--csv", "--out", `${name}.csv`));
+    succeeds(await shop.run("partitions", `${name}.csv`, "--out", `${name}.again`));
+    assert.deepEqual(shop.get(`${name}.again`), Buffer.from(table));
+  });
+});
+
+test("CSV is written as gen_esp32part.py writes it", async () => {
+  shop.put("golden.bin", binaryOf(GOLDEN.two_ota_large.rows));
+  const { stdout } = succeeds(await shop.run("partitions", "golden.bin", "--csv"));
+  assert.equal(
+    stdout,
+    `# ESP-IDF Partition Table
+# Name, Type, SubType, Offset, Size, Flags
+nvs,data,nvs,0x9000,24K,
+otadata,data,ota,0xf000,8K,
+phy_init,data,phy,0x11000,4K,
+ota_0,app,ota_0,0x20000,1700K,
+ota_1,app,ota_1,0x1d0000,1700K,
+`,
+  );
+});
+
+test("flags, numbers, negative sizes, comments and order are understood", async () => {
+  shop.put(
+    "odd.csv",
+    `# a comment
+storage, 0x40, 7, 0x320000, 896k, encrypted:readonly # behind it
+
+nvs, data, nvs, 0x9000, -0xC000,
+factory, APP, Factory, , -0x190000
+`,
+  );
+  succeeds(await shop.run("partitions", "odd.csv", "--out", "odd.bin", "--flash-size", "4MB"));
+  const { stdout } = await shop.run("inspect", "odd.bin", "--json");
+  assert.deepEqual(
+    JSON.parse(stdout).table.rows.map(({ label, type, subtype, offset, size, flags }: any) => [
+      label,
+      type,
+      subtype,
+      offset,
+      size,
+      flags,
+    ]),
+    [
+      ["storage", 0x40, 7, 0x320000, 0xe0000, 3],
+      ["nvs", 1, 2, 0x9000, 0x3000, 0],
+      ["factory", 0, 0, 0x10000, 0x180000, 0],
+    ],
+  );
+});
+
+const HEAD = "nvs,data,nvs,0x9000,0x6000\notadata,data,ota,0xf000,0x2000\n\n# comment\n";
+
+test("a rule that is broken is named with its line", async () => {
+  const cases: [string, RegExp][] = [
+    ["x,data", /2 fields, wanted name, type/],
+    ["x,data,fat,,4K,,more", /7 fields/],
+    [",data,fat,,4K", /no name/],
+    ["a_name_of_17_char,data,fat,,4K", /name a_name_of_17_char has 17 bytes, wanted 16 at most/],
+    ["x,dat,fat,,4K", /type "dat", wanted app, data/],
+    ["x,0x20,1,,4K", /x: type 0x20 is reserved/],
+    ["x,0xff,1,,4K", /x: type 0xff is reserved/],
+    ["x,app,,,64K", /an app needs a subtype/],
+    ["x,app,ota_16,,64K", /subtype "ota_16" is unknown for type app/],
+    ["x,app,nvs,,64K", /subtype "nvs" is unknown for type app/],
+    ["x,data,toString,,4K", /subtype "toString" is unknown/],
+    ["x,data,0xff,,4K", /x: subtype 0xff is reserved/],
+    ["x,data,fat,1.5,4K", /offset "1\.5" is no number/],
+    ["x,data,fat,,", /size is missing/],
+    ["x,data,fat,,4G", /size "4G" is no number/],
+    ["x,data,fat,,0", /x: size 0/],
+    ["x,data,fat,0x20000,-0x10000", /offset 0x20000 with size "-0x10000"/],
+    ["x,data,fat,,4K,secret", /flag "secret", wanted encrypted or readonly/],
+    ["x,app,factory,0x11000,64K", /x: offset 0x11000 is no multiple of 0x10000/],
+    ["x,data,fat,0x11100,4K", /x: offset 0x11100 is no multiple of 0x1000/],
+    ["x,app,factory,0x20000,0x10100", /x: size 0x10100 is no multiple of 0x1000/],
+    ["x,data,fat,0x8000,4K", /x: offset 0x8000 is below 0x9000/],
+    ["x,data,ota,,0x2000", /x: a second otadata beside otadata/],
+    ["nvs,data,fat,,4K", /nvs: the name comes twice/],
+    ["x,data,nvs,,0x2000", /x: nvs of 0x2000 bytes, wanted 0x3000 or more/],
+    ["x,data,coredump,,64K,readonly", /x: coredump partitions can't be readonly/],
+    ["x,data,fat,0xe000,0x1000", /x at 0xe000\+0x1000 overlaps nvs at 0x9000\+0x6000/],
+    ["x,data,fat,0x3ff000,0x2000", /x: 0x3ff000\+0x2000 ends behind a flash of 4 MB/],
+    ["x,bootloader,primary,,0x7000", /a bootloader row needs its offset/],
+  ];
+  await forAll([...cases.entries()], async ([i, [line, says]]) => {
+    shop.put(`bad${i}.csv`, `${HEAD}${line}\n`);
+    const run = await shop.run("partitions", `bad${i}.csv`, "--out", `bad${i}.bin`, "--flash-size", "4MB");
+    fails(run, 1, says);
+    assert.match(run.stderr, new RegExp(`^bad${i}\\.csv: line 5: `));
+    assert.ok(!existsSync(shop.at(`bad${i}.bin`)), `${line}: a table was written`);
+  });
+});
+
+test("otadata has to have exactly two sectors, and may not be readonly", async () => {
+  shop.put("size.csv", "otadata,data,ota,,0x1000");
+  fails(
+    await shop.run("partitions", "size.csv", "--check"),
+    1,
+    /line 1: otadata: otadata of 0x1000 bytes, wanted 0x2000/,
+  );
+  shop.put("ro.csv", "otadata,data,ota,,0x2000,readonly");
+  fails(await shop.run("partitions", "ro.csv", "--check"), 1, /line 1: otadata: ota partitions can't be readonly/);
+});
+
+test("rules that look strict are not stricter than the tool's", async () => {
+  const good = [
+    "x,data,nvs,,0x1000,readonly",
+    "boot,bootloader,primary,0x1000,0x7000",
+    "x,data,,,0x1234",
+    "x,0xfe,0xfe,,1",
+  ];
+  for (const line of good) {
+    shop.put("good.csv", `${HEAD}${line}\n`);
+    succeeds(await shop.run("partitions", "good.csv", "--check"));
+  }
+});
+
+test("94 rows fit, 95 do not", async () => {
+  const lines = (count: number) => Array.from({ length: count }, (_, i) => `p${i},data,fat,,4K`).join("\n");
+  shop.put("94.csv", lines(94));
+  succeeds(await shop.run("partitions", "94.csv", "--out", "94.bin"));
+  succeeds(await shop.run("partitions", "94.bin", "--check"));
+  shop.put("95.csv", lines(95));
+  fails(await shop.run("partitions", "95.csv", "--check"), 1, /line 95: 95 rows, a table holds 94/);
+});
+
+test("--check writes nothing and finds a binary that is stale", async () => {
+  shop.put("t.csv", GOLDEN.two_ota.csv);
+  fails(await shop.run("partitions", "t.csv", "--out", "t.bin", "--check"), 1, /^t\.bin: no such file/);
+  assert.ok(!existsSync(shop.at("t.bin")));
+  shop.put("t.bin", binaryOf(GOLDEN.two_ota.rows));
+  succeeds(
+    await shop.run("partitions", "t.csv", "--out", "t.bin", "--check"),
+    /valid, and what t\.bin holds/,
+    /in turns ota_0, ota_1/,
+  );
+  const stale = binaryOf(GOLDEN.two_ota.rows);
+  stale[0x29] ^= 0x10;
+  shop.put("t.bin", stale);
+  fails(
+    await shop.run("partitions", "t.csv", "--out", "t.bin", "--check"),
+    1,
+    /^t\.bin: offset 0x29: found 0x30, t\.csv gives 0x20/,
+  );
+  assert.deepEqual(shop.get("t.bin"), stale);
+  shop.put("t.bin", binaryOf(GOLDEN.two_ota.rows).subarray(0, 0x100));
+  fails(
+    await shop.run("partitions", "t.csv", "--out", "t.bin", "--check"),
+    1,
+    /^t\.bin: offset 0x100: found the end, t\.csv gives 0xff/,
+  );
+});
+
+test("a binary is checked, and a whole flash's table is taken out", async () => {
+  shop.put("b.bin", binaryOf(GOLDEN.two_ota.rows));
+  succeeds(await shop.run("partitions", "b.bin", "--check", "--flash-size", "4MB"), /valid, 6 partitions/);
+  fails(
+    await shop.run("partitions", "b.bin", "--check", "--flash-size", "2MB"),
+    1,
+    /^b\.bin: offset 0x80: ota_0: .* behind a flash of 2 MB/,
+  );
+  const flash = Buffer.alloc(0x10000, 0xff);
+  flash.set(binaryOf(GOLDEN.two_ota.rows), 0x8000);
+  shop.put("flash.bin", flash);
+  succeeds(await shop.run("partitions", "flash.bin", "--csv"), /\nota_1,app,ota_1,0x210000,1M,\n$/);
+  flash[0x8004] ^= 1;
+  shop.put("flash.bin", flash);
+  fails(await shop.run("partitions", "flash.bin", "--csv"), 1, /^flash\.bin: offset 0x80d0: MD5/);
+  fails(await shop.run("partitions", "b.bin", "--out", "x.bin"), 2, /b\.bin is a binary: --csv/);
+  shop.put("c.csv", GOLDEN.two_ota.csv);
+  fails(await shop.run("partitions", "c.csv", "--csv"), 1, /^c\.csv: no partition table/);
+  shop.put("none.csv", "# nothing\n");
+  fails(await shop.run("partitions", "none.csv", "--check"), 1, /^none\.csv: no partition in it/);
+});
