@@ -237,6 +237,177 @@ function restart$1() {
     ESP32.reboot();
 }
 
+// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
+// one-shot hashes with one block in memory at a time.
+// Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
+var BLOCK = 4096;
+var DESCRIPTOR_LENGTH = 256;
+/** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
+function digitsOf(text, prefix) {
+    var digits = text.substr(prefix.length).toLowerCase();
+    if (text.substr(0, prefix.length) !== prefix || digits.length !== 64)
+        return "";
+    for (var i = 0; i < 64; i++)
+        if ("0123456789abcdef".indexOf(digits[i]) < 0)
+            return "";
+    return digits;
+}
+/** SHA-256 of `text` zero-padded to a block, as a binary string. */
+function hashBlock(text) {
+    if (text.length === BLOCK)
+        return binary(sha256(text));
+    var block = new Uint8Array(BLOCK);
+    block.set(text);
+    return binary(sha256(block));
+}
+/** The digest of the `size` bytes of flash at `addr`. */
+function verity(addr, size) {
+    var levels = []; // levels[i]: digests of level i whose block is not full yet
+    var offset = 0;
+    function push(level, digest) {
+        if (level === levels.length)
+            levels.push("");
+        if (levels[level].length === BLOCK) {
+            var full = levels[level];
+            levels[level] = "";
+            push(level + 1, hashBlock(full));
+        }
+        levels[level] += digest;
+    }
+    function step() {
+        if (offset >= size)
+            return false;
+        var length = Math.min(size - offset, BLOCK);
+        push(0, hashBlock(binary(read(addr + offset, length))));
+        offset += length;
+        return offset < size;
+    }
+    function digest() {
+        // a level that is neither the top nor a single digest still has to be hashed into the one above
+        for (var i = 0; i < levels.length; i++)
+            if (i < levels.length - 1 || levels[i].length > 32)
+                push(i + 1, hashBlock(levels[i]));
+        var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
+        descriptor[0] = 1; // version
+        descriptor[1] = 1; // SHA-256
+        descriptor[2] = 12; // log2 of the block size
+        setU32(descriptor, 8, size);
+        if (size)
+            descriptor.set(levels[levels.length - 1], 16);
+        var hash = sha256(descriptor);
+        var text = "";
+        for (var i = 0; i < hash.length; i++)
+            text += (256 + hash[i]).toString(16).substr(1);
+        return text;
+    }
+    return { step_: step, digest_: digest };
+}
+
+// One JSON object, more strictly than the engine's own parser takes it. Pure.
+function refuse$3(fact) {
+    throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
+}
+/**
+ * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
+ * a key that comes twice this parser and another may each take a different one.
+ */
+function parseJson(text) {
+    var keys = []; // of the objects that are open; an array's list stays empty
+    var start = -1;
+    var string = "";
+    for (var i = 0; i < text.length; i++) {
+        var c = text[i];
+        if (start >= 0) {
+            if (c === "\\")
+                i++;
+            else if (c === '"') {
+                string = text.substring(start, i);
+                start = -1;
+            }
+        }
+        else if (c === '"')
+            start = i + 1;
+        else if (c === "{" || c === "[")
+            keys.push([]);
+        else if (c === ":" && keys.length) {
+            var open = keys[keys.length - 1];
+            if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0)
+                refuse$3("key " + string + " comes twice");
+            open.push(string);
+        }
+        else if (c === "}" || c === "]") {
+            keys.pop();
+            if (!keys.length && i < text.length - 1)
+                refuse$3("something follows the JSON object");
+        }
+    }
+    if (text[0] !== "{" || keys.length)
+        refuse$3("no JSON object");
+    return JSON.parse(text);
+}
+
+// The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+// Source: DESIGN.md 4 and 3.3.
+var FORMAT = 1;
+var MAX_SAFE = 0x1fffffffffffff;
+var DIGEST_PREFIX$1 = "sha256:";
+function refuse$2(fact) {
+    throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
+}
+/** Is it a number that every parser reads alike? (RFC 8259 6) */
+function isWhole(value) {
+    return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
+}
+function wanted(claim, value, type, optional) {
+    if (optional && value === undefined)
+        return;
+    var whole = type !== "number" || isWhole(value);
+    if (typeof value !== type || !whole || value === "")
+        refuse$2("claim " + claim + " is missing or no " + type);
+}
+/** Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored. */
+function parseManifest(payload) {
+    var manifest = parseJson(payload);
+    if (manifest.format !== FORMAT)
+        throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+    var image = manifest.image || {};
+    wanted("project", manifest.project, "string");
+    wanted("version", manifest.version, "string");
+    wanted("chip", manifest.chip, "string");
+    wanted("board", manifest.board, "string", true);
+    wanted("sequence", manifest.sequence, "number");
+    wanted("iat", manifest.iat, "number");
+    wanted("exp", manifest.exp, "number", true);
+    wanted("image.url", image.url, "string");
+    wanted("image.size", image.size, "number");
+    wanted("image.fsverity", image.fsverity, "string");
+    if (!digitsOf(image.fsverity, DIGEST_PREFIX$1))
+        refuse$2("claim image.fsverity is no " + DIGEST_PREFIX$1 + " and 64 digits");
+    return manifest;
+}
+function differ(what, theirs, ours) {
+    throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
+}
+/** Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last. */
+function checkPolicy(manifest, facts, allowDowngrade) {
+    if (manifest.chip !== facts.chip_)
+        differ("chip", manifest.chip, facts.chip_);
+    if (manifest.board !== undefined && manifest.board !== facts.board_)
+        differ("board", manifest.board, facts.board_);
+    if (manifest.image.size > facts.slotSize_)
+        throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+    // a clock that nobody has set says 1970 and lets every manifest pass
+    if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
+        throw fault(269 /* Code.NOT_ALLOWED */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+    if (manifest.sequence < facts.sequence_ && !allowDowngrade)
+        throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
+}
+/** Refuses another project's manifest. Images without descriptor name none. */
+function checkProject(manifest, project) {
+    if (project && manifest.project !== project)
+        differ("project", manifest.project, project);
+}
+
 // What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
 // ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
 var FILE = ".https-ota";
@@ -262,7 +433,7 @@ function recall() {
     };
     for (var name in memory) {
         var value = stored && stored[name];
-        if (typeof value === typeof memory[name] && (typeof value === "string" || Math.floor(value) === value))
+        if (typeof value === typeof memory[name] && (typeof value === "string" || isWhole(value) || value === GIVEN_UP))
             memory[name] = value;
     }
     return memory;
@@ -283,6 +454,8 @@ function wasRolledBack(sequence, digest) {
 /** Before `slot` is selected while `running` runs: a trial begins. */
 function rememberSelected(slot, running, sequence, digest) {
     var memory = recall();
+    // an image that lives to install the next one counts as confirmed
+    memory.sequence = lowestSequence(running);
     memory.slot = slot;
     memory.previous = running;
     memory.boots = 0;
@@ -459,7 +632,7 @@ var MAPPED = [
 /** IDF target names by chip id. */
 var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
 /** The header and the first segment's, or null when the first byte is no image's. */
-function parseHeader(head) {
+function parseHeader$1(head) {
     if (head[0] !== MAGIC)
         return null;
     return {
@@ -503,15 +676,15 @@ function isMapped(chipId, addr) {
 function isRunnable(header, chipId) {
     return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
 }
-function refuse$2(fact) {
+function refuse$1(fact) {
     throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
 }
 function checkSegment(chipId, loadAddr, length, offset, limit) {
     if (length % 4 || length > limit - offset)
-        refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
+        refuse$1("segment of " + length + " bytes at offset " + offset + " of " + limit);
     // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
     if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
-        refuse$2("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
+        refuse$1("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
 }
 /**
  * Judges the first HEAD_LENGTH bytes of an image against this device, before anything is erased.
@@ -519,9 +692,9 @@ function checkSegment(chipId, loadAddr, length, offset, limit) {
  * `limit` is the most bytes that the image can have. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
  */
 function checkHead(head, chipId, revision, spiMode, limit) {
-    var header = parseHeader(head);
+    var header = parseHeader$1(head);
     if (!header)
-        return refuse$2("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
+        return refuse$1("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
     if (header.chipId_ !== chipId)
         throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
     if (revision >= 0 &&
@@ -529,7 +702,7 @@ function checkHead(head, chipId, revision, spiMode, limit) {
             (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
         throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
     if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-        refuse$2(header.segments_ + " segments, wanted 1 to 16");
+        refuse$1(header.segments_ + " segments, wanted 1 to 16");
     checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
     var mode = spiModeOf(head);
     if (mode && spiMode && mode !== spiMode)
@@ -541,17 +714,17 @@ function checkHead(head, chipId, revision, spiMode, limit) {
  * each segment's data. Throws OTA_VALIDATE_FAILED.
  */
 function walkSegments(chipId, size, read, onData) {
-    var header = parseHeader(read(0, FIRST_SEGMENT));
+    var header = parseHeader$1(read(0, FIRST_SEGMENT));
     if (!header)
-        return refuse$2("no image in the slot");
+        return refuse$1("no image in the slot");
     if (header.chipId_ !== chipId)
-        refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        refuse$1("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
     if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-        refuse$2(header.segments_ + " segments, wanted 1 to 16");
+        refuse$1(header.segments_ + " segments, wanted 1 to 16");
     var offset = HEADER_LENGTH;
     for (var i = 0; i < header.segments_; i++) {
         if (offset + SEGMENT_HEADER_LENGTH > size)
-            refuse$2("segment " + i + " begins at " + offset + " of " + size);
+            refuse$1("segment " + i + " begins at " + offset + " of " + size);
         var segment = read(offset, SEGMENT_HEADER_LENGTH);
         var length_1 = u32(segment, 4);
         offset += SEGMENT_HEADER_LENGTH;
@@ -564,7 +737,7 @@ function walkSegments(chipId, size, read, onData) {
     var end = (offset + 16) & -16;
     var length = header.hashAppended_ ? end + HASH_LENGTH : end;
     if (length > size)
-        refuse$2("image of " + length + " bytes, only " + size + " are there");
+        refuse$1("image of " + length + " bytes, only " + size + " are there");
     return length;
 }
 /** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
@@ -634,7 +807,7 @@ function bootSlot(ota, factory, entries) {
 function findRunning(rows, chip) {
     for (var i = 0; i < rows.length; i++) {
         var slot = rows[i];
-        var header = isSlot(slot) ? parseHeader(read(slot.address, FIRST_SEGMENT)) : null;
+        var header = isSlot(slot) ? parseHeader$1(read(slot.address, FIRST_SEGMENT)) : null;
         if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address)
             continue;
         var length = Math.min(header.length_, SECTOR);
@@ -799,72 +972,6 @@ function reject(layout, slot) {
     var copy = copyOf(layout, entries, layout.running_);
     if (copy >= 0)
         writeEntry(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
-}
-
-// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
-// one-shot hashes with one block in memory at a time.
-// Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
-var BLOCK = 4096;
-var DESCRIPTOR_LENGTH = 256;
-/** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
-function digitsOf(text, prefix) {
-    var digits = text.substr(prefix.length).toLowerCase();
-    if (text.substr(0, prefix.length) !== prefix || digits.length !== 64)
-        return "";
-    for (var i = 0; i < 64; i++)
-        if ("0123456789abcdef".indexOf(digits[i]) < 0)
-            return "";
-    return digits;
-}
-/** SHA-256 of `text` zero-padded to a block, as a binary string. */
-function hashBlock(text) {
-    if (text.length === BLOCK)
-        return binary(sha256(text));
-    var block = new Uint8Array(BLOCK);
-    block.set(text);
-    return binary(sha256(block));
-}
-/** The digest of the `size` bytes of flash at `addr`. */
-function verity(addr, size) {
-    var levels = []; // levels[i]: digests of level i whose block is not full yet
-    var offset = 0;
-    function push(level, digest) {
-        if (level === levels.length)
-            levels.push("");
-        if (levels[level].length === BLOCK) {
-            var full = levels[level];
-            levels[level] = "";
-            push(level + 1, hashBlock(full));
-        }
-        levels[level] += digest;
-    }
-    function step() {
-        if (offset >= size)
-            return false;
-        var length = Math.min(size - offset, BLOCK);
-        push(0, hashBlock(binary(read(addr + offset, length))));
-        offset += length;
-        return offset < size;
-    }
-    function digest() {
-        // a level that is neither the top nor a single digest still has to be hashed into the one above
-        for (var i = 0; i < levels.length; i++)
-            if (i < levels.length - 1 || levels[i].length > 32)
-                push(i + 1, hashBlock(levels[i]));
-        var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
-        descriptor[0] = 1; // version
-        descriptor[1] = 1; // SHA-256
-        descriptor[2] = 12; // log2 of the block size
-        setU32(descriptor, 8, size);
-        if (size)
-            descriptor.set(levels[levels.length - 1], 16);
-        var hash = sha256(descriptor);
-        var text = "";
-        for (var i = 0; i < hash.length; i++)
-            text += (256 + hash[i]).toString(16).substr(1);
-        return text;
-    }
-    return { step_: step, digest_: digest };
 }
 
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
@@ -1384,8 +1491,8 @@ function thumbprint(key) {
 }
 /** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
 function parseKey(key) {
-    var n = toBytes((key.kty === "RSA" && fromBase64url("" + key.n)) || "");
-    var eText = fromBase64url("" + key.e) || "";
+    var n = toBytes((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+    var eText = fromBase64url("" + (key && key.e)) || "";
     var e = 0;
     for (var i = 0; i < eText.length; i++)
         e = e * 256 + eText.charCodeAt(i);
@@ -1401,6 +1508,27 @@ function checkKeys(keys) {
         parseKey(keys[i]);
 }
 /**
+ * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
+ * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
+ * its stack, so one with anything nested is not parsed at all.
+ */
+function parseHeader(text) {
+    if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
+        return null;
+    var header = null;
+    guarded(function () {
+        header = parseJson(text);
+    }, function () { });
+    if (!header)
+        return null;
+    var members = 0;
+    for (var _ in header)
+        members++;
+    return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
+        ? header
+        : null;
+}
+/**
  * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
  * OTA_VALIDATE_FAILED and "".
  */
@@ -1410,33 +1538,30 @@ function verifyJws(token, keys, done) {
     var signature = headerText && fromBase64url(parts[2]);
     if (!headerText || !signature)
         return done(notTrusted(), "");
-    var header;
-    try {
-        header = JSON.parse(headerText);
-    }
-    catch (_) {
-        return done(notTrusted(), "");
-    }
-    // every member that is not one of these three could change what the signature means: crit, b64, jwk ...
-    var members = 0;
-    for (var _ in header)
-        members++;
-    if (members !== 3 || header.alg !== "PS256" || header.typ !== TYPE)
+    var header = parseHeader(headerText);
+    if (!header)
         return done(notTrusted(), "");
     for (var i = 0; i < keys.length; i++)
         if (thumbprint(keys[i]) === header.kid) {
             var key = parseKey(keys[i]);
             return verifyPss(key.n_, key.e_, toBytes(signature), sha256(parts[0] + "." + parts[1]), function (error, good) {
-                var payload = good ? fromBase64url(parts[1]) : null;
-                done(error || (payload === null ? notTrusted() : null), payload || "");
+                var payload = null;
+                var failure = error;
+                guarded(function () {
+                    if (good)
+                        payload = fromBase64url(parts[1]);
+                }, function (thrown) {
+                    failure = thrown;
+                });
+                done(failure || (payload === null ? notTrusted() : null), payload || "");
             });
         }
     done(notTrusted(), "");
 }
 
 // The configuration: what a caller may say, checked before anything else happens.
-var DIGEST_PREFIX$1 = "fsverity-sha256:";
-function refuse$1(fact) {
+var DIGEST_PREFIX = "fsverity-sha256:";
+function refuse(fact) {
     throw fault(258 /* Code.INVALID_ARG */, fact);
 }
 // Every field, by an example of its type; for a number the example is the default.
@@ -1458,14 +1583,14 @@ var FIELDS = {
     allowDowngrade: false,
     allowRolledBack: false,
     partition: "",
-    onEvent: refuse$1,
+    onEvent: refuse,
 };
 function checkHeaders(headers) {
     for (var name in headers) {
         var line = name + headers[name];
         for (var i = 0; i < line.length; i++)
             if (line.charCodeAt(i) < 32)
-                refuse$1("header " + name + " has a control character");
+                refuse("header " + name + " has a control character");
     }
 }
 /** A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped. */
@@ -1481,26 +1606,26 @@ function checkConfig(config) {
             continue;
         var type = typeof FIELDS[name];
         if (type === "undefined")
-            refuse$1("unknown field " + name);
+            refuse("unknown field " + name);
         if (typeof value !== type || value === null)
-            refuse$1(name + " is no " + type);
+            refuse(name + " is no " + type);
         if (type === "number" && !(value >= 0 && Math.floor(value) === value))
-            refuse$1(name + " is no whole number");
+            refuse(name + " is no whole number");
         settings[name] = value;
     }
     if (!settings.url)
-        refuse$1("url is missing");
+        refuse("url is missing");
     if (!settings.timeout)
-        refuse$1("timeout is 0");
+        refuse("timeout is 0");
     if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-        refuse$1("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+        refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
     var checked = settings;
     if (checked.headers)
         checkHeaders(checked.headers);
     if (checked.keys)
         checkKeys(checked.keys);
-    if (checked.digest && !digitsOf(checked.digest, DIGEST_PREFIX$1))
-        refuse$1("digest is not " + DIGEST_PREFIX$1 + " and 64 hexadecimal digits");
+    if (checked.digest && !digitsOf(checked.digest, DIGEST_PREFIX))
+        refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
     return checked;
 }
 
@@ -2062,101 +2187,6 @@ function createDownload(options, url, limit, onConnected) {
     };
 }
 
-// The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
-// Source: DESIGN.md 4 and 3.3.
-var FORMAT = 1;
-var DIGEST_PREFIX = "sha256:";
-function refuse(fact) {
-    throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
-}
-/**
- * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
- * a key that comes twice this parser and another may each take a different one.
- */
-function parseJson(text) {
-    var keys = []; // of the objects that are open; an array's list stays empty
-    var start = -1;
-    var string = "";
-    for (var i = 0; i < text.length; i++) {
-        var c = text[i];
-        if (start >= 0) {
-            if (c === "\\")
-                i++;
-            else if (c === '"') {
-                string = text.substring(start, i);
-                start = -1;
-            }
-        }
-        else if (c === '"')
-            start = i + 1;
-        else if (c === "{" || c === "[")
-            keys.push([]);
-        else if (c === ":" && keys.length) {
-            var open = keys[keys.length - 1];
-            if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0)
-                refuse("key " + string + " comes twice");
-            open.push(string);
-        }
-        else if (c === "}" || c === "]") {
-            keys.pop();
-            if (!keys.length && i < text.length - 1)
-                refuse("something follows the JSON object");
-        }
-    }
-    if (text[0] !== "{" || keys.length)
-        refuse("no JSON object");
-    return JSON.parse(text);
-}
-function wanted(claim, value, type, optional) {
-    if (optional && value === undefined)
-        return;
-    var whole = type !== "number" || (value >= 0 && Math.floor(value) === value);
-    if (typeof value !== type || !whole || value === "")
-        refuse("claim " + claim + " is missing or no " + type);
-}
-/** Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored. */
-function parseManifest(payload) {
-    var manifest = parseJson(payload);
-    if (manifest.format !== FORMAT)
-        throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
-    var image = manifest.image || {};
-    wanted("project", manifest.project, "string");
-    wanted("version", manifest.version, "string");
-    wanted("chip", manifest.chip, "string");
-    wanted("board", manifest.board, "string", true);
-    wanted("sequence", manifest.sequence, "number");
-    wanted("iat", manifest.iat, "number");
-    wanted("exp", manifest.exp, "number", true);
-    wanted("image.url", image.url, "string");
-    wanted("image.size", image.size, "number");
-    wanted("image.fsverity", image.fsverity, "string");
-    if (!digitsOf(image.fsverity, DIGEST_PREFIX))
-        refuse("claim image.fsverity is no " + DIGEST_PREFIX + " and 64 digits");
-    return manifest;
-}
-function differ(what, theirs, ours) {
-    throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
-}
-/** Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last. */
-function checkPolicy(manifest, facts, allowDowngrade) {
-    if (manifest.chip !== facts.chip_)
-        differ("chip", manifest.chip, facts.chip_);
-    if (manifest.board !== undefined && manifest.board !== facts.board_)
-        differ("board", manifest.board, facts.board_);
-    if (manifest.image.size > facts.slotSize_)
-        throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
-    // a clock that nobody has set says 1970 and lets every manifest pass
-    if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-        throw fault(269 /* Code.NOT_ALLOWED */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
-    if (manifest.sequence < facts.sequence_ && !allowDowngrade)
-        throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
-}
-/** Refuses another project's manifest. Images without descriptor name none. */
-function checkProject(manifest, project) {
-    if (project && manifest.project !== project)
-        differ("project", manifest.project, project);
-}
-
 // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
 function createWriter(layout, slot) {
     var blank = -1; // address of the sector that was erased ahead
@@ -2221,11 +2251,11 @@ function fetchText(settings, done) {
     download.want_(SECTOR, onSector);
 }
 /** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
-function isRunning(manifest, layout, done) {
+function isRunning(settings, manifest, layout, done) {
     var desc = parseDesc(read(layout.running_.address, DESC_END));
     if (desc) {
         var same = desc.version === manifest.version;
-        if (!same)
+        if (!same || settings.allowSameVersion)
             checkProject(manifest, desc.projectName);
         return done(null, same);
     }
@@ -2234,7 +2264,7 @@ function isRunning(manifest, layout, done) {
     inSlices(8, tree.step_, function () {
         digest = tree.digest_();
     }, function (error) {
-        done(error, digest === digitsOf(manifest.image.fsverity, DIGEST_PREFIX));
+        done(error, digest === digitsOf(manifest.image.fsverity, DIGEST_PREFIX$1));
     });
 }
 /**
@@ -2254,7 +2284,7 @@ function getManifest(settings, layout, target, done) {
                 nowMs_: now(),
                 sequence_: lowestSequence(layout.running_.label),
             }, !!settings.allowDowngrade);
-            isRunning(manifest, layout, function (failure, same) {
+            isRunning(settings, manifest, layout, function (failure, same) {
                 done(failure, manifest, same);
             });
         }, done);
@@ -2315,7 +2345,7 @@ function createHandle(plan, emit, layout, target, download, present, release) {
     }
     function judge(head) {
         var running = read(layout.running_.address, DESC_END);
-        var header = parseHeader(head);
+        var header = parseHeader$1(head);
         if (header) {
             tell("VERIFY_CHIP_ID", header.chipId_);
             tell("VERIFY_CHIP_REVISION", header.minRevision_);
@@ -2460,7 +2490,7 @@ function isPresent(plan, chipId, target, done) {
     var head = read(target.address, DESC_END);
     var desc = parseDesc(head);
     // an image that calls itself another version need not be hashed
-    if (plan.size_ < 0 || !parseHeader(head) || (desc && desc.version !== plan.version_))
+    if (plan.size_ < 0 || !parseHeader$1(head) || (desc && desc.version !== plan.version_))
         return done(false);
     verifyImage(chipId, target, plan.size_, plan.digest_, function (error) {
         done(!error);
@@ -2500,7 +2530,7 @@ function open(settings, emit, release, done) {
         return fetchImage({
             url_: settings.url,
             size_: -1,
-            digest_: digitsOf(settings.digest || "", DIGEST_PREFIX$1),
+            digest_: digitsOf(settings.digest || "", DIGEST_PREFIX),
             sequence_: 0,
             version_: "",
         }, false);
@@ -2513,7 +2543,7 @@ function open(settings, emit, release, done) {
             var plan = {
                 url_: resolveUrl(settings.url, manifest.image.url),
                 size_: manifest.image.size,
-                digest_: digitsOf(manifest.image.fsverity, DIGEST_PREFIX),
+                digest_: digitsOf(manifest.image.fsverity, DIGEST_PREFIX$1),
                 sequence_: manifest.sequence,
                 version_: manifest.version,
             };

@@ -2,8 +2,9 @@
 // allow. Nothing of its payload is looked at before the signature has been verified.
 
 import { binary, fromBase64, sha256, base64 } from "./hal";
+import { parseJson } from "./json";
 import { isKey, verifyPss } from "./rsa";
-import { Code, fault, type OtaError } from "./status";
+import { Code, fault, guarded, type OtaError } from "./status";
 
 const TYPE = "https-ota+jws";
 
@@ -48,8 +49,8 @@ function thumbprint(key: Jwk): string {
 
 /** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
 function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
-  const n = toBytes((key.kty === "RSA" && fromBase64url("" + key.n)) || "");
-  const eText = fromBase64url("" + key.e) || "";
+  const n = toBytes((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+  const eText = fromBase64url("" + (key && key.e)) || "";
   let e = 0;
   for (let i = 0; i < eText.length; i++) e = e * 256 + eText.charCodeAt(i);
   if (!isKey(n, e)) throw fault(Code.INVALID_ARG, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
@@ -63,6 +64,28 @@ export function checkKeys(keys: Jwk[]): void {
 }
 
 /**
+ * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
+ * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
+ * its stack, so one with anything nested is not parsed at all.
+ */
+function parseHeader(text: string): { kid: string } | null {
+  if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0) return null;
+  let header: any = null;
+  guarded(
+    () => {
+      header = parseJson(text);
+    },
+    () => {},
+  );
+  if (!header) return null;
+  let members = 0;
+  for (const _ in header) members++;
+  return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
+    ? header
+    : null;
+}
+
+/**
  * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
  * OTA_VALIDATE_FAILED and "".
  */
@@ -71,22 +94,23 @@ export function verifyJws(token: string, keys: Jwk[], done: (error: OtaError | n
   const headerText = parts.length === 3 ? fromBase64url(parts[0]) : null;
   const signature = headerText && fromBase64url(parts[2]);
   if (!headerText || !signature) return done(notTrusted(), "");
-  let header: any;
-  try {
-    header = JSON.parse(headerText);
-  } catch (_) {
-    return done(notTrusted(), "");
-  }
-  // every member that is not one of these three could change what the signature means: crit, b64, jwk ...
-  let members = 0;
-  for (const _ in header) members++;
-  if (members !== 3 || header.alg !== "PS256" || header.typ !== TYPE) return done(notTrusted(), "");
+  const header = parseHeader(headerText);
+  if (!header) return done(notTrusted(), "");
   for (let i = 0; i < keys.length; i++)
     if (thumbprint(keys[i]) === header.kid) {
       const key = parseKey(keys[i]);
       return verifyPss(key.n_, key.e_, toBytes(signature), sha256(parts[0] + "." + parts[1]), (error, good) => {
-        const payload = good ? fromBase64url(parts[1]) : null;
-        done(error || (payload === null ? notTrusted() : null), payload || "");
+        let payload: string | null = null;
+        let failure = error;
+        guarded(
+          () => {
+            if (good) payload = fromBase64url(parts[1]);
+          },
+          (thrown) => {
+            failure = thrown;
+          },
+        );
+        done(failure || (payload === null ? notTrusted() : null), payload || "");
       });
     }
   done(notTrusted(), "");

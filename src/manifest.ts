@@ -2,9 +2,11 @@
 // Source: DESIGN.md 4 and 3.3.
 
 import { digitsOf } from "./digest";
+import { parseJson } from "./json";
 import { Code, fault } from "./status";
 
 const FORMAT = 1;
+const MAX_SAFE = 0x1fffffffffffff;
 export const DIGEST_PREFIX = "sha256:";
 
 /** What a manifest says, DESIGN.md 4. `iat` and `exp` in seconds since 1970. */
@@ -35,40 +37,14 @@ function refuse(fact: string): never {
   throw fault(Code.INVALID_RESPONSE, "manifest: " + fact);
 }
 
-/**
- * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
- * a key that comes twice this parser and another may each take a different one.
- */
-export function parseJson(text: string): any {
-  const keys: string[][] = []; // of the objects that are open; an array's list stays empty
-  let start = -1;
-  let string = "";
-  for (let i = 0; i < text.length; i++) {
-    const c = text[i];
-    if (start >= 0) {
-      if (c === "\\") i++;
-      else if (c === '"') {
-        string = text.substring(start, i);
-        start = -1;
-      }
-    } else if (c === '"') start = i + 1;
-    else if (c === "{" || c === "[") keys.push([]);
-    else if (c === ":" && keys.length) {
-      const open = keys[keys.length - 1];
-      if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0) refuse("key " + string + " comes twice");
-      open.push(string);
-    } else if (c === "}" || c === "]") {
-      keys.pop();
-      if (!keys.length && i < text.length - 1) refuse("something follows the JSON object");
-    }
-  }
-  if (text[0] !== "{" || keys.length) refuse("no JSON object");
-  return JSON.parse(text);
+/** Is it a number that every parser reads alike? (RFC 8259 6) */
+export function isWhole(value: number): boolean {
+  return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
 }
 
 function wanted(claim: string, value: unknown, type: string, optional?: boolean): void {
   if (optional && value === undefined) return;
-  const whole = type !== "number" || ((value as number) >= 0 && Math.floor(value as number) === value);
+  const whole = type !== "number" || isWhole(value as number);
   if (typeof value !== type || !whole || value === "") refuse("claim " + claim + " is missing or no " + type);
 }
 

@@ -2,6 +2,7 @@
 // ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
 
 import { readFile, writeFile } from "./hal";
+import { isWhole } from "./manifest";
 
 const FILE = ".https-ota";
 
@@ -44,7 +45,7 @@ export function recall(): Memory {
   };
   for (const name in memory) {
     const value = stored && stored[name];
-    if (typeof value === typeof memory[name] && (typeof value === "string" || Math.floor(value) === value))
+    if (typeof value === typeof memory[name] && (typeof value === "string" || isWhole(value) || value === GIVEN_UP))
       memory[name] = value;
   }
   return memory;
@@ -69,6 +70,8 @@ export function wasRolledBack(sequence: number, digest: string): boolean {
 /** Before `slot` is selected while `running` runs: a trial begins. */
 export function rememberSelected(slot: string, running: string, sequence: number, digest: string): void {
   const memory = recall();
+  // an image that lives to install the next one counts as confirmed
+  memory.sequence = lowestSequence(running);
   memory.slot = slot;
   memory.previous = running;
   memory.boots = 0;

@@ -38,11 +38,16 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
 }
 
 /** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
-function isRunning(manifest: Manifest, layout: Layout, done: (error: OtaError | null, same: boolean) => void): void {
+function isRunning(
+  settings: Settings,
+  manifest: Manifest,
+  layout: Layout,
+  done: (error: OtaError | null, same: boolean) => void,
+): void {
   const desc = parseDesc(read(layout.running_.address, DESC_END));
   if (desc) {
     const same = desc.version === manifest.version;
-    if (!same) checkProject(manifest, desc.projectName);
+    if (!same || settings.allowSameVersion) checkProject(manifest, desc.projectName);
     return done(null, same);
   }
   const tree = verity(layout.running_.address, manifest.image.size);
@@ -84,7 +89,7 @@ export function getManifest(
         },
         !!settings.allowDowngrade,
       );
-      isRunning(manifest, layout, (failure, same) => {
+      isRunning(settings, manifest, layout, (failure, same) => {
         done(failure, manifest, same);
       });
     }, done);

@@ -221,21 +221,6 @@ function lettersIn(key: Key): (input: Buffer) => Uint8Array {
   };
 }
 
-/** What src/ still answers otherwise, and why. */
-const LOOSE_HEADER = "src/jws.ts: the header goes through JSON.parse alone, which takes more than one JSON object";
-const SECOND_KEY =
-  "src/jws.ts counts members by for-in: the interpreter has a second key of one name, not every JSON.parse";
-export const TODO: Record<string, string> = {
-  "header twice": LOOSE_HEADER,
-  "header with garbage behind it": LOOSE_HEADER,
-  "header with a comma too many": LOOSE_HEADER,
-  "header with a hidden member": LOOSE_HEADER,
-  "alg twice, the wrong one last": SECOND_KEY,
-  "alg twice, one written with an escape": SECOND_KEY,
-  "kid twice": SECOND_KEY,
-  "crit under __proto__": SECOND_KEY,
-};
-
 /** All of them: a device that trusts `key`, and not `other`, answers each with one and the same error. */
 export function forgeries(claims: Claims, key: Key, other: Key): Record<string, string> {
   return {
