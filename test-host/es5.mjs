@@ -3,6 +3,8 @@
 // Source of every rule: reference/espruino.md 5.2, tried again on Espruino 2v29.277 (the tables: all names that
 // Node 20 has and that interpreter has not).
 
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { parse, tokenizer } from "acorn";
 import { fullAncestor } from "acorn-walk";
 
@@ -296,4 +298,11 @@ function checkGlobal(node, path, report) {
     (parent.type === "ForInStatement" && parent.left === node) ||
     parent.type === "UpdateExpression";
   if (isTarget && !MODULE_NAMES.has(node.name)) report(at, `'${node.name}' is assigned but not declared`);
+}
+
+// node test-host/es5.mjs FILE...: the check by hand, and in npm run check
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const problems = process.argv.slice(2).flatMap((file) => checkEs5(readFileSync(file, "utf8"), file));
+  for (const problem of problems) console.error(problem);
+  process.exitCode = problems.length ? 1 : 0;
 }
