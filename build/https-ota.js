@@ -446,6 +446,11 @@ function lowestSequence(running) {
     var memory = recall();
     return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
 }
+/** Has `boot` begun to count the starts of the image in the slot called `running`? */
+function isCounting(running) {
+    var memory = recall();
+    return memory.slot === running && memory.boots > 0;
+}
 /** Was the image of this sequence and digest rolled back on this device? */
 function wasRolledBack(sequence, digest) {
     var memory = recall();
@@ -2309,7 +2314,7 @@ function getManifest(settings, layout, target, done) {
 //   8. select: the only commit point                      (finish)
 // Whatever fails before 8 leaves the device starting what it started before.
 // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
-var NEEDED_VARS = 1500; // an update's peak with room to spare: npm run bench
+var NEEDED_VARS = 1900; // the peak of a signed update: npm run bench
 var busy = false;
 function chooseTarget(layout, label) {
     var target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
@@ -2325,7 +2330,7 @@ function createHandle(plan, emit, layout, target, download, present, release) {
     var phase = 0 /* Phase.READY */;
     var written = present ? plan.size_ : 0;
     var verified = present;
-    var judged = present;
+    var judged = false;
     var resumed = false;
     var giveUp = null; // rejects the perform that is under way
     function free(end) {
@@ -2352,15 +2357,16 @@ function createHandle(plan, emit, layout, target, download, present, release) {
         }
         var size = download.total_() < 0 ? target.size : download.total_();
         checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size);
-        deselect(layout, target);
+        if (!verified)
+            deselect(layout, target);
         judged = true;
     }
     function step() {
         var fill = download.fill_();
         var offset = download.offset_();
+        if (!judged || !offset)
+            judge(verified || offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
         if (fill && !verified) {
-            if (!judged || !offset)
-                judge(offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
             var bytes = fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill);
             writer.write_(offset, bytes, download.total_());
             download.consume_();
@@ -2501,6 +2507,8 @@ function open(settings, emit, release, done) {
     var layout = readLayout();
     var target = chooseTarget(layout, settings.partition);
     checkConfirmed(layout);
+    if (isCounting(layout.running_.label))
+        throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is on trial: call markValid() first");
     function fetchImage(plan, present) {
         if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
             throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before");
