@@ -446,11 +446,6 @@ function lowestSequence(running) {
     var memory = recall();
     return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
 }
-/** Has `boot` begun to count the starts of the image in the slot called `running`? */
-function isCounting(running) {
-    var memory = recall();
-    return memory.slot === running && memory.boots > 0;
-}
 /** Was the image of this sequence and digest rolled back on this device? */
 function wasRolledBack(sequence, digest) {
     var memory = recall();
@@ -958,21 +953,34 @@ function checkConfirmed(layout) {
 }
 /**
  * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
- * erased after it: at no moment is the running slot without a valid entry. Factory and a slot that no entry names need none.
+ * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
+ * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
+ * IDF does, and the other copy stays to fall back to. Factory and a slot that no entry names need none.
  */
 function confirm(layout) {
     var entries = readEntries(layout.otadata_);
     var copy = copyOf(layout, entries, layout.running_);
     if (copy < 0 || entries[copy].state_ === 2 /* State.VALID */)
         return;
+    if (entries[copy].state_ === 1 /* State.PENDING_VERIFY */)
+        return writeEntry(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
     writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), 2 /* State.VALID */);
     erase(layout.otadata_.address + copy * SECTOR);
 }
-/** Selects `slot` and marks the entry of the image that runs INVALID, in this order: the second is only a remark. */
+/**
+ * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
+ * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+ */
 function reject(layout, slot) {
     var before = readEntries(layout.otadata_);
-    var proven = copyOf(layout, before, slot);
-    select(layout, slot, proven >= 0 && before[proven].state_ === 2 /* State.VALID */ ? 2 /* State.VALID */ : 0 /* State.NEW */);
+    var own = copyOf(layout, before, layout.running_);
+    var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
+    if (pending)
+        writeEntry(layout, own, before[own].seq_, 3 /* State.INVALID */);
+    // VALID: on trial once more it would lead back to the image that is left now
+    select(layout, slot, 2 /* State.VALID */);
+    if (pending)
+        return;
     var entries = readEntries(layout.otadata_);
     var copy = copyOf(layout, entries, layout.running_);
     if (copy >= 0)
@@ -2060,7 +2068,7 @@ function createDownload(options, url, limit, onConnected) {
     }
     function seek(to) {
         close();
-        offset = to;
+        offset = best = to;
         fill = 0;
         overflow = "";
         ended = false;
@@ -2507,8 +2515,6 @@ function open(settings, emit, release, done) {
     var layout = readLayout();
     var target = chooseTarget(layout, settings.partition);
     checkConfirmed(layout);
-    if (isCounting(layout.running_.label))
-        throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is on trial: call markValid() first");
     function fetchImage(plan, present) {
         if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
             throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before");

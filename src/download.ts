@@ -95,7 +95,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
 
   function seek(to: number): void {
     close();
-    offset = to;
+    offset = best = to;
     fill = 0;
     overflow = "";
     ended = false;

@@ -61,12 +61,6 @@ export function lowestSequence(running: string): number {
   return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
 }
 
-/** Has `boot` begun to count the starts of the image in the slot called `running`? */
-export function isCounting(running: string): boolean {
-  const memory = recall();
-  return memory.slot === running && memory.boots > 0;
-}
-
 /** Was the image of this sequence and digest rolled back on this device? */
 export function wasRolledBack(sequence: number, digest: string): boolean {
   const memory = recall();

@@ -16,7 +16,7 @@ import { createDownload, type Download } from "./download";
 import { after, cancel, chipRevision, freeVars, read, SECTOR } from "./hal";
 import { type AppDesc, checkHead, DESC_END, HEAD_LENGTH, parseDesc, parseHeader, spiModeOf } from "./image";
 import { type Manifest, DIGEST_PREFIX as MANIFEST_PREFIX } from "./manifest";
-import { isCounting, rememberSelected, wasRolledBack } from "./memory";
+import { rememberSelected, wasRolledBack } from "./memory";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { createWriter, resumeOffset } from "./sectors";
@@ -289,9 +289,6 @@ function open(
   const layout = readLayout();
   const target = chooseTarget(layout, settings.partition);
   checkConfirmed(layout);
-  if (isCounting(layout.running_.label))
-    throw fault(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is on trial: call markValid() first");
-
   function fetchImage(plan: Plan, present: boolean): void {
     if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
       throw fault(Code.NOT_ALLOWED, "this image was rolled back on this device before");

@@ -112,21 +112,31 @@ export function checkConfirmed(layout: Layout): void {
 
 /**
  * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
- * erased after it: at no moment is the running slot without a valid entry. Factory and a slot that no entry names need none.
+ * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
+ * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
+ * IDF does, and the other copy stays to fall back to. Factory and a slot that no entry names need none.
  */
 export function confirm(layout: Layout): void {
   const entries = readEntries(layout.otadata_);
   const copy = copyOf(layout, entries, layout.running_);
   if (copy < 0 || entries[copy].state_ === State.VALID) return;
+  if (entries[copy].state_ === State.PENDING_VERIFY) return writeEntry(layout, copy, entries[copy].seq_, State.VALID);
   writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
   erase(layout.otadata_.address + copy * SECTOR);
 }
 
-/** Selects `slot` and marks the entry of the image that runs INVALID, in this order: the second is only a remark. */
+/**
+ * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
+ * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+ */
 export function reject(layout: Layout, slot: Partition): void {
   const before = readEntries(layout.otadata_);
-  const proven = copyOf(layout, before, slot);
-  select(layout, slot, proven >= 0 && before[proven].state_ === State.VALID ? State.VALID : State.NEW);
+  const own = copyOf(layout, before, layout.running_);
+  const pending = own >= 0 && before[own].state_ === State.PENDING_VERIFY;
+  if (pending) writeEntry(layout, own, before[own].seq_, State.INVALID);
+  // VALID: on trial once more it would lead back to the image that is left now
+  select(layout, slot, State.VALID);
+  if (pending) return;
   const entries = readEntries(layout.otadata_);
   const copy = copyOf(layout, entries, layout.running_);
   if (copy >= 0) writeEntry(layout, copy, entries[copy].seq_, State.INVALID);

@@ -82,6 +82,7 @@ export function dataOf(core: Core, data: any): Uint8Array {
 /** Elements as bytes: for CRC32 and base64. */
 export function iterateInts(core: Core, data: any): Uint8Array {
   if (typeof data === "string") return bytesOf(data);
+  if (data instanceof core.realm.Uint8Array) return viewBytes(data);
   if (isBuffer(data)) return Uint8Array.from(Array.from(elementsOf(data), (n) => toInt(n) & 255));
   const items = core.realm.isArray(data) ? Array.from(data) : Object.values(data);
   return Uint8Array.from(items.map((n) => toInt(n) & 255));

@@ -6,7 +6,7 @@ import vm from "node:vm";
 import type { Flash } from "../flash.ts";
 import { type Core, type ErrorKind, type Fn, POWER_OFF, strict } from "./core.ts";
 import { countListeners, installEvents, PREFIX } from "./events.ts";
-import { createHttp } from "./http.ts";
+import { type Connect, createHttp } from "./http.ts";
 import { parseJson } from "./json.ts";
 import { createModules } from "./modules.ts";
 import { createNatives, type Mapping } from "./natives.ts";
@@ -31,6 +31,7 @@ export type EngineOptions = {
   nowMs?: number;
   /** Names that can be resolved, besides localhost; the addresses must be loopback. */
   hosts?: Record<string, string>;
+  connect?: Connect;
 };
 
 export interface Engine {
@@ -250,7 +251,7 @@ export function createEngine(options: EngineOptions): Engine {
   // --- global scope
 
   const timers = createTimers(core, () => pass);
-  const http = createHttp(core, { version, hosts: options.hosts ?? {} });
+  const http = createHttp(core, { version, hosts: options.hosts ?? {}, connect: options.connect });
 
   const engine: Engine = {
     console: lines,

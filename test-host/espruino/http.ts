@@ -42,7 +42,10 @@ export interface Http {
   closeAll(): void;
 }
 
-export type HttpOptions = { version: string; hosts: Record<string, string> };
+/** Another network below plain connections, as fast as a function call; undefined refuses. For campaigns. */
+export type Connect = (address: string, port: number, wake: () => void) => Handle | undefined;
+
+export type HttpOptions = { version: string; hosts: Record<string, string>; connect?: Connect };
 
 /** The first key equal to `name` whatever its case. */
 function getNoCase(object: any, name: string): any {
@@ -137,6 +140,7 @@ export function createHttp(core: Core, options: HttpOptions): Http {
   }
 
   function open(req: any, address: string, port: number): Handle | undefined {
+    if (options.connect && !(req.type & TYPE_TLS)) return options.connect(address, port, core.wake);
     if (!canConnect(address, port)) {
       core.print("ERROR: Connect failed (err 111)\n");
       return undefined;

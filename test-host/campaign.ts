@@ -1,0 +1,112 @@
+// npm run campaign: power fails at every operation of every scenario. See docs/power-fail.md, which --docs writes.
+
+import { spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { cellName } from "./campaign/ids.ts";
+import { unknown } from "./campaign/known.ts";
+import { powerFailDoc, tellReports } from "./campaign/report.ts";
+import { type Campaign, cellsOf, type Report, runCells } from "./campaign/runner.ts";
+import { FULL_SIZE, TOYS } from "./campaign/worlds.ts";
+import { BUNDLE } from "./device.ts";
+
+const USAGE = `usage: npm run campaign -- [options]
+  --full            all layouts, every campaign, two cuts deep: some ten minutes of two cores
+  --cell REGEX      only cells whose name (board/start/bootloader/scenario) matches
+  --campaign NAME   every (default), tree:2, chain, random:20, lies; may be given several times
+  --seed N          of the noise and of random (default 1)
+  --json            the counts as JSON
+  --bundle FILE     another build of the module
+  --docs            write docs/power-fail.md and stop`;
+
+const STRIDE = 16;
+
+const { values } = parseArgs({
+  options: {
+    full: { type: "boolean" },
+    cell: { type: "string" },
+    campaign: { type: "string", multiple: true },
+    seed: { type: "string" },
+    json: { type: "boolean" },
+    bundle: { type: "string" },
+    docs: { type: "boolean" },
+    layout: { type: "string" },
+    help: { type: "boolean" },
+  },
+});
+
+function campaignOf(text: string): Campaign {
+  const [name, number] = text.split(":");
+  if (name === "tree") return { name, depth: Number(number ?? 2) };
+  if (name === "random") return { name, runs: Number(number ?? 20) };
+  if (name === "every" || name === "chain" || name === "lies") return { name };
+  throw new Error(`no campaign ${text}\n${USAGE}`);
+}
+
+const names = values.campaign ?? (values.full ? ["tree:2", "chain", "random:20", "lies"] : ["every"]);
+
+async function runLayout(layout: string): Promise<Report[]> {
+  const bundle = readFileSync(values.bundle ?? BUNDLE, "utf8");
+  const cell = new RegExp(values.cell ?? "");
+  const toy = (TOYS as readonly string[]).includes(layout);
+  const starts = toy ? undefined : ["one"];
+  const kinds = toy ? undefined : ["current"];
+  const cells = cellsOf(layout, kinds, starts).filter((one) => cell.test(cellName(one)));
+  const reports: Report[] = [];
+  const campaigns: Campaign[] = toy ? names.map(campaignOf) : [{ name: "every", stride: STRIDE }];
+  for (const campaign of campaigns)
+    reports.push(...(await runCells(bundle, cells, campaign, Number(values.seed ?? 1))));
+  return reports;
+}
+
+/** A process for each layout. */
+function inChild(layout: string): Promise<Report[]> {
+  const args = [...process.execArgv, fileURLToPath(import.meta.url), "--json", "--layout", layout];
+  for (const name of names) args.push("--campaign", name);
+  for (const key of ["cell", "seed", "bundle"] as const) {
+    const value = values[key];
+    if (value !== undefined) args.push(`--${key}`, value);
+  }
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  let text = "";
+  child.stdout.setEncoding("utf8").on("data", (part) => {
+    text += part;
+  });
+  return new Promise((resolve, reject) => {
+    child.on("close", () => {
+      try {
+        resolve(JSON.parse(text));
+      } catch {
+        reject(new Error(`${layout}: no report`));
+      }
+    });
+  });
+}
+
+async function runAll(layouts: string[]): Promise<Report[]> {
+  const reports: Report[][] = [];
+  let next = 0;
+  async function worker(): Promise<void> {
+    while (next < layouts.length) {
+      const i = next++;
+      reports[i] = await inChild(layouts[i]);
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), layouts.length) }, worker));
+  return reports.flat();
+}
+
+if (values.help) console.log(USAGE);
+else if (values.docs) writeFileSync(new URL("../docs/power-fail.md", import.meta.url), powerFailDoc());
+else {
+  const startMs = performance.now();
+  const wanted = values.full ? [...TOYS, ...FULL_SIZE] : [...TOYS];
+  const only = (layout: string) =>
+    !values.cell || !/^\^?[a-z0-9-]+\//.test(values.cell) || values.cell.includes(layout);
+  const reports = values.layout ? await runLayout(values.layout) : await runAll(wanted.filter(only));
+  if (values.json) console.log(JSON.stringify(reports));
+  else console.log(`${tellReports(reports)} in ${Math.round((performance.now() - startMs) / 1000)} s`);
+  process.exitCode = reports.some((report) => unknown(report).length > 0) ? 1 : 0;
+}

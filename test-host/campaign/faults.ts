@@ -1,0 +1,60 @@
+// What a loss of power leaves of one step, and what a flash that lies makes of it. The noise depends on the seed and on
+// the place, not on the number of the step: cut twice at one place by one seed, a device is in one state, and the
+// runner need not judge it twice.
+// Model: POWER-FAIL.md 3; a write goes in order of addresses or clears its bits a few at a time, an erase may end early.
+
+import { SECTOR } from "../flash.ts";
+import { noise } from "../images.ts";
+
+/** An operation on what survives: of the flash, or of the Storage file. */
+export type Op = { kind: "erase" | "write" | "storage"; addr: number; length: number };
+
+export const TEARS = {
+  write: ["before", "prefix", "bits", "after"],
+  erase: ["before", "half", "noise", "after"],
+  storage: ["before", "gone", "part", "after"],
+} as const;
+export type Tear = (typeof TEARS)[Op["kind"]][number];
+
+/** Tears that hurt the Storage file: Espruino deletes the old file before it writes the new one. */
+export const STORAGE_TEARS: readonly string[] = ["gone", "part"];
+
+/** Faults that are no loss of power: the program goes on, and has to notice. */
+export const LIES = { write: ["drop", "stick"], erase: ["silent"] } as const;
+export type Lie = "drop" | "stick" | "silent";
+
+function noiseAt(seed: number, op: Op): Uint8Array {
+  return noise(Math.imul(seed + 1, 0x9e3779b1) ^ Math.imul(op.addr, 0x85ebca6b) ^ op.length, op.length + 4);
+}
+
+/** How many of the bytes of a torn write are there; never none and never all. */
+export function prefixLength(seed: number, op: Op): number {
+  const random = new DataView(noiseAt(seed, op).buffer).getUint32(0, true);
+  // a select entry is torn at a word more often than not: seq without its CRC, or all but the CRC
+  if (op.length <= 64) return Math.max(1, Math.min(op.length - 1, (random % 8) * 4 + (random & 0x100 ? 2 : 0)));
+  return 1 + (random % (op.length - 1));
+}
+
+/** The sector(s) `old` after a torn write of `data`; `at` is the offset of the write in them. */
+export function tornWrite(old: Uint8Array, at: number, data: Uint8Array, tear: Tear, seed: number, op: Op): Uint8Array {
+  const out = old.slice();
+  const mask = noiseAt(seed, op);
+  const end = tear === "prefix" ? prefixLength(seed, op) : data.length;
+  for (let i = 0; i < end; i++) out[at + i] &= tear === "bits" ? data[i] | mask[i + 4] : data[i];
+  return out;
+}
+
+/** A sector after an erase that ended early. */
+export function tornErase(old: Uint8Array, tear: Tear, seed: number, op: Op): Uint8Array {
+  const out = old.slice();
+  if (tear === "half") return out.fill(0xff, 0, SECTOR / 2);
+  const mask = noiseAt(seed, op);
+  for (let i = 0; i < SECTOR; i++) out[i] |= mask[i + 4];
+  return out;
+}
+
+/** The mask of a cell that sticks, for the lie of that name: one bit in some hundred. */
+export function stuckMask(seed: number, addr: number): number {
+  const x = Math.imul(addr ^ Math.imul(seed + 1, 0x9e3779b1), 0x85ebca6b) >>> 0;
+  return x % 16 === 0 ? 1 << ((x >>> 8) & 7) : 0;
+}

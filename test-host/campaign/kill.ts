@@ -1,0 +1,69 @@
+// The cross-check: power really fails. Instead of a picture, the device is stopped before or after an operation, from
+// within it, and what is then in flash and Storage must be what was photographed there.
+
+import { BUNDLE, createDevice } from "../device.ts";
+import { readFileSync } from "node:fs";
+import { begin, find, powerOn, runProgram } from "./session.ts";
+import { createWire } from "./wire.ts";
+import { MEMORY_FILE, type State, stateKey, type World } from "./worlds.ts";
+
+export type Disagreement = { op: number; phase: "before" | "after" };
+
+const turns = async (count: number): Promise<void> => {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+/** One start of the device, and its orders, until the power fails at flash operation `op`. */
+async function kill(world: World, from: State, orders: string[], op: number, phase: string): Promise<State> {
+  const device = createDevice({
+    board: world.board,
+    flash: from.picture,
+    bootloader: world.kind,
+    engine: { connect: createWire((path) => find(world, path)).connect },
+  });
+  if (from.memory !== null) device.storage.set(MEMORY_FILE, Buffer.from(from.memory, "latin1"));
+  let dead = false;
+  let count = 0;
+  device.flash.onOp = (_op, when) => {
+    if (dead) throw new Error("the power is off");
+    if (when !== phase || count++ !== op) return;
+    dead = true;
+    device.stop();
+    throw new Error("power off");
+  };
+  try {
+    device.boot();
+    for (const order of orders) {
+      const promise = begin(world, device.engine, order);
+      if (promise?.then) await device.engine.call(promise);
+    }
+  } catch (error) {
+    if (!dead) throw error;
+  }
+  await turns(3);
+  device.flash.onOp = null;
+  const memory = device.storage.get(MEMORY_FILE);
+  const text = memory ? Buffer.from(memory).toString("latin1") : null;
+  const state = { picture: device.flash.picture(), memory: text };
+  device.stop();
+  return state;
+}
+
+/** Every operation of one start, killed before and after it, against its photographs. */
+export async function compareWithKills(
+  world: World,
+  from: State,
+  orders: string[],
+): Promise<{ compared: number; disagreements: Disagreement[] }> {
+  const { boot, steps, end } = powerOn(world, from);
+  const bundle = readFileSync(BUNDLE, "utf8");
+  const session = await runProgram({ world, bundle, from: end, boot, orders });
+  const photographed = [...steps, ...session.steps].filter((step) => step.kind !== "storage");
+  const disagreements: Disagreement[] = [];
+  for (const [op, step] of photographed.entries())
+    for (const phase of ["before", "after"] as const) {
+      const state = await kill(world, from, orders, op, phase);
+      if (stateKey(state) !== stateKey(step[phase])) disagreements.push({ op, phase });
+    }
+  return { compared: 2 * photographed.length, disagreements };
+}

@@ -1,0 +1,221 @@
+// Broken updaters. Each is the readable bundle with an edit that takes one safeguard away, and the cell of the matrix
+// in which the campaign notices. An edit that no longer applies fails its test.
+
+import type { Campaign } from "./runner.ts";
+
+export type Sabotage = {
+  name: string;
+  /** Each must be there exactly once. */
+  edits: [RegExp, string][];
+  /** Where it is caught, and by which campaign. */
+  cell: string;
+  campaign: Campaign["name"];
+  /** What the campaign says of it. */
+  says: RegExp;
+};
+
+const EVERY = "every";
+
+export const SABOTAGES: readonly Sabotage[] = [
+  {
+    name: "selects the slot before its image is verified",
+    edits: [
+      [
+        /deselect\(layout, target\);\n(\s+)judged = true;/,
+        "deselect(layout, target);\n$1select(layout, target, 0);\n$1judged = true;",
+      ],
+    ],
+    cell: "toy-two/one/current/update",
+    campaign: EVERY,
+    says: /falls back from ota_1/,
+  },
+  {
+    name: "does not verify the image",
+    edits: [[/verifyImage\(layout\.chip_, target, written, plan\.digest_, done\)/, "done(null)"]],
+    cell: "toy-two/one/current/corrupt",
+    campaign: EVERY,
+    says: /falls back from ota_1/,
+  },
+  {
+    name: "compares no digest",
+    edits: [[/if \(found !== digest\)/, "if (false)"]],
+    cell: "toy-two/one/current/other",
+    campaign: EVERY,
+    says: /boots first/,
+  },
+  {
+    name: "judges the checksum of a file that nobody vouches for by nothing",
+    edits: [[/if \(sum\.value\(\) !== wanted\)/, "if (false)"]],
+    cell: "toy-factory-one/blank/current/corrupt-insecure",
+    campaign: EVERY,
+    says: /falls back from ota_0/,
+  },
+  {
+    name: "overwrites the entry of the slot that runs",
+    edits: [[/copyToKeep\(layout, entries\) === 0 \? 1 : 0/, "copyToKeep(layout, entries) === 0 ? 0 : 1"]],
+    cell: "toy-factory-two/one/current/update",
+    campaign: EVERY,
+    says: /boots factory/,
+  },
+  {
+    name: "writes the slot that runs",
+    edits: [
+      [/nextSlot\(layout, layout\.running_\) : slotByLabel/, "layout.running_ : slotByLabel"],
+      [/if \(target\.address === layout\.running_\.address\)/, "if (false)"],
+      [/if \(slot\.address === layout\.running_\.address\)/, "if (false)"],
+    ],
+    cell: "toy-two/one/current/update",
+    campaign: EVERY,
+    says: /while ota_0 runs|nothing boots/,
+  },
+  {
+    name: "counts the sequence number one too far",
+    edits: [[/return next < ERASED \? next : 0;/, "return next + 1;"]],
+    cell: "toy-two/one/current/update",
+    campaign: EVERY,
+    says: /comes to no end/,
+  },
+  {
+    name: "takes the next sequence number, whatever slot it names",
+    edits: [[/ \+ \(\(index - slotOfSeq\(seq \+ 1, count\) \+ count\) % count\)/, ""]],
+    cell: "toy-three/two-1/current/setBoot:ota_0",
+    campaign: EVERY,
+    says: /boots ota_2/,
+  },
+  {
+    name: "does not read back what it wrote",
+    edits: [
+      [/flash\.write\(bytes, addr\);\n\s+if \(!holds\(addr, bytes\)\)/, "flash.write(bytes, addr);\n    if (false)"],
+    ],
+    cell: "toy-two/one/current/setBoot:ota_1",
+    campaign: "lies",
+    says: /was reported as done/,
+  },
+  {
+    name: "does not read back what it erased",
+    edits: [[/flash\.erasePage\(addr\);\n\s+if \(!isBlank\(addr\)\)/, "flash.erasePage(addr);\n    if (false)"]],
+    cell: "toy-two/one/current/second",
+    campaign: "lies",
+    says: /./,
+  },
+  {
+    name: "goes on with whatever the slot holds",
+    edits: [[/if \(total < 0 \|\| !holds\(slot\.address, head\)\)/, "if (total < 0)"]],
+    cell: "toy-two/one/current/update",
+    campaign: EVERY,
+    says: /fetched/,
+  },
+  {
+    name: "believes that what it went on with fits",
+    edits: [[/resumed = false;\n(\s+)if \(!error\) \{/, "resumed = false;\n$1{"]],
+    cell: "toy-two/one/current/resumed-alike",
+    campaign: EVERY,
+    says: /falls back|boots/,
+  },
+  {
+    name: "erases no sector ahead",
+    edits: [[/if \(offset \+ SECTOR < total\) \{/, "if (false) {"]],
+    cell: "toy-two/one/current/update",
+    campaign: EVERY,
+    says: /fetched/,
+  },
+  {
+    name: "confirms the other slot's entry",
+    edits: [
+      [
+        /seqFor\(layout, entries, layout\.running_\), 2 \/\* State\.VALID \*\/\);\n\s+erase/,
+        "seqFor(layout, entries, nextSlot(layout, layout.running_)), 2);\n    erase",
+      ],
+    ],
+    cell: "toy-two/one/current/markValid",
+    campaign: EVERY,
+    says: /old/,
+  },
+  {
+    name: "confirms by erasing first",
+    edits: [
+      [
+        /writeEntry\(layout, 1 - copy, (seqFor\(layout, entries, layout\.running_\)), 2 \/\* State\.VALID \*\/\);\n\s+erase\((.*)\);/,
+        "var seq = $1; erase($2); writeEntry(layout, 1 - copy, seq, 2);",
+      ],
+    ],
+    cell: "toy-two/one/current/markValid",
+    campaign: EVERY,
+    says: /boots old/,
+  },
+  {
+    name: "erases the active copy first when factory is selected",
+    edits: [[/activeCopy\(entries\) === 1 \? 1 : 0/, "activeCopy(entries) === 1 ? 0 : 1"]],
+    cell: "toy-factory-two/two-0/current/setBoot:factory",
+    campaign: EVERY,
+    says: /boots ota_1/,
+  },
+  {
+    name: "leaves the slot selected that it is about to write",
+    edits: [[/deselect\(layout, target\);\n(\s+)judged = true;/, "judged = true;"]],
+    cell: "toy-two/one/current/second",
+    campaign: EVERY,
+    says: /falls back from ota_1/,
+  },
+  {
+    name: "deselects without making sure that the slot that runs is left",
+    edits: [[/if \(selected && !\(own >= 0 && entries\[own\]\.valid_\)\) \{/, "if (false) {"]],
+    cell: "toy-factory-two/alone/current/update",
+    campaign: EVERY,
+    says: /boots factory/,
+  },
+  {
+    name: "counts a trial before it knows which slot runs",
+    edits: [
+      [
+        /var running = memory\.slot \? readLayout\(\)\.running_\.label : "";\n\s+if \(!running \|\| memory\.slot !== running\)/,
+        "memory.boots++; remember(memory); memory.boots--; if (!memory.slot)",
+      ],
+    ],
+    cell: "toy-two/one/current/trial",
+    campaign: EVERY,
+    says: /./,
+  },
+  {
+    name: "writes the trial down after the slot is selected",
+    edits: [
+      [
+        /(rememberSelected\(target\.label, layout\.running_\.label, plan\.sequence_, plan\.digest_\);)\n\s+(select\(layout, target, 0 \/\* State\.NEW \*\/\);)/,
+        "$2 $1",
+      ],
+    ],
+    cell: "toy-two/one/current/bad-image",
+    campaign: EVERY,
+    says: /ends in new/,
+  },
+  {
+    name: "forgets which image it gave up",
+    edits: [[/memory\.badDigest = memory\.digest;/, ""]],
+    cell: "toy-two/one/current/bad-image",
+    campaign: EVERY,
+    says: /comes to no end/,
+  },
+  {
+    name: "selects a slot that was not verified",
+    edits: [
+      [
+        /verifyImage\(layout\.chip_, slot, slot\.size, "", function \(error\) \{/,
+        "(function (fn) { fn(null); })(function (error) {",
+      ],
+    ],
+    cell: "toy-two/fallen/current/refused",
+    campaign: EVERY,
+    says: /was accepted/,
+  },
+];
+
+/** The bundle with the safeguard gone. Throws when an edit does not apply, or in more than one place. */
+export function sabotage(bundle: string, { name, edits }: Sabotage): string {
+  let broken = bundle;
+  for (const [pattern, replacement] of edits) {
+    const found = broken.match(new RegExp(pattern.source, "g"))?.length ?? 0;
+    if (found !== 1) throw new Error(`${name}: ${found} places match ${pattern}: rewrite this edit`);
+    broken = broken.replace(pattern, replacement);
+  }
+  return broken;
+}

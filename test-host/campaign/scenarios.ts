@@ -1,0 +1,231 @@
+// What a device is asked to do while its power fails, and what may come of it. The table below is the promise: the
+// tests, the runner and docs/power-fail.md all read it here.
+
+import type { Result, Session } from "./session.ts";
+import { targetOf, type World } from "./worlds.ts";
+
+/** Of several others: without the Storage file nobody knows which of them ran before. */
+export const ANY = "any whole image";
+
+/** Names of images: "old" ran before, "new" and "first" came by update, a slot's label is the stale image in it. */
+export type Outcome = { boots: string[]; ends: string[] };
+
+export type View = {
+  world: World;
+  /** Name of the image that runs, its slot, and whether the bootloader fell back to it. */
+  image: string;
+  running: string;
+  fellBack: boolean;
+  /** What the program did since the power failed, newest last. */
+  sessions: Session[];
+  /** false: nothing has been cut yet. */
+  retry: boolean;
+};
+
+export type Scenario = {
+  name: string;
+  what: string;
+  /** What happens before, uncut; `share`: and is cut after this share of its steps. */
+  prepare?: { orders: string[]; share?: number };
+  /** The program's orders after a start; null: nothing is left to do. */
+  next(view: View): string[] | null;
+  allowed: Outcome;
+  /** Under a bootloader with rollback, where that differs: it ends the trial of an image at the next start. */
+  underRollback?: Partial<Outcome>;
+  /** When the Storage file was lost by a write of it that was cut. */
+  memoryLost?: Partial<Outcome>;
+  /** What orders may fail with. */
+  refusal?: RegExp;
+  /** Starts after the end that must lead to the same image; [without, with] rollback. Default: [1, 0]. */
+  stays?: [number, number];
+  /** An order that may be refused may also be accepted. */
+  accepted?: true;
+  applies?(world: World): boolean;
+};
+
+/** The last thing that the program was told. */
+const lastOf = (sessions: Session[]): Partial<Result> => sessions.at(-1)?.results.at(-1) ?? {};
+
+const emptyOrBroken = (world: World): string =>
+  world.fellBack ? (world.selected as string) : targetOf(world, world.running).label;
+
+const INSTALLED = ["update:new"];
+const oldOrNew = ["old", "new"];
+
+const untilNew =
+  (...orders: string[]) =>
+  ({ image }: View) =>
+    image === "new" ? null : orders;
+
+/** At first from a server that spoils the image, then from one that does not. */
+const firstSpoiled =
+  (order: string) =>
+  ({ image, sessions }: View) =>
+    image === "new" ? null : [sessions.length ? "update:new" : order];
+
+/** What the server does is told apart before anything of otadata matters: not every start needs it. */
+const someStarts = (world: World): boolean => ["blank", "one", "fallen"].includes(world.start);
+
+const spoilt = (name: string, what: string, order: string, refusal: RegExp): Scenario => ({
+  name,
+  what,
+  next: firstSpoiled(order),
+  allowed: { boots: oldOrNew, ends: ["new"] },
+  refusal,
+  applies: someStarts,
+});
+
+const VALIDATE = /^ESP_ERR_OTA_VALIDATE_FAILED/;
+
+export const SCENARIOS: readonly Scenario[] = [
+  {
+    name: "update",
+    what: "an image is installed; the device restarts",
+    next: untilNew("update:new"),
+    allowed: { boots: oldOrNew, ends: ["new"] },
+  },
+  {
+    name: "resumed",
+    what: "an update goes on with what a cut one has left in the slot",
+    prepare: { orders: INSTALLED, share: 0.6 },
+    next: untilNew("update:new"),
+    allowed: { boots: oldOrNew, ends: ["new"] },
+  },
+  {
+    name: "resumed-alike",
+    what: "the same, but the slot holds part of another file with the same first kilobyte",
+    prepare: { orders: ["update:alike"], share: 0.6 },
+    next: untilNew("update:new"),
+    allowed: { boots: oldOrNew, ends: ["new"] },
+  },
+  {
+    name: "second",
+    what: "a second update before the restart replaces the first",
+    next: ({ image, retry }) => {
+      if (image === "new") return null;
+      // an image on trial by the bootloader has to be confirmed before the next one
+      if (image === "first") return ["markValid", "update:new!"];
+      return retry ? ["update:new!"] : ["update:first!", "update:new!"];
+    },
+    allowed: { boots: ["old", "first", "new"], ends: ["new"] },
+  },
+  {
+    name: "markValid",
+    what: "the image that an update brought is confirmed",
+    prepare: { orders: INSTALLED },
+    next: ({ image, sessions }) => (image === "old" || sessions.length ? null : ["markValid"]),
+    allowed: { boots: ["new"], ends: ["new"] },
+    underRollback: { boots: oldOrNew, ends: oldOrNew },
+    stays: [2, 2],
+  },
+  {
+    name: "rollback",
+    what: "the image that an update brought is given up by the program",
+    prepare: { orders: INSTALLED },
+    next: ({ image, sessions }) => (image === "new" && sessions.length < 3 ? ["rollback"] : null),
+    allowed: { boots: oldOrNew, ends: ["old"] },
+    memoryLost: { boots: [ANY], ends: [ANY] },
+    stays: [2, 2],
+  },
+  {
+    name: "trial",
+    what: "boot({attempts: 2}) at every start of an image that never confirms itself",
+    prepare: { orders: INSTALLED },
+    next: ({ sessions }) => (lastOf(sessions).ok === "false" ? null : ["boot:2"]),
+    allowed: { boots: oldOrNew, ends: ["old"] },
+    memoryLost: { ends: oldOrNew },
+    stays: [2, 2],
+  },
+  {
+    name: "bad-image",
+    what: "an image that never confirms itself, offered for ever: installed, tried, given up, and refused from then on",
+    next({ image, sessions }) {
+      const { ok, error } = lastOf(sessions);
+      if (image === "old") return error ? null : ["boot:2", "update:new~"];
+      return ok === "false" ? null : ["boot:2"];
+    },
+    allowed: { boots: oldOrNew, ends: ["old"] },
+    memoryLost: { ends: oldOrNew },
+    refusal: /^ESP_ERR_NOT_ALLOWED/,
+    accepted: true,
+    stays: [2, 2],
+  },
+  {
+    name: "on-trial",
+    what: "an image that is not confirmed yet brings the next one, over the slot that it would fall back to",
+    prepare: { orders: INSTALLED },
+    next: ({ image }) => (image === "first" ? null : ["boot:99", "update:first"]),
+    allowed: { boots: ["new", "first"], ends: ["first"] },
+    applies: (world) => !world.kind.rollback,
+  },
+  {
+    name: "confirmed",
+    what: "boot() at every start, and markValid() in the first: the trial is passed",
+    prepare: { orders: INSTALLED },
+    next: ({ image, sessions }) => (image === "old" || sessions.length ? null : ["boot:99", "markValid"]),
+    allowed: { boots: ["new"], ends: ["new"] },
+    underRollback: { boots: oldOrNew, ends: oldOrNew },
+    stays: [2, 2],
+  },
+  ...["factory", "ota_0", "ota_1", "ota_2"].map(
+    (label): Scenario => ({
+      name: `setBoot:${label}`,
+      what: `setBootPartition(${label})`,
+      next: ({ running, fellBack }) => (running === label && !fellBack ? null : [`setBoot:${label}`]),
+      allowed: { boots: ["old", label], ends: [label] },
+      applies: (world) =>
+        world.slots.some((slot) => slot.label === label) &&
+        (world.start !== "blank" || world.running === label) &&
+        !(world.fellBack && world.selected === label),
+    }),
+  ),
+  {
+    name: "refused",
+    what: "setBootPartition of a slot that is empty or broken",
+    next: ({ world, sessions }) => (sessions.length ? null : [`setBoot:${emptyOrBroken(world)}~`]),
+    allowed: { boots: ["old"], ends: ["old"] },
+    refusal: VALIDATE,
+    applies: (world) => world.start === "blank" || world.fellBack,
+  },
+  spoilt("corrupt", "a bit of the image is wrong; its digest is known", "update:new~corrupt", VALIDATE),
+  spoilt(
+    "corrupt-insecure",
+    "a bit of the image is wrong, and only its checksum tells",
+    "update:new~corrupt!",
+    VALIDATE,
+  ),
+  spoilt("other", "another whole image is served than the one whose digest is known", "update:new~other", VALIDATE),
+  spoilt("truncated", "the file is short, and the server says so", "update:new~cut", VALIDATE),
+  spoilt("lost", "the connection ends too early", "update:new~short", /^ESP_ERR_HTTP_INCOMPLETE_DATA/),
+  {
+    name: "extra",
+    what: "more bytes come than the server announced",
+    next: untilNew("update:new~extra"),
+    allowed: { boots: oldOrNew, ends: ["new"] },
+    applies: someStarts,
+  },
+];
+
+/** The scenarios that a power loss interrupts, and those that a server spoils: campaigns treat them alike. */
+export function scenarioOf(name: string): Scenario {
+  const found = SCENARIOS.find((one) => one.name === name);
+  if (!found) throw new Error(`no scenario ${name}`);
+  return found;
+}
+
+export function applies(scenario: Scenario, world: World): boolean {
+  return scenario.applies?.(world) ?? true;
+}
+
+/** What may start at any moment and what must run in the end, in this world. */
+export function allowedIn(scenario: Scenario, world: World, memoryLost: boolean): Outcome {
+  const rollback = world.kind.rollback ? scenario.underRollback : undefined;
+  const lost = memoryLost ? scenario.memoryLost : undefined;
+  const { boots, ends } = { ...scenario.allowed, ...rollback, ...lost };
+  // the slot that runs already is no other one
+  const own = (names: string[]) => names.map((name) => (name === world.running ? "old" : name));
+  return { boots: own(boots), ends: own(ends) };
+}
+
+/** The slot that the scenario's update writes from the world's origin. */
+export const firstTarget = (world: World) => targetOf(world, world.running).label;

@@ -1,0 +1,251 @@
+// One life of a device between two losses of power, photographed: the bootloader, then the program with the built
+// bundle in a fresh context, and a picture before and after every operation on what survives.
+
+import { type Boot, runBootloader } from "../bootloader.ts";
+import { mappedSegments, registersOf } from "../device.ts";
+import { POWER_OFF } from "../espruino/core.ts";
+import { createEngine, type Engine, type Mapping } from "../espruino/engine.ts";
+import { createFlash, type Flash, type FlashOp, SECTOR } from "../flash.ts";
+import { fsverity } from "../fsverity.ts";
+import type { Row } from "../partitions.ts";
+import { type Lie, type Op, stuckMask } from "./faults.ts";
+import { createWire, type Served, WIRE_URL } from "./wire.ts";
+import { MEMORY_FILE, spoiled, type State, targetOf, type World } from "./worlds.ts";
+
+export type Step = Op & {
+  by: "bootloader" | "program";
+  before: State;
+  after: State;
+  /** The bytes of a write. */
+  data?: Uint8Array;
+};
+
+/** What one order to the module came to: its value as text, or the error's name and words. */
+export type Result = { order: string; ok?: string; error?: string };
+
+export type Session = {
+  steps: Step[];
+  end: State;
+  results: Result[];
+  /** The program asked for a restart. */
+  rebooted: boolean;
+  /** Broken rules: of the flash, of the engine, of what may be left behind. */
+  problems: string[];
+  /** Bytes of images that went over the network. */
+  served: number;
+};
+
+/** A lie of the flash, told at the step of that number. */
+export type LieAt = { step: number; lie: Lie; seed: number };
+
+const HANG_MS = 4000;
+
+/** A Storage that tells when a file changes. Its writes are done when the next operation begins. */
+function watchedStorage(memory: string | null, onChange: () => void): Map<string, Uint8Array> {
+  const files = new Map<string, Uint8Array>();
+  if (memory !== null) files.set(MEMORY_FILE, Buffer.from(memory, "latin1"));
+  const { set } = files;
+  files.set = (name, bytes) => {
+    onChange();
+    return set.call(files, name, bytes);
+  };
+  return files;
+}
+
+const memoryOf = (files: Map<string, Uint8Array>): string | null => {
+  const bytes = files.get(MEMORY_FILE);
+  return bytes ? Buffer.from(bytes).toString("latin1") : null;
+};
+
+type Recorder = { steps: Step[]; onStorage(): void; finish(): State };
+
+/** Takes the pictures. `memory` tells the present content of the Storage file. */
+function record(flash: Flash, by: Step["by"], memory: () => string | null): Recorder {
+  const steps: Step[] = [];
+  let open: Step | null = null; // a write of the Storage file, which ends unseen
+  let last: State | null = null;
+  function now(): State {
+    const text = memory();
+    last ??= { picture: flash.picture(), memory: text };
+    if (last.memory !== text) last = { picture: last.picture, memory: text };
+    return last;
+  }
+  function settle(): void {
+    if (!open) return;
+    open.after = now();
+    open.length = open.after.memory?.length ?? 0;
+    open = null;
+  }
+  now();
+  flash.onOp = (op: FlashOp, phase, data) => {
+    settle();
+    if (phase === "before") {
+      const before = now();
+      steps.push({ by, kind: op.kind, addr: op.addr, length: op.length, before, after: before, data: data?.slice() });
+    } else {
+      last = null;
+      steps[steps.length - 1].after = now();
+    }
+  };
+  return {
+    steps,
+    onStorage() {
+      settle();
+      const before = last ?? now(); // the old file is deleted by now
+      open = { by, kind: "storage", addr: 0, length: 0, before, after: before };
+      steps.push(open);
+    },
+    finish() {
+      settle();
+      flash.onOp = null;
+      return now();
+    },
+  };
+}
+
+function tellLie(flash: Flash, at: LieAt, steps: Step[]): void {
+  const now = () => steps.length - 1 === at.step;
+  if (at.lie === "silent") flash.faults = { silentErase: now };
+  else if (at.lie === "drop") flash.faults = { dropWrite: now };
+  else flash.faults = { stuckBits: (addr) => (now() ? stuckMask(at.seed, addr) : 0) };
+}
+
+/** Power comes: the bootloader runs, and its writes are photographed. */
+export function powerOn(world: World, from: State): { boot: Boot; steps: Step[]; end: State; violations: string[] } {
+  const flash = createFlash({ from: from.picture });
+  const recorder = record(flash, "bootloader", () => from.memory);
+  const boot = runBootloader(flash, { chipId: world.board.chipId, kind: world.kind });
+  return { boot, steps: recorder.steps, end: recorder.finish(), violations: flash.violations };
+}
+
+// --- The program
+
+/** What the server has under the names that orders use: "new", "new~corrupt" … */
+export function find(world: World, path: string): Served | null {
+  const [name, fault] = path.split("~");
+  const bytes = world.images[name];
+  if (!bytes) return null;
+  if (fault === "corrupt") return { bytes: spoiled(bytes) };
+  if (fault === "short") return { bytes: bytes.subarray(0, bytes.length - 5000), length: bytes.length };
+  if (fault === "cut") return { bytes: bytes.subarray(0, bytes.length - 5000) };
+  if (fault === "extra") return { bytes: Buffer.concat([bytes, bytes.subarray(0, 700)]), length: bytes.length };
+  if (fault === "other") return { bytes: world.images.first };
+  return { bytes };
+}
+
+/** "update:new", with "!" after it without a digest; "boot:2"; "markValid"; "rollback"; "setBoot:ota_1". After "~": what is wrong, or nothing: the order may be refused. */
+export function begin(world: World, engine: Engine, order: string): any {
+  const ota = engine.require("https-ota");
+  const [verb, argument] = order.split(":");
+  if (verb === "update") {
+    const path = argument.replace("!", "");
+    const digest = `digest:"fsverity-sha256:${fsverity(world.images[path.split("~")[0]])}"`;
+    const trust = argument.endsWith("!") ? "insecure:true" : digest;
+    return ota.update(engine.run(`({url:"${WIRE_URL}${path}",retries:0,${trust}})`));
+  }
+  if (verb === "setBoot") {
+    const row = world.slots.find((slot) => slot.label === argument.replace("~", "")) as Row;
+    return ota.setBootPartition(engine.run(`({label:"${row.label}",address:${row.offset}})`));
+  }
+  if (verb === "boot") return ota.boot(engine.run(`({attempts:${argument}})`));
+  if (verb === "rollback") return ota.rollback();
+  if (verb === "markValid") return ota.markValid();
+  throw new Error(`no order ${order}`);
+}
+
+function textOf(value: any): string {
+  return value && typeof value === "object" ? `${value.partition?.label ?? "done"}` : String(value);
+}
+
+async function carryOut(world: World, engine: Engine, order: string, rebooted: Promise<void>): Promise<Result> {
+  let settled = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const hang = new Promise<Result>((resolve) => {
+    timer = setTimeout(() => resolve({ order, error: "it hangs: neither success nor failure" }), HANG_MS);
+  });
+  try {
+    const promise = begin(world, engine, order);
+    if (promise?.then === undefined) return { order, ok: textOf(promise) };
+    const done = engine.call(promise).then(
+      (value) => ({ order, ok: textOf(value) }),
+      (error) =>
+        error?.message === "the engine has been stopped"
+          ? { order, ok: "restarts" }
+          : { order, error: `${error?.name ?? "?"}: ${error?.message}` },
+    );
+    promise.then(
+      () => settled++,
+      () => settled++,
+    );
+    const result = await Promise.race([done, hang, rebooted.then(() => ({ order, ok: "restarts" }))]);
+    return settled > 1 ? { order, error: "its promise is settled twice" } : result;
+  } catch (error: any) {
+    if (error === POWER_OFF || error?.message === "the engine has been stopped") return { order, ok: "restarts" };
+    return { order, error: `${error?.name ?? "?"}: ${error?.message}` };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Where the program may write in flash: otadata, and an update the slot that does not run. */
+function strays(world: World, running: string, orders: string[], steps: Step[]): string[] {
+  const allowed = [world.otadata];
+  if (orders.some((order) => order.startsWith("update"))) allowed.push(targetOf(world, running));
+  return steps
+    .filter((step) => step.kind !== "storage")
+    .filter(({ addr, length }) => !allowed.some((row) => addr >= row.offset && addr + length <= row.offset + row.size))
+    .map((step) => `${step.kind} at 0x${step.addr.toString(16)} while ${running} runs`);
+}
+
+export type Program = { world: World; bundle: string; from: State; boot: Boot; orders: string[]; lie?: LieAt };
+
+/** The program that runs after `boot`, until its orders are carried out, one fails, or it restarts. */
+export async function runProgram(program: Program): Promise<Session> {
+  const { world, boot, from, orders } = program;
+  const running = (boot.slot as Row).label;
+  const flash = createFlash({ from: from.picture });
+  let reboot = () => {};
+  let rebooted = false;
+  const restart = new Promise<void>((resolve) => {
+    reboot = resolve;
+  });
+  let recorder: Recorder | null = null;
+  const storage = watchedStorage(from.memory, () => recorder?.onStorage());
+  recorder = record(flash, "program", () => memoryOf(storage));
+  if (program.lie) tellLie(flash, program.lie, recorder.steps);
+  const wire = createWire((path) => find(world, path));
+  const engine = createEngine({
+    flash,
+    board: world.board.espruinoBoard,
+    mappings: mappedSegments(boot, world.chip).map(
+      ({ addr, length, flash: at }): Mapping => ({ addr, length, read: (offset, n) => flash.peek(at + offset, n) }),
+    ),
+    registers: registersOf(boot, world.chip),
+    storage,
+    onReboot() {
+      rebooted = true;
+      reboot();
+    },
+    connect: wire.connect,
+  });
+  engine.addModule("https-ota", program.bundle);
+  const results: Result[] = [];
+  for (const order of orders) {
+    const result = await carryOut(world, engine, order, restart);
+    results.push(result);
+    if (result.error || rebooted) break;
+  }
+  const problems = [...flash.violations, ...strays(world, running, orders, recorder.steps)];
+  if (!rebooted) {
+    for (let pass = 0; pass < 2; pass++) await engine.advance(0);
+    const left = engine.accounts();
+    if (left.sockets || left.timers || left.listeners) problems.push(`left behind: ${JSON.stringify(left)}`);
+  }
+  const end = recorder.finish();
+  engine.stop();
+  problems.push(...engine.problems);
+  return { steps: recorder.steps, end, results, rebooted, problems, served: wire.served };
+}
+
+/** A select entry's sector is SECTOR bytes; exported for those who count. */
+export const sectorOf = (addr: number): number => Math.floor(addr / SECTOR);

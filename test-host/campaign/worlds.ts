@@ -1,0 +1,195 @@
+// Where a campaign begins: layout x starting state x bootloader. Every slot holds an image of its own, so that whatever
+// starts later can be named: "old" ran first, "new" and "first" come by update, anything else is stale.
+
+import { createHash } from "node:crypto";
+import { type Board, loadBoard } from "../boards.ts";
+import {
+  type BootloaderKind,
+  BOOTLOADERS,
+  buildEntry,
+  CHIPS,
+  type Chip,
+  RECORD_SIZE,
+  runBootloader,
+  STATE,
+} from "../bootloader.ts";
+import { createFlash, type Flash, type Picture, pictureHash, SECTOR } from "../flash.ts";
+import { buildImage, layoutOf, reseal } from "../images.ts";
+import { buildTable, findOtadata, type Row, slots, TABLE_OFFSET } from "../partitions.ts";
+
+/** What survives a loss of power: flash, and the Storage file `.https-ota`. */
+export type State = { picture: Picture; memory: string | null };
+
+export const MEMORY_FILE = ".https-ota";
+
+export function stateKey(state: State): string {
+  return `${pictureHash(state.picture)} ${state.memory}`;
+}
+
+export const TOYS = ["toy-two", "toy-factory-two", "toy-factory-one", "toy-three"] as const;
+export const FULL_SIZE = ["esp32", "esp32-dual", "esp32c3", "esp32s3"] as const;
+export const KINDS: Record<string, BootloaderKind> = BOOTLOADERS;
+
+const TOY_SIZE = 4 * SECTOR + 1008;
+const FULL_IMAGE_SIZE = 64 * SECTOR + 1008;
+
+type Start = {
+  what: string;
+  /** Entries of copy 0 and 1 for a table with `ota` slots ota_N. */
+  entries(ota: number): (Uint8Array | null)[];
+  /** Only the first slot of the table holds an image. */
+  empty?: true;
+  /** ota_N whose image is spoiled. */
+  broken?(ota: number): number;
+};
+
+function torn(seq: number): Uint8Array {
+  const entry = buildEntry(seq, STATE.VALID);
+  entry.fill(0xff, 28, RECORD_SIZE);
+  return entry;
+}
+
+const { VALID, ABORTED } = STATE;
+
+/** The starting states; with one ota_N both entries name it. */
+export const STARTS: Record<string, Start> = {
+  blank: {
+    what: "otadata is blank, the first slot runs, the others are empty",
+    entries: () => [null, null],
+    empty: true,
+  },
+  one: { what: "one valid entry, for ota_0", entries: () => [buildEntry(1, VALID), null] },
+  "two-0": {
+    what: "two valid entries, ota_0 runs by the newer one in copy 0",
+    entries: (ota) => [buildEntry(ota + 1, VALID), buildEntry(ota > 1 ? 2 : 1, VALID)],
+  },
+  "two-1": {
+    what: "two valid entries, the newer one in copy 1: ota_1 runs, where there is one",
+    entries: () => [buildEntry(1, VALID), buildEntry(2, VALID)],
+  },
+  torn: {
+    what: "one valid entry, for ota_0, beside one without its CRC",
+    entries: () => [buildEntry(1, VALID), torn(2)],
+  },
+  aborted: {
+    what: "one valid entry, for ota_0, beside a newer one marked ABORTED, which a bootloader of IDF 3 obeys",
+    entries: () => [buildEntry(1, VALID), buildEntry(2, ABORTED)],
+  },
+  fallen: {
+    what: "the selected image is broken: the device has fallen back to another slot",
+    entries: (ota) => (ota > 1 ? [buildEntry(1, VALID), buildEntry(2, VALID)] : [buildEntry(1, VALID), null]),
+    broken: (ota) => (ota > 1 ? 1 : 0),
+  },
+  alone: {
+    what: "the same, and no entry names the slot that runs",
+    entries: (ota) => [buildEntry(ota > 1 ? 2 : 1, VALID), null],
+    broken: (ota) => (ota > 1 ? 1 : 0),
+  },
+};
+
+export type World = {
+  layout: string;
+  start: string;
+  kind: BootloaderKind;
+  board: Board;
+  chip: Chip;
+  slots: Row[];
+  otadata: Row;
+  /** What can come by update, by name. */
+  images: Record<string, Uint8Array>;
+  origin: State;
+  /** Label of the slot that runs from the origin, and whether it does so by a fallback. */
+  running: string;
+  fellBack: boolean;
+  selected: string | null;
+  /** Name of the image that `slot` of this flash begins with. */
+  nameOf(flash: Flash, slot: Row, length: number): string;
+};
+
+const hash = (bytes: Uint8Array) => createHash("sha1").update(bytes).digest("hex");
+const cache = new Map<string, Uint8Array>();
+
+function image(chip: string, size: number, seed: number, version: string): Uint8Array {
+  const key = `${chip} ${size} ${seed}`;
+  let bytes = cache.get(key);
+  if (!bytes) {
+    bytes = buildImage({ chip: chip as never, size, seed, descriptor: { version } });
+    cache.set(key, bytes);
+  }
+  return bytes;
+}
+
+/** Another image whose first sector is the same, descriptor included. */
+function alike(bytes: Uint8Array): Uint8Array {
+  const copy = bytes.slice();
+  copy[5000] ^= 0x10;
+  return reseal(copy);
+}
+
+/** A bit of the payload is another one: for the bootloader a broken image, with a beginning as before. */
+export function spoiled(bytes: Uint8Array): Uint8Array {
+  const copy = bytes.slice();
+  copy[layoutOf(bytes).segments[bytes[1] - 1] + 8] ^= 0x10;
+  return copy;
+}
+
+export function createWorld(layout: string, start: string, kindName: string): World {
+  const board = loadBoard(layout);
+  const kind = KINDS[kindName];
+  const chip = CHIPS.find((one) => one.chipId === board.chipId);
+  const state = STARTS[start];
+  const otadata = findOtadata(board.rows);
+  if (!kind || !chip || !state || !otadata) throw new Error(`no world ${layout}/${start}/${kindName}`);
+  const size = layout.startsWith("toy-") ? TOY_SIZE : FULL_IMAGE_SIZE;
+  const all = slots(board.rows);
+  const ota = all.filter((slot) => slot.subtype !== 0);
+  const flash = createFlash({ size: board.flashSize });
+  flash.load(buildTable(board.rows), TABLE_OFFSET);
+  const names = new Map<string, string>();
+  const images: Record<string, Uint8Array> = {
+    new: image(board.chip, size, 2, "2.0.2"),
+    first: image(board.chip, size - 2048, 3, "2.0.3"),
+  };
+  images.alike = alike(images.new);
+  for (const [name, bytes] of Object.entries(images)) names.set(hash(bytes), name);
+  all.forEach((slot, i) => {
+    if (state.empty && i > 0) return;
+    const bytes = image(board.chip, size - 16 * i, 10 + i, `1.0.${i}`);
+    names.set(hash(bytes), slot.label);
+    flash.load(state.broken && slot === ota[state.broken(ota.length)] ? spoiled(bytes) : bytes, slot.offset);
+  });
+  state.entries(ota.length).forEach((entry, copy) => {
+    if (entry) flash.load(entry, otadata.offset + copy * SECTOR);
+  });
+  const origin = { picture: flash.picture(), memory: null };
+  const boot = runBootloader(flash, { chipId: board.chipId, kind });
+  if (!boot.slot || !boot.image) throw new Error(`${layout}/${start}/${kindName}: nothing boots`);
+  const running = boot.slot.label;
+  const own = names.get(hash(flash.peek(boot.slot.offset, boot.image.length))) as string;
+  return {
+    layout,
+    start,
+    kind,
+    board,
+    chip,
+    slots: all,
+    otadata,
+    images,
+    origin,
+    running,
+    fellBack: boot.fellBack,
+    selected: boot.selected,
+    nameOf(flash, slot, length) {
+      const name = names.get(hash(flash.peek(slot.offset, length))) ?? "unknown";
+      return name === own ? "old" : name;
+    },
+  };
+}
+
+/** The slot that an update writes when `running` runs: DESIGN 5, for the judge, not taken from src/. */
+export function targetOf(world: World, running: string): Row {
+  const ota = world.slots.filter((slot) => slot.subtype !== 0);
+  const at = ota.findIndex((slot) => slot.label === running);
+  const next = ota[(at + 1) % ota.length];
+  return next.label === running ? (world.slots.find((slot) => slot.subtype === 0) as Row) : next;
+}
