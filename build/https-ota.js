@@ -227,9 +227,7 @@ function request(options, onResponse, onError) {
     var outgoing = require("http").request(options, onResponse);
     if (!outgoing)
         throw fault(28674 /* Code.HTTP_CONNECT */, "no network", true);
-    outgoing.on("error", function (error) {
-        onError(error.message + " (" + error.code + ")");
-    });
+    outgoing.on("error", onError);
     outgoing.end();
     return outgoing;
 }
@@ -1745,6 +1743,13 @@ function resolveUrl(base, reference) {
 // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
 // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
 var UNKNOWN = -1;
+var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
+/**
+ * ms between the end of a connection and the next one. A request that is made inside a data listener ends the engine's
+ * idle pass with its network gone, which over TLS is a null pointer (libs/network/network.c networkFree); and the old
+ * connection is only closed, and its memory free, when that pass is over.
+ */
+var SETTLE_MS = 20;
 /** A decimal number without sign, or -1. */
 function digits(text) {
     var value = text.length && text.length < 11 ? 0 : UNKNOWN;
@@ -1926,8 +1931,12 @@ function get(options, from, extra, events) {
         else
             lost("");
     }
-    function onError(message) {
-        lost(": " + message);
+    function onError(error) {
+        // how a TLS peer ends a body whose end only it knows
+        if (answered && left < 0 && error.code === CLOSE_NOTIFY)
+            end(null);
+        else
+            lost(": " + error.message + " (" + error.code + ")");
     }
     function redirect(location) {
         if (!location)
@@ -1939,7 +1948,11 @@ function get(options, from, extra, events) {
             throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
         url = next;
         disconnect();
-        open();
+        var mine = connection;
+        after(SETTLE_MS, function () {
+            if (mine === connection)
+                guarded(open, end);
+        });
     }
     function onResponse(response) {
         quiet = 0;
@@ -2078,6 +2091,17 @@ function createDownload(options, url, limit, onConnected) {
         overflow = "";
         known = false;
     }
+    function connectAfter(ms) {
+        guarded(function () {
+            timer = after(ms, function () {
+                timer = undefined;
+                connect();
+            });
+        }, fail);
+    }
+    function connectSoon() {
+        connectAfter(SETTLE_MS);
+    }
     function onHead(head) {
         status = head.status_;
         if (known && (head.total_ !== total || head.etag_ !== etag)) {
@@ -2086,7 +2110,7 @@ function createDownload(options, url, limit, onConnected) {
             restart();
             if (head.start_) {
                 close();
-                return connect();
+                return connectSoon();
             }
         }
         if (head.start_ !== received()) {
@@ -2130,13 +2154,13 @@ function createDownload(options, url, limit, onConnected) {
             if (total < 0 || received() >= total)
                 ended = true;
             if (ready && fill < wanted && !ended)
-                return connect();
+                return connectSoon();
             return settleWhenReady();
         }
         if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && received() && !changes++) {
             // the file is shorter than it was
             restart();
-            return connect();
+            return connectSoon();
         }
         if (!error.retry || failures >= options.retries)
             return fail(error);
@@ -2144,12 +2168,7 @@ function createDownload(options, url, limit, onConnected) {
         if (!ready)
             return;
         var backoff = Math.min(FIRST_BACKOFF * Math.pow(2, failures++), MAX_BACKOFF) * (0.5 + Math.random() / 2);
-        guarded(function () {
-            timer = after(Math.max(backoff, Math.min(error.wait_ || 0, MAX_WAIT)), function () {
-                timer = undefined;
-                connect();
-            });
-        }, fail);
+        connectAfter(Math.max(backoff, Math.min(error.wait_ || 0, MAX_WAIT)));
     }
     options.stop_ = function (error) {
         close();
@@ -2180,7 +2199,7 @@ function createDownload(options, url, limit, onConnected) {
             else if (fill >= bytes || ended)
                 settle(null);
             else if (!disconnect && timer === undefined)
-                connect();
+                connectSoon();
         },
         consume_: function () {
             var rest = overflow;

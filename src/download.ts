@@ -5,7 +5,7 @@
 
 import type { Settings } from "./config";
 import { after, cancel, SECTOR } from "./hal";
-import { get, type Head } from "./http";
+import { get, type Head, SETTLE_MS } from "./http";
 import { asFault, Code, fault, guarded, type OtaError } from "./status";
 
 // a chunk is 536 bytes, so sector and overflow together stay below 8 KB
@@ -107,6 +107,19 @@ export function createDownload(options: Settings, url: string, limit: number, on
     known = false;
   }
 
+  function connectAfter(ms: number): void {
+    guarded(() => {
+      timer = after(ms, () => {
+        timer = undefined;
+        connect();
+      });
+    }, fail);
+  }
+
+  function connectSoon(): void {
+    connectAfter(SETTLE_MS);
+  }
+
   function onHead(head: Head): void {
     status = head.status_;
     if (known && (head.total_ !== total || head.etag_ !== etag)) {
@@ -114,7 +127,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
       restart();
       if (head.start_) {
         close();
-        return connect();
+        return connectSoon();
       }
     }
     if (head.start_ !== received()) {
@@ -151,24 +164,19 @@ export function createDownload(options: Settings, url: string, limit: number, on
     disconnect = null;
     if (!error) {
       if (total < 0 || received() >= total) ended = true;
-      if (ready && fill < wanted && !ended) return connect();
+      if (ready && fill < wanted && !ended) return connectSoon();
       return settleWhenReady();
     }
     if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received() && !changes++) {
       // the file is shorter than it was
       restart();
-      return connect();
+      return connectSoon();
     }
     if (!error.retry || failures >= options.retries) return fail(error);
     // while nobody wants bytes the next `want` reconnects
     if (!ready) return;
     const backoff = Math.min(FIRST_BACKOFF * 2 ** failures++, MAX_BACKOFF) * (0.5 + Math.random() / 2);
-    guarded(() => {
-      timer = after(Math.max(backoff, Math.min(error.wait_ || 0, MAX_WAIT)), () => {
-        timer = undefined;
-        connect();
-      });
-    }, fail);
+    connectAfter(Math.max(backoff, Math.min(error.wait_ || 0, MAX_WAIT)));
   }
 
   options.stop_ = (error) => {
@@ -197,7 +205,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
       ready = callback;
       if (broken) settle(broken);
       else if (fill >= bytes || ended) settle(null);
-      else if (!disconnect && timer === undefined) connect();
+      else if (!disconnect && timer === undefined) connectSoon();
     },
     consume_: () => {
       const rest = overflow;

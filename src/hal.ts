@@ -161,13 +161,11 @@ export function writeFile(name: string, text: string): void {
 export function request(
   options: EspruinoHttpOptions,
   onResponse: (response: EspruinoHttpResponse) => void,
-  onError: (message: string) => void,
+  onError: (error: { code: number; message: string }) => void,
 ): EspruinoHttpRequest {
   const outgoing = require("http").request(options, onResponse);
   if (!outgoing) throw fault(Code.HTTP_CONNECT, "no network", true);
-  outgoing.on("error", (error) => {
-    onError(error.message + " (" + error.code + ")");
-  });
+  outgoing.on("error", onError);
   outgoing.end();
   return outgoing;
 }

@@ -8,6 +8,14 @@ import { asFault, Code, fault, guarded, type OtaError } from "./status";
 import { parseUrl, resolveUrl, sameOrigin } from "./url";
 
 const UNKNOWN = -1;
+const CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
+
+/**
+ * ms between the end of a connection and the next one. A request that is made inside a data listener ends the engine's
+ * idle pass with its network gone, which over TLS is a null pointer (libs/network/network.c networkFree); and the old
+ * connection is only closed, and its memory free, when that pass is over.
+ */
+export const SETTLE_MS = 20;
 
 /** What the final answer says of its body. Lengths in bytes, -1 when the server does not say. */
 export interface Head {
@@ -205,8 +213,10 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
     else lost("");
   }
 
-  function onError(message: string): void {
-    lost(": " + message);
+  function onError(error: { code: number; message: string }): void {
+    // how a TLS peer ends a body whose end only it knows
+    if (answered && left < 0 && error.code === CLOSE_NOTIFY) end(null);
+    else lost(": " + error.message + " (" + error.code + ")");
   }
 
   function redirect(location: string): void {
@@ -218,7 +228,10 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
       throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
     url = next;
     disconnect();
-    open();
+    const mine = connection;
+    after(SETTLE_MS, () => {
+      if (mine === connection) guarded(open, end);
+    });
   }
 
   function onResponse(response: EspruinoHttpResponse): void {

@@ -4,19 +4,23 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import pc from "picocolors";
 import { loadBoard } from "./boards.ts";
+import { createBadLine } from "./demo/line.ts";
 import { type Options, parseOptions } from "./demo/options.ts";
 import { bootError, factText, type Round, rowsOf, runningImage, runRound, type Source } from "./demo/round.ts";
 import { createScreen, createSilence, type Screen } from "./demo/screen.ts";
 import { createDevice, type Device } from "./device.ts";
-import { fsverity } from "./fsverity.ts";
+import { CHIPS } from "./bootloader.ts";
 import { buildImage, type ImageSpec } from "./images.ts";
 import { type Row, slots } from "./partitions.ts";
+import { claimsFor, type Key, makeKey, signManifest } from "./release.ts";
 import { serveFile, type Server, startServer } from "./server.ts";
 
+const PROJECT = "espruino";
 const FIRST_VERSION = "1.0.0";
 /** Of the smallest slot: what runs at first, what comes over the network. */
 const RUNNING_SHARE = 0.85;
 const UPDATE_SHARES = [0.9, 0.8];
+const KEY_BITS = 2048;
 /** A foreign server that keeps silent must not hold the demo for longer than half a minute. */
 const PATIENCE = { timeout: 8000, retries: 2 };
 
@@ -41,11 +45,30 @@ function writeOutput(file: string, bytes: Uint8Array): void {
 
 // --- Generated firmware --------------------------------------------------------------------------------------------
 
-function generate(chip: string, rows: readonly Row[], version: string, share: number): Uint8Array {
+type About = { project: string; version: string; chip?: string };
+
+/** What an image says about itself (reference/esp-idf-ota.md 4.3), or null where it has no app descriptor. */
+function describe(image: Uint8Array): { project: string; version: string } | null {
+  const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
+  if (image.length < 288 || view.getUint32(32, true) !== 0xabcd5432) return null;
+  const text = (offset: number) =>
+    Buffer.from(image.subarray(offset, offset + 32))
+      .toString("latin1")
+      .split("\0")[0];
+  return { version: text(48), project: text(80) };
+}
+
+/** The same as a release: older images say no version, so the file's name says it. */
+function aboutFile(image: Uint8Array, file: string): About {
+  const chip = CHIPS.find(({ chipId }) => image[12] === chipId && image[13] === 0)?.name;
+  return { project: PROJECT, version: path.basename(file).replace(/\.bin$/, ""), ...describe(image), chip };
+}
+
+function generate(chip: string, rows: readonly Row[], { version, project }: About, share: number): Uint8Array {
   const room = Math.min(...slots(rows).map((row) => row.size));
   const seed = version.split(".").reduce((sum, part) => sum * 100 + Number(part), 1);
   const size = Math.floor((room * share) / 16) * 16;
-  return buildImage({ chip: chip as ImageSpec["chip"], size, seed, descriptor: { version } });
+  return buildImage({ chip: chip as ImageSpec["chip"], size, seed, descriptor: { version, project } });
 }
 
 /** One minor version up; images without descriptor, or with a version of another kind, count as the first one. */
@@ -60,7 +83,10 @@ function openDevice(options: Options): Device {
   const board = loadBoard(options.board);
   if (options.flash === undefined) {
     const label = slots(board.rows)[0].label;
-    return createDevice({ board, images: { [label]: generate(board.chip, board.rows, FIRST_VERSION, RUNNING_SHARE) } });
+    // a manifest is refused by the firmware of another project: what is to be installed says which one runs
+    const project = (options.image !== undefined && describe(readInput(options.image))?.project) || PROJECT;
+    const first = generate(board.chip, board.rows, { version: FIRST_VERSION, project }, RUNNING_SHARE);
+    return createDevice({ board, images: { [label]: first } });
   }
   const flash = readInput(options.flash);
   if (flash.length !== board.flashSize)
@@ -83,22 +109,57 @@ function boot(device: Device, options: Options, screen: Screen): void {
   screen.success(`${device.running} runs ${runningImage(device)}`);
 }
 
+/** Serves `image`, and, unless it is to be insecure, a manifest that `key` has signed. Gives what the device must know. */
+async function publish(
+  server: Server,
+  image: Uint8Array,
+  about: About,
+  sequence: number,
+  key: Key | null,
+): Promise<Pick<Source, "config" | "trust">> {
+  const name = encodeURIComponent(about.version);
+  server.on(`/${name}.bin`, serveFile(image));
+  if (!key)
+    return { config: { url: server.url(`/${name}.bin`), insecure: true }, trust: "insecure: whatever the server has" };
+  const claims = claimsFor(image, {
+    ...about,
+    sequence,
+    iat: Math.floor(Date.now() / 1000),
+    image: { url: `${name}.bin` },
+  });
+  const manifest = new Uint8Array(Buffer.from(await signManifest(claims, key), "latin1"));
+  server.on(`/${name}.jws`, serveFile(manifest, { contentType: "application/jose" }));
+  const trust = `signed manifest, RSA-${KEY_BITS} key ${key.kid}`;
+  return { config: { url: server.url(`/${name}.jws`), keys: [{ ...key.jwk, kid: key.kid }] }, trust };
+}
+
 /** The updates one after another: the next one is made only when the one before has been installed. */
-async function* planUpdates(options: Options, device: Device, server: Server): AsyncGenerator<Source> {
+async function* planUpdates(options: Options, device: Device, server: Server, screen: Screen): AsyncGenerator<Source> {
   if (options.url !== undefined) {
     const { url } = options;
-    yield { title: `Update from ${url}, unauthenticated`, config: { url, insecure: true, ...PATIENCE } };
+    const trust = "insecure: whatever the server has";
+    yield { title: `Update from ${url}, unauthenticated`, trust, config: { url, insecure: true, ...PATIENCE } };
     return;
   }
+  const key = options.insecure ? null : await makeKey({ bits: KEY_BITS });
   for (const [index, share] of UPDATE_SHARES.entries()) {
+    const running = device.boots.at(-1)?.image;
     const file = index === 0 ? options.image : undefined;
-    const version = versionAfter(device.boots.at(-1)?.image?.version);
-    const image = file === undefined ? generate(device.board.chip, rowsOf(device), version, share) : readInput(file);
-    const name = file === undefined ? `espruino-${version}.bin` : encodeURIComponent(path.basename(file));
-    server.on(`/${name}`, serveFile(image));
-    const url = server.url(`/${name}`);
-    const title = `Update ${index + 1} of ${UPDATE_SHARES.length}: ${image.length} bytes from ${url}`;
-    yield { title, config: { url, digest: `fsverity-sha256:${fsverity(image)}` }, image };
+    const given = file === undefined ? undefined : readInput(file);
+    const next: About = { project: running?.project ?? PROJECT, version: versionAfter(running?.version) };
+    const about = given && file !== undefined ? aboutFile(given, file) : next;
+    about.chip ??= device.board.chip;
+    const image = given ?? generate(device.board.chip, rowsOf(device), about, share);
+    const release = await publish(server, image, about, index + 1, key);
+    const title = `Update ${index + 1} of ${UPDATE_SHARES.length}: ${image.length} bytes from ${release.config.url}`;
+    if (index > 0 || !options.cut) yield { title, image, ...release };
+    else {
+      const line = createBadLine(server, image, options.cut, (number, offset, how) =>
+        screen.line(`cut ${number} of ${options.cut}: ${how} at byte ${offset}`),
+      );
+      server.on(`/${encodeURIComponent(about.version)}.bin`, line.behaviour);
+      yield { title, image, line, ...release, config: { ...release.config, timeout: 2000 } };
+    }
   }
 }
 
@@ -106,7 +167,7 @@ async function runRounds(options: Options, device: Device, screen: Screen): Prom
   const server = await startServer({ tls: true });
   const rounds: Round[] = [];
   try {
-    for await (const source of planUpdates(options, device, server)) {
+    for await (const source of planUpdates(options, device, server, screen)) {
       const round = await runRound(device, source, screen);
       rounds.push(round);
       if (round.error) break;
@@ -121,9 +182,9 @@ async function runRounds(options: Options, device: Device, screen: Screen): Prom
 
 /** One line for a program: the first update, and all of them under `steps`. */
 function report(rounds: Round[]): string {
-  const { from, to, bytes, erases, deviceSeconds } = rounds[0];
+  const { from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds } = rounds[0];
   const error = rounds.find((round) => round.error)?.error;
-  return JSON.stringify({ from, to, bytes, erases, deviceSeconds, steps: rounds, error });
+  return JSON.stringify({ from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps: rounds, error });
 }
 
 async function run(options: Options): Promise<void> {

@@ -61,6 +61,8 @@ export type Taken = {
   bytes: number;
   /** Device time at which it was made. */
   atMs: number;
+  /** Was it made from within a listener of data? */
+  fromData: boolean;
   /** Connections that the engine had open or not yet closed when it was made. */
   beside: number;
 };
@@ -84,14 +86,21 @@ export function watch(engine: Engine): Watch {
   const connections: Taken[] = [];
   const count = (taken: Taken, listener: (data: string) => void) => (data: string) => {
     taken.bytes += data.length;
-    listener(data);
+    inData = true;
+    try {
+      listener(data);
+    } finally {
+      inData = false;
+    }
   };
+  let inData = false;
   function value(options: any, onResponse: (response: any) => void): unknown {
     const taken: Taken = {
       path: options.path,
       range: options.headers?.Range ?? "",
       bytes: 0,
       atMs: (engine.run("getTime()") as number) * 1000,
+      fromData: inData,
       beside: engine.accounts().sockets,
     };
     made.push(taken);
@@ -151,7 +160,8 @@ export async function hurry<T>(
     const now = `${signs} ${device.flash.log.length} ${accounts.listeners}`;
     quiet = now === seen ? quiet + 1 : 0;
     seen = now;
-    return quiet >= (accounts.sockets ? QUIET_TURNS : 1);
+    // without sockets the next connection may be about to come: the module lets the old one settle for 20 ms
+    return quiet >= (accounts.sockets ? QUIET_TURNS : 25);
   }
   while (!over) {
     await sleep(mayJump ? 2 : 1);

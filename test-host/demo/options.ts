@@ -8,6 +8,9 @@ export type Options = {
   flash?: string;
   dump?: string;
   url?: string;
+  insecure?: boolean;
+  /** How often the connection breaks in the first download. */
+  cut?: number;
   json?: boolean;
 };
 
@@ -16,6 +19,8 @@ Examples:
   npm run demo
   npm run demo -- --image ../firmware/espruino_esp32.bin
   npm run demo -- --board esp32c3
+  npm run demo -- --cut 10                    a bad line, and two losses of power
+  npm run demo -- --insecure
   npm run demo -- --dump after.bin            then go on from there:
   npm run demo -- --flash after.bin
   npm run demo -- --url https://localhost:8443/firmware.bin
@@ -35,18 +40,37 @@ function parseUrl(text: string): string {
   return text;
 }
 
+const MAX_CUTS = 200;
+
+function parseCut(text: string): number {
+  const count = /^\d+$/.test(text) ? Number(text) : 0;
+  if (count < 1 || count > MAX_CUTS)
+    throw new CommanderError(2, "demo.cut", `error: --cut ${text}: wanted 1 to ${MAX_CUTS}`);
+  return count;
+}
+
 function createCommand(): Command {
   return new Command("npm run demo --")
     .description(
-      "Updates a virtual ESP32 over HTTPS: boots it, runs the module's update(), shows what lies in flash, restarts " +
-        "into the new image, and does it once more. With --url there is one update: what the server has, unauthenticated.",
+      "Updates a virtual ESP32 over HTTPS: boots it, runs the module's update() with a signed manifest, shows what lies " +
+        "in flash, restarts into the new image, and does it once more. With --url there is one update: what the server " +
+        "has, unauthenticated.",
     )
     .addOption(new Option("--board <name>", "a board of boards/").choices(boardNames()).default("esp32"))
     .addOption(new Option("--image <file>", "install this image first (default: a generated one)").conflicts("url"))
     .option("--url <url>", "fetch the image from a server on this computer, whatever it is", parseUrl)
+    .option("--insecure", "without manifest and key: the device takes whatever the server has")
+    .addOption(
+      new Option("--cut <count>", "cut the connection so often in the first download, and the power twice")
+        .argParser(parseCut)
+        .conflicts("url"),
+    )
     .option("--flash <file>", "start from a whole flash as --dump writes it (default: generated firmware)")
     .option("--dump <file>", "write the whole flash after the last boot")
-    .option("--json", "print one line of JSON instead: from, to, bytes, erases, deviceSeconds, steps")
+    .option(
+      "--json",
+      "print one line of JSON instead: from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps",
+    )
     .helpOption("-h, --help", "show this")
     .addHelpText("after", EXAMPLES)
     .exitOverride();
@@ -59,7 +83,7 @@ export function parseOptions(argv: string[]): Options | number {
     return command.parse(argv, { from: "user" }).opts<Options>();
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.code === "demo.url") console.error(error.message);
+    if (error.code === "demo.url" || error.code === "demo.cut") console.error(error.message);
     return error.exitCode === 0 ? 0 : 2;
   }
 }

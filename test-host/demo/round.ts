@@ -1,17 +1,23 @@
 // One update of the virtual device, from the call of update() to the restart into the new image, and the proof: what
 // the bootloader starts, what lies in flash, and that nothing but the target slot and otadata was touched.
 import type { Device } from "../device.ts";
-import type { FlashOp } from "../flash.ts";
+import { type FlashOp, SECTOR } from "../flash.ts";
+import { cutPowerAt, hurry, type Watch, watch } from "../network.ts";
 import { checkTable, findOtadata, type Row, TABLE_OFFSET, TABLE_SIZE, TYPE_APP } from "../partitions.ts";
+import type { BadLine } from "./line.ts";
 import { flashMap, LEGEND } from "./map.ts";
 import type { Progress, Screen } from "./screen.ts";
 
 /** Where an update comes from, and the fields of the module's config that say why it is trusted. */
 export type Source = {
   title: string;
-  config: { url: string; digest?: string; insecure?: boolean; timeout?: number; retries?: number };
+  config: { url: string; keys?: object[]; insecure?: boolean; timeout?: number; retries?: number };
+  /** Why it is believed, for people. */
+  trust: string;
   /** What must lie in flash in the end; absent when a foreign server has it. */
   image?: Uint8Array;
+  /** What disturbs the download. */
+  line?: BadLine;
 };
 
 export type Fact = { name: string | null; code: number | null; message: string };
@@ -24,6 +30,12 @@ export type Round = {
   version: string | null;
   /** Of the file, as far as it was written. */
   bytes: number;
+  /** Bytes of the file that came to the device, and those of them that it had had before. */
+  fetched: number;
+  refetched: number;
+  /** Connections that were cut, and losses of power. */
+  cuts: number;
+  powerLosses: number;
   /** Sectors erased in slots; those of otadata are counted apart. */
   erases: number;
   otadataErases: number;
@@ -34,6 +46,8 @@ export type Round = {
 };
 
 type Outcome = { label: string; bytes: number; error?: undefined } | { error: Fact; bytes: number };
+/** What a download cost. */
+type Cost = Pick<Round, "fetched" | "cuts" | "powerLosses">;
 
 const SILENCE_LIMIT_MS = 40_000;
 
@@ -68,9 +82,23 @@ function eventText(device: Device, name: string, data?: number): string {
   return data === undefined ? name : `${name} ${data}`;
 }
 
-/** Runs the module's update(). What it rejects with is an outcome like any other. */
-async function update(device: Device, source: Source, screen: Screen): Promise<Outcome> {
+/** Bytes of the file that the program was given so far; the manifest's do not count. */
+function fileBytes({ connections }: Watch, { config }: Source): number {
+  const { pathname, search } = new URL(config.url);
+  const counted = connections.filter(({ path }) => config.keys === undefined || path !== pathname + search);
+  return counted.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** The first byte that the device has not been given. */
+function position({ connections }: Watch): number {
+  const last = connections.at(-1);
+  return last ? Number(/^bytes=(\d+)/.exec(last.range)?.[1] ?? 0) + last.bytes : 0;
+}
+
+/** Runs the module's update() once; null when the power went. What it rejects with is an outcome like any other. */
+async function attempt(device: Device, source: Source, screen: Screen): Promise<Outcome | null> {
   const startMs = device.flash.deviceMs();
+  const { line } = source;
   let bar: Progress | undefined;
   let bytes = 0;
   let expire = (_: Error) => {};
@@ -78,6 +106,7 @@ async function update(device: Device, source: Source, screen: Screen): Promise<O
     expire = reject;
   });
   const watchdog = setTimeout(() => expire(new Error("the update does not end")), SILENCE_LIMIT_MS);
+  const power = cutPowerAt(device, (op) => op.kind === "write" && bytes >= (line?.powerAt ?? Infinity), "torn");
 
   function onEvent(name: string, data?: number, total?: number): void {
     watchdog.refresh();
@@ -94,19 +123,36 @@ async function update(device: Device, source: Source, screen: Screen): Promise<O
 
   try {
     // Made in the device's context: the module sees no object of the host but the function.
-    const config = device.engine.run("({})") as object;
-    const result = await Promise.race([
-      device.engine.call<{ partition: { label: string }; size: number }>(
-        device.ota.update(Object.assign(config, source.config, { onEvent })),
-      ),
-      expired,
-    ]);
+    const config = device.engine.run(`(${JSON.stringify(source.config)})`) as object;
+    const update = device.engine.call<{ upToDate: boolean; partition: { label: string }; size: number }>(
+      device.ota.update(Object.assign(config, { onEvent })),
+    );
+    // waits and stalls are the device's own time, not that of the person who looks on
+    const result = await Promise.race([line ? hurry(device, line.server, update) : update, expired]);
+    if (result.upToDate) return { error: plain("the image's version is running already"), bytes };
     return { label: result.partition.label, bytes: result.size };
   } catch (error) {
-    return { error: factOf(error), bytes };
+    return power.happened ? null : { error: factOf(error), bytes };
   } finally {
+    device.flash.onOp = null;
     clearTimeout(watchdog);
     bar?.stop();
+  }
+}
+
+/** Updates, over as many losses of power as there are. */
+async function update(device: Device, source: Source, screen: Screen): Promise<Outcome & Cost> {
+  const { line } = source;
+  let fetched = 0;
+  for (let powerLosses = 0; ; powerLosses++) {
+    const seen = watch(device.engine);
+    const outcome = await attempt(device, source, screen);
+    fetched += fileBytes(seen, source);
+    if (outcome) return { ...outcome, fetched, cuts: line?.cuts ?? 0, powerLosses };
+    line?.powerLost(position(seen));
+    screen.heading("The power is lost in the middle of a write; it comes back");
+    device.powerCycle();
+    screen.success(`${device.running} runs ${runningImage(device)}, and updates once more`);
   }
 }
 
@@ -190,7 +236,7 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
   const startOp = flash.log.length;
   const startMs = flash.deviceMs();
   screen.heading(source.title);
-  screen.line(source.config.digest ?? "insecure: whatever the server has");
+  screen.line(source.trust);
   const outcome = await update(device, source, screen);
 
   const rows = rowsOf(device);
@@ -200,6 +246,10 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
     to: null,
     version: null,
     bytes: outcome.bytes,
+    fetched: outcome.fetched,
+    refetched: Math.max(0, outcome.fetched - outcome.bytes),
+    cuts: outcome.cuts,
+    powerLosses: outcome.powerLosses,
     ...countErases(rows, ops),
     writes: ops.filter((op) => op.kind === "write").length,
     deviceSeconds: Math.round(flash.deviceMs() - startMs) / 1000,
@@ -211,6 +261,13 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
       `${outcome.bytes} bytes in ${target}, verified from flash: ${round.erases} sectors erased and written, ` +
         `${round.deviceSeconds.toFixed(1)} s on a device (flash alone)`,
     );
+  if (source.line) {
+    const least = Math.ceil(outcome.bytes / SECTOR);
+    screen.success(
+      `${round.cuts} cuts and ${round.powerLosses} losses of power: ${round.fetched} bytes fetched, ${round.refetched} ` +
+        `of them again; ${round.erases} erases for ${least} sectors`,
+    );
+  }
   showFlash(device, ops, target === null, screen);
 
   round.to = restart(device, target !== null, screen);

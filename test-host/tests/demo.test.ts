@@ -84,6 +84,7 @@ function assertRound(round: any): void {
   const least = ((erases + otadataErases) * 45 + Math.ceil(bytes / 256) * 0.7) / 1000;
   assert.ok(deviceSeconds >= least - 0.001 && deviceSeconds < least * 1.2, `${deviceSeconds} s, at least ${least} s`);
   assert.equal(writes, erases + (round.to === "factory" ? 0 : 1));
+  assert.deepEqual([round.fetched, round.refetched, round.cuts, round.powerLosses], [bytes, 0, 0, 0]);
 }
 
 // --- The main job ----------------------------------------------------------------------------------------------------
@@ -94,7 +95,8 @@ test("updates factory to ota_0 and back, and shows the bootloader starting each"
   assertOrder(run.stdout, [
     /I \(\d+\) boot: Loaded app from partition at offset 0x10000\n/,
     /✔ factory runs espruino 1\.0\.0/,
-    /Update 1 of 2: \d+ bytes from https:\/\/localhost:\d+\//,
+    /Update 1 of 2: \d+ bytes from https:\/\/localhost:\d+\/1\.1\.0\.jws\n/,
+    /signed manifest, RSA-2048 key [\w-]{43}\n/,
     /CONNECTED\n/,
     /\n +50 % +\d+\/\d+ bytes +\d+ KB\/s +device [\d.]+ s\n/,
     /100 % /,
@@ -118,7 +120,8 @@ test("--json prints one line: the first update, and both under steps, one erase 
   const run = await demo("--json");
   succeeds(run);
   const { steps, ...first } = parseReport(run);
-  assert.deepEqual(Object.keys(first), ["from", "to", "bytes", "erases", "deviceSeconds"]);
+  const keys = ["from", "to", "bytes", "fetched", "refetched", "erases", "cuts", "deviceSeconds"];
+  assert.deepEqual(Object.keys(first), keys);
   assert.equal(steps.length, 2);
   for (const [key, value] of Object.entries(first)) assert.equal(steps[0][key], value, key);
   assert.deepEqual(
@@ -155,6 +158,75 @@ test("--image installs the file's bytes first, then a generated image", async ()
   );
   const at = addressOf("ota_0");
   assert.equal(Buffer.compare(readFileSync(dump).subarray(at, at + IMAGE.length), IMAGE), 0);
+});
+
+test("--insecure does it without manifest and key", async () => {
+  const run = await demo("--insecure", "--board", "toy-two");
+  succeeds(run);
+  assertOrder(run.stdout, [
+    /Update 1 of 2: \d+ bytes from https:\S+\/1\.1\.0\.bin\n/,
+    /insecure/,
+    /✔ ota_1 runs/,
+    /insecure/,
+  ]);
+  assert.doesNotMatch(run.stdout, /signed/);
+});
+
+test("--image of the version that runs is not installed: the manifest says so", async () => {
+  const image = buildImage({ size: 40000, seed: 8, descriptor: { version: "1.0.0" } });
+  fails(await demo("--image", file("same.bin", image)), 1, /running already; nothing was erased, factory still boots/);
+});
+
+test("--flash of another project refuses the manifest", async () => {
+  const flash = createFlash();
+  flash.load(buildTable(board.rows), TABLE_OFFSET);
+  flash.load(buildImage({ seed: 3, descriptor: { version: "3.3.0", project: "kettle" } }), addressOf("factory"));
+  const run = await demo("--flash", file("kettle.dump", flash.dump()), "--image", file("seven.bin", IMAGE));
+  fails(run, 1, /manifest is for project espruino, this is kettle; nothing was erased/);
+});
+
+// --- A bad line ------------------------------------------------------------------------------------------------------
+
+/** What a loss of power may cost: the sector before the first blank one, the one under way, and the first chunks. */
+const PER_POWER_LOSS = 2 * SECTOR + 1024 + 536;
+
+for (const args of [
+  ["--cut", "10"],
+  ["--cut", "10", "--insecure"],
+  ["--cut", "10", "--board", "esp32c3"],
+  ["--cut", "1"],
+  ["--cut", "100"],
+])
+  test(`${args.join(" ")}: the connection is cut, the power is lost twice, and both updates are installed`, async () => {
+    const run = await demo(...args, "--json");
+    succeeds(run);
+    const { bytes, fetched, refetched, erases, cuts, steps } = parseReport(run);
+    assert.equal(cuts, Number(args[1]));
+    assert.equal(steps[0].powerLosses, 2);
+    assert.equal(fetched, bytes + refetched);
+    assert.ok(refetched > 0 && refetched <= 2 * PER_POWER_LOSS, `${refetched} bytes again`);
+    const sectors = Math.ceil(bytes / SECTOR);
+    assert.ok(erases >= sectors && erases <= sectors + 4, `${erases} erases for ${sectors} sectors`);
+    assert.equal(steps.length, 2);
+    assertRound(steps[1]);
+  });
+
+test("--cut shows each cut, each loss of power, and the bill", async () => {
+  const run = await demo("--cut", "3");
+  succeeds(run);
+  assertOrder(run.stdout, [
+    /Update 1 of 2/,
+    /cut 1 of 3: \w+ at byte \d+\n/,
+    /power is lost.*\n +✔ factory runs espruino 1\.0\.0/,
+    /cut 2 of 3/,
+    /power is lost/,
+    /cut 3 of 3/,
+    /100 % /,
+    /✔ 3 cuts and 2 losses of power: \d+ bytes fetched, \d+ of them again; \d+ erases for \d+ sectors\n/,
+    /✔ ota_0 runs espruino 1\.1\.0/,
+    /Update 2 of 2/,
+    /✔ factory runs espruino 1\.2\.0/,
+  ]);
 });
 
 // --- Dumps -----------------------------------------------------------------------------------------------------------
@@ -216,7 +288,7 @@ const WRITTEN = "\\d+ sectors were erased, factory still boots";
 
 for (const [name, why] of [
   ["magic", `ESP_ERR_OTA_VALIDATE_FAILED \\(0x1503\\): .*0xe8.*; ${UNTOUCHED}`],
-  ["chipId", `ESP_ERR_INVALID_VERSION \\(0x10a\\): .*chip id 5.*; ${UNTOUCHED}`],
+  ["chipId", `ESP_ERR_INVALID_VERSION \\(0x10a\\): .*chip esp32c3.*; ${UNTOUCHED}`],
   ["segmentCount17", `ESP_ERR_OTA_VALIDATE_FAILED \\(0x1503\\): 17 segments.*; ${UNTOUCHED}`],
   ["truncateHalf", `ESP_ERR_OTA_VALIDATE_FAILED \\(0x1503\\): .*; ${WRITTEN}`],
   // The digest of a spoiled file is the digest of that file: only the bootloader finds this one.
@@ -250,6 +322,9 @@ for (const [what, args, why] of [
   ["an unknown option", ["--frobnicate"], /unknown option '--frobnicate'/],
   ["an unknown board", ["--board", "pdp11"], /'pdp11' is invalid.*esp32c3/],
   ["an option without its value", ["--image"], /argument missing/],
+  ["no cut", ["--cut", "0"], /--cut 0: wanted 1 to 200/],
+  ["a cut that is no number", ["--cut", "ten"], /--cut ten: wanted 1 to 200/],
+  ["--cut with --url", ["--cut", "3", "--url", "http://localhost/"], /cannot be used with/],
   ["--image with --url", ["--image", "x.bin", "--url", "http://localhost/"], /cannot be used with/],
   ["an argument too many", ["x.bin"], /too many arguments/],
   ["a URL that is none", ["--url", "localhost"], /--url localhost: /],
@@ -265,7 +340,7 @@ for (const [what, args, why] of [
 test("--help shows every option and examples", async () => {
   const run = await demo("--help");
   succeeds(run);
-  for (const option of ["board", "image", "url", "flash", "dump", "json"]) {
+  for (const option of ["board", "image", "url", "insecure", "cut", "flash", "dump", "json"]) {
     assert.match(run.stdout, new RegExp(`^ +--${option}\\b`, "m"));
     assert.match(run.stdout, new RegExp(`^ +npm run .*demo -- --${option}\\b`, "m"));
   }
@@ -331,11 +406,16 @@ if (real.length === 0) test(`real images: none in ${REAL_IMAGES}`, { skip: "ther
 for (const name of real) {
   const image = path.join(REAL_IMAGES, name);
   if (name.startsWith("esp-at")) {
-    test(`the real image ${name}, for another chip, is refused before the first erase`, async () => {
-      const run = await demo("--image", image, "--json");
-      fails(run, 1, /ESP_ERR_INVALID_VERSION \(0x10a\): .*chip id 12.*; nothing was erased, factory still boots/);
-      assert.equal(parseReport(run).erases, 0);
-    });
+    for (const [args, says] of [
+      [[], /manifest is for chip esp32c2, this is esp32/],
+      [["--insecure"], /chip id 12/],
+    ] as [string[], RegExp][])
+      test(`the real image ${name}, for another chip, is refused before the first erase ${args}`, async () => {
+        const run = await demo("--image", image, "--json", ...args);
+        fails(run, 1, /ESP_ERR_INVALID_VERSION \(0x10a\): .*; nothing was erased, factory still boots/);
+        assert.match(run.stderr, says);
+        assert.equal(parseReport(run).erases, 0);
+      });
   } else {
     test(`the real image ${name} is installed, started, and updated away from`, async () => {
       const run = await demo("--image", image, "--json");
@@ -350,6 +430,13 @@ for (const name of real) {
         ],
       );
       for (const round of steps) assertRound(round);
+    });
+    test(`the real image ${name} is installed over a bad line`, async () => {
+      const run = await demo("--image", image, "--json", "--cut", "10");
+      succeeds(run);
+      const { bytes, refetched, cuts } = parseReport(run);
+      assert.deepEqual([bytes, cuts], [readFileSync(image).length, 10]);
+      assert.ok(refetched <= 2 * PER_POWER_LOSS, `${refetched} bytes again`);
     });
   }
 }

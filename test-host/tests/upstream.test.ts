@@ -540,9 +540,16 @@ test("Updated partition invalidated after esp_ota_begin: no record names a slot 
   );
 });
 
-// unlike IDF, which rewrites the entry in place: for one erase and write the other slot's entry is the only one then
-test("markValid says VALID in the other copy first, so that the running slot never loses its entry", async (t) => {
+test("markValid during a bootloader's trial leaves the other slot's VALID record as it is: both are VALID", async (t) => {
   const { device } = await inOta1(t, BOOTLOADERS.rollback);
+  device.ota.markValid();
+  assert.equal(device.ota.getState(partitionOf(device, "ota_1")), STATE.VALID);
+  assert.equal(device.ota.getState(partitionOf(device, "ota_0")), STATE.VALID);
+});
+
+// unlike IDF, which always rewrites in place: for one erase and write the other slot's entry is the only one then
+test("markValid without one says VALID in the other copy first, so that the running slot never loses its entry", async (t) => {
+  const { device } = await inOta1(t, BOOTLOADERS.current);
   device.ota.markValid();
   assert.equal(device.ota.getState(partitionOf(device, "ota_1")), STATE.VALID);
   assert.throws(
