@@ -292,9 +292,6 @@ async function runAll(server: Server, cases: Case[], device: Device): Promise<{ 
  * libs/network/network.c: networkFree, at the end of http.request and of end(), forgets the network that the idle loop
  * still works with; the next TLS socket of that pass then dereferences null.
  */
-const CRASH =
-  "a request made from within a data handler while TLS is used ends the interpreter with SIGSEGV: connect from the idle loop";
-const MEMORY = "the connection of one range is still there while the next one is made: some 300 JsVars more";
 
 /** An update keeps some names and strings for the next one. */
 const SPREAD = 60;
@@ -304,18 +301,15 @@ const inRanges = ({ config, what }: Case) => config?.maxRequestSize !== undefine
 /** Whole, and nothing but the chunks says so. */
 const withoutLength = ({ outcome, what }: Case) =>
   outcome === "" && /^(chunked coding|chunks of one byte|chunk extensions|one huge chunk)/.test(what);
-const CLOSE_NOTIFY =
-  "over TLS a chunked body of unknown length ends with `error` -30848 (close-notify), which counts as a lost connection";
-const GROUPS: [string, (one: Case) => boolean, string | false][] = [
-  ["every lie of the server", (one) => !inRanges(one) && !withoutLength(one), false],
-  ["every server asked in ranges", inRanges, CRASH],
-  ["every chunked body of unknown length", withoutLength, CLOSE_NOTIFY],
+const GROUPS: [string, (one: Case) => boolean][] = [
+  ["every lie of the server", (one) => !inRanges(one) && !withoutLength(one)],
+  ["every server asked in ranges", inRanges],
+  ["every chunked body of unknown length", withoutLength],
 ];
-for (const [group, belongs, todo] of GROUPS)
+for (const [group, belongs] of GROUPS)
   for (const scheme of ["http", "https"] as const)
     test(`${group} over ${scheme}, one after the other: the outcome that is promised, nothing left, and then an update`, {
       ...options,
-      todo: scheme === "https" && todo,
     }, async (t) => {
       const cases = CASES.filter((one) => belongs(one) && (one.only === undefined || one.only === scheme));
       const device = createDevice({ board: "toy-factory-one" });
@@ -376,7 +370,7 @@ function installed(device: Device, run: EngineRun, image = IMAGE): void {
 
 for (const scheme of ["http", "https"] as const) {
   const server = () => (scheme === "http" ? http : https);
-  const dies = { ...options, todo: scheme === "https" ? CRASH : false };
+
   const rangesOf = (path: string) =>
     server()
       .requests.filter((one) => one.path === path)
@@ -384,7 +378,7 @@ for (const scheme of ["http", "https"] as const) {
 
   test(
     `power lost in a download over ${scheme}: the next start goes on at the sector, with If-Range`,
-    dies,
+    options,
     async () => {
       const device = small();
       device.flash.load(noise(7, 0x10000), device.row("ota_0").offset);
@@ -414,7 +408,7 @@ for (const scheme of ["http", "https"] as const) {
     );
   });
 
-  test(`a slot with the rest of another file over ${scheme}: one full download, then success`, dies, async () => {
+  test(`a slot with the rest of another file over ${scheme}: one full download, then success`, options, async () => {
     const device = small();
     const slot = noise(7, 0x10000);
     slot.set(IMAGE.subarray(0, 5 * SECTOR));
@@ -426,7 +420,6 @@ for (const scheme of ["http", "https"] as const) {
 
   test(`ranged requests over ${scheme}: bounds exact, and memory as flat as in one request`, {
     ...options,
-    todo: scheme === "https" ? CRASH : MEMORY,
   }, async (t) => {
     const used: number[][] = [];
     for (const maxRequestSize of [0, 4000]) {

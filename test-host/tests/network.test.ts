@@ -139,9 +139,7 @@ for (const [what, behaviour] of [
   ["in chunks", serve.serveFile(IMAGE, { chunked: true, ranges: false })],
   ["in one chunk", serve.chunkedHuge(IMAGE)],
 ] as [string, Behaviour][])
-  test(`a body ${what}, of unknown length, that ends with TLS's close-notify is complete`, {
-    todo: "the close-notify (`error` -30848) counts as a lost connection where no length is known",
-  }, async (t) => {
+  test(`a body ${what}, of unknown length, that ends with TLS's close-notify is complete`, async (t) => {
     const { scene, update } = await watched(t, behaviour, { tls: true });
     await succeeds(scene, await update({ retries: 0 }), "ota_0", IMAGE);
   });
@@ -500,41 +498,30 @@ test("a range that is answered by a busy server is asked for again", async (t) =
   await succeeds(scene, outcome, "ota_0", LONG);
 });
 
-const BESIDE = {
-  todo: "a closed connection is only given up at the engine's next idle pass, and the next one is opened before: on a device TLS has no memory for two",
-};
-
 for (const [what, config, behaviour] of [
   ["the next range is asked for", { maxRequestSize: 9000 }, serve.serveFile(LONG)],
   ["a redirect is followed", {}, serve.redirectChain(4, serve.serveFile(LONG))],
 ] as [string, Config, Behaviour][])
-  test(`the connection before is closed when ${what}: two TLS sessions do not fit into a device`, BESIDE, async (t) => {
+  test(`the connection before is closed when ${what}: two TLS sessions do not fit into a device`, async (t) => {
     const { scene, seen, update } = await watched(t, behaviour);
     await succeeds(scene, await update(config), "ota_0", LONG);
     const together = seen.made.filter(({ beside }) => beside > 0).length;
     assert.equal(together, 0, `${together} of ${seen.made.length} requests were made beside an open connection`);
   });
 
-const FROM_DATA = {
-  todo: "the next range, a resumption and a restart from zero are asked for by the listener of the data before: SIGSEGV in the engine over TLS (network-engine.test.ts)",
-};
 for (const [what, slot, config] of [
   ["the next range", 0, { maxRequestSize: 9000 }],
   ["a resumption", 6, {}],
 ] as [string, number, Config][])
-  test(
-    `${what} is never asked for from within a listener of data: the engine cannot bear it over TLS`,
-    FROM_DATA,
-    async (t) => {
-      const held = new Uint8Array(0x10000).fill(0xff);
-      held.set(LONG.subarray(0, slot * SECTOR));
-      const { scene, seen, update } = await watched(t, serve.serveFile(LONG), { load: { ota_0: held } });
-      await succeeds(scene, await update({ ...config, digest: `fsverity-sha256:${fsverity(LONG)}` }), "ota_0", LONG);
-      assert.equal(seen.made.filter(({ fromData }) => fromData).length, 0);
-    },
-  );
+  test(`${what} is never asked for from within a listener of data: the engine cannot bear it over TLS`, async (t) => {
+    const held = new Uint8Array(0x10000).fill(0xff);
+    held.set(LONG.subarray(0, slot * SECTOR));
+    const { scene, seen, update } = await watched(t, serve.serveFile(LONG), { load: { ota_0: held } });
+    await succeeds(scene, await update({ ...config, digest: `fsverity-sha256:${fsverity(LONG)}` }), "ota_0", LONG);
+    assert.equal(seen.made.filter(({ fromData }) => fromData).length, 0);
+  });
 
-test("the connection before is closed when a resumed download asks for its Range", BESIDE, async (t) => {
+test("the connection before is closed when a resumed download asks for its Range", async (t) => {
   const slot = new Uint8Array(0x10000).fill(0xff);
   slot.set(LONG.subarray(0, 6 * SECTOR));
   const { scene, seen, update } = await watched(t, serve.serveFile(LONG), { load: { ota_0: slot } });
