@@ -432,7 +432,8 @@ test("getLastInvalidPartition names the slot marked INVALID or ABORTED, of two t
   }
 });
 
-for (const state of [NEW, PENDING_VERIFY, UNDEFINED])
+// PENDING_VERIFY is rewritten in place, as IDF does: docs/power-fail.md has what may boot then
+for (const state of [NEW, UNDEFINED])
   test(`markValid makes state ${state >>> 0} VALID, and at no operation does another slot boot`, async (t) => {
     for (const copies of [
       [buildEntry(3, state), null],
