@@ -302,7 +302,8 @@ function verity(addr, size) {
 }
 
 // One JSON object, more strictly than the engine's own parser takes it. Pure.
-function refuse$3(fact) {
+/** INVALID_RESPONSE: the manifest is not what it should be. */
+function refuse$2(fact) {
     throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
 }
 /**
@@ -330,17 +331,17 @@ function parseJson(text) {
         else if (c === ":" && keys.length) {
             var open = keys[keys.length - 1];
             if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0)
-                refuse$3("key " + string + " comes twice");
+                refuse$2("key " + string + " comes twice");
             open.push(string);
         }
         else if (c === "}" || c === "]") {
             keys.pop();
             if (!keys.length && i < text.length - 1)
-                refuse$3("something follows the JSON object");
+                refuse$2("something follows the JSON object");
         }
     }
     if (text[0] !== "{" || keys.length)
-        refuse$3("no JSON object");
+        refuse$2("no JSON object");
     return JSON.parse(text);
 }
 
@@ -349,9 +350,6 @@ function parseJson(text) {
 var FORMAT = 1;
 var MAX_SAFE = 0x1fffffffffffff;
 var DIGEST_PREFIX$1 = "sha256:";
-function refuse$2(fact) {
-    throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
-}
 /** Is it a number that every parser reads alike? (RFC 8259 6) */
 function isWhole(value) {
     return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
@@ -986,6 +984,8 @@ function reject(layout, slot) {
 }
 
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
+/** Steps of one block (a flash read and a hash) per pass of the idle loop. */
+var BLOCKS_PER_SLICE = 8;
 /** Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what either threw. */
 function inSlices(perSlice, step, finish, done) {
     function slice() {
@@ -1012,7 +1012,6 @@ function inSlices(perSlice, step, finish, done) {
 // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
 // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
 // Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
-var STEPS_PER_SLICE = 8;
 var CHECKSUM_SEED = 0xef;
 /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
 function xorWords(addr, length) {
@@ -1069,14 +1068,14 @@ function verifyImage(chipId, slot, size, digest, done) {
     }
     if (digest) {
         var tree_1 = verity(slot.address, size);
-        return inSlices(STEPS_PER_SLICE, tree_1.step_, function () {
+        return inSlices(BLOCKS_PER_SLICE, tree_1.step_, function () {
             var found = tree_1.digest_();
             if (found !== digest)
                 throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + found + ", wanted " + digest);
         }, done);
     }
     var sum = checksum(slot.address, ranges);
-    inSlices(STEPS_PER_SLICE, sum.step, function () {
+    inSlices(BLOCKS_PER_SLICE, sum.step, function () {
         var wanted = readSlot(checksumOffset(readSlot(0, FIRST_SEGMENT), length), 1)[0];
         if (sum.value() !== wanted)
             throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted));
@@ -2293,7 +2292,7 @@ function isRunning(settings, manifest, layout, done) {
     }
     var tree = verity(layout.running_.address, manifest.image.size);
     var digest = "";
-    inSlices(8, tree.step_, function () {
+    inSlices(BLOCKS_PER_SLICE, tree.step_, function () {
         digest = tree.digest_();
     }, function (error) {
         done(error, digest === digitsOf(manifest.image.fsverity, DIGEST_PREFIX$1));

@@ -2,7 +2,8 @@
 
 import { Code, fault } from "./status";
 
-function refuse(fact: string): never {
+/** INVALID_RESPONSE: the manifest is not what it should be. */
+export function refuse(fact: string): never {
   throw fault(Code.INVALID_RESPONSE, "manifest: " + fact);
 }
 

@@ -17,7 +17,7 @@ export interface Jwk {
 }
 
 /** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
-export function notTrusted(): OtaError {
+function notTrusted(): OtaError {
   return fault(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
 }
 
@@ -31,7 +31,7 @@ function toBase64url(bytes: string): string {
 }
 
 /** The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded. */
-export function fromBase64url(text: string): string | null {
+function fromBase64url(text: string): string | null {
   const bytes = fromBase64(replaceAll(replaceAll(text, "-", "+"), "_", "/"));
   return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
 }

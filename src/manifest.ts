@@ -2,7 +2,7 @@
 // Source: DESIGN.md 4 and 3.3.
 
 import { digitsOf } from "./digest";
-import { parseJson } from "./json";
+import { parseJson, refuse } from "./json";
 import { Code, fault } from "./status";
 
 const FORMAT = 1;
@@ -31,10 +31,6 @@ export interface Facts {
   nowMs_: number;
   /** lowest sequence that is accepted */
   sequence_: number;
-}
-
-function refuse(fact: string): never {
-  throw fault(Code.INVALID_RESPONSE, "manifest: " + fact);
 }
 
 /** Is it a number that every parser reads alike? (RFC 8259 6) */

@@ -3,6 +3,9 @@
 import { after } from "./hal";
 import { asFault, guarded, type OtaError } from "./status";
 
+/** Steps of one block (a flash read and a hash) per pass of the idle loop. */
+export const BLOCKS_PER_SLICE = 8;
+
 /** Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what either threw. */
 export function inSlices(
   perSlice: number,

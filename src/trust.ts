@@ -11,7 +11,7 @@ import { verifyJws } from "./jws";
 import { checkPolicy, checkProject, DIGEST_PREFIX, type Manifest, parseManifest } from "./manifest";
 import { lowestSequence } from "./memory";
 import type { Partition } from "./partitions";
-import { inSlices } from "./slices";
+import { BLOCKS_PER_SLICE, inSlices } from "./slices";
 import type { Layout } from "./slot";
 import { guarded, type OtaError } from "./status";
 
@@ -53,7 +53,7 @@ function isRunning(
   const tree = verity(layout.running_.address, manifest.image.size);
   let digest = "";
   inSlices(
-    8,
+    BLOCKS_PER_SLICE,
     tree.step_,
     () => {
       digest = tree.digest_();

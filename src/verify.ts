@@ -7,10 +7,9 @@ import { verity } from "./digest";
 import { read, SECTOR } from "./hal";
 import { checksumOffset, FIRST_SEGMENT, walkSegments } from "./image";
 import type { Partition } from "./partitions";
-import { inSlices } from "./slices";
+import { BLOCKS_PER_SLICE, inSlices } from "./slices";
 import { asFault, Code, fault, type OtaError } from "./status";
 
-const STEPS_PER_SLICE = 8;
 const CHECKSUM_SEED = 0xef;
 
 /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
@@ -73,7 +72,7 @@ export function verifyImage(
   if (digest) {
     const tree = verity(slot.address, size);
     return inSlices(
-      STEPS_PER_SLICE,
+      BLOCKS_PER_SLICE,
       tree.step_,
       () => {
         const found = tree.digest_();
@@ -84,7 +83,7 @@ export function verifyImage(
   }
   const sum = checksum(slot.address, ranges);
   inSlices(
-    STEPS_PER_SLICE,
+    BLOCKS_PER_SLICE,
     sum.step,
     () => {
       const wanted = readSlot(checksumOffset(readSlot(0, FIRST_SEGMENT), length), 1)[0];
