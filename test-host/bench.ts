@@ -143,6 +143,11 @@ async function speed(server: Server, name: string): Promise<void> {
   row(`1.5 MB over ${name}: update over bare loop`, median(ratios), "x", 1.5);
 }
 
+/**
+ * DESIGN.md 9 does not say in which form the 4096 bytes are hashed. A plain multiplication made of E.convolve comes to
+ * its "naive: 11" (measured: 9 to 14) for a string as the network delivers it, so that one has the target; the other row
+ * is for a typed array, of which the interpreter need not make a copy first.
+ */
 async function signature(): Promise<void> {
   for (const bits of [2048, 3072, 4096]) {
     const key = await makeKey({ bits });
@@ -155,18 +160,27 @@ async function signature(): Promise<void> {
     const run = await measure(`
       Modules.addCached("rsa", ${JSON.stringify(await bundleEntry("src/rsa.ts", { minify: true }))});
       function bytes(text) { var u = new Uint8Array(text.length); u.set(text); return u; }
-      var sha = require("crypto").SHA256, block = new Uint8Array(4096), start = getTime();
-      for (var i = 0; i < 400; i++) sha(block);
-      var hashes = getTime() - start;
+      var sha = require("crypto").SHA256, start;
+      function hashes(block) { start = getTime(); for (var i = 0; i < 400; i++) sha(block); return getTime() - start; }
+      var text = "";
+      for (var i = 0; i < 4096; i++) text += String.fromCharCode(i & 255);
+      var ofText = hashes(text), ofBytes = hashes(new Uint8Array(4096));
       var n = bytes(atob(${JSON.stringify(Buffer.from(key.jwk.n, "base64url").toString("base64"))}));
       var s = bytes(atob(${JSON.stringify(signed.toString("base64"))}));
       start = getTime();
       require("rsa").verifyPss(n, 65537, s, new Uint8Array(sha("https-ota")), function (error, good) {
-        report({ good: good, ratio: (getTime() - start) / hashes, ms: (getTime() - start) * 1000 });
+        var time = getTime() - start;
+        report({ good: good, ofText: time / ofText, ofBytes: time / ofBytes, ms: time * 1000 });
         finish();
       });`);
     if (!run.reports[0].good) throw new Error(run.output);
-    row(`RSA-${bits} check over 400 SHA-256 of 4096 bytes`, run.reports[0].ratio, "x", bits === 3072 ? 6 : undefined);
+    row(
+      `RSA-${bits} check over 400 SHA-256 of a 4096-character string`,
+      run.reports[0].ofText,
+      "x",
+      bits === 3072 ? 6 : undefined,
+    );
+    row("  over 400 of a Uint8Array of 4096 bytes", run.reports[0].ofBytes, "x");
     row("  on this machine, idle loop included", run.reports[0].ms, "ms");
   }
 }
@@ -218,7 +232,7 @@ try {
     row("JsVars held after require from Storage", null, "", 400);
     row("extra JsVars at the peak of a signed update", null, "", 1200);
     row("1.5 MB over HTTP: update over bare loop", null, "x", 1.5);
-    row("RSA-3072 check over 400 SHA-256 of 4096 bytes", null, "x", 6);
+    row("RSA-3072 check over 400 SHA-256 of a 4096-character string", null, "x", 6);
   }
   if (program.opts().json) console.log(JSON.stringify(rows));
   else show();
