@@ -2193,12 +2193,12 @@ function createDownload(options, url, limit, onConnected) {
 // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
 function createWriter(layout, slot) {
     var blank = -1; // address of the sector that was erased ahead
-    function makeBlank(addr) {
-        if (addr !== blank)
+    function makeBlank(addr, resumed) {
+        if (addr !== blank && !(resumed && isBlank(addr)))
             erase(addr);
     }
     return {
-        write_: function (offset, bytes, total) {
+        write_: function (offset, bytes, more) {
             if (slot.address === layout.running_.address)
                 throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
             if (offset % SECTOR || bytes.length > SECTOR || offset + bytes.length > slot.size)
@@ -2206,9 +2206,11 @@ function createWriter(layout, slot) {
             var addr = slot.address + offset;
             if (holds(addr, bytes))
                 return;
-            makeBlank(addr);
-            if (offset + SECTOR < total) {
-                erase(addr + SECTOR);
+            // the run that was cut off may have left both sectors blank
+            var resumed = blank < 0 && offset > 0;
+            makeBlank(addr, resumed);
+            if (more && offset + SECTOR < slot.size) {
+                makeBlank(addr + SECTOR, resumed);
                 blank = addr + SECTOR;
             }
             write(addr, bytes);
@@ -2331,6 +2333,10 @@ function createHandle(plan, emit, layout, target, download, present, release) {
     var judged = false;
     var resumed = false;
     var giveUp = null; // rejects the perform that is under way
+    /** Bytes of the file, -1 when nobody has said. */
+    function sizeOf() {
+        return plan.size_ < 0 ? download.total_() : plan.size_;
+    }
     function free(end) {
         phase = end;
         giveUp = null;
@@ -2353,8 +2359,8 @@ function createHandle(plan, emit, layout, target, download, present, release) {
             tell("VERIFY_CHIP_ID", header.chipId_);
             tell("VERIFY_CHIP_REVISION", header.minRevision_);
         }
-        var size = download.total_() < 0 ? target.size : download.total_();
-        checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size);
+        var size = sizeOf();
+        checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size < 0 ? target.size : size);
         if (!verified)
             deselect(layout, target);
         judged = true;
@@ -2366,10 +2372,11 @@ function createHandle(plan, emit, layout, target, download, present, release) {
             judge(verified || offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
         if (fill && !verified) {
             var bytes = fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill);
-            writer.write_(offset, bytes, download.total_());
+            var total = sizeOf();
+            writer.write_(offset, bytes, total < 0 ? !download.ended_() : offset + SECTOR < total);
             download.consume_();
             written = offset + fill;
-            tell("WRITE_FLASH", written, download.total_());
+            tell("WRITE_FLASH", written, total);
         }
         return verified || (download.ended_() && !download.fill_()) ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */;
     }
@@ -2440,7 +2447,7 @@ function createHandle(plan, emit, layout, target, download, present, release) {
             else
                 resolve(0 /* Code.OK */);
         }
-        var total = plan.size_ < 0 ? download.total_() : plan.size_;
+        var total = sizeOf();
         if (complete && verified)
             done(null);
         else if (complete && (plan.size_ < 0 || written === total))
@@ -2449,9 +2456,9 @@ function createHandle(plan, emit, layout, target, download, present, release) {
             done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, written + " bytes" + (total < 0 ? "" : " of " + total)));
     }
     if (!present) {
-        // without a digest only an app descriptor, which names the build, makes two equal heads one file
+        // what an earlier run left in the slot is only taken where a digest will judge it
         var head = new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH);
-        var offset = plan.digest_ || parseDesc(head) ? resumeOffset(target, head, download.total_()) : 0;
+        var offset = plan.digest_ ? resumeOffset(target, head, sizeOf()) : 0;
         if (offset > download.fill_()) {
             resumed = true;
             written = offset;
@@ -2484,7 +2491,7 @@ function createHandle(plan, emit, layout, target, download, present, release) {
                 reject(fault(259 /* Code.INVALID_STATE */, "aborted"));
         },
         getImageLenRead: function () { return written; },
-        getImageSize: function () { return (plan.size_ < 0 ? download.total_() : plan.size_); },
+        getImageSize: sizeOf,
         getStatusCode: function () { return download.status_(); },
         getPartition: function () { return target; },
     };
@@ -2559,16 +2566,29 @@ function open(settings, emit, release, done) {
         }, done);
     });
 }
-function start(config, resolve, reject) {
-    var mine = false;
+/** Ends the downloads of `settings` at their deadline, if there is one; returns what calls that off. */
+function limitTime(settings) {
     var timer;
-    function release() {
-        if (mine)
-            busy = false;
-        mine = false;
+    if (settings.deadline)
+        timer = after(settings.deadline, function () {
+            timer = undefined;
+            if (settings.stop_)
+                settings.stop_(fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true));
+        });
+    return function () {
         if (timer !== undefined)
             cancel(timer);
         timer = undefined;
+    };
+}
+function start(config, resolve, reject) {
+    var callOff = null;
+    function release() {
+        if (callOff) {
+            busy = false;
+            callOff();
+        }
+        callOff = null;
     }
     function fail(error) {
         release();
@@ -2581,7 +2601,8 @@ function start(config, resolve, reject) {
         var free = freeVars();
         if (free < NEEDED_VARS)
             throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
-        busy = mine = true;
+        callOff = limitTime(settings);
+        busy = true;
         function emit(name, data, total) {
             try {
                 if (settings.onEvent)
@@ -2597,12 +2618,6 @@ function start(config, resolve, reject) {
             }
         }
         emit("START");
-        if (settings.deadline)
-            timer = after(settings.deadline, function () {
-                timer = undefined;
-                if (settings.stop_)
-                    settings.stop_(fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true));
-            });
         open(settings, emit, release, function (error, handle) {
             if (error)
                 return fail(error);
@@ -2665,7 +2680,10 @@ function checkForUpdate(config) {
             if (!settings.keys)
                 throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
             var layout = readLayout();
-            getManifest(settings, layout, chooseTarget(layout, settings.partition), function (error, manifest, same) {
+            var target = chooseTarget(layout, settings.partition);
+            var callOff = limitTime(settings);
+            getManifest(settings, layout, target, function (error, manifest, same) {
+                callOff();
                 if (error || !manifest)
                     return reject(error);
                 resolve({

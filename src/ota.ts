@@ -123,6 +123,11 @@ function createHandle(
   let resumed = false;
   let giveUp: ((error: OtaError) => void) | null = null; // rejects the perform that is under way
 
+  /** Bytes of the file, -1 when nobody has said. */
+  function sizeOf(): number {
+    return plan.size_ < 0 ? download.total_() : plan.size_;
+  }
+
   function free(end: Phase): void {
     phase = end;
     giveUp = null;
@@ -147,8 +152,8 @@ function createHandle(
       tell("VERIFY_CHIP_ID", header.chipId_);
       tell("VERIFY_CHIP_REVISION", header.minRevision_);
     }
-    const size = download.total_() < 0 ? target.size : download.total_();
-    checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size);
+    const size = sizeOf();
+    checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size < 0 ? target.size : size);
     if (!verified) deselect(layout, target);
     judged = true;
   }
@@ -159,10 +164,11 @@ function createHandle(
     if (!judged || !offset) judge(verified || offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
     if (fill && !verified) {
       const bytes = fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill);
-      writer.write_(offset, bytes, download.total_());
+      const total = sizeOf();
+      writer.write_(offset, bytes, total < 0 ? !download.ended_() : offset + SECTOR < total);
       download.consume_();
       written = offset + fill;
-      tell("WRITE_FLASH", written, download.total_());
+      tell("WRITE_FLASH", written, total);
     }
     return verified || (download.ended_() && !download.fill_()) ? Code.OK : Code.IN_PROGRESS;
   }
@@ -222,7 +228,7 @@ function createHandle(
       if (failure) reject(failure);
       else resolve(Code.OK);
     }
-    const total = plan.size_ < 0 ? download.total_() : plan.size_;
+    const total = sizeOf();
     if (complete && verified) done(null);
     else if (complete && (plan.size_ < 0 || written === total))
       verifyImage(layout.chip_, target, written, plan.digest_, done);
@@ -230,9 +236,9 @@ function createHandle(
   }
 
   if (!present) {
-    // without a digest only an app descriptor, which names the build, makes two equal heads one file
+    // what an earlier run left in the slot is only taken where a digest will judge it
     const head = new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH);
-    const offset = plan.digest_ || parseDesc(head) ? resumeOffset(target, head, download.total_()) : 0;
+    const offset = plan.digest_ ? resumeOffset(target, head, sizeOf()) : 0;
     if (offset > download.fill_()) {
       resumed = true;
       written = offset;
@@ -262,7 +268,7 @@ function createHandle(
       if (reject && waiting) reject(fault(Code.INVALID_STATE, "aborted"));
     },
     getImageLenRead: () => written,
-    getImageSize: () => (plan.size_ < 0 ? download.total_() : plan.size_),
+    getImageSize: sizeOf,
     getStatusCode: () => download.status_(),
     getPartition: () => target,
   };
@@ -346,14 +352,28 @@ function open(
   });
 }
 
-function start(config: Config, resolve: (handle: Session | null) => void, reject: (error: OtaError) => void): void {
-  let mine = false;
+/** Ends the downloads of `settings` at their deadline, if there is one; returns what calls that off. */
+function limitTime(settings: Settings): () => void {
   let timer: number | undefined;
-  function release(): void {
-    if (mine) busy = false;
-    mine = false;
+  if (settings.deadline)
+    timer = after(settings.deadline, () => {
+      timer = undefined;
+      if (settings.stop_) settings.stop_(fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true));
+    });
+  return () => {
     if (timer !== undefined) cancel(timer);
     timer = undefined;
+  };
+}
+
+function start(config: Config, resolve: (handle: Session | null) => void, reject: (error: OtaError) => void): void {
+  let callOff: (() => void) | null = null;
+  function release(): void {
+    if (callOff) {
+      busy = false;
+      callOff();
+    }
+    callOff = null;
   }
   function fail(error: OtaError): void {
     release();
@@ -364,7 +384,8 @@ function start(config: Config, resolve: (handle: Session | null) => void, reject
     if (busy) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way");
     const free = freeVars();
     if (free < NEEDED_VARS) throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
-    busy = mine = true;
+    callOff = limitTime(settings);
+    busy = true;
     function emit(name: EventName, data?: number, total?: number): void {
       try {
         if (settings.onEvent) settings.onEvent(name, data, total);
@@ -381,11 +402,6 @@ function start(config: Config, resolve: (handle: Session | null) => void, reject
       }
     }
     emit("START");
-    if (settings.deadline)
-      timer = after(settings.deadline, () => {
-        timer = undefined;
-        if (settings.stop_) settings.stop_(fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true));
-      });
     open(settings, emit, release, (error, handle) => {
       if (error) return fail(error);
       if (!handle) release();
@@ -463,7 +479,10 @@ export function checkForUpdate(config: Config): Promise<Offer> {
       const settings = checkConfig(config);
       if (!settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
       const layout = readLayout();
-      getManifest(settings, layout, chooseTarget(layout, settings.partition), (error, manifest, same) => {
+      const target = chooseTarget(layout, settings.partition);
+      const callOff = limitTime(settings);
+      getManifest(settings, layout, target, (error, manifest, same) => {
+        callOff();
         if (error || !manifest) return reject(error);
         resolve({
           available: !same,

@@ -70,7 +70,10 @@ for (const how of Object.keys(SERVERS)) {
       const total = how === "chunked" ? -1 : length;
       assert.ifError(first.error ? new Error(first.error.message) : null);
       checkEvents(first, length, total);
-      assert.equal(erasesIn(scene, "ota_1"), Math.ceil(length / 4096));
+      // that the last sector is the last one is not known before the end of a body without length
+      const blind = how === "chunked" && length % 4096 === 0 && length < SLOT ? 1 : 0;
+      const spare = erasesIn(scene, "ota_1") - Math.ceil(length / 4096);
+      assert.ok(spare >= 0 && spare <= blind, `${spare} erases too many`);
       await succeeds(scene, first, "ota_1", image);
 
       // back in the first slot, with the image still lying in the second one
