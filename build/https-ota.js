@@ -409,6 +409,11 @@ function checkProject(manifest, project) {
 var FILE = ".https-ota";
 /** `boots` of an image that was rolled back. */
 var GIVEN_UP = -1;
+/**
+ * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
+ * markValid(), a loss of power in the first start too.
+ */
+var MAX_ABORTED = 3;
 function recall() {
     var stored = null;
     try {
@@ -424,6 +429,7 @@ function recall() {
         boots: 0,
         next: 0,
         digest: "",
+        aborted: 0,
         badSequence: 0,
         badDigest: "",
     };
@@ -452,11 +458,28 @@ function rememberSelected(slot, running, sequence, digest) {
     var memory = recall();
     // an image that lives to install the next one counts as confirmed
     memory.sequence = lowestSequence(running);
+    if (memory.digest !== digest)
+        memory.aborted = 0;
     memory.slot = slot;
     memory.previous = running;
     memory.boots = 0;
     memory.next = sequence;
     memory.digest = digest;
+    remember(memory);
+}
+function giveUp(memory) {
+    memory.boots = GIVEN_UP;
+    memory.badSequence = memory.next;
+    memory.badDigest = memory.digest;
+}
+/** The bootloader aborted the image in the slot called `aborted`. Counted once for each time it was selected. */
+function rememberAborted(aborted) {
+    var memory = recall();
+    if (memory.slot !== aborted || memory.boots === GIVEN_UP)
+        return;
+    memory.slot = "";
+    if (++memory.aborted >= MAX_ABORTED)
+        giveUp(memory);
     remember(memory);
 }
 /** The image in the slot called `running` is good: its trial ends. */
@@ -473,9 +496,7 @@ function rememberRolledBack(running) {
     var memory = recall();
     if (memory.slot !== running || memory.boots === GIVEN_UP)
         return;
-    memory.boots = GIVEN_UP;
-    memory.badSequence = memory.next;
-    memory.badDigest = memory.digest;
+    giveUp(memory);
     remember(memory);
 }
 
@@ -940,12 +961,16 @@ function deselect(layout, target) {
     if (names(layout, entries[last], target))
         eraseActive(layout.otadata_.address + last * SECTOR);
 }
+/** State of the entry that names `slot`; undefined for none, as for factory. */
+function stateOf(layout, slot) {
+    var entries = readEntries(layout.otadata_);
+    var copy = copyOf(layout, entries, slot);
+    return copy < 0 ? undefined : entries[copy].state_;
+}
 /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
 function checkConfirmed(layout) {
-    var entries = readEntries(layout.otadata_);
-    for (var i = 0; i < 2; i++)
-        if (entries[i].valid_ && entries[i].state_ === 1 /* State.PENDING_VERIFY */ && names(layout, entries[i], layout.running_))
-            throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
+    if (stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
+        throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
 }
 /**
  * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
@@ -1128,11 +1153,10 @@ function getState(partition) {
     var slot = slotOf(layout, partition);
     if (!isOta(slot))
         throw fault(262 /* Code.NOT_SUPPORTED */, "factory has no state");
-    var entries = readEntries(layout.otadata_);
-    var copy = copyOf(layout, entries, slot);
-    if (copy < 0)
+    var state = stateOf(layout, slot);
+    if (state === undefined)
         throw fault(261 /* Code.NOT_FOUND */, "otadata does not name " + slot.label);
-    return entries[copy].state_;
+    return state;
 }
 /** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */
 function setBootPartition(partition) {
@@ -2512,6 +2536,8 @@ function open(settings, emit, release, done) {
     var layout = readLayout();
     var target = chooseTarget(layout, settings.partition);
     checkConfirmed(layout);
+    if (stateOf(layout, target) === 4 /* State.ABORTED */)
+        rememberAborted(target.label);
     function fetchImage(plan, present) {
         if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
             throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before");
@@ -2702,11 +2728,6 @@ function checkForUpdate(config) {
 // then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
 // Source: DESIGN.md 7.
 var ATTEMPTS = 3;
-function stateOf(layout, slot) {
-    var entries = readEntries(layout.otadata_);
-    var copy = isOta(slot) ? copyOf(layout, entries, slot) : -1;
-    return copy < 0 ? undefined : entries[copy].state_;
-}
 /** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
 function isOnTrial(layout) {
     var memory = recall();

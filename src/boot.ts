@@ -5,7 +5,7 @@ import { restart } from "./hal";
 import { recall, rememberConfirmed, rememberRolledBack } from "./memory";
 import { State } from "./otadata";
 import { isOta, type Partition } from "./partitions";
-import { confirm, copyOf, reject as rejectRunning, select } from "./select";
+import { confirm, copyOf, reject as rejectRunning, select, stateOf } from "./select";
 import { bootSlot, type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
 import { Code, fault, guarded } from "./status";
 import { verifyImage } from "./verify";
@@ -57,10 +57,9 @@ export function getState(partition: Partition): number {
   const layout = readLayout();
   const slot = slotOf(layout, partition);
   if (!isOta(slot)) throw fault(Code.NOT_SUPPORTED, "factory has no state");
-  const entries = readEntries(layout.otadata_);
-  const copy = copyOf(layout, entries, slot);
-  if (copy < 0) throw fault(Code.NOT_FOUND, "otadata does not name " + slot.label);
-  return entries[copy].state_;
+  const state = stateOf(layout, slot);
+  if (state === undefined) throw fault(Code.NOT_FOUND, "otadata does not name " + slot.label);
+  return state;
 }
 
 /** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */

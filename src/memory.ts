@@ -18,13 +18,21 @@ export interface Memory {
   /** its sequence, 0 without a manifest, and its fs-verity digest, "" for insecure */
   next: number;
   digest: string;
-  /** the same of the last image that was rolled back */
+  /** how often a bootloader with rollback gave that image up */
+  aborted: number;
+  /** sequence and digest of the last image that was rolled back */
   badSequence: number;
   badDigest: string;
 }
 
 /** `boots` of an image that was rolled back. */
 export const GIVEN_UP = -1;
+
+/**
+ * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
+ * markValid(), a loss of power in the first start too.
+ */
+const MAX_ABORTED = 3;
 
 export function recall(): Memory {
   let stored: any = null;
@@ -40,6 +48,7 @@ export function recall(): Memory {
     boots: 0,
     next: 0,
     digest: "",
+    aborted: 0,
     badSequence: 0,
     badDigest: "",
   };
@@ -72,11 +81,27 @@ export function rememberSelected(slot: string, running: string, sequence: number
   const memory = recall();
   // an image that lives to install the next one counts as confirmed
   memory.sequence = lowestSequence(running);
+  if (memory.digest !== digest) memory.aborted = 0;
   memory.slot = slot;
   memory.previous = running;
   memory.boots = 0;
   memory.next = sequence;
   memory.digest = digest;
+  remember(memory);
+}
+
+function giveUp(memory: Memory): void {
+  memory.boots = GIVEN_UP;
+  memory.badSequence = memory.next;
+  memory.badDigest = memory.digest;
+}
+
+/** The bootloader aborted the image in the slot called `aborted`. Counted once for each time it was selected. */
+export function rememberAborted(aborted: string): void {
+  const memory = recall();
+  if (memory.slot !== aborted || memory.boots === GIVEN_UP) return;
+  memory.slot = "";
+  if (++memory.aborted >= MAX_ABORTED) giveUp(memory);
   remember(memory);
 }
 
@@ -93,8 +118,6 @@ export function rememberConfirmed(running: string): void {
 export function rememberRolledBack(running: string): void {
   const memory = recall();
   if (memory.slot !== running || memory.boots === GIVEN_UP) return;
-  memory.boots = GIVEN_UP;
-  memory.badSequence = memory.next;
-  memory.badDigest = memory.digest;
+  giveUp(memory);
   remember(memory);
 }

@@ -16,11 +16,11 @@ import { createDownload, type Download } from "./download";
 import { after, cancel, chipRevision, freeVars, read, SECTOR } from "./hal";
 import { type AppDesc, checkHead, DESC_END, HEAD_LENGTH, parseDesc, parseHeader, spiModeOf } from "./image";
 import { type Manifest, DIGEST_PREFIX as MANIFEST_PREFIX } from "./manifest";
-import { rememberSelected, wasRolledBack } from "./memory";
+import { rememberAborted, rememberSelected, wasRolledBack } from "./memory";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { createWriter, resumeOffset } from "./sectors";
-import { checkConfirmed, deselect, select } from "./select";
+import { checkConfirmed, deselect, select, stateOf } from "./select";
 import { type Layout, nextSlot, readLayout, slotByLabel } from "./slot";
 import { asFault, Code, fault, guarded, type OtaError } from "./status";
 import { getManifest } from "./trust";
@@ -295,6 +295,7 @@ function open(
   const layout = readLayout();
   const target = chooseTarget(layout, settings.partition);
   checkConfirmed(layout);
+  if (stateOf(layout, target) === State.ABORTED) rememberAborted(target.label);
   function fetchImage(plan: Plan, present: boolean): void {
     if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
       throw fault(Code.NOT_ALLOWED, "this image was rolled back on this device before");

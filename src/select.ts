@@ -102,12 +102,17 @@ export function deselect(layout: Layout, target: Partition): void {
   if (names(layout, entries[last], target)) eraseActive(layout.otadata_.address + last * SECTOR);
 }
 
+/** State of the entry that names `slot`; undefined for none, as for factory. */
+export function stateOf(layout: Layout, slot: Partition): number | undefined {
+  const entries = readEntries(layout.otadata_);
+  const copy = copyOf(layout, entries, slot);
+  return copy < 0 ? undefined : entries[copy].state_;
+}
+
 /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
 export function checkConfirmed(layout: Layout): void {
-  const entries = readEntries(layout.otadata_);
-  for (let i = 0; i < 2; i++)
-    if (entries[i].valid_ && entries[i].state_ === State.PENDING_VERIFY && names(layout, entries[i], layout.running_))
-      throw fault(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is not confirmed: call markValid() first");
+  if (stateOf(layout, layout.running_) === State.PENDING_VERIFY)
+    throw fault(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is not confirmed: call markValid() first");
 }
 
 /**

@@ -7,8 +7,8 @@ import { after, read } from "./hal";
 import { DESC_END, parseDesc, walkSegments } from "./image";
 import { GIVEN_UP, recall, remember } from "./memory";
 import { State } from "./otadata";
-import { isOta, type Partition } from "./partitions";
-import { copyOf } from "./select";
+import type { Partition } from "./partitions";
+import { stateOf } from "./select";
 import { bootSlot, type Layout, nextSlot, readEntries, readLayout } from "./slot";
 import { Code, fault, guarded } from "./status";
 
@@ -19,12 +19,6 @@ export interface BootOptions {
   attempts?: number;
   /** called at each start on trial, with the number of this start and of those allowed */
   onTrial?: (boots: number, attempts: number) => void;
-}
-
-function stateOf(layout: Layout, slot: Partition): number | undefined {
-  const entries = readEntries(layout.otadata_);
-  const copy = isOta(slot) ? copyOf(layout, entries, slot) : -1;
-  return copy < 0 ? undefined : entries[copy].state_;
 }
 
 /** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
