@@ -88,7 +88,8 @@ function guarded(body, reject) {
 var flash = require("Flash");
 var crypto = require("crypto");
 var SECTOR = 4096;
-var BLANK_SECTOR_CRC = 0xf154670a; // E.CRC32 of 4096 bytes 0xff
+var PIECE = 1024; // what is read back at once: a whole sector would be 300 JsVars
+var BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
 // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
 var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
 var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
@@ -115,11 +116,18 @@ function binary(bytes) {
 }
 /** Do the bytes of flash at `addr` equal `bytes`? */
 function holds(addr, bytes) {
-    return binary(read(addr, bytes.length)) === binary(bytes);
+    var text = binary(bytes);
+    for (var at = 0; at < text.length; at += PIECE)
+        if (!text.startsWith(binary(read(addr + at, Math.min(PIECE, text.length - at))), at))
+            return false;
+    return true;
 }
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
-    return E.CRC32(read(addr, SECTOR)) === BLANK_SECTOR_CRC;
+    for (var at = 0; at < SECTOR; at += PIECE)
+        if (E.CRC32(read(addr + at, PIECE)) !== BLANK_PIECE_CRC)
+            return false;
+    return true;
 }
 /** Erases the sector at `addr` and reads it back. */
 function erase(addr) {
@@ -1011,8 +1019,12 @@ function reject(layout, slot) {
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
 /** Steps of one block (a flash read and a hash) per pass of the idle loop. */
 var BLOCKS_PER_SLICE = 8;
-/** Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what either threw. */
+/**
+ * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
+ * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
+ */
 function inSlices(perSlice, step, finish, done) {
+    var next;
     function slice() {
         var error = null;
         var more = true;
@@ -1026,12 +1038,16 @@ function inSlices(perSlice, step, finish, done) {
             error = asFault(thrown);
         }
         if (!more || error)
-            return done(error);
+            done(error);
+        else
+            next();
+    }
+    next = function () {
         guarded(function () {
             after(0, slice);
         }, done);
-    }
-    slice();
+    };
+    next();
 }
 
 // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
@@ -1388,7 +1404,7 @@ function modularPower(modulus, exponent, signature) {
                 multiply(x, power, xRight, inverse);
             else {
                 multiply(x, toRight(base), xRight, inverse);
-                if (letter === "r")
+                if (program.indexOf("p") >= 0)
                     power = new Uint32Array(xRight);
             }
             return at < program.length;
@@ -2022,17 +2038,11 @@ var MAX_BACKOFF = 32000;
 var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
 /** Nothing is sent before the first `want`. `limit`: the most bytes that may come. */
 function createDownload(options, url, limit, onConnected) {
-    var buffer = new Uint8Array(SECTOR);
-    var fill = 0;
     var overflow = "";
-    var offset = 0;
-    var total = -1;
     var etag = "";
     var known = false; // total and etag are those of the bytes held
     var connected = false;
-    var broken = null;
-    var status = -1;
-    var ended = false;
+    var broken = options.late_ || null;
     var best = 0; // most bytes ever received: more is progress
     var failures = 0;
     var changes = 0;
@@ -2042,8 +2052,16 @@ function createDownload(options, url, limit, onConnected) {
     var disconnect = null;
     var timer;
     var connect;
+    var self = {
+        buffer_: new Uint8Array(SECTOR),
+        fill_: 0,
+        offset_: 0,
+        total_: -1,
+        ended_: false,
+        status_: -1,
+    };
     function received() {
-        return offset + fill + overflow.length;
+        return self.offset_ + self.fill_ + overflow.length;
     }
     function close() {
         if (disconnect)
@@ -2053,36 +2071,23 @@ function createDownload(options, url, limit, onConnected) {
             cancel(timer);
         timer = undefined;
     }
+    /** Answers who waits; an error is for good. */
     function settle(error) {
         var callback = ready;
         ready = null;
+        broken = error;
         if (callback)
             callback(error);
     }
-    function fail(error) {
-        broken = error;
-        settle(error);
-    }
-    function settleWhenReady() {
-        if (ready && (fill >= wanted || ended))
-            settle(null);
-    }
     function store(data) {
-        var room = SECTOR - fill;
+        var room = SECTOR - self.fill_;
         var part = data.length > room ? data.substr(0, room) : data;
-        buffer.set(part, fill);
-        fill += part.length;
+        self.buffer_.set(part, self.fill_);
+        self.fill_ += part.length;
         overflow = data.substr(part.length);
     }
-    function seek(to) {
-        close();
-        offset = best = to;
-        fill = 0;
-        overflow = "";
-        ended = false;
-    }
     function restart() {
-        offset = fill = 0;
+        self.offset_ = self.fill_ = 0;
         overflow = "";
         known = false;
     }
@@ -2092,20 +2097,17 @@ function createDownload(options, url, limit, onConnected) {
                 timer = undefined;
                 connect();
             });
-        }, fail);
-    }
-    function connectSoon() {
-        connectAfter(SETTLE_MS);
+        }, settle);
     }
     function onHead(head) {
-        status = head.status_;
-        if (known && (head.total_ !== total || head.etag_ !== etag)) {
+        self.status_ = head.status_;
+        if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
             if (changes++)
                 throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again during the download");
             restart();
             if (head.start_) {
                 close();
-                return connectSoon();
+                return connectAfter(SETTLE_MS);
             }
         }
         if (head.start_ !== received()) {
@@ -2118,7 +2120,7 @@ function createDownload(options, url, limit, onConnected) {
         }
         if (head.total_ > limit)
             throw fault(260 /* Code.INVALID_SIZE */, "file of " + head.total_ + " bytes, there is room for " + limit);
-        total = head.total_;
+        self.total_ = head.total_;
         etag = head.etag_;
         known = true;
         if (!connected)
@@ -2136,29 +2138,33 @@ function createDownload(options, url, limit, onConnected) {
             best = received();
             failures = begun = 0;
         }
-        if (total >= 0 && received() >= total)
-            ended = true;
-        if (ready)
-            settleWhenReady();
-        else if (overflow.length > MAX_OVERFLOW)
-            close();
+        if (self.total_ >= 0 && received() >= self.total_)
+            self.ended_ = true;
+        if (!ready) {
+            if (overflow.length > MAX_OVERFLOW)
+                close();
+        }
+        else if (self.fill_ >= wanted || self.ended_)
+            settle(null);
     }
     function onEnd(error) {
         disconnect = null;
         if (!error) {
-            if (total < 0 || received() >= total)
-                ended = true;
-            if (ready && fill < wanted && !ended)
-                return connectSoon();
-            return settleWhenReady();
+            if (self.total_ < 0 || received() >= self.total_)
+                self.ended_ = true;
+            if (!ready)
+                return;
+            if (self.fill_ >= wanted || self.ended_)
+                return settle(null);
+            return connectAfter(SETTLE_MS);
         }
         if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && received() && !changes++) {
             // the file is shorter than it was
             restart();
-            return connectSoon();
+            return connectAfter(SETTLE_MS);
         }
         if (!error.retry || failures >= options.retries)
-            return fail(error);
+            return settle(error);
         // while nobody wants bytes the next `want` reconnects
         if (!ready)
             return;
@@ -2167,7 +2173,7 @@ function createDownload(options, url, limit, onConnected) {
     }
     options.stop_ = function (error) {
         close();
-        fail(error);
+        settle(error);
     };
     connect = function () {
         var from = received();
@@ -2184,34 +2190,36 @@ function createDownload(options, url, limit, onConnected) {
             onEnd(asFault(thrown));
         }
     };
-    return {
-        buffer_: buffer,
-        want_: function (bytes, callback) {
-            wanted = bytes;
-            ready = callback;
-            if (broken)
-                settle(broken);
-            else if (fill >= bytes || ended)
-                settle(null);
-            else if (!disconnect && timer === undefined)
-                connectSoon();
-        },
-        consume_: function () {
-            var rest = overflow;
-            offset += fill;
-            fill = 0;
-            overflow = "";
-            if (rest)
-                store(rest);
-        },
-        seek_: seek,
-        close_: close,
-        fill_: function () { return fill; },
-        offset_: function () { return offset; },
-        total_: function () { return total; },
-        ended_: function () { return ended; },
-        status_: function () { return status; },
+    self.want_ = function (bytes, callback) {
+        wanted = bytes;
+        ready = callback;
+        if (broken)
+            settle(broken);
+        else if (self.fill_ >= bytes || self.ended_)
+            settle(null);
+        else if (!disconnect && timer === undefined)
+            connectAfter(SETTLE_MS);
     };
+    self.consume_ = function () {
+        var rest = overflow;
+        self.offset_ += self.fill_;
+        self.fill_ = 0;
+        overflow = "";
+        if (rest)
+            store(rest);
+    };
+    self.seek_ = function (to) {
+        close();
+        self.offset_ = best = to;
+        self.fill_ = 0;
+        overflow = "";
+        self.ended_ = false;
+    };
+    self.close_ = function () {
+        close();
+        options.stop_ = undefined;
+    };
+    return self;
 }
 
 // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
@@ -2266,11 +2274,11 @@ function fetchText(settings, done) {
             download.close_();
             return done(error, "");
         }
-        if (!download.offset_())
+        if (!download.offset_)
             text = "";
-        text += binary(download.buffer_).substr(0, download.fill_());
+        text += binary(download.buffer_).substr(0, download.fill_);
         download.consume_();
-        if (download.fill_() || !download.ended_())
+        if (download.fill_ || !download.ended_)
             download.want_(SECTOR, onSector);
         else {
             download.close_();
@@ -2348,32 +2356,35 @@ function chooseTarget(layout, label) {
         throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
     return target;
 }
+function wrongState(session, call) {
+    var ended = session.phase_ >= 4 /* Phase.FAILED */;
+    return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
+}
 /** `present`: the target holds the whole image already. `release` gives back what `start` took. */
-function createHandle(plan, emit, layout, target, download, present, release) {
+function createSession(plan, emit, layout, target, download, present, release) {
     var writer = createWriter(layout, target);
-    var phase = 0 /* Phase.READY */;
-    var written = present ? plan.size_ : 0;
+    var self = {
+        phase_: 0 /* Phase.READY */,
+        written_: present ? plan.size_ : 0,
+        target_: target,
+        download_: download,
+        emit_: emit,
+    };
     var verified = present;
     var judged = false;
     var resumed = false;
+    self.size_ = function () { return (plan.size_ < 0 ? download.total_ : plan.size_); };
     var giveUp = null; // rejects the perform that is under way
-    /** Bytes of the file, -1 when nobody has said. */
-    function sizeOf() {
-        return plan.size_ < 0 ? download.total_() : plan.size_;
-    }
     function free(end) {
-        phase = end;
+        self.phase_ = end;
         giveUp = null;
         download.close_();
         release();
     }
-    function wrongState(call) {
-        return fault(259 /* Code.INVALID_STATE */, call + (phase >= 4 /* Phase.FAILED */ ? " after the update ended" : " at the wrong time"));
-    }
     /** Tells the listener, who may abort. */
     function tell(name, data, total) {
         emit(name, data, total);
-        if (phase === 5 /* Phase.DEAD */)
+        if (self.phase_ === 5 /* Phase.DEAD */)
             throw fault(259 /* Code.INVALID_STATE */, "aborted");
     }
     function judge(head) {
@@ -2383,43 +2394,43 @@ function createHandle(plan, emit, layout, target, download, present, release) {
             tell("VERIFY_CHIP_ID", header.chipId_);
             tell("VERIFY_CHIP_REVISION", header.minRevision_);
         }
-        var size = sizeOf();
+        var size = self.size_();
         checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size < 0 ? target.size : size);
         if (!verified)
             deselect(layout, target);
         judged = true;
     }
     function step() {
-        var fill = download.fill_();
-        var offset = download.offset_();
+        var fill = download.fill_;
+        var offset = download.offset_;
         if (!judged || !offset)
             judge(verified || offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
         if (fill && !verified) {
             var bytes = fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill);
-            var total = sizeOf();
-            writer.write_(offset, bytes, total < 0 ? !download.ended_() : offset + SECTOR < total);
+            var total = self.size_();
+            writer.write_(offset, bytes, total < 0 ? !download.ended_ : offset + SECTOR < total);
             download.consume_();
-            written = offset + fill;
-            tell("WRITE_FLASH", written, total);
+            self.written_ = offset + fill;
+            tell("WRITE_FLASH", self.written_, total);
         }
-        return verified || (download.ended_() && !download.fill_()) ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */;
+        return verified || (download.ended_ && !download.fill_) ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */;
     }
-    function perform(resolve, reject) {
-        if (phase !== 0 /* Phase.READY */)
-            return reject(wrongState("perform"));
-        phase = 1 /* Phase.WORKING */;
+    self.perform_ = function (resolve, reject) {
+        if (self.phase_ !== 0 /* Phase.READY */)
+            return reject(wrongState(self, "perform"));
+        self.phase_ = 1 /* Phase.WORKING */;
         giveUp = reject;
         function fail(error) {
-            if (phase === 1 /* Phase.WORKING */)
+            if (self.phase_ === 1 /* Phase.WORKING */)
                 free(4 /* Phase.FAILED */);
             reject(error);
         }
         function succeed(outcome) {
-            phase = outcome === 0 /* Code.OK */ ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
+            self.phase_ = outcome === 0 /* Code.OK */ ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
             resolve(outcome);
         }
         function onVerified(error) {
-            if (phase !== 1 /* Phase.WORKING */)
+            if (self.phase_ !== 1 /* Phase.WORKING */)
                 return;
             if (error && error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */)
                 return fail(error);
@@ -2433,26 +2444,29 @@ function createHandle(plan, emit, layout, target, download, present, release) {
             succeed(36865 /* Code.IN_PROGRESS */);
         }
         function onBytes(error) {
-            guarded(function () {
+            try {
                 if (error)
                     throw error;
                 var outcome = step();
                 if (outcome === 0 /* Code.OK */ && resumed)
-                    verifyImage(layout.chip_, target, written, plan.digest_, onVerified);
+                    verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
                 else
                     succeed(outcome);
-            }, fail);
+            }
+            catch (thrown) {
+                fail(asFault(thrown));
+            }
         }
         if (verified)
             onBytes(null);
         else
             download.want_(SECTOR, onBytes);
-    }
-    function finish(resolve, reject) {
-        if (phase !== 0 /* Phase.READY */ && phase !== 2 /* Phase.COMPLETE */)
-            return reject(wrongState("finish"));
-        var complete = phase === 2 /* Phase.COMPLETE */;
-        phase = 3 /* Phase.FINISHING */;
+    };
+    self.finish_ = function (resolve, reject) {
+        if (self.phase_ !== 0 /* Phase.READY */ && self.phase_ !== 2 /* Phase.COMPLETE */)
+            return reject(wrongState(self, "finish"));
+        var complete = self.phase_ === 2 /* Phase.COMPLETE */;
+        self.phase_ = 3 /* Phase.FINISHING */;
         function done(error) {
             var failure = error;
             if (!failure)
@@ -2471,53 +2485,59 @@ function createHandle(plan, emit, layout, target, download, present, release) {
             else
                 resolve(0 /* Code.OK */);
         }
-        var total = sizeOf();
+        var total = self.size_();
+        download.buffer_ = new Uint8Array(0); // the digest needs a sector of memory itself
         if (complete && verified)
             done(null);
-        else if (complete && (plan.size_ < 0 || written === total))
-            verifyImage(layout.chip_, target, written, plan.digest_, done);
+        else if (complete && (plan.size_ < 0 || self.written_ === total))
+            verifyImage(layout.chip_, target, self.written_, plan.digest_, done);
         else
-            done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, written + " bytes" + (total < 0 ? "" : " of " + total)));
-    }
+            done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, self.written_ + " bytes" + (total < 0 ? "" : " of " + total)));
+    };
+    self.abort_ = function () {
+        emit("ABORT");
+        var reject = giveUp;
+        var waiting = self.phase_ === 1 /* Phase.WORKING */;
+        free(5 /* Phase.DEAD */);
+        if (reject && waiting)
+            reject(fault(259 /* Code.INVALID_STATE */, "aborted"));
+    };
     if (!present) {
         // what an earlier run left in the slot is only taken where a digest will judge it
-        var head = new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH);
-        var offset = plan.digest_ ? resumeOffset(target, head, sizeOf()) : 0;
-        if (offset > download.fill_()) {
+        var offset = plan.digest_
+            ? resumeOffset(target, new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH), self.size_())
+            : 0;
+        if (offset > download.fill_) {
             resumed = true;
-            written = offset;
+            self.written_ = offset;
             download.seek_(offset);
         }
     }
+    return self;
+}
+function createHandle(session) {
     return {
-        perform_: perform,
-        finish_: finish,
-        perform: function () { return new Promise(perform); },
+        perform: function () { return new Promise(session.perform_); },
         getImgDesc: function () {
-            if (phase >= 4 /* Phase.FAILED */)
-                throw wrongState("getImgDesc");
-            emit("GET_IMG_DESC");
-            var desc = parseDesc(written ? read(target.address, DESC_END) : download.buffer_);
+            if (session.phase_ >= 4 /* Phase.FAILED */)
+                throw wrongState(session, "getImgDesc");
+            session.emit_("GET_IMG_DESC");
+            var desc = parseDesc(session.written_ ? read(session.target_.address, DESC_END) : session.download_.buffer_);
             if (!desc)
                 throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
             return desc;
         },
-        isCompleteDataReceived: function () { return phase === 2 /* Phase.COMPLETE */ || phase === 3 /* Phase.FINISHING */; },
-        finish: function () { return new Promise(finish); },
+        isCompleteDataReceived: function () { return session.phase_ === 2 /* Phase.COMPLETE */ || session.phase_ === 3 /* Phase.FINISHING */; },
+        finish: function () { return new Promise(session.finish_); },
         abort: function () {
-            if (phase === 5 /* Phase.DEAD */ || phase === 3 /* Phase.FINISHING */)
-                throw wrongState("abort");
-            emit("ABORT");
-            var reject = giveUp;
-            var waiting = phase === 1 /* Phase.WORKING */;
-            free(5 /* Phase.DEAD */);
-            if (reject && waiting)
-                reject(fault(259 /* Code.INVALID_STATE */, "aborted"));
+            if (session.phase_ === 5 /* Phase.DEAD */ || session.phase_ === 3 /* Phase.FINISHING */)
+                throw wrongState(session, "abort");
+            session.abort_();
         },
-        getImageLenRead: function () { return written; },
-        getImageSize: sizeOf,
-        getStatusCode: function () { return download.status_(); },
-        getPartition: function () { return target; },
+        getImageLenRead: function () { return session.written_; },
+        getImageSize: session.size_,
+        getStatusCode: function () { return session.download_.status_; },
+        getPartition: function () { return session.target_; },
     };
 }
 /** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
@@ -2547,12 +2567,12 @@ function open(settings, emit, release, done) {
         });
         function onHead(error) {
             guarded(function () {
-                var bytes = download.fill_();
+                var bytes = download.fill_;
                 if (error)
                     throw error;
                 if (!present && bytes < HEAD_LENGTH)
                     throw fault(260 /* Code.INVALID_SIZE */, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
-                done(null, createHandle(plan, emit, layout, target, download, present, release));
+                done(null, createSession(plan, emit, layout, target, download, present, release));
             }, function (failure) {
                 download.close_();
                 done(failure);
@@ -2598,8 +2618,9 @@ function limitTime(settings) {
     if (settings.deadline)
         timer = after(settings.deadline, function () {
             timer = undefined;
+            settings.late_ = fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true);
             if (settings.stop_)
-                settings.stop_(fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true));
+                settings.stop_(settings.late_);
         });
     return function () {
         if (timer !== undefined)
@@ -2662,7 +2683,7 @@ function begin(config) {
     return new Promise(function (resolve, reject) {
         start(config, function (handle) {
             if (handle)
-                resolve(handle);
+                resolve(createHandle(handle));
             else
                 reject(fault(266 /* Code.INVALID_VERSION */, "the manifest's version is running already"));
         }, reject);
@@ -2671,29 +2692,28 @@ function begin(config) {
 /** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
 function update(config) {
     return new Promise(function (resolve, reject) {
-        var handle;
-        var size = 0;
+        var session;
         var perform;
         function onFinish() {
-            resolve({ upToDate: false, partition: handle.getPartition(), size: size });
+            resolve({ upToDate: false, partition: session.target_, size: session.written_ });
         }
         function onPerform(outcome) {
             if (outcome === 36865 /* Code.IN_PROGRESS */)
-                return perform();
-            size = handle.getImageLenRead();
-            handle.finish_(onFinish, reject);
+                perform();
+            else
+                session.finish_(onFinish, reject);
         }
         function onFailure(error) {
-            handle.abort();
+            session.abort_();
             reject(error);
         }
         perform = function () {
-            handle.perform_(onPerform, onFailure);
+            session.perform_(onPerform, onFailure);
         };
         start(config, function (begun) {
             if (!begun)
                 return resolve({ upToDate: true });
-            handle = begun;
+            session = begun;
             perform();
         }, reject);
     });

@@ -92,6 +92,8 @@ export interface Settings extends Config {
   maxRequestSize: number;
   /** ends the download that is under way */
   stop_?: (error: OtaError) => void;
+  /** the deadline has passed: no download begins any more */
+  late_?: OtaError;
 }
 
 function checkHeaders(headers: { [name: string]: string }): void {

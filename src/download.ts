@@ -17,38 +17,33 @@ const MAX_WAIT = 300000; // of what a server may ask for with Retry-After
 export interface Download {
   /** the sector being filled */
   buffer_: Uint8Array;
+  /** bytes in `buffer` */
+  fill_: number;
+  /** where `buffer` begins in the file; falls back to 0 when the server begins again */
+  offset_: number;
+  /** the whole file's length, -1 while unknown */
+  total_: number;
+  /** has the last byte arrived, whether or not it is consumed? */
+  ended_: boolean;
+  /** last HTTP status, -1 before the first */
+  status_: number;
   /** Calls `ready` when `buffer` holds `bytes` or the file has ended; with an error when neither will happen. */
   want_(bytes: number, ready: (error: OtaError | null) => void): void;
   /** Gives `buffer` back and goes on to the next sector. */
   consume_(): void;
   /** Goes on at `offset`, the start of a sector; what is held is dropped. */
   seek_(offset: number): void;
+  /** For good: nothing refers to it any more. */
   close_(): void;
-  /** bytes in `buffer` */
-  fill_(): number;
-  /** where `buffer` begins in the file; falls back to 0 when the server begins again */
-  offset_(): number;
-  /** the whole file's length, -1 while unknown */
-  total_(): number;
-  /** has the last byte arrived, whether or not it is consumed? */
-  ended_(): boolean;
-  /** last HTTP status, -1 before the first */
-  status_(): number;
 }
 
 /** Nothing is sent before the first `want`. `limit`: the most bytes that may come. */
 export function createDownload(options: Settings, url: string, limit: number, onConnected: () => void): Download {
-  const buffer = new Uint8Array(SECTOR);
-  let fill = 0;
   let overflow = "";
-  let offset = 0;
-  let total = -1;
   let etag = "";
   let known = false; // total and etag are those of the bytes held
   let connected = false;
-  let broken: OtaError | null = null;
-  let status = -1;
-  let ended = false;
+  let broken: OtaError | null = options.late_ || null;
   let best = 0; // most bytes ever received: more is progress
   let failures = 0;
   let changes = 0;
@@ -58,9 +53,17 @@ export function createDownload(options: Settings, url: string, limit: number, on
   let disconnect: (() => void) | null = null;
   let timer: number | undefined;
   let connect: () => void;
+  const self = {
+    buffer_: new Uint8Array(SECTOR),
+    fill_: 0,
+    offset_: 0,
+    total_: -1,
+    ended_: false,
+    status_: -1,
+  } as Download;
 
   function received(): number {
-    return offset + fill + overflow.length;
+    return self.offset_ + self.fill_ + overflow.length;
   }
 
   function close(): void {
@@ -70,39 +73,24 @@ export function createDownload(options: Settings, url: string, limit: number, on
     timer = undefined;
   }
 
+  /** Answers who waits; an error is for good. */
   function settle(error: OtaError | null): void {
     const callback = ready;
     ready = null;
+    broken = error;
     if (callback) callback(error);
   }
 
-  function fail(error: OtaError): void {
-    broken = error;
-    settle(error);
-  }
-
-  function settleWhenReady(): void {
-    if (ready && (fill >= wanted || ended)) settle(null);
-  }
-
   function store(data: string): void {
-    const room = SECTOR - fill;
+    const room = SECTOR - self.fill_;
     const part = data.length > room ? data.substr(0, room) : data;
-    buffer.set(part, fill);
-    fill += part.length;
+    self.buffer_.set(part, self.fill_);
+    self.fill_ += part.length;
     overflow = data.substr(part.length);
   }
 
-  function seek(to: number): void {
-    close();
-    offset = best = to;
-    fill = 0;
-    overflow = "";
-    ended = false;
-  }
-
   function restart(): void {
-    offset = fill = 0;
+    self.offset_ = self.fill_ = 0;
     overflow = "";
     known = false;
   }
@@ -113,21 +101,17 @@ export function createDownload(options: Settings, url: string, limit: number, on
         timer = undefined;
         connect();
       });
-    }, fail);
-  }
-
-  function connectSoon(): void {
-    connectAfter(SETTLE_MS);
+    }, settle);
   }
 
   function onHead(head: Head): void {
-    status = head.status_;
-    if (known && (head.total_ !== total || head.etag_ !== etag)) {
+    self.status_ = head.status_;
+    if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
       if (changes++) throw fault(Code.INVALID_RESPONSE, "the file changed again during the download");
       restart();
       if (head.start_) {
         close();
-        return connectSoon();
+        return connectAfter(SETTLE_MS);
       }
     }
     if (head.start_ !== received()) {
@@ -139,7 +123,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
     }
     if (head.total_ > limit)
       throw fault(Code.INVALID_SIZE, "file of " + head.total_ + " bytes, there is room for " + limit);
-    total = head.total_;
+    self.total_ = head.total_;
     etag = head.etag_;
     known = true;
     if (!connected) onConnected();
@@ -155,24 +139,26 @@ export function createDownload(options: Settings, url: string, limit: number, on
       best = received();
       failures = begun = 0;
     }
-    if (total >= 0 && received() >= total) ended = true;
-    if (ready) settleWhenReady();
-    else if (overflow.length > MAX_OVERFLOW) close();
+    if (self.total_ >= 0 && received() >= self.total_) self.ended_ = true;
+    if (!ready) {
+      if (overflow.length > MAX_OVERFLOW) close();
+    } else if (self.fill_ >= wanted || self.ended_) settle(null);
   }
 
   function onEnd(error: OtaError | null): void {
     disconnect = null;
     if (!error) {
-      if (total < 0 || received() >= total) ended = true;
-      if (ready && fill < wanted && !ended) return connectSoon();
-      return settleWhenReady();
+      if (self.total_ < 0 || received() >= self.total_) self.ended_ = true;
+      if (!ready) return;
+      if (self.fill_ >= wanted || self.ended_) return settle(null);
+      return connectAfter(SETTLE_MS);
     }
     if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received() && !changes++) {
       // the file is shorter than it was
       restart();
-      return connectSoon();
+      return connectAfter(SETTLE_MS);
     }
-    if (!error.retry || failures >= options.retries) return fail(error);
+    if (!error.retry || failures >= options.retries) return settle(error);
     // while nobody wants bytes the next `want` reconnects
     if (!ready) return;
     const backoff = Math.min(FIRST_BACKOFF * 2 ** failures++, MAX_BACKOFF) * (0.5 + Math.random() / 2);
@@ -181,7 +167,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
 
   options.stop_ = (error) => {
     close();
-    fail(error);
+    settle(error);
   };
 
   connect = (): void => {
@@ -198,28 +184,30 @@ export function createDownload(options: Settings, url: string, limit: number, on
     }
   };
 
-  return {
-    buffer_: buffer,
-    want_: (bytes, callback) => {
-      wanted = bytes;
-      ready = callback;
-      if (broken) settle(broken);
-      else if (fill >= bytes || ended) settle(null);
-      else if (!disconnect && timer === undefined) connectSoon();
-    },
-    consume_: () => {
-      const rest = overflow;
-      offset += fill;
-      fill = 0;
-      overflow = "";
-      if (rest) store(rest);
-    },
-    seek_: seek,
-    close_: close,
-    fill_: () => fill,
-    offset_: () => offset,
-    total_: () => total,
-    ended_: () => ended,
-    status_: () => status,
+  self.want_ = (bytes, callback) => {
+    wanted = bytes;
+    ready = callback;
+    if (broken) settle(broken);
+    else if (self.fill_ >= bytes || self.ended_) settle(null);
+    else if (!disconnect && timer === undefined) connectAfter(SETTLE_MS);
   };
+  self.consume_ = () => {
+    const rest = overflow;
+    self.offset_ += self.fill_;
+    self.fill_ = 0;
+    overflow = "";
+    if (rest) store(rest);
+  };
+  self.seek_ = (to) => {
+    close();
+    self.offset_ = best = to;
+    self.fill_ = 0;
+    overflow = "";
+    self.ended_ = false;
+  };
+  self.close_ = () => {
+    close();
+    options.stop_ = undefined;
+  };
+  return self;
 }

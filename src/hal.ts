@@ -9,7 +9,8 @@ const flash = require("Flash");
 const crypto = require("crypto");
 
 export const SECTOR = 4096;
-const BLANK_SECTOR_CRC = 0xf154670a; // E.CRC32 of 4096 bytes 0xff
+const PIECE = 1024; // what is read back at once: a whole sector would be 300 JsVars
+const BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
 
 // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
 const EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
@@ -40,12 +41,16 @@ export function binary(bytes: Uint8Array): string {
 
 /** Do the bytes of flash at `addr` equal `bytes`? */
 export function holds(addr: number, bytes: Uint8Array): boolean {
-  return binary(read(addr, bytes.length)) === binary(bytes);
+  const text = binary(bytes);
+  for (let at = 0; at < text.length; at += PIECE)
+    if (!text.startsWith(binary(read(addr + at, Math.min(PIECE, text.length - at))), at)) return false;
+  return true;
 }
 
 /** Is the whole sector at `addr` erased? */
 export function isBlank(addr: number): boolean {
-  return E.CRC32(read(addr, SECTOR)) === BLANK_SECTOR_CRC;
+  for (let at = 0; at < SECTOR; at += PIECE) if (E.CRC32(read(addr + at, PIECE)) !== BLANK_PIECE_CRC) return false;
+  return true;
 }
 
 /** Erases the sector at `addr` and reads it back. */

@@ -64,12 +64,6 @@ export interface Handle {
   getPartition(): Partition;
 }
 
-/** The same without promises, which cost memory and can't be had without it. */
-interface Session extends Handle {
-  perform_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
-  finish_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
-}
-
 const enum Phase {
   READY,
   WORKING,
@@ -78,6 +72,21 @@ const enum Phase {
   /** a perform failed: only abort is left */
   FAILED,
   DEAD,
+}
+
+/** What a handle stands on. Its calls make no promises, which cost memory and can't be had without it. */
+interface Session {
+  phase_: Phase;
+  /** bytes in flash so far */
+  written_: number;
+  readonly target_: Partition;
+  readonly download_: Download;
+  readonly emit_: Emit;
+  /** bytes of the file, -1 when nobody has said */
+  size_(): number;
+  perform_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
+  finish_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
+  abort_(): void;
 }
 
 let busy = false;
@@ -105,8 +114,13 @@ interface Plan {
 
 type Emit = (name: EventName, data?: number, total?: number) => void;
 
+function wrongState(session: Session, call: string): OtaError {
+  const ended = session.phase_ >= Phase.FAILED;
+  return fault(Code.INVALID_STATE, call + (ended ? " after the update ended" : " at the wrong time"));
+}
+
 /** `present`: the target holds the whole image already. `release` gives back what `start` took. */
-function createHandle(
+function createSession(
   plan: Plan,
   emit: Emit,
   layout: Layout,
@@ -116,33 +130,30 @@ function createHandle(
   release: () => void,
 ): Session {
   const writer = createWriter(layout, target);
-  let phase = Phase.READY;
-  let written = present ? plan.size_ : 0;
+  const self = {
+    phase_: Phase.READY,
+    written_: present ? plan.size_ : 0,
+    target_: target,
+    download_: download,
+    emit_: emit,
+  } as Session;
   let verified = present;
   let judged = false;
   let resumed = false;
+  self.size_ = () => (plan.size_ < 0 ? download.total_ : plan.size_);
   let giveUp: ((error: OtaError) => void) | null = null; // rejects the perform that is under way
 
-  /** Bytes of the file, -1 when nobody has said. */
-  function sizeOf(): number {
-    return plan.size_ < 0 ? download.total_() : plan.size_;
-  }
-
   function free(end: Phase): void {
-    phase = end;
+    self.phase_ = end;
     giveUp = null;
     download.close_();
     release();
   }
 
-  function wrongState(call: string): OtaError {
-    return fault(Code.INVALID_STATE, call + (phase >= Phase.FAILED ? " after the update ended" : " at the wrong time"));
-  }
-
   /** Tells the listener, who may abort. */
   function tell(name: EventName, data: number, total?: number): void {
     emit(name, data, total);
-    if (phase === Phase.DEAD) throw fault(Code.INVALID_STATE, "aborted");
+    if (self.phase_ === Phase.DEAD) throw fault(Code.INVALID_STATE, "aborted");
   }
 
   function judge(head: Uint8Array): void {
@@ -152,41 +163,41 @@ function createHandle(
       tell("VERIFY_CHIP_ID", header.chipId_);
       tell("VERIFY_CHIP_REVISION", header.minRevision_);
     }
-    const size = sizeOf();
+    const size = self.size_();
     checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size < 0 ? target.size : size);
     if (!verified) deselect(layout, target);
     judged = true;
   }
 
   function step(): number {
-    const fill = download.fill_();
-    const offset = download.offset_();
+    const fill = download.fill_;
+    const offset = download.offset_;
     if (!judged || !offset) judge(verified || offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
     if (fill && !verified) {
       const bytes = fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill);
-      const total = sizeOf();
-      writer.write_(offset, bytes, total < 0 ? !download.ended_() : offset + SECTOR < total);
+      const total = self.size_();
+      writer.write_(offset, bytes, total < 0 ? !download.ended_ : offset + SECTOR < total);
       download.consume_();
-      written = offset + fill;
-      tell("WRITE_FLASH", written, total);
+      self.written_ = offset + fill;
+      tell("WRITE_FLASH", self.written_, total);
     }
-    return verified || (download.ended_() && !download.fill_()) ? Code.OK : Code.IN_PROGRESS;
+    return verified || (download.ended_ && !download.fill_) ? Code.OK : Code.IN_PROGRESS;
   }
 
-  function perform(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void {
-    if (phase !== Phase.READY) return reject(wrongState("perform"));
-    phase = Phase.WORKING;
+  self.perform_ = (resolve, reject) => {
+    if (self.phase_ !== Phase.READY) return reject(wrongState(self, "perform"));
+    self.phase_ = Phase.WORKING;
     giveUp = reject;
     function fail(error: OtaError): void {
-      if (phase === Phase.WORKING) free(Phase.FAILED);
+      if (self.phase_ === Phase.WORKING) free(Phase.FAILED);
       reject(error);
     }
     function succeed(outcome: number): void {
-      phase = outcome === Code.OK ? Phase.COMPLETE : Phase.READY;
+      self.phase_ = outcome === Code.OK ? Phase.COMPLETE : Phase.READY;
       resolve(outcome);
     }
     function onVerified(error: OtaError | null): void {
-      if (phase !== Phase.WORKING) return;
+      if (self.phase_ !== Phase.WORKING) return;
       if (error && error.code !== Code.OTA_VALIDATE_FAILED) return fail(error);
       resumed = false;
       if (!error) {
@@ -198,21 +209,23 @@ function createHandle(
       succeed(Code.IN_PROGRESS);
     }
     function onBytes(error: OtaError | null): void {
-      guarded(() => {
+      try {
         if (error) throw error;
         const outcome = step();
-        if (outcome === Code.OK && resumed) verifyImage(layout.chip_, target, written, plan.digest_, onVerified);
+        if (outcome === Code.OK && resumed) verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
         else succeed(outcome);
-      }, fail);
+      } catch (thrown) {
+        fail(asFault(thrown));
+      }
     }
     if (verified) onBytes(null);
     else download.want_(SECTOR, onBytes);
-  }
+  };
 
-  function finish(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void {
-    if (phase !== Phase.READY && phase !== Phase.COMPLETE) return reject(wrongState("finish"));
-    const complete = phase === Phase.COMPLETE;
-    phase = Phase.FINISHING;
+  self.finish_ = (resolve, reject) => {
+    if (self.phase_ !== Phase.READY && self.phase_ !== Phase.COMPLETE) return reject(wrongState(self, "finish"));
+    const complete = self.phase_ === Phase.COMPLETE;
+    self.phase_ = Phase.FINISHING;
     function done(error: OtaError | null): void {
       let failure = error;
       if (!failure)
@@ -228,49 +241,57 @@ function createHandle(
       if (failure) reject(failure);
       else resolve(Code.OK);
     }
-    const total = sizeOf();
+    const total = self.size_();
+    download.buffer_ = new Uint8Array(0); // the digest needs a sector of memory itself
     if (complete && verified) done(null);
-    else if (complete && (plan.size_ < 0 || written === total))
-      verifyImage(layout.chip_, target, written, plan.digest_, done);
-    else done(fault(Code.OTA_VALIDATE_FAILED, written + " bytes" + (total < 0 ? "" : " of " + total)));
-  }
+    else if (complete && (plan.size_ < 0 || self.written_ === total))
+      verifyImage(layout.chip_, target, self.written_, plan.digest_, done);
+    else done(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (total < 0 ? "" : " of " + total)));
+  };
+
+  self.abort_ = () => {
+    emit("ABORT");
+    const reject = giveUp;
+    const waiting = self.phase_ === Phase.WORKING;
+    free(Phase.DEAD);
+    if (reject && waiting) reject(fault(Code.INVALID_STATE, "aborted"));
+  };
 
   if (!present) {
     // what an earlier run left in the slot is only taken where a digest will judge it
-    const head = new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH);
-    const offset = plan.digest_ ? resumeOffset(target, head, sizeOf()) : 0;
-    if (offset > download.fill_()) {
+    const offset = plan.digest_
+      ? resumeOffset(target, new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH), self.size_())
+      : 0;
+    if (offset > download.fill_) {
       resumed = true;
-      written = offset;
+      self.written_ = offset;
       download.seek_(offset);
     }
   }
 
+  return self;
+}
+
+function createHandle(session: Session): Handle {
   return {
-    perform_: perform,
-    finish_: finish,
-    perform: () => new Promise<number>(perform),
+    perform: () => new Promise<number>(session.perform_),
     getImgDesc: () => {
-      if (phase >= Phase.FAILED) throw wrongState("getImgDesc");
-      emit("GET_IMG_DESC");
-      const desc = parseDesc(written ? read(target.address, DESC_END) : download.buffer_);
+      if (session.phase_ >= Phase.FAILED) throw wrongState(session, "getImgDesc");
+      session.emit_("GET_IMG_DESC");
+      const desc = parseDesc(session.written_ ? read(session.target_.address, DESC_END) : session.download_.buffer_);
       if (!desc) throw fault(Code.NOT_FOUND, "the image has no app descriptor");
       return desc;
     },
-    isCompleteDataReceived: () => phase === Phase.COMPLETE || phase === Phase.FINISHING,
-    finish: () => new Promise<number>(finish),
+    isCompleteDataReceived: () => session.phase_ === Phase.COMPLETE || session.phase_ === Phase.FINISHING,
+    finish: () => new Promise<number>(session.finish_),
     abort: () => {
-      if (phase === Phase.DEAD || phase === Phase.FINISHING) throw wrongState("abort");
-      emit("ABORT");
-      const reject = giveUp;
-      const waiting = phase === Phase.WORKING;
-      free(Phase.DEAD);
-      if (reject && waiting) reject(fault(Code.INVALID_STATE, "aborted"));
+      if (session.phase_ === Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState(session, "abort");
+      session.abort_();
     },
-    getImageLenRead: () => written,
-    getImageSize: sizeOf,
-    getStatusCode: () => download.status_(),
-    getPartition: () => target,
+    getImageLenRead: () => session.written_,
+    getImageSize: session.size_,
+    getStatusCode: () => session.download_.status_,
+    getPartition: () => session.target_,
   };
 }
 
@@ -306,11 +327,11 @@ function open(
     function onHead(error: OtaError | null): void {
       guarded(
         () => {
-          const bytes = download.fill_();
+          const bytes = download.fill_;
           if (error) throw error;
           if (!present && bytes < HEAD_LENGTH)
             throw fault(Code.INVALID_SIZE, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
-          done(null, createHandle(plan, emit, layout, target, download, present, release));
+          done(null, createSession(plan, emit, layout, target, download, present, release));
         },
         (failure) => {
           download.close_();
@@ -359,7 +380,8 @@ function limitTime(settings: Settings): () => void {
   if (settings.deadline)
     timer = after(settings.deadline, () => {
       timer = undefined;
-      if (settings.stop_) settings.stop_(fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true));
+      settings.late_ = fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true);
+      if (settings.stop_) settings.stop_(settings.late_);
     });
   return () => {
     if (timer !== undefined) cancel(timer);
@@ -421,7 +443,7 @@ export function begin(config: Config): Promise<Handle> {
     start(
       config,
       (handle) => {
-        if (handle) resolve(handle);
+        if (handle) resolve(createHandle(handle));
         else reject(fault(Code.INVALID_VERSION, "the manifest's version is running already"));
       },
       reject,
@@ -432,29 +454,27 @@ export function begin(config: Config): Promise<Handle> {
 /** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
 export function update(config: Config): Promise<UpdateResult> {
   return new Promise<UpdateResult>((resolve, reject) => {
-    let handle: Session;
-    let size = 0;
+    let session: Session;
     let perform: () => void;
     function onFinish(): void {
-      resolve({ upToDate: false, partition: handle.getPartition(), size: size });
+      resolve({ upToDate: false, partition: session.target_, size: session.written_ });
     }
     function onPerform(outcome: number): void {
-      if (outcome === Code.IN_PROGRESS) return perform();
-      size = handle.getImageLenRead();
-      handle.finish_(onFinish, reject);
+      if (outcome === Code.IN_PROGRESS) perform();
+      else session.finish_(onFinish, reject);
     }
     function onFailure(error: OtaError): void {
-      handle.abort();
+      session.abort_();
       reject(error);
     }
     perform = () => {
-      handle.perform_(onPerform, onFailure);
+      session.perform_(onPerform, onFailure);
     };
     start(
       config,
       (begun) => {
         if (!begun) return resolve({ upToDate: true });
-        handle = begun;
+        session = begun;
         perform();
       },
       reject,

@@ -161,7 +161,7 @@ function modularPower(
       else if (letter === "p") multiply(x, power, xRight, inverse);
       else {
         multiply(x, toRight(base), xRight, inverse);
-        if (letter === "r") power = new Uint32Array(xRight);
+        if (program.indexOf("p") >= 0) power = new Uint32Array(xRight);
       }
       return at < program.length;
     },

@@ -6,13 +6,17 @@ import { asFault, guarded, type OtaError } from "./status";
 /** Steps of one block (a flash read and a hash) per pass of the idle loop. */
 export const BLOCKS_PER_SLICE = 8;
 
-/** Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what either threw. */
+/**
+ * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
+ * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
+ */
 export function inSlices(
   perSlice: number,
   step: () => boolean,
   finish: () => void,
   done: (error: OtaError | null) => void,
 ): void {
+  let next: () => void;
   function slice(): void {
     let error: OtaError | null = null;
     let more = true;
@@ -22,10 +26,13 @@ export function inSlices(
     } catch (thrown) {
       error = asFault(thrown);
     }
-    if (!more || error) return done(error);
+    if (!more || error) done(error);
+    else next();
+  }
+  next = () => {
     guarded(() => {
       after(0, slice);
     }, done);
-  }
-  slice();
+  };
+  next();
 }

@@ -25,10 +25,10 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
       download.close_();
       return done(error, "");
     }
-    if (!download.offset_()) text = "";
-    text += binary(download.buffer_).substr(0, download.fill_());
+    if (!download.offset_) text = "";
+    text += binary(download.buffer_).substr(0, download.fill_);
     download.consume_();
-    if (download.fill_() || !download.ended_()) download.want_(SECTOR, onSector);
+    if (download.fill_ || !download.ended_) download.want_(SECTOR, onSector);
     else {
       download.close_();
       done(null, text);

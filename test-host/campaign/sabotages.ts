@@ -31,7 +31,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "does not verify the image",
-    edits: [[/verifyImage\(layout\.chip_, target, written, plan\.digest_, done\)/, "done(null)"]],
+    edits: [[/verifyImage\(layout\.chip_, target, self\.written_, plan\.digest_, done\)/, "done(null)"]],
     cell: "toy-two/one/current/corrupt",
     campaign: EVERY,
     says: /falls back from ota_1/,
@@ -114,7 +114,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "erases no sector ahead",
-    edits: [[/if \(offset \+ SECTOR < total\) \{/, "if (false) {"]],
+    edits: [[/if \(more && offset \+ SECTOR < slot\.size\) \{/, "if (false) {"]],
     cell: "toy-two/one/current/update",
     campaign: EVERY,
     says: /fetched/,

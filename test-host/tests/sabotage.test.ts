@@ -168,7 +168,7 @@ const TWINS: Twin[] = [
     guard: "what is missing of the announced length is missed",
     edits: [
       [/if \(left < 0\)(?=\s*end\(null\))/g, "if (true)"],
-      [/total < 0 \|\| received\(\) >= total/g, "true"],
+      [/self\.total_ < 0 \|\| received\(\) >= self\.total_/g, "true"],
     ],
     async story(t, bundle) {
       const scene = await startScene(t, { bundle });
