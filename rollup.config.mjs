@@ -9,6 +9,7 @@ import resolve from "@rollup/plugin-node-resolve";
 import terser from "@rollup/plugin-terser";
 import typescript from "@rollup/plugin-typescript";
 import dts from "rollup-plugin-dts";
+import { chapters } from "./test-host/chapters.mjs";
 import { checkEs5 } from "./test-host/es5.mjs";
 
 const BANNER =
@@ -72,7 +73,7 @@ export default [
         sourcemapExcludeSources: true,
       },
     ],
-    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }), es5],
+    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }), chapters, es5],
   },
   {
     input: "src/index.ts",

@@ -55,7 +55,10 @@ var ERR = {
     HTTP_REDIRECT_DOWNGRADE: 28685 /* Code.HTTP_REDIRECT_DOWNGRADE */,
     IN_PROGRESS: 36865 /* Code.IN_PROGRESS */,
 };
-/** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
+/**
+ * The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on.
+ * @chapter
+ */
 function fault(code, fact, retry) {
     var error = new Error(fact);
     var names = ERR;
@@ -90,13 +93,12 @@ var crypto = require("crypto");
 var SECTOR = 4096;
 var PIECE = 1024; // what is read back at once: a whole sector would be 300 JsVars
 var BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
-// Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
-var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
-var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
-var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
-var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
-var DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000
-var MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
+
+
+
+
+
+
 function noMemory(what) {
     throw fault(257 /* Code.NO_MEM */, "out of memory: " + what, true);
 }
@@ -114,13 +116,9 @@ function binary(bytes) {
         return noMemory("string of " + bytes.length);
     return text;
 }
-/** Do the bytes of flash at `addr` equal `bytes`? */
+/** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 function holds(addr, bytes) {
-    var text = binary(bytes);
-    for (var at = 0; at < text.length; at += PIECE)
-        if (!text.startsWith(binary(read(addr + at, Math.min(PIECE, text.length - at))), at))
-            return false;
-    return true;
+    return binary(read(addr, bytes.length)) === bytes;
 }
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
@@ -133,69 +131,26 @@ function isBlank(addr) {
 function erase(addr) {
     flash.erasePage(addr);
     if (!isBlank(addr))
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "sector at " + hex(addr) + " is not blank after its erase");
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "sector " + hex(addr) + " is not blank after its erase");
 }
-/** Writes `bytes` at `addr`, which is erased, and reads them back. */
+/** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
 function write(addr, bytes) {
     flash.write(bytes, addr);
     if (!holds(addr, bytes))
         throw fault(24577 /* Code.FLASH_OP_FAIL */, "flash at " + hex(addr) + " differs from what was written");
 }
-/** The `length` bytes that the running program's memory map shows at `addr`. */
-function mapped(addr, length) {
-    var area = E.memoryArea(addr, length);
-    if (typeof area !== "string" || area.length !== length)
-        return noMemory("memory area at " + hex(addr));
-    return area;
-}
+
 function sha256(data) {
     var digest = crypto.SHA256(data);
     if (!digest || digest.byteLength !== 32)
         return noMemory("SHA-256");
     return new Uint8Array(digest);
 }
-/** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
-function chipId() {
-    var board = process.env.BOARD;
-    if (board.indexOf("ESP32C3") >= 0)
-        return 5;
-    if (board.indexOf("ESP32S3") >= 0)
-        return 9;
-    if (board.indexOf("ESP32") >= 0)
-        return 0;
-    throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is no ESP32 that this module knows");
-}
-/** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
-function chipRevision(chip) {
-    if (chip !== 0)
-        return -1;
-    var word5 = peek32(EFUSE_BLK0_RDATA5, 1);
-    var major = 0;
-    if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
-        major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
-    return major * 100 + ((word5 >>> 24) & 3);
-}
-/** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
-function isEncrypted(chip) {
-    var odd = false;
-    if (chip === 0)
-        for (var bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1)
-            odd = odd !== !!(bits & 1);
-    return odd;
-}
-/** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
-function mappedFlash(chip, addr) {
-    var classic = chip === 0;
-    var s3 = chip === 9;
-    var index = (addr & (classic ? 0x3fffff : s3 ? 0x1ffffff : 0x7fffff)) >>> 16;
-    var entry = peek32((classic ? DPORT_FLASH_MMU_TABLE : MMU_TABLE) + 4 * index, 1);
-    // SOC_MMU_INVALID, and on the S3 SOC_MMU_ACCESS_SPIRAM
-    return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
-}
-/** Free JsVars. */
-function freeVars() {
-    return process.memory().free;
-}
+
+
+
+
+
 function after(ms, callback) {
     var timer = setTimeout(callback, ms);
     return timer === undefined ? noMemory("timer") : timer;
@@ -210,16 +165,9 @@ function base64(text) {
 function fromBase64(text) {
     return atob(text);
 }
-/** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
-var convolve = E.convolve;
-/** ms since 1970 by a clock that is wrong until somebody sets it. */
-function now() {
-    return Date.now();
-}
-/** Espruino's name of the board. */
-function boardName() {
-    return process.env.BOARD;
-}
+
+
+
 /** A file of Espruino's Storage, undefined when there is none. */
 function readFile(name) {
     return require("Storage").read(name);
@@ -230,24 +178,13 @@ function writeFile(name, text) {
     if (readFile(name) !== text)
         throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage file " + name + " was not written");
 }
-/** Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS. */
-function request(options, onResponse, onError) {
-    var outgoing = require("http").request(options, onResponse);
-    if (!outgoing)
-        throw fault(28674 /* Code.HTTP_CONNECT */, "no network", true);
-    outgoing.on("error", onError);
-    outgoing.end();
-    return outgoing;
-}
+
 function restart$1() {
     ESP32.reboot();
 }
 
-// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
-// one-shot hashes with one block in memory at a time.
-// Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
-var BLOCK = 4096;
-var DESCRIPTOR_LENGTH = 256;
+
+
 /** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
 function digitsOf(text, prefix) {
     var digits = text.substr(prefix.length).toLowerCase();
@@ -258,16 +195,25 @@ function digitsOf(text, prefix) {
             return "";
     return digits;
 }
+
+/**
+ * The digest of the `size` bytes of flash at `addr`.
+ * @chapter
+ */
+function verity(addr, size) {    
+// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
+    // one-shot hashes with one block in memory at a time.
+    // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
+    var BLOCK = 4096;    
+var DESCRIPTOR_LENGTH = 256;    
 /** SHA-256 of `text` zero-padded to a block, as a binary string. */
-function hashBlock(text) {
-    if (text.length === BLOCK)
-        return binary(sha256(text));
-    var block = new Uint8Array(BLOCK);
-    block.set(text);
-    return binary(sha256(block));
-}
-/** The digest of the `size` bytes of flash at `addr`. */
-function verity(addr, size) {
+    function hashBlock(text) {
+        if (text.length === BLOCK)
+            return binary(sha256(text));
+        var block = new Uint8Array(BLOCK);
+        block.set(text);
+        return binary(sha256(block));
+    }
     var levels = []; // levels[i]: digests of level i whose block is not full yet
     var offset = 0;
     function push(level, digest) {
@@ -309,119 +255,29 @@ function verity(addr, size) {
     return { step_: step, digest_: digest };
 }
 
-// One JSON object, more strictly than the engine's own parser takes it. Pure.
-/** INVALID_RESPONSE: the manifest is not what it should be. */
-function refuse$2(fact) {
-    throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
-}
-/**
- * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
- * a key that comes twice this parser and another may each take a different one.
- */
-function parseJson(text) {
-    var keys = []; // of the objects that are open; an array's list stays empty
-    var start = -1;
-    var string = "";
-    for (var i = 0; i < text.length; i++) {
-        var c = text[i];
-        if (start >= 0) {
-            if (c === "\\")
-                i++;
-            else if (c === '"') {
-                string = text.substring(start, i);
-                start = -1;
-            }
-        }
-        else if (c === '"')
-            start = i + 1;
-        else if (c === "{" || c === "[")
-            keys.push([]);
-        else if (c === ":" && keys.length) {
-            var open = keys[keys.length - 1];
-            if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0)
-                refuse$2("key " + string + " comes twice");
-            open.push(string);
-        }
-        else if (c === "}" || c === "]") {
-            keys.pop();
-            if (!keys.length && i < text.length - 1)
-                refuse$2("something follows the JSON object");
-        }
-    }
-    if (text[0] !== "{" || keys.length)
-        refuse$2("no JSON object");
-    return JSON.parse(text);
-}
 
-// The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
-// Source: DESIGN.md 4 and 3.3.
-var FORMAT = 1;
+
+
+
 var MAX_SAFE = 0x1fffffffffffff;
-var DIGEST_PREFIX$1 = "sha256:";
+
 /** Is it a number that every parser reads alike? (RFC 8259 6) */
 function isWhole(value) {
     return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
 }
-function wanted(claim, value, type, optional) {
-    if (optional && value === undefined)
-        return;
-    var whole = type !== "number" || isWhole(value);
-    if (typeof value !== type || !whole || value === "")
-        refuse$2("claim " + claim + " is missing or no " + type);
-}
-/** Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored. */
-function parseManifest(payload) {
-    var manifest = parseJson(payload);
-    if (manifest.format !== FORMAT)
-        throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
-    var image = manifest.image || {};
-    wanted("project", manifest.project, "string");
-    wanted("version", manifest.version, "string");
-    wanted("chip", manifest.chip, "string");
-    wanted("board", manifest.board, "string", true);
-    wanted("sequence", manifest.sequence, "number");
-    wanted("iat", manifest.iat, "number");
-    wanted("exp", manifest.exp, "number", true);
-    wanted("image.url", image.url, "string");
-    wanted("image.size", image.size, "number");
-    wanted("image.fsverity", image.fsverity, "string");
-    if (!digitsOf(image.fsverity, DIGEST_PREFIX$1))
-        refuse$2("claim image.fsverity is no " + DIGEST_PREFIX$1 + " and 64 digits");
-    return manifest;
-}
-function differ(what, theirs, ours) {
-    throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
-}
-/** Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last. */
-function checkPolicy(manifest, facts, allowDowngrade) {
-    if (manifest.chip !== facts.chip_)
-        differ("chip", manifest.chip, facts.chip_);
-    if (manifest.board !== undefined && manifest.board !== facts.board_)
-        differ("board", manifest.board, facts.board_);
-    if (manifest.image.size > facts.slotSize_)
-        throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
-    // a clock that nobody has set says 1970 and lets every manifest pass
-    if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-        throw fault(269 /* Code.NOT_ALLOWED */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
-    if (manifest.sequence < facts.sequence_ && !allowDowngrade)
-        throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
-}
-/** Refuses another project's manifest. Images without descriptor name none. */
-function checkProject(manifest, project) {
-    if (project && manifest.project !== project)
-        differ("project", manifest.project, project);
-}
+
+
+
+
+
 
 // What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
 // ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
 var FILE = ".https-ota";
 /** `boots` of an image that was rolled back. */
 var GIVEN_UP = -1;
-/**
- * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
- * markValid(), a loss of power in the first start too.
- */
-var MAX_ABORTED = 3;
+
+/** @chapter */
 function recall() {
     var stored = null;
     try {
@@ -456,132 +312,39 @@ function lowestSequence(running) {
     var memory = recall();
     return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
 }
-/** Was the image of this sequence and digest rolled back on this device? */
-function wasRolledBack(sequence, digest) {
-    var memory = recall();
-    return digest !== "" && memory.badDigest === digest && memory.badSequence === sequence;
-}
-/** Before `slot` is selected while `running` runs: a trial begins. */
-function rememberSelected(slot, running, sequence, digest) {
-    var memory = recall();
-    // an image that lives to install the next one counts as confirmed
-    memory.sequence = lowestSequence(running);
-    if (memory.digest !== digest)
-        memory.aborted = 0;
-    memory.slot = slot;
-    memory.previous = running;
-    memory.boots = 0;
-    memory.next = sequence;
-    memory.digest = digest;
-    remember(memory);
-}
+
+
 function giveUp(memory) {
     memory.boots = GIVEN_UP;
     memory.badSequence = memory.next;
     memory.badDigest = memory.digest;
 }
-/** The bootloader aborted the image in the slot called `aborted`. Counted once for each time it was selected. */
-function rememberAborted(aborted) {
-    var memory = recall();
-    if (memory.slot !== aborted || memory.boots === GIVEN_UP)
-        return;
-    memory.slot = "";
-    if (++memory.aborted >= MAX_ABORTED)
-        giveUp(memory);
-    remember(memory);
-}
-/** The image in the slot called `running` is good: its trial ends. */
-function rememberConfirmed(running) {
-    var memory = recall();
-    if (memory.slot !== running)
-        return;
-    memory.sequence = Math.max(memory.sequence, memory.next);
-    memory.slot = "";
-    remember(memory);
-}
-/** The image in the slot called `running` is about to be left for good. */
-function rememberRolledBack(running) {
-    var memory = recall();
-    if (memory.slot !== running || memory.boots === GIVEN_UP)
-        return;
-    giveUp(memory);
-    remember(memory);
-}
 
-// The partition table: rows of 32 bytes at flash address 0x8000. Pure.
-// Source: reference 6.1 and 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
-// The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
-// writing to the wrong place would cost: alignment, bounds, overlap.
-var TABLE_ADDR = 0x8000;
-var TABLE_LENGTH = 0xc00;
-var ROW_LENGTH = 32;
-var ROW_MAGIC = 0x50aa;
-var MD5_MAGIC = 0xebeb;
-var END_MAGIC = 0xffff;
-var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
+
+
+
+
+
+
+
+
+
+
 var TYPE_APP = 0;
-var TYPE_DATA = 1;
-var SUBTYPE_FACTORY = 0;
+
+
 var SUBTYPE_OTA_0 = 0x10;
 var SUBTYPE_OTA_15 = 0x1f;
-var SUBTYPE_OTADATA = 0;
+
 /** ota_0 to ota_15? */
 function isOta(row) {
     return row.type === TYPE_APP && row.subtype >= SUBTYPE_OTA_0 && row.subtype <= SUBTYPE_OTA_15;
 }
-/** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
-function isSlot(row) {
-    return row.type === TYPE_APP && (row.subtype === SUBTYPE_FACTORY || isOta(row));
-}
-function isOtadata(row) {
-    return row.type === TYPE_DATA && row.subtype === SUBTYPE_OTADATA;
-}
-function parseRow(table, offset) {
-    return {
-        label: zText(table, offset + 12, 16),
-        type: table[offset + 2],
-        subtype: table[offset + 3],
-        address: u32(table, offset + 4),
-        size: u32(table, offset + 8),
-    };
-}
-function checkRow(row, others) {
-    var end = row.address + row.size;
-    var wrong = "";
-    if (row.address % (row.type === TYPE_APP ? 0x10000 : 0x1000))
-        wrong = "is not aligned";
-    else if (row.type === TYPE_APP && row.size % 0x1000)
-        wrong = "has no whole number of sectors";
-    else if (!row.size || end > FLASH_END)
-        wrong = "leaves the flash";
-    // rows of type bootloader (2) and partition_table (3) describe what lies below
-    else if (row.address < TABLE_ADDR + 0x1000 && row.type < 2)
-        wrong = "lies on bootloader or table";
-    for (var i = 0; !wrong && i < others.length; i++)
-        if (row.address < others[i].address + others[i].size && others[i].address < end)
-            wrong = "overlaps " + others[i].label;
-    if (wrong)
-        throw fault(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + hex(row.address) + "+" + hex(row.size) + " " + wrong);
-}
-/** The rows of a table of TABLE_LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
-function parseTable(table) {
-    var rows = [];
-    for (var offset = 0; offset < TABLE_LENGTH; offset += ROW_LENGTH) {
-        var magic = u16(table, offset);
-        if (rows.length && (magic === MD5_MAGIC || magic === END_MAGIC))
-            return rows;
-        if (magic !== ROW_MAGIC)
-            throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
-                hex(TABLE_ADDR + offset) +
-                ", found " +
-                hex(magic) +
-                " (is the flash encrypted?)");
-        var row = parseRow(table, offset);
-        checkRow(row, rows);
-        rows.push(row);
-    }
-    throw fault(262 /* Code.NOT_SUPPORTED */, "the partition table has no end");
-}
+
+
+
+
+
 
 // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
 // Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
@@ -607,15 +370,7 @@ function parseEntry(bytes) {
         valid_: whole && state !== 3 /* State.INVALID */ && state !== 4 /* State.ABORTED */,
     };
 }
-/** A copy of the 32 bytes `old` (its label is kept, as IDF keeps it) that says `seq` and `state`. */
-function buildEntry(old, seq, state) {
-    var bytes = new Uint8Array(ENTRY_LENGTH);
-    bytes.set(old);
-    setU32(bytes, 0, seq);
-    setU32(bytes, OFFSET_STATE, state);
-    setU32(bytes, OFFSET_CRC, entryCrc(seq));
-    return bytes;
-}
+
 /** Which ota_N of `count` a seq names. */
 function slotOfSeq(seq, count) {
     return ((seq - 1) >>> 0) % count;
@@ -654,8 +409,13 @@ var MAPPED = [
     0, 0x3f400000, 0x3f800000, 0x400d0000, 0x40400000, 5, 0x3c000000, 0x3c800000, 0x42000000, 0x42800000, 9, 0x3c000000,
     0x3e000000, 0x42000000, 0x44000000,
 ];
-/** IDF target names by chip id. */
-var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
+
+/** The bytes of a binary string. */
+function bytesOf(text) {
+    var bytes = new Uint8Array(text.length);
+    bytes.set(text);
+    return bytes;
+}
 /** The header and the first segment's, or null when the first byte is no image's. */
 function parseHeader$1(head) {
     if (head[0] !== MAGIC)
@@ -670,7 +430,10 @@ function parseHeader$1(head) {
         length_: u32(head, HEADER_LENGTH + 4),
     };
 }
-/** The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older). */
+/**
+ * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
+ * @chapter
+ */
 function parseDesc(head) {
     if (head.length < DESC_END || u32(head, FIRST_SEGMENT) !== DESC_MAGIC)
         return null;
@@ -687,20 +450,14 @@ function parseDesc(head) {
         appElfSha256: sha,
     };
 }
-/** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
-function spiModeOf(head) {
-    return u32(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
-}
+
 function isMapped(chipId, addr) {
     for (var i = 0; i < MAPPED.length; i += 5)
         if (MAPPED[i] === chipId)
             return (addr >= MAPPED[i + 1] && addr < MAPPED[i + 2]) || (addr >= MAPPED[i + 3] && addr < MAPPED[i + 4]);
     return false;
 }
-/** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
-function isRunnable(header, chipId) {
-    return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
-}
+
 function refuse$1(fact) {
     throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
 }
@@ -711,32 +468,12 @@ function checkSegment(chipId, loadAddr, length, offset, limit) {
     if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
         refuse$1("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
 }
-/**
- * Judges the first HEAD_LENGTH bytes of an image against this device, before anything is erased.
- * `chipId` and `spiMode` are the running image's; `revision` is the chip's, or -1 where it can't be read;
- * `limit` is the most bytes that the image can have. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
- */
-function checkHead(head, chipId, revision, spiMode, limit) {
-    var header = parseHeader$1(head);
-    if (!header)
-        return refuse$1("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
-    if (header.chipId_ !== chipId)
-        throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-    if (revision >= 0 &&
-        (header.minRevision_ > revision ||
-            (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
-        throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
-    if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-        refuse$1(header.segments_ + " segments, wanted 1 to 16");
-    checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
-    var mode = spiModeOf(head);
-    if (mode && spiMode && mode !== spiMode)
-        throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
-}
+
 /**
  * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
  * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
  * each segment's data. Throws OTA_VALIDATE_FAILED.
+ * @chapter
  */
 function walkSegments(chipId, size, read, onData) {
     var header = parseHeader$1(read(0, FIRST_SEGMENT));
@@ -765,55 +502,13 @@ function walkSegments(chipId, size, read, onData) {
         refuse$1("image of " + length + " bytes, only " + size + " are there");
     return length;
 }
-/** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
-function checksumOffset(head, length) {
-    return length - 1 - (head[23] ? HASH_LENGTH : 0);
-}
 
-// Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
-// Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
-var OTADATA_SIZE = 0x2000;
-function cannot(fact) {
-    throw fault(262 /* Code.NOT_SUPPORTED */, fact);
-}
-/** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
-function findOtadata(rows) {
-    var found = null;
-    for (var i = 0; i < rows.length; i++)
-        if (isOtadata(rows[i])) {
-            if (found)
-                cannot("the partition table has two otadata rows, " +
-                    found.label +
-                    " and " +
-                    rows[i].label +
-                    " (Espruino builds of 2019 and 2020): flash a current Espruino with its table once by USB");
-            found = rows[i];
-        }
-    if (!found)
-        return cannot("no otadata partition: flash a table with two slots once by USB (boards/)");
-    if (found.size !== OTADATA_SIZE)
-        cannot("otadata " + found.label + " has " + hex(found.size) + " bytes, wanted 0x2000");
-    return found;
-}
-/** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
-function findOta(rows) {
-    var ota = [];
-    var count = 0;
-    for (var i = 0; i < rows.length; i++)
-        if (isOta(rows[i])) {
-            ota[rows[i].subtype - SUBTYPE_OTA_0] = rows[i];
-            count++;
-        }
-    if (ota.length !== count)
-        cannot("the partition table has a gap or a double in its ota_N slots");
-    return ota;
-}
-function findFactory(rows) {
-    for (var i = 0; i < rows.length; i++)
-        if (rows[i].type === TYPE_APP && rows[i].subtype === SUBTYPE_FACTORY)
-            return rows[i];
-    return null;
-}
+
+
+
+
+
+
 function readEntries(otadata) {
     return [parseEntry(read(otadata.address, ENTRY_LENGTH)), parseEntry(read(otadata.address + SECTOR, ENTRY_LENGTH))];
 }
@@ -824,26 +519,187 @@ function bootSlot(ota, factory, entries) {
         return ota[slotOfSeq(entries[copy].seq_, ota.length)];
     return factory || ota[0];
 }
+
 /**
- * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
- * the memory map, so that a wrong idea of the MMU refuses and never misleads. Memory is only looked at where the MMU
- * says that it is mapped: an image's load address is no promise of that, and reading an unmapped one resets the chip.
+ * Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy.
+ * @chapter
  */
-function findRunning(rows, chip) {
-    for (var i = 0; i < rows.length; i++) {
-        var slot = rows[i];
-        var header = isSlot(slot) ? parseHeader$1(read(slot.address, FIRST_SEGMENT)) : null;
-        if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address)
-            continue;
-        var length = Math.min(header.length_, SECTOR);
-        if (binary(read(slot.address + FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length))
-            return slot;
-        throw fault(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
+function readLayout() {    
+// Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
+    var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26    
+/** The `length` bytes that the running program's memory map shows at `addr`. */
+    function mapped(addr, length) {
+        var area = E.memoryArea(addr, length);
+        if (typeof area !== "string" || area.length !== length)
+            return noMemory("memory area at " + hex(addr));
+        return area;
+    }    
+/** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
+    function chipId() {
+        var board = process.env.BOARD;
+        if (board.indexOf("ESP32C3") >= 0)
+            return 5;
+        if (board.indexOf("ESP32S3") >= 0)
+            return 9;
+        if (board.indexOf("ESP32") >= 0)
+            return 0;
+        throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is no ESP32 that this module knows");
+    }    
+/** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
+    function isEncrypted(chip) {
+        var odd = false;
+        if (chip === 0)
+            for (var bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1)
+                odd = odd !== !!(bits & 1);
+        return odd;
+    }    
+/**
+     * Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there.
+     * @chapter
+     */
+    function mappedFlash(chip, addr) {        
+var DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000        
+var MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
+        var classic = chip === 0;
+        var s3 = chip === 9;
+        var index = (addr & (classic ? 0x3fffff : s3 ? 0x1ffffff : 0x7fffff)) >>> 16;
+        var entry = peek32((classic ? DPORT_FLASH_MMU_TABLE : MMU_TABLE) + 4 * index, 1);
+        // SOC_MMU_INVALID, and on the S3 SOC_MMU_ACCESS_SPIRAM
+        return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
+    }    
+// The partition table: rows of 32 bytes at flash address 0x8000. Pure.
+    // Source: reference 6.1 and 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
+    // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
+    // writing to the wrong place would cost: alignment, bounds, overlap.
+    var TABLE_ADDR = 0x8000;    
+var TABLE_LENGTH = 0xc00;    
+var ROW_LENGTH = 32;    
+var ROW_MAGIC = 0x50aa;    
+var MD5_MAGIC = 0xebeb;    
+var END_MAGIC = 0xffff;    
+var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash    
+var TYPE_DATA = 1;    
+var SUBTYPE_FACTORY = 0;    
+var SUBTYPE_OTADATA = 0;    
+/** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
+    function isSlot(row) {
+        return row.type === TYPE_APP && (row.subtype === SUBTYPE_FACTORY || isOta(row));
+    }    
+function isOtadata(row) {
+        return row.type === TYPE_DATA && row.subtype === SUBTYPE_OTADATA;
+    }    
+function parseRow(table, offset) {
+        return {
+            label: zText(table, offset + 12, 16),
+            type: table[offset + 2],
+            subtype: table[offset + 3],
+            address: u32(table, offset + 4),
+            size: u32(table, offset + 8),
+        };
+    }    
+function checkRow(row, others) {
+        var end = row.address + row.size;
+        var wrong = "";
+        if (row.address % (row.type === TYPE_APP ? 0x10000 : 0x1000))
+            wrong = "is not aligned";
+        else if (row.type === TYPE_APP && row.size % 0x1000)
+            wrong = "has no whole number of sectors";
+        else if (!row.size || end > FLASH_END)
+            wrong = "leaves the flash";
+        // rows of type bootloader (2) and partition_table (3) describe what lies below
+        else if (row.address < TABLE_ADDR + 0x1000 && row.type < 2)
+            wrong = "lies on bootloader or table";
+        for (var i = 0; !wrong && i < others.length; i++)
+            if (row.address < others[i].address + others[i].size && others[i].address < end)
+                wrong = "overlaps " + others[i].label;
+        if (wrong)
+            throw fault(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + hex(row.address) + "+" + hex(row.size) + " " + wrong);
+    }    
+/** The rows of a table of TABLE_LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
+    function parseTable(table) {
+        var rows = [];
+        for (var offset = 0; offset < TABLE_LENGTH; offset += ROW_LENGTH) {
+            var magic = u16(table, offset);
+            if (rows.length && (magic === MD5_MAGIC || magic === END_MAGIC))
+                return rows;
+            if (magic !== ROW_MAGIC)
+                throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
+                    hex(TABLE_ADDR + offset) +
+                    ", found " +
+                    hex(magic) +
+                    " (is the flash encrypted?)");
+            var row = parseRow(table, offset);
+            checkRow(row, rows);
+            rows.push(row);
+        }
+        throw fault(262 /* Code.NOT_SUPPORTED */, "the partition table has no end");
+    }    
+/** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
+    function isRunnable(header, chipId) {
+        return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
+    }    
+// Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
+    // Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
+    var OTADATA_SIZE = 0x2000;    
+function cannot(fact) {
+        throw fault(262 /* Code.NOT_SUPPORTED */, fact);
+    }    
+/** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
+    function findOtadata(rows) {
+        var found = null;
+        for (var i = 0; i < rows.length; i++)
+            if (isOtadata(rows[i])) {
+                if (found)
+                    cannot("the partition table has two otadata rows, " +
+                        found.label +
+                        " and " +
+                        rows[i].label +
+                        " (Espruino builds of 2019 and 2020): flash a current Espruino with its table once by USB");
+                found = rows[i];
+            }
+        if (!found)
+            return cannot("no otadata partition: flash a table with two slots once by USB (boards/)");
+        if (found.size !== OTADATA_SIZE)
+            cannot("otadata " + found.label + " has " + hex(found.size) + " bytes, wanted 0x2000");
+        return found;
+    }    
+/** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
+    function findOta(rows) {
+        var ota = [];
+        var count = 0;
+        for (var i = 0; i < rows.length; i++)
+            if (isOta(rows[i])) {
+                ota[rows[i].subtype - SUBTYPE_OTA_0] = rows[i];
+                count++;
+            }
+        if (ota.length !== count)
+            cannot("the partition table has a gap or a double in its ota_N slots");
+        return ota;
+    }    
+function findFactory(rows) {
+        for (var i = 0; i < rows.length; i++)
+            if (rows[i].type === TYPE_APP && rows[i].subtype === SUBTYPE_FACTORY)
+                return rows[i];
+        return null;
+    }    
+/**
+     * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
+     * the memory map, so that a wrong idea of the MMU refuses and never misleads. Memory is only looked at where the MMU
+     * says that it is mapped: an image's load address is no promise of that, and reading an unmapped one resets the chip.
+     */
+    function findRunning(rows, chip) {
+        for (var i = 0; i < rows.length; i++) {
+            var slot = rows[i];
+            var header = isSlot(slot) ? parseHeader$1(read(slot.address, FIRST_SEGMENT)) : null;
+            if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address)
+                continue;
+            var length = Math.min(header.length_, SECTOR);
+            if (binary(read(slot.address + FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length))
+                return slot;
+            throw fault(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
+        }
+        throw fault(261 /* Code.NOT_FOUND */, "no slot holds the image that runs");
     }
-    throw fault(261 /* Code.NOT_FOUND */, "no slot holds the image that runs");
-}
-/** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
-function readLayout() {
     var chip = chipId();
     if (isEncrypted(chip))
         cannot("flash encryption is on: raw writes would be garbage to the bootloader");
@@ -885,7 +741,10 @@ function slotByLabel(layout, label) {
 function names(layout, entry, slot) {
     return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
 }
-/** The copy that names `slot`, the newer one of two; -1 for none. Its state may be any. */
+/**
+ * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
+ * @chapter
+ */
 function copyOf(layout, entries, slot) {
     var copy = -1;
     for (var i = 0; i < 2; i++)
@@ -893,15 +752,23 @@ function copyOf(layout, entries, slot) {
             copy = i;
     return copy;
 }
-/** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
-function copyToKeep(layout, entries) {
-    var keep = copyOf(layout, entries, layout.running_);
-    return keep >= 0 && entries[keep].valid_ ? keep : activeCopy(entries);
-}
-/** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
-function writeEntry(layout, copy, seq, state) {
+
+/**
+ * Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed.
+ * @chapter
+ */
+function writeEntry(layout, copy, seq, state) {    
+/** A copy of the 32 bytes `old` (its label is kept, as IDF keeps it) that says `seq` and `state`. */
+    function buildEntry(old, seq, state) {
+        var bytes = new Uint8Array(ENTRY_LENGTH);
+        bytes.set(old);
+        setU32(bytes, 0, seq);
+        setU32(bytes, OFFSET_STATE, state);
+        setU32(bytes, OFFSET_CRC, entryCrc(seq));
+        return bytes;
+    }
     var addr = layout.otadata_.address + copy * SECTOR;
-    var entry = buildEntry(read(addr, ENTRY_LENGTH), seq, state);
+    var entry = binary(buildEntry(read(addr, ENTRY_LENGTH), seq, state));
     erase(addr);
     guarded(function () {
         write(addr, entry);
@@ -912,7 +779,7 @@ function writeEntry(layout, copy, seq, state) {
 }
 /** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
 function eraseActive(addr) {
-    var entry = read(addr, ENTRY_LENGTH);
+    var entry = binary(read(addr, ENTRY_LENGTH));
     guarded(function () {
         erase(addr);
     }, function (error) {
@@ -936,8 +803,14 @@ function seqFor(layout, entries, slot) {
  * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
  * bootloader with rollback makes a trial of it, others start it like any other (reference 3.3).
  * Throws when flash fails, and then the old choice stands.
+ * @chapter
  */
-function select(layout, slot, state) {
+function select(layout, slot, state) {    
+/** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
+    function copyToKeep(layout, entries) {
+        var keep = copyOf(layout, entries, layout.running_);
+        return keep >= 0 && entries[keep].valid_ ? keep : activeCopy(entries);
+    }
     var entries = readEntries(layout.otadata_);
     if (bootSlot(layout.ota_, layout.factory_, entries).address === slot.address)
         return;
@@ -950,71 +823,19 @@ function select(layout, slot, state) {
     }
     writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), state);
 }
+
 /**
- * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
- * `target`, so that a half-written slot is never started nor fallen back to by choice.
+ * State of the entry that names `slot`; undefined for none, as for factory.
+ * @chapter
  */
-function deselect(layout, target) {
-    var entries = readEntries(layout.otadata_);
-    var own = copyOf(layout, entries, layout.running_);
-    var selected = bootSlot(layout.ota_, layout.factory_, entries).address === target.address;
-    if (selected && !(own >= 0 && entries[own].valid_)) {
-        select(layout, layout.running_, 2 /* State.VALID */);
-        entries = readEntries(layout.otadata_);
-    }
-    // the active copy last
-    var last = activeCopy(entries) === 0 ? 0 : 1;
-    if (names(layout, entries[1 - last], target))
-        erase(layout.otadata_.address + (1 - last) * SECTOR);
-    if (names(layout, entries[last], target))
-        eraseActive(layout.otadata_.address + last * SECTOR);
-}
-/** State of the entry that names `slot`; undefined for none, as for factory. */
 function stateOf(layout, slot) {
     var entries = readEntries(layout.otadata_);
     var copy = copyOf(layout, entries, slot);
     return copy < 0 ? undefined : entries[copy].state_;
 }
-/** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
-function checkConfirmed(layout) {
-    if (stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
-        throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
-}
-/**
- * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
- * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
- * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
- * IDF does, and the other copy stays to fall back to. Factory and a slot that no entry names need none.
- */
-function confirm(layout) {
-    var entries = readEntries(layout.otadata_);
-    var copy = copyOf(layout, entries, layout.running_);
-    if (copy < 0 || entries[copy].state_ === 2 /* State.VALID */)
-        return;
-    if (entries[copy].state_ === 1 /* State.PENDING_VERIFY */)
-        return writeEntry(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
-    writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), 2 /* State.VALID */);
-    erase(layout.otadata_.address + copy * SECTOR);
-}
-/**
- * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
- * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
- */
-function reject(layout, slot) {
-    var before = readEntries(layout.otadata_);
-    var own = copyOf(layout, before, layout.running_);
-    var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
-    if (pending)
-        writeEntry(layout, own, before[own].seq_, 3 /* State.INVALID */);
-    // VALID: on trial once more it would lead back to the image that is left now
-    select(layout, slot, 2 /* State.VALID */);
-    if (pending)
-        return;
-    var entries = readEntries(layout.otadata_);
-    var copy = copyOf(layout, entries, layout.running_);
-    if (copy >= 0)
-        writeEntry(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
-}
+
+
+
 
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
 /** Steps of one block (a flash read and a hash) per pass of the idle loop. */
@@ -1022,6 +843,7 @@ var BLOCKS_PER_SLICE = 8;
 /**
  * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
  * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
+ * @chapter
  */
 function inSlices(perSlice, step, finish, done) {
     var next;
@@ -1050,50 +872,58 @@ function inSlices(perSlice, step, finish, done) {
     next();
 }
 
-// Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
-// gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
-// Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
-var CHECKSUM_SEED = 0xef;
-/** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
-function xorWords(addr, length) {
-    var words = new Uint32Array(read(addr, length).buffer);
-    var x = 0;
-    var i = 0;
-    for (; i + 8 <= words.length; i += 8)
-        x ^=
-            words[i] ^ words[i + 1] ^ words[i + 2] ^ words[i + 3] ^ words[i + 4] ^ words[i + 5] ^ words[i + 6] ^ words[i + 7];
-    for (; i < words.length; i++)
-        x ^= words[i];
-    return x;
-}
-/** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
-function checksum(addr, ranges) {
-    var word = 0;
-    var range = 0;
-    var offset = 0;
-    return {
-        step: function () {
-            if (range >= ranges.length)
-                return false;
-            var rest = ranges[range + 1] - offset;
-            var length = Math.min(rest, SECTOR);
-            if (length)
-                word ^= xorWords(addr + ranges[range] + offset, length);
-            offset += length;
-            if (offset === ranges[range + 1]) {
-                offset = 0;
-                range += 2;
-            }
-            return true;
-        },
-        value: function () { return (word ^ (word >>> 8) ^ (word >>> 16) ^ (word >>> 24) ^ CHECKSUM_SEED) & 0xff; },
-    };
-}
+
+
+
 /**
  * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
+ * @chapter
  */
-function verifyImage(chipId, slot, size, digest, done) {
+function verifyImage(chipId, slot, size, digest, done) {    
+/** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
+    function checksumOffset(head, length) {
+        return length - 1 - (head[23] ? HASH_LENGTH : 0);
+    }    
+// Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
+    // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
+    // Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
+    var CHECKSUM_SEED = 0xef;    
+/** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
+    function xorWords(addr, length) {
+        var words = new Uint32Array(read(addr, length).buffer);
+        var x = 0;
+        var i = 0;
+        for (; i + 8 <= words.length; i += 8)
+            x ^=
+                words[i] ^ words[i + 1] ^ words[i + 2] ^ words[i + 3] ^ words[i + 4] ^ words[i + 5] ^ words[i + 6] ^ words[i + 7];
+        for (; i < words.length; i++)
+            x ^= words[i];
+        return x;
+    }    
+/** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
+    function checksum(addr, ranges) {
+        var word = 0;
+        var range = 0;
+        var offset = 0;
+        return {
+            step: function () {
+                if (range >= ranges.length)
+                    return false;
+                var rest = ranges[range + 1] - offset;
+                var length = Math.min(rest, SECTOR);
+                if (length)
+                    word ^= xorWords(addr + ranges[range] + offset, length);
+                offset += length;
+                if (offset === ranges[range + 1]) {
+                    offset = 0;
+                    range += 2;
+                }
+                return true;
+            },
+            value: function () { return (word ^ (word >>> 8) ^ (word >>> 16) ^ (word >>> 24) ^ CHECKSUM_SEED) & 0xff; },
+        };
+    }
     var ranges = [];
     function readSlot(offset, length) {
         return read(slot.address + offset, length);
@@ -1192,37 +1022,92 @@ function setBootPartition(partition) {
     });
 }
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
-function markValid() {
+function markValid() {    
+/** The image in the slot called `running` is good: its trial ends. */
+    function rememberConfirmed(running) {
+        var memory = recall();
+        if (memory.slot !== running)
+            return;
+        memory.sequence = Math.max(memory.sequence, memory.next);
+        memory.slot = "";
+        remember(memory);
+    }    
+/**
+     * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
+     * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
+     * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
+     * IDF does, and the other copy stays to fall back to. Factory and a slot that no entry names need none.
+     * @chapter
+     */
+    function confirm(layout) {
+        var entries = readEntries(layout.otadata_);
+        var copy = copyOf(layout, entries, layout.running_);
+        if (copy < 0 || entries[copy].state_ === 2 /* State.VALID */)
+            return;
+        if (entries[copy].state_ === 1 /* State.PENDING_VERIFY */)
+            return writeEntry(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
+        writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), 2 /* State.VALID */);
+        erase(layout.otadata_.address + copy * SECTOR);
+    }
     var layout = readLayout();
     confirm(layout);
     rememberConfirmed(layout.running_.label);
 }
-/** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
-function slotsToFallBackTo(layout) {
-    var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
-    var entries = readEntries(layout.otadata_);
-    var memory = recall();
-    var previous = memory.slot === layout.running_.label ? memory.previous : "";
-    var first = [];
-    var rest = [];
-    for (var i = 0; i < slots.length; i++) {
-        if (slots[i].address === layout.running_.address)
-            continue;
-        var copy = copyOf(layout, entries, slots[i]);
-        if (slots[i].label === previous)
-            first.unshift(slots[i]);
-        else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== 0 /* State.NEW */)
-            first.push(slots[i]);
-        else
-            rest.push(slots[i]);
-    }
-    return first.concat(rest);
-}
+
 /**
  * Marks the running image as bad, selects another slot that holds a whole image, and restarts. Rejects with
  * ESP_ERR_OTA_ROLLBACK_FAILED when there is none. `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
-function rollback() {
+function rollback() {    
+/** The image in the slot called `running` is about to be left for good. */
+    function rememberRolledBack(running) {
+        var memory = recall();
+        if (memory.slot !== running || memory.boots === GIVEN_UP)
+            return;
+        giveUp(memory);
+        remember(memory);
+    }    
+/**
+     * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
+     * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+     * @chapter
+     */
+    function reject(layout, slot) {
+        var before = readEntries(layout.otadata_);
+        var own = copyOf(layout, before, layout.running_);
+        var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
+        if (pending)
+            writeEntry(layout, own, before[own].seq_, 3 /* State.INVALID */);
+        // VALID: on trial once more it would lead back to the image that is left now
+        select(layout, slot, 2 /* State.VALID */);
+        if (pending)
+            return;
+        var entries = readEntries(layout.otadata_);
+        var copy = copyOf(layout, entries, layout.running_);
+        if (copy >= 0)
+            writeEntry(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
+    }    
+/** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
+    function slotsToFallBackTo(layout) {
+        var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
+        var entries = readEntries(layout.otadata_);
+        var memory = recall();
+        var previous = memory.slot === layout.running_.label ? memory.previous : "";
+        var first = [];
+        var rest = [];
+        for (var i = 0; i < slots.length; i++) {
+            if (slots[i].address === layout.running_.address)
+                continue;
+            var copy = copyOf(layout, entries, slots[i]);
+            if (slots[i].label === previous)
+                first.unshift(slots[i]);
+            else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== 0 /* State.NEW */)
+                first.push(slots[i]);
+            else
+                rest.push(slots[i]);
+        }
+        return first.concat(rest);
+    }
     return new Promise(function (resolve, reject$1) {
         guarded(function () {
             var layout = readLayout();
@@ -1246,250 +1131,32 @@ function rollback() {
     });
 }
 
-// RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
-//
-// Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
-// product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
-// the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
-// call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
-var LIMB = 0x400000;
-var LIMB_BITS = 22;
-var HASH = 32;
-var SALT = 32;
-function toLimbs(bytes, count) {
-    var limbs = new Uint32Array(count);
-    var word = 0;
-    var bits = 0;
-    var k = 0;
-    for (var i = bytes.length - 1; i >= 0; i--) {
-        word += bytes[i] << bits;
-        bits += 8;
-        if (bits >= LIMB_BITS) {
-            limbs[k++] = word % LIMB;
-            word >>>= LIMB_BITS;
-            bits -= LIMB_BITS;
-        }
-    }
-    if (k < count)
-        limbs[k] = word;
-    return limbs;
-}
-function toBytes$1(limbs, length) {
-    var bytes = new Uint8Array(length);
-    var word = 0;
-    var bits = 0;
-    var k = 0;
-    for (var i = length - 1; i >= 0; i--) {
-        if (bits < 8 && k < limbs.length) {
-            word += limbs[k++] << bits;
-            bits += LIMB_BITS;
-        }
-        bytes[i] = word;
-        word >>>= 8;
-        bits -= 8;
-    }
-    return bytes;
-}
+
+
+
+
+
+
 function bitLength(bytes) {
     var bits = 8 * bytes.length;
     for (var top = 128; top && bytes[0] < top; top >>>= 1)
         bits--;
     return bits;
 }
-/** Is a < b? Both big-endian and of the same length. */
-function isBelow(a, b) {
-    for (var i = 0; i < a.length; i++)
-        if (a[i] !== b[i])
-            return a[i] < b[i];
-    return false;
-}
-/**
- * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
- * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
- * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
- *
- * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
- * have few, all their own.
- */
-function multiply(left, right, x, inverse) {
-    var column = 0;
-    var at = 0;
-    var limb = 0;
-    var dot = convolve;
-    var length = left.length;
-    var lowest = right[length - 1];
-    for (; at < length; at += 2) {
-        column += dot(right.subarray(-2 - at, -1), left, 0);
-        limb = left[at + 1] = ((column % LIMB) * inverse) % LIMB;
-        column = (column + limb * lowest) / LIMB;
-    }
-    for (at = 2; at <= length; at += 2) {
-        column += dot(left.subarray(at), right, 0);
-        limb = left[at - 2] = x[length - at] = column % LIMB;
-        column = (column - limb) / LIMB;
-    }
-}
-/**
- * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
- * odd and has its top byte set, the signature is below it, the exponent is odd.
- */
-function modularPower(modulus, exponent, signature) {
-    var modulusBits = bitLength(modulus);
-    // two bits to spare: products may then stay below twice the modulus instead of below it
-    var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
-    var last = count - 1;
-    var n = toLimbs(modulus, count);
-    var nTop = (n[last] * LIMB + n[last - 1]) * LIMB + n[last - 2];
-    var x = new Uint32Array(2 * count); // as left
-    var base = toLimbs(signature, count);
-    var power; // the base in Montgomery's form, as right
-    var inverse = n[0]; // 1 / n[0] mod 2^3, and with each step twice as many bits; then its negative
-    for (var i = 0; i < 3; i++)
-        inverse = (inverse * (((2 - n[0] * inverse) % LIMB) + LIMB)) % LIMB;
-    inverse = LIMB - inverse;
-    function toRight(limbs) {
-        var right = new Uint32Array(2 * count);
-        for (var k = 0; k < count; k++) {
-            right[2 * (last - k)] = limbs[k];
-            right[2 * (last - k) + 1] = n[k];
-        }
-        return right;
-    }
-    var xRight = toRight(new Uint32Array(count));
-    /** x = 2^22 x mod modulus, below twice the modulus when x is. */
-    function shift() {
-        // the quotient or one less: its error is below 2^-19, see nTop
-        var top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
-        var factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
-        var carry = 0;
-        var below = 0;
-        for (var k = 0; k < count; k++) {
-            carry += below - factor * n[k];
-            below = x[2 * k];
-            var limb = carry % LIMB;
-            if (limb < 0)
-                limb += LIMB;
-            x[2 * k] = xRight[2 * (last - k)] = limb;
-            carry = (carry - limb) / LIMB;
-        }
-    }
-    // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
-    // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
-    // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
-    var program = "ll";
-    x[2 * last - 2] = 1;
-    var bit = 1;
-    while (16 * bit <= count)
-        bit *= 2;
-    for (var i = Math.floor(count / bit); i; i--)
-        program += "l";
-    for (bit /= 2; bit >= 1; bit /= 2)
-        program += count & bit ? "sl" : "s";
-    program += "r";
-    bit = 1;
-    while (2 * bit <= exponent)
-        bit *= 2;
-    for (bit /= 2; bit > 1; bit /= 2)
-        program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
-    program += "se";
-    var at = 0;
-    return {
-        step_: function () {
-            var letter = program[at++];
-            if (letter === "l")
-                shift();
-            else if (letter === "s")
-                multiply(x, xRight, xRight, inverse);
-            else if (letter === "p")
-                multiply(x, power, xRight, inverse);
-            else {
-                multiply(x, toRight(base), xRight, inverse);
-                if (program.indexOf("p") >= 0)
-                    power = new Uint32Array(xRight);
-            }
-            return at < program.length;
-        },
-        result_: function () {
-            var limbs = new Uint32Array(count);
-            var rest = new Uint32Array(count);
-            var borrow = 0;
-            for (var k = 0; k < count; k++) {
-                limbs[k] = x[2 * k];
-                var limb = limbs[k] - n[k] - borrow;
-                borrow = limb < 0 ? 1 : 0;
-                rest[k] = limb + borrow * LIMB;
-            }
-            return toBytes$1(borrow ? limbs : rest, modulus.length);
-        },
-    };
-}
-/** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
-function unmask(bytes, seed) {
-    var input = new Uint8Array(HASH + 4);
-    input.set(seed);
-    for (var offset = 0; offset < bytes.length; offset += HASH) {
-        var mask = sha256(input);
-        for (var i = 0; i < HASH && offset + i < bytes.length; i++)
-            bytes[offset + i] ^= mask[i];
-        input[HASH + 3]++;
-    }
-}
-/** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
-function checkEncoding(encoded, bits, digest) {
-    var length = Math.ceil(bits / 8);
-    var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
-    var dbLength = length - HASH - 1;
-    if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
-        return false;
-    var db = new Uint8Array(dbLength);
-    var seed = new Uint8Array(HASH);
-    for (var i = 0; i < dbLength; i++)
-        db[i] = encoded[start + i];
-    for (var i = 0; i < HASH; i++)
-        seed[i] = encoded[start + dbLength + i];
-    var unused = 0xff >>> (8 * length - bits);
-    if (db[0] > unused)
-        return false;
-    unmask(db, seed);
-    db[0] &= unused;
-    var wrong = db[dbLength - SALT - 1] ^ 1;
-    for (var i = 0; i < dbLength - SALT - 1; i++)
-        wrong |= db[i];
-    // M' = eight zero bytes, the message's digest, the salt
-    var message = new Uint8Array(8 + HASH + SALT);
-    message.set(digest, 8);
-    for (var i = 0; i < SALT; i++)
-        message[8 + HASH + i] = db[dbLength - SALT + i];
-    var wanted = sha256(message);
-    for (var i = 0; i < HASH; i++)
-        wrong |= wanted[i] ^ seed[i];
-    return wrong === 0;
-}
+
+
+
+
+
 /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
 function isKey(n, e) {
     var bits = n.length ? bitLength(n) : 0;
     return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
 }
-/** Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out. */
-function verifyPss(n, e, signature, digest, done) {
-    if (signature.length !== n.length || !isBelow(signature, n))
-        return done(null, false);
-    var power = modularPower(n, e, signature);
-    var good = false;
-    inSlices(1, power.step_, function () {
-        good = checkEncoding(power.result_(), bitLength(n) - 1, digest);
-    }, function (error) {
-        done(error, good);
-    });
-}
 
-// A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
-// allow. Nothing of its payload is looked at before the signature has been verified.
-var TYPE = "https-ota+jws";
-/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
-function notTrusted() {
-    return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
-}
+
+
+
 function replaceAll(text, from, to) {
     return text.split(from).join(to);
 }
@@ -1507,10 +1174,7 @@ function toBytes(text) {
     bytes.set(text);
     return bytes;
 }
-/** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
-function thumbprint(key) {
-    return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
-}
+
 /** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
 function parseKey(key) {
     var n = toBytes((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
@@ -1522,143 +1186,30 @@ function parseKey(key) {
         throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
     return { n_: n, e_: e };
 }
-/** Throws INVALID_ARG when one of `keys` can't be used. */
-function checkKeys(keys) {
-    if (!keys.length)
-        throw fault(258 /* Code.INVALID_ARG */, "keys is empty");
-    for (var i = 0; i < keys.length; i++)
-        parseKey(keys[i]);
-}
-/**
- * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
- * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
- * its stack, so one with anything nested is not parsed at all.
- */
-function parseHeader(text) {
-    if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
-        return null;
-    var header = null;
-    guarded(function () {
-        header = parseJson(text);
-    }, function () { });
-    if (!header)
-        return null;
-    var members = 0;
-    for (var _ in header)
-        members++;
-    return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
-        ? header
-        : null;
-}
-/**
- * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
- * OTA_VALIDATE_FAILED and "".
- */
-function verifyJws(token, keys, done) {
-    var parts = token.split(".");
-    var headerText = parts.length === 3 ? fromBase64url(parts[0]) : null;
-    var signature = headerText && fromBase64url(parts[2]);
-    if (!headerText || !signature)
-        return done(notTrusted(), "");
-    var header = parseHeader(headerText);
-    if (!header)
-        return done(notTrusted(), "");
-    for (var i = 0; i < keys.length; i++)
-        if (thumbprint(keys[i]) === header.kid) {
-            var key = parseKey(keys[i]);
-            return verifyPss(key.n_, key.e_, toBytes(signature), sha256(parts[0] + "." + parts[1]), function (error, good) {
-                var payload = null;
-                var failure = error;
-                guarded(function () {
-                    if (good)
-                        payload = fromBase64url(parts[1]);
-                }, function (thrown) {
-                    failure = thrown;
-                });
-                done(failure || (payload === null ? notTrusted() : null), payload || "");
-            });
-        }
-    done(notTrusted(), "");
-}
+
+
+
 
 // The configuration: what a caller may say, checked before anything else happens.
 var DIGEST_PREFIX = "fsverity-sha256:";
-function refuse(fact) {
-    throw fault(258 /* Code.INVALID_ARG */, fact);
-}
-// Every field, by an example of its type; for a number the example is the default.
-var FIELDS = {
-    url: "",
-    keys: [],
-    digest: "",
-    insecure: true,
-    headers: {},
-    ca: "",
-    cert: "",
-    key: "",
-    timeout: 20000,
-    deadline: 0,
-    retries: 5,
-    maxRedirects: 5,
-    maxRequestSize: 0,
-    allowSameVersion: false,
-    allowDowngrade: false,
-    allowRolledBack: false,
-    partition: "",
-    onEvent: refuse,
-};
-function checkHeaders(headers) {
-    for (var name in headers) {
-        var line = name + headers[name];
-        for (var i = 0; i < line.length; i++)
-            if (line.charCodeAt(i) < 32)
-                refuse("header " + name + " has a control character");
-    }
-}
-/** A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped. */
-function checkConfig(config) {
-    var given = config;
-    var settings = {};
-    for (var name in FIELDS)
-        if (typeof FIELDS[name] === "number")
-            settings[name] = FIELDS[name];
-    for (var name in given) {
-        var value = given[name];
-        if (value === undefined)
-            continue;
-        var type = typeof FIELDS[name];
-        if (type === "undefined")
-            refuse("unknown field " + name);
-        if (typeof value !== type || value === null)
-            refuse(name + " is no " + type);
-        if (type === "number" && !(value >= 0 && Math.floor(value) === value))
-            refuse(name + " is no whole number");
-        settings[name] = value;
-    }
-    if (!settings.url)
-        refuse("url is missing");
-    if (!settings.timeout)
-        refuse("timeout is 0");
-    if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-        refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
-    var checked = settings;
-    if (checked.headers)
-        checkHeaders(checked.headers);
-    if (checked.keys)
-        checkKeys(checked.keys);
-    if (checked.digest && !digitsOf(checked.digest, DIGEST_PREFIX))
-        refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
-    return checked;
-}
 
+
+
+
+
+
+
+/**
+ * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
+ * @chapter
+ */
+function parseUrl(url) {    
 // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
-// The engine's own url.parse knows no user:password and no relative reference.
-var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)
+    // The engine's own url.parse knows no user:password and no relative reference.
+    var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)    
 function bad(url, why) {
-    throw fault(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
-}
-/** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
-function parseUrl(url) {
+        throw fault(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
+    }
     for (var i = 0; i < url.length; i++) {
         var code = url.charCodeAt(i);
         // a blank or a line end would end the request line early
@@ -1702,36 +1253,36 @@ function parseUrl(url) {
         auth_: at < 0 ? "" : decodeURIComponent(rest.substr(0, at)),
     };
 }
-function portOf(url) {
-    return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
-}
-function sameOrigin(a, b) {
-    return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
-}
+
+
+
+/**
+ * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
+ * @chapter
+ */
+function resolveUrl(base, reference) {    
 // RFC 3986 5.2.4; only called for relative references, so that an absolute URL is sent byte for byte.
-function withoutDots(path) {
-    var parts = path.split("/");
-    var kept = [];
-    for (var i = 0; i < parts.length; i++) {
-        var part = parts[i];
-        var last = i === parts.length - 1;
-        if (part === "..") {
-            if (kept.length > 1)
-                kept.pop();
-            if (last)
-                kept.push("");
+    function withoutDots(path) {
+        var parts = path.split("/");
+        var kept = [];
+        for (var i = 0; i < parts.length; i++) {
+            var part = parts[i];
+            var last = i === parts.length - 1;
+            if (part === "..") {
+                if (kept.length > 1)
+                    kept.pop();
+                if (last)
+                    kept.push("");
+            }
+            else if (part === ".") {
+                if (last)
+                    kept.push("");
+            }
+            else
+                kept.push(part);
         }
-        else if (part === ".") {
-            if (last)
-                kept.push("");
-        }
-        else
-            kept.push(part);
+        return kept.join("/");
     }
-    return kept.join("/");
-}
-/** The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query. */
-function resolveUrl(base, reference) {
     var page = parseUrl(base);
     var question = reference.indexOf("?");
     var beforeQuery = question < 0 ? reference : reference.substr(0, question);
@@ -1750,113 +1301,140 @@ function resolveUrl(base, reference) {
     return origin + withoutDots(path) + reference.substr(beforeQuery.length);
 }
 
-// One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
-// Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
-// so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
-var UNKNOWN = -1;
-var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
+
+
 /**
  * ms between the end of a connection and the next one. A request that is made inside a data listener ends the engine's
  * idle pass with its network gone, which over TLS is a null pointer (libs/network/network.c networkFree); and the old
  * connection is only closed, and its memory free, when that pass is over.
  */
 var SETTLE_MS = 20;
-/** A decimal number without sign, or -1. */
-function digits(text) {
-    var value = text.length && text.length < 11 ? 0 : UNKNOWN;
-    for (var i = 0; i < text.length && value >= 0; i++) {
-        var digit = text.charCodeAt(i) - 48;
-        value = digit >= 0 && digit <= 9 ? value * 10 + digit : UNKNOWN;
-    }
-    return value;
-}
-/** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
-function header(headers, name) {
-    var value;
-    for (var key in headers)
-        if (key.toLowerCase() === name) {
-            if (value !== undefined)
-                throw fault(264 /* Code.INVALID_RESPONSE */, "header " + name + " came twice");
-            value = headers[key];
-        }
-    return value || "";
-}
-/** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
-function retryAfter(headers) {
-    var text = header(headers, "retry-after");
-    var seconds = digits(text);
-    var wait = seconds < 0 ? Date.parse(text) - Date.parse(header(headers, "date")) : seconds * 1000;
-    if (wait > 0)
-        return wait;
-    return 0; // for a text that is no date too
-}
-/** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
-function checkStatus(status, headers) {
-    if (status === 200 || status === 206)
-        return;
-    if (status === 416 && header(headers, "content-range") === "bytes */0")
-        throw fault(260 /* Code.INVALID_SIZE */, "the file is empty");
-    var code = 264 /* Code.INVALID_RESPONSE */;
-    if (status === 304)
-        code = 28681 /* Code.HTTP_NOT_MODIFIED */;
-    else if (status === 416)
-        code = 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */;
-    else if (status >= 400)
-        code = -1 /* Code.FAIL */;
-    // the engine takes an interim answer (1xx) for the final one
-    var busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
-    var error = fault(code, "HTTP status " + status, busy);
-    if (busy)
-        error.wait_ = retryAfter(headers);
-    throw error;
-}
-/** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
-function parseRange(text, head) {
-    var dash = text.indexOf("-");
-    var slash = text.indexOf("/");
-    var first = digits(text.substring(6, dash));
-    var last = digits(text.substring(dash + 1, slash));
-    var total = digits(text.substr(slash + 1));
-    if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
-    if (head.length_ !== UNKNOWN && head.length_ !== last - first + 1)
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
-    head.start_ = first;
-    head.length_ = last - first + 1;
-    head.total_ = total;
-}
-function parseHead(response, status) {
-    var headers = response.headers;
-    var length = header(headers, "content-length");
-    var transfer = header(headers, "transfer-encoding").toLowerCase();
-    var coding = header(headers, "content-encoding").toLowerCase();
-    if (coding && coding !== "identity")
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
-    if (transfer && (transfer !== "chunked" || length))
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
-    // the engine cuts a body without either off after its first piece
-    if (!transfer && digits(length) < 0)
-        throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
-    var head = {
-        status_: status,
-        start_: 0,
-        length_: transfer ? UNKNOWN : digits(length),
-        total_: UNKNOWN,
-        etag_: header(headers, "etag"),
-    };
-    if (status === 206)
-        parseRange(header(headers, "content-range"), head);
-    else
-        head.total_ = head.length_;
-    return head;
-}
+
+
+
+
+
+
 /**
  * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
  * origin; `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
+ * @chapter stays
  */
-function get(options, from, extra, events) {
+function get(options, from, extra, events) {    
+/**
+     * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+     * @chapter
+     */
+    function request(options, onResponse, onError) {
+        var outgoing = require("http").request(options, onResponse);
+        if (!outgoing)
+            throw fault(28674 /* Code.HTTP_CONNECT */, "no network", true);
+        outgoing.on("error", onError);
+        outgoing.end();
+        return outgoing;
+    }    
+function portOf(url) {
+        return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
+    }    
+function sameOrigin(a, b) {
+        return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
+    }    
+// One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
+    // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
+    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
+    var UNKNOWN = -1;    
+var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY    
+/** A decimal number without sign, or -1. */
+    function digits(text) {
+        var value = text.length && text.length < 11 ? 0 : UNKNOWN;
+        for (var i = 0; i < text.length && value >= 0; i++) {
+            var digit = text.charCodeAt(i) - 48;
+            value = digit >= 0 && digit <= 9 ? value * 10 + digit : UNKNOWN;
+        }
+        return value;
+    }    
+/** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
+    function header(headers, name) {
+        var value;
+        for (var key in headers)
+            if (key.toLowerCase() === name) {
+                if (value !== undefined)
+                    throw fault(264 /* Code.INVALID_RESPONSE */, "header " + name + " came twice");
+                value = headers[key];
+            }
+        return value || "";
+    }    
+/** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
+    function retryAfter(headers) {
+        var text = header(headers, "retry-after");
+        var seconds = digits(text);
+        var wait = seconds < 0 ? Date.parse(text) - Date.parse(header(headers, "date")) : seconds * 1000;
+        if (wait > 0)
+            return wait;
+        return 0; // for a text that is no date too
+    }    
+/** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
+    function checkStatus(status, headers) {
+        if (status === 200 || status === 206)
+            return;
+        if (status === 416 && header(headers, "content-range") === "bytes */0")
+            throw fault(260 /* Code.INVALID_SIZE */, "the file is empty");
+        var code = 264 /* Code.INVALID_RESPONSE */;
+        if (status === 304)
+            code = 28681 /* Code.HTTP_NOT_MODIFIED */;
+        else if (status === 416)
+            code = 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */;
+        else if (status >= 400)
+            code = -1 /* Code.FAIL */;
+        // the engine takes an interim answer (1xx) for the final one
+        var busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
+        var error = fault(code, "HTTP status " + status, busy);
+        if (busy)
+            error.wait_ = retryAfter(headers);
+        throw error;
+    }    
+/** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
+    function parseRange(text, head) {
+        var dash = text.indexOf("-");
+        var slash = text.indexOf("/");
+        var first = digits(text.substring(6, dash));
+        var last = digits(text.substring(dash + 1, slash));
+        var total = digits(text.substr(slash + 1));
+        if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
+        if (head.length_ !== UNKNOWN && head.length_ !== last - first + 1)
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
+        head.start_ = first;
+        head.length_ = last - first + 1;
+        head.total_ = total;
+    }    
+function parseHead(response, status) {
+        var headers = response.headers;
+        var length = header(headers, "content-length");
+        var transfer = header(headers, "transfer-encoding").toLowerCase();
+        var coding = header(headers, "content-encoding").toLowerCase();
+        if (coding && coding !== "identity")
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
+        if (transfer && (transfer !== "chunked" || length))
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+        // the engine cuts a body without either off after its first piece
+        if (!transfer && digits(length) < 0)
+            throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+        var head = {
+            status_: status,
+            start_: 0,
+            length_: transfer ? UNKNOWN : digits(length),
+            total_: UNKNOWN,
+            etag_: header(headers, "etag"),
+        };
+        if (status === 206)
+            parseRange(header(headers, "content-range"), head);
+        else
+            head.total_ = head.length_;
+        return head;
+    }
     var origin = parseUrl(options.url);
     var url = from;
     var redirects = 0;
@@ -2027,18 +1605,23 @@ function get(options, from, extra, events) {
     return close;
 }
 
-// The bytes of one file, a sector at a time, over as many connections as it takes. It holds at most a sector and a
-// little more: when its reader pauses it closes the connection and comes back with Range. A server that does not
-// know ranges begins again at zero, and so does the reader then (see `offset`).
-// Source: DESIGN.md facts 5 and 6; reference 9 (5, 6).
-// a chunk is 536 bytes, so sector and overflow together stay below 8 KB
-var MAX_OVERFLOW = 3500;
-var FIRST_BACKOFF = 1000;
-var MAX_BACKOFF = 32000;
+
+
+
+
+/**
+ * Nothing is sent before the first `want`. `limit`: the most bytes that may come.
+ * @chapter stays
+ */
+function createDownload(options, url, limit, onConnected) {    
+// The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
+    // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
+    // know ranges begins again at zero, and so does the reader then (see `offset`).
+    // Source: DESIGN.md facts 5 and 6; reference 9 (5, 6).
+    var MAX_HELD = 3500; // what may wait for a reader that pauses    
+var FIRST_BACKOFF = 1000;    
+var MAX_BACKOFF = 32000;    
 var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
-/** Nothing is sent before the first `want`. `limit`: the most bytes that may come. */
-function createDownload(options, url, limit, onConnected) {
-    var overflow = "";
     var etag = "";
     var known = false; // total and etag are those of the bytes held
     var connected = false;
@@ -2052,17 +1635,7 @@ function createDownload(options, url, limit, onConnected) {
     var disconnect = null;
     var timer;
     var connect;
-    var self = {
-        buffer_: new Uint8Array(SECTOR),
-        fill_: 0,
-        offset_: 0,
-        total_: -1,
-        ended_: false,
-        status_: -1,
-    };
-    function received() {
-        return self.offset_ + self.fill_ + overflow.length;
-    }
+    var self = { held_: "", offset_: 0, total_: -1, ended_: false, status_: -1 };
     function close() {
         if (disconnect)
             disconnect();
@@ -2079,17 +1652,10 @@ function createDownload(options, url, limit, onConnected) {
         if (callback)
             callback(error);
     }
-    function store(data) {
-        var room = SECTOR - self.fill_;
-        var part = data.length > room ? data.substr(0, room) : data;
-        self.buffer_.set(part, self.fill_);
-        self.fill_ += part.length;
-        overflow = data.substr(part.length);
-    }
-    function restart() {
-        self.offset_ = self.fill_ = 0;
-        overflow = "";
-        known = false;
+    function goTo(offset) {
+        self.offset_ = offset;
+        self.held_ = "";
+        self.ended_ = false;
     }
     function connectAfter(ms) {
         guarded(function () {
@@ -2100,26 +1666,28 @@ function createDownload(options, url, limit, onConnected) {
         }, settle);
     }
     function onHead(head) {
+        var received = self.offset_ + self.held_.length;
         self.status_ = head.status_;
         if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
             if (changes++)
-                throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again during the download");
-            restart();
+                throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again");
+            goTo(0);
+            known = false;
             if (head.start_) {
                 close();
                 return connectAfter(SETTLE_MS);
             }
         }
-        if (head.start_ !== received()) {
+        else if (head.start_ !== received) {
             if (head.start_)
-                throw fault(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", wanted from " + received());
+                throw fault(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", wanted " + received);
             // a server without ranges, which a caller that pauses would otherwise ask for ever
             if (begun++ > options.retries)
-                throw fault(262 /* Code.NOT_SUPPORTED */, "the server begins again at 0 instead of " + received());
-            restart();
+                throw fault(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, wanted " + received);
+            goTo(0);
         }
         if (head.total_ > limit)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of " + head.total_ + " bytes, there is room for " + limit);
+            throw fault(260 /* Code.INVALID_SIZE */, "file of " + head.total_ + " bytes, room for " + limit);
         self.total_ = head.total_;
         etag = head.etag_;
         known = true;
@@ -2128,55 +1696,53 @@ function createDownload(options, url, limit, onConnected) {
         connected = true;
     }
     function onData(data) {
-        if (received() + data.length > limit)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes, there is no more room");
-        if (overflow)
-            overflow += data;
-        else
-            store(data);
-        if (received() > best) {
-            best = received();
+        var held = self.held_ ? self.held_ + data : data;
+        var received = self.offset_ + held.length;
+        if (received > limit)
+            throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes");
+        self.held_ = held;
+        if (received > best) {
+            best = received;
             failures = begun = 0;
         }
-        if (self.total_ >= 0 && received() >= self.total_)
+        if (received === self.total_)
             self.ended_ = true;
         if (!ready) {
-            if (overflow.length > MAX_OVERFLOW)
+            if (held.length > MAX_HELD)
                 close();
         }
-        else if (self.fill_ >= wanted || self.ended_)
+        else if (held.length >= wanted || self.ended_)
             settle(null);
     }
     function onEnd(error) {
         disconnect = null;
+        var received = self.offset_ + self.held_.length;
+        var wait = SETTLE_MS;
         if (!error) {
-            if (self.total_ < 0 || received() >= self.total_)
+            if (self.total_ < 0 || received >= self.total_)
                 self.ended_ = true;
-            if (!ready)
-                return;
-            if (self.fill_ >= wanted || self.ended_)
+            if (ready && (self.held_.length >= wanted || self.ended_))
                 return settle(null);
-            return connectAfter(SETTLE_MS);
         }
-        if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && received() && !changes++) {
+        else if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && received && !changes++) {
             // the file is shorter than it was
-            restart();
-            return connectAfter(SETTLE_MS);
+            goTo(0);
+            known = false;
         }
-        if (!error.retry || failures >= options.retries)
+        else if (!error.retry || failures >= options.retries)
             return settle(error);
         // while nobody wants bytes the next `want` reconnects
-        if (!ready)
-            return;
-        var backoff = Math.min(FIRST_BACKOFF * Math.pow(2, failures++), MAX_BACKOFF) * (0.5 + Math.random() / 2);
-        connectAfter(Math.max(backoff, Math.min(error.wait_ || 0, MAX_WAIT)));
+        else if (ready)
+            wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures++), MAX_BACKOFF) * (0.5 + Math.random() / 2), Math.min(error.wait_ || 0, MAX_WAIT));
+        if (ready)
+            connectAfter(wait);
     }
     options.stop_ = function (error) {
         close();
         settle(error);
     };
     connect = function () {
-        var from = received();
+        var from = self.offset_ + self.held_.length;
         var range = {
             Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
         };
@@ -2195,25 +1761,22 @@ function createDownload(options, url, limit, onConnected) {
         ready = callback;
         if (broken)
             settle(broken);
-        else if (self.fill_ >= bytes || self.ended_)
+        else if (self.held_.length >= bytes || self.ended_)
             settle(null);
         else if (!disconnect && timer === undefined)
             connectAfter(SETTLE_MS);
     };
-    self.consume_ = function () {
-        var rest = overflow;
-        self.offset_ += self.fill_;
-        self.fill_ = 0;
-        overflow = "";
-        if (rest)
-            store(rest);
+    self.take_ = function (bytes) {
+        var held = self.held_;
+        var whole = held.length <= bytes;
+        self.held_ = whole ? "" : held.substr(bytes);
+        self.offset_ += whole ? held.length : bytes;
+        return whole ? held : held.substr(0, bytes);
     };
-    self.seek_ = function (to) {
+    self.seek_ = function (offset) {
         close();
-        self.offset_ = best = to;
-        self.fill_ = 0;
-        overflow = "";
-        self.ended_ = false;
+        goTo(offset);
+        best = offset;
     };
     self.close_ = function () {
         close();
@@ -2222,147 +1785,156 @@ function createDownload(options, url, limit, onConnected) {
     return self;
 }
 
-// Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
-function createWriter(layout, slot) {
-    var blank = -1; // address of the sector that was erased ahead
-    function makeBlank(addr, resumed) {
-        if (addr !== blank && !(resumed && isBlank(addr)))
-            erase(addr);
-    }
-    return {
-        write_: function (offset, bytes, more) {
-            if (slot.address === layout.running_.address)
-                throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
-            if (offset % SECTOR || bytes.length > SECTOR || offset + bytes.length > slot.size)
-                throw fault(260 /* Code.INVALID_SIZE */, bytes.length + " bytes at " + hex(offset) + " of slot " + slot.label);
-            var addr = slot.address + offset;
-            if (holds(addr, bytes))
-                return;
-            // the run that was cut off may have left both sectors blank
-            var resumed = blank < 0 && offset > 0;
-            makeBlank(addr, resumed);
-            if (more && offset + SECTOR < slot.size) {
-                makeBlank(addr + SECTOR, resumed);
-                blank = addr + SECTOR;
-            }
-            write(addr, bytes);
-        },
-    };
-}
-/**
- * Where to go on with a file of `total` bytes that begins with `head`: the start of the last sector before the first
- * blank one, when the slot begins with `head` too; else 0. The digest at the end is the judge of whether it was right.
- */
-function resumeOffset(slot, head, total) {
-    if (total < 0 || !holds(slot.address, head))
-        return 0;
-    var offset = SECTOR;
-    while (offset < total && !isBlank(slot.address + offset))
-        offset += SECTOR;
-    return offset - SECTOR;
-}
 
-// The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
-// order. What is left of it then is small: key, signature and text are gone before the image is fetched.
-// Source: DESIGN.md 3.3, 4.
-var MAX_MANIFEST = 8192;
-function fetchText(settings, done) {
-    var download = createDownload(settings, settings.url, MAX_MANIFEST, function () { });
-    var text = "";
-    function onSector(error) {
-        if (error) {
-            download.close_();
-            return done(error, "");
-        }
-        if (!download.offset_)
-            text = "";
-        text += binary(download.buffer_).substr(0, download.fill_);
-        download.consume_();
-        if (download.fill_ || !download.ended_)
-            download.want_(SECTOR, onSector);
-        else {
-            download.close_();
-            done(null, text);
-        }
-    }
-    download.want_(SECTOR, onSector);
-}
-/** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
-function isRunning(settings, manifest, layout, done) {
-    var desc = parseDesc(read(layout.running_.address, DESC_END));
-    if (desc) {
-        var same = desc.version === manifest.version;
-        if (!same || settings.allowSameVersion)
-            checkProject(manifest, desc.projectName);
-        return done(null, same);
-    }
-    var tree = verity(layout.running_.address, manifest.image.size);
-    var digest = "";
-    inSlices(BLOCKS_PER_SLICE, tree.step_, function () {
-        digest = tree.digest_();
-    }, function (error) {
-        done(error, digest === digitsOf(manifest.image.fsverity, DIGEST_PREFIX$1));
-    });
-}
-/**
- * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
- * image runs already. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
- */
-function getManifest(settings, layout, target, done) {
-    function onPayload(error, payload) {
-        if (error)
-            return done(error);
-        guarded(function () {
-            var manifest = parseManifest(payload);
-            checkPolicy(manifest, {
-                chip_: CHIP_NAMES[layout.chip_],
-                board_: boardName(),
-                slotSize_: target.size,
-                nowMs_: now(),
-                sequence_: lowestSequence(layout.running_.label),
-            }, !!settings.allowDowngrade);
-            isRunning(settings, manifest, layout, function (failure, same) {
-                done(failure, manifest, same);
-            });
-        }, done);
-    }
-    fetchText(settings, function (error, text) {
-        if (error)
-            return done(error);
-        guarded(function () {
-            verifyJws(text, settings.keys, onPayload);
-        }, done);
-    });
-}
 
-// An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
-//   1. arguments, one update at a time, memory            (begin)
-//   2. partition table, otadata, running and target slot  (begin)
-//   3. connect, redirects, status, length, first 1024 bytes (begin)
-//   4. those bytes are judged                             (first perform)
-//   5. otadata stops naming the target slot               (first perform)
-//   6. sector by sector: erase, read back, write, read back (perform)
-//   7. segments, length, digest or checksum, from flash   (finish)
-//   8. select: the only commit point                      (finish)
-// Whatever fails before 8 leaves the device starting what it started before.
-// Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
-var NEEDED_VARS = 1900; // the peak of a signed update: npm run bench
+
+
+
+
+
+
+
 var busy = false;
-function chooseTarget(layout, label) {
-    var target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
-    if (!target)
-        throw fault(261 /* Code.NOT_FOUND */, "no slot is called " + label);
-    if (target.address === layout.running_.address)
-        throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
-    return target;
-}
+
 function wrongState(session, call) {
     var ended = session.phase_ >= 4 /* Phase.FAILED */;
     return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
 }
-/** `present`: the target holds the whole image already. `release` gives back what `start` took. */
-function createSession(plan, emit, layout, target, download, present, release) {
-    var writer = createWriter(layout, target);
+/**
+ * `present`: the target holds the whole image already. `release` gives back what `start` took.
+ * @chapter stays
+ */
+function createSession(plan, emit, layout, target, download, present, release) {    
+/**
+     * Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32).
+     * @chapter
+     */
+    function chipRevision(chip) {        
+var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15        
+var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25        
+var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
+        if (chip !== 0)
+            return -1;
+        var word5 = peek32(EFUSE_BLK0_RDATA5, 1);
+        var major = 0;
+        if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
+            major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
+        return major * 100 + ((word5 >>> 24) & 3);
+    }    
+/** Before `slot` is selected while `running` runs: a trial begins. */
+    function rememberSelected(slot, running, sequence, digest) {
+        var memory = recall();
+        // an image that lives to install the next one counts as confirmed
+        memory.sequence = lowestSequence(running);
+        if (memory.digest !== digest)
+            memory.aborted = 0;
+        memory.slot = slot;
+        memory.previous = running;
+        memory.boots = 0;
+        memory.next = sequence;
+        memory.digest = digest;
+        remember(memory);
+    }    
+/** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+    function spiModeOf(head) {
+        return u32(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
+    }    
+/**
+     * Judges the first HEAD_LENGTH bytes of an image against this device, before anything is erased.
+     * `chipId` and `spiMode` are the running image's; `revision` is the chip's, or -1 where it can't be read;
+     * `limit` is the most bytes that the image can have. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+     * @chapter
+     */
+    function checkHead(head, chipId, revision, spiMode, limit) {
+        var header = parseHeader$1(head);
+        if (!header)
+            return refuse$1("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
+        if (header.chipId_ !== chipId)
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        if (revision >= 0 &&
+            (header.minRevision_ > revision ||
+                (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
+        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+            refuse$1(header.segments_ + " segments, wanted 1 to 16");
+        checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
+        var mode = spiModeOf(head);
+        if (mode && spiMode && mode !== spiMode)
+            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
+    }    
+/**
+     * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
+     * `target`, so that a half-written slot is never started nor fallen back to by choice.
+     * @chapter
+     */
+    function deselect(layout, target) {
+        var entries = readEntries(layout.otadata_);
+        var own = copyOf(layout, entries, layout.running_);
+        var selected = bootSlot(layout.ota_, layout.factory_, entries).address === target.address;
+        if (selected && !(own >= 0 && entries[own].valid_)) {
+            select(layout, layout.running_, 2 /* State.VALID */);
+            entries = readEntries(layout.otadata_);
+        }
+        // the active copy last
+        var last = activeCopy(entries) === 0 ? 0 : 1;
+        if (names(layout, entries[1 - last], target))
+            erase(layout.otadata_.address + (1 - last) * SECTOR);
+        if (names(layout, entries[last], target))
+            eraseActive(layout.otadata_.address + last * SECTOR);
+    }    
+// Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
+    /** @chapter */
+    function createWriter(layout, slot) {
+        var ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
+        var same = false; // flash holds what has come of the sector so far
+        function makeBlank(addr, resumed) {
+            if (addr !== ahead && !(resumed && isBlank(addr)))
+                erase(addr);
+        }
+        return function (offset, data, more) {
+            var addr = slot.address + offset;
+            var begun = offset % SECTOR;
+            var sector = addr - begun;
+            if (slot.address === layout.running_.address)
+                throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
+            if (begun + data.length > SECTOR || offset + data.length > slot.size)
+                throw fault(260 /* Code.INVALID_SIZE */, data.length + " bytes at " + hex(offset) + " of slot " + slot.label);
+            var compare = begun ? same : addr !== ahead;
+            same = compare && holds(addr, data);
+            if (same)
+                return;
+            // a run that was cut off may have left two sectors blank
+            var resumed = ahead < 0 && sector > slot.address;
+            var kept = "";
+            if (compare || !begun) {
+                if (begun)
+                    kept = binary(read(sector, begun));
+                makeBlank(sector, resumed);
+                ahead = 0;
+            }
+            if (more && !ahead && sector + SECTOR < slot.address + slot.size) {
+                makeBlank(sector + SECTOR, resumed);
+                ahead = sector + SECTOR;
+            }
+            if (kept)
+                write(sector, kept);
+            write(addr, data);
+        };
+    }    
+/**
+     * Where to go on with a file of `total` bytes that begins with `head`: the start of the last sector before the first
+     * blank one, when the slot begins with `head` too; else 0. The digest at the end is the judge of whether it was right.
+     * @chapter
+     */
+    function resumeOffset(slot, head, total) {
+        if (total < 0 || !holds(slot.address, head))
+            return 0;
+        var offset = SECTOR;
+        while (offset < total && !isBlank(slot.address + offset))
+            offset += SECTOR;
+        return offset - SECTOR;
+    }
+    var writeSector = createWriter(layout, target);
     var self = {
         phase_: 0 /* Phase.READY */,
         written_: present ? plan.size_ : 0,
@@ -2373,13 +1945,23 @@ function createSession(plan, emit, layout, target, download, present, release) {
     var verified = present;
     var judged = false;
     var resumed = false;
+    // of the perform that is under way
+    var resolve;
+    var reject;
     self.size_ = function () { return (plan.size_ < 0 ? download.total_ : plan.size_); };
-    var giveUp = null; // rejects the perform that is under way
     function free(end) {
         self.phase_ = end;
-        giveUp = null;
         download.close_();
         release();
+    }
+    function fail(error) {
+        if (self.phase_ === 1 /* Phase.WORKING */)
+            free(4 /* Phase.FAILED */);
+        reject(error);
+    }
+    function succeed(outcome) {
+        self.phase_ = outcome === 0 /* Code.OK */ ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
+        resolve(outcome);
     }
     /** Tells the listener, who may abort. */
     function tell(name, data, total) {
@@ -2388,126 +1970,117 @@ function createSession(plan, emit, layout, target, download, present, release) {
             throw fault(259 /* Code.INVALID_STATE */, "aborted");
     }
     function judge(head) {
-        var running = read(layout.running_.address, DESC_END);
         var header = parseHeader$1(head);
+        var size = self.size_();
         if (header) {
             tell("VERIFY_CHIP_ID", header.chipId_);
             tell("VERIFY_CHIP_REVISION", header.minRevision_);
         }
-        var size = self.size_();
-        checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size < 0 ? target.size : size);
+        checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(read(layout.running_.address, DESC_END)), size < 0 ? target.size : size);
         if (!verified)
             deselect(layout, target);
         judged = true;
     }
-    function step() {
-        var fill = download.fill_;
-        var offset = download.offset_;
-        if (!judged || !offset)
-            judge(verified || offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
-        if (fill && !verified) {
-            var bytes = fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill);
-            var total = self.size_();
-            writer.write_(offset, bytes, total < 0 ? !download.ended_ : offset + SECTOR < total);
-            download.consume_();
-            self.written_ = offset + fill;
-            tell("WRITE_FLASH", self.written_, total);
+    function onVerified(error) {
+        if (self.phase_ !== 1 /* Phase.WORKING */)
+            return;
+        if (error && error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */)
+            return fail(error);
+        resumed = false;
+        if (!error) {
+            verified = true;
+            return succeed(0 /* Code.OK */);
         }
-        return verified || (download.ended_ && !download.fill_) ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */;
+        // what the slot held was no part of this file after all: once more, from its beginning
+        download.seek_(0);
+        succeed(36865 /* Code.IN_PROGRESS */);
     }
-    self.perform_ = function (resolve, reject) {
+    function onBytes(error) {
+        try {
+            if (error)
+                throw error;
+            var offset = download.offset_;
+            if (!offset && !verified && download.held_.length < HEAD_LENGTH && !download.ended_)
+                return download.want_(HEAD_LENGTH, onBytes);
+            if (!judged || !offset)
+                judge(verified || offset ? read(target.address, DESC_END) : bytesOf(download.held_.substr(0, DESC_END)));
+            if (!verified) {
+                var start_1 = offset % SECTOR;
+                var data = download.take_(SECTOR - start_1);
+                var ended = download.ended_ && !download.held_;
+                var total = self.size_();
+                if (data) {
+                    writeSector(offset, data, total < 0 ? !ended : offset - start_1 + SECTOR < total);
+                    self.written_ = offset + data.length;
+                }
+                if (!ended && self.written_ % SECTOR)
+                    return download.want_(1, onBytes);
+                if (data)
+                    tell("WRITE_FLASH", self.written_, total);
+                if (!ended)
+                    return succeed(36865 /* Code.IN_PROGRESS */);
+            }
+            if (resumed)
+                verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
+            else
+                succeed(0 /* Code.OK */);
+        }
+        catch (thrown) {
+            fail(asFault(thrown));
+        }
+    }
+    self.perform_ = function (done, failed) {
         if (self.phase_ !== 0 /* Phase.READY */)
-            return reject(wrongState(self, "perform"));
+            return failed(wrongState(self, "perform"));
         self.phase_ = 1 /* Phase.WORKING */;
-        giveUp = reject;
-        function fail(error) {
-            if (self.phase_ === 1 /* Phase.WORKING */)
-                free(4 /* Phase.FAILED */);
-            reject(error);
-        }
-        function succeed(outcome) {
-            self.phase_ = outcome === 0 /* Code.OK */ ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
-            resolve(outcome);
-        }
-        function onVerified(error) {
-            if (self.phase_ !== 1 /* Phase.WORKING */)
-                return;
-            if (error && error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */)
-                return fail(error);
-            resumed = false;
-            if (!error) {
-                verified = true;
-                return succeed(0 /* Code.OK */);
-            }
-            // what the slot held was no part of this file after all: once more, from its beginning
-            download.seek_(0);
-            succeed(36865 /* Code.IN_PROGRESS */);
-        }
-        function onBytes(error) {
-            try {
-                if (error)
-                    throw error;
-                var outcome = step();
-                if (outcome === 0 /* Code.OK */ && resumed)
-                    verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
-                else
-                    succeed(outcome);
-            }
-            catch (thrown) {
-                fail(asFault(thrown));
-            }
-        }
+        resolve = done;
+        reject = failed;
         if (verified)
             onBytes(null);
         else
-            download.want_(SECTOR, onBytes);
+            download.want_(1, onBytes);
     };
-    self.finish_ = function (resolve, reject) {
-        if (self.phase_ !== 0 /* Phase.READY */ && self.phase_ !== 2 /* Phase.COMPLETE */)
-            return reject(wrongState(self, "finish"));
+    self.finish_ = function (done, failed) {
         var complete = self.phase_ === 2 /* Phase.COMPLETE */;
+        if (!complete && self.phase_ !== 0 /* Phase.READY */)
+            return failed(wrongState(self, "finish"));
         self.phase_ = 3 /* Phase.FINISHING */;
-        function done(error) {
+        function onJudged(error) {
             var failure = error;
             if (!failure)
-                try {
+                guarded(function () {
                     rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
                     select(layout, target, 0 /* State.NEW */);
                     emit("UPDATE_BOOT_PARTITION", target.subtype);
-                }
-                catch (thrown) {
-                    failure = asFault(thrown);
-                }
+                }, function (thrown) {
+                    failure = thrown;
+                });
             free(5 /* Phase.DEAD */);
             emit("FINISH");
             if (failure)
-                reject(failure);
+                failed(failure);
             else
-                resolve(0 /* Code.OK */);
+                done(0 /* Code.OK */);
         }
         var total = self.size_();
-        download.buffer_ = new Uint8Array(0); // the digest needs a sector of memory itself
         if (complete && verified)
-            done(null);
+            onJudged(null);
         else if (complete && (plan.size_ < 0 || self.written_ === total))
-            verifyImage(layout.chip_, target, self.written_, plan.digest_, done);
+            verifyImage(layout.chip_, target, self.written_, plan.digest_, onJudged);
         else
-            done(fault(5379 /* Code.OTA_VALIDATE_FAILED */, self.written_ + " bytes" + (total < 0 ? "" : " of " + total)));
+            onJudged(fault(5379 /* Code.OTA_VALIDATE_FAILED */, self.written_ + " bytes" + (total < 0 ? "" : " of " + total)));
     };
     self.abort_ = function () {
         emit("ABORT");
-        var reject = giveUp;
         var waiting = self.phase_ === 1 /* Phase.WORKING */;
         free(5 /* Phase.DEAD */);
-        if (reject && waiting)
+        if (waiting)
             reject(fault(259 /* Code.INVALID_STATE */, "aborted"));
     };
-    if (!present) {
+    if (!present && plan.digest_) {
         // what an earlier run left in the slot is only taken where a digest will judge it
-        var offset = plan.digest_
-            ? resumeOffset(target, new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH), self.size_())
-            : 0;
-        if (offset > download.fill_) {
+        var offset = resumeOffset(target, download.held_.substr(0, HEAD_LENGTH), self.size_());
+        if (offset > download.held_.length) {
             resumed = true;
             self.written_ = offset;
             download.seek_(offset);
@@ -2515,67 +2088,547 @@ function createSession(plan, emit, layout, target, download, present, release) {
     }
     return self;
 }
-function createHandle(session) {
-    return {
-        perform: function () { return new Promise(session.perform_); },
-        getImgDesc: function () {
-            if (session.phase_ >= 4 /* Phase.FAILED */)
-                throw wrongState(session, "getImgDesc");
-            session.emit_("GET_IMG_DESC");
-            var desc = parseDesc(session.written_ ? read(session.target_.address, DESC_END) : session.download_.buffer_);
-            if (!desc)
-                throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
-            return desc;
-        },
-        isCompleteDataReceived: function () { return session.phase_ === 2 /* Phase.COMPLETE */ || session.phase_ === 3 /* Phase.FINISHING */; },
-        finish: function () { return new Promise(session.finish_); },
-        abort: function () {
-            if (session.phase_ === 5 /* Phase.DEAD */ || session.phase_ === 3 /* Phase.FINISHING */)
-                throw wrongState(session, "abort");
-            session.abort_();
-        },
-        getImageLenRead: function () { return session.written_; },
-        getImageSize: session.size_,
-        getStatusCode: function () { return session.download_.status_; },
-        getPartition: function () { return session.target_; },
-    };
-}
+
+/**
+ * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
+ * @chapter stays
+ */
+function open(settings, emit, offerOnly, release, done, failed) {    
+var DIGEST_PREFIX$1 = "sha256:";    
+/**
+     * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
+     * markValid(), a loss of power in the first start too.
+     */
+    var MAX_ABORTED = 3;    
+/** Was the image of this sequence and digest rolled back on this device? */
+    function wasRolledBack(sequence, digest) {
+        var memory = recall();
+        return digest !== "" && memory.badDigest === digest && memory.badSequence === sequence;
+    }    
+/** The bootloader aborted the image in the slot called `aborted`. Counted once for each time it was selected. */
+    function rememberAborted(aborted) {
+        var memory = recall();
+        if (memory.slot !== aborted || memory.boots === GIVEN_UP)
+            return;
+        memory.slot = "";
+        if (++memory.aborted >= MAX_ABORTED)
+            giveUp(memory);
+        remember(memory);
+    }    
+/** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
+    function checkConfirmed(layout) {
+        if (stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
+            throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
+    }    
+/**
+     * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
+     * image runs already. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
+     * @chapter
+     */
+    function getManifest(settings, layout, target, done) {        
+/** ms since 1970 by a clock that is wrong until somebody sets it. */
+        function now() {
+            return Date.now();
+        }        
+/** Espruino's name of the board. */
+        function boardName() {
+            return process.env.BOARD;
+        }        
+// One JSON object, more strictly than the engine's own parser takes it. Pure.
+        /** INVALID_RESPONSE: the manifest is not what it should be. */
+        function refuse$2(fact) {
+            throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
+        }        
+/**
+         * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
+         * a key that comes twice this parser and another may each take a different one.
+         * @chapter
+         */
+        function parseJson(text) {
+            var keys = []; // of the objects that are open; an array's list stays empty
+            var start = -1;
+            var string = "";
+            for (var i = 0; i < text.length; i++) {
+                var c = text[i];
+                if (start >= 0) {
+                    if (c === "\\")
+                        i++;
+                    else if (c === '"') {
+                        string = text.substring(start, i);
+                        start = -1;
+                    }
+                }
+                else if (c === '"')
+                    start = i + 1;
+                else if (c === "{" || c === "[")
+                    keys.push([]);
+                else if (c === ":" && keys.length) {
+                    var open = keys[keys.length - 1];
+                    if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0)
+                        refuse$2("key " + string + " comes twice");
+                    open.push(string);
+                }
+                else if (c === "}" || c === "]") {
+                    keys.pop();
+                    if (!keys.length && i < text.length - 1)
+                        refuse$2("something follows the JSON object");
+                }
+            }
+            if (text[0] !== "{" || keys.length)
+                refuse$2("no JSON object");
+            return JSON.parse(text);
+        }        
+/**
+         * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
+         * @chapter
+         */
+        function parseManifest(payload) {            
+// The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+            // Source: DESIGN.md 4 and 3.3.
+            var FORMAT = 1;            
+function wanted(claim, value, type, optional) {
+                if (optional && value === undefined)
+                    return;
+                var whole = type !== "number" || isWhole(value);
+                if (typeof value !== type || !whole || value === "")
+                    refuse$2("claim " + claim + " is missing or no " + type);
+            }
+            var manifest = parseJson(payload);
+            if (manifest.format !== FORMAT)
+                throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+            var image = manifest.image || {};
+            wanted("project", manifest.project, "string");
+            wanted("version", manifest.version, "string");
+            wanted("chip", manifest.chip, "string");
+            wanted("board", manifest.board, "string", true);
+            wanted("sequence", manifest.sequence, "number");
+            wanted("iat", manifest.iat, "number");
+            wanted("exp", manifest.exp, "number", true);
+            wanted("image.url", image.url, "string");
+            wanted("image.size", image.size, "number");
+            wanted("image.fsverity", image.fsverity, "string");
+            if (!digitsOf(image.fsverity, DIGEST_PREFIX$1))
+                refuse$2("claim image.fsverity is no " + DIGEST_PREFIX$1 + " and 64 digits");
+            return manifest;
+        }        
+function differ(what, theirs, ours) {
+            throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
+        }        
+/**
+         * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
+         * @chapter
+         */
+        function checkPolicy(manifest, facts, allowDowngrade) {
+            if (manifest.chip !== facts.chip_)
+                differ("chip", manifest.chip, facts.chip_);
+            if (manifest.board !== undefined && manifest.board !== facts.board_)
+                differ("board", manifest.board, facts.board_);
+            if (manifest.image.size > facts.slotSize_)
+                throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+            // a clock that nobody has set says 1970 and lets every manifest pass
+            if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
+                throw fault(269 /* Code.NOT_ALLOWED */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+            if (manifest.sequence < facts.sequence_ && !allowDowngrade)
+                throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
+        }        
+/** Refuses another project's manifest. Images without descriptor name none. */
+        function checkProject(manifest, project) {
+            if (project && manifest.project !== project)
+                differ("project", manifest.project, project);
+        }        
+/** IDF target names by chip id. */
+        var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };        
+/**
+         * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
+         * OTA_VALIDATE_FAILED and "".
+         * @chapter
+         */
+        function verifyJws(token, keys, done) {            
+/**
+             * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+             * @chapter
+             */
+            function verifyPss(n, e, signature, digest, done) {                
+var HASH = 32;                
+var SALT = 32;                
+/** Is a < b? Both big-endian and of the same length. */
+                function isBelow(a, b) {
+                    for (var i = 0; i < a.length; i++)
+                        if (a[i] !== b[i])
+                            return a[i] < b[i];
+                    return false;
+                }                
+/**
+                 * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
+                 * odd and has its top byte set, the signature is below it, the exponent is odd.
+                 * @chapter
+                 */
+                function modularPower(modulus, exponent, signature) {                    
+/** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
+                    var convolve = E.convolve;                    
+// RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
+                    //
+                    // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
+                    // product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
+                    // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
+                    // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
+                    var LIMB = 0x400000;                    
+var LIMB_BITS = 22;                    
+function toLimbs(bytes, count) {
+                        var limbs = new Uint32Array(count);
+                        var word = 0;
+                        var bits = 0;
+                        var k = 0;
+                        for (var i = bytes.length - 1; i >= 0; i--) {
+                            word += bytes[i] << bits;
+                            bits += 8;
+                            if (bits >= LIMB_BITS) {
+                                limbs[k++] = word % LIMB;
+                                word >>>= LIMB_BITS;
+                                bits -= LIMB_BITS;
+                            }
+                        }
+                        if (k < count)
+                            limbs[k] = word;
+                        return limbs;
+                    }                    
+function toBytes$1(limbs, length) {
+                        var bytes = new Uint8Array(length);
+                        var word = 0;
+                        var bits = 0;
+                        var k = 0;
+                        for (var i = length - 1; i >= 0; i--) {
+                            if (bits < 8 && k < limbs.length) {
+                                word += limbs[k++] << bits;
+                                bits += LIMB_BITS;
+                            }
+                            bytes[i] = word;
+                            word >>>= 8;
+                            bits -= 8;
+                        }
+                        return bytes;
+                    }                    
+/**
+                     * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
+                     * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
+                     * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
+                     *
+                     * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
+                     * have few, all their own.
+                     */
+                    function multiply(left, right, x, inverse) {
+                        var column = 0;
+                        var at = 0;
+                        var limb = 0;
+                        var dot = convolve;
+                        var length = left.length;
+                        var lowest = right[length - 1];
+                        for (; at < length; at += 2) {
+                            column += dot(right.subarray(-2 - at, -1), left, 0);
+                            limb = left[at + 1] = ((column % LIMB) * inverse) % LIMB;
+                            column = (column + limb * lowest) / LIMB;
+                        }
+                        for (at = 2; at <= length; at += 2) {
+                            column += dot(left.subarray(at), right, 0);
+                            limb = left[at - 2] = x[length - at] = column % LIMB;
+                            column = (column - limb) / LIMB;
+                        }
+                    }
+                    var modulusBits = bitLength(modulus);
+                    // two bits to spare: products may then stay below twice the modulus instead of below it
+                    var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
+                    var last = count - 1;
+                    var n = toLimbs(modulus, count);
+                    var nTop = (n[last] * LIMB + n[last - 1]) * LIMB + n[last - 2];
+                    var x = new Uint32Array(2 * count); // as left
+                    var base = toLimbs(signature, count);
+                    var power; // the base in Montgomery's form, as right
+                    var inverse = n[0]; // 1 / n[0] mod 2^3, and with each step twice as many bits; then its negative
+                    for (var i = 0; i < 3; i++)
+                        inverse = (inverse * (((2 - n[0] * inverse) % LIMB) + LIMB)) % LIMB;
+                    inverse = LIMB - inverse;
+                    function toRight(limbs) {
+                        var right = new Uint32Array(2 * count);
+                        for (var k = 0; k < count; k++) {
+                            right[2 * (last - k)] = limbs[k];
+                            right[2 * (last - k) + 1] = n[k];
+                        }
+                        return right;
+                    }
+                    var xRight = toRight(new Uint32Array(count));
+                    /** x = 2^22 x mod modulus, below twice the modulus when x is. */
+                    function shift() {
+                        // the quotient or one less: its error is below 2^-19, see nTop
+                        var top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
+                        var factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
+                        var carry = 0;
+                        var below = 0;
+                        for (var k = 0; k < count; k++) {
+                            carry += below - factor * n[k];
+                            below = x[2 * k];
+                            var limb = carry % LIMB;
+                            if (limb < 0)
+                                limb += LIMB;
+                            x[2 * k] = xRight[2 * (last - k)] = limb;
+                            carry = (carry - limb) / LIMB;
+                        }
+                    }
+                    // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
+                    // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
+                    // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
+                    var program = "ll";
+                    x[2 * last - 2] = 1;
+                    var bit = 1;
+                    while (16 * bit <= count)
+                        bit *= 2;
+                    for (var i = Math.floor(count / bit); i; i--)
+                        program += "l";
+                    for (bit /= 2; bit >= 1; bit /= 2)
+                        program += count & bit ? "sl" : "s";
+                    program += "r";
+                    bit = 1;
+                    while (2 * bit <= exponent)
+                        bit *= 2;
+                    for (bit /= 2; bit > 1; bit /= 2)
+                        program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
+                    program += "se";
+                    var at = 0;
+                    return {
+                        step_: function () {
+                            var letter = program[at++];
+                            if (letter === "l")
+                                shift();
+                            else if (letter === "s")
+                                multiply(x, xRight, xRight, inverse);
+                            else if (letter === "p")
+                                multiply(x, power, xRight, inverse);
+                            else {
+                                multiply(x, toRight(base), xRight, inverse);
+                                if (program.indexOf("p") >= 0)
+                                    power = new Uint32Array(xRight);
+                            }
+                            return at < program.length;
+                        },
+                        result_: function () {
+                            var limbs = new Uint32Array(count);
+                            var rest = new Uint32Array(count);
+                            var borrow = 0;
+                            for (var k = 0; k < count; k++) {
+                                limbs[k] = x[2 * k];
+                                var limb = limbs[k] - n[k] - borrow;
+                                borrow = limb < 0 ? 1 : 0;
+                                rest[k] = limb + borrow * LIMB;
+                            }
+                            return toBytes$1(borrow ? limbs : rest, modulus.length);
+                        },
+                    };
+                }                
+/** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
+                function unmask(bytes, seed) {
+                    var input = new Uint8Array(HASH + 4);
+                    input.set(seed);
+                    for (var offset = 0; offset < bytes.length; offset += HASH) {
+                        var mask = sha256(input);
+                        for (var i = 0; i < HASH && offset + i < bytes.length; i++)
+                            bytes[offset + i] ^= mask[i];
+                        input[HASH + 3]++;
+                    }
+                }                
+/** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
+                function checkEncoding(encoded, bits, digest) {
+                    var length = Math.ceil(bits / 8);
+                    var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
+                    var dbLength = length - HASH - 1;
+                    if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
+                        return false;
+                    var db = new Uint8Array(dbLength);
+                    var seed = new Uint8Array(HASH);
+                    for (var i = 0; i < dbLength; i++)
+                        db[i] = encoded[start + i];
+                    for (var i = 0; i < HASH; i++)
+                        seed[i] = encoded[start + dbLength + i];
+                    var unused = 0xff >>> (8 * length - bits);
+                    if (db[0] > unused)
+                        return false;
+                    unmask(db, seed);
+                    db[0] &= unused;
+                    var wrong = db[dbLength - SALT - 1] ^ 1;
+                    for (var i = 0; i < dbLength - SALT - 1; i++)
+                        wrong |= db[i];
+                    // M' = eight zero bytes, the message's digest, the salt
+                    var message = new Uint8Array(8 + HASH + SALT);
+                    message.set(digest, 8);
+                    for (var i = 0; i < SALT; i++)
+                        message[8 + HASH + i] = db[dbLength - SALT + i];
+                    var wanted = sha256(message);
+                    for (var i = 0; i < HASH; i++)
+                        wrong |= wanted[i] ^ seed[i];
+                    return wrong === 0;
+                }
+                if (signature.length !== n.length || !isBelow(signature, n))
+                    return done(null, false);
+                var power = modularPower(n, e, signature);
+                var good = false;
+                inSlices(1, power.step_, function () {
+                    good = checkEncoding(power.result_(), bitLength(n) - 1, digest);
+                }, function (error) {
+                    done(error, good);
+                });
+            }            
+// A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
+            // allow. Nothing of its payload is looked at before the signature has been verified.
+            var TYPE = "https-ota+jws";            
+/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+            function notTrusted() {
+                return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+            }            
+/** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+            function thumbprint(key) {
+                return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+            }            
+/**
+             * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
+             * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
+             * its stack, so one with anything nested is not parsed at all.
+             */
+            function parseHeader(text) {
+                if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
+                    return null;
+                var header = null;
+                guarded(function () {
+                    header = parseJson(text);
+                }, function () { });
+                if (!header)
+                    return null;
+                var members = 0;
+                for (var _ in header)
+                    members++;
+                return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
+                    ? header
+                    : null;
+            }
+            var parts = token.split(".");
+            var headerText = parts.length === 3 ? fromBase64url(parts[0]) : null;
+            var signature = headerText && fromBase64url(parts[2]);
+            if (!headerText || !signature)
+                return done(notTrusted(), "");
+            var header = parseHeader(headerText);
+            if (!header)
+                return done(notTrusted(), "");
+            for (var i = 0; i < keys.length; i++)
+                if (thumbprint(keys[i]) === header.kid) {
+                    var key = parseKey(keys[i]);
+                    return verifyPss(key.n_, key.e_, toBytes(signature), sha256(parts[0] + "." + parts[1]), function (error, good) {
+                        var payload = null;
+                        var failure = error;
+                        guarded(function () {
+                            if (good)
+                                payload = fromBase64url(parts[1]);
+                        }, function (thrown) {
+                            failure = thrown;
+                        });
+                        done(failure || (payload === null ? notTrusted() : null), payload || "");
+                    });
+                }
+            done(notTrusted(), "");
+        }        
+// The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
+        // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
+        // Source: DESIGN.md 3.3, 4.
+        var MAX_MANIFEST = 8192;        
+function fetchText(settings, done) {
+            var download = createDownload(settings, settings.url, MAX_MANIFEST, function () { });
+            // more than may come: it is ready when the file has ended
+            download.want_(MAX_MANIFEST + 1, function (error) {
+                download.close_();
+                done(error, download.held_);
+            });
+        }        
+/** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
+        function isRunning(settings, manifest, layout, done) {
+            var desc = parseDesc(read(layout.running_.address, DESC_END));
+            if (desc) {
+                var same = desc.version === manifest.version;
+                if (!same || settings.allowSameVersion)
+                    checkProject(manifest, desc.projectName);
+                return done(null, same);
+            }
+            var tree = verity(layout.running_.address, manifest.image.size);
+            var digest = "";
+            inSlices(BLOCKS_PER_SLICE, tree.step_, function () {
+                digest = tree.digest_();
+            }, function (error) {
+                done(error, digest === digitsOf(manifest.image.fsverity, DIGEST_PREFIX$1));
+            });
+        }
+        function onPayload(error, payload) {
+            if (error)
+                return done(error);
+            guarded(function () {
+                var manifest = parseManifest(payload);
+                checkPolicy(manifest, {
+                    chip_: CHIP_NAMES[layout.chip_],
+                    board_: boardName(),
+                    slotSize_: target.size,
+                    nowMs_: now(),
+                    sequence_: lowestSequence(layout.running_.label),
+                }, !!settings.allowDowngrade);
+                isRunning(settings, manifest, layout, function (failure, same) {
+                    done(failure, manifest, same);
+                });
+            }, done);
+        }
+        fetchText(settings, function (error, text) {
+            if (error)
+                return done(error);
+            guarded(function () {
+                verifyJws(text, settings.keys, onPayload);
+            }, done);
+        });
+    }    
+function chooseTarget(layout, label) {
+        var target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
+        if (!target)
+            throw fault(261 /* Code.NOT_FOUND */, "no slot is called " + label);
+        if (target.address === layout.running_.address)
+            throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
+        return target;
+    }    
 /** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
-function isPresent(plan, chipId, target, done) {
-    var head = read(target.address, DESC_END);
-    var desc = parseDesc(head);
-    // an image that calls itself another version need not be hashed
-    if (plan.size_ < 0 || !parseHeader$1(head) || (desc && desc.version !== plan.version_))
-        return done(false);
-    verifyImage(chipId, target, plan.size_, plan.digest_, function (error) {
-        done(!error);
-    });
-}
-/** Steps 1 to 3. Calls `done` once; with null when the manifest's image is running already. */
-function open(settings, emit, release, done) {
+    function isPresent(plan, chipId, target, done) {
+        var head = read(target.address, DESC_END);
+        var desc = parseDesc(head);
+        // an image that calls itself another version need not be hashed
+        if (!parseHeader$1(head) || (desc && desc.version !== plan.version_))
+            return done(false);
+        verifyImage(chipId, target, plan.size_, plan.digest_, function (error) {
+            done(!error);
+        });
+    }
     var layout = readLayout();
     var target = chooseTarget(layout, settings.partition);
-    checkConfirmed(layout);
-    if (stateOf(layout, target) === 4 /* State.ABORTED */)
-        rememberAborted(target.label);
+    if (!offerOnly) {
+        checkConfirmed(layout);
+        if (stateOf(layout, target) === 4 /* State.ABORTED */)
+            rememberAborted(target.label);
+    }
     function fetchImage(plan, present) {
         if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
             throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before");
-        var limit = plan.size_ < 0 ? target.size : plan.size_;
-        var download = createDownload(settings, plan.url_, limit, function () {
+        var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, function () {
             emit("CONNECTED");
         });
         function onHead(error) {
             guarded(function () {
-                var bytes = download.fill_;
+                var bytes = download.held_.length;
                 if (error)
                     throw error;
                 if (!present && bytes < HEAD_LENGTH)
                     throw fault(260 /* Code.INVALID_SIZE */, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
-                done(null, createSession(plan, emit, layout, target, download, present, release));
+                done(createSession(plan, emit, layout, target, download, present, release));
             }, function (failure) {
                 download.close_();
-                done(failure);
+                failed(failure);
             });
         }
         if (present)
@@ -2583,20 +2636,20 @@ function open(settings, emit, release, done) {
         else
             download.want_(HEAD_LENGTH, onHead);
     }
-    if (!settings.keys)
-        return fetchImage({
-            url_: settings.url,
-            size_: -1,
-            digest_: digitsOf(settings.digest || "", DIGEST_PREFIX),
-            sequence_: 0,
-            version_: "",
-        }, false);
-    getManifest(settings, layout, target, function (error, manifest, same) {
-        if (error || !manifest)
-            return done(error);
-        if (same && !settings.allowSameVersion)
-            return done(null, null);
+    function onManifest(error, manifest, same) {
         guarded(function () {
+            if (error || !manifest)
+                throw error;
+            if (offerOnly)
+                return done(null, {
+                    available: !same,
+                    version: manifest.version,
+                    sequence: manifest.sequence,
+                    size: manifest.image.size,
+                    manifest: manifest,
+                });
+            if (same && !settings.allowSameVersion)
+                return done(null);
             var plan = {
                 url_: resolveUrl(settings.url, manifest.image.url),
                 size_: manifest.image.size,
@@ -2607,35 +2660,127 @@ function open(settings, emit, release, done) {
             isPresent(plan, layout.chip_, target, function (present) {
                 guarded(function () {
                     fetchImage(plan, present);
-                }, done);
+                }, failed);
             });
-        }, done);
-    });
+        }, failed);
+    }
+    if (settings.keys)
+        getManifest(settings, layout, target, onManifest);
+    else
+        fetchImage({
+            url_: settings.url,
+            size_: -1,
+            digest_: digitsOf(settings.digest || "", DIGEST_PREFIX),
+            sequence_: 0,
+            version_: "",
+        }, false);
 }
-/** Ends the downloads of `settings` at their deadline, if there is one; returns what calls that off. */
-function limitTime(settings) {
+/** @chapter stays */
+function start(config, offerOnly, done, reject) {    
+/** Free JsVars. */
+    function freeVars() {
+        return process.memory().free;
+    }    
+/**
+     * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
+     * @chapter
+     */
+    function checkConfig(config) {        
+/**
+         * Throws INVALID_ARG when one of `keys` can't be used.
+         * @chapter
+         */
+        function checkKeys(keys) {
+            if (!keys.length)
+                throw fault(258 /* Code.INVALID_ARG */, "keys is empty");
+            for (var i = 0; i < keys.length; i++)
+                parseKey(keys[i]);
+        }        
+function refuse(fact) {
+            throw fault(258 /* Code.INVALID_ARG */, fact);
+        }        
+// Every field, by an example of its type; for a number the example is the default.
+        var FIELDS = {
+            url: "",
+            keys: [],
+            digest: "",
+            insecure: true,
+            headers: {},
+            ca: "",
+            cert: "",
+            key: "",
+            timeout: 20000,
+            deadline: 0,
+            retries: 5,
+            maxRedirects: 5,
+            maxRequestSize: 0,
+            allowSameVersion: false,
+            allowDowngrade: false,
+            allowRolledBack: false,
+            partition: "",
+            onEvent: refuse,
+        };        
+function checkHeaders(headers) {
+            for (var name in headers) {
+                var line = name + headers[name];
+                for (var i = 0; i < line.length; i++)
+                    if (line.charCodeAt(i) < 32)
+                        refuse("header " + name + " has a control character");
+            }
+        }
+        var given = config;
+        var settings = {};
+        for (var name in FIELDS)
+            if (typeof FIELDS[name] === "number")
+                settings[name] = FIELDS[name];
+        for (var name in given) {
+            var value = given[name];
+            if (value === undefined)
+                continue;
+            var type = typeof FIELDS[name];
+            if (type === "undefined")
+                refuse("unknown field " + name);
+            if (typeof value !== type || value === null)
+                refuse(name + " is no " + type);
+            if (type === "number" && !(value >= 0 && Math.floor(value) === value))
+                refuse(name + " is no whole number");
+            settings[name] = value;
+        }
+        if (!settings.url)
+            refuse("url is missing");
+        if (!settings.timeout)
+            refuse("timeout is 0");
+        if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
+            refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+        var checked = settings;
+        if (checked.headers)
+            checkHeaders(checked.headers);
+        if (checked.keys)
+            checkKeys(checked.keys);
+        if (checked.digest && !digitsOf(checked.digest, DIGEST_PREFIX))
+            refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
+        return checked;
+    }    
+// An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
+    //   1. arguments, one update at a time, memory            (begin)
+    //   2. partition table, otadata, running and target slot  (begin)
+    //   3. connect, redirects, status, length, first 1024 bytes (begin)
+    //   4. those bytes are judged                             (first perform)
+    //   5. otadata stops naming the target slot               (first perform)
+    //   6. sector by sector: erase, read back, write, read back (perform)
+    //   7. segments, length, digest or checksum, from flash   (finish)
+    //   8. select: the only commit point                      (finish)
+    // Whatever fails before 8 leaves the device starting what it started before.
+    // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
+    var NEEDED_VARS = 1900; // the peak of a signed update: npm run bench
+    var mine = false;
     var timer;
-    if (settings.deadline)
-        timer = after(settings.deadline, function () {
-            timer = undefined;
-            settings.late_ = fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true);
-            if (settings.stop_)
-                settings.stop_(settings.late_);
-        });
-    return function () {
+    function release() {
+        if (mine)
+            busy = mine = false;
         if (timer !== undefined)
             cancel(timer);
         timer = undefined;
-    };
-}
-function start(config, resolve, reject) {
-    var callOff = null;
-    function release() {
-        if (callOff) {
-            busy = false;
-            callOff();
-        }
-        callOff = null;
     }
     function fail(error) {
         release();
@@ -2643,13 +2788,21 @@ function start(config, resolve, reject) {
     }
     guarded(function () {
         var settings = checkConfig(config);
+        if (offerOnly && !settings.keys)
+            throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
         if (busy)
             throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way");
         var free = freeVars();
         if (free < NEEDED_VARS)
             throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
-        callOff = limitTime(settings);
-        busy = true;
+        if (settings.deadline)
+            timer = after(settings.deadline, function () {
+                timer = undefined;
+                settings.late_ = fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true);
+                if (settings.stop_)
+                    settings.stop_(settings.late_);
+            });
+        busy = mine = true;
         function emit(name, data, total) {
             try {
                 if (settings.onEvent)
@@ -2664,26 +2817,53 @@ function start(config, resolve, reject) {
                 }, function () { });
             }
         }
-        emit("START");
-        open(settings, emit, release, function (error, handle) {
-            if (error)
-                return fail(error);
-            if (!handle)
+        if (!offerOnly)
+            emit("START");
+        open(settings, emit, offerOnly, release, function (session, offer) {
+            if (!session)
                 release();
-            resolve(handle || null);
-        });
+            done(session, offer);
+        }, fail);
     }, fail);
 }
+
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
  * nothing is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
  * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
-function begin(config) {
+function begin(config) {    
+function createHandle(session) {
+        return {
+            perform: function () { return new Promise(session.perform_); },
+            getImgDesc: function () {
+                if (session.phase_ >= 4 /* Phase.FAILED */)
+                    throw wrongState(session, "getImgDesc");
+                session.emit_("GET_IMG_DESC");
+                var desc = parseDesc(session.written_
+                    ? read(session.target_.address, DESC_END)
+                    : bytesOf(session.download_.held_.substr(0, DESC_END)));
+                if (!desc)
+                    throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
+                return desc;
+            },
+            isCompleteDataReceived: function () { return session.phase_ === 2 /* Phase.COMPLETE */ || session.phase_ === 3 /* Phase.FINISHING */; },
+            finish: function () { return new Promise(session.finish_); },
+            abort: function () {
+                if (session.phase_ === 5 /* Phase.DEAD */ || session.phase_ === 3 /* Phase.FINISHING */)
+                    throw wrongState(session, "abort");
+                session.abort_();
+            },
+            getImageLenRead: function () { return session.written_; },
+            getImageSize: session.size_,
+            getStatusCode: function () { return session.download_.status_; },
+            getPartition: function () { return session.target_; },
+        };
+    }
     return new Promise(function (resolve, reject) {
-        start(config, function (handle) {
-            if (handle)
-                resolve(createHandle(handle));
+        start(config, false, function (session) {
+            if (session)
+                resolve(createHandle(session));
             else
                 reject(fault(266 /* Code.INVALID_VERSION */, "the manifest's version is running already"));
         }, reject);
@@ -2693,61 +2873,37 @@ function begin(config) {
 function update(config) {
     return new Promise(function (resolve, reject) {
         var session;
-        var perform;
         function onFinish() {
             resolve({ upToDate: false, partition: session.target_, size: session.written_ });
-        }
-        function onPerform(outcome) {
-            if (outcome === 36865 /* Code.IN_PROGRESS */)
-                perform();
-            else
-                session.finish_(onFinish, reject);
         }
         function onFailure(error) {
             session.abort_();
             reject(error);
         }
-        perform = function () {
-            session.perform_(onPerform, onFailure);
-        };
-        start(config, function (begun) {
+        function onPerform(outcome) {
+            if (outcome === 36865 /* Code.IN_PROGRESS */)
+                session.perform_(onPerform, onFailure);
+            else
+                session.finish_(onFinish, reject);
+        }
+        start(config, false, function (begun) {
             if (!begun)
                 return resolve({ upToDate: true });
             session = begun;
-            perform();
+            onPerform(36865 /* Code.IN_PROGRESS */);
         }, reject);
     });
 }
 /** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
 function checkForUpdate(config) {
     return new Promise(function (resolve, reject) {
-        guarded(function () {
-            var settings = checkConfig(config);
-            if (!settings.keys)
-                throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
-            var layout = readLayout();
-            var target = chooseTarget(layout, settings.partition);
-            var callOff = limitTime(settings);
-            getManifest(settings, layout, target, function (error, manifest, same) {
-                callOff();
-                if (error || !manifest)
-                    return reject(error);
-                resolve({
-                    available: !same,
-                    version: manifest.version,
-                    sequence: manifest.sequence,
-                    size: manifest.image.size,
-                    manifest: manifest,
-                });
-            });
+        start(config, true, function (_, offer) {
+            resolve(offer);
         }, reject);
     });
 }
 
-// Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
-// then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
-// Source: DESIGN.md 7.
-var ATTEMPTS = 3;
+
 /** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
 function isOnTrial(layout) {
     var memory = recall();
@@ -2759,7 +2915,11 @@ function isOnTrial(layout) {
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
  * trial. Writes `.https-ota` once per start on trial, and never otherwise.
  */
-function boot(options) {
+function boot(options) {    
+// Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
+    // then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
+    // Source: DESIGN.md 7.
+    var ATTEMPTS = 3;
     return new Promise(function (resolve, reject) {
         guarded(function () {
             var given = options || {};
@@ -2808,18 +2968,19 @@ function confirmAfter(ms, check) {
         });
     });
 }
+
+function getStatus() {    
 function whyDifferent(layout, selected) {
-    if (selected.address === layout.running_.address)
-        return "";
-    try {
-        walkSegments(layout.chip_, selected.size, function (offset, length) { return read(selected.address + offset, length); });
+        if (selected.address === layout.running_.address)
+            return "";
+        try {
+            walkSegments(layout.chip_, selected.size, function (offset, length) { return read(selected.address + offset, length); });
+        }
+        catch (thrown) {
+            return "slot " + selected.label + " can't start: " + thrown.message;
+        }
+        return "not restarted since, or the bootloader refused slot " + selected.label;
     }
-    catch (thrown) {
-        return "slot " + selected.label + " can't start: " + thrown.message;
-    }
-    return "not restarted since, or the bootloader refused slot " + selected.label;
-}
-function getStatus() {
     var layout = readLayout();
     var memory = recall();
     var selected = bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));

@@ -104,7 +104,10 @@ function checkHeaders(headers: { [name: string]: string }): void {
   }
 }
 
-/** A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped. */
+/**
+ * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
+ * @chapter
+ */
 export function checkConfig(config: Config): Settings {
   const given = config as unknown as { [name: string]: unknown };
   const settings: { [name: string]: unknown } = {};

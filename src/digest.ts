@@ -31,7 +31,10 @@ export interface Verity {
   digest_(): string;
 }
 
-/** The digest of the `size` bytes of flash at `addr`. */
+/**
+ * The digest of the `size` bytes of flash at `addr`.
+ * @chapter
+ */
 export function verity(addr: number, size: number): Verity {
   const levels: string[] = []; // levels[i]: digests of level i whose block is not full yet
   let offset = 0;

@@ -1,45 +1,44 @@
-// The bytes of one file, a sector at a time, over as many connections as it takes. It holds at most a sector and a
-// little more: when its reader pauses it closes the connection and comes back with Range. A server that does not
+// The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
+// has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
 // know ranges begins again at zero, and so does the reader then (see `offset`).
 // Source: DESIGN.md facts 5 and 6; reference 9 (5, 6).
 
 import type { Settings } from "./config";
-import { after, cancel, SECTOR } from "./hal";
+import { after, cancel } from "./hal";
 import { get, type Head, SETTLE_MS } from "./http";
 import { asFault, Code, fault, guarded, type OtaError } from "./status";
 
-// a chunk is 536 bytes, so sector and overflow together stay below 8 KB
-const MAX_OVERFLOW = 3500;
+const MAX_HELD = 3500; // what may wait for a reader that pauses
 const FIRST_BACKOFF = 1000;
 const MAX_BACKOFF = 32000;
 const MAX_WAIT = 300000; // of what a server may ask for with Retry-After
 
 export interface Download {
-  /** the sector being filled */
-  buffer_: Uint8Array;
-  /** bytes in `buffer` */
-  fill_: number;
-  /** where `buffer` begins in the file; falls back to 0 when the server begins again */
+  /** what has arrived and was not taken, a binary string */
+  held_: string;
+  /** where `held` begins in the file; falls back to 0 when the server begins again */
   offset_: number;
   /** the whole file's length, -1 while unknown */
   total_: number;
-  /** has the last byte arrived, whether or not it is consumed? */
+  /** has the last byte arrived, whether or not it is taken? */
   ended_: boolean;
   /** last HTTP status, -1 before the first */
   status_: number;
-  /** Calls `ready` when `buffer` holds `bytes` or the file has ended; with an error when neither will happen. */
+  /** Calls `ready` when `held` has `bytes` or the file has ended; with an error when neither will happen. */
   want_(bytes: number, ready: (error: OtaError | null) => void): void;
-  /** Gives `buffer` back and goes on to the next sector. */
-  consume_(): void;
-  /** Goes on at `offset`, the start of a sector; what is held is dropped. */
+  /** Takes at most `bytes` of what is held. */
+  take_(bytes: number): string;
+  /** Goes on at `offset`; what is held is dropped. */
   seek_(offset: number): void;
   /** For good: nothing refers to it any more. */
   close_(): void;
 }
 
-/** Nothing is sent before the first `want`. `limit`: the most bytes that may come. */
+/**
+ * Nothing is sent before the first `want`. `limit`: the most bytes that may come.
+ * @chapter stays
+ */
 export function createDownload(options: Settings, url: string, limit: number, onConnected: () => void): Download {
-  let overflow = "";
   let etag = "";
   let known = false; // total and etag are those of the bytes held
   let connected = false;
@@ -53,18 +52,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
   let disconnect: (() => void) | null = null;
   let timer: number | undefined;
   let connect: () => void;
-  const self = {
-    buffer_: new Uint8Array(SECTOR),
-    fill_: 0,
-    offset_: 0,
-    total_: -1,
-    ended_: false,
-    status_: -1,
-  } as Download;
-
-  function received(): number {
-    return self.offset_ + self.fill_ + overflow.length;
-  }
+  const self = { held_: "", offset_: 0, total_: -1, ended_: false, status_: -1 } as Download;
 
   function close(): void {
     if (disconnect) disconnect();
@@ -81,18 +69,10 @@ export function createDownload(options: Settings, url: string, limit: number, on
     if (callback) callback(error);
   }
 
-  function store(data: string): void {
-    const room = SECTOR - self.fill_;
-    const part = data.length > room ? data.substr(0, room) : data;
-    self.buffer_.set(part, self.fill_);
-    self.fill_ += part.length;
-    overflow = data.substr(part.length);
-  }
-
-  function restart(): void {
-    self.offset_ = self.fill_ = 0;
-    overflow = "";
-    known = false;
+  function goTo(offset: number): void {
+    self.offset_ = offset;
+    self.held_ = "";
+    self.ended_ = false;
   }
 
   function connectAfter(ms: number): void {
@@ -105,24 +85,23 @@ export function createDownload(options: Settings, url: string, limit: number, on
   }
 
   function onHead(head: Head): void {
+    const received = self.offset_ + self.held_.length;
     self.status_ = head.status_;
     if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
-      if (changes++) throw fault(Code.INVALID_RESPONSE, "the file changed again during the download");
-      restart();
+      if (changes++) throw fault(Code.INVALID_RESPONSE, "the file changed again");
+      goTo(0);
+      known = false;
       if (head.start_) {
         close();
         return connectAfter(SETTLE_MS);
       }
-    }
-    if (head.start_ !== received()) {
-      if (head.start_) throw fault(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted from " + received());
+    } else if (head.start_ !== received) {
+      if (head.start_) throw fault(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted " + received);
       // a server without ranges, which a caller that pauses would otherwise ask for ever
-      if (begun++ > options.retries)
-        throw fault(Code.NOT_SUPPORTED, "the server begins again at 0 instead of " + received());
-      restart();
+      if (begun++ > options.retries) throw fault(Code.NOT_SUPPORTED, "the server begins at 0, wanted " + received);
+      goTo(0);
     }
-    if (head.total_ > limit)
-      throw fault(Code.INVALID_SIZE, "file of " + head.total_ + " bytes, there is room for " + limit);
+    if (head.total_ > limit) throw fault(Code.INVALID_SIZE, "file of " + head.total_ + " bytes, room for " + limit);
     self.total_ = head.total_;
     etag = head.etag_;
     known = true;
@@ -131,38 +110,39 @@ export function createDownload(options: Settings, url: string, limit: number, on
   }
 
   function onData(data: string): void {
-    if (received() + data.length > limit)
-      throw fault(Code.INVALID_SIZE, "file of more than " + limit + " bytes, there is no more room");
-    if (overflow) overflow += data;
-    else store(data);
-    if (received() > best) {
-      best = received();
+    const held = self.held_ ? self.held_ + data : data;
+    const received = self.offset_ + held.length;
+    if (received > limit) throw fault(Code.INVALID_SIZE, "file of more than " + limit + " bytes");
+    self.held_ = held;
+    if (received > best) {
+      best = received;
       failures = begun = 0;
     }
-    if (self.total_ >= 0 && received() >= self.total_) self.ended_ = true;
+    if (received === self.total_) self.ended_ = true;
     if (!ready) {
-      if (overflow.length > MAX_OVERFLOW) close();
-    } else if (self.fill_ >= wanted || self.ended_) settle(null);
+      if (held.length > MAX_HELD) close();
+    } else if (held.length >= wanted || self.ended_) settle(null);
   }
 
   function onEnd(error: OtaError | null): void {
     disconnect = null;
+    const received = self.offset_ + self.held_.length;
+    let wait = SETTLE_MS;
     if (!error) {
-      if (self.total_ < 0 || received() >= self.total_) self.ended_ = true;
-      if (!ready) return;
-      if (self.fill_ >= wanted || self.ended_) return settle(null);
-      return connectAfter(SETTLE_MS);
-    }
-    if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received() && !changes++) {
+      if (self.total_ < 0 || received >= self.total_) self.ended_ = true;
+      if (ready && (self.held_.length >= wanted || self.ended_)) return settle(null);
+    } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received && !changes++) {
       // the file is shorter than it was
-      restart();
-      return connectAfter(SETTLE_MS);
-    }
-    if (!error.retry || failures >= options.retries) return settle(error);
+      goTo(0);
+      known = false;
+    } else if (!error.retry || failures >= options.retries) return settle(error);
     // while nobody wants bytes the next `want` reconnects
-    if (!ready) return;
-    const backoff = Math.min(FIRST_BACKOFF * 2 ** failures++, MAX_BACKOFF) * (0.5 + Math.random() / 2);
-    connectAfter(Math.max(backoff, Math.min(error.wait_ || 0, MAX_WAIT)));
+    else if (ready)
+      wait = Math.max(
+        Math.min(FIRST_BACKOFF * 2 ** failures++, MAX_BACKOFF) * (0.5 + Math.random() / 2),
+        Math.min(error.wait_ || 0, MAX_WAIT),
+      );
+    if (ready) connectAfter(wait);
   }
 
   options.stop_ = (error) => {
@@ -171,7 +151,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
   };
 
   connect = (): void => {
-    const from = received();
+    const from = self.offset_ + self.held_.length;
     const range: { [name: string]: string } = {
       Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
     };
@@ -188,22 +168,20 @@ export function createDownload(options: Settings, url: string, limit: number, on
     wanted = bytes;
     ready = callback;
     if (broken) settle(broken);
-    else if (self.fill_ >= bytes || self.ended_) settle(null);
+    else if (self.held_.length >= bytes || self.ended_) settle(null);
     else if (!disconnect && timer === undefined) connectAfter(SETTLE_MS);
   };
-  self.consume_ = () => {
-    const rest = overflow;
-    self.offset_ += self.fill_;
-    self.fill_ = 0;
-    overflow = "";
-    if (rest) store(rest);
+  self.take_ = (bytes) => {
+    const held = self.held_;
+    const whole = held.length <= bytes;
+    self.held_ = whole ? "" : held.substr(bytes);
+    self.offset_ += whole ? held.length : bytes;
+    return whole ? held : held.substr(0, bytes);
   };
-  self.seek_ = (to) => {
+  self.seek_ = (offset) => {
     close();
-    self.offset_ = best = to;
-    self.fill_ = 0;
-    overflow = "";
-    self.ended_ = false;
+    goTo(offset);
+    best = offset;
   };
   self.close_ = () => {
     close();

@@ -84,8 +84,3 @@ interface Uint8Array {
   /** Espruino takes a binary string too and stores its character codes */
   set(source: string, offset?: number): void;
 }
-
-interface String {
-  /** of ES2015, native in Espruino: compares without copying */
-  startsWith(search: string, position?: number): boolean;
-}

@@ -39,12 +39,9 @@ export function binary(bytes: Uint8Array): string {
   return text;
 }
 
-/** Do the bytes of flash at `addr` equal `bytes`? */
-export function holds(addr: number, bytes: Uint8Array): boolean {
-  const text = binary(bytes);
-  for (let at = 0; at < text.length; at += PIECE)
-    if (!text.startsWith(binary(read(addr + at, Math.min(PIECE, text.length - at))), at)) return false;
-  return true;
+/** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
+export function holds(addr: number, bytes: string): boolean {
+  return binary(read(addr, bytes.length)) === bytes;
 }
 
 /** Is the whole sector at `addr` erased? */
@@ -56,11 +53,11 @@ export function isBlank(addr: number): boolean {
 /** Erases the sector at `addr` and reads it back. */
 export function erase(addr: number): void {
   flash.erasePage(addr);
-  if (!isBlank(addr)) throw fault(Code.FLASH_OP_FAIL, "sector at " + hex(addr) + " is not blank after its erase");
+  if (!isBlank(addr)) throw fault(Code.FLASH_OP_FAIL, "sector " + hex(addr) + " is not blank after its erase");
 }
 
-/** Writes `bytes` at `addr`, which is erased, and reads them back. */
-export function write(addr: number, bytes: Uint8Array): void {
+/** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
+export function write(addr: number, bytes: string): void {
   flash.write(bytes, addr);
   if (!holds(addr, bytes)) throw fault(Code.FLASH_OP_FAIL, "flash at " + hex(addr) + " differs from what was written");
 }
@@ -87,7 +84,10 @@ export function chipId(): number {
   throw fault(Code.NOT_SUPPORTED, "board " + board + " is no ESP32 that this module knows");
 }
 
-/** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
+/**
+ * Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32).
+ * @chapter
+ */
 export function chipRevision(chip: number): number {
   if (chip !== 0) return -1;
   const word5 = peek32(EFUSE_BLK0_RDATA5, 1);
@@ -105,7 +105,10 @@ export function isEncrypted(chip: number): boolean {
   return odd;
 }
 
-/** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
+/**
+ * Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there.
+ * @chapter
+ */
 export function mappedFlash(chip: number, addr: number): number {
   const classic = chip === 0;
   const s3 = chip === 9;
@@ -162,7 +165,10 @@ export function writeFile(name: string, text: string): void {
   if (readFile(name) !== text) throw fault(Code.FLASH_OP_FAIL, "Storage file " + name + " was not written");
 }
 
-/** Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS. */
+/**
+ * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+ * @chapter
+ */
 export function request(
   options: EspruinoHttpOptions,
   onResponse: (response: EspruinoHttpResponse) => void,

@@ -126,6 +126,7 @@ function parseHead(response: EspruinoHttpResponse, status: number): Head {
  * origin; `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
+ * @chapter stays
  */
 export function get(options: Settings, from: string, extra: { [name: string]: string }, events: GetEvents): () => void {
   const origin = parseUrl(options.url);

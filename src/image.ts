@@ -54,6 +54,13 @@ export interface AppDesc {
   appElfSha256: string;
 }
 
+/** The bytes of a binary string. */
+export function bytesOf(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  bytes.set(text);
+  return bytes;
+}
+
 /** The header and the first segment's, or null when the first byte is no image's. */
 export function parseHeader(head: Uint8Array): Header | null {
   if (head[0] !== MAGIC) return null;
@@ -68,7 +75,10 @@ export function parseHeader(head: Uint8Array): Header | null {
   };
 }
 
-/** The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older). */
+/**
+ * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
+ * @chapter
+ */
 export function parseDesc(head: Uint8Array): AppDesc | null {
   if (head.length < DESC_END || u32(head, FIRST_SEGMENT) !== DESC_MAGIC) return null;
   let sha = "";
@@ -117,6 +127,7 @@ function checkSegment(chipId: number, loadAddr: number, length: number, offset: 
  * Judges the first HEAD_LENGTH bytes of an image against this device, before anything is erased.
  * `chipId` and `spiMode` are the running image's; `revision` is the chip's, or -1 where it can't be read;
  * `limit` is the most bytes that the image can have. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+ * @chapter
  */
 export function checkHead(head: Uint8Array, chipId: number, revision: number, spiMode: number, limit: number): void {
   const header = parseHeader(head);
@@ -143,6 +154,7 @@ export function checkHead(head: Uint8Array, chipId: number, revision: number, sp
  * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
  * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
  * each segment's data. Throws OTA_VALIDATE_FAILED.
+ * @chapter
  */
 export function walkSegments(
   chipId: number,

@@ -10,6 +10,7 @@ export function refuse(fact: string): never {
 /**
  * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
  * a key that comes twice this parser and another may each take a different one.
+ * @chapter
  */
 export function parseJson(text: string): any {
   const keys: string[][] = []; // of the objects that are open; an array's list stays empty

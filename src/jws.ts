@@ -57,7 +57,10 @@ function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
   return { n_: n, e_: e };
 }
 
-/** Throws INVALID_ARG when one of `keys` can't be used. */
+/**
+ * Throws INVALID_ARG when one of `keys` can't be used.
+ * @chapter
+ */
 export function checkKeys(keys: Jwk[]): void {
   if (!keys.length) throw fault(Code.INVALID_ARG, "keys is empty");
   for (let i = 0; i < keys.length; i++) parseKey(keys[i]);
@@ -88,6 +91,7 @@ function parseHeader(text: string): { kid: string } | null {
 /**
  * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
  * OTA_VALIDATE_FAILED and "".
+ * @chapter
  */
 export function verifyJws(token: string, keys: Jwk[], done: (error: OtaError | null, payload: string) => void): void {
   const parts = token.split(".");

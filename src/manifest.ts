@@ -44,7 +44,10 @@ function wanted(claim: string, value: unknown, type: string, optional?: boolean)
   if (typeof value !== type || !whole || value === "") refuse("claim " + claim + " is missing or no " + type);
 }
 
-/** Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored. */
+/**
+ * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
+ * @chapter
+ */
 export function parseManifest(payload: string): Manifest {
   const manifest = parseJson(payload);
   if (manifest.format !== FORMAT)
@@ -69,7 +72,10 @@ function differ(what: string, theirs: string | number, ours: string | number): n
   throw fault(Code.INVALID_VERSION, "manifest is for " + what + " " + theirs + ", this is " + ours);
 }
 
-/** Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last. */
+/**
+ * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
+ * @chapter
+ */
 export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: boolean): void {
   if (manifest.chip !== facts.chip_) differ("chip", manifest.chip, facts.chip_);
   if (manifest.board !== undefined && manifest.board !== facts.board_) differ("board", manifest.board, facts.board_);

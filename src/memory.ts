@@ -34,6 +34,7 @@ export const GIVEN_UP = -1;
  */
 const MAX_ABORTED = 3;
 
+/** @chapter */
 export function recall(): Memory {
   let stored: any = null;
   try {

@@ -14,7 +14,7 @@ import { type Config, checkConfig, DIGEST_PREFIX, type EventName, type Settings 
 import { digitsOf } from "./digest";
 import { createDownload, type Download } from "./download";
 import { after, cancel, chipRevision, freeVars, read, SECTOR } from "./hal";
-import { type AppDesc, checkHead, DESC_END, HEAD_LENGTH, parseDesc, parseHeader, spiModeOf } from "./image";
+import { type AppDesc, bytesOf, checkHead, DESC_END, HEAD_LENGTH, parseDesc, parseHeader, spiModeOf } from "./image";
 import { type Manifest, DIGEST_PREFIX as MANIFEST_PREFIX } from "./manifest";
 import { rememberAborted, rememberSelected, wasRolledBack } from "./memory";
 import { State } from "./otadata";
@@ -119,7 +119,10 @@ function wrongState(session: Session, call: string): OtaError {
   return fault(Code.INVALID_STATE, call + (ended ? " after the update ended" : " at the wrong time"));
 }
 
-/** `present`: the target holds the whole image already. `release` gives back what `start` took. */
+/**
+ * `present`: the target holds the whole image already. `release` gives back what `start` took.
+ * @chapter stays
+ */
 function createSession(
   plan: Plan,
   emit: Emit,
@@ -129,7 +132,7 @@ function createSession(
   present: boolean,
   release: () => void,
 ): Session {
-  const writer = createWriter(layout, target);
+  const writeSector = createWriter(layout, target);
   const self = {
     phase_: Phase.READY,
     written_: present ? plan.size_ : 0,
@@ -140,14 +143,25 @@ function createSession(
   let verified = present;
   let judged = false;
   let resumed = false;
+  // of the perform that is under way
+  let resolve: (outcome: number) => void;
+  let reject: (error: OtaError) => void;
   self.size_ = () => (plan.size_ < 0 ? download.total_ : plan.size_);
-  let giveUp: ((error: OtaError) => void) | null = null; // rejects the perform that is under way
 
   function free(end: Phase): void {
     self.phase_ = end;
-    giveUp = null;
     download.close_();
     release();
+  }
+
+  function fail(error: OtaError): void {
+    if (self.phase_ === Phase.WORKING) free(Phase.FAILED);
+    reject(error);
+  }
+
+  function succeed(outcome: number): void {
+    self.phase_ = outcome === Code.OK ? Phase.COMPLETE : Phase.READY;
+    resolve(outcome);
   }
 
   /** Tells the listener, who may abort. */
@@ -157,119 +171,274 @@ function createSession(
   }
 
   function judge(head: Uint8Array): void {
-    const running = read(layout.running_.address, DESC_END);
     const header = parseHeader(head);
+    const size = self.size_();
     if (header) {
       tell("VERIFY_CHIP_ID", header.chipId_);
       tell("VERIFY_CHIP_REVISION", header.minRevision_);
     }
-    const size = self.size_();
-    checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(running), size < 0 ? target.size : size);
+    checkHead(
+      head,
+      layout.chip_,
+      chipRevision(layout.chip_),
+      spiModeOf(read(layout.running_.address, DESC_END)),
+      size < 0 ? target.size : size,
+    );
     if (!verified) deselect(layout, target);
     judged = true;
   }
 
-  function step(): number {
-    const fill = download.fill_;
-    const offset = download.offset_;
-    if (!judged || !offset) judge(verified || offset ? read(target.address, HEAD_LENGTH) : download.buffer_);
-    if (fill && !verified) {
-      const bytes = fill === SECTOR ? download.buffer_ : new Uint8Array(download.buffer_.buffer, 0, fill);
-      const total = self.size_();
-      writer.write_(offset, bytes, total < 0 ? !download.ended_ : offset + SECTOR < total);
-      download.consume_();
-      self.written_ = offset + fill;
-      tell("WRITE_FLASH", self.written_, total);
+  function onVerified(error: OtaError | null): void {
+    if (self.phase_ !== Phase.WORKING) return;
+    if (error && error.code !== Code.OTA_VALIDATE_FAILED) return fail(error);
+    resumed = false;
+    if (!error) {
+      verified = true;
+      return succeed(Code.OK);
     }
-    return verified || (download.ended_ && !download.fill_) ? Code.OK : Code.IN_PROGRESS;
+    // what the slot held was no part of this file after all: once more, from its beginning
+    download.seek_(0);
+    succeed(Code.IN_PROGRESS);
   }
 
-  self.perform_ = (resolve, reject) => {
-    if (self.phase_ !== Phase.READY) return reject(wrongState(self, "perform"));
+  function onBytes(error: OtaError | null): void {
+    try {
+      if (error) throw error;
+      const offset = download.offset_;
+      if (!offset && !verified && download.held_.length < HEAD_LENGTH && !download.ended_)
+        return download.want_(HEAD_LENGTH, onBytes);
+      if (!judged || !offset)
+        judge(verified || offset ? read(target.address, DESC_END) : bytesOf(download.held_.substr(0, DESC_END)));
+      if (!verified) {
+        const start = offset % SECTOR;
+        const data = download.take_(SECTOR - start);
+        const ended = download.ended_ && !download.held_;
+        const total = self.size_();
+        if (data) {
+          writeSector(offset, data, total < 0 ? !ended : offset - start + SECTOR < total);
+          self.written_ = offset + data.length;
+        }
+        if (!ended && self.written_ % SECTOR) return download.want_(1, onBytes);
+        if (data) tell("WRITE_FLASH", self.written_, total);
+        if (!ended) return succeed(Code.IN_PROGRESS);
+      }
+      if (resumed) verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
+      else succeed(Code.OK);
+    } catch (thrown) {
+      fail(asFault(thrown));
+    }
+  }
+
+  self.perform_ = (done, failed) => {
+    if (self.phase_ !== Phase.READY) return failed(wrongState(self, "perform"));
     self.phase_ = Phase.WORKING;
-    giveUp = reject;
-    function fail(error: OtaError): void {
-      if (self.phase_ === Phase.WORKING) free(Phase.FAILED);
-      reject(error);
-    }
-    function succeed(outcome: number): void {
-      self.phase_ = outcome === Code.OK ? Phase.COMPLETE : Phase.READY;
-      resolve(outcome);
-    }
-    function onVerified(error: OtaError | null): void {
-      if (self.phase_ !== Phase.WORKING) return;
-      if (error && error.code !== Code.OTA_VALIDATE_FAILED) return fail(error);
-      resumed = false;
-      if (!error) {
-        verified = true;
-        return succeed(Code.OK);
-      }
-      // what the slot held was no part of this file after all: once more, from its beginning
-      download.seek_(0);
-      succeed(Code.IN_PROGRESS);
-    }
-    function onBytes(error: OtaError | null): void {
-      try {
-        if (error) throw error;
-        const outcome = step();
-        if (outcome === Code.OK && resumed) verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
-        else succeed(outcome);
-      } catch (thrown) {
-        fail(asFault(thrown));
-      }
-    }
+    resolve = done;
+    reject = failed;
     if (verified) onBytes(null);
-    else download.want_(SECTOR, onBytes);
+    else download.want_(1, onBytes);
   };
 
-  self.finish_ = (resolve, reject) => {
-    if (self.phase_ !== Phase.READY && self.phase_ !== Phase.COMPLETE) return reject(wrongState(self, "finish"));
+  self.finish_ = (done, failed) => {
     const complete = self.phase_ === Phase.COMPLETE;
+    if (!complete && self.phase_ !== Phase.READY) return failed(wrongState(self, "finish"));
     self.phase_ = Phase.FINISHING;
-    function done(error: OtaError | null): void {
+    function onJudged(error: OtaError | null): void {
       let failure = error;
       if (!failure)
-        try {
-          rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
-          select(layout, target, State.NEW);
-          emit("UPDATE_BOOT_PARTITION", target.subtype);
-        } catch (thrown) {
-          failure = asFault(thrown);
-        }
+        guarded(
+          () => {
+            rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
+            select(layout, target, State.NEW);
+            emit("UPDATE_BOOT_PARTITION", target.subtype);
+          },
+          (thrown) => {
+            failure = thrown;
+          },
+        );
       free(Phase.DEAD);
       emit("FINISH");
-      if (failure) reject(failure);
-      else resolve(Code.OK);
+      if (failure) failed(failure);
+      else done(Code.OK);
     }
     const total = self.size_();
-    download.buffer_ = new Uint8Array(0); // the digest needs a sector of memory itself
-    if (complete && verified) done(null);
+    if (complete && verified) onJudged(null);
     else if (complete && (plan.size_ < 0 || self.written_ === total))
-      verifyImage(layout.chip_, target, self.written_, plan.digest_, done);
-    else done(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (total < 0 ? "" : " of " + total)));
+      verifyImage(layout.chip_, target, self.written_, plan.digest_, onJudged);
+    else onJudged(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (total < 0 ? "" : " of " + total)));
   };
 
   self.abort_ = () => {
     emit("ABORT");
-    const reject = giveUp;
     const waiting = self.phase_ === Phase.WORKING;
     free(Phase.DEAD);
-    if (reject && waiting) reject(fault(Code.INVALID_STATE, "aborted"));
+    if (waiting) reject(fault(Code.INVALID_STATE, "aborted"));
   };
 
-  if (!present) {
+  if (!present && plan.digest_) {
     // what an earlier run left in the slot is only taken where a digest will judge it
-    const offset = plan.digest_
-      ? resumeOffset(target, new Uint8Array(download.buffer_.buffer, 0, HEAD_LENGTH), self.size_())
-      : 0;
-    if (offset > download.fill_) {
+    const offset = resumeOffset(target, download.held_.substr(0, HEAD_LENGTH), self.size_());
+    if (offset > download.held_.length) {
       resumed = true;
       self.written_ = offset;
       download.seek_(offset);
     }
   }
-
   return self;
+}
+
+/** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
+function isPresent(plan: Plan, chipId: number, target: Partition, done: (present: boolean) => void): void {
+  const head = read(target.address, DESC_END);
+  const desc = parseDesc(head);
+  // an image that calls itself another version need not be hashed
+  if (!parseHeader(head) || (desc && desc.version !== plan.version_)) return done(false);
+  verifyImage(chipId, target, plan.size_, plan.digest_, (error) => {
+    done(!error);
+  });
+}
+
+/** Called once an update can begin, with null when the manifest's image runs already; or with what a manifest offers. */
+type Begun = (session: Session | null, offer?: Offer) => void;
+
+/**
+ * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
+ * @chapter stays
+ */
+function open(
+  settings: Settings,
+  emit: Emit,
+  offerOnly: boolean,
+  release: () => void,
+  done: Begun,
+  failed: (error: OtaError) => void,
+): void {
+  const layout = readLayout();
+  const target = chooseTarget(layout, settings.partition);
+  if (!offerOnly) {
+    checkConfirmed(layout);
+    if (stateOf(layout, target) === State.ABORTED) rememberAborted(target.label);
+  }
+
+  function fetchImage(plan: Plan, present: boolean): void {
+    if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
+      throw fault(Code.NOT_ALLOWED, "this image was rolled back on this device before");
+    const download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, () => {
+      emit("CONNECTED");
+    });
+    function onHead(error: OtaError | null): void {
+      guarded(
+        () => {
+          const bytes = download.held_.length;
+          if (error) throw error;
+          if (!present && bytes < HEAD_LENGTH)
+            throw fault(Code.INVALID_SIZE, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
+          done(createSession(plan, emit, layout, target, download, present, release));
+        },
+        (failure) => {
+          download.close_();
+          failed(failure);
+        },
+      );
+    }
+    if (present) onHead(null);
+    else download.want_(HEAD_LENGTH, onHead);
+  }
+
+  function onManifest(error: OtaError | null, manifest?: Manifest, same?: boolean): void {
+    guarded(() => {
+      if (error || !manifest) throw error;
+      if (offerOnly)
+        return done(null, {
+          available: !same,
+          version: manifest.version,
+          sequence: manifest.sequence,
+          size: manifest.image.size,
+          manifest: manifest,
+        });
+      if (same && !settings.allowSameVersion) return done(null);
+      const plan = {
+        url_: resolveUrl(settings.url, manifest.image.url),
+        size_: manifest.image.size,
+        digest_: digitsOf(manifest.image.fsverity, MANIFEST_PREFIX),
+        sequence_: manifest.sequence,
+        version_: manifest.version,
+      };
+      isPresent(plan, layout.chip_, target, (present) => {
+        guarded(() => {
+          fetchImage(plan, present);
+        }, failed);
+      });
+    }, failed);
+  }
+
+  if (settings.keys) getManifest(settings, layout, target, onManifest);
+  else
+    fetchImage(
+      {
+        url_: settings.url,
+        size_: -1,
+        digest_: digitsOf(settings.digest || "", DIGEST_PREFIX),
+        sequence_: 0,
+        version_: "",
+      },
+      false,
+    );
+}
+
+/** @chapter stays */
+function start(config: Config, offerOnly: boolean, done: Begun, reject: (error: OtaError) => void): void {
+  let mine = false;
+  let timer: number | undefined;
+  function release(): void {
+    if (mine) busy = mine = false;
+    if (timer !== undefined) cancel(timer);
+    timer = undefined;
+  }
+  function fail(error: OtaError): void {
+    release();
+    reject(error);
+  }
+  guarded(() => {
+    const settings = checkConfig(config);
+    if (offerOnly && !settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
+    if (busy) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way");
+    const free = freeVars();
+    if (free < NEEDED_VARS) throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
+    if (settings.deadline)
+      timer = after(settings.deadline, () => {
+        timer = undefined;
+        settings.late_ = fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true);
+        if (settings.stop_) settings.stop_(settings.late_);
+      });
+    busy = mine = true;
+    function emit(name: EventName, data?: number, total?: number): void {
+      try {
+        if (settings.onEvent) settings.onEvent(name, data, total);
+      } catch (thrown) {
+        // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
+        guarded(
+          () => {
+            after(0, () => {
+              throw thrown;
+            });
+          },
+          () => {},
+        );
+      }
+    }
+    if (!offerOnly) emit("START");
+    open(
+      settings,
+      emit,
+      offerOnly,
+      release,
+      (session, offer) => {
+        if (!session) release();
+        done(session, offer);
+      },
+      fail,
+    );
+  }, fail);
 }
 
 function createHandle(session: Session): Handle {
@@ -278,7 +447,11 @@ function createHandle(session: Session): Handle {
     getImgDesc: () => {
       if (session.phase_ >= Phase.FAILED) throw wrongState(session, "getImgDesc");
       session.emit_("GET_IMG_DESC");
-      const desc = parseDesc(session.written_ ? read(session.target_.address, DESC_END) : session.download_.buffer_);
+      const desc = parseDesc(
+        session.written_
+          ? read(session.target_.address, DESC_END)
+          : bytesOf(session.download_.held_.substr(0, DESC_END)),
+      );
       if (!desc) throw fault(Code.NOT_FOUND, "the image has no app descriptor");
       return desc;
     },
@@ -295,144 +468,6 @@ function createHandle(session: Session): Handle {
   };
 }
 
-/** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
-function isPresent(plan: Plan, chipId: number, target: Partition, done: (present: boolean) => void): void {
-  const head = read(target.address, DESC_END);
-  const desc = parseDesc(head);
-  // an image that calls itself another version need not be hashed
-  if (plan.size_ < 0 || !parseHeader(head) || (desc && desc.version !== plan.version_)) return done(false);
-  verifyImage(chipId, target, plan.size_, plan.digest_, (error) => {
-    done(!error);
-  });
-}
-
-/** Steps 1 to 3. Calls `done` once; with null when the manifest's image is running already. */
-function open(
-  settings: Settings,
-  emit: Emit,
-  release: () => void,
-  done: (error: OtaError | null, handle?: Session | null) => void,
-): void {
-  const layout = readLayout();
-  const target = chooseTarget(layout, settings.partition);
-  checkConfirmed(layout);
-  if (stateOf(layout, target) === State.ABORTED) rememberAborted(target.label);
-  function fetchImage(plan: Plan, present: boolean): void {
-    if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
-      throw fault(Code.NOT_ALLOWED, "this image was rolled back on this device before");
-    const limit = plan.size_ < 0 ? target.size : plan.size_;
-    const download = createDownload(settings, plan.url_, limit, () => {
-      emit("CONNECTED");
-    });
-    function onHead(error: OtaError | null): void {
-      guarded(
-        () => {
-          const bytes = download.fill_;
-          if (error) throw error;
-          if (!present && bytes < HEAD_LENGTH)
-            throw fault(Code.INVALID_SIZE, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
-          done(null, createSession(plan, emit, layout, target, download, present, release));
-        },
-        (failure) => {
-          download.close_();
-          done(failure);
-        },
-      );
-    }
-    if (present) onHead(null);
-    else download.want_(HEAD_LENGTH, onHead);
-  }
-
-  if (!settings.keys)
-    return fetchImage(
-      {
-        url_: settings.url,
-        size_: -1,
-        digest_: digitsOf(settings.digest || "", DIGEST_PREFIX),
-        sequence_: 0,
-        version_: "",
-      },
-      false,
-    );
-  getManifest(settings, layout, target, (error, manifest, same) => {
-    if (error || !manifest) return done(error);
-    if (same && !settings.allowSameVersion) return done(null, null);
-    guarded(() => {
-      const plan = {
-        url_: resolveUrl(settings.url, manifest.image.url),
-        size_: manifest.image.size,
-        digest_: digitsOf(manifest.image.fsverity, MANIFEST_PREFIX),
-        sequence_: manifest.sequence,
-        version_: manifest.version,
-      };
-      isPresent(plan, layout.chip_, target, (present) => {
-        guarded(() => {
-          fetchImage(plan, present);
-        }, done);
-      });
-    }, done);
-  });
-}
-
-/** Ends the downloads of `settings` at their deadline, if there is one; returns what calls that off. */
-function limitTime(settings: Settings): () => void {
-  let timer: number | undefined;
-  if (settings.deadline)
-    timer = after(settings.deadline, () => {
-      timer = undefined;
-      settings.late_ = fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true);
-      if (settings.stop_) settings.stop_(settings.late_);
-    });
-  return () => {
-    if (timer !== undefined) cancel(timer);
-    timer = undefined;
-  };
-}
-
-function start(config: Config, resolve: (handle: Session | null) => void, reject: (error: OtaError) => void): void {
-  let callOff: (() => void) | null = null;
-  function release(): void {
-    if (callOff) {
-      busy = false;
-      callOff();
-    }
-    callOff = null;
-  }
-  function fail(error: OtaError): void {
-    release();
-    reject(error);
-  }
-  guarded(() => {
-    const settings = checkConfig(config);
-    if (busy) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way");
-    const free = freeVars();
-    if (free < NEEDED_VARS) throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
-    callOff = limitTime(settings);
-    busy = true;
-    function emit(name: EventName, data?: number, total?: number): void {
-      try {
-        if (settings.onEvent) settings.onEvent(name, data, total);
-      } catch (thrown) {
-        // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
-        guarded(
-          () => {
-            after(0, () => {
-              throw thrown;
-            });
-          },
-          () => {},
-        );
-      }
-    }
-    emit("START");
-    open(settings, emit, release, (error, handle) => {
-      if (error) return fail(error);
-      if (!handle) release();
-      resolve(handle || null);
-    });
-  }, fail);
-}
-
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
  * nothing is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
@@ -442,8 +477,9 @@ export function begin(config: Config): Promise<Handle> {
   return new Promise<Handle>((resolve, reject) => {
     start(
       config,
-      (handle) => {
-        if (handle) resolve(createHandle(handle));
+      false,
+      (session) => {
+        if (session) resolve(createHandle(session));
         else reject(fault(Code.INVALID_VERSION, "the manifest's version is running already"));
       },
       reject,
@@ -455,27 +491,24 @@ export function begin(config: Config): Promise<Handle> {
 export function update(config: Config): Promise<UpdateResult> {
   return new Promise<UpdateResult>((resolve, reject) => {
     let session: Session;
-    let perform: () => void;
     function onFinish(): void {
       resolve({ upToDate: false, partition: session.target_, size: session.written_ });
-    }
-    function onPerform(outcome: number): void {
-      if (outcome === Code.IN_PROGRESS) perform();
-      else session.finish_(onFinish, reject);
     }
     function onFailure(error: OtaError): void {
       session.abort_();
       reject(error);
     }
-    perform = () => {
-      session.perform_(onPerform, onFailure);
-    };
+    function onPerform(outcome: number): void {
+      if (outcome === Code.IN_PROGRESS) session.perform_(onPerform, onFailure);
+      else session.finish_(onFinish, reject);
+    }
     start(
       config,
+      false,
       (begun) => {
         if (!begun) return resolve({ upToDate: true });
         session = begun;
-        perform();
+        onPerform(Code.IN_PROGRESS);
       },
       reject,
     );
@@ -496,23 +529,13 @@ export interface Offer {
 /** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
 export function checkForUpdate(config: Config): Promise<Offer> {
   return new Promise<Offer>((resolve, reject) => {
-    guarded(() => {
-      const settings = checkConfig(config);
-      if (!settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
-      const layout = readLayout();
-      const target = chooseTarget(layout, settings.partition);
-      const callOff = limitTime(settings);
-      getManifest(settings, layout, target, (error, manifest, same) => {
-        callOff();
-        if (error || !manifest) return reject(error);
-        resolve({
-          available: !same,
-          version: manifest.version,
-          sequence: manifest.sequence,
-          size: manifest.image.size,
-          manifest: manifest,
-        });
-      });
-    }, reject);
+    start(
+      config,
+      true,
+      (_, offer) => {
+        resolve(offer as Offer);
+      },
+      reject,
+    );
   });
 }

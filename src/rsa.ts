@@ -91,6 +91,7 @@ function multiply(left: Uint32Array, right: Uint32Array, x: Uint32Array, inverse
 /**
  * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
  * odd and has its top byte set, the signature is below it, the exponent is odd.
+ * @chapter
  */
 function modularPower(
   modulus: Uint8Array,
@@ -224,7 +225,10 @@ export function isKey(n: Uint8Array, e: number): boolean {
   );
 }
 
-/** Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out. */
+/**
+ * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+ * @chapter
+ */
 export function verifyPss(
   n: Uint8Array,
   e: number,

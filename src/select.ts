@@ -2,7 +2,7 @@
 // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
 // fallback the entry of the running slot would otherwise be the one that is overwritten.
 
-import { erase, isBlank, read, SECTOR, write } from "./hal";
+import { binary, erase, isBlank, read, SECTOR, write } from "./hal";
 import { activeCopy, buildEntry, ENTRY_LENGTH, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
 import { isOta, type Partition, SUBTYPE_OTA_0 } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";
@@ -13,7 +13,10 @@ function names(layout: Layout, entry: Entry, slot: Partition): boolean {
   return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
 }
 
-/** The copy that names `slot`, the newer one of two; -1 for none. Its state may be any. */
+/**
+ * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
+ * @chapter
+ */
 export function copyOf(layout: Layout, entries: Entry[], slot: Partition): number {
   let copy = -1;
   for (let i = 0; i < 2; i++)
@@ -27,10 +30,13 @@ function copyToKeep(layout: Layout, entries: Entry[]): number {
   return keep >= 0 && entries[keep].valid_ ? keep : activeCopy(entries);
 }
 
-/** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
+/**
+ * Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed.
+ * @chapter
+ */
 function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
   const addr = layout.otadata_.address + copy * SECTOR;
-  const entry = buildEntry(read(addr, ENTRY_LENGTH), seq, state);
+  const entry = binary(buildEntry(read(addr, ENTRY_LENGTH), seq, state));
   erase(addr);
   guarded(
     () => {
@@ -45,7 +51,7 @@ function writeEntry(layout: Layout, copy: number, seq: number, state: State): vo
 
 /** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
 function eraseActive(addr: number): void {
-  const entry = read(addr, ENTRY_LENGTH);
+  const entry = binary(read(addr, ENTRY_LENGTH));
   guarded(
     () => {
       erase(addr);
@@ -70,6 +76,7 @@ function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
  * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
  * bootloader with rollback makes a trial of it, others start it like any other (reference 3.3).
  * Throws when flash fails, and then the old choice stands.
+ * @chapter
  */
 export function select(layout: Layout, slot: Partition, state: State): void {
   const entries = readEntries(layout.otadata_);
@@ -87,6 +94,7 @@ export function select(layout: Layout, slot: Partition, state: State): void {
 /**
  * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
  * `target`, so that a half-written slot is never started nor fallen back to by choice.
+ * @chapter
  */
 export function deselect(layout: Layout, target: Partition): void {
   let entries = readEntries(layout.otadata_);
@@ -102,7 +110,10 @@ export function deselect(layout: Layout, target: Partition): void {
   if (names(layout, entries[last], target)) eraseActive(layout.otadata_.address + last * SECTOR);
 }
 
-/** State of the entry that names `slot`; undefined for none, as for factory. */
+/**
+ * State of the entry that names `slot`; undefined for none, as for factory.
+ * @chapter
+ */
 export function stateOf(layout: Layout, slot: Partition): number | undefined {
   const entries = readEntries(layout.otadata_);
   const copy = copyOf(layout, entries, slot);
@@ -120,6 +131,7 @@ export function checkConfirmed(layout: Layout): void {
  * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
  * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
  * IDF does, and the other copy stays to fall back to. Factory and a slot that no entry names need none.
+ * @chapter
  */
 export function confirm(layout: Layout): void {
   const entries = readEntries(layout.otadata_);
@@ -133,6 +145,7 @@ export function confirm(layout: Layout): void {
 /**
  * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
  * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+ * @chapter
  */
 export function reject(layout: Layout, slot: Partition): void {
   const before = readEntries(layout.otadata_);

@@ -9,6 +9,7 @@ export const BLOCKS_PER_SLICE = 8;
 /**
  * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
  * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
+ * @chapter
  */
 export function inSlices(
   perSlice: number,

@@ -102,7 +102,10 @@ function findRunning(rows: Partition[], chip: number): Partition {
   throw fault(Code.NOT_FOUND, "no slot holds the image that runs");
 }
 
-/** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
+/**
+ * Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy.
+ * @chapter
+ */
 export function readLayout(): Layout {
   const chip = chipId();
   if (isEncrypted(chip)) cannot("flash encryption is on: raw writes would be garbage to the bootloader");

@@ -78,7 +78,10 @@ export interface OtaError extends Error {
   wait_?: number;
 }
 
-/** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
+/**
+ * The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on.
+ * @chapter
+ */
 export function fault(code: Code, fact: string, retry?: boolean): OtaError {
   const error = new Error(fact) as OtaError;
   const names = ERR as { [name: string]: number };

@@ -5,7 +5,7 @@
 import type { Settings } from "./config";
 import { digitsOf, verity } from "./digest";
 import { createDownload } from "./download";
-import { binary, boardName, now, read, SECTOR } from "./hal";
+import { boardName, now, read } from "./hal";
 import { CHIP_NAMES, DESC_END, parseDesc } from "./image";
 import { verifyJws } from "./jws";
 import { checkPolicy, checkProject, DIGEST_PREFIX, type Manifest, parseManifest } from "./manifest";
@@ -19,22 +19,11 @@ const MAX_MANIFEST = 8192;
 
 function fetchText(settings: Settings, done: (error: OtaError | null, text: string) => void): void {
   const download = createDownload(settings, settings.url, MAX_MANIFEST, () => {});
-  let text = "";
-  function onSector(error: OtaError | null): void {
-    if (error) {
-      download.close_();
-      return done(error, "");
-    }
-    if (!download.offset_) text = "";
-    text += binary(download.buffer_).substr(0, download.fill_);
-    download.consume_();
-    if (download.fill_ || !download.ended_) download.want_(SECTOR, onSector);
-    else {
-      download.close_();
-      done(null, text);
-    }
-  }
-  download.want_(SECTOR, onSector);
+  // more than may come: it is ready when the file has ended
+  download.want_(MAX_MANIFEST + 1, (error) => {
+    download.close_();
+    done(error, download.held_);
+  });
 }
 
 /** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
@@ -67,6 +56,7 @@ function isRunning(
 /**
  * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
  * image runs already. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
+ * @chapter
  */
 export function getManifest(
   settings: Settings,

@@ -21,7 +21,10 @@ function bad(url: string, why: string): never {
   throw fault(Code.INVALID_ARG, "URL " + url + ": " + why);
 }
 
-/** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
+/**
+ * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
+ * @chapter
+ */
 export function parseUrl(url: string): Url {
   for (let i = 0; i < url.length; i++) {
     const code = url.charCodeAt(i);
@@ -86,7 +89,10 @@ function withoutDots(path: string): string {
   return kept.join("/");
 }
 
-/** The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query. */
+/**
+ * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
+ * @chapter
+ */
 export function resolveUrl(base: string, reference: string): string {
   const page = parseUrl(base);
   const question = reference.indexOf("?");

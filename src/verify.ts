@@ -49,6 +49,7 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
 /**
  * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
+ * @chapter
  */
 export function verifyImage(
   chipId: number,
