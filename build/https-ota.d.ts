@@ -1,35 +1,3 @@
-/** A row of the partition table, as IDF's `esp_partition_t`; `address` and `size` in bytes. */
-interface Partition {
-    label: string;
-    type: number;
-    subtype: number;
-    address: number;
-    size: number;
-}
-
-/** The slot whose image is running. `esp_ota_get_running_partition` */
-declare function getRunningPartition(): Partition;
-/** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
-declare function getBootPartition(): Partition;
-/** The slot that an update would write. `esp_ota_get_next_update_partition` */
-declare function getNextUpdatePartition(): Partition;
-/** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
-declare function getLastInvalidPartition(): Partition | null;
-/**
- * `esp_ota_img_states_t` of a slot: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
- * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
- */
-declare function getState(partition: Partition): number;
-/** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */
-declare function setBootPartition(partition: Partition): Promise<number>;
-/** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
-declare function markValid(): void;
-/**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. Rejects with
- * ESP_ERR_OTA_ROLLBACK_FAILED when there is none. `esp_ota_mark_app_invalid_rollback_and_reboot`
- */
-declare function rollback(): Promise<number>;
-
 declare const enum Code {
     OK = 0,
     FAIL = -1,
@@ -61,8 +29,11 @@ declare const enum Code {
     HTTP_REDIRECT_DOWNGRADE = 28685,
     IN_PROGRESS = 36865
 }
-/** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
-declare const ERR: {
+/**
+ * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. Made
+ * when somebody asks: the table takes 85 variables.
+ */
+declare function errorNumbers(): {
     OK: Code;
     FAIL: Code;
     NO_MEM: Code;
@@ -104,6 +75,38 @@ interface OtaError extends Error {
     /** @internal ms that the server asks to wait before the next try */
     wait_?: number;
 }
+
+/** A row of the partition table, as IDF's `esp_partition_t`; `address` and `size` in bytes. */
+interface Partition {
+    label: string;
+    type: number;
+    subtype: number;
+    address: number;
+    size: number;
+}
+
+/** The slot whose image is running. `esp_ota_get_running_partition` */
+declare function getRunningPartition(): Partition;
+/** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
+declare function getBootPartition(): Partition;
+/** The slot that an update would write. `esp_ota_get_next_update_partition` */
+declare function getNextUpdatePartition(): Partition;
+/** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
+declare function getLastInvalidPartition(): Partition | null;
+/**
+ * `esp_ota_img_states_t` of a slot: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
+ */
+declare function getState(partition: Partition): number;
+/** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */
+declare function setBootPartition(partition: Partition): Promise<number>;
+/** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
+declare function markValid(): void;
+/**
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. Rejects with
+ * ESP_ERR_OTA_ROLLBACK_FAILED when there is none. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ */
+declare function rollback(): Promise<number>;
 
 /** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
 interface Jwk {
@@ -288,6 +291,8 @@ declare function getStatus(): Status;
  * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
  */
 
+/** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
+declare const ERR: ReturnType<typeof errorNumbers>;
 /** Restarts the device at once. `esp_restart` */
 declare function restart(): void;
 

@@ -23,45 +23,50 @@ function hex(value) {
 
 // Outcome codes with ESP-IDF's own numbers and names, and the one place where an Error is built.
 // Source: reference 1.4 and 2.1 (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
-/** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
-var ERR = {
-    OK: 0 /* Code.OK */,
-    FAIL: -1 /* Code.FAIL */,
-    NO_MEM: 257 /* Code.NO_MEM */,
-    INVALID_ARG: 258 /* Code.INVALID_ARG */,
-    INVALID_STATE: 259 /* Code.INVALID_STATE */,
-    INVALID_SIZE: 260 /* Code.INVALID_SIZE */,
-    NOT_FOUND: 261 /* Code.NOT_FOUND */,
-    NOT_SUPPORTED: 262 /* Code.NOT_SUPPORTED */,
-    TIMEOUT: 263 /* Code.TIMEOUT */,
-    INVALID_RESPONSE: 264 /* Code.INVALID_RESPONSE */,
-    INVALID_VERSION: 266 /* Code.INVALID_VERSION */,
-    NOT_ALLOWED: 269 /* Code.NOT_ALLOWED */,
-    OTA_PARTITION_CONFLICT: 5377 /* Code.OTA_PARTITION_CONFLICT */,
-    OTA_SELECT_INFO_INVALID: 5378 /* Code.OTA_SELECT_INFO_INVALID */,
-    OTA_VALIDATE_FAILED: 5379 /* Code.OTA_VALIDATE_FAILED */,
-    OTA_SMALL_SEC_VER: 5380 /* Code.OTA_SMALL_SEC_VER */,
-    OTA_ROLLBACK_FAILED: 5381 /* Code.OTA_ROLLBACK_FAILED */,
-    OTA_ROLLBACK_INVALID_STATE: 5382 /* Code.OTA_ROLLBACK_INVALID_STATE */,
-    OTA_ALREADY_IN_PROGRESS: 5383 /* Code.OTA_ALREADY_IN_PROGRESS */,
-    OTA_SPI_MODE_MISMATCH: 5384 /* Code.OTA_SPI_MODE_MISMATCH */,
-    FLASH_OP_FAIL: 24577 /* Code.FLASH_OP_FAIL */,
-    HTTP_MAX_REDIRECT: 28673 /* Code.HTTP_MAX_REDIRECT */,
-    HTTP_CONNECT: 28674 /* Code.HTTP_CONNECT */,
-    HTTP_NOT_MODIFIED: 28681 /* Code.HTTP_NOT_MODIFIED */,
-    HTTP_RANGE_NOT_SATISFIABLE: 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */,
-    HTTP_READ_TIMEOUT: 28683 /* Code.HTTP_READ_TIMEOUT */,
-    HTTP_INCOMPLETE_DATA: 28684 /* Code.HTTP_INCOMPLETE_DATA */,
-    HTTP_REDIRECT_DOWNGRADE: 28685 /* Code.HTTP_REDIRECT_DOWNGRADE */,
-    IN_PROGRESS: 36865 /* Code.IN_PROGRESS */,
-};
+/**
+ * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. Made
+ * when somebody asks: the table takes 85 variables.
+ */
+function errorNumbers() {
+    return {
+        OK: 0 /* Code.OK */,
+        FAIL: -1 /* Code.FAIL */,
+        NO_MEM: 257 /* Code.NO_MEM */,
+        INVALID_ARG: 258 /* Code.INVALID_ARG */,
+        INVALID_STATE: 259 /* Code.INVALID_STATE */,
+        INVALID_SIZE: 260 /* Code.INVALID_SIZE */,
+        NOT_FOUND: 261 /* Code.NOT_FOUND */,
+        NOT_SUPPORTED: 262 /* Code.NOT_SUPPORTED */,
+        TIMEOUT: 263 /* Code.TIMEOUT */,
+        INVALID_RESPONSE: 264 /* Code.INVALID_RESPONSE */,
+        INVALID_VERSION: 266 /* Code.INVALID_VERSION */,
+        NOT_ALLOWED: 269 /* Code.NOT_ALLOWED */,
+        OTA_PARTITION_CONFLICT: 5377 /* Code.OTA_PARTITION_CONFLICT */,
+        OTA_SELECT_INFO_INVALID: 5378 /* Code.OTA_SELECT_INFO_INVALID */,
+        OTA_VALIDATE_FAILED: 5379 /* Code.OTA_VALIDATE_FAILED */,
+        OTA_SMALL_SEC_VER: 5380 /* Code.OTA_SMALL_SEC_VER */,
+        OTA_ROLLBACK_FAILED: 5381 /* Code.OTA_ROLLBACK_FAILED */,
+        OTA_ROLLBACK_INVALID_STATE: 5382 /* Code.OTA_ROLLBACK_INVALID_STATE */,
+        OTA_ALREADY_IN_PROGRESS: 5383 /* Code.OTA_ALREADY_IN_PROGRESS */,
+        OTA_SPI_MODE_MISMATCH: 5384 /* Code.OTA_SPI_MODE_MISMATCH */,
+        FLASH_OP_FAIL: 24577 /* Code.FLASH_OP_FAIL */,
+        HTTP_MAX_REDIRECT: 28673 /* Code.HTTP_MAX_REDIRECT */,
+        HTTP_CONNECT: 28674 /* Code.HTTP_CONNECT */,
+        HTTP_NOT_MODIFIED: 28681 /* Code.HTTP_NOT_MODIFIED */,
+        HTTP_RANGE_NOT_SATISFIABLE: 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */,
+        HTTP_READ_TIMEOUT: 28683 /* Code.HTTP_READ_TIMEOUT */,
+        HTTP_INCOMPLETE_DATA: 28684 /* Code.HTTP_INCOMPLETE_DATA */,
+        HTTP_REDIRECT_DOWNGRADE: 28685 /* Code.HTTP_REDIRECT_DOWNGRADE */,
+        IN_PROGRESS: 36865 /* Code.IN_PROGRESS */,
+    };
+}
 /**
  * The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on.
  * @chapter
  */
 function fault(code, fact, retry) {
     var error = new Error(fact);
-    var names = ERR;
+    var names = errorNumbers();
     for (var name in names)
         if (names[name] === code)
             error.name = (code < 0 ? "ESP_" : "ESP_ERR_") + name;
@@ -403,12 +408,6 @@ var DESC_END = FIRST_SEGMENT + DESC_LENGTH;
 var MAX_SEGMENTS = 16;
 var HASH_LENGTH = 32;
 var MMU_PAGE = 0x10000;
-// Addresses at which a segment is mapped from flash instead of loaded: chip id, DROM from and to, IROM from and to.
-// The chips that Espruino has builds for, all with 64 KB pages (IDF soc.h).
-var MAPPED = [
-    0, 0x3f400000, 0x3f800000, 0x400d0000, 0x40400000, 5, 0x3c000000, 0x3c800000, 0x42000000, 0x42800000, 9, 0x3c000000,
-    0x3e000000, 0x42000000, 0x44000000,
-];
 
 /** The bytes of a binary string. */
 function bytesOf(text) {
@@ -451,11 +450,16 @@ function parseDesc(head) {
     };
 }
 
+/**
+ * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
+ * 64 KB pages (DROM and IROM of IDF soc.h).
+ */
 function isMapped(chipId, addr) {
-    for (var i = 0; i < MAPPED.length; i += 5)
-        if (MAPPED[i] === chipId)
-            return (addr >= MAPPED[i + 1] && addr < MAPPED[i + 2]) || (addr >= MAPPED[i + 3] && addr < MAPPED[i + 4]);
-    return false;
+    var page = addr >>> 16;
+    if (!chipId)
+        return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
+    var pages = chipId === 9 ? 0x200 : 0x80;
+    return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
 }
 
 function refuse$1(fact) {
@@ -1153,10 +1157,26 @@ function isKey(n, e) {
     var bits = n.length ? bitLength(n) : 0;
     return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
 }
+/**
+ * In a pass of the idle loop of its own: by then the numbers are given back.
+ * @apart
+ */
+function answerLater(done, error, good) {
+    guarded(function () {
+        after(0, function () {
+            done(error, good);
+        });
+    }, function (failure) {
+        done(failure, false);
+    });
+}
 
 
 
-
+/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+function notTrusted() {
+    return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+}
 function replaceAll(text, from, to) {
     return text.split(from).join(to);
 }
@@ -1188,6 +1208,22 @@ function parseKey(key) {
 }
 
 
+/**
+ * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
+ * @apart
+ */
+function answer(payload, done) {
+    return function (error, good) {
+        guarded(function () {
+            var text = good && !error ? fromBase64url(payload) : null;
+            if (text === null)
+                throw error || notTrusted();
+            done(null, text);
+        }, function (thrown) {
+            done(thrown, "");
+        });
+    };
+}
 
 
 // The configuration: what a caller may say, checked before anything else happens.
@@ -1301,7 +1337,10 @@ function resolveUrl(base, reference) {
     return origin + withoutDots(path) + reference.substr(beforeQuery.length);
 }
 
-
+// One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
+// Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
+// so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
+var UNKNOWN = -1;
 
 /**
  * ms between the end of a connection and the next one. A request that is made inside a data listener ends the engine's
@@ -1314,38 +1353,11 @@ var SETTLE_MS = 20;
 
 
 
-
 /**
- * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
- * origin; `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
- * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
- * the exchange; after it, and after `onEnd`, no event comes.
- * @chapter stays
+ * What the final answer says, or the Location of a redirect.
+ * @chapter @apart
  */
-function get(options, from, extra, events) {    
-/**
-     * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
-     * @chapter
-     */
-    function request(options, onResponse, onError) {
-        var outgoing = require("http").request(options, onResponse);
-        if (!outgoing)
-            throw fault(28674 /* Code.HTTP_CONNECT */, "no network", true);
-        outgoing.on("error", onError);
-        outgoing.end();
-        return outgoing;
-    }    
-function portOf(url) {
-        return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
-    }    
-function sameOrigin(a, b) {
-        return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
-    }    
-// One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
-    // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
-    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
-    var UNKNOWN = -1;    
-var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY    
+function parseAnswer(response) {    
 /** A decimal number without sign, or -1. */
     function digits(text) {
         var value = text.length && text.length < 11 ? 0 : UNKNOWN;
@@ -1409,39 +1421,109 @@ var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
         head.start_ = first;
         head.length_ = last - first + 1;
         head.total_ = total;
+    }
+    var headers = response.headers;
+    var status = digits(response.statusCode);
+    if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
+        var location = header(headers, "location");
+        if (!location)
+            throw fault(264 /* Code.INVALID_RESPONSE */, "redirect without Location");
+        return location;
+    }
+    checkStatus(status, headers);
+    var length = header(headers, "content-length");
+    var transfer = header(headers, "transfer-encoding").toLowerCase();
+    var coding = header(headers, "content-encoding").toLowerCase();
+    if (coding && coding !== "identity")
+        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
+    if (transfer && (transfer !== "chunked" || length))
+        throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+    // the engine cuts a body without either off after its first piece
+    if (!transfer && digits(length) < 0)
+        throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+    var head = {
+        status_: status,
+        start_: 0,
+        length_: transfer ? UNKNOWN : digits(length),
+        total_: UNKNOWN,
+        etag_: header(headers, "etag"),
+    };
+    if (status === 206)
+        parseRange(header(headers, "content-range"), head);
+    else
+        head.total_ = head.length_;
+    return head;
+}
+/**
+ * Asks `url`. What is the user's own goes to the origin of `options.url` only.
+ * @chapter @apart
+ */
+function send(options, url, extra, onResponse, onError) {    
+/**
+     * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+     * @chapter
+     */
+    function request(options, onResponse, onError) {
+        var outgoing = require("http").request(options, onResponse);
+        if (!outgoing)
+            throw fault(28674 /* Code.HTTP_CONNECT */, "no network", true);
+        outgoing.on("error", onError);
+        outgoing.end();
+        return outgoing;
     }    
-function parseHead(response, status) {
-        var headers = response.headers;
-        var length = header(headers, "content-length");
-        var transfer = header(headers, "transfer-encoding").toLowerCase();
-        var coding = header(headers, "content-encoding").toLowerCase();
-        if (coding && coding !== "identity")
-            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
-        if (transfer && (transfer !== "chunked" || length))
-            throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
-        // the engine cuts a body without either off after its first piece
-        if (!transfer && digits(length) < 0)
-            throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
-        var head = {
-            status_: status,
-            start_: 0,
-            length_: transfer ? UNKNOWN : digits(length),
-            total_: UNKNOWN,
-            etag_: header(headers, "etag"),
-        };
-        if (status === 206)
-            parseRange(header(headers, "content-range"), head);
-        else
-            head.total_ = head.length_;
-        return head;
+function portOf(url) {
+        return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
+    }    
+function sameOrigin(a, b) {
+        return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
     }
     var origin = parseUrl(options.url);
+    var target = parseUrl(url);
+    var headers = {};
+    var wanted = {
+        protocol: target.protocol_,
+        host: target.host_,
+        path: target.path_,
+        method: "GET",
+        headers: headers,
+    };
+    if (target.port_)
+        wanted.port = target.port_;
+    if (sameOrigin(origin, target)) {
+        for (var name in options.headers)
+            headers[name] = options.headers[name];
+        if (origin.auth_)
+            headers.Authorization = "Basic " + base64(origin.auth_);
+        if (options.ca)
+            wanted.ca = options.ca;
+        if (options.cert)
+            wanted.cert = options.cert;
+        if (options.key)
+            wanted.key = options.key;
+    }
+    for (var name in extra)
+        headers[name] = extra[name];
+    try {
+        return request(wanted, onResponse, onError);
+    }
+    catch (thrown) {
+        throw thrown.retry !== undefined ? thrown : fault(28674 /* Code.HTTP_CONNECT */, wanted.host + ": " + thrown.message, true);
+    }
+}
+/**
+ * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
+ * origin; `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
+ * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
+ * the exchange; after it, and after `onEnd`, no event comes.
+ * @chapter @apart
+ */
+function get(options, from, extra, events) {    
+var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
     var url = from;
     var redirects = 0;
-    var host = origin.host_;
+    // undefined once their connection is given up: what the engine had queued by then comes before SETTLE_MS are over
     var outgoing;
     var incoming;
-    var connection = 0; // counts; callbacks of an earlier one are not heard
     var timer;
     var quiet = 0; // quarters of the timeout since the last sign
     var answered = false;
@@ -1449,7 +1531,6 @@ function parseHead(response, status) {
     var done = false;
     var open;
     function disconnect() {
-        connection++;
         if (outgoing) {
             outgoing.clsNow = true;
             outgoing.dRcv = "";
@@ -1476,51 +1557,47 @@ function parseHead(response, status) {
         if (done)
             return;
         if (++quiet > 4)
-            return end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + host + " for " + options.timeout + " ms", true));
+            return end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + parseUrl(url).host_ + " for " + options.timeout + " ms", true));
         guarded(function () {
             timer = after(options.timeout / 4, tick);
         }, end);
     }
     function lost(why) {
-        var bytes = left < 0 ? "" : ", " + left + " bytes missing";
         end(answered
-            ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + bytes + why, true)
-            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + host + why, true));
-    }
-    /** `handler`, deaf once its connection is given up; what it throws ends the exchange. */
-    function guard(handler) {
-        var mine = connection;
-        return function (argument) {
-            if (mine !== connection)
-                return;
-            try {
-                handler(argument);
-            }
-            catch (thrown) {
-                end(asFault(thrown));
-            }
-        };
+            ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
+            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + parseUrl(url).host_ + why, true));
     }
     function onData(data) {
-        quiet = 0;
-        if (left < 0)
-            return events.onData_(data);
-        // bytes beyond the announced length are delivered too
-        var wanted = data.length > left ? data.substr(0, left) : data;
-        left -= wanted.length;
-        if (!left)
-            disconnect();
-        events.onData_(wanted);
-        if (!left)
-            end(null);
+        if (!incoming)
+            return;
+        try {
+            quiet = 0;
+            if (left < 0)
+                return events.onData_(data);
+            // bytes beyond the announced length are delivered too
+            var wanted = data.length > left ? data.substr(0, left) : data;
+            left -= wanted.length;
+            if (!left)
+                disconnect();
+            events.onData_(wanted);
+            if (!left)
+                end(null);
+        }
+        catch (thrown) {
+            end(asFault(thrown));
+        }
     }
     function onClose() {
+        if (!incoming)
+            return;
         if (left < 0)
             end(null);
         else
             lost("");
     }
     function onError(error) {
+        if (!outgoing)
+            return;
         // how a TLS peer ends a body whose end only it knows
         if (answered && left < 0 && error.code === CLOSE_NOTIFY)
             end(null);
@@ -1528,8 +1605,6 @@ function parseHead(response, status) {
             lost(": " + error.message + " (" + error.code + ")");
     }
     function redirect(location) {
-        if (!location)
-            throw fault(264 /* Code.INVALID_RESPONSE */, "redirect without Location");
         if (++redirects > options.maxRedirects)
             throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
         var next = resolveUrl(url, location);
@@ -1537,62 +1612,32 @@ function parseHead(response, status) {
             throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
         url = next;
         disconnect();
-        var mine = connection;
         after(SETTLE_MS, function () {
-            if (mine === connection)
+            if (!done)
                 guarded(open, end);
         });
     }
     function onResponse(response) {
-        quiet = 0;
-        incoming = response;
-        // at once, whatever the answer is: with nobody listening to its body the engine never closes
-        response.on("data", guard(onData));
-        response.on("close", guard(onClose));
-        var status = digits(response.statusCode);
-        if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308)
-            return redirect(header(response.headers, "location"));
-        checkStatus(status, response.headers);
-        var head = parseHead(response, status);
-        answered = true;
-        left = head.length_;
-        events.onHead_(head);
-        if (!left)
-            end(null);
+        if (!outgoing)
+            return;
+        guarded(function () {
+            quiet = 0;
+            incoming = response;
+            // at once, whatever the answer is: with nobody listening to its body the engine never closes
+            response.on("data", onData);
+            response.on("close", onClose);
+            var head = /*@__NOINLINE__*/ parseAnswer(response);
+            if (typeof head === "string")
+                return redirect(head);
+            answered = true;
+            left = head.length_;
+            events.onHead_(head);
+            if (!left)
+                end(null);
+        }, end);
     }
     open = function () {
-        var target = parseUrl(url);
-        host = target.host_;
-        var home = sameOrigin(origin, target);
-        var headers = {};
-        if (home)
-            for (var name in options.headers)
-                headers[name] = options.headers[name];
-        if (home && origin.auth_)
-            headers.Authorization = "Basic " + base64(origin.auth_);
-        for (var name in extra)
-            headers[name] = extra[name];
-        var wanted = {
-            protocol: target.protocol_,
-            host: target.host_,
-            path: target.path_,
-            method: "GET",
-            headers: headers,
-        };
-        if (target.port_)
-            wanted.port = target.port_;
-        if (home && options.ca)
-            wanted.ca = options.ca;
-        if (home && options.cert)
-            wanted.cert = options.cert;
-        if (home && options.key)
-            wanted.key = options.key;
-        try {
-            outgoing = request(wanted, guard(onResponse), guard(onError));
-        }
-        catch (thrown) {
-            throw thrown.retry !== undefined ? thrown : fault(28674 /* Code.HTTP_CONNECT */, host + ": " + thrown.message, true);
-        }
+        outgoing = /*@__NOINLINE__*/ send(options, url, extra, onResponse, onError);
     };
     timer = after(options.timeout / 4, tick);
     try {
@@ -1611,7 +1656,7 @@ function parseHead(response, status) {
 
 /**
  * Nothing is sent before the first `want`. `limit`: the most bytes that may come.
- * @chapter stays
+ * @chapter @apart
  */
 function createDownload(options, url, limit, onConnected) {    
 // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
@@ -1750,7 +1795,7 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
         if (from && etag && etag.substr(0, 2) !== "W/")
             range["If-Range"] = etag;
         try {
-            disconnect = get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
+            disconnect = /*@__NOINLINE__*/ get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
         }
         catch (thrown) {
             onEnd(asFault(thrown));
@@ -1802,7 +1847,7 @@ function wrongState(session, call) {
 }
 /**
  * `present`: the target holds the whole image already. `release` gives back what `start` took.
- * @chapter stays
+ * @chapter @apart
  */
 function createSession(plan, emit, layout, target, download, present, release) {    
 /**
@@ -2091,7 +2136,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
 
 /**
  * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
- * @chapter stays
+ * @chapter @apart
  */
 function open(settings, emit, offerOnly, release, done, failed) {    
 var DIGEST_PREFIX$1 = "sha256:";    
@@ -2472,16 +2517,12 @@ function toBytes$1(limbs, length) {
                 inSlices(1, power.step_, function () {
                     good = checkEncoding(power.result_(), bitLength(n) - 1, digest);
                 }, function (error) {
-                    done(error, good);
+                    /*@__NOINLINE__*/ answerLater(done, error, good);
                 });
             }            
 // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
             // allow. Nothing of its payload is looked at before the signature has been verified.
             var TYPE = "https-ota+jws";            
-/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
-            function notTrusted() {
-                return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
-            }            
 /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
             function thumbprint(key) {
                 return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
@@ -2510,26 +2551,15 @@ function toBytes$1(limbs, length) {
             var parts = token.split(".");
             var headerText = parts.length === 3 ? fromBase64url(parts[0]) : null;
             var signature = headerText && fromBase64url(parts[2]);
-            if (!headerText || !signature)
-                return done(notTrusted(), "");
-            var header = parseHeader(headerText);
-            if (!header)
-                return done(notTrusted(), "");
-            for (var i = 0; i < keys.length; i++)
-                if (thumbprint(keys[i]) === header.kid) {
-                    var key = parseKey(keys[i]);
-                    return verifyPss(key.n_, key.e_, toBytes(signature), sha256(parts[0] + "." + parts[1]), function (error, good) {
-                        var payload = null;
-                        var failure = error;
-                        guarded(function () {
-                            if (good)
-                                payload = fromBase64url(parts[1]);
-                        }, function (thrown) {
-                            failure = thrown;
-                        });
-                        done(failure || (payload === null ? notTrusted() : null), payload || "");
-                    });
-                }
+            var header = signature && parseHeader(headerText);
+            if (header)
+                for (var i = 0; i < keys.length; i++)
+                    if (thumbprint(keys[i]) === header.kid) {
+                        var key = parseKey(keys[i]);
+                        var digest = sha256(parts[0] + "." + parts[1]);
+                        return verifyPss(key.n_, key.e_, toBytes(signature), digest, 
+                        /*@__NOINLINE__*/ answer(parts[1], done));
+                    }
             done(notTrusted(), "");
         }        
 // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
@@ -2562,6 +2592,7 @@ function fetchText(settings, done) {
             });
         }
         function onPayload(error, payload) {
+            settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
             if (error)
                 return done(error);
             guarded(function () {
@@ -2625,7 +2656,7 @@ function chooseTarget(layout, label) {
                     throw error;
                 if (!present && bytes < HEAD_LENGTH)
                     throw fault(260 /* Code.INVALID_SIZE */, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
-                done(createSession(plan, emit, layout, target, download, present, release));
+                done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present, release));
             }, function (failure) {
                 download.close_();
                 failed(failure);
@@ -2675,8 +2706,8 @@ function chooseTarget(layout, label) {
             version_: "",
         }, false);
 }
-/** @chapter stays */
-function start(config, offerOnly, done, reject) {    
+/** @chapter @apart */
+function start(given, offerOnly, done, reject) {    
 /** Free JsVars. */
     function freeVars() {
         return process.memory().free;
@@ -2787,7 +2818,8 @@ function checkHeaders(headers) {
         reject(error);
     }
     guarded(function () {
-        var settings = checkConfig(config);
+        var settings = checkConfig(given);
+        given = undefined;
         if (offerOnly && !settings.keys)
             throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
         if (busy)
@@ -2819,7 +2851,7 @@ function checkHeaders(headers) {
         }
         if (!offerOnly)
             emit("START");
-        open(settings, emit, offerOnly, release, function (session, offer) {
+        /*@__NOINLINE__*/ open(settings, emit, offerOnly, release, function (session, offer) {
             if (!session)
                 release();
             done(session, offer);
@@ -2867,6 +2899,7 @@ function createHandle(session) {
             else
                 reject(fault(266 /* Code.INVALID_VERSION */, "the manifest's version is running already"));
         }, reject);
+        config = undefined; // its keys are let go when the signature is verified
     });
 }
 /** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
@@ -2892,6 +2925,7 @@ function update(config) {
             session = begun;
             onPerform(36865 /* Code.IN_PROGRESS */);
         }, reject);
+        config = undefined; // its keys are let go when the signature is verified
     });
 }
 /** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
@@ -3002,12 +3036,12 @@ function whyDifferent(layout, selected) {
  * Over-the-air firmware update for the ESP32, inside Espruino: `require("https-ota")`.
  * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
  */
+Object.defineProperty(exports, "ERR", { get: errorNumbers });
 /** Restarts the device at once. `esp_restart` */
 function restart() {
     restart$1();
 }
 
-exports.ERR = ERR;
 exports.begin = begin;
 exports.boot = boot;
 exports.checkForUpdate = checkForUpdate;

@@ -36,7 +36,7 @@ export interface Download {
 
 /**
  * Nothing is sent before the first `want`. `limit`: the most bytes that may come.
- * @chapter stays
+ * @chapter @apart
  */
 export function createDownload(options: Settings, url: string, limit: number, onConnected: () => void): Download {
   let etag = "";
@@ -158,7 +158,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
     // only a strong validator may join two parts (RFC 9110 13.1.5)
     if (from && etag && etag.substr(0, 2) !== "W/") range["If-Range"] = etag;
     try {
-      disconnect = get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
+      disconnect = /*@__NOINLINE__*/ get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
     } catch (thrown) {
       onEnd(asFault(thrown));
     }

@@ -98,8 +98,19 @@ function parseRange(text: string, head: Head): void {
   head.total_ = total;
 }
 
-function parseHead(response: EspruinoHttpResponse, status: number): Head {
+/**
+ * What the final answer says, or the Location of a redirect.
+ * @chapter @apart
+ */
+function parseAnswer(response: EspruinoHttpResponse): Head | string {
   const headers = response.headers;
+  const status = digits(response.statusCode);
+  if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
+    const location = header(headers, "location");
+    if (!location) throw fault(Code.INVALID_RESPONSE, "redirect without Location");
+    return location;
+  }
+  checkStatus(status, headers);
   const length = header(headers, "content-length");
   const transfer = header(headers, "transfer-encoding").toLowerCase();
   const coding = header(headers, "content-encoding").toLowerCase();
@@ -122,20 +133,55 @@ function parseHead(response: EspruinoHttpResponse, status: number): Head {
 }
 
 /**
+ * Asks `url`. What is the user's own goes to the origin of `options.url` only.
+ * @chapter @apart
+ */
+function send(
+  options: Settings,
+  url: string,
+  extra: { [name: string]: string },
+  onResponse: (response: EspruinoHttpResponse) => void,
+  onError: (error: { code: number; message: string }) => void,
+): EspruinoHttpRequest {
+  const origin = parseUrl(options.url);
+  const target = parseUrl(url);
+  const headers: { [name: string]: string } = {};
+  const wanted: EspruinoHttpOptions = {
+    protocol: target.protocol_,
+    host: target.host_,
+    path: target.path_,
+    method: "GET",
+    headers: headers,
+  };
+  if (target.port_) wanted.port = target.port_;
+  if (sameOrigin(origin, target)) {
+    for (const name in options.headers) headers[name] = options.headers[name];
+    if (origin.auth_) headers.Authorization = "Basic " + base64(origin.auth_);
+    if (options.ca) wanted.ca = options.ca;
+    if (options.cert) wanted.cert = options.cert;
+    if (options.key) wanted.key = options.key;
+  }
+  for (const name in extra) headers[name] = extra[name];
+  try {
+    return request(wanted, onResponse, onError);
+  } catch (thrown: any) {
+    throw thrown.retry !== undefined ? thrown : fault(Code.HTTP_CONNECT, wanted.host + ": " + thrown.message, true);
+  }
+}
+
+/**
  * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
  * origin; `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
- * @chapter stays
+ * @chapter @apart
  */
 export function get(options: Settings, from: string, extra: { [name: string]: string }, events: GetEvents): () => void {
-  const origin = parseUrl(options.url);
   let url = from;
   let redirects = 0;
-  let host = origin.host_;
+  // undefined once their connection is given up: what the engine had queued by then comes before SETTLE_MS are over
   let outgoing: EspruinoHttpRequest | undefined;
   let incoming: EspruinoHttpResponse | undefined;
-  let connection = 0; // counts; callbacks of an earlier one are not heard
   let timer: number | undefined;
   let quiet = 0; // quarters of the timeout since the last sign
   let answered = false;
@@ -144,7 +190,6 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
   let open: () => void;
 
   function disconnect(): void {
-    connection++;
     if (outgoing) {
       outgoing.clsNow = true;
       outgoing.dRcv = "";
@@ -170,58 +215,56 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
   function tick(): void {
     if (done) return;
     if (++quiet > 4)
-      return end(fault(Code.HTTP_READ_TIMEOUT, "nothing from " + host + " for " + options.timeout + " ms", true));
+      return end(
+        fault(Code.HTTP_READ_TIMEOUT, "nothing from " + parseUrl(url).host_ + " for " + options.timeout + " ms", true),
+      );
     guarded(() => {
       timer = after(options.timeout / 4, tick);
     }, end);
   }
 
   function lost(why: string): void {
-    const bytes = left < 0 ? "" : ", " + left + " bytes missing";
     end(
       answered
-        ? fault(Code.HTTP_INCOMPLETE_DATA, "connection lost" + bytes + why, true)
-        : fault(Code.HTTP_CONNECT, "no answer from " + host + why, true),
+        ? fault(
+            Code.HTTP_INCOMPLETE_DATA,
+            "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why,
+            true,
+          )
+        : fault(Code.HTTP_CONNECT, "no answer from " + parseUrl(url).host_ + why, true),
     );
   }
 
-  /** `handler`, deaf once its connection is given up; what it throws ends the exchange. */
-  function guard(handler: (argument: any) => void): (argument?: any) => void {
-    const mine = connection;
-    return (argument: any): void => {
-      if (mine !== connection) return;
-      try {
-        handler(argument);
-      } catch (thrown) {
-        end(asFault(thrown));
-      }
-    };
-  }
-
   function onData(data: string): void {
-    quiet = 0;
-    if (left < 0) return events.onData_(data);
-    // bytes beyond the announced length are delivered too
-    const wanted = data.length > left ? data.substr(0, left) : data;
-    left -= wanted.length;
-    if (!left) disconnect();
-    events.onData_(wanted);
-    if (!left) end(null);
+    if (!incoming) return;
+    try {
+      quiet = 0;
+      if (left < 0) return events.onData_(data);
+      // bytes beyond the announced length are delivered too
+      const wanted = data.length > left ? data.substr(0, left) : data;
+      left -= wanted.length;
+      if (!left) disconnect();
+      events.onData_(wanted);
+      if (!left) end(null);
+    } catch (thrown) {
+      end(asFault(thrown));
+    }
   }
 
   function onClose(): void {
+    if (!incoming) return;
     if (left < 0) end(null);
     else lost("");
   }
 
   function onError(error: { code: number; message: string }): void {
+    if (!outgoing) return;
     // how a TLS peer ends a body whose end only it knows
     if (answered && left < 0 && error.code === CLOSE_NOTIFY) end(null);
     else lost(": " + error.message + " (" + error.code + ")");
   }
 
   function redirect(location: string): void {
-    if (!location) throw fault(Code.INVALID_RESPONSE, "redirect without Location");
     if (++redirects > options.maxRedirects)
       throw fault(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
     const next = resolveUrl(url, location);
@@ -229,53 +272,30 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
       throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
     url = next;
     disconnect();
-    const mine = connection;
     after(SETTLE_MS, () => {
-      if (mine === connection) guarded(open, end);
+      if (!done) guarded(open, end);
     });
   }
 
   function onResponse(response: EspruinoHttpResponse): void {
-    quiet = 0;
-    incoming = response;
-    // at once, whatever the answer is: with nobody listening to its body the engine never closes
-    response.on("data", guard(onData));
-    response.on("close", guard(onClose));
-    const status = digits(response.statusCode);
-    if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308)
-      return redirect(header(response.headers, "location"));
-    checkStatus(status, response.headers);
-    const head = parseHead(response, status);
-    answered = true;
-    left = head.length_;
-    events.onHead_(head);
-    if (!left) end(null);
+    if (!outgoing) return;
+    guarded(() => {
+      quiet = 0;
+      incoming = response;
+      // at once, whatever the answer is: with nobody listening to its body the engine never closes
+      response.on("data", onData);
+      response.on("close", onClose);
+      const head = /*@__NOINLINE__*/ parseAnswer(response);
+      if (typeof head === "string") return redirect(head);
+      answered = true;
+      left = head.length_;
+      events.onHead_(head);
+      if (!left) end(null);
+    }, end);
   }
 
   open = (): void => {
-    const target = parseUrl(url);
-    host = target.host_;
-    const home = sameOrigin(origin, target);
-    const headers: { [name: string]: string } = {};
-    if (home) for (const name in options.headers) headers[name] = options.headers[name];
-    if (home && origin.auth_) headers.Authorization = "Basic " + base64(origin.auth_);
-    for (const name in extra) headers[name] = extra[name];
-    const wanted: EspruinoHttpOptions = {
-      protocol: target.protocol_,
-      host: target.host_,
-      path: target.path_,
-      method: "GET",
-      headers: headers,
-    };
-    if (target.port_) wanted.port = target.port_;
-    if (home && options.ca) wanted.ca = options.ca;
-    if (home && options.cert) wanted.cert = options.cert;
-    if (home && options.key) wanted.key = options.key;
-    try {
-      outgoing = request(wanted, guard(onResponse), guard(onError));
-    } catch (thrown: any) {
-      throw thrown.retry !== undefined ? thrown : fault(Code.HTTP_CONNECT, host + ": " + thrown.message, true);
-    }
+    outgoing = /*@__NOINLINE__*/ send(options, url, extra, onResponse, onError);
   };
 
   timer = after(options.timeout / 4, tick);

@@ -20,13 +20,6 @@ const MAX_SEGMENTS = 16;
 const HASH_LENGTH = 32;
 const MMU_PAGE = 0x10000;
 
-// Addresses at which a segment is mapped from flash instead of loaded: chip id, DROM from and to, IROM from and to.
-// The chips that Espruino has builds for, all with 64 KB pages (IDF soc.h).
-const MAPPED = [
-  0, 0x3f400000, 0x3f800000, 0x400d0000, 0x40400000, 5, 0x3c000000, 0x3c800000, 0x42000000, 0x42800000, 9, 0x3c000000,
-  0x3e000000, 0x42000000, 0x44000000,
-];
-
 /** IDF target names by chip id. */
 export const CHIP_NAMES: { [chipId: number]: string } = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
 
@@ -99,11 +92,15 @@ export function spiModeOf(head: Uint8Array): number {
   return u32(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
 }
 
+/**
+ * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
+ * 64 KB pages (DROM and IROM of IDF soc.h).
+ */
 function isMapped(chipId: number, addr: number): boolean {
-  for (let i = 0; i < MAPPED.length; i += 5)
-    if (MAPPED[i] === chipId)
-      return (addr >= MAPPED[i + 1] && addr < MAPPED[i + 2]) || (addr >= MAPPED[i + 3] && addr < MAPPED[i + 4]);
-  return false;
+  const page = addr >>> 16;
+  if (!chipId) return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
+  const pages = chipId === 9 ? 0x200 : 0x80;
+  return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
 }
 
 /** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */

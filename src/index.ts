@@ -4,6 +4,7 @@
  */
 
 import { restart as restartDevice } from "./hal";
+import { errorNumbers } from "./status";
 
 export {
   getBootPartition,
@@ -23,9 +24,14 @@ export type { Handle, Offer, UpdateResult } from "./ota";
 export { begin, checkForUpdate, update } from "./ota";
 export type { Partition } from "./partitions";
 export type { OtaError } from "./status";
-export { ERR } from "./status";
 export type { BootOptions, Status } from "./trial";
 export { boot, confirmAfter, getStatus } from "./trial";
+
+declare const exports: object;
+
+/** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
+export declare const ERR: ReturnType<typeof errorNumbers>;
+Object.defineProperty(exports, "ERR", { get: errorNumbers });
 
 /** Restarts the device at once. `esp_restart` */
 export function restart(): void {

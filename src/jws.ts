@@ -89,6 +89,28 @@ function parseHeader(text: string): { kid: string } | null {
 }
 
 /**
+ * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
+ * @apart
+ */
+function answer(
+  payload: string,
+  done: (error: OtaError | null, payload: string) => void,
+): (error: OtaError | null, good: boolean) => void {
+  return (error, good) => {
+    guarded(
+      () => {
+        const text = good && !error ? fromBase64url(payload) : null;
+        if (text === null) throw error || notTrusted();
+        done(null, text);
+      },
+      (thrown) => {
+        done(thrown, "");
+      },
+    );
+  };
+}
+
+/**
  * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
  * OTA_VALIDATE_FAILED and "".
  * @chapter
@@ -97,25 +119,19 @@ export function verifyJws(token: string, keys: Jwk[], done: (error: OtaError | n
   const parts = token.split(".");
   const headerText = parts.length === 3 ? fromBase64url(parts[0]) : null;
   const signature = headerText && fromBase64url(parts[2]);
-  if (!headerText || !signature) return done(notTrusted(), "");
-  const header = parseHeader(headerText);
-  if (!header) return done(notTrusted(), "");
-  for (let i = 0; i < keys.length; i++)
-    if (thumbprint(keys[i]) === header.kid) {
-      const key = parseKey(keys[i]);
-      return verifyPss(key.n_, key.e_, toBytes(signature), sha256(parts[0] + "." + parts[1]), (error, good) => {
-        let payload: string | null = null;
-        let failure = error;
-        guarded(
-          () => {
-            if (good) payload = fromBase64url(parts[1]);
-          },
-          (thrown) => {
-            failure = thrown;
-          },
+  const header = signature && parseHeader(headerText as string);
+  if (header)
+    for (let i = 0; i < keys.length; i++)
+      if (thumbprint(keys[i]) === header.kid) {
+        const key = parseKey(keys[i]);
+        const digest = sha256(parts[0] + "." + parts[1]);
+        return verifyPss(
+          key.n_,
+          key.e_,
+          toBytes(signature as string),
+          digest,
+          /*@__NOINLINE__*/ answer(parts[1], done),
         );
-        done(failure || (payload === null ? notTrusted() : null), payload || "");
-      });
-    }
+      }
   done(notTrusted(), "");
 }

@@ -121,7 +121,7 @@ function wrongState(session: Session, call: string): OtaError {
 
 /**
  * `present`: the target holds the whole image already. `release` gives back what `start` took.
- * @chapter stays
+ * @chapter @apart
  */
 function createSession(
   plan: Plan,
@@ -302,7 +302,7 @@ type Begun = (session: Session | null, offer?: Offer) => void;
 
 /**
  * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
- * @chapter stays
+ * @chapter @apart
  */
 function open(
   settings: Settings,
@@ -332,7 +332,7 @@ function open(
           if (error) throw error;
           if (!present && bytes < HEAD_LENGTH)
             throw fault(Code.INVALID_SIZE, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
-          done(createSession(plan, emit, layout, target, download, present, release));
+          done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present, release));
         },
         (failure) => {
           download.close_();
@@ -385,8 +385,8 @@ function open(
     );
 }
 
-/** @chapter stays */
-function start(config: Config, offerOnly: boolean, done: Begun, reject: (error: OtaError) => void): void {
+/** @chapter @apart */
+function start(given: Config, offerOnly: boolean, done: Begun, reject: (error: OtaError) => void): void {
   let mine = false;
   let timer: number | undefined;
   function release(): void {
@@ -399,7 +399,8 @@ function start(config: Config, offerOnly: boolean, done: Begun, reject: (error: 
     reject(error);
   }
   guarded(() => {
-    const settings = checkConfig(config);
+    const settings = checkConfig(given);
+    given = undefined as never;
     if (offerOnly && !settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
     if (busy) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way");
     const free = freeVars();
@@ -427,7 +428,7 @@ function start(config: Config, offerOnly: boolean, done: Begun, reject: (error: 
       }
     }
     if (!offerOnly) emit("START");
-    open(
+    /*@__NOINLINE__*/ open(
       settings,
       emit,
       offerOnly,
@@ -484,6 +485,7 @@ export function begin(config: Config): Promise<Handle> {
       },
       reject,
     );
+    config = undefined as never; // its keys are let go when the signature is verified
   });
 }
 
@@ -512,6 +514,7 @@ export function update(config: Config): Promise<UpdateResult> {
       },
       reject,
     );
+    config = undefined as never; // its keys are let go when the signature is verified
   });
 }
 

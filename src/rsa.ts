@@ -5,9 +5,9 @@
 // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
 // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
 
-import { convolve, sha256 } from "./hal";
+import { after, convolve, sha256 } from "./hal";
 import { inSlices } from "./slices";
-import type { OtaError } from "./status";
+import { guarded, type OtaError } from "./status";
 
 const LIMB = 0x400000;
 const LIMB_BITS = 22;
@@ -226,6 +226,27 @@ export function isKey(n: Uint8Array, e: number): boolean {
 }
 
 /**
+ * In a pass of the idle loop of its own: by then the numbers are given back.
+ * @apart
+ */
+function answerLater(
+  done: (error: OtaError | null, good: boolean) => void,
+  error: OtaError | null,
+  good: boolean,
+): void {
+  guarded(
+    () => {
+      after(0, () => {
+        done(error, good);
+      });
+    },
+    (failure) => {
+      done(failure, false);
+    },
+  );
+}
+
+/**
  * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
  * @chapter
  */
@@ -246,7 +267,7 @@ export function verifyPss(
       good = checkEncoding(power.result_(), bitLength(n) - 1, digest);
     },
     (error) => {
-      done(error, good);
+      /*@__NOINLINE__*/ answerLater(done, error, good);
     },
   );
 }

@@ -65,6 +65,7 @@ export function getManifest(
   done: (error: OtaError | null, manifest?: Manifest, same?: boolean) => void,
 ): void {
   function onPayload(error: OtaError | null, payload: string): void {
+    settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
     if (error) return done(error);
     guarded(() => {
       const manifest = parseManifest(payload);

@@ -3,7 +3,8 @@
 // seldom called function needs is moved into it: it is made when that function is called and given back after it.
 //
 // Which functions are called seldom only the author knows: those marked `@chapter`, and all that are exported. A loop
-// must not call one, for it would be made anew each time (reference/espruino.md 1.6).
+// must not call one, for it would be made anew each time (reference/espruino.md 1.6). What is marked `@apart` stays at
+// the top level: a closure keeps all scopes around it, and each scope that it stands in costs it a variable.
 
 import { parse } from "acorn";
 import { ancestor } from "acorn-walk";
@@ -69,7 +70,7 @@ export function declarations(code) {
       end,
       ...freeNames(node),
       chapter: /@chapter\b/.test(lead),
-      stays: /@chapter stays\b/.test(lead),
+      apart: /@apart\b/.test(lead),
       home: null,
     });
   }
@@ -85,7 +86,7 @@ export function settle(list) {
   const users = new Map(list.map((one) => [one, list.filter((other) => other !== one && other.used.has(one.name))]));
   const movable = (one) =>
     one.name &&
-    !one.stays &&
+    !one.apart &&
     !list.some((other) => other.assigned.has(one.name)) &&
     (one.node.declarations?.length ?? 1) === 1;
   const chapters = list.filter((one) => one.chapter && one.node.type === "FunctionDeclaration");
