@@ -54,8 +54,8 @@ const output = {
 const minify = terser({
   ecma: 5,
   toplevel: true,
-  // inline 3 would put the var of an inlined function behind its use, which assigns an outer variable in Espruino
-  compress: { passes: 3, ecma: 5, directives: false, inline: 2 },
+  // inlining a function costs bytes here, and inline 3 would put its var behind its use, which Espruino takes for an outer one
+  compress: { passes: 3, ecma: 5, directives: false, inline: 0 },
   mangle: { toplevel: true, properties: { regex: /[a-z]_$/ } }, // private properties end in _ by convention
   format: { ascii_only: true, comments: false, ecma: 5 },
 });
