@@ -14,6 +14,10 @@ import { Code, fault } from "./status";
  */
 export type Writer = (offset: number, data: string, more: boolean) => void;
 
+function blank(length: number): string {
+  return binary(new Uint8Array(length).fill(0xff));
+}
+
 /** @chapter */
 export function createWriter(layout: Layout, slot: Partition): Writer {
   let ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
@@ -34,12 +38,22 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
     const compare = begun ? same : addr !== ahead;
     same = compare && holds(addr, data);
     if (same) return;
-    // a run that was cut off may have left two sectors blank
-    const resumed = ahead < 0 && sector > slot.address;
+    // a run that was cut off may have left two sectors blank; so may this one when the file begins again
+    const again = compare && ahead >= 0;
+    const resumed = again || (ahead < 0 && sector > slot.address);
     let kept = "";
+    let at = 0;
     if (compare || !begun) {
-      if (begun) kept = binary(read(sector, begun));
-      makeBlank(sector, resumed);
+      // and of a sector that this run wrote and read back the rest may be blank still
+      if (again) {
+        const held = binary(read(addr, data.length));
+        while (at < data.length - 1 && held[at] === data[at]) at++;
+      }
+      if (!again || !(begun + at) || !holds(addr + at, blank(SECTOR - begun - at))) {
+        at = 0;
+        if (begun) kept = binary(read(sector, begun));
+        makeBlank(sector, resumed);
+      }
       ahead = 0;
     }
     if (more && !ahead && sector + SECTOR < slot.address + slot.size) {
@@ -47,7 +61,7 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
       ahead = sector + SECTOR;
     }
     if (kept) write(sector, kept);
-    write(addr, data);
+    write(addr + at, data.substr(at));
   };
 }
 
