@@ -40,7 +40,7 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
     if (same) return;
     // a run that was cut off may have left two sectors blank; so may this one when the file begins again
     const again = compare && ahead >= 0;
-    const resumed = again || (ahead < 0 && sector > slot.address);
+    const resumed = again || (ahead < 0 && offset > 0);
     let kept = "";
     let at = 0;
     if (compare || !begun) {
