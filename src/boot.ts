@@ -5,8 +5,8 @@ import { restart } from "./hal";
 import { recall, rememberConfirmed, rememberRolledBack } from "./memory";
 import { State } from "./otadata";
 import { isOta, type Partition } from "./partitions";
-import { confirm, copyOf, reject as rejectRunning, select, stateOf } from "./select";
-import { bootSlot, type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
+import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./select";
+import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
 import { Code, fault, guarded } from "./status";
 import { verifyImage } from "./verify";
 
@@ -24,7 +24,7 @@ export function getRunningPartition(): Partition {
 /** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
 export function getBootPartition(): Partition {
   const layout = readLayout();
-  return bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+  return selectedSlot(layout, readEntries(layout.otadata_));
 }
 
 /** The slot that an update would write. `esp_ota_get_next_update_partition` */

@@ -24,10 +24,35 @@ export function copyOf(layout: Layout, entries: Entry[], slot: Partition): numbe
   return copy;
 }
 
+/** The slot that states lead to. */
+function slotByState(layout: Layout, entries: Entry[]): Partition {
+  return bootSlot(layout.ota_, layout.factory_, entries);
+}
+
+/**
+ * A bootloader of IDF 3 obeys the newest entry though it is marked bad, and nothing tells which bootloader a device
+ * has, but this: such an entry names the slot that runs, and states lead to another one. Then it counts as obeyed.
+ */
+function isDisputed(layout: Layout, entries: Entry[]): boolean {
+  const own = copyOf(layout, entries, layout.running_);
+  const other = entries[1 - own];
+  return (
+    own >= 0 &&
+    !entries[own].valid_ &&
+    !(other.whole_ && other.seq_ > entries[own].seq_) &&
+    slotByState(layout, entries).address !== layout.running_.address
+  );
+}
+
+/** The slot that otadata selects. */
+export function selectedSlot(layout: Layout, entries: Entry[]): Partition {
+  return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
+}
+
 /** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
 function copyToKeep(layout: Layout, entries: Entry[]): number {
   const keep = copyOf(layout, entries, layout.running_);
-  return keep >= 0 && entries[keep].valid_ ? keep : activeCopy(entries);
+  return keep >= 0 && (entries[keep].valid_ || isDisputed(layout, entries)) ? keep : activeCopy(entries);
 }
 
 /**
@@ -80,10 +105,11 @@ function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
  */
 export function select(layout: Layout, slot: Partition, state: State): void {
   const entries = readEntries(layout.otadata_);
-  if (bootSlot(layout.ota_, layout.factory_, entries).address === slot.address) return;
+  const disputed = isDisputed(layout, entries);
+  if (!disputed && slotByState(layout, entries).address === slot.address) return;
   if (!isOta(slot)) {
     // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
-    const active = activeCopy(entries) === 1 ? 1 : 0;
+    const active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
     erase(layout.otadata_.address + (1 - active) * SECTOR);
     eraseActive(layout.otadata_.address + active * SECTOR);
     return;
@@ -99,8 +125,8 @@ export function select(layout: Layout, slot: Partition, state: State): void {
 export function deselect(layout: Layout, target: Partition): void {
   let entries = readEntries(layout.otadata_);
   const own = copyOf(layout, entries, layout.running_);
-  const selected = bootSlot(layout.ota_, layout.factory_, entries).address === target.address;
-  if (selected && !(own >= 0 && entries[own].valid_)) {
+  const selected = slotByState(layout, entries).address === target.address;
+  if ((selected && !(own >= 0 && entries[own].valid_)) || isDisputed(layout, entries)) {
     select(layout, layout.running_, State.VALID);
     entries = readEntries(layout.otadata_);
   }
@@ -152,6 +178,8 @@ export function reject(layout: Layout, slot: Partition): void {
   const own = copyOf(layout, before, layout.running_);
   const pending = own >= 0 && before[own].state_ === State.PENDING_VERIFY;
   if (pending) writeEntry(layout, own, before[own].seq_, State.INVALID);
+  // a bootloader that puts images on trial knows states: nothing is disputed
+  if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address) return;
   // VALID: on trial once more it would lead back to the image that is left now
   select(layout, slot, State.VALID);
   if (pending) return;

@@ -8,8 +8,8 @@ import { DESC_END, parseDesc, walkSegments } from "./image";
 import { GIVEN_UP, recall, remember } from "./memory";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
-import { stateOf } from "./select";
-import { bootSlot, type Layout, nextSlot, readEntries, readLayout } from "./slot";
+import { selectedSlot, stateOf } from "./select";
+import { type Layout, nextSlot, readEntries, readLayout } from "./slot";
 import { Code, fault, guarded } from "./status";
 
 const ATTEMPTS = 3;
@@ -116,7 +116,7 @@ function whyDifferent(layout: Layout, selected: Partition): string {
 export function getStatus(): Status {
   const layout = readLayout();
   const memory = recall();
-  const selected = bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+  const selected = selectedSlot(layout, readEntries(layout.otadata_));
   const desc = parseDesc(read(layout.running_.address, DESC_END));
   return {
     running: layout.running_.label,
