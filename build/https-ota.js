@@ -756,6 +756,26 @@ function copyOf(layout, entries, slot) {
             copy = i;
     return copy;
 }
+/** The slot that states lead to. */
+function slotByState(layout, entries) {
+    return bootSlot(layout.ota_, layout.factory_, entries);
+}
+/**
+ * A bootloader of IDF 3 obeys the newest entry though it is marked bad, and nothing tells which bootloader a device
+ * has, but this: such an entry names the slot that runs, and states lead to another one. Then it counts as obeyed.
+ */
+function isDisputed(layout, entries) {
+    var own = copyOf(layout, entries, layout.running_);
+    var other = entries[1 - own];
+    return (own >= 0 &&
+        !entries[own].valid_ &&
+        !(other.whole_ && other.seq_ > entries[own].seq_) &&
+        slotByState(layout, entries).address !== layout.running_.address);
+}
+/** The slot that otadata selects. */
+function selectedSlot(layout, entries) {
+    return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
+}
 
 /**
  * Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed.
@@ -813,14 +833,15 @@ function select(layout, slot, state) {
 /** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
     function copyToKeep(layout, entries) {
         var keep = copyOf(layout, entries, layout.running_);
-        return keep >= 0 && entries[keep].valid_ ? keep : activeCopy(entries);
+        return keep >= 0 && (entries[keep].valid_ || isDisputed(layout, entries)) ? keep : activeCopy(entries);
     }
     var entries = readEntries(layout.otadata_);
-    if (bootSlot(layout.ota_, layout.factory_, entries).address === slot.address)
+    var disputed = isDisputed(layout, entries);
+    if (!disputed && slotByState(layout, entries).address === slot.address)
         return;
     if (!isOta(slot)) {
         // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
-        var active = activeCopy(entries) === 1 ? 1 : 0;
+        var active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
         erase(layout.otadata_.address + (1 - active) * SECTOR);
         eraseActive(layout.otadata_.address + active * SECTOR);
         return;
@@ -972,7 +993,7 @@ function getRunningPartition() {
 /** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
 function getBootPartition() {
     var layout = readLayout();
-    return bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+    return selectedSlot(layout, readEntries(layout.otadata_));
 }
 /** The slot that an update would write. `esp_ota_get_next_update_partition` */
 function getNextUpdatePartition() {
@@ -1082,6 +1103,9 @@ function rollback() {
         var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
         if (pending)
             writeEntry(layout, own, before[own].seq_, 3 /* State.INVALID */);
+        // a bootloader that puts images on trial knows states: nothing is disputed
+        if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address)
+            return;
         // VALID: on trial once more it would lead back to the image that is left now
         select(layout, slot, 2 /* State.VALID */);
         if (pending)
@@ -1839,6 +1863,7 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
 
 
 
+
 var busy = false;
 
 function wrongState(session, call) {
@@ -1915,8 +1940,8 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
     function deselect(layout, target) {
         var entries = readEntries(layout.otadata_);
         var own = copyOf(layout, entries, layout.running_);
-        var selected = bootSlot(layout.ota_, layout.factory_, entries).address === target.address;
-        if (selected && !(own >= 0 && entries[own].valid_)) {
+        var selected = slotByState(layout, entries).address === target.address;
+        if ((selected && !(own >= 0 && entries[own].valid_)) || isDisputed(layout, entries)) {
             select(layout, layout.running_, 2 /* State.VALID */);
             entries = readEntries(layout.otadata_);
         }
@@ -1927,11 +1952,16 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         if (names(layout, entries[last], target))
             eraseActive(layout.otadata_.address + last * SECTOR);
     }    
+/** @chapter */
+    function createWriter(layout, slot) {        
 // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
-    /** @chapter */
-    function createWriter(layout, slot) {
+        function blank(length) {
+            return binary(new Uint8Array(length).fill(0xff));
+        }
         var ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
         var same = false; // flash holds what has come of the sector so far
+        if (slot.address === layout.running_.address)
+            throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
         function makeBlank(addr, resumed) {
             if (addr !== ahead && !(resumed && isBlank(addr)))
                 erase(addr);
@@ -1940,21 +1970,33 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
             var addr = slot.address + offset;
             var begun = offset % SECTOR;
             var sector = addr - begun;
-            if (slot.address === layout.running_.address)
-                throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
             if (begun + data.length > SECTOR || offset + data.length > slot.size)
                 throw fault(260 /* Code.INVALID_SIZE */, data.length + " bytes at " + hex(offset) + " of slot " + slot.label);
-            var compare = begun ? same : addr !== ahead;
-            same = compare && holds(addr, data);
-            if (same)
-                return;
-            // a run that was cut off may have left two sectors blank
-            var resumed = ahead < 0 && sector > slot.address;
+            var rest = data; // what of it has to be written
             var kept = "";
-            if (compare || !begun) {
-                if (begun)
-                    kept = binary(read(sector, begun));
-                makeBlank(sector, resumed);
+            var resumed = false;
+            if (!begun || same) {
+                var compare = begun > 0 || addr !== ahead;
+                same = compare && holds(addr, data);
+                if (same)
+                    return;
+                // a run that was cut off may have left two sectors blank; so may this one when the file begins again
+                var again = compare && ahead >= 0;
+                resumed = again || (ahead < 0 && offset > 0);
+                var at = 0;
+                // and of a sector that this run wrote and read back the rest may be blank still
+                if (again) {
+                    var held = binary(read(addr, data.length));
+                    while (at < data.length - 1 && held[at] === data[at])
+                        at++;
+                }
+                if (again && begun + at && holds(addr + at, blank(SECTOR - begun - at)))
+                    rest = data.substr(at);
+                else {
+                    if (begun)
+                        kept = binary(read(sector, begun));
+                    makeBlank(sector, resumed);
+                }
                 ahead = 0;
             }
             if (more && !ahead && sector + SECTOR < slot.address + slot.size) {
@@ -1963,7 +2005,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
             }
             if (kept)
                 write(sector, kept);
-            write(addr, data);
+            write(addr + data.length - rest.length, rest);
         };
     }    
 /**
@@ -3017,7 +3059,7 @@ function whyDifferent(layout, selected) {
     }
     var layout = readLayout();
     var memory = recall();
-    var selected = bootSlot(layout.ota_, layout.factory_, readEntries(layout.otadata_));
+    var selected = selectedSlot(layout, readEntries(layout.otadata_));
     var desc = parseDesc(read(layout.running_.address, DESC_END));
     return {
         running: layout.running_.label,

@@ -22,6 +22,8 @@ function blank(length: number): string {
 export function createWriter(layout: Layout, slot: Partition): Writer {
   let ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
   let same = false; // flash holds what has come of the sector so far
+  if (slot.address === layout.running_.address)
+    throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
 
   function makeBlank(addr: number, resumed: boolean): void {
     if (addr !== ahead && !(resumed && isBlank(addr))) erase(addr);
@@ -31,26 +33,26 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
     const addr = slot.address + offset;
     const begun = offset % SECTOR;
     const sector = addr - begun;
-    if (slot.address === layout.running_.address)
-      throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
     if (begun + data.length > SECTOR || offset + data.length > slot.size)
       throw fault(Code.INVALID_SIZE, data.length + " bytes at " + hex(offset) + " of slot " + slot.label);
-    const compare = begun ? same : addr !== ahead;
-    same = compare && holds(addr, data);
-    if (same) return;
-    // a run that was cut off may have left two sectors blank; so may this one when the file begins again
-    const again = compare && ahead >= 0;
-    const resumed = again || (ahead < 0 && offset > 0);
+    let rest = data; // what of it has to be written
     let kept = "";
-    let at = 0;
-    if (compare || !begun) {
+    let resumed = false;
+    if (!begun || same) {
+      const compare = begun > 0 || addr !== ahead;
+      same = compare && holds(addr, data);
+      if (same) return;
+      // a run that was cut off may have left two sectors blank; so may this one when the file begins again
+      const again = compare && ahead >= 0;
+      resumed = again || (ahead < 0 && offset > 0);
+      let at = 0;
       // and of a sector that this run wrote and read back the rest may be blank still
       if (again) {
         const held = binary(read(addr, data.length));
         while (at < data.length - 1 && held[at] === data[at]) at++;
       }
-      if (!again || !(begun + at) || !holds(addr + at, blank(SECTOR - begun - at))) {
-        at = 0;
+      if (again && begun + at && holds(addr + at, blank(SECTOR - begun - at))) rest = data.substr(at);
+      else {
         if (begun) kept = binary(read(sector, begun));
         makeBlank(sector, resumed);
       }
@@ -61,7 +63,7 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
       ahead = sector + SECTOR;
     }
     if (kept) write(sector, kept);
-    write(addr + at, data.substr(at));
+    write(addr + data.length - rest.length, rest);
   };
 }
 
