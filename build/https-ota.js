@@ -123,7 +123,10 @@ function binary(bytes) {
 }
 /** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 function holds(addr, bytes) {
-    return binary(read(addr, bytes.length)) === bytes;
+    // read() and binary() in one: each call costs, and this is done for every piece that is written
+    var found = flash.read(bytes.length, addr);
+    var text = found && E.toString(found);
+    return typeof text === "string" ? text === bytes : noMemory("read back at " + hex(addr));
 }
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
@@ -1770,10 +1773,6 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
         if (received > limit)
             throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes");
         self.held_ = held;
-        if (received > best) {
-            best = received;
-            failures = begun = 0;
-        }
         if (received === self.total_)
             self.ended_ = true;
         if (!ready) {
@@ -1783,9 +1782,18 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
         else if (held.length >= wanted || self.ended_)
             settle(null);
     }
+    /** Bytes received so far. More than ever before is progress. */
+    function progress() {
+        var received = self.offset_ + self.held_.length;
+        if (received > best) {
+            best = received;
+            failures = begun = 0;
+        }
+        return received;
+    }
     function onEnd(error) {
         disconnect = null;
-        var received = self.offset_ + self.held_.length;
+        var received = progress();
         var wait = SETTLE_MS;
         if (!error) {
             if (self.total_ < 0 || received >= self.total_)
@@ -1811,7 +1819,7 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
         settle(error);
     };
     connect = function () {
-        var from = self.offset_ + self.held_.length;
+        var from = progress();
         var range = {
             Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
         };
@@ -1962,50 +1970,60 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         var same = false; // flash holds what has come of the sector so far
         if (slot.address === layout.running_.address)
             throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
+        /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
         function makeBlank(addr, resumed) {
             if (addr !== ahead && !(resumed && isBlank(addr)))
                 erase(addr);
         }
+        function eraseAhead(sector, resumed) {
+            if (sector < slot.address + slot.size) {
+                makeBlank(sector, resumed);
+                ahead = sector;
+            }
+        }
+        /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
+        function begin(addr, begun, data, compare, more) {
+            var sector = addr - begun;
+            var again = compare && ahead >= 0;
+            var resumed = again || (ahead < 0 && sector > slot.address);
+            var kept = "";
+            var at = 0;
+            // of a sector that this run wrote and read back the rest may be blank still
+            if (again) {
+                var held = binary(read(addr, data.length));
+                while (at < data.length - 1 && held[at] === data[at])
+                    at++;
+            }
+            if (!again || !(begun + at) || !holds(addr + at, blank(SECTOR - begun - at))) {
+                at = 0;
+                if (begun)
+                    kept = binary(read(sector, begun));
+                makeBlank(sector, resumed);
+            }
+            ahead = 0;
+            if (more)
+                eraseAhead(sector + SECTOR, resumed);
+            if (kept)
+                write(sector, kept);
+            write(addr + at, data.substr(at));
+        }
+        // most of the time it is the rest of a sector that comes: the engine reads what it skips, so that has to be little
         return function (offset, data, more) {
             var addr = slot.address + offset;
             var begun = offset % SECTOR;
-            var sector = addr - begun;
             if (begun + data.length > SECTOR || offset + data.length > slot.size)
                 throw fault(260 /* Code.INVALID_SIZE */, data.length + " bytes at " + hex(offset) + " of slot " + slot.label);
-            var rest = data; // what of it has to be written
-            var kept = "";
-            var resumed = false;
-            if (!begun || same) {
+            if (begun && !same) {
+                if (more && !ahead)
+                    eraseAhead(addr - begun + SECTOR, false);
+                write(addr, data);
+            }
+            else {
                 var compare = begun > 0 || addr !== ahead;
                 same = compare && holds(addr, data);
-                if (same)
-                    return;
-                // a run that was cut off may have left two sectors blank; so may this one when the file begins again
-                var again = compare && ahead >= 0;
-                resumed = again || (ahead < 0 && offset > 0);
-                var at = 0;
-                // and of a sector that this run wrote and read back the rest may be blank still
-                if (again) {
-                    var held = binary(read(addr, data.length));
-                    while (at < data.length - 1 && held[at] === data[at])
-                        at++;
-                }
-                if (again && begun + at && holds(addr + at, blank(SECTOR - begun - at)))
-                    rest = data.substr(at);
-                else {
-                    if (begun)
-                        kept = binary(read(sector, begun));
-                    makeBlank(sector, resumed);
-                }
-                ahead = 0;
+                if (!same)
+                    begin(addr, begun, data, compare, more);
             }
-            if (more && !ahead && sector + SECTOR < slot.address + slot.size) {
-                makeBlank(sector + SECTOR, resumed);
-                ahead = sector + SECTOR;
-            }
-            if (kept)
-                write(sector, kept);
-            write(addr + data.length - rest.length, rest);
         };
     }    
 /**
@@ -2035,6 +2053,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
     // of the perform that is under way
     var resolve;
     var reject;
+    var onBytes;
     self.size_ = function () { return (plan.size_ < 0 ? download.total_ : plan.size_); };
     function free(end) {
         self.phase_ = end;
@@ -2082,40 +2101,54 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         download.seek_(0);
         succeed(36865 /* Code.IN_PROGRESS */);
     }
-    function onBytes(error) {
+    /** Judges the first bytes of the file; false while they have not come. */
+    function ready() {
+        var offset = download.offset_;
+        if (!offset && !verified && download.held_.length < HEAD_LENGTH && !download.ended_) {
+            download.want_(HEAD_LENGTH, onBytes);
+            return false;
+        }
+        judge(verified || offset ? read(target.address, DESC_END) : bytesOf(download.held_.substr(0, DESC_END)));
+        return true;
+    }
+    function finishStep(ended, wrote) {
+        if (wrote)
+            tell("WRITE_FLASH", self.written_, self.size_());
+        if (!ended)
+            succeed(36865 /* Code.IN_PROGRESS */);
+        else if (resumed)
+            verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
+        else
+            succeed(0 /* Code.OK */);
+    }
+    // the engine reads what it skips: so it is little here, where each piece of the network comes along
+    onBytes = function (error) {
         try {
             if (error)
                 throw error;
-            var offset = download.offset_;
-            if (!offset && !verified && download.held_.length < HEAD_LENGTH && !download.ended_)
-                return download.want_(HEAD_LENGTH, onBytes);
-            if (!judged || !offset)
-                judge(verified || offset ? read(target.address, DESC_END) : bytesOf(download.held_.substr(0, DESC_END)));
-            if (!verified) {
+            if ((!judged || !download.offset_) && !ready())
+                return;
+            var ended = verified;
+            var data = "";
+            if (!ended) {
+                var offset = download.offset_;
                 var start_1 = offset % SECTOR;
-                var data = download.take_(SECTOR - start_1);
-                var ended = download.ended_ && !download.held_;
-                var total = self.size_();
+                data = download.take_(SECTOR - start_1);
+                ended = download.ended_ && !download.held_;
                 if (data) {
+                    var total = plan.size_ < 0 ? download.total_ : plan.size_;
                     writeSector(offset, data, total < 0 ? !ended : offset - start_1 + SECTOR < total);
                     self.written_ = offset + data.length;
                 }
                 if (!ended && self.written_ % SECTOR)
                     return download.want_(1, onBytes);
-                if (data)
-                    tell("WRITE_FLASH", self.written_, total);
-                if (!ended)
-                    return succeed(36865 /* Code.IN_PROGRESS */);
             }
-            if (resumed)
-                verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
-            else
-                succeed(0 /* Code.OK */);
+            finishStep(ended, data !== "");
         }
         catch (thrown) {
             fail(asFault(thrown));
         }
-    }
+    };
     self.perform_ = function (done, failed) {
         if (self.phase_ !== 0 /* Phase.READY */)
             return failed(wrongState(self, "perform"));

@@ -114,19 +114,25 @@ export function createDownload(options: Settings, url: string, limit: number, on
     const received = self.offset_ + held.length;
     if (received > limit) throw fault(Code.INVALID_SIZE, "file of more than " + limit + " bytes");
     self.held_ = held;
-    if (received > best) {
-      best = received;
-      failures = begun = 0;
-    }
     if (received === self.total_) self.ended_ = true;
     if (!ready) {
       if (held.length > MAX_HELD) close();
     } else if (held.length >= wanted || self.ended_) settle(null);
   }
 
+  /** Bytes received so far. More than ever before is progress. */
+  function progress(): number {
+    const received = self.offset_ + self.held_.length;
+    if (received > best) {
+      best = received;
+      failures = begun = 0;
+    }
+    return received;
+  }
+
   function onEnd(error: OtaError | null): void {
     disconnect = null;
-    const received = self.offset_ + self.held_.length;
+    const received = progress();
     let wait = SETTLE_MS;
     if (!error) {
       if (self.total_ < 0 || received >= self.total_) self.ended_ = true;
@@ -151,7 +157,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
   };
 
   connect = (): void => {
-    const from = self.offset_ + self.held_.length;
+    const from = progress();
     const range: { [name: string]: string } = {
       Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
     };

@@ -41,7 +41,10 @@ export function binary(bytes: Uint8Array): string {
 
 /** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 export function holds(addr: number, bytes: string): boolean {
-  return binary(read(addr, bytes.length)) === bytes;
+  // read() and binary() in one: each call costs, and this is done for every piece that is written
+  const found = flash.read(bytes.length, addr);
+  const text = found && E.toString(found);
+  return typeof text === "string" ? text === bytes : noMemory("read back at " + hex(addr));
 }
 
 /** Is the whole sector at `addr` erased? */

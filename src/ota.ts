@@ -146,6 +146,7 @@ function createSession(
   // of the perform that is under way
   let resolve: (outcome: number) => void;
   let reject: (error: OtaError) => void;
+  let onBytes: (error: OtaError | null) => void;
   self.size_ = () => (plan.size_ < 0 ? download.total_ : plan.size_);
 
   function free(end: Phase): void {
@@ -201,33 +202,48 @@ function createSession(
     succeed(Code.IN_PROGRESS);
   }
 
-  function onBytes(error: OtaError | null): void {
+  /** Judges the first bytes of the file; false while they have not come. */
+  function ready(): boolean {
+    const offset = download.offset_;
+    if (!offset && !verified && download.held_.length < HEAD_LENGTH && !download.ended_) {
+      download.want_(HEAD_LENGTH, onBytes);
+      return false;
+    }
+    judge(verified || offset ? read(target.address, DESC_END) : bytesOf(download.held_.substr(0, DESC_END)));
+    return true;
+  }
+
+  function finishStep(ended: boolean, wrote: boolean): void {
+    if (wrote) tell("WRITE_FLASH", self.written_, self.size_());
+    if (!ended) succeed(Code.IN_PROGRESS);
+    else if (resumed) verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
+    else succeed(Code.OK);
+  }
+
+  // the engine reads what it skips: so it is little here, where each piece of the network comes along
+  onBytes = (error) => {
     try {
       if (error) throw error;
-      const offset = download.offset_;
-      if (!offset && !verified && download.held_.length < HEAD_LENGTH && !download.ended_)
-        return download.want_(HEAD_LENGTH, onBytes);
-      if (!judged || !offset)
-        judge(verified || offset ? read(target.address, DESC_END) : bytesOf(download.held_.substr(0, DESC_END)));
-      if (!verified) {
+      if ((!judged || !download.offset_) && !ready()) return;
+      let ended = verified;
+      let data = "";
+      if (!ended) {
+        const offset = download.offset_;
         const start = offset % SECTOR;
-        const data = download.take_(SECTOR - start);
-        const ended = download.ended_ && !download.held_;
-        const total = self.size_();
+        data = download.take_(SECTOR - start);
+        ended = download.ended_ && !download.held_;
         if (data) {
+          const total = plan.size_ < 0 ? download.total_ : plan.size_;
           writeSector(offset, data, total < 0 ? !ended : offset - start + SECTOR < total);
           self.written_ = offset + data.length;
         }
         if (!ended && self.written_ % SECTOR) return download.want_(1, onBytes);
-        if (data) tell("WRITE_FLASH", self.written_, total);
-        if (!ended) return succeed(Code.IN_PROGRESS);
       }
-      if (resumed) verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
-      else succeed(Code.OK);
+      finishStep(ended, data !== "");
     } catch (thrown) {
       fail(asFault(thrown));
     }
-  }
+  };
 
   self.perform_ = (done, failed) => {
     if (self.phase_ !== Phase.READY) return failed(wrongState(self, "perform"));

@@ -25,45 +25,55 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
   if (slot.address === layout.running_.address)
     throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
 
+  /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
   function makeBlank(addr: number, resumed: boolean): void {
     if (addr !== ahead && !(resumed && isBlank(addr))) erase(addr);
   }
 
+  function eraseAhead(sector: number, resumed: boolean): void {
+    if (sector < slot.address + slot.size) {
+      makeBlank(sector, resumed);
+      ahead = sector;
+    }
+  }
+
+  /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
+  function begin(addr: number, begun: number, data: string, compare: boolean, more: boolean): void {
+    const sector = addr - begun;
+    const again = compare && ahead >= 0;
+    const resumed = again || (ahead < 0 && sector > slot.address);
+    let kept = "";
+    let at = 0;
+    // of a sector that this run wrote and read back the rest may be blank still
+    if (again) {
+      const held = binary(read(addr, data.length));
+      while (at < data.length - 1 && held[at] === data[at]) at++;
+    }
+    if (!again || !(begun + at) || !holds(addr + at, blank(SECTOR - begun - at))) {
+      at = 0;
+      if (begun) kept = binary(read(sector, begun));
+      makeBlank(sector, resumed);
+    }
+    ahead = 0;
+    if (more) eraseAhead(sector + SECTOR, resumed);
+    if (kept) write(sector, kept);
+    write(addr + at, data.substr(at));
+  }
+
+  // most of the time it is the rest of a sector that comes: the engine reads what it skips, so that has to be little
   return (offset, data, more) => {
     const addr = slot.address + offset;
     const begun = offset % SECTOR;
-    const sector = addr - begun;
     if (begun + data.length > SECTOR || offset + data.length > slot.size)
       throw fault(Code.INVALID_SIZE, data.length + " bytes at " + hex(offset) + " of slot " + slot.label);
-    let rest = data; // what of it has to be written
-    let kept = "";
-    let resumed = false;
-    if (!begun || same) {
+    if (begun && !same) {
+      if (more && !ahead) eraseAhead(addr - begun + SECTOR, false);
+      write(addr, data);
+    } else {
       const compare = begun > 0 || addr !== ahead;
       same = compare && holds(addr, data);
-      if (same) return;
-      // a run that was cut off may have left two sectors blank; so may this one when the file begins again
-      const again = compare && ahead >= 0;
-      resumed = again || (ahead < 0 && offset > 0);
-      let at = 0;
-      // and of a sector that this run wrote and read back the rest may be blank still
-      if (again) {
-        const held = binary(read(addr, data.length));
-        while (at < data.length - 1 && held[at] === data[at]) at++;
-      }
-      if (again && begun + at && holds(addr + at, blank(SECTOR - begun - at))) rest = data.substr(at);
-      else {
-        if (begun) kept = binary(read(sector, begun));
-        makeBlank(sector, resumed);
-      }
-      ahead = 0;
+      if (!same) begin(addr, begun, data, compare, more);
     }
-    if (more && !ahead && sector + SECTOR < slot.address + slot.size) {
-      makeBlank(sector + SECTOR, resumed);
-      ahead = sector + SECTOR;
-    }
-    if (kept) write(sector, kept);
-    write(addr + data.length - rest.length, rest);
   };
 }
 
