@@ -96,7 +96,7 @@ function guarded(body, reject) {
 var flash = require("Flash");
 var crypto = require("crypto");
 var SECTOR = 4096;
-var PIECE = 1024; // what is read back at once: a whole sector would be 300 JsVars
+var PIECE$1 = 1024; // what is read back at once: a whole sector would be 300 JsVars
 var BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
 
 
@@ -130,8 +130,8 @@ function holds(addr, bytes) {
 }
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
-    for (var at = 0; at < SECTOR; at += PIECE)
-        if (E.CRC32(read(addr + at, PIECE)) !== BLANK_PIECE_CRC)
+    for (var at = 0; at < SECTOR; at += PIECE$1)
+        if (E.CRC32(read(addr + at, PIECE$1)) !== BLANK_PIECE_CRC)
             return false;
     return true;
 }
@@ -1872,6 +1872,7 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
 
 
 
+
 var busy = false;
 
 function wrongState(session, call) {
@@ -2038,7 +2039,19 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         while (offset < total && !isBlank(slot.address + offset))
             offset += SECTOR;
         return offset - SECTOR;
-    }
+    }    
+// An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
+    //   1. arguments, one update at a time, memory            (begin)
+    //   2. partition table, otadata, running and target slot  (begin)
+    //   3. connect, redirects, status, length, first 1024 bytes (begin)
+    //   4. those bytes are judged                             (first perform)
+    //   5. otadata stops naming the target slot               (first perform)
+    //   6. sector by sector: erase, read back, write, read back (perform)
+    //   7. segments, length, digest or checksum, from flash   (finish)
+    //   8. select: the only commit point                      (finish)
+    // Whatever fails before 8 leaves the device starting what it started before.
+    // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
+    var PIECE = 512; // bytes of a write at least: a server may send them one by one
     var writeSector = createWriter(layout, target);
     var self = {
         phase_: 0 /* Phase.READY */,
@@ -2141,7 +2154,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
                     self.written_ = offset + data.length;
                 }
                 if (!ended && self.written_ % SECTOR)
-                    return download.want_(1, onBytes);
+                    return download.want_(PIECE, onBytes);
             }
             finishStep(ended, data !== "");
         }
@@ -2158,7 +2171,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         if (verified)
             onBytes(null);
         else
-            download.want_(1, onBytes);
+            download.want_(PIECE, onBytes);
     };
     self.finish_ = function (done, failed) {
         var complete = self.phase_ === 2 /* Phase.COMPLETE */;
@@ -2867,18 +2880,7 @@ function checkHeaders(headers) {
             refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
         return checked;
     }    
-// An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
-    //   1. arguments, one update at a time, memory            (begin)
-    //   2. partition table, otadata, running and target slot  (begin)
-    //   3. connect, redirects, status, length, first 1024 bytes (begin)
-    //   4. those bytes are judged                             (first perform)
-    //   5. otadata stops naming the target slot               (first perform)
-    //   6. sector by sector: erase, read back, write, read back (perform)
-    //   7. segments, length, digest or checksum, from flash   (finish)
-    //   8. select: the only commit point                      (finish)
-    // Whatever fails before 8 leaves the device starting what it started before.
-    // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
-    var NEEDED_VARS = 1900; // the peak of a signed update: npm run bench
+var NEEDED_VARS = 1900; // the peak of a signed update: npm run bench
     var mine = false;
     var timer;
     function release() {

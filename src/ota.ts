@@ -27,6 +27,7 @@ import { getManifest } from "./trust";
 import { resolveUrl } from "./url";
 import { verifyImage } from "./verify";
 
+const PIECE = 512; // bytes of a write at least: a server may send them one by one
 const NEEDED_VARS = 1900; // the peak of a signed update: npm run bench
 
 /** What `update` resolves with. */
@@ -237,7 +238,7 @@ function createSession(
           writeSector(offset, data, total < 0 ? !ended : offset - start + SECTOR < total);
           self.written_ = offset + data.length;
         }
-        if (!ended && self.written_ % SECTOR) return download.want_(1, onBytes);
+        if (!ended && self.written_ % SECTOR) return download.want_(PIECE, onBytes);
       }
       finishStep(ended, data !== "");
     } catch (thrown) {
@@ -251,7 +252,7 @@ function createSession(
     resolve = done;
     reject = failed;
     if (verified) onBytes(null);
-    else download.want_(1, onBytes);
+    else download.want_(PIECE, onBytes);
   };
 
   self.finish_ = (done, failed) => {
