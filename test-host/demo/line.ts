@@ -1,22 +1,27 @@
 // A line that breaks: the connection is cut at places spread over the download, in turn by a reset, by a close and by
 // silence, and at a third and at two thirds of it the power goes, in the middle of a write.
 
-import { type Behaviour, type Cut, cutAt, serveFile, type Server } from "../server.ts";
+import { type Behaviour, fileAnswer, type Io, type Request, serveFile, type Server } from "../server.ts";
 
 export interface BadLine {
   server: Server;
   behaviour: Behaviour;
-  /** Connections that broke on the device. */
+  /** Connections that broke under the device. */
   readonly cuts: number;
   /** Bytes in flash at which the power goes next, or Infinity. */
   readonly powerAt: number;
-  /** The power went when the device had taken `bytes`: a cut behind them has not happened. */
-  powerLost(bytes: number): void;
+  /** The first byte of the file that the device has not taken; whoever starts the device says it. */
+  position: () => number;
+  powerLost(): void;
 }
 
-const WAYS: Cut[] = ["reset", "close", "stall"];
+const WAYS = ["reset", "close", "stall"] as const;
+type Cut = (typeof WAYS)[number];
+const POLL_MS = 2;
+/** The longest that setTimeout takes. */
+const FOR_EVER_MS = 0x7fffffff;
 
-/** `onCut` is told of each cut when the device is back: its number, the byte, and how. */
+/** `onCut` is told of each cut as it happens: its number, the byte, and how. */
 export function createBadLine(
   server: Server,
   image: Uint8Array,
@@ -25,36 +30,34 @@ export function createBadLine(
 ): BadLine {
   const offsets = Array.from({ length: count }, (_, i) => Math.floor(((i + 0.6) * image.length) / (count + 0.2)));
   const power = [1, 2].map((part) => Math.floor((part * image.length) / 3));
-  let next = 0;
-  let started = false;
-  let pending: (() => void) | null = null;
-  return {
+  let cuts = 0;
+
+  async function breakAt(offset: number, how: Cut, req: Request, io: Io): Promise<void> {
+    const { status, headers, body } = fileAnswer(req, image);
+    await io.head(status, [...headers, ["Content-Length", body.length], ["Connection", "close"]]);
+    await io.write(body.subarray(0, offset - (req.range?.start ?? 0)));
+    // a device that only looks at the first bytes, to go on elsewhere, is gone before: there is nothing to cut then
+    while (line.position() < offset) await io.sleep(POLL_MS);
+    onCut(++cuts, offset, how);
+    if (how === "close") io.end();
+    else if (how === "reset") io.reset();
+    else await io.sleep(FOR_EVER_MS);
+  }
+
+  const line: BadLine = {
     server,
-    behaviour(req, io) {
-      const start = req.range?.start ?? 0;
-      // a look at the first bytes of a file that is resumed is over before anything can happen to it
-      const look = started && start === 0;
-      started = true;
-      if (!look) pending?.();
-      if (!look) pending = null;
-      if (look || next === count) return serveFile(image)(req, io);
-      const offset = offsets[next++];
-      const number = next;
-      const how = WAYS[next % WAYS.length];
-      pending = () => onCut(number, offset, how);
-      return cutAt(image, offset - start, how)(req, io);
-    },
+    behaviour: (req, io) =>
+      cuts === count ? serveFile(image)(req, io) : breakAt(offsets[cuts], WAYS[(cuts + 1) % WAYS.length], req, io),
     get cuts() {
-      return next;
+      return cuts;
     },
     get powerAt() {
       return power[0] ?? Number.POSITIVE_INFINITY;
     },
-    powerLost(bytes) {
+    position: () => 0,
+    powerLost() {
       power.shift();
-      if (next === 0 || offsets[next - 1] <= bytes) return;
-      next--;
-      pending = null;
     },
   };
+  return line;
 }

@@ -112,7 +112,7 @@ async function attempt(device: Device, source: Source, screen: Screen): Promise<
     watchdog.refresh();
     if (name === "WRITE_FLASH") {
       bytes = data as number;
-      bar ??= screen.progress();
+      bar ??= screen.progress(bytes - SECTOR);
       bar.update(bytes, total as number, device.flash.deviceMs() - startMs);
       return;
     }
@@ -146,10 +146,11 @@ async function update(device: Device, source: Source, screen: Screen): Promise<O
   let fetched = 0;
   for (let powerLosses = 0; ; powerLosses++) {
     const seen = watch(device.engine);
+    if (line) line.position = () => position(seen);
     const outcome = await attempt(device, source, screen);
     fetched += fileBytes(seen, source);
     if (outcome) return { ...outcome, fetched, cuts: line?.cuts ?? 0, powerLosses };
-    line?.powerLost(position(seen));
+    line?.powerLost();
     screen.heading("The power is lost in the middle of a write; it comes back");
     device.powerCycle();
     screen.success(`${device.running} runs ${runningImage(device)}, and updates once more`);
@@ -267,6 +268,7 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
       `${round.cuts} cuts and ${round.powerLosses} losses of power: ${round.fetched} bytes fetched, ${round.refetched} ` +
         `of them again; ${round.erases} erases for ${least} sectors`,
     );
+    if (source.config.insecure) screen.line("without a digest an update begins at byte 0 after a loss of power");
   }
   showFlash(device, ops, target === null, screen);
 

@@ -15,17 +15,19 @@ export interface Screen {
   success(text: string): void;
   /** Lines of the bootloader. */
   log(lines: readonly string[]): void;
-  progress(): Progress;
+  /** `from`: bytes of the file that an earlier start has left in flash. */
+  progress(from: number): Progress;
 }
 
 const LINES_PER_DOWNLOAD = 4;
 const BYTES_PER_LINE = 256 * 1024;
 const FORMAT = "  {bar} {percentage}%  {value}/{total} bytes  {rate} KB/s  device {seconds} s";
 
-const rateOf = (bytes: number, deviceMs: number) => (deviceMs > 0 ? (bytes / 1.024 / deviceMs).toFixed(0) : "0");
+const rateOf = (bytes: number, deviceMs: number) =>
+  deviceMs > 0 ? (Math.max(0, bytes) / 1.024 / deviceMs).toFixed(0) : "0";
 const secondsOf = (deviceMs: number) => (deviceMs / 1000).toFixed(1);
 
-function createBar(): Progress {
+function createBar(from: number): Progress {
   const bar = new SingleBar({
     format: FORMAT,
     barsize: 32,
@@ -37,17 +39,21 @@ function createBar(): Progress {
   let started = false;
   return {
     update(bytes, total, deviceMs) {
-      const payload = { rate: rateOf(bytes, deviceMs), seconds: secondsOf(deviceMs) };
+      const payload = { rate: rateOf(bytes - from, deviceMs), seconds: secondsOf(deviceMs) };
       if (!started) bar.start(Math.max(total, bytes), bytes, payload);
       started = true;
       bar.setTotal(Math.max(total, bytes));
       bar.update(bytes, payload);
     },
-    stop: () => bar.stop(),
+    // whatever is printed next gets a line of its own; the next update draws the bar anew
+    stop() {
+      if (started) bar.stop();
+      started = false;
+    },
   };
 }
 
-function createLines(print: (text: string) => void): Progress {
+function createLines(print: (text: string) => void, from: number): Progress {
   let nextAt = 0;
   return {
     update(bytes, total, deviceMs) {
@@ -57,20 +63,28 @@ function createLines(print: (text: string) => void): Progress {
       nextAt = (Math.floor(bytes / step) + 1) * step;
       const part = total > 0 ? `${String(Math.floor((bytes * 100) / total)).padStart(3)} %  ` : "";
       const counts = `${bytes}${total > 0 ? `/${total}` : ""} bytes`;
-      print(`  ${part}${counts}  ${rateOf(bytes, deviceMs)} KB/s  device ${secondsOf(deviceMs)} s`);
+      print(`  ${part}${counts}  ${rateOf(bytes - from, deviceMs)} KB/s  device ${secondsOf(deviceMs)} s`);
     },
     stop() {},
   };
 }
 
 export function createScreen(): Screen {
-  const print = (text: string) => console.log(text);
+  let bar: Progress | undefined;
+  function print(text: string): void {
+    bar?.stop();
+    console.log(text);
+  }
   return {
     heading: (text) => print(`\n${pc.bold(text)}`),
     line: (text) => print(`  ${text}`),
     success: (text) => print(`  ${pc.green("✔")} ${text}`),
     log: (lines) => lines.forEach((text) => void print(`  ${/^[EW] /.test(text) ? pc.red(text) : pc.dim(text)}`)),
-    progress: () => (process.stdout.isTTY ? createBar() : createLines(print)),
+    progress(from) {
+      if (!process.stdout.isTTY) return createLines(print, from);
+      bar = createBar(from);
+      return bar;
+    },
   };
 }
 
