@@ -8,6 +8,7 @@ import { createServer, type AddressInfo, type Socket } from "node:net";
 import { createSecureContext, TLSSocket, type SecureContext, type SecureVersion } from "node:tls";
 import { gzipSync } from "node:zlib";
 import { certificate } from "./certificate.ts";
+import { listening } from "./espruino/socket.ts";
 
 export type Headers = Record<string, string | number> | [string, string | number][];
 
@@ -267,6 +268,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     },
     openSockets: () => open.size,
     async close() {
+      listening.delete(port);
       const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
       for (const raw of open) raw.destroy();
       await closed;
@@ -279,6 +281,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     listener.listen(0, "127.0.0.1", resolve);
   });
   port = (listener.address() as AddressInfo).port;
+  listening.add(port);
   return server;
 }
 

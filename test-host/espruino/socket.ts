@@ -51,6 +51,9 @@ function listensIn(file: string, port: number): boolean {
     });
 }
 
+/** Ports of this machine on which this process is known to listen: to look into the kernel's table takes milliseconds. */
+export const listening = new Set<number>();
+
 /**
  * The interpreter connects while the program waits, so a refusal is a throw. Node connects later: who listens is
  * therefore read from the kernel's own table, which costs no connection that a scripted server would have to count.
@@ -58,7 +61,7 @@ function listensIn(file: string, port: number): boolean {
  */
 export function canConnect(address: string, port: number): boolean {
   if (!address.startsWith("127.")) return false;
-  if (process.platform !== "linux") return true;
+  if (listening.has(port) || process.platform !== "linux") return true;
   for (const file of ["/proc/net/tcp", "/proc/net/tcp6"]) {
     try {
       if (listensIn(file, port)) return true;

@@ -28,7 +28,7 @@ import type { Behaviour, Cut, FileOptions, Server } from "../server.ts";
 
 const { CHAOS_SEED, CHAOS_RUNS } = process.env;
 const RUNS = Number(CHAOS_RUNS ?? (CHAOS_SEED === undefined ? 200 : 1));
-const AT_ONCE = 10;
+const AT_ONCE = 20;
 const SLOT = 0x10000;
 const OLD = oldImage();
 const NEW = padTo(buildImage({ size: 30000, seed: 2, descriptor: { version: "2.0.2" } }), 30111);

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { BOOTLOADERS, buildEntry, STATE } from "../bootloader.ts";
 import { type FlashOp, SECTOR } from "../flash.ts";
 import { buildImage, noise } from "../images.ts";
+import { inParallel } from "../network.ts";
 import {
   behaves,
   bootsFrom,
@@ -22,6 +23,10 @@ import {
   succeeds,
   touchesOnly,
 } from "../scenario.ts";
+
+/** Most of a case is waiting for the network. */
+const AT_ONCE = 8;
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
 
 const IMAGE = buildImage({ size: 12000, seed: 2 }); // three sectors, and a first segment of more than one
 const OLD = buildImage({ size: 11008, seed: 3 });
@@ -110,7 +115,8 @@ const atIndex = (scene: Scene, index: number) => () => scene.device.flash.log.le
 for (const start of Object.keys(STARTS)) {
   test(`an erase that silently does nothing is noticed at every step: ${start}`, async (t) => {
     const ops = await cleanRun(t, start);
-    for (const op of ops.filter((one) => one.kind === "erase")) {
+    const erases = ops.filter((one) => one.kind === "erase");
+    await inParallel(erases, AT_ONCE, async (op) => {
       const { scene, target } = await started(t, start);
       const blank = scene.device.flash.peek(op.addr, SECTOR).every((byte) => byte === 0xff);
       const before = bootsNow(scene);
@@ -123,12 +129,13 @@ for (const start of Object.keys(STARTS)) {
       }
       await isHonest(scene, target, outcome, before);
       await laterUpdateWorks(scene, target);
-    }
+    });
   });
 
   test(`a write that is silently lost is noticed at every step: ${start}`, async (t) => {
     const ops = await cleanRun(t, start);
-    for (const op of ops.filter((one) => one.kind === "write")) {
+    const writes = ops.filter((one) => one.kind === "write");
+    await inParallel(writes, AT_ONCE, async (op) => {
       const { scene, target } = await started(t, start);
       const before = bootsNow(scene);
       scene.device.flash.faults = { dropWrite: atIndex(scene, op.index) };
@@ -137,7 +144,7 @@ for (const start of Object.keys(STARTS)) {
       assert.match(error.message, new RegExp(`0x${op.addr.toString(16)}\\b`), "it names the address");
       await isHonest(scene, target, outcome, before);
       await laterUpdateWorks(scene, target);
-    }
+    });
   });
 
   test(`flash in which nothing works any more is noticed at the first step: ${start}`, async (t) => {
@@ -169,7 +176,7 @@ for (const [kind, start] of [
   [BOOTLOADERS.idf3, "ota_0 runs, ota_1 is next, both named"],
 ] as const)
   test(`a bit that sticks in the select entry fails the update and leaves the old choice: ${start} (${kind.name})`, async (t) => {
-    for (let offset = 0; offset < 32; offset++)
+    await inParallel(range(0, 32), AT_ONCE, async (offset) => {
       for (const bit of [0, 7]) {
         const { scene } = await started(t, start);
         const { address } = scene.device.otadata();
@@ -183,6 +190,7 @@ for (const [kind, start] of [
           assert.equal(boots, scene.mark.running, `bit ${bit} of byte ${offset}: it said ${outcome.error.name}`);
         else assert.notEqual(boots, scene.mark.running, `bit ${bit} of byte ${offset}: it said success`);
       }
+    });
   });
 
 test("a bit that sticks in otadata: the device boots old or new, whole either way, and a later update works", async (t) => {
@@ -332,7 +340,7 @@ test("the calls of an update are known: the natives that the device has no memor
 
 for (const [name, [from, to]] of calls)
   test(`out of memory in any of the calls of ${name}: no hang, no broken image selected, and the next update works`, async (t) => {
-    for (let index = from; index < to; index++) {
+    await inParallel(range(from, to), AT_ONCE, async (index) => {
       const { scene, target } = await prepared(t);
       const outcome = await shortUpdate(scene, name, index);
       const where = `call ${index - from} of ${name}`;
@@ -349,7 +357,7 @@ for (const [name, [from, to]] of calls)
       await laterUpdateWorks(scene, target);
       scene.device.stop();
       await scene.server.close();
-    }
+    });
   });
 
 test("out of memory while the select entry is read back: a failure that is reported has left the old choice", async (t) => {
