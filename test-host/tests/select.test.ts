@@ -212,6 +212,9 @@ const STARTS: [string, (Uint8Array | null)[], number, BootloaderKind?][] = [
   ["both INVALID, no factory", [buildEntry(1, INVALID), buildEntry(2, INVALID)], 0],
   ["its own INVALID, started for want of another", [buildEntry(1, INVALID), null], 0],
   ["a state nobody knows", [buildEntry(1, 77), null], 0],
+  // a bootloader of IDF 3 obeys whatever is newest; it never writes such a state, the one before it did
+  ["its own ABORTED, obeyed by IDF 3", [buildEntry(1, VALID), buildEntry(2, ABORTED)], 1, BOOTLOADERS.idf3],
+  ["its own INVALID, obeyed by IDF 3, copy 0", [buildEntry(2, INVALID), buildEntry(1, VALID)], 1, BOOTLOADERS.idf3],
 ];
 for (const [what, before, running, kind] of STARTS)
   test(`from otadata "${what}": the update is selected, at no operation does anything else than old or new boot`, async (t) => {
@@ -481,6 +484,25 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.idf3])
     touchesOnly(scene, ["otadata"]);
     device.restart();
     assert.equal(device.running, "ota_1");
+  });
+
+for (const order of ["rollback", "markValid", "setBootPartition"] as const)
+  test(`${order} is obeyed by a bootloader of IDF 3 that has started an image marked ABORTED`, async (t) => {
+    const before = [buildEntry(1, VALID), buildEntry(2, ABORTED)];
+    const scene = await slotsScene(t, 2, 1, before, { bootloader: BOOTLOADERS.idf3 });
+    const { device } = scene;
+    const seen: unknown[] = [];
+    device.flash.onOp = (_op, phase) => {
+      if (phase === "after") seen.push(bootsFrom(device, device.flash.picture(), BOOTLOADERS.idf3));
+    };
+    if (order === "markValid") device.ota.markValid();
+    else if (order === "rollback") await settle(device, device.ota.rollback()).catch(() => {});
+    else assert.equal(await device.engine.call(device.ota.setBootPartition(partitionOf(scene, "ota_0"))), IDF.OK);
+    const wanted = order === "markValid" ? "ota_1" : "ota_0";
+    assert.ok(seen.length > 0);
+    assert.equal(seen.at(-1), wanted);
+    assert.equal(bootsFrom(device, device.flash.picture(), BOOTLOADERS.current), wanted, "a current one disagrees");
+    behaves(scene);
   });
 
 test("rollback passes over a slot whose image is broken", async (t) => {
