@@ -19,7 +19,7 @@ async function kill(world: World, from: State, orders: string[], op: number, pha
     board: world.board,
     flash: from.picture,
     bootloader: world.kind,
-    engine: { connect: createWire((path) => find(world, path)).connect },
+    engine: { connect: createWire((path) => find(world, path), world.pieceSize).connect },
   });
   if (from.memory !== null) device.storage.set(MEMORY_FILE, Buffer.from(from.memory, "latin1"));
   let dead = false;

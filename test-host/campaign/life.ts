@@ -82,21 +82,24 @@ function sectorsDone(world: World, running: string, state: State, image: Uint8Ar
   return done;
 }
 
-const IN_FLIGHT = 4 * 536;
+const HEAD = 1024;
+
+/** The first kilobyte, and what was under way when the connection was closed: a few pieces, or one that is large. */
+const fetchedTwice = (pieceSize: number): number => (pieceSize < HEAD ? HEAD + 4 * pieceSize : pieceSize);
 
 /** DESIGN 9: after a cut at most a sector and a kilobyte are fetched again. */
 function wasted(world: World, running: string, from: State, orders: string[], session: Session): string[] {
   if (orders[0] !== "update:new" || session.results[0].error) return [];
   const image = world.images.new;
   const rest = image.length - Math.max(0, sectorsDone(world, running, from, image) - 1) * SECTOR;
-  if (session.served <= rest + 1024 + IN_FLIGHT) return [];
+  if (session.served <= rest + fetchedTwice(world.pieceSize)) return [];
   return [`fetched ${session.served} bytes, ${rest} were left`];
 }
 
 function runSession(lab: Lab, world: World, boot: Boot, from: State, orders: string[], lie?: LieAt): Promise<Session> {
   const program = { world, bundle: lab.bundle, from, boot, orders, lie };
   if (lie) return runProgram(program);
-  const key = `${world.layout}|${boot.slot?.label}|${orders}|${stateKey(from)}`;
+  const key = `${world.layout}|${world.pieceSize}|${boot.slot?.label}|${orders}|${stateKey(from)}`;
   let session = lab.sessions.get(key);
   if (!session) {
     lab.counts.sessions++;

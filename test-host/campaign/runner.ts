@@ -8,7 +8,7 @@ import { type Cell, type Cut, idOf } from "./ids.ts";
 import { createLab, type Lab, type Life, live } from "./life.ts";
 import { applies, type Scenario, SCENARIOS, scenarioOf } from "./scenarios.ts";
 import { runProgram, powerOn, type Step } from "./session.ts";
-import { createWorld, KINDS, STARTS, type State, stateKey, type World } from "./worlds.ts";
+import { createWorld, KINDS, startsOf, type State, stateKey, type World } from "./worlds.ts";
 
 export type Finding = { id: string; problems: string[] };
 
@@ -30,7 +30,7 @@ export type Campaign =
   | { name: "random"; runs: number }
   | { name: "lies" };
 
-export function cellsOf(layout: string, kinds = Object.keys(KINDS), starts = Object.keys(STARTS)): Cell[] {
+export function cellsOf(layout: string, kinds = Object.keys(KINDS), starts = startsOf(layout)): Cell[] {
   const cells: Cell[] = [];
   for (const start of starts)
     for (const kind of kinds) {
@@ -126,7 +126,7 @@ async function prepared(lab: Lab, world: World, orders: string[], share?: number
 
 // --- Campaigns
 
-const WORKERS = 3; // sessions wait for timers now and then
+const WORKERS = 12; // sessions wait for timers now and then
 
 async function forAll<T>(items: T[], work: (item: T) => Promise<void>): Promise<void> {
   let next = 0;

@@ -31,7 +31,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "does not verify the image",
-    edits: [[/verifyImage\(layout\.chip_, target, self\.written_, plan\.digest_, done\)/, "done(null)"]],
+    edits: [[/verifyImage\(layout\.chip_, target, self\.written_, plan\.digest_, onJudged\)/, "onJudged(null)"]],
     cell: "toy-two/one/current/corrupt",
     campaign: EVERY,
     says: /falls back from ota_1/,
@@ -101,7 +101,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "goes on with whatever the slot holds",
     edits: [[/if \(total < 0 \|\| !holds\(slot\.address, head\)\)/, "if (total < 0)"]],
-    cell: "toy-two/one/current/update",
+    cell: "toy-two/pieces/current/update",
     campaign: EVERY,
     says: /fetched/,
   },
@@ -114,8 +114,8 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "erases no sector ahead",
-    edits: [[/if \(more && offset \+ SECTOR < slot\.size\) \{/, "if (false) {"]],
-    cell: "toy-two/one/current/update",
+    edits: [[/if \(more && !ahead && sector \+ SECTOR < slot\.address \+ slot\.size\) \{/, "if (false) {"]],
+    cell: "toy-two/pieces/current/update",
     campaign: EVERY,
     says: /fetched/,
   },
@@ -145,7 +145,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "erases the active copy first when factory is selected",
-    edits: [[/activeCopy\(entries\) === 1 \? 1 : 0/, "activeCopy(entries) === 1 ? 0 : 1"]],
+    edits: [[/var active = (.*) === 1 \? 1 : 0/, "var active = $1 === 1 ? 0 : 1"]],
     cell: "toy-factory-two/two-0/current/setBoot:factory",
     campaign: EVERY,
     says: /boots ota_1/,
@@ -159,7 +159,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "deselects without making sure that the slot that runs is left",
-    edits: [[/if \(selected && !\(own >= 0 && entries\[own\]\.valid_\)\) \{/, "if (false) {"]],
+    edits: [[/if \(\(selected && !\(own >= 0 && entries\[own\]\.valid_\)\) \|\|/, "if ("]],
     cell: "toy-factory-two/alone/current/update",
     campaign: EVERY,
     says: /boots factory/,

@@ -213,7 +213,7 @@ export async function runProgram(program: Program): Promise<Session> {
   const storage = watchedStorage(from.memory, () => recorder?.onStorage());
   recorder = record(flash, "program", () => memoryOf(storage));
   if (program.lie) tellLie(flash, program.lie, recorder.steps);
-  const wire = createWire((path) => find(world, path));
+  const wire = createWire((path) => find(world, path), world.pieceSize);
   const engine = createEngine({
     flash,
     board: world.board.espruinoBoard,

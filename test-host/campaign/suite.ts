@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { BUNDLE } from "../device.ts";
 import { unknown } from "./known.ts";
 import { type Campaign, cellsOf, type Report, runCells } from "./runner.ts";
-import { KINDS, STARTS } from "./worlds.ts";
+import { KINDS, startsOf } from "./worlds.ts";
 
 export const bundle = (): string => readFileSync(BUNDLE, "utf8");
 
@@ -26,7 +26,7 @@ async function run(layout: string, campaign: Campaign, some: Some, seed?: number
 
 /** The campaigns of one toy layout: every operation in every cell, deeper and stranger things in some. */
 export function campaignTests(layout: string): void {
-  for (const start of Object.keys(STARTS))
+  for (const start of startsOf(layout))
     test(`${layout}, ${start}: power fails at every operation, in every scenario, under every bootloader`, async () => {
       assertSound(await run(layout, { name: "every" }, { starts: [start] }));
     });

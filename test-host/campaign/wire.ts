@@ -1,6 +1,8 @@
 // A network without sockets: what a request asks for is there at the next idle pass. Thousands of updates need
 // thousands of connections, and the kernel keeps each of them for a minute. The server here is honest about ranges;
 // the one that lies is server.ts.
+// An ESP32 gets a file in pieces of at most 536 bytes, and the module writes each as it comes. A campaign cuts at every
+// write, so nearly all of its worlds get a sector at a time, more than the engine asks for, and one gets the real pieces.
 
 import type { Handle } from "../espruino/socket.ts";
 import { CLOSED } from "../espruino/socket.ts";
@@ -36,7 +38,8 @@ function answer(request: string, find: (path: string) => Served | null): { head:
   return { head, body: file.bytes.subarray(from, Math.max(to + 1, file.bytes.length > total ? file.bytes.length : 0)) };
 }
 
-export function createWire(find: (path: string) => Served | null): Wire {
+/** `pieceSize`: the most bytes that are handed over at a time. A head comes alone, so that pieces begin where its body does. */
+export function createWire(find: (path: string) => Served | null, pieceSize: number): Wire {
   const wire: Wire = {
     served: 0,
     connect(_address, _port, wake) {
@@ -55,10 +58,10 @@ export function createWire(find: (path: string) => Served | null): Wire {
           wake();
           return bytes.length;
         },
-        recv(max) {
+        recv() {
           if (!reply) return 0;
           if (at >= reply.length) return CLOSED;
-          const part = reply.subarray(at, at + max);
+          const part = reply.subarray(at, at < headLength ? headLength : at + pieceSize);
           at += part.length;
           wire.served += Math.min(part.length, Math.max(0, at - headLength));
           wake();

@@ -41,6 +41,10 @@ type Start = {
   empty?: true;
   /** ota_N whose image is spoiled. */
   broken?(ota: number): number;
+  /** Bytes that the network delivers at a time; SECTOR where nothing is said. */
+  pieceSize?: number;
+  /** The only layout with this start. */
+  only?: string;
 };
 
 function torn(seq: number): Uint8Array {
@@ -59,6 +63,12 @@ export const STARTS: Record<string, Start> = {
     empty: true,
   },
   one: { what: "one valid entry, for ota_0", entries: () => [buildEntry(1, VALID), null] },
+  pieces: {
+    what: "the same; the network delivers 536 bytes at a time, as on an ESP32, elsewhere a sector (only on toy-two)",
+    entries: () => [buildEntry(1, VALID), null],
+    pieceSize: 536,
+    only: "toy-two",
+  },
   "two-0": {
     what: "two valid entries, ota_0 runs by the newer one in copy 0",
     entries: (ota) => [buildEntry(ota + 1, VALID), buildEntry(ota > 1 ? 2 : 1, VALID)],
@@ -87,6 +97,11 @@ export const STARTS: Record<string, Start> = {
   },
 };
 
+/** The starting states of a layout. */
+export function startsOf(layout: string): string[] {
+  return Object.keys(STARTS).filter((name) => (STARTS[name].only ?? layout) === layout);
+}
+
 export type World = {
   layout: string;
   start: string;
@@ -102,6 +117,8 @@ export type World = {
   running: string;
   fellBack: boolean;
   selected: string | null;
+  /** Bytes that the network delivers at a time. */
+  pieceSize: number;
   /** Name of the image that `slot` of this flash begins with. */
   nameOf(flash: Flash, slot: Row, length: number): string;
 };
@@ -179,6 +196,7 @@ export function createWorld(layout: string, start: string, kindName: string): Wo
     running,
     fellBack: boot.fellBack,
     selected: boot.selected,
+    pieceSize: state.pieceSize ?? SECTOR,
     nameOf(flash, slot, length) {
       const name = names.get(hash(flash.peek(slot.offset, length))) ?? "unknown";
       return name === own ? "old" : name;
