@@ -6,8 +6,19 @@ import pc from "picocolors";
 import { loadBoard } from "./boards.ts";
 import { createBadLine } from "./demo/line.ts";
 import { type Options, parseOptions } from "./demo/options.ts";
-import { bootError, factText, type Round, rowsOf, runningImage, runRound, type Source } from "./demo/round.ts";
+import { runPowerCuts } from "./demo/power.ts";
+import {
+  bootError,
+  type Fact,
+  factText,
+  type Round,
+  rowsOf,
+  runningImage,
+  runRound,
+  type Source,
+} from "./demo/round.ts";
 import { createScreen, createSilence, type Screen } from "./demo/screen.ts";
+import { runTrial } from "./demo/trial.ts";
 import { createDevice, type Device } from "./device.ts";
 import { CHIPS } from "./bootloader.ts";
 import { buildImage, type ImageSpec } from "./images.ts";
@@ -180,6 +191,18 @@ async function runRounds(options: Options, device: Device, screen: Screen): Prom
 
 // --- The run -----------------------------------------------------------------------------------------------------------
 
+/** The first update of the plan, never confirmed. */
+async function runBadImage(options: Options, device: Device, screen: Screen): Promise<Result> {
+  const server = await startServer({ tls: true });
+  try {
+    const { value } = await planUpdates(options, device, server, screen).next();
+    const trial = await runTrial(device, value as Source, screen);
+    return { line: JSON.stringify(trial), error: trial.error };
+  } finally {
+    await server.close();
+  }
+}
+
 /** One line for a program: the first update, and all of them under `steps`. */
 function report(rounds: Round[]): string {
   const { from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds } = rounds[0];
@@ -187,19 +210,34 @@ function report(rounds: Round[]): string {
   return JSON.stringify({ from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps: rounds, error });
 }
 
+/** What --json prints, and what went wrong. */
+type Result = { line: string; error?: Fact };
+
+async function powerCuts(options: Options, screen: Screen): Promise<void> {
+  const result = await runPowerCuts(options.board, screen);
+  if (options.json) console.log(JSON.stringify(result));
+  if (result.findings > 0)
+    throw new Failure(`${result.findings} cases are wrong; npm run replay -- ${result.ids[0]} tells the first`);
+}
+
+async function updates(options: Options, device: Device, screen: Screen): Promise<Result> {
+  const rounds = await runRounds(options, device, screen);
+  return { line: report(rounds), error: rounds.at(-1)?.error };
+}
+
 async function run(options: Options): Promise<void> {
   const screen = options.json ? createSilence() : createScreen();
+  if (options.powerCuts) return powerCuts(options, screen);
   if (options.image !== undefined) readInput(options.image); // before anything is shown
   const device = openDevice(options);
   try {
     boot(device, options, screen);
-    const rounds = await runRounds(options, device, screen);
+    const { line, error } = await (options.badImage ? runBadImage : updates)(options, device, screen);
     if (options.dump !== undefined) {
       writeOutput(options.dump, device.dump());
       screen.success(`${options.dump} holds the whole flash, ${device.flash.size} bytes`);
     }
-    if (options.json) console.log(report(rounds));
-    const error = rounds.at(-1)?.error;
+    if (options.json) console.log(line);
     if (error) throw new Failure(factText(error));
   } finally {
     device.stop();

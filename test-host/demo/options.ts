@@ -11,6 +11,8 @@ export type Options = {
   insecure?: boolean;
   /** How often the connection breaks in the first download. */
   cut?: number;
+  badImage?: boolean;
+  powerCuts?: boolean;
   json?: boolean;
 };
 
@@ -21,12 +23,15 @@ Examples:
   npm run demo -- --board esp32c3
   npm run demo -- --cut 10                    a bad line, and two losses of power
   npm run demo -- --insecure
+  npm run demo -- --bad-image                 an image that never says it works is rolled back
+  npm run demo -- --power-cuts                the power fails at every flash operation there is
   npm run demo -- --dump after.bin            then go on from there:
   npm run demo -- --flash after.bin
   npm run demo -- --url https://localhost:8443/firmware.bin
   npm run --silent demo -- --json
 
 Exit code: 0 when the bootloader started the new image each time, 1 when it did not, 2 for wrong usage.
+With --bad-image 0 when the old image runs again in the end, with --power-cuts 0 when no case was found to be wrong.
 `;
 
 /** The virtual device has no route to the world: its network is this computer's loopback. */
@@ -65,11 +70,26 @@ function createCommand(): Command {
         .argParser(parseCut)
         .conflicts("url"),
     )
+    .addOption(
+      new Option("--bad-image", "install a valid image that is never confirmed, until it is rolled back").conflicts([
+        "url",
+        "cut",
+        "insecure",
+      ]),
+    )
+    .addOption(
+      new Option(
+        "--power-cuts",
+        "a campaign of power losses on a small layout with the board's slots, and its counts",
+      ).conflicts(["url", "cut", "insecure", "badImage", "image", "flash", "dump"]),
+    )
     .option("--flash <file>", "start from a whole flash as --dump writes it (default: generated firmware)")
     .option("--dump <file>", "write the whole flash after the last boot")
     .option(
       "--json",
-      "print one line of JSON instead: from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps",
+      "print one line of JSON instead: from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps; " +
+        "with --bad-image: from, tried, to, version, back, starts, attempts, refused, steps; with --power-cuts: " +
+        "layout, cells, pictures, distinct, findings, seconds, counts, ids",
     )
     .helpOption("-h, --help", "show this")
     .addHelpText("after", EXAMPLES)

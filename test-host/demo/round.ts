@@ -157,8 +157,13 @@ async function update(device: Device, source: Source, screen: Screen): Promise<O
   }
 }
 
+/** One more update() that is expected to be refused; why it was, undefined when it was not. */
+export async function tryUpdate(device: Device, source: Source, screen: Screen): Promise<Fact | undefined> {
+  return (await attempt(device, source, screen))?.error;
+}
+
 /** The module's own restart, or the reset button where the update failed. Returns the label that runs, or null. */
-function restart(device: Device, ask: boolean, screen: Screen): string | null {
+export function restart(device: Device, ask: boolean, screen: Screen): string | null {
   screen.heading("Restart");
   try {
     // By the engine, which knows that this call does not come back.

@@ -247,6 +247,77 @@ test("--cut shows each cut, each loss of power, and the bill", async () => {
   ]);
 });
 
+// --- A bad image, and losses of power --------------------------------------------------------------------------------
+
+test("--bad-image shows a valid image that never confirms itself, from boot to boot, until the old one runs again", async () => {
+  const run = await demo("--bad-image", "--board", "toy-factory-one");
+  succeeds(run);
+  assertOrder(run.stdout, [
+    /✔ factory runs espruino 1\.0\.0/,
+    /signed manifest/,
+    /UPDATE_BOOT_PARTITION ota_0\n/,
+    /✔ ota_0 runs espruino 1\.1\.0/,
+    /ota_0 is on trial: 3 starts/,
+    /start 1 of 3 .*: markValid\(\) is never called\n/,
+    /Loaded app from partition at offset 0x20000/,
+    /start 2 of 3 /,
+    /Loaded app from partition at offset 0x20000/,
+    /start 3 of 3 /,
+    /Loaded app from partition at offset 0x20000/,
+    /start 4: boot\(\) has had enough of it/,
+    /Loaded app from partition at offset 0x10000/,
+    /✔ factory runs espruino 1\.0\.0 again/,
+    /getStatus\(\): \{"running":"factory",.*"rolledBack":\{"sequence":1,"digest":"[0-9a-f]{64}"\}/,
+    /The same update once more/,
+    /✔ refused: .*rolled back on this device before\n/,
+  ]);
+});
+
+for (const [name, from, tried] of [
+  ["esp32", "factory", "ota_0"],
+  ["toy-two", "ota_0", "ota_1"],
+] as const)
+  test(`--bad-image --board ${name} --json says the same in one line`, async () => {
+    const run = await demo("--bad-image", "--board", name, "--json");
+    succeeds(run);
+    const { refused, steps, ...trial } = parseReport(run);
+    const versions = { version: "1.1.0", back: "1.0.0" };
+    assert.deepEqual(trial, { from, tried, to: from, ...versions, starts: 4, attempts: 3 });
+    assert.match(refused.message, /rolled back/);
+    assert.equal(steps[0].erases, Math.ceil(steps[0].bytes / SECTOR));
+  });
+
+test("--bad-image does not pass where the image is refused in the first place", async () => {
+  const image = file("bad-chip.bin", mutations.chipId(IMAGE));
+  fails(await demo("--bad-image", "--image", image), 1, /ESP_ERR_INVALID_VERSION .*factory still boots/);
+});
+
+test("--power-cuts shows a campaign: pictures of each cell, and how many devices were started from them", async () => {
+  const run = await demo("--power-cuts", "--board", "esp32");
+  succeeds(run);
+  assertOrder(run.stdout, [
+    /Power fails before, in and after every flash operation: \d+ cells of toy-factory-one\n/,
+    /toy-factory-one\/one\/idf3\/update +\d\d+ pictures +\d\d+ started\n/,
+    /toy-factory-one\/one\/current\/bad-image +\d\d+ pictures/,
+    /toy-factory-one\/one\/rollback\/markValid +\d+ pictures/,
+    /✔ \d{4,} pictures, \d{3,} devices started from them/,
+  ]);
+});
+
+test("--power-cuts --json has the counts of every cell, and their sums", async () => {
+  const run = await demo("--power-cuts", "--board", "esp32c3", "--json");
+  succeeds(run);
+  const { layout, cells, counts, findings, ids, seconds, ...sums } = parseReport(run);
+  assert.equal(layout, "toy-two");
+  assert.deepEqual([counts.length, findings, ids], [cells, 0, []]);
+  assert.ok(seconds > 0 && seconds < 60, `${seconds} s`);
+  for (const key of ["pictures", "distinct"])
+    assert.equal(
+      counts.reduce((sum: number, one: any) => sum + one[key], 0),
+      sums[key],
+    );
+});
+
 // --- Dumps -----------------------------------------------------------------------------------------------------------
 
 test("--dump holds what the last boot started from, and --flash goes on from there", async () => {
@@ -342,6 +413,8 @@ for (const [what, args, why] of [
   ["an option without its value", ["--image"], /argument missing/],
   ["no cut", ["--cut", "0"], /--cut 0: wanted 1 to 200/],
   ["a cut that is no number", ["--cut", "ten"], /--cut ten: wanted 1 to 200/],
+  ["--bad-image with --url", ["--bad-image", "--url", "http://localhost/"], /cannot be used with/],
+  ["--power-cuts with --image", ["--power-cuts", "--image", "x.bin"], /cannot be used with/],
   ["--cut with --url", ["--cut", "3", "--url", "http://localhost/"], /cannot be used with/],
   ["--image with --url", ["--image", "x.bin", "--url", "http://localhost/"], /cannot be used with/],
   ["an argument too many", ["x.bin"], /too many arguments/],
@@ -358,7 +431,7 @@ for (const [what, args, why] of [
 test("--help shows every option and examples", async () => {
   const run = await demo("--help");
   succeeds(run);
-  for (const option of ["board", "image", "url", "insecure", "cut", "flash", "dump", "json"]) {
+  for (const option of "board image url insecure cut bad-image power-cuts flash dump json".split(" ")) {
     assert.match(run.stdout, new RegExp(`^ +--${option}\\b`, "m"));
     assert.match(run.stdout, new RegExp(`^ +npm run .*demo -- --${option}\\b`, "m"));
   }

@@ -1,0 +1,76 @@
+// A campaign of test-host/campaign/ in a minute: the power fails at every flash operation of every scenario, on the toy
+// layout that has the same slots as the board. `npm run campaign` is the whole of it.
+
+import { loadBoard } from "../boards.ts";
+import { cellName } from "../campaign/ids.ts";
+import { createLab } from "../campaign/life.ts";
+import { cellsOf, type Report, runCell } from "../campaign/runner.ts";
+import { bundle } from "../campaign/suite.ts";
+import { TOYS } from "../campaign/worlds.ts";
+import { slots } from "../partitions.ts";
+import type { Screen } from "./screen.ts";
+
+const START = "one";
+
+export type PowerCuts = {
+  layout: string;
+  cells: number;
+  /** States that a loss of power leaves, and how many different ones of them a device was started from. */
+  pictures: number;
+  distinct: number;
+  findings: number;
+  seconds: number;
+  /** By scenario and bootloader. */
+  counts: { cell: string; pictures: number; distinct: number; findings: number }[];
+  /** Names of cases, for npm run replay. */
+  ids: string[];
+};
+
+const slotsOf = (board: string): string =>
+  slots(loadBoard(board).rows)
+    .map(({ subtype }) => subtype)
+    .join();
+
+/** The toy layout with the same slots; a board that no toy is like gets two slots. */
+export function toyOf(board: string): string {
+  return TOYS.find((toy) => slotsOf(toy) === slotsOf(board)) ?? TOYS[0];
+}
+
+function countsOf({ cell, pictures, distinct, findings }: Report): PowerCuts["counts"][number] {
+  return { cell: cellName(cell), pictures, distinct, findings: findings.length };
+}
+
+export async function runPowerCuts(board: string, screen: Screen): Promise<PowerCuts> {
+  const startMs = performance.now();
+  const layout = toyOf(board);
+  const cells = cellsOf(layout, undefined, [START]);
+  const lab = createLab(bundle());
+  screen.heading(`Power fails before, in and after every flash operation: ${cells.length} cells of ${layout}`);
+  screen.line("cell: pictures of what a loss of power leaves, different ones that a device was started from");
+  const reports: Report[] = [];
+  for (const cell of cells) {
+    const report = await runCell(lab, cell, { name: "every" });
+    reports.push(report);
+    const counts = `${String(report.pictures).padStart(5)} pictures ${String(report.distinct).padStart(5)} started`;
+    const found = report.findings.length ? `  ${report.findings.length} FINDINGS` : "";
+    screen.line(`${cellName(cell).padEnd(48)}${counts}${found}`);
+  }
+  const sum = (of: (report: Report) => number) => reports.reduce((total, report) => total + of(report), 0);
+  const findings = sum((report) => report.findings.length);
+  const result = {
+    layout,
+    cells: cells.length,
+    pictures: sum((report) => report.pictures),
+    distinct: sum((report) => report.distinct),
+    findings,
+    seconds: Math.round((performance.now() - startMs) / 100) / 10,
+    counts: reports.map(countsOf),
+    ids: reports.flatMap((report) => report.findings.map(({ id }) => id)),
+  };
+  if (!findings)
+    screen.success(
+      `${result.pictures} pictures, ${result.distinct} devices started from them: each ran a whole image that may run ` +
+        `there, and ended as it should`,
+    );
+  return result;
+}
