@@ -1,0 +1,87 @@
+// The time of a download into flash: by the module, over a loop that only erases and writes.
+// The module lies in RAM here: on Linux Storage is not mapped into memory, and each 16 bytes of code run from it would
+// cost an fopen (an ESP32 maps it: targets/esp32/main.c). The flash is fold.ts, in which erasing and writing take no time.
+import { fsverity } from "../fsverity.ts";
+import type { Server } from "../server.ts";
+import { serveFile } from "../server.ts";
+import { measure } from "./engine.ts";
+import { FOLDED_FLASH, periodicImage } from "./fold.ts";
+import { median, row } from "./table.ts";
+
+/** 366 sectors, 1.5 MB. */
+export const IMAGE = periodicImage(366 * 4096);
+const ROUNDS = 3;
+
+export const updateConfig = (url: string, image: Uint8Array) =>
+  `{ url: ${JSON.stringify(url)}, digest: "fsverity-sha256:${fsverity(image)}" }`;
+
+export const BARE_LOOP = `
+  function bareLoop(url, size, done) {
+    var flash = require("Flash"), at = SLOT, sector = at, start = getTime();
+    require("http").get(url, function (response) {
+      response.on("data", function (data) {
+        while (at + data.length > sector) { flash.erasePage(sector); sector += 4096; }
+        flash.write(data, at);
+        at += data.length;
+      });
+      response.on("close", function () {
+        if (at - SLOT !== size) report({ error: "the bare loop got " + (at - SLOT) });
+        done(getTime() - start);
+      });
+    });
+  }`;
+
+export type Times = { bare: number; update: number };
+
+/** The same file by the bare loop, then by the module, in turn in each of several interpreters. In ms of this machine. */
+export async function speed(server: Server, name: string): Promise<Times> {
+  server.on("/folded.bin", serveFile(IMAGE));
+  const url = server.url("/folded.bin");
+  const rounds: Times[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const run = await measure(`${FOLDED_FLASH} ${BARE_LOOP}
+      setTimeout(function () {
+        bareLoop(${JSON.stringify(url)}, ${IMAGE.length}, function (bare) {
+          blank();
+          var start = getTime();
+          ota.update(${updateConfig(url, IMAGE)}).then(function (result) {
+            report({ bare: bare, update: getTime() - start });
+            finish();
+          }, function (error) { reportError(error); finish(); });
+        });
+      }, 100);`);
+    rounds.push(run.reports[0]);
+  }
+  row(
+    `1.5 MB over ${name}: update over bare loop, flash taking no time`,
+    median(rounds.map((one) => one.update / one.bare)),
+    "x",
+    1.5,
+  );
+  const times = {
+    bare: median(rounds.map((one) => one.bare)) * 1000,
+    update: median(rounds.map((one) => one.update)) * 1000,
+  };
+  row("  bare loop, this machine", times.bare, "ms");
+  row("  update, this machine", times.update, "ms");
+  return times;
+}
+
+/** What the digest at the end costs, and what one call of the shim costs. */
+export async function digestAlone(): Promise<void> {
+  const run = await measure(`${FOLDED_FLASH}
+    var crypto = require("crypto"), flash = require("Flash");
+    function time(n, f) { var start = getTime(); for (var i = 0; i < n; i++) f(i); return (getTime() - start) / n * 1000; }
+    setTimeout(function () {
+      report({
+        block: time(400, function (i) { crypto.SHA256(E.toString(flash.read(4096, SLOT + (i % 24) * 4096))); }),
+        shim: time(400, function () { flash.read(512, SLOT); }),
+        bare: time(400, function () { native.read(512, fold); }),
+      });
+      finish();
+    }, 100);`);
+  const { block, shim, bare } = run.reports[0];
+  row("reading and hashing 1.5 MB natively, this machine", (block * IMAGE.length) / 4096, "ms");
+  row("  what the shim adds to one read of 512 bytes", (shim - bare) * 1000, "us");
+  row("  that read natively", bare * 1000, "us");
+}
