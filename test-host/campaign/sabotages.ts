@@ -114,7 +114,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "erases no sector ahead",
-    edits: [[/if \(more && !ahead && sector \+ SECTOR < slot\.address \+ slot\.size\) \{/, "if (false) {"]],
+    edits: [[/if \(sector < slot\.address \+ slot\.size\) \{/, "if (false) {"]],
     cell: "toy-two/pieces/current/update",
     campaign: EVERY,
     says: /fetched/,

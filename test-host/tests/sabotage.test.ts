@@ -44,7 +44,7 @@ const never = (text: string): [RegExp, string] => [
 const TWINS: Twin[] = [
   {
     guard: "an erase is read back",
-    edits: [never('throw fault\\([^"]*"sector at ')],
+    edits: [never('throw fault\\([^"]*"sector " \\+ ')],
     async story(t, bundle) {
       const scene = await startScene(t, {
         bundle,
@@ -110,7 +110,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "headers go to the first origin only",
-    edits: [[/if \(home\)(?=\s*for)/g, "if (true)"]],
+    edits: [[/if \(sameOrigin\(origin, target\)\)/g, "if (true)"]],
     async story(t, bundle) {
       const scene = await startScene(t, { bundle });
       const other = await startServer();
@@ -168,7 +168,7 @@ const TWINS: Twin[] = [
     guard: "what is missing of the announced length is missed",
     edits: [
       [/if \(left < 0\)(?=\s*end\(null\))/g, "if (true)"],
-      [/self\.total_ < 0 \|\| received\(\) >= self\.total_/g, "true"],
+      [/self\.total_ < 0 \|\| received >= self\.total_/g, "true"],
     ],
     async story(t, bundle) {
       const scene = await startScene(t, { bundle });
@@ -191,7 +191,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "for factory the copy that is not active is erased first",
-    edits: [[/activeCopy\(entries\) === 1 \? 1 : 0/g, "activeCopy(entries) === 1 ? 0 : 1"]],
+    edits: [[/(activeCopy\(entries\)\)) === 1 \? 1 : 0/g, "$1 === 1 ? 0 : 1"]],
     async story(t, bundle) {
       const images = {
         factory: OLD,
