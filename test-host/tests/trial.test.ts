@@ -1,0 +1,300 @@
+// Trial boots on bootloaders without rollback (DESIGN 7), and what a device says of itself. With factory + ota_0, the
+// table of a stock classic board, unless a test says otherwise. What power loss does to all this: the campaigns.
+
+import assert from "node:assert/strict";
+import { test, type TestContext } from "node:test";
+import { buildEntry, STATE } from "../bootloader.ts";
+import type { Device } from "../device.ts";
+import { fsverity } from "../fsverity.ts";
+import { mutations } from "../images.ts";
+import { behaves, type Config, plain, type Scene, settle, startScene } from "../scenario.ts";
+
+const FILE = ".https-ota";
+
+/** Writes of the Storage file since then. */
+function countWrites(device: Device): () => number {
+  let writes = 0;
+  const set = device.storage.set.bind(device.storage);
+  device.storage.set = (name, bytes) => {
+    if (name === FILE) writes++;
+    return set(name, bytes);
+  };
+  return () => writes;
+}
+
+const byDigest = (scene: Scene): Config => ({ digest: `fsverity-sha256:${fsverity(scene.image)}` });
+
+/** A device that has installed an image and started it, unconfirmed. */
+async function onTrial(t: TestContext): Promise<Scene> {
+  const scene = await startScene(t);
+  assert.ifError((await scene.update(byDigest(scene))).error);
+  scene.device.restart();
+  assert.equal(scene.device.running, "ota_0");
+  return scene;
+}
+
+/** boot() in the running image; "restarts" when it asked for that. */
+async function boot(scene: Scene, attempts = 3): Promise<unknown> {
+  const { device } = scene;
+  const { engine } = device;
+  const answer = settle(device, device.ota.boot(engine.run(`({ attempts: ${attempts} })`))).catch((error) => ({
+    error,
+  }));
+  const outcome: any = await answer;
+  if (device.rebootAsked) return "restarts";
+  assert.ifError(outcome.error);
+  return outcome.result;
+}
+
+const statusOf = (scene: Scene): any => plain(scene.device.ota.getStatus());
+
+// --- boot()
+
+test("an unconfirmed image has as many starts as it is given, then the slot before it runs again, and stays", async (t) => {
+  const scene = await onTrial(t);
+  const { device } = scene;
+  const writes = countWrites(device);
+  for (let start = 1; start <= 3; start++) {
+    assert.equal(await boot(scene), true);
+    assert.equal(writes(), start, "Storage is written once at each start on trial");
+    device.restart();
+    assert.equal(device.running, "ota_0");
+  }
+  assert.equal(await boot(scene), "restarts");
+  assert.equal(writes(), 4, "and once when the image is given up");
+  device.restart();
+  for (let start = 0; start < 3; start++) {
+    assert.equal(device.running, "factory");
+    assert.equal(await boot(scene), false);
+    device.restart();
+  }
+  assert.equal(writes(), 4, "and never by an image that is on no trial");
+  behaves(scene);
+});
+
+test("onTrial is told the number of this start and of those allowed; markValid() ends the trial", async (t) => {
+  const scene = await onTrial(t);
+  const { device } = scene;
+  const tell = () => {
+    device.engine.run("var told = []");
+    const options = device.engine.run("({ attempts: 5, onTrial: function (n, of) { told.push(n, of); } })");
+    return device.engine.call(device.ota.boot(options)).then((result) => [result, plain(device.engine.run("told"))]);
+  };
+  assert.deepEqual(await tell(), [true, [1, 5]]);
+  device.restart();
+  assert.deepEqual(await tell(), [true, [2, 5]]);
+  assert.deepEqual(statusOf(scene).trial, { boots: 2, previous: "factory" });
+  device.ota.markValid();
+  const writes = countWrites(device);
+  assert.equal(statusOf(scene).trial, null);
+  for (let start = 0; start < 6; start++) {
+    device.restart();
+    assert.deepEqual(await tell(), [false, []]);
+    assert.equal(device.running, "ota_0");
+  }
+  assert.equal(writes(), 0);
+  behaves(scene);
+});
+
+test("without an update boot() writes nothing, whatever the Storage file holds", async (t) => {
+  const scene = await startScene(t);
+  const { device } = scene;
+  const writes = countWrites(device);
+  const files = [
+    null,
+    "",
+    "\xff\xff\xff\xff",
+    "{",
+    "null",
+    "7",
+    '"x"',
+    "[]",
+    '{"slot":1,"boots":"x"}',
+    '{"slot":"ota_7","previous":"ota_9","boots":2}',
+    '{"slot":"ota_0","previous":"factory","boots":99}', // it was selected, and has never started
+    '{"__proto__":{"slot":"factory"},"boots":1e99}',
+    '{"slot":["factory"],"boots":1}',
+  ];
+  for (const text of files) {
+    if (text === null) device.storage.delete(FILE);
+    else Map.prototype.set.call(device.storage, FILE, Buffer.from(text, "latin1"));
+    assert.equal(await boot(scene), false, `${text}`);
+    assert.equal(writes(), 0, `${text}`);
+    assert.equal(statusOf(scene).trial, null, `${text}`);
+    device.restart();
+    assert.equal(device.running, "factory");
+  }
+  behaves(scene);
+});
+
+for (const [what, text] of [
+  ["lost", null],
+  ["empty", ""],
+  ["torn", '{"sequence":0,"slot":"ota_0","prev\xff\xff\xff\xff\xff'],
+  ["foreign", '{"slot":["ota_0"],"boots":{}}'],
+] as const)
+  test(`a Storage file that is ${what} ends a trial, and the image that runs goes on running`, async (t) => {
+    const scene = await onTrial(t);
+    const { device } = scene;
+    if (text === null) device.storage.delete(FILE);
+    else device.storage.set(FILE, Buffer.from(text, "latin1"));
+    const writes = countWrites(device);
+    for (let start = 0; start < 5; start++) {
+      assert.equal(await boot(scene, 1), false);
+      device.restart();
+      assert.equal(device.running, "ota_0");
+    }
+    assert.equal(writes(), 0);
+    behaves(scene);
+  });
+
+for (const attempts of ["0", "-1", "NaN", "'x'", "{}"])
+  test(`boot({ attempts: ${attempts} }) is refused, and counts nothing`, async (t) => {
+    const scene = await onTrial(t);
+    const { device } = scene;
+    const writes = countWrites(device);
+    const options = device.engine.run(`({ attempts: ${attempts} })`);
+    const { error } = await settle(device, device.ota.boot(options));
+    assert.equal(error?.name, "ESP_ERR_INVALID_ARG");
+    assert.equal(writes(), 0);
+  });
+
+// --- confirmAfter()
+
+for (const [what, check, good] of [
+  ["says true", "return true", true],
+  ["says false", "return false", false],
+  ["says something else", "return 1", false],
+  ["says nothing", "", false],
+  ["throws", "throw new Error('sensor')", false],
+] as const)
+  test(`confirmAfter: a check that ${what} ${good ? "confirms" : "rolls back"}, and not before its time`, async (t) => {
+    const scene = await onTrial(t);
+    const { device } = scene;
+    assert.equal(await boot(scene, 2), true);
+    const promise = device.ota.confirmAfter(60000, device.engine.run(`(function () { ${check} })`));
+    const settled = settle(device, promise).catch(() => {});
+    await device.engine.advance(59000);
+    assert.notEqual(statusOf(scene).trial, null, "before its time");
+    await device.engine.advance(1001);
+    if (good) assert.deepEqual(await settled, { result: true });
+    for (let pass = 0; pass < 200 && !good && !device.rebootAsked; pass++) await device.engine.advance(1);
+    assert.equal(device.rebootAsked, !good);
+    for (let start = 0; start < 3; start++) {
+      device.restart();
+      assert.equal(device.running, good ? "ota_0" : "factory");
+      assert.equal(await boot(scene, 2), false);
+    }
+    behaves(scene);
+  });
+
+test("confirmAfter leaves an image alone that is on no trial, whatever its check says", async (t) => {
+  const scene = await startScene(t);
+  const { device } = scene;
+  const promise = device.ota.confirmAfter(1000, device.engine.run("(function () { return false; })"));
+  const settled = settle(device, promise);
+  await device.engine.advance(1001);
+  assert.deepEqual(await settled, { result: true });
+  assert.equal(device.rebootAsked, false);
+  assert.equal(device.flash.counts.writes, 0);
+});
+
+// --- An image that was rolled back
+
+async function rolledBack(t: TestContext): Promise<Scene> {
+  const scene = await onTrial(t);
+  const { device } = scene;
+  void settle(device, device.ota.rollback()).catch(() => {});
+  for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
+  device.restart();
+  assert.equal(device.running, "factory");
+  return scene;
+}
+
+test("an image that was rolled back is refused with an error of its own, until allowRolledBack", async (t) => {
+  const scene = await rolledBack(t);
+  const { device } = scene;
+  const digest = byDigest(scene);
+  const writes = countWrites(device);
+  const erases = device.flash.counts.erases;
+  const refused = await scene.update(digest);
+  assert.equal(refused.error?.name, "ESP_ERR_NOT_ALLOWED");
+  assert.match(refused.error?.message ?? "", /rolled back on this device/);
+  assert.equal(refused.error?.retry, false);
+  assert.equal(device.flash.counts.erases, erases);
+  assert.equal(writes(), 0);
+  const names = new Set<string>();
+  for (const config of [
+    { digest: `fsverity-sha256:${"0".repeat(64)}` },
+    { url: scene.server.url("/nothing") },
+    { partition: "factory" },
+    { partition: "x" },
+  ]) {
+    const { error } = await scene.update(config);
+    names.add(error?.name ?? "none");
+  }
+  assert.ok(names.size >= 3 && !names.has("ESP_ERR_NOT_ALLOWED"), [...names].join());
+  const allowed = await scene.update({ ...digest, allowRolledBack: true });
+  assert.ifError(allowed.error);
+  device.restart();
+  assert.equal(device.running, "ota_0");
+});
+
+test("another image than the one that was rolled back is welcome", async (t) => {
+  const scene = await rolledBack(t);
+  const other = mutations.checksum(scene.image);
+  assert.notEqual(fsverity(other), fsverity(scene.image));
+  const { error } = await scene.update({ digest: `fsverity-sha256:${fsverity(other)}` });
+  assert.notEqual(error?.name, "ESP_ERR_NOT_ALLOWED");
+});
+
+// --- getStatus()
+
+test("getStatus says what is in every slot, what the last update came to, and what was rolled back", async (t) => {
+  const scene = await startScene(t);
+  const { device } = scene;
+  const first = statusOf(scene);
+  assert.deepEqual(
+    [first.running, first.boot, first.next, first.differs, first.last],
+    ["factory", "factory", "ota_0", "", ""],
+  );
+  assert.equal(first.trial, null);
+  assert.equal(first.rolledBack, null);
+  assert.deepEqual(
+    first.slots.map((slot: any) => [slot.label, slot.state]),
+    [
+      ["ota_0", undefined],
+      ["factory", undefined],
+    ],
+  );
+  await scene.update({ digest: `fsverity-sha256:${"0".repeat(64)}` });
+  assert.match(statusOf(scene).last, /^ESP_ERR_OTA_VALIDATE_FAILED: ./);
+  assert.ifError((await scene.update(byDigest(scene))).error);
+  const selected = statusOf(scene);
+  assert.equal(selected.last, "ESP_OK");
+  assert.deepEqual([selected.running, selected.boot], ["factory", "ota_0"]);
+  assert.match(selected.differs, /not restarted since/);
+  const [ota, factory] = selected.slots;
+  assert.deepEqual([ota.state, ota.version], [STATE.NEW, "2.0.2"]);
+  assert.notEqual(factory.version, ota.version);
+  assert.equal(factory.version, selected.version);
+  device.restart();
+  assert.deepEqual(statusOf(scene).trial, { boots: 0, previous: "factory" });
+  assert.equal(statusOf(scene).last, "", "it is kept in memory, not in Storage");
+  void settle(device, device.ota.rollback()).catch(() => {});
+  for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
+  device.restart();
+  const { digest } = statusOf(scene).rolledBack;
+  assert.equal(digest, fsverity(scene.image));
+  behaves(scene);
+});
+
+test("getStatus says why the bootloader fell back", async (t) => {
+  const scene = await startScene(t, {
+    load: { ota_0: new Uint8Array(300).fill(7) },
+    otadata: [buildEntry(1, STATE.VALID)],
+  });
+  const status = statusOf(scene);
+  assert.deepEqual([status.running, status.boot], ["factory", "ota_0"]);
+  assert.match(status.differs, /^slot ota_0 can't start: /);
+});
