@@ -2,12 +2,13 @@
 // promises; only flash, ESP32 and the memory map are replaced (device.js).
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Boot, type BootloaderKind, BOOTLOADERS, CHIPS, type Chip, runBootloader } from "../bootloader.ts";
 import { BUNDLE, type Device, mappedSegments, registersOf } from "../device.ts";
+import { createFlash } from "../flash.ts";
 
 export const ESPRUINO = process.env.ESPRUINO;
 
@@ -25,15 +26,18 @@ export type EngineRun = {
   /** All that the interpreter printed. */
   output: string;
   exitCode: number | null;
-  /** What the bootloader does with the flash that the scenario left behind. */
+  /** What the bootloader would do with the flash that the scenario left behind; the next run does it. */
   boot: Boot;
   counts: { reads: number; writes: number; erases: number };
 };
 
+/** The interpreter's Storage, a file of its own beside the flash: it survives from run to run, as on a device. */
+const storages = new WeakMap<Device, Uint8Array>();
+
 /**
  * Boots the flash of `device` by the bootloader model, then runs `scenario` (ES5; `ota` is the module, `report(value)`
  * tells the test, `reportError(error)` too, `finish()` ends it) in the interpreter. The flash that it leaves is put
- * back into `device`.
+ * back into `device`, and so is its Storage: the next run is the next start.
  */
 export async function runInEngine(
   device: Device,
@@ -48,6 +52,9 @@ export async function runInEngine(
   try {
     const flash = join(folder, "flash.bin");
     writeFileSync(flash, device.dump());
+    const storage = join(folder, "espruino.flash");
+    const kept = storages.get(device);
+    if (kept) writeFileSync(storage, kept);
     const setup = {
       flash,
       module: options.bundle ?? fileURLToPath(BUNDLE),
@@ -70,11 +77,12 @@ export async function runInEngine(
     const reports = [...output.matchAll(/REPORT (.*)/g)].map((match) => JSON.parse(match[1]));
     const counts = reports.filter((one) => one?.counts).at(-1)?.counts;
     device.flash.load(readFileSync(flash));
+    if (existsSync(storage)) storages.set(device, readFileSync(storage));
     return {
       reports: reports.filter((one) => !one?.counts),
       output,
       exitCode,
-      boot: runBootloader(device.flash, bootOptions),
+      boot: runBootloader(createFlash({ from: device.flash.picture() }), bootOptions),
       counts,
     };
   } finally {
