@@ -184,6 +184,11 @@ export function request(
   return outgoing;
 }
 
+/** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
+export function markValidNatively(): void {
+  if (ESP32.setOTAValid) ESP32.setOTAValid(true);
+}
+
 export function restart(): void {
   ESP32.reboot();
 }

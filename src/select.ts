@@ -2,7 +2,7 @@
 // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
 // fallback the entry of the running slot would otherwise be the one that is overwritten.
 
-import { binary, erase, isBlank, read, SECTOR, write } from "./hal";
+import { binary, erase, isBlank, markValidNatively, read, SECTOR, write } from "./hal";
 import { activeCopy, buildEntry, ENTRY_LENGTH, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
 import { isOta, type Partition, SUBTYPE_OTA_0 } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";
@@ -157,13 +157,18 @@ export function checkConfirmed(layout: Layout): void {
  * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
  * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
  * IDF does, and the other copy stays to fall back to. Factory and a slot that no entry names need none.
+ * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
  * @chapter
  */
 export function confirm(layout: Layout): void {
   const entries = readEntries(layout.otadata_);
   const copy = copyOf(layout, entries, layout.running_);
   if (copy < 0 || entries[copy].state_ === State.VALID) return;
-  if (entries[copy].state_ === State.PENDING_VERIFY) return writeEntry(layout, copy, entries[copy].seq_, State.VALID);
+  if (entries[copy].state_ === State.PENDING_VERIFY) {
+    if (activeCopy(entries) === copy) markValidNatively();
+    if (stateOf(layout, layout.running_) !== State.VALID) writeEntry(layout, copy, entries[copy].seq_, State.VALID);
+    return;
+  }
   writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
   erase(layout.otadata_.address + copy * SECTOR);
 }

@@ -470,6 +470,42 @@ test("markValid of an image that is VALID, of factory, and of a slot that no rec
   }
 });
 
+/** ESP32.setOTAValid as IDF has it: it rewrites the active entry in place, whichever slot that names. */
+function nativeValid(scene: () => Scene, works: boolean, calls: boolean[]): (valid: boolean) => void {
+  return (valid) => {
+    calls.push(valid);
+    if (!works) return;
+    const { device } = scene();
+    const [a, b] = entries(device);
+    const active = b.crcOk && (!a.crcOk || b.seq > a.seq) ? 1 : 0;
+    const { address } = device.otadata();
+    device.flash.erase(address + active * SECTOR);
+    device.flash.write(address + active * SECTOR, buildEntry([a, b][active].seq, VALID));
+  };
+}
+
+for (const [what, copies, works, called, writes] of [
+  ["PENDING_VERIFY", [buildEntry(2, VALID), buildEntry(3, PENDING_VERIFY)], true, true, 1],
+  ["PENDING_VERIFY, and it does nothing", [buildEntry(2, VALID), buildEntry(3, PENDING_VERIFY)], false, true, 1],
+  ["PENDING_VERIFY, not active", [buildEntry(4, VALID), buildEntry(3, PENDING_VERIFY)], true, false, 1],
+  ["NEW", [buildEntry(2, VALID), buildEntry(3, NEW)], true, false, 1],
+  ["VALID", [buildEntry(2, VALID), buildEntry(3, VALID)], true, false, 0],
+] as const)
+  test(`markValid of a slot that is ${what} asks ESP32.setOTAValid ${called ? "first" : "nothing"}, and ends VALID`, async (t) => {
+    const calls: boolean[] = [];
+    let scene: Scene | null = null;
+    const otaValid = nativeValid(() => scene as Scene, works, calls);
+    const images = { ota_0: OLD, ota_1: mutations.flipPayloadBit(buildImage({ size: 12000, seed: 9 })) };
+    scene = await slotsScene(t, 2, 0, [...copies], { images, engine: { otaValid } });
+    scene.remember();
+    scene.device.ota.markValid();
+    assert.deepEqual(calls, called ? [true] : []);
+    assert.equal(scene.device.ota.getState(partitionOf(scene, "ota_0")), VALID);
+    assert.equal(scene.device.flash.log.slice(scene.mark.log).filter(({ kind }) => kind === "write").length, writes);
+    behaves(scene);
+    keepsOldImage(scene);
+  });
+
 for (const kind of [BOOTLOADERS.current, BOOTLOADERS.idf3])
   test(`rollback returns to the other slot, which must be whole, and asks for the restart (${kind.name})`, async (t) => {
     const scene = await slotsScene(t, 2, 0, both, { bootloader: kind });
