@@ -6,7 +6,7 @@ import { createFlash, type Picture, SECTOR } from "../flash.ts";
 import type { Row } from "../partitions.ts";
 import { ANY, allowedIn, type Outcome, type Scenario, type View } from "./scenarios.ts";
 import { type LieAt, powerOn, runProgram, type Session, type Step } from "./session.ts";
-import { type State, stateKey, targetOf, type World } from "./worlds.ts";
+import { namedInVain, sameBytes, type State, stateKey, targetOf, type World } from "./worlds.ts";
 
 const MAX_STARTS = 8;
 
@@ -41,12 +41,6 @@ export type LifeOptions = {
   verbose?: boolean;
 };
 
-function sameBytes(a: Picture, b: Picture, row: Row): boolean {
-  for (let i = row.offset / SECTOR; i < (row.offset + row.size) / SECTOR; i++)
-    if (a.sectors[i] !== b.sectors[i] && Buffer.compare(a.sectors[i], b.sectors[i]) !== 0) return false;
-  return true;
-}
-
 /** A fallback that this device has not caused: the selected slot is as broken as it was at the very beginning. */
 function isInherited(world: World, boot: Boot, picture: Picture): boolean {
   const slot = world.slots.find((row) => row.label === boot.selected);
@@ -62,6 +56,8 @@ function judgeStart(world: World, boot: Boot, image: string, from: State, allowe
   if (!isAmong(image, allowed.boots)) problems.push(`boots ${image} (allowed: ${allowed.boots.join(", ")})`);
   if (boot.fellBack && !isInherited(world, boot, from.picture))
     problems.push(`falls back from ${boot.selected}, which is selected, to ${boot.slot.label}`);
+  for (const label of namedInVain(world, from.picture))
+    problems.push(`an entry names ${label}, which holds no whole image`);
   return problems;
 }
 

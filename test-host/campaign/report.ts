@@ -99,7 +99,8 @@ ${table(["scenario", "what happens", "may start", "in the end"], scenarioRows())
 ## What holds in every picture
 
 1. Some whole image starts, and it is one of those above: never a third, stale one.
-2. The bootloader never has to refuse the slot that is selected, unless it was broken before all this.
+2. The bootloader never has to refuse the slot that is selected, unless it was broken before all this; nor does the
+   other entry of otadata, which it obeys when the first is given up, name a slot that holds no whole image.
 3. The running slot is not written; nothing is but otadata, the slot of an update, and the Storage file.
 4. No cell is written that is not erased.
 5. A device that starts from the picture ends as it should, and stays there at further starts.

@@ -158,6 +158,20 @@ export const SABOTAGES: readonly Sabotage[] = [
     says: /falls back from ota_1/,
   },
   {
+    name: "overwrites the entry of the slot that runs when another one is selected",
+    edits: [[/var keep = copyOf\(layout, entries, layout\.running_\);/, "var keep = -1;"]],
+    cell: "toy-three/two-1/rollback/chosen-twice",
+    campaign: EVERY,
+    says: /ends in|comes to no end/,
+  },
+  {
+    name: "leaves the other entry naming the slot that it is about to write",
+    edits: [[/if \(names\(layout, entries\[1 - last\], target\)\)/, "if (false)"]],
+    cell: "toy-two/two-0/current/update",
+    campaign: EVERY,
+    says: /an entry names ota_1, which holds no whole image/,
+  },
+  {
     name: "deselects without making sure that the slot that runs is left",
     edits: [[/if \(\(selected && !\(own >= 0 && entries\[own\]\.valid_\)\) \|\|/, "if ("]],
     cell: "toy-factory-two/alone/current/update",

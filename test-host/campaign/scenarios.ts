@@ -51,6 +51,7 @@ const emptyOrBroken = (world: World): string =>
 
 const INSTALLED = ["update:new"];
 const oldOrNew = ["old", "new"];
+const ALL_OTA = ["ota_0", "ota_1", "ota_2"];
 
 const untilNew =
   (...orders: string[]) =>
@@ -179,6 +180,20 @@ export const SCENARIOS: readonly Scenario[] = [
         !(world.fellBack && world.selected === label),
     }),
   ),
+  {
+    name: "chosen-twice",
+    what: "setBootPartition of one slot, then of another before the restart, which a bootloader with rollback gives up",
+    next({ world, image, sessions }) {
+      if (image !== "old") return world.kind.rollback ? ["boot:99"] : null;
+      return sessions.length
+        ? null
+        : ALL_OTA.filter((label) => label !== world.running).map((label) => `setBoot:${label}`);
+    },
+    allowed: { boots: ["old", ...ALL_OTA], ends: ALL_OTA },
+    underRollback: { ends: ["old"] },
+    applies: ({ slots, running, fellBack, start }) =>
+      start !== "blank" && !fellBack && running !== "factory" && slots.some((slot) => slot.label === "ota_2"),
+  },
   {
     name: "refused",
     what: "setBootPartition of a slot that is empty or broken",

@@ -9,6 +9,7 @@ import {
   buildEntry,
   CHIPS,
   type Chip,
+  parseEntry,
   RECORD_SIZE,
   runBootloader,
   STATE,
@@ -121,6 +122,8 @@ export type World = {
   pieceSize: number;
   /** Name of the image that `slot` of this flash begins with. */
   nameOf(flash: Flash, slot: Row, length: number): string;
+  /** Does `slot` hold an image of this world, whole? */
+  holdsWhole(flash: Flash, slot: Row): boolean;
 };
 
 const hash = (bytes: Uint8Array) => createHash("sha1").update(bytes).digest("hex");
@@ -163,16 +166,21 @@ export function createWorld(layout: string, start: string, kindName: string): Wo
   const flash = createFlash({ size: board.flashSize });
   flash.load(buildTable(board.rows), TABLE_OFFSET);
   const names = new Map<string, string>();
+  const lengths = new Set<number>();
   const images: Record<string, Uint8Array> = {
     new: image(board.chip, size, 2, "2.0.2"),
     first: image(board.chip, size - 2048, 3, "2.0.3"),
   };
   images.alike = alike(images.new);
-  for (const [name, bytes] of Object.entries(images)) names.set(hash(bytes), name);
+  function know(name: string, bytes: Uint8Array): void {
+    names.set(hash(bytes), name);
+    lengths.add(bytes.length);
+  }
+  for (const [name, bytes] of Object.entries(images)) know(name, bytes);
   all.forEach((slot, i) => {
     if (state.empty && i > 0) return;
     const bytes = image(board.chip, size - 16 * i, 10 + i, `1.0.${i}`);
-    names.set(hash(bytes), slot.label);
+    know(slot.label, bytes);
     flash.load(state.broken && slot === ota[state.broken(ota.length)] ? spoiled(bytes) : bytes, slot.offset);
   });
   state.entries(ota.length).forEach((entry, copy) => {
@@ -201,7 +209,30 @@ export function createWorld(layout: string, start: string, kindName: string): Wo
       const name = names.get(hash(flash.peek(slot.offset, length))) ?? "unknown";
       return name === own ? "old" : name;
     },
+    holdsWhole: (flash, slot) => [...lengths].some((length) => names.has(hash(flash.peek(slot.offset, length)))),
   };
+}
+
+export function sameBytes(a: Picture, b: Picture, row: Row): boolean {
+  for (let i = row.offset / SECTOR; i < (row.offset + row.size) / SECTOR; i++)
+    if (a.sectors[i] !== b.sectors[i] && Buffer.compare(a.sectors[i], b.sectors[i]) !== 0) return false;
+  return true;
+}
+
+/** Labels that an entry names which the bootloader may come to obey, of slots that hold no whole image, unlike at the origin. */
+export function namedInVain(world: World, picture: Picture): string[] {
+  const { ABORTED: aborted, INVALID: invalid, UNDEFINED: erased } = STATE;
+  const ota = world.slots.filter((slot) => slot.subtype !== 0);
+  const flash = createFlash({ from: picture });
+  const found: string[] = [];
+  for (let copy = 0; copy < 2; copy++) {
+    const { seq, state, crcOk } = parseEntry(flash.peek(world.otadata.offset + copy * SECTOR, RECORD_SIZE));
+    if (!crcOk || seq === erased || state === aborted || state === invalid) continue;
+    const slot = ota[(seq - 1) % ota.length];
+    if (sameBytes(picture, world.origin.picture, slot)) continue;
+    if (!world.holdsWhole(flash, slot)) found.push(slot.label);
+  }
+  return found;
 }
 
 /** The slot that an update writes when `running` runs: DESIGN 5, for the judge, not taken from src/. */
