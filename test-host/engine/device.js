@@ -8,31 +8,37 @@ if (process.memory().total === 4096) for (var g = 0; g < 16000; g++) grow.push(g
 grow = undefined;
 
 var flashFile = E.openFile(SETUP.flash, "r+");
-var BLANK = new Uint8Array(4096).fill(255);
+var BLANK = E.toString(new Uint8Array(256).fill(255));
 var counts = { reads: 0, writes: 0, erases: 0 };
 
 function flashRead(length, addr) {
   flashFile.seek(addr);
   return flashFile.read(length);
 }
+// In pieces: a device reads into one block and writes from it, so that no copy of a sector takes memory here either.
+var PIECE = 256;
 Modules.addCached("Flash", () => {
   exports.read = (length, addr) => {
     counts.reads++;
-    return E.toUint8Array(flashRead(length, addr));
+    var bytes = new Uint8Array(length);
+    for (var i = 0; i < length; i += PIECE) bytes.set(flashRead(Math.min(PIECE, length - i), addr + i), i);
+    return bytes;
   };
   exports.write = (data, addr) => {
     counts.writes++;
-    var bytes = E.toUint8Array(data);
-    var old = E.toUint8Array(flashRead(bytes.length, addr));
-    // NOR: a write only clears bits
-    if (E.sum(old) !== 255 * old.length) bytes = bytes.map((b, i) => b & old[i]);
-    flashFile.seek(addr);
-    flashFile.write(E.toString(bytes));
+    for (var i = 0; i < data.length; i += PIECE) {
+      var bytes = E.toUint8Array(data.slice(i, i + PIECE));
+      var old = E.toUint8Array(flashRead(bytes.length, addr + i));
+      // NOR: a write only clears bits
+      if (E.sum(old) !== 255 * old.length) bytes = bytes.map((b, j) => b & old[j]);
+      flashFile.seek(addr + i);
+      flashFile.write(E.toString(bytes));
+    }
   };
   exports.erasePage = (addr) => {
     counts.erases++;
     flashFile.seek(addr - (addr % 4096));
-    flashFile.write(E.toString(BLANK));
+    for (var i = 0; i < 4096; i += BLANK.length) flashFile.write(BLANK);
   };
 });
 

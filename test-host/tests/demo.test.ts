@@ -83,7 +83,8 @@ function assertRound(round: any): void {
   // 45 ms per erase, 0.7 ms per 256 bytes: what the parts of the flash alone take, and reading a little more
   const least = ((erases + otadataErases) * 45 + Math.ceil(bytes / 256) * 0.7) / 1000;
   assert.ok(deviceSeconds >= least - 0.001 && deviceSeconds < least * 1.2, `${deviceSeconds} s, at least ${least} s`);
-  assert.equal(writes, erases + (round.to === "factory" ? 0 : 1));
+  // in pieces as they come, of 536 bytes at most
+  assert.ok(writes >= bytes / 536 && writes < bytes / 250, `${writes} writes`);
   assert.deepEqual([round.fetched, round.refetched, round.cuts, round.powerLosses], [bytes, 0, 0, 0]);
 }
 
