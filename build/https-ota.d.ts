@@ -260,14 +260,6 @@ declare function boot(options?: BootOptions): Promise<boolean>;
  * returns anything else or throws. Does nothing to an image that is confirmed already. Resolves with what `check` said.
  */
 declare function confirmAfter(ms: number, check: () => boolean): Promise<boolean>;
-/** What a slot holds. */
-interface SlotStatus {
-    label: string;
-    /** `esp_ota_img_states_t`, undefined when otadata does not name it */
-    state: number | undefined;
-    /** of the app descriptor, undefined without one */
-    version: string | undefined;
-}
 /** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
 interface Status {
     running: string;
@@ -289,10 +281,6 @@ interface Status {
         sequence: number;
         digest: string;
     } | null;
-    /** all slots, the running one too */
-    slots: SlotStatus[];
-    /** what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first */
-    last: string;
     /** why another slot runs than the one that is selected; "" when it is the selected one */
     differs: string;
 }
@@ -309,4 +297,4 @@ declare const ERR: ReturnType<typeof errorNumbers>;
 declare function restart(): void;
 
 export { ERR, begin, boot, checkForUpdate, confirmAfter, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, BootOptions, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, SlotStatus, Status, UpdateResult };
+export type { AppDesc, BootOptions, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, Status, UpdateResult };

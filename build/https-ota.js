@@ -187,6 +187,7 @@ function writeFile(name, text) {
         throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage file " + name + " was not written");
 }
 
+
 function restart$1() {
     ESP32.reboot();
 }
@@ -1065,15 +1066,26 @@ function markValid() {
      * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
      * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
      * IDF does, and the other copy stays to fall back to. Factory and a slot that no entry names need none.
+     * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
      * @chapter
      */
-    function confirm(layout) {
+    function confirm(layout) {        
+/** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
+        function markValidNatively() {
+            if (ESP32.setOTAValid)
+                ESP32.setOTAValid(true);
+        }
         var entries = readEntries(layout.otadata_);
         var copy = copyOf(layout, entries, layout.running_);
         if (copy < 0 || entries[copy].state_ === 2 /* State.VALID */)
             return;
-        if (entries[copy].state_ === 1 /* State.PENDING_VERIFY */)
-            return writeEntry(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
+        if (entries[copy].state_ === 1 /* State.PENDING_VERIFY */) {
+            if (activeCopy(entries) === copy)
+                markValidNatively();
+            if (stateOf(layout, layout.running_) !== 2 /* State.VALID */)
+                writeEntry(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
+            return;
+        }
         writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), 2 /* State.VALID */);
         erase(layout.otadata_.address + copy * SECTOR);
     }
