@@ -1606,21 +1606,29 @@ var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
             ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
             : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + parseUrl(url).host_ + why, true));
     }
+    /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
+    function onLast(data) {
+        if (left < 0)
+            return events.onData_(data);
+        var wanted = data.length > left ? data.substr(0, left) : data;
+        left = 0;
+        disconnect();
+        events.onData_(wanted);
+        end(null);
+    }
+    // the engine reads the code that it skips: so there is little here, where every piece of a body comes along
     function onData(data) {
         if (!incoming)
             return;
+        quiet = 0;
         try {
-            quiet = 0;
-            if (left < 0)
-                return events.onData_(data);
-            // bytes beyond the announced length are delivered too
-            var wanted = data.length > left ? data.substr(0, left) : data;
-            left -= wanted.length;
-            if (!left)
-                disconnect();
-            events.onData_(wanted);
-            if (!left)
-                end(null);
+            var length = data.length;
+            if (length < left) {
+                left -= length;
+                events.onData_(data);
+            }
+            else
+                onLast(data);
         }
         catch (thrown) {
             end(asFault(thrown));
@@ -1779,7 +1787,7 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
             onConnected();
         connected = true;
     }
-    function onData(data) {
+    function keep(data) {
         var held = self.held_ ? self.held_ + data : data;
         var received = self.offset_ + held.length;
         if (received > limit)
@@ -1793,6 +1801,13 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
         }
         else if (held.length >= wanted || self.ended_)
             settle(null);
+    }
+    function onData(data) {
+        var offset = self.offset_;
+        if (!self.held_ && self.sink_ && self.sink_(offset, data))
+            self.offset_ = offset + data.length;
+        else
+            keep(data);
     }
     /** Bytes received so far. More than ever before is progress. */
     function progress() {
@@ -1998,7 +2013,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         function begin(addr, begun, data, compare, more) {
             var sector = addr - begun;
             var again = compare && ahead >= 0;
-            var resumed = again || (ahead < 0 && sector > slot.address);
+            var resumed = again || (ahead < 0 && addr > slot.address);
             var kept = "";
             var at = 0;
             // of a sector that this run wrote and read back the rest may be blank still
@@ -2020,12 +2035,16 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
                 write(sector, kept);
             write(addr + at, data.substr(at));
         }
+        function refuse(offset, length) {
+            throw fault(260 /* Code.INVALID_SIZE */, length + " bytes at " + hex(offset) + " of slot " + slot.label);
+        }
         // most of the time it is the rest of a sector that comes: the engine reads what it skips, so that has to be little
         return function (offset, data, more) {
             var addr = slot.address + offset;
             var begun = offset % SECTOR;
-            if (begun + data.length > SECTOR || offset + data.length > slot.size)
-                throw fault(260 /* Code.INVALID_SIZE */, data.length + " bytes at " + hex(offset) + " of slot " + slot.label);
+            var length = data.length;
+            if (begun + length > SECTOR || offset + length > slot.size)
+                refuse(offset, length);
             if (begun && !same) {
                 if (more && !ahead)
                     eraseAhead(addr - begun + SECTOR, false);
@@ -2146,7 +2165,21 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         else
             succeed(0 /* Code.OK */);
     }
-    // the engine reads what it skips: so it is little here, where each piece of the network comes along
+    // most pieces of the network go this way: in the middle of a sector there is nothing to decide
+    download.sink_ = function (offset, data) {
+        var begun = offset % SECTOR;
+        var length = data.length;
+        var total = download.total_;
+        if (!begun ||
+            begun + length >= SECTOR ||
+            length < PIECE ||
+            offset + length >= total ||
+            self.phase_ !== 1 /* Phase.WORKING */)
+            return false;
+        writeSector(offset, data, offset - begun + SECTOR < total);
+        self.written_ = offset + length;
+        return true;
+    };
     onBytes = function (error) {
         try {
             if (error)

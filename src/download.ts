@@ -24,6 +24,11 @@ export interface Download {
   ended_: boolean;
   /** last HTTP status, -1 before the first */
   status_: number;
+  /**
+   * The short way: may take a piece that comes while nothing is held, and is not the last, by returning true. What it
+   * throws ends the connection, like a failure of the network.
+   */
+  sink_?: (offset: number, data: string) => boolean;
   /** Calls `ready` when `held` has `bytes` or the file has ended; with an error when neither will happen. */
   want_(bytes: number, ready: (error: OtaError | null) => void): void;
   /** Takes at most `bytes` of what is held. */
@@ -109,7 +114,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
     connected = true;
   }
 
-  function onData(data: string): void {
+  function keep(data: string): void {
     const held = self.held_ ? self.held_ + data : data;
     const received = self.offset_ + held.length;
     if (received > limit) throw fault(Code.INVALID_SIZE, "file of more than " + limit + " bytes");
@@ -118,6 +123,12 @@ export function createDownload(options: Settings, url: string, limit: number, on
     if (!ready) {
       if (held.length > MAX_HELD) close();
     } else if (held.length >= wanted || self.ended_) settle(null);
+  }
+
+  function onData(data: string): void {
+    const offset = self.offset_;
+    if (!self.held_ && self.sink_ && self.sink_(offset, data)) self.offset_ = offset + data.length;
+    else keep(data);
   }
 
   /** Bytes received so far. More than ever before is progress. */

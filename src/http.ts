@@ -235,17 +235,26 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
     );
   }
 
+  /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
+  function onLast(data: string): void {
+    if (left < 0) return events.onData_(data);
+    const wanted = data.length > left ? data.substr(0, left) : data;
+    left = 0;
+    disconnect();
+    events.onData_(wanted);
+    end(null);
+  }
+
+  // the engine reads the code that it skips: so there is little here, where every piece of a body comes along
   function onData(data: string): void {
     if (!incoming) return;
+    quiet = 0;
     try {
-      quiet = 0;
-      if (left < 0) return events.onData_(data);
-      // bytes beyond the announced length are delivered too
-      const wanted = data.length > left ? data.substr(0, left) : data;
-      left -= wanted.length;
-      if (!left) disconnect();
-      events.onData_(wanted);
-      if (!left) end(null);
+      const length = data.length;
+      if (length < left) {
+        left -= length;
+        events.onData_(data);
+      } else onLast(data);
     } catch (thrown) {
       end(asFault(thrown));
     }

@@ -221,7 +221,24 @@ function createSession(
     else succeed(Code.OK);
   }
 
-  // the engine reads what it skips: so it is little here, where each piece of the network comes along
+  // most pieces of the network go this way: in the middle of a sector there is nothing to decide
+  download.sink_ = (offset, data) => {
+    const begun = offset % SECTOR;
+    const length = data.length;
+    const total = download.total_;
+    if (
+      !begun ||
+      begun + length >= SECTOR ||
+      length < PIECE ||
+      offset + length >= total ||
+      self.phase_ !== Phase.WORKING
+    )
+      return false;
+    writeSector(offset, data, offset - begun + SECTOR < total);
+    self.written_ = offset + length;
+    return true;
+  };
+
   onBytes = (error) => {
     try {
       if (error) throw error;

@@ -41,7 +41,7 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
   function begin(addr: number, begun: number, data: string, compare: boolean, more: boolean): void {
     const sector = addr - begun;
     const again = compare && ahead >= 0;
-    const resumed = again || (ahead < 0 && sector > slot.address);
+    const resumed = again || (ahead < 0 && addr > slot.address);
     let kept = "";
     let at = 0;
     // of a sector that this run wrote and read back the rest may be blank still
@@ -60,12 +60,16 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
     write(addr + at, data.substr(at));
   }
 
+  function refuse(offset: number, length: number): void {
+    throw fault(Code.INVALID_SIZE, length + " bytes at " + hex(offset) + " of slot " + slot.label);
+  }
+
   // most of the time it is the rest of a sector that comes: the engine reads what it skips, so that has to be little
   return (offset, data, more) => {
     const addr = slot.address + offset;
     const begun = offset % SECTOR;
-    if (begun + data.length > SECTOR || offset + data.length > slot.size)
-      throw fault(Code.INVALID_SIZE, data.length + " bytes at " + hex(offset) + " of slot " + slot.label);
+    const length = data.length;
+    if (begun + length > SECTOR || offset + length > slot.size) refuse(offset, length);
     if (begun && !same) {
       if (more && !ahead) eraseAhead(addr - begun + SECTOR, false);
       write(addr, data);
