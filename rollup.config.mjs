@@ -11,6 +11,7 @@ import typescript from "@rollup/plugin-typescript";
 import dts from "rollup-plugin-dts";
 import { chapters } from "./test-host/chapters.mjs";
 import { checkEs5 } from "./test-host/es5.mjs";
+import { size } from "./test-host/size.mjs";
 
 const BANNER =
   "/* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */";
@@ -73,7 +74,12 @@ export default [
         sourcemapExcludeSources: true,
       },
     ],
-    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }), chapters, es5],
+    plugins: [
+      typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }),
+      chapters,
+      es5,
+      size,
+    ],
   },
   {
     input: "src/index.ts",
