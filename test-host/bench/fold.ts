@@ -50,5 +50,13 @@ export const FOLDED_FLASH = `
   function blank() { for (var a = 0; a < ${PERIOD}; a += 4096) eraseSector(fold + a); }
   blank();
   Modules.removeCached("https-ota");
+  ota = require("https-ota");`;
+
+/**
+ * Puts the module into RAM: on Linux Storage is not mapped into memory, and each 16 bytes of code run from it would cost
+ * an fopen. An ESP32 maps it (targets/esp32/main.c).
+ */
+export const MODULE_IN_RAM = `
+  Modules.removeCached("https-ota");
   Modules.addCached("https-ota", E.toString(E.toUint8Array(require("Storage").read("https-ota"))));
   ota = require("https-ota");`;

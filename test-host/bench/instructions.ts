@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Server, serveFile } from "../server.ts";
 import { measure } from "./engine.ts";
-import { FOLDED_FLASH, periodicImage } from "./fold.ts";
+import { FOLDED_FLASH, MODULE_IN_RAM, periodicImage } from "./fold.ts";
 import { BARE_LOOP, updateConfig } from "./speed.ts";
 import { row, skip } from "./table.ts";
 
@@ -15,7 +15,7 @@ const SECTORS = [36, 60];
 const WHAT = "instructions per KB: update";
 
 async function count(binary: string, scenario: string): Promise<number> {
-  const run = await measure(`${FOLDED_FLASH} ${BARE_LOOP} ${scenario}`, { binary });
+  const run = await measure(`${FOLDED_FLASH} ${MODULE_IN_RAM} ${BARE_LOOP} ${scenario}`, { binary });
   const found = /Collected : (\d+)/.exec(run.output);
   if (!found) throw new Error(run.output);
   return Number(found[1]);
