@@ -90,6 +90,7 @@ export function seconds(all: Spent[], image: Uint8Array, interpreter: number | n
     row("  program", flash.program / 1000, "s");
     row("  read", flash.read / 1000, "s");
     row("  network at 100 KB/s", network / 1000, "s");
-    if (interpreted !== null) row("  interpreter, ten times slower than here", interpreted / 1000, "s");
+    if (interpreted !== null)
+      row("  interpreter while it downloads, ten times slower than here", interpreted / 1000, "s");
   }
 }

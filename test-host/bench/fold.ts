@@ -11,7 +11,8 @@ const PERIOD = 24 * SECTOR;
 
 /** An image of `size` bytes, a multiple of 4096, of which any two bytes PERIOD apart are the same. */
 export function periodicImage(size: number): Uint8Array {
-  if (size % SECTOR) throw new RangeError("the last sector would be shorter than those folded onto it");
+  if (size % SECTOR || Math.floor(size / PERIOD) % 2 === 0)
+    throw new RangeError("whole sectors, and an odd number of whole periods");
   const image = buildImage({ chip: "esp32", size, seed: 2, segments: 1, descriptor: { version: "2.0.2" } });
   const { checksum } = layoutOf(image);
   // the end first: it is folded onto an earlier sector, but not onto the headers of the first one

@@ -70,12 +70,21 @@ export async function speed(server: Server, name: string): Promise<Times> {
 export async function digestAlone(): Promise<void> {
   const run = await measure(`${FOLDED_FLASH}
     var crypto = require("crypto"), flash = require("Flash");
-    function time(n, f) { var start = getTime(); for (var i = 0; i < n; i++) f(i); return (getTime() - start) / n * 1000; }
+    // the best of several rounds: the shim is a few microseconds, and the machine has other work
+    function time(n, f) {
+      var best = 1e9;
+      for (var round = 0; round < 8; round++) {
+        var start = getTime();
+        for (var i = 0; i < n; i++) f(i);
+        best = Math.min(best, (getTime() - start) / n * 1000);
+      }
+      return best;
+    }
     setTimeout(function () {
       report({
-        block: time(400, function (i) { crypto.SHA256(E.toString(flash.read(4096, SLOT + (i % 24) * 4096))); }),
-        shim: time(400, function () { flash.read(512, SLOT); }),
-        bare: time(400, function () { native.read(512, fold); }),
+        block: time(100, function (i) { crypto.SHA256(E.toString(flash.read(4096, SLOT + (i % 24) * 4096))); }),
+        shim: time(200, function () { flash.read(512, SLOT); }),
+        bare: time(200, function () { native.read(512, fold); }),
       });
       finish();
     }, 100);`);
