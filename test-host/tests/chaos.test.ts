@@ -3,6 +3,7 @@
 // the misbehaviours of server.ts, each from a seed of its own: CHAOS_SEED=n replays one, CHAOS_RUNS=n runs n of them.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { hasten } from "../bundle.ts";
 import { createDevice, type Device } from "../device.ts";
@@ -111,6 +112,7 @@ const MAKERS: Record<string, Maker> = {
   longer: (random, bytes) => serve.longer(bytes, 1 + random.below(9000)),
   badLength: (random, bytes) =>
     serve.badLength(bytes, random.pick(["", "-1", "zz", "0x10", "1e3", "9".repeat(20), "1, 1"])),
+  negativeLength: (_, bytes) => serve.negativeLength(bytes),
   duplicateLength: (random, bytes) => serve.duplicateLength(bytes, random.pick(["different", "same", "spellings"])),
   lengthAndChunked: (random, bytes) => serve.bothLengthAndChunked(bytes, random.below(3)),
   endless: (random) => serve.endless(random.pick(["length", "chunked", "close"])),
@@ -135,6 +137,13 @@ const MAKERS: Record<string, Maker> = {
   all416: (_, bytes) => serve.rangeAnswered416(bytes),
   unasked206: (_, bytes) => serve.unasked206(bytes),
   multipart: (_, bytes) => serve.multipartRange(bytes),
+  slowHeader: (random, bytes) => serve.dribbleHeader(bytes, random.below(3)),
+  slowBody: (random, bytes) => serve.dribbleBody(bytes, 1, 500 + random.below(5000)),
+  tlsCut: (random, bytes) => serve.tlsCut(bytes, within(random, bytes)),
+  asksToWait: (random, bytes) =>
+    serve.retryAfter(random.pick([0, 7, 4000, new Date(0)]), 1, serve.serveFile(bytes), random.pick([429, 503])),
+  replaced: (random, bytes) => serve.changedEtag(random.pick(LIES), bytes, 1 + random.below(25000)),
+  replacedInSecret: (random, bytes) => serve.differentBytesOnResume(random.pick(LIES), bytes, 1 + random.below(25000)),
 };
 
 /** The plan's behaviours answer one request each; then the server is a good one. */
@@ -297,4 +306,12 @@ test("random sequences of misbehaviour and power cuts: the old image starts or t
     if (replayed) for (const line of told) t.diagnostic(line);
   });
   t.diagnostic(`${seeds.length} sequences in ${((performance.now() - started) / 1000).toFixed(1)} s`);
+});
+
+test("each function of the lying server is among them", () => {
+  const source = readFileSync(new URL(import.meta.url), "utf8");
+  const used = new Set([...source.matchAll(/serve\.(\w+)/g)].map((match) => match[1]));
+  const combining = ["fileAnswer", "firstTimes", "busyThen"];
+  const missing = Object.keys(serve).filter((name) => !used.has(name) && !combining.includes(name));
+  assert.deepEqual(missing, []);
 });

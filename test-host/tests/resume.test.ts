@@ -118,13 +118,9 @@ describe("resume", AT_ONCE, () => {
     assert.ifError(error ? new Error(`${at}: ${error.name}: ${error.message}`) : null);
     const asked = server.requests.filter((one) => one.path === path);
     assert.equal(asked.length, 2, at);
-    const [first] = seen.connections.filter(({ range }) => range === "bytes=0-");
-    // a cut before the first byte leaves the head alone
-    assert.equal(
-      asked[1].headers.range,
-      `bytes=${first?.bytes ?? 0}-`,
-      `${at}: a byte that was taken is asked for again`,
-    );
+    // a cut before the first byte leaves the head alone, a reset may overtake even that
+    const [first] = seen.made;
+    assert.equal(asked[1].headers.range, `bytes=${first.bytes}-`, `${at}: a byte that was taken is asked for again`);
     const cost = { again: sentBy(asked) - IMAGE.length, flying: sentBy(asked) - seen.bytes };
     assert.ok(cost.again <= BOUND + cost.flying, `${at}: ${cost.again} bytes again, ${cost.flying} in flight`);
     assert.ok(seen.bytes - IMAGE.length <= BOUND, `${at}: the device took ${seen.bytes} bytes`);
@@ -331,7 +327,7 @@ describe("resume", AT_ONCE, () => {
         if (sum === null) break;
         erases.set(`${moment} ${index}`, sum);
       }
-    const least = MOMENTS.length * (sectorsOf(SMALLER.length) + Math.ceil(SMALLER.length / 536));
+    const least = MOMENTS.length * 5 * sectorsOf(SMALLER.length);
     assert.ok(erases.size >= least, `${erases.size} power cuts, an update has at least ${least / 3} erases and writes`);
     return erases;
   }
