@@ -24,7 +24,7 @@ export type { Handle, Offer, UpdateResult } from "./ota";
 export { begin, checkForUpdate, update } from "./ota";
 export type { Partition } from "./partitions";
 export type { OtaError } from "./status";
-export type { BootOptions, Status } from "./trial";
+export type { BootOptions, SlotStatus, Status } from "./trial";
 export { boot, confirmAfter, getStatus } from "./trial";
 
 declare const exports: object;

@@ -83,7 +83,7 @@ export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: bo
     throw fault(Code.INVALID_SIZE, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
   // a clock that nobody has set says 1970 and lets every manifest pass
   if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-    throw fault(Code.NOT_ALLOWED, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+    throw fault(Code.TIMEOUT, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
   if (manifest.sequence < facts.sequence_ && !allowDowngrade)
     throw fault(
       Code.OTA_SMALL_SEC_VER,

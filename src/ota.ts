@@ -22,7 +22,7 @@ import type { Partition } from "./partitions";
 import { createWriter, resumeOffset } from "./sectors";
 import { checkConfirmed, deselect, select, stateOf } from "./select";
 import { type Layout, nextSlot, readLayout, slotByLabel } from "./slot";
-import { asFault, Code, fault, guarded, type OtaError } from "./status";
+import { asFault, Code, fault, guarded, noteResult, type OtaError } from "./status";
 import { getManifest } from "./trust";
 import { resolveUrl } from "./url";
 import { verifyImage } from "./verify";
@@ -158,6 +158,7 @@ function createSession(
 
   function fail(error: OtaError): void {
     if (self.phase_ === Phase.WORKING) free(Phase.FAILED);
+    noteResult(error);
     reject(error);
   }
 
@@ -290,6 +291,7 @@ function createSession(
           },
         );
       free(Phase.DEAD);
+      noteResult(failure);
       emit("FINISH");
       if (failure) failed(failure);
       else done(Code.OK);
@@ -430,6 +432,7 @@ function start(given: Config, offerOnly: boolean, done: Begun, reject: (error: O
   }
   function fail(error: OtaError): void {
     release();
+    noteResult(error);
     reject(error);
   }
   guarded(() => {

@@ -103,6 +103,14 @@ export function asFault(thrown: any): OtaError {
     : fault(Code.FAIL, "" + ((thrown && thrown.message) || thrown));
 }
 
+/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
+export let lastResult = "";
+
+/** An update has ended, well when `error` is null. */
+export function noteResult(error: OtaError | null): void {
+  lastResult = error ? error.name + ": " + error.message : "ESP_OK";
+}
+
 /** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
 export function guarded(body: () => void, reject: (error: OtaError) => void): void {
   try {

@@ -10,7 +10,7 @@ import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout } from "./slot";
-import { Code, fault, guarded } from "./status";
+import { Code, fault, guarded, lastResult } from "./status";
 
 const ATTEMPTS = 3;
 
@@ -84,6 +84,15 @@ export function confirmAfter(ms: number, check: () => boolean): Promise<boolean>
   });
 }
 
+/** What a slot holds. */
+export interface SlotStatus {
+  label: string;
+  /** `esp_ota_img_states_t`, undefined when otadata does not name it */
+  state: number | undefined;
+  /** of the app descriptor, undefined without one */
+  version: string | undefined;
+}
+
 /** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
 export interface Status {
   running: string;
@@ -99,6 +108,10 @@ export interface Status {
   trial: { boots: number; previous: string } | null;
   /** sequence and digest of the last image that was rolled back, null when there was none */
   rolledBack: { sequence: number; digest: string } | null;
+  /** all slots, the running one too */
+  slots: SlotStatus[];
+  /** what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first */
+  last: string;
   /** why another slot runs than the one that is selected; "" when it is the selected one */
   differs: string;
 }
@@ -113,20 +126,28 @@ function whyDifferent(layout: Layout, selected: Partition): string {
   return "not restarted since, or the bootloader refused slot " + selected.label;
 }
 
+function describe(layout: Layout, slot: Partition): SlotStatus {
+  const desc = parseDesc(read(slot.address, DESC_END));
+  return { label: slot.label, state: stateOf(layout, slot), version: desc ? desc.version : undefined };
+}
+
 export function getStatus(): Status {
   const layout = readLayout();
   const memory = recall();
   const selected = selectedSlot(layout, readEntries(layout.otadata_));
-  const desc = parseDesc(read(layout.running_.address, DESC_END));
+  const running = describe(layout, layout.running_);
+  const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
   return {
-    running: layout.running_.label,
+    running: running.label,
     boot: selected.label,
     next: nextSlot(layout, layout.running_).label,
-    state: stateOf(layout, layout.running_),
-    version: desc ? desc.version : undefined,
+    state: running.state,
+    version: running.version,
     sequence: memory.sequence,
     trial: isOnTrial(layout) ? { boots: memory.boots, previous: memory.previous } : null,
     rolledBack: memory.badDigest ? { sequence: memory.badSequence, digest: memory.badDigest } : null,
+    slots: slots.map((slot) => describe(layout, slot)),
+    last: lastResult,
     differs: whyDifferent(layout, selected),
   };
 }

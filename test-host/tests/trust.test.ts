@@ -39,9 +39,9 @@ const LONGER = padTo(IMAGE, IMAGE.length + 1);
 const FILE = ".https-ota";
 const SLOT = { touched: ["ota_0", "otadata"] };
 /** Codes of the issue that scenario.ts has no name for. */
-const NOT_ALLOWED = "NOT_ALLOWED" as IdfName;
+const TIMEOUT = "TIMEOUT" as IdfName;
 const SMALL_SEC_VER = "OTA_SMALL_SEC_VER" as IdfName;
-const NUMBERS: Record<string, number> = { NOT_ALLOWED: 0x10d, OTA_SMALL_SEC_VER: 0x1504 };
+const NUMBERS: Record<string, number> = { TIMEOUT: 0x107, OTA_SMALL_SEC_VER: 0x1504 };
 
 interface Release {
   scene: Scene;
@@ -520,7 +520,7 @@ const VIOLATIONS: Record<string, Violation> = {
   chip: { changes: { chip: "esp32c3" }, code: "INVALID_VERSION", says: /chip esp32c3\b.*\besp32\b/ },
   board: { changes: { board: "ESP32C3_IDF4" }, code: "INVALID_VERSION", says: /board ESP32C3_IDF4\b.*\bESP32\b/ },
   size: { changes: { image: { size: 65537 } }, code: "INVALID_SIZE", says: /\b65537\b.*\b65536\b/ },
-  expiry: { changes: { exp: NOW - 60 }, code: NOT_ALLOWED, says: /1799999940.*18000000/ },
+  expiry: { changes: { exp: NOW - 60 }, code: TIMEOUT, says: /1799999940.*18000000/ },
   sequence: { changes: { sequence: 9 }, code: SMALL_SEC_VER, says: /\b9\b.*\b10\b/ },
   version: { changes: { version: "1.0.0" }, code: "up to date", says: /./ },
   project: { changes: { project: "other" }, code: "INVALID_VERSION", says: /project other\b.*\bespruino\b/ },
@@ -568,8 +568,8 @@ test("policy: expiry only counts when the clock was set", async (t) => {
   assert.equal((await release.check(token)).result?.available, true, "clock not set");
   for (const [time, code] of [
     [999_999_000, null],
-    [1_000_000_001, NOT_ALLOWED],
-    [NOW, NOT_ALLOWED],
+    [1_000_000_001, TIMEOUT],
+    [NOW, TIMEOUT],
   ] as const) {
     release.scene.device.engine.run(`setTime(${time})`);
     release.remember();
