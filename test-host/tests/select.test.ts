@@ -266,6 +266,29 @@ test("fallen back: at every operation there is a good record of the slot that ru
   }
 });
 
+test("fallen back past the target: what is in the target before it is verified is never fallen back to", async (t) => {
+  const broken = (seed: number) => mutations.flipPayloadBit(buildImage({ size: 12000, seed }));
+  // the bootloader tries ota_1, which is selected, then ota_0, then factory
+  const scene = await startScene(t, {
+    board: "toy-factory-two",
+    image: IMAGE,
+    images: { factory: OLD, ota_0: broken(3), ota_1: broken(4) },
+    otadata: [buildEntry(1, VALID), buildEntry(2, VALID)],
+  });
+  const { device } = scene;
+  assert.equal(device.running, "factory");
+  const boots = new Set<string | null>();
+  device.flash.onOp = (_op, phase) => {
+    if (phase === "after") boots.add(bootsFrom(device, device.flash.picture()));
+  };
+  const digest = `fsverity-sha256:${"0".repeat(64)}`;
+  failsWith(await scene.update({ digest }), "OTA_VALIDATE_FAILED");
+  device.flash.onOp = null;
+  assert.deepEqual([...boots], ["factory"]);
+  behaves(scene);
+  keepsOldImage(scene);
+});
+
 test("a record that names the slot which is about to be written is gone before its first erase", async (t) => {
   const scene = await slotsScene(t, 2, 0, [buildEntry(3, VALID), buildEntry(2, VALID)]);
   const { device } = scene;
