@@ -95,7 +95,8 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
   const first: Partition[] = [];
   const rest: Partition[] = [];
   for (let i = 0; i < slots.length; i++) {
-    if (slots[i].address === layout.running_.address) continue;
+    // never to what an update left behind: a server decides what that is
+    if (slots[i].address === layout.running_.address || slots[i].label === memory.written) continue;
     const copy = copyOf(layout, entries, slots[i]);
     if (slots[i].label === previous) first.unshift(slots[i]);
     else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== State.NEW) first.push(slots[i]);
@@ -105,8 +106,9 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
 }
 
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. Rejects with
- * ESP_ERR_OTA_ROLLBACK_FAILED when there is none. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * Marks the running image as bad, selects another slot that holds a whole image, but for one that an update has begun
+ * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none.
+ * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 export function rollback(): Promise<number> {
   return new Promise<number>((resolve, reject) => {
@@ -114,7 +116,8 @@ export function rollback(): Promise<number> {
       const layout = readLayout();
       const slots = slotsToFallBackTo(layout);
       function attempt(index: number): void {
-        if (index === slots.length) return reject(fault(Code.OTA_ROLLBACK_FAILED, "no other slot holds a whole image"));
+        if (index === slots.length)
+          return reject(fault(Code.OTA_ROLLBACK_FAILED, "no other slot holds a whole image that ran"));
         verifyImage(layout.chip_, slots[index], slots[index].size, "", (error) => {
           if (error) return attempt(index + 1);
           guarded(() => {

@@ -18,6 +18,8 @@ export interface Memory {
   /** its sequence, 0 without a manifest, and its fs-verity digest, "" for insecure */
   next: number;
   digest: string;
+  /** label of the slot that an update has written in, "" once that was verified and selected */
+  written: string;
   /** how often a bootloader with rollback gave that image up */
   aborted: number;
   /** sequence and digest of the last image that was rolled back */
@@ -49,6 +51,7 @@ export function recall(): Memory {
     boots: 0,
     next: 0,
     digest: "",
+    written: "",
     aborted: 0,
     badSequence: 0,
     badDigest: "",
@@ -77,6 +80,14 @@ export function wasRolledBack(sequence: number, digest: string): boolean {
   return digest !== "" && memory.badDigest === digest && memory.badSequence === sequence;
 }
 
+/** Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same. */
+export function rememberWritten(target: string): void {
+  const memory = recall();
+  if (memory.written === target) return;
+  memory.written = target;
+  remember(memory);
+}
+
 /** Before `slot` is selected while `running` runs: a trial begins. */
 export function rememberSelected(slot: string, running: string, sequence: number, digest: string): void {
   const memory = recall();
@@ -88,6 +99,7 @@ export function rememberSelected(slot: string, running: string, sequence: number
   memory.boots = 0;
   memory.next = sequence;
   memory.digest = digest;
+  memory.written = "";
   remember(memory);
 }
 

@@ -16,7 +16,7 @@ import { createDownload, type Download } from "./download";
 import { after, cancel, chipRevision, freeVars, read, SECTOR } from "./hal";
 import { type AppDesc, bytesOf, checkHead, DESC_END, HEAD_LENGTH, parseDesc, parseHeader, spiModeOf } from "./image";
 import { type Manifest, DIGEST_PREFIX as MANIFEST_PREFIX } from "./manifest";
-import { rememberAborted, rememberSelected, wasRolledBack } from "./memory";
+import { rememberAborted, rememberSelected, rememberWritten, wasRolledBack } from "./memory";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { createWriter, resumeOffset } from "./sectors";
@@ -187,7 +187,10 @@ function createSession(
       spiModeOf(read(layout.running_.address, DESC_END)),
       size < 0 ? target.size : size,
     );
-    if (!verified) deselect(layout, target);
+    if (!verified) {
+      rememberWritten(target.label);
+      deselect(layout, target);
+    }
     judged = true;
   }
 

@@ -73,13 +73,14 @@ test("before the first operation and after the last one are visited too", async 
   assert.equal(report.pictures, life.steps.length * 4);
 });
 
-test("an image of five sectors costs five erases, and the Storage file is written once, before the slot is selected", async () => {
+test("an image of five sectors costs five erases, and the Storage file is written before the first and after the last", async () => {
   const world = createWorld("toy-two", "one", "current");
   const life = await live(createLab(bundle()), world, scenarioOf("update"), world.origin, { retry: false });
   const of = (kind: string) => life.steps.filter((step) => step.kind === kind);
   assert.equal(of("erase").filter(({ addr }) => addr >= 0x10000).length, 5);
-  assert.equal(of("storage").length, 1);
-  const storage = life.steps.findIndex((step) => step.kind === "storage");
+  assert.equal(of("storage").length, 2);
+  assert.equal(life.steps[0].kind, "storage");
+  const storage = life.steps.map((step) => step.kind).lastIndexOf("storage");
   assert.ok(life.steps.slice(storage + 1).every(({ addr }) => addr === 0xc000 || addr === 0xd000));
 });
 

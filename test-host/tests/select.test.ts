@@ -289,6 +289,24 @@ test("fallen back past the target: what is in the target before it is verified i
   keepsOldImage(scene);
 });
 
+test("an image that was refused by its digest is not what rollback() returns to", async (t) => {
+  for (const board of ["toy-two", "toy-factory-one"]) {
+    const scene = await startScene(t, { board, image: IMAGE });
+    const { device } = scene;
+    const first = await scene.update();
+    device.restart();
+    assert.equal(device.running, first.result.partition.label);
+    const foreign = buildImage({ size: 12000, seed: 66 });
+    scene.server.on("/foreign.bin", serveFile(foreign));
+    const url = scene.server.url("/foreign.bin");
+    failsWith(await scene.update({ url, digest: `fsverity-sha256:${"0".repeat(64)}` }), "OTA_VALIDATE_FAILED");
+    failsWith(await settle(device, device.ota.rollback()), "OTA_ROLLBACK_FAILED");
+    behaves(scene);
+    device.restart();
+    assert.equal(device.running, first.result.partition.label);
+  }
+});
+
 test("a record that names the slot which is about to be written is gone before its first erase", async (t) => {
   const scene = await slotsScene(t, 2, 0, [buildEntry(3, VALID), buildEntry(2, VALID)]);
   const { device } = scene;
