@@ -103,8 +103,9 @@ declare function setBootPartition(partition: Partition): Promise<number>;
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
 declare function markValid(): void;
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. Rejects with
- * ESP_ERR_OTA_ROLLBACK_FAILED when there is none. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * Marks the running image as bad, selects another slot that holds a whole image, but for one that an update has begun
+ * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none.
+ * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 declare function rollback(): Promise<number>;
 
@@ -260,6 +261,14 @@ declare function boot(options?: BootOptions): Promise<boolean>;
  * returns anything else or throws. Does nothing to an image that is confirmed already. Resolves with what `check` said.
  */
 declare function confirmAfter(ms: number, check: () => boolean): Promise<boolean>;
+/** What a slot holds. */
+interface SlotStatus {
+    label: string;
+    /** `esp_ota_img_states_t`, undefined when otadata does not name it */
+    state: number | undefined;
+    /** of the app descriptor, undefined without one */
+    version: string | undefined;
+}
 /** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
 interface Status {
     running: string;
@@ -281,6 +290,10 @@ interface Status {
         sequence: number;
         digest: string;
     } | null;
+    /** all slots, the running one too */
+    slots: SlotStatus[];
+    /** what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first */
+    last: string;
     /** why another slot runs than the one that is selected; "" when it is the selected one */
     differs: string;
 }
@@ -297,4 +310,4 @@ declare const ERR: ReturnType<typeof errorNumbers>;
 declare function restart(): void;
 
 export { ERR, begin, boot, checkForUpdate, confirmAfter, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, BootOptions, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, Status, UpdateResult };
+export type { AppDesc, BootOptions, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, SlotStatus, Status, UpdateResult };

@@ -80,6 +80,12 @@ function asFault(thrown) {
         ? thrown
         : fault(-1 /* Code.FAIL */, "" + ((thrown && thrown.message) || thrown));
 }
+/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
+var lastResult = "";
+/** An update has ended, well when `error` is null. */
+function noteResult(error) {
+    lastResult = error ? error.name + ": " + error.message : "ESP_OK";
+}
 /** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
 function guarded(body, reject) {
     try {
@@ -302,6 +308,7 @@ function recall() {
         boots: 0,
         next: 0,
         digest: "",
+        written: "",
         aborted: 0,
         badSequence: 0,
         badDigest: "",
@@ -321,6 +328,7 @@ function lowestSequence(running) {
     var memory = recall();
     return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
 }
+
 
 
 function giveUp(memory) {
@@ -1095,8 +1103,9 @@ function markValid() {
 }
 
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. Rejects with
- * ESP_ERR_OTA_ROLLBACK_FAILED when there is none. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * Marks the running image as bad, selects another slot that holds a whole image, but for one that an update has begun
+ * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none.
+ * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 function rollback() {    
 /** The image in the slot called `running` is about to be left for good. */
@@ -1139,7 +1148,8 @@ function rollback() {
         var first = [];
         var rest = [];
         for (var i = 0; i < slots.length; i++) {
-            if (slots[i].address === layout.running_.address)
+            // never to what an update left behind: a server decides what that is
+            if (slots[i].address === layout.running_.address || slots[i].label === memory.written)
                 continue;
             var copy = copyOf(layout, entries, slots[i]);
             if (slots[i].label === previous)
@@ -1157,7 +1167,7 @@ function rollback() {
             var slots = slotsToFallBackTo(layout);
             function attempt(index) {
                 if (index === slots.length)
-                    return reject$1(fault(5381 /* Code.OTA_ROLLBACK_FAILED */, "no other slot holds a whole image"));
+                    return reject$1(fault(5381 /* Code.OTA_ROLLBACK_FAILED */, "no other slot holds a whole image that ran"));
                 verifyImage(layout.chip_, slots[index], slots[index].size, "", function (error) {
                     if (error)
                         return attempt(index + 1);
@@ -1927,6 +1937,14 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
             major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
         return major * 100 + ((word5 >>> 24) & 3);
     }    
+/** Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same. */
+    function rememberWritten(target) {
+        var memory = recall();
+        if (memory.written === target)
+            return;
+        memory.written = target;
+        remember(memory);
+    }    
 /** Before `slot` is selected while `running` runs: a trial begins. */
     function rememberSelected(slot, running, sequence, digest) {
         var memory = recall();
@@ -1939,6 +1957,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         memory.boots = 0;
         memory.next = sequence;
         memory.digest = digest;
+        memory.written = "";
         remember(memory);
     }    
 /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
@@ -1970,14 +1989,17 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
     }    
 /**
      * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
-     * `target`, so that a half-written slot is never started nor fallen back to by choice.
+     * `target`, so that a half-written slot is never started. What else is selected gives way: when it is broken, the
+     * bootloader's fallback might come to `target` before it comes to the slot that runs.
      * @chapter
      */
     function deselect(layout, target) {
         var entries = readEntries(layout.otadata_);
         var own = copyOf(layout, entries, layout.running_);
-        var selected = slotByState(layout, entries).address === target.address;
-        if ((selected && !(own >= 0 && entries[own].valid_)) || isDisputed(layout, entries)) {
+        var selected = slotByState(layout, entries).address;
+        // the running slot's entry is left when the one of `target` is erased
+        var left = selected === target.address && own >= 0 && entries[own].valid_;
+        if (selected !== layout.running_.address && !left) {
             select(layout, layout.running_, 2 /* State.VALID */);
             entries = readEntries(layout.otadata_);
         }
@@ -2107,6 +2129,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
     function fail(error) {
         if (self.phase_ === 1 /* Phase.WORKING */)
             free(4 /* Phase.FAILED */);
+        noteResult(error);
         reject(error);
     }
     function succeed(outcome) {
@@ -2127,8 +2150,10 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
             tell("VERIFY_CHIP_REVISION", header.minRevision_);
         }
         checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(read(layout.running_.address, DESC_END)), size < 0 ? target.size : size);
-        if (!verified)
+        if (!verified) {
+            rememberWritten(target.label);
             deselect(layout, target);
+        }
         judged = true;
     }
     function onVerified(error) {
@@ -2234,6 +2259,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
                     failure = thrown;
                 });
             free(5 /* Phase.DEAD */);
+            noteResult(failure);
             emit("FINISH");
             if (failure)
                 failed(failure);
@@ -2405,7 +2431,7 @@ function differ(what, theirs, ours) {
                 throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
             // a clock that nobody has set says 1970 and lets every manifest pass
             if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-                throw fault(269 /* Code.NOT_ALLOWED */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+                throw fault(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
             if (manifest.sequence < facts.sequence_ && !allowDowngrade)
                 throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
         }        
@@ -2937,6 +2963,7 @@ var NEEDED_VARS = 1900; // the peak of a signed update: npm run bench
     }
     function fail(error) {
         release();
+        noteResult(error);
         reject(error);
     }
     guarded(function () {
@@ -3125,6 +3152,7 @@ function confirmAfter(ms, check) {
     });
 }
 
+
 function getStatus() {    
 function whyDifferent(layout, selected) {
         if (selected.address === layout.running_.address)
@@ -3136,20 +3164,27 @@ function whyDifferent(layout, selected) {
             return "slot " + selected.label + " can't start: " + thrown.message;
         }
         return "not restarted since, or the bootloader refused slot " + selected.label;
+    }    
+function describe(layout, slot) {
+        var desc = parseDesc(read(slot.address, DESC_END));
+        return { label: slot.label, state: stateOf(layout, slot), version: desc ? desc.version : undefined };
     }
     var layout = readLayout();
     var memory = recall();
     var selected = selectedSlot(layout, readEntries(layout.otadata_));
-    var desc = parseDesc(read(layout.running_.address, DESC_END));
+    var running = describe(layout, layout.running_);
+    var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
     return {
-        running: layout.running_.label,
+        running: running.label,
         boot: selected.label,
         next: nextSlot(layout, layout.running_).label,
-        state: stateOf(layout, layout.running_),
-        version: desc ? desc.version : undefined,
+        state: running.state,
+        version: running.version,
         sequence: memory.sequence,
         trial: isOnTrial(layout) ? { boots: memory.boots, previous: memory.previous } : null,
         rolledBack: memory.badDigest ? { sequence: memory.badSequence, digest: memory.badDigest } : null,
+        slots: slots.map(function (slot) { return describe(layout, slot); }),
+        last: lastResult,
         differs: whyDifferent(layout, selected),
     };
 }
