@@ -21,8 +21,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "selects the slot before its image is verified",
     edits: [
       [
-        /deselect\(layout, target\);\n(\s+)judged = true;/,
-        "deselect(layout, target);\n$1select(layout, target, 0);\n$1judged = true;",
+        /deselect\(layout, target\);\n(\s+\}\n)(\s+)judged = true;/,
+        "deselect(layout, target);\n$1$2select(layout, target, 0);\n$2judged = true;",
       ],
     ],
     cell: "toy-two/one/current/update",
@@ -152,7 +152,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "leaves the slot selected that it is about to write",
-    edits: [[/deselect\(layout, target\);\n(\s+)judged = true;/, "judged = true;"]],
+    edits: [[/deselect\(layout, target\);\n(\s+\}\n\s+judged = true;)/, "$1"]],
     cell: "toy-two/one/current/second",
     campaign: EVERY,
     says: /falls back from ota_1/,
@@ -173,10 +173,45 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "deselects without making sure that the slot that runs is left",
-    edits: [[/if \(\(selected && !\(own >= 0 && entries\[own\]\.valid_\)\) \|\|/, "if ("]],
+    edits: [[/if \(selected !== layout\.running_\.address && !left\)/, "if (false)"]],
     cell: "toy-factory-two/alone/current/update",
     campaign: EVERY,
     says: /boots factory/,
+  },
+  {
+    name: "leaves a broken slot selected whose fallback leads to the slot that it is about to write",
+    edits: [[/if \(selected !== layout\.running_\.address && !left\)/, "if (selected === target.address && !left)"]],
+    cell: "toy-factory-two/past/current/other",
+    campaign: EVERY,
+    says: /boots first/,
+  },
+  {
+    name: "rolls back to what an update has left in a slot",
+    edits: [[/ \|\| slots\[i\]\.label === memory\.written/, ""]],
+    cell: "toy-two/one/current/foreign",
+    campaign: EVERY,
+    says: /boots first/,
+  },
+  {
+    name: "obeys states where the bootloader does not",
+    edits: [[/return \(own >= 0 &&\n(\s+)!entries\[own\]\.valid_/, "return (false &&\n$1!entries[own].valid_"]],
+    cell: "toy-two/aborted/idf3/update",
+    campaign: EVERY,
+    says: /boots ota_0/,
+  },
+  {
+    name: "believes in any release that is signed",
+    edits: [[/manifest\.sequence < facts\.sequence_/, "false"]],
+    cell: "toy-two/one/current/signed-replay",
+    campaign: EVERY,
+    says: /was accepted|ends in first/,
+  },
+  {
+    name: "confirms whatever the check says",
+    edits: [[/good = check\(\) === true;/, "good = true;"]],
+    cell: "toy-two/one/current/confirmAfter-no",
+    campaign: EVERY,
+    says: /ends in new/,
   },
   {
     name: "counts a trial before it knows which slot runs",

@@ -65,7 +65,9 @@ const firstSpoiled =
     image === "new" ? null : [sessions.length ? "update:new" : order];
 
 /** What the server does is told apart before anything of otadata matters: not every start needs it. */
-const someStarts = (world: World): boolean => ["blank", "one", "fallen"].includes(world.start);
+const someStarts = (world: World): boolean => ["blank", "one", "fallen", "past"].includes(world.start);
+/** What an update is made of does not depend on where it starts either, and signatures take their time. */
+const oneStart = (world: World): boolean => world.start === "one";
 
 const spoilt = (name: string, what: string, order: string, refusal: RegExp): Scenario => ({
   name,
@@ -168,6 +170,78 @@ export const SCENARIOS: readonly Scenario[] = [
     underRollback: { boots: oldOrNew, ends: oldOrNew },
     stays: [2, 2],
   },
+  {
+    name: "confirmAfter",
+    what: "confirmAfter() whose check returns true: the image that an update brought is confirmed",
+    prepare: { orders: INSTALLED },
+    next: ({ image, sessions }) => (image === "old" || sessions.length ? null : ["boot:99", "confirm:yes"]),
+    allowed: { boots: ["new"], ends: ["new"] },
+    underRollback: { boots: oldOrNew, ends: oldOrNew },
+    stays: [2, 2],
+  },
+  ...["no", "throws"].map(
+    (check): Scenario => ({
+      name: `confirmAfter-${check}`,
+      what: `confirmAfter() whose check ${check === "no" ? "returns false" : "throws"}: the image is rolled back`,
+      prepare: { orders: INSTALLED },
+      next: ({ image, sessions }) => (image === "new" && sessions.length < 3 ? ["boot:99", `confirm:${check}`] : null),
+      allowed: { boots: oldOrNew, ends: ["old"] },
+      memoryLost: { boots: [ANY], ends: [ANY] },
+      stays: [2, 2],
+      applies: check === "no" ? undefined : oneStart,
+    }),
+  ),
+  {
+    name: "foreign",
+    what: "an image on trial gets another than the one whose digest is known, refuses it, and is then to be rolled back: to nothing, for there are two slots only",
+    prepare: { orders: INSTALLED },
+    next: ({ sessions }) => [["boot:99", "update:alike~other"], ["rollback~"]][sessions.length] ?? null,
+    allowed: { boots: ["new"], ends: ["new"] },
+    refusal: /^ESP_ERR_OTA_(VALIDATE|ROLLBACK)_FAILED/,
+    stays: [2, 2],
+    applies: ({ kind, slots }) => !kind.rollback && slots.length === 2,
+  },
+  {
+    name: "by-hand",
+    what: "an update by begin(), perform() and finish()",
+    next: untilNew("hand:new"),
+    allowed: { boots: oldOrNew, ends: ["new"] },
+    applies: oneStart,
+  },
+  {
+    name: "signed",
+    what: "an update by a signed manifest",
+    next: untilNew("signed:new"),
+    allowed: { boots: oldOrNew, ends: ["new"] },
+    applies: oneStart,
+  },
+  {
+    name: "signed-bad",
+    what: "a release whose image never confirms itself, offered for ever: given up, and refused from then on",
+    next({ image, sessions }) {
+      const { ok, error } = lastOf(sessions);
+      if (image === "old") return error ? null : ["boot:2", "signed:new~"];
+      return ok === "false" ? null : ["boot:2"];
+    },
+    allowed: { boots: oldOrNew, ends: ["old"] },
+    memoryLost: { ends: oldOrNew },
+    refusal: /^ESP_ERR_NOT_ALLOWED/,
+    accepted: true,
+    stays: [2, 2],
+    applies: oneStart,
+  },
+  {
+    name: "signed-replay",
+    what: "a release is confirmed, and the one before it is offered again: refused, at every moment",
+    prepare: { orders: ["signed:new"] },
+    next: ({ image, sessions }) =>
+      image === "old" || sessions.length ? null : ["boot:99", "markValid", "signed:first~"],
+    allowed: { boots: ["new"], ends: ["new"] },
+    memoryLost: { boots: ["new", "first"], ends: ["new", "first"] },
+    refusal: /^ESP_ERR_OTA_SMALL_SEC_VER/,
+    stays: [2, 2],
+    applies: (world) => oneStart(world) && !world.kind.rollback,
+  },
   ...["factory", "ota_0", "ota_1", "ota_2"].map(
     (label): Scenario => ({
       name: `setBoot:${label}`,
@@ -177,7 +251,7 @@ export const SCENARIOS: readonly Scenario[] = [
       applies: (world) =>
         world.slots.some((slot) => slot.label === label) &&
         (world.start !== "blank" || world.running === label) &&
-        !(world.fellBack && world.selected === label),
+        !world.broken.includes(label),
     }),
   ),
   {

@@ -8,6 +8,7 @@ import { createEngine, type Engine, type Mapping } from "../espruino/engine.ts";
 import { createFlash, type Flash, type FlashOp, SECTOR } from "../flash.ts";
 import { fsverity } from "../fsverity.ts";
 import type { Row } from "../partitions.ts";
+import { claimsFor, forge, makeKey } from "../release.ts";
 import { type Lie, type Op, stuckMask } from "./faults.ts";
 import { createWire, type Served, WIRE_URL } from "./wire.ts";
 import { MEMORY_FILE, spoiled, type State, targetOf, type World } from "./worlds.ts";
@@ -40,11 +41,15 @@ export type LieAt = { step: number; lie: Lie; seed: number };
 
 const HANG_MS = 4000;
 
-/** A Storage that tells when a file changes. Its writes are done when the next operation begins. */
-function watchedStorage(memory: string | null, onChange: () => void): Map<string, Uint8Array> {
+/** A Storage that tells before a file goes, and when one comes. Its writes are done when the next operation begins. */
+function watchedStorage(memory: string | null, onDelete: () => void, onChange: () => void): Map<string, Uint8Array> {
   const files = new Map<string, Uint8Array>();
   if (memory !== null) files.set(MEMORY_FILE, Buffer.from(memory, "latin1"));
-  const { set } = files;
+  const { set, delete: remove } = files;
+  files.delete = (name) => {
+    onDelete();
+    return remove.call(files, name);
+  };
   files.set = (name, bytes) => {
     onChange();
     return set.call(files, name, bytes);
@@ -57,7 +62,7 @@ const memoryOf = (files: Map<string, Uint8Array>): string | null => {
   return bytes ? Buffer.from(bytes).toString("latin1") : null;
 };
 
-type Recorder = { steps: Step[]; onStorage(): void; finish(): State };
+type Recorder = { steps: Step[]; settle(): void; onStorage(): void; finish(): State };
 
 /** Takes the pictures. `memory` tells the present content of the Storage file. */
 function record(flash: Flash, by: Step["by"], memory: () => string | null): Recorder {
@@ -89,6 +94,7 @@ function record(flash: Flash, by: Step["by"], memory: () => string | null): Reco
   };
   return {
     steps,
+    settle,
     onStorage() {
       settle();
       const before = last ?? now(); // the old file is deleted by now
@@ -120,8 +126,26 @@ export function powerOn(world: World, from: State): { boot: Boot; steps: Step[];
 
 // --- The program
 
-/** What the server has under the names that orders use: "new", "new~corrupt" … */
+const KEY = await makeKey({ exponent: 3 });
+/** "first" is an older release than "new". */
+const SEQUENCES: Record<string, number> = { first: 6, new: 7 };
+const manifests = new Map<Uint8Array, Uint8Array>();
+
+function manifestOf(world: World, name: string): Uint8Array {
+  const image = world.images[name];
+  let bytes = manifests.get(image);
+  if (!bytes) {
+    const version = name === "new" ? "2.0.2" : "2.0.3";
+    const claims = { version, chip: world.board.chip, sequence: SEQUENCES[name], image: { url: name } };
+    bytes = Buffer.from(forge(claimsFor(image, claims), KEY), "latin1");
+    manifests.set(image, bytes);
+  }
+  return bytes;
+}
+
+/** What the server has under the names that orders use: "new", "new~corrupt", "new.jws" … */
 export function find(world: World, path: string): Served | null {
+  if (path.endsWith(".jws")) return { bytes: manifestOf(world, path.slice(0, -4)) };
   const [name, fault] = path.split("~");
   const bytes = world.images[name];
   if (!bytes) return null;
@@ -133,7 +157,25 @@ export function find(world: World, path: string): Served | null {
   return { bytes };
 }
 
-/** "update:new", with "!" after it without a digest; "boot:2"; "markValid"; "rollback"; "setBoot:ota_1". After "~": what is wrong, or nothing: the order may be refused. */
+/** The update, step by step. */
+const BY_HAND = `(function (ota, config) {
+  return ota.begin(config).then(function (handle) {
+    function step() {
+      return handle.perform().then(function (outcome) {
+        if (outcome === ota.ERR.IN_PROGRESS) return step();
+        return handle.finish().then(function () { return { partition: handle.getPartition() }; });
+      });
+    }
+    return step();
+  });
+})`;
+
+const CHECKS: Record<string, string> = { yes: "return true;", no: "return false;", throws: 'throw new Error("no");' };
+
+/** Orders that write a slot. */
+const isUpdate = (order: string): boolean => /^(update|signed|hand):/.test(order);
+
+/** "update:new", with "!" after it without a digest; "signed:new" by a manifest; "hand:new" by begin, perform and finish; "boot:2"; "confirm:yes"; "markValid"; "rollback"; "setBoot:ota_1". After "~": what is wrong, or nothing: the order may be refused. */
 export function begin(world: World, engine: Engine, order: string): any {
   const ota = engine.require("https-ota");
   const [verb, argument] = order.split(":");
@@ -143,12 +185,24 @@ export function begin(world: World, engine: Engine, order: string): any {
     const trust = argument.endsWith("!") ? "insecure:true" : digest;
     return ota.update(engine.run(`({url:"${WIRE_URL}${path}",retries:0,${trust}})`));
   }
+  if (verb === "signed") {
+    const keys = JSON.stringify([{ ...KEY.jwk, kid: KEY.kid }]);
+    return ota.update(engine.run(`({url:"${WIRE_URL}${argument.replace("~", "")}.jws",retries:0,keys:${keys}})`));
+  }
+  if (verb === "hand") {
+    const digest = `fsverity-sha256:${fsverity(world.images[argument])}`;
+    return (engine.run(BY_HAND) as any)(
+      ota,
+      engine.run(`({url:"${WIRE_URL}${argument}",retries:0,digest:"${digest}"})`),
+    );
+  }
+  if (verb === "confirm") return ota.confirmAfter(1, engine.run(`(function () { ${CHECKS[argument]} })`));
   if (verb === "setBoot") {
     const row = world.slots.find((slot) => slot.label === argument.replace("~", "")) as Row;
     return ota.setBootPartition(engine.run(`({label:"${row.label}",address:${row.offset}})`));
   }
   if (verb === "boot") return ota.boot(engine.run(`({attempts:${argument}})`));
-  if (verb === "rollback") return ota.rollback();
+  if (verb.replace("~", "") === "rollback") return ota.rollback();
   if (verb === "markValid") return ota.markValid();
   throw new Error(`no order ${order}`);
 }
@@ -190,12 +244,14 @@ async function carryOut(world: World, engine: Engine, order: string, rebooted: P
 /** Where the program may write in flash: otadata, and an update the slot that does not run. */
 function strays(world: World, running: string, orders: string[], steps: Step[]): string[] {
   const allowed = [world.otadata];
-  if (orders.some((order) => order.startsWith("update"))) allowed.push(targetOf(world, running));
+  if (orders.some(isUpdate)) allowed.push(targetOf(world, running));
   return steps
     .filter((step) => step.kind !== "storage")
     .filter(({ addr, length }) => !allowed.some((row) => addr >= row.offset && addr + length <= row.offset + row.size))
     .map((step) => `${step.kind} at 0x${step.addr.toString(16)} while ${running} runs`);
 }
+
+export { isUpdate };
 
 export type Program = { world: World; bundle: string; from: State; boot: Boot; orders: string[]; lie?: LieAt };
 
@@ -210,7 +266,11 @@ export async function runProgram(program: Program): Promise<Session> {
     reboot = resolve;
   });
   let recorder: Recorder | null = null;
-  const storage = watchedStorage(from.memory, () => recorder?.onStorage());
+  const storage = watchedStorage(
+    from.memory,
+    () => recorder?.settle(),
+    () => recorder?.onStorage(),
+  );
   recorder = record(flash, "program", () => memoryOf(storage));
   if (program.lie) tellLie(flash, program.lie, recorder.steps);
   const wire = createWire((path) => find(world, path), world.pieceSize);

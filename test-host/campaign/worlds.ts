@@ -40,8 +40,8 @@ type Start = {
   entries(ota: number): (Uint8Array | null)[];
   /** Only the first slot of the table holds an image. */
   empty?: true;
-  /** ota_N whose image is spoiled. */
-  broken?(ota: number): number;
+  /** The ota_N whose images are spoiled. */
+  broken?(ota: number): number[];
   /** Bytes that the network delivers at a time; SECTOR where nothing is said. */
   pieceSize?: number;
   /** The only layout with this start. */
@@ -89,12 +89,18 @@ export const STARTS: Record<string, Start> = {
   fallen: {
     what: "the selected image is broken: the device has fallen back to another slot",
     entries: (ota) => (ota > 1 ? [buildEntry(1, VALID), buildEntry(2, VALID)] : [buildEntry(1, VALID), null]),
-    broken: (ota) => (ota > 1 ? 1 : 0),
+    broken: (ota) => [ota > 1 ? 1 : 0],
   },
   alone: {
     what: "the same, and no entry names the slot that runs",
     entries: (ota) => [buildEntry(ota > 1 ? 2 : 1, VALID), null],
-    broken: (ota) => (ota > 1 ? 1 : 0),
+    broken: (ota) => [ota > 1 ? 1 : 0],
+  },
+  past: {
+    what: "ota_1 is selected and broken, ota_0 is broken too: the device has fallen back past the slot that an update writes (only on toy-factory-two)",
+    entries: () => [buildEntry(1, VALID), buildEntry(2, VALID)],
+    broken: () => [0, 1],
+    only: "toy-factory-two",
   },
 };
 
@@ -118,6 +124,8 @@ export type World = {
   running: string;
   fellBack: boolean;
   selected: string | null;
+  /** Labels of the slots whose image is spoiled. */
+  broken: string[];
   /** Bytes that the network delivers at a time. */
   pieceSize: number;
   /** Name of the image that `slot` of this flash begins with. */
@@ -163,6 +171,7 @@ export function createWorld(layout: string, start: string, kindName: string): Wo
   const size = layout.startsWith("toy-") ? TOY_SIZE : FULL_IMAGE_SIZE;
   const all = slots(board.rows);
   const ota = all.filter((slot) => slot.subtype !== 0);
+  const broken = (state.broken?.(ota.length) ?? []).map((index) => ota[index].label);
   const flash = createFlash({ size: board.flashSize });
   flash.load(buildTable(board.rows), TABLE_OFFSET);
   const names = new Map<string, string>();
@@ -181,7 +190,7 @@ export function createWorld(layout: string, start: string, kindName: string): Wo
     if (state.empty && i > 0) return;
     const bytes = image(board.chip, size - 16 * i, 10 + i, `1.0.${i}`);
     know(slot.label, bytes);
-    flash.load(state.broken && slot === ota[state.broken(ota.length)] ? spoiled(bytes) : bytes, slot.offset);
+    flash.load(broken.includes(slot.label) ? spoiled(bytes) : bytes, slot.offset);
   });
   state.entries(ota.length).forEach((entry, copy) => {
     if (entry) flash.load(entry, otadata.offset + copy * SECTOR);
@@ -204,6 +213,7 @@ export function createWorld(layout: string, start: string, kindName: string): Wo
     running,
     fellBack: boot.fellBack,
     selected: boot.selected,
+    broken,
     pieceSize: state.pieceSize ?? SECTOR,
     nameOf(flash, slot, length) {
       const name = names.get(hash(flash.peek(slot.offset, length))) ?? "unknown";
