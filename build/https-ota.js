@@ -2180,6 +2180,10 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         judge(verified || offset ? read(target.address, DESC_END) : bytesOf(download.held_.substr(0, DESC_END)));
         return true;
     }
+    /** Without a length only a whole sector, or the end, tells whether there is another one to be erased ahead. */
+    function wait() {
+        download.want_(self.size_() < 0 ? SECTOR : PIECE, onBytes);
+    }
     function finishStep(ended, wrote) {
         if (wrote)
             tell("WRITE_FLASH", self.written_, self.size_());
@@ -2224,7 +2228,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
                     self.written_ = offset + data.length;
                 }
                 if (!ended && self.written_ % SECTOR)
-                    return download.want_(PIECE, onBytes);
+                    return wait();
             }
             finishStep(ended, data !== "");
         }
@@ -2241,7 +2245,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         if (verified)
             onBytes(null);
         else
-            download.want_(PIECE, onBytes);
+            wait();
     };
     self.finish_ = function (done, failed) {
         var complete = self.phase_ === 2 /* Phase.COMPLETE */;

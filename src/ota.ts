@@ -218,6 +218,11 @@ function createSession(
     return true;
   }
 
+  /** Without a length only a whole sector, or the end, tells whether there is another one to be erased ahead. */
+  function wait(): void {
+    download.want_(self.size_() < 0 ? SECTOR : PIECE, onBytes);
+  }
+
   function finishStep(ended: boolean, wrote: boolean): void {
     if (wrote) tell("WRITE_FLASH", self.written_, self.size_());
     if (!ended) succeed(Code.IN_PROGRESS);
@@ -259,7 +264,7 @@ function createSession(
           writeSector(offset, data, total < 0 ? !ended : offset - start + SECTOR < total);
           self.written_ = offset + data.length;
         }
-        if (!ended && self.written_ % SECTOR) return download.want_(PIECE, onBytes);
+        if (!ended && self.written_ % SECTOR) return wait();
       }
       finishStep(ended, data !== "");
     } catch (thrown) {
@@ -273,7 +278,7 @@ function createSession(
     resolve = done;
     reject = failed;
     if (verified) onBytes(null);
-    else download.want_(PIECE, onBytes);
+    else wait();
   };
 
   self.finish_ = (done, failed) => {

@@ -556,7 +556,8 @@ describe("resume", AT_ONCE, () => {
     assert.ok(whole >= 6);
     scene.device.powerCycle();
     await succeeds(scene, await scene.update({ digest: NEW_DIGEST }), "ota_0", NEW);
-    assert.deepEqual(ranges(scene, 1), expectedRanges(whole * SECTOR), "the sector that was being written");
+    // only whole sectors are written while nobody knows the length: the last one is fetched again
+    assert.deepEqual(ranges(scene, 1), expectedRanges((whole - 1) * SECTOR));
   });
 
   test("the update that failed is gone on with by the next one on the same running device", async (t) => {
@@ -680,13 +681,21 @@ describe("resume", AT_ONCE, () => {
   const cut = (image: Uint8Array, options: FileOptions = {}) => cutAt(image, 30000, "close", options);
 
   /** What replaces the file between two requests; both cases end with OTHER. */
-  const CHANGES: [string, Behaviour, Behaviour][] = [
-    ["a changed ETag, told by 200", cut(NEW), serveFile(OTHER)],
-    ["a changed ETag on a server that ignores If-Range", cut(NEW), ignoringIfRange(OTHER, { etag: '"other"' })],
-    ["an ETag that went away", cut(NEW), ignoringIfRange(OTHER, { etag: "" })],
-    ["another total under the same ETag", cut(NEW, { etag: '"x"' }), serveFile(OTHER, { etag: '"x"' })],
-    ["another total without ETags", cut(NEW, { etag: "" }), serveFile(OTHER, { etag: "" })],
-    ["416", cut(NEW, { etag: "" }), sequence(status(416, { "Content-Range": "bytes */20000" }), serveFile(OTHER))],
+  const CHANGES: [string, () => Behaviour, () => Behaviour][] = [
+    ["a changed ETag, told by 200", () => cut(NEW), () => serveFile(OTHER)],
+    [
+      "a changed ETag on a server that ignores If-Range",
+      () => cut(NEW),
+      () => ignoringIfRange(OTHER, { etag: '"other"' }),
+    ],
+    ["an ETag that went away", () => cut(NEW), () => ignoringIfRange(OTHER, { etag: "" })],
+    ["another total under the same ETag", () => cut(NEW, { etag: '"x"' }), () => serveFile(OTHER, { etag: '"x"' })],
+    ["another total without ETags", () => cut(NEW, { etag: "" }), () => serveFile(OTHER, { etag: "" })],
+    [
+      "416",
+      () => cut(NEW, { etag: "" }),
+      () => sequence(status(416, { "Content-Range": "bytes */20000" }), serveFile(OTHER)),
+    ],
   ];
 
   /** RFC 9110 asks for 200 when If-Range does not hold; not every cache does. */
@@ -700,13 +709,13 @@ describe("resume", AT_ONCE, () => {
   for (const [what, before, after] of CHANGES) {
     test(`${what} during the download: from zero, once, and the new file is installed whole`, async (t) => {
       const scene = await startScene(t, { image: null });
-      scene.server.on("/fw.bin", sequence(before, after));
+      scene.server.on("/fw.bin", sequence(before(), after()));
       await succeeds(scene, await patiently(scene, { retries: 2 }), "ota_0", OTHER);
     });
 
     test(`${what} between the first bytes and the rest of a resumed download: from zero, once`, async (t) => {
       const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 9) } });
-      scene.server.on("/fw.bin", sequence(before, after));
+      scene.server.on("/fw.bin", sequence(before(), after()));
       const digest = `fsverity-sha256:${fsverity(OTHER)}`;
       await succeeds(scene, await patiently(scene, { digest, retries: 2 }), "ota_0", OTHER);
     });
