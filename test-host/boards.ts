@@ -15,6 +15,8 @@ export type Board = {
   flashSize: number;
   /** process.env.BOARD of the Espruino build. */
   espruinoBoard: string;
+  /** Where name and stock table were read; boards of products only. */
+  espruinoBuild?: string;
   stockTable: string;
   bootloaderOffset: number;
   rows: Row[];

@@ -5,7 +5,7 @@ import type { Boot } from "../bootloader.ts";
 import { createFlash, type Picture, SECTOR } from "../flash.ts";
 import type { Row } from "../partitions.ts";
 import { ANY, allowedIn, type Outcome, type Scenario, type View } from "./scenarios.ts";
-import { isUpdate, type LieAt, powerOn, runProgram, type Session, type Step } from "./session.ts";
+import { isUpdate, type LieAt, powerOn, runProgram, type Session, type Step, UP_TO_DATE } from "./session.ts";
 import { namedInVain, sameBytes, type State, stateKey, targetOf, type World } from "./worlds.ts";
 
 const MAX_STARTS = 8;
@@ -127,7 +127,7 @@ function judgeSession(scenario: Scenario, session: Session, lied: boolean, retry
 function promiseOf(session: Session): string | null {
   const { order, ok, error } = session.results[session.results.length - 1];
   if (error !== undefined) return null;
-  if (isUpdate(order)) return ok ?? null;
+  if (isUpdate(order)) return ok && ok !== UP_TO_DATE ? ok : null;
   return order.startsWith("setBoot:") ? order.slice(8).replace("~", "") : null;
 }
 

@@ -207,8 +207,11 @@ export function begin(world: World, engine: Engine, order: string): any {
   throw new Error(`no order ${order}`);
 }
 
+/** What an update comes to whose image runs already. */
+export const UP_TO_DATE = "up to date";
+
 function textOf(value: any): string {
-  return value && typeof value === "object" ? `${value.partition?.label ?? "done"}` : String(value);
+  return value && typeof value === "object" ? `${value.partition?.label ?? UP_TO_DATE}` : String(value);
 }
 
 async function carryOut(world: World, engine: Engine, order: string, rebooted: Promise<void>): Promise<Result> {

@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { boardNames, loadBoard } from "../boards.ts";
-import { checkTable, findOtadata, slots } from "../partitions.ts";
+import { checkTable, findOtadata, slots, TABLE_OFFSET } from "../partitions.ts";
 
 const path = (board: string, file: string) => fileURLToPath(new URL(`../../boards/${board}/${file}`, import.meta.url));
 const CLI = fileURLToPath(new URL("../../build/cli.mjs", import.meta.url));
@@ -24,6 +24,28 @@ for (const name of real) {
     assert.equal(findOtadata(board.rows)?.offset, 0xc000);
     const storage = board.rows.find((row) => row.label === "storage");
     assert.deepEqual([storage?.offset, storage?.size], [0x320000, 0xe0000]);
+  });
+
+  test(`${name}: README.md says what board.json says, and its commands fit the chip`, () => {
+    const text = readFileSync(path(name, "README.md"), "utf8");
+    const hex = (n: number | undefined) => `0x${n?.toString(16)}`;
+    const facts = [
+      board.title,
+      board.stockTable,
+      `image header chip id ${board.chipId}), ${board.flashSize >> 20} MB flash`,
+      `\`${board.espruinoBoard}\`; taken from ${board.espruinoBuild}`,
+      ...slots(board.rows).map(({ label, offset, size }) => `\`${label}\` ${size >> 10} K at ${hex(offset)}`),
+    ];
+    if (existsSync(path(name, "partitions.csv"))) {
+      const esptool = `esptool.py --chip ${board.chip} --port PORT`;
+      const otadata = findOtadata(board.rows);
+      facts.push(`${esptool} write_flash ${hex(TABLE_OFFSET)} partitions.bin\n`);
+      facts.push(`${esptool} erase_region ${hex(otadata?.offset)} ${hex(otadata?.size)}\n`);
+      facts.push(`esptool.py --chip ${board.chip} read_flash 0 ${hex(board.flashSize)} dump.bin`);
+      assert.match(text, /\*\*Kept:\*\*/);
+      assert.match(text, /\*\*Lost:\*\*/);
+    } else assert.doesNotMatch(text, /esptool/);
+    for (const fact of facts) assert.ok(text.includes(fact), `README.md does not say: ${fact}`);
   });
 
   if (existsSync(path(name, "partitions.csv")))
