@@ -151,11 +151,31 @@ ${table(
   SABOTAGES.map(({ name, cell, campaign }) => [name, `\`${cell}\``, `\`${campaign}\``]),
 )}
 
+## What it decides, and why
+
+- **Two kinds of bootloader.** IDF 3 obeys the newest entry, whatever its state; newer ones pass over INVALID and ABORTED.
+  Nothing tells which one a device has, so what is written means the same to both: a new entry is above every whole one,
+  and when the newest is marked bad and yet names the slot that runs, it counts as obeyed and is superseded first.
+- **Before a slot is written** the running slot is selected, unless it is by an entry that stays, and no entry names the
+  target. A slot that was chosen by \`setBootPartition\` and not started since is given up by an update to a third one:
+  nobody can tell it from a broken one that the bootloader fell back from, perhaps to the target next time.
+- **\`markValid\`** writes its entry to the other copy and erases the old one after it. Under a bootloader with rollback
+  (PENDING_VERIFY) it rewrites the entry in place instead, as IDF does: a loss of power there ends the trial, and the image
+  before it starts. Only then is \`ESP32.setOTAValid(true)\` asked, and only when the active entry is the running slot's, for
+  IDF marks the active one; it tells nothing, so the state is read back and written if need be. In any other state IDF's
+  rewriting in place would be a window in which another image starts.
+- **\`rollback\`** goes to the slot that ran before, else to one whose entry says that it ran, else to any whole one, but never
+  to one that an update has begun to write: what is in there may be whole and was not verified.
+- **A rolled-back image** is known by sequence and digest, and refused with ESP_ERR_NOT_ALLOWED, which nothing else is. A
+  bootloader's ABORTED counts as that at the third time: a loss of power in the first start looks the same.
+
 ## Known holes
 
 ${known.length ? known.join("\n") : "None."}
 
 What no campaign covers: an image that dies before its JavaScript runs (only a bootloader with rollback rescues that), a
-loss of power within Storage's own compaction, and cells that read differently each time.
+loss of power within Storage's own compaction, cells that read differently each time, and two faults at once: an image
+that is marked bad and runs all the same, because the selected one is broken, under a bootloader that knows states (taken
+for one of IDF 3; a loss of power while otadata is written then starts factory or ota_0).
 `;
 }
