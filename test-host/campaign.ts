@@ -9,7 +9,7 @@ import { cellName } from "./campaign/ids.ts";
 import { unknown } from "./campaign/known.ts";
 import { powerFailDoc, tellReports } from "./campaign/report.ts";
 import { type Campaign, cellsOf, type Report, runCells } from "./campaign/runner.ts";
-import { FULL_SIZE, TOYS } from "./campaign/worlds.ts";
+import { FULL_SIZE, startsOf, TOYS } from "./campaign/worlds.ts";
 import { BUNDLE } from "./device.ts";
 
 const USAGE = `usage: npm run campaign -- [options]
@@ -33,6 +33,7 @@ const { values } = parseArgs({
     bundle: { type: "string" },
     docs: { type: "boolean" },
     layout: { type: "string" },
+    start: { type: "string" },
     help: { type: "boolean" },
   },
 });
@@ -47,13 +48,15 @@ function campaignOf(text: string): Campaign {
 
 const names = values.campaign ?? (values.full ? ["tree:2", "chain", "random:20", "lies"] : ["every"]);
 
-async function runLayout(layout: string): Promise<Report[]> {
+/** Full-size layouts are cut by stride, from one start and under one bootloader. */
+const FULL_SIZE_STARTS = ["one"];
+const isToy = (layout: string): boolean => (TOYS as readonly string[]).includes(layout);
+
+async function runHere(layout: string, start: string): Promise<Report[]> {
   const bundle = readFileSync(values.bundle ?? BUNDLE, "utf8");
   const cell = new RegExp(values.cell ?? "");
-  const toy = (TOYS as readonly string[]).includes(layout);
-  const starts = toy ? undefined : ["one"];
-  const kinds = toy ? undefined : ["current"];
-  const cells = cellsOf(layout, kinds, starts).filter((one) => cell.test(cellName(one)));
+  const toy = isToy(layout);
+  const cells = cellsOf(layout, toy ? undefined : ["current"], [start]).filter((one) => cell.test(cellName(one)));
   const reports: Report[] = [];
   const campaigns: Campaign[] = toy ? names.map(campaignOf) : [{ name: "every", stride: STRIDE }];
   for (const campaign of campaigns)
@@ -61,9 +64,11 @@ async function runLayout(layout: string): Promise<Report[]> {
   return reports;
 }
 
-/** A process for each layout. */
-function inChild(layout: string): Promise<Report[]> {
-  const args = [...process.execArgv, fileURLToPath(import.meta.url), "--json", "--layout", layout];
+type Part = { layout: string; start: string };
+
+/** A process for each layout and start, which share nothing: none grows large, and all cores are busy to the end. */
+function inChild({ layout, start }: Part): Promise<Report[]> {
+  const args = [...process.execArgv, fileURLToPath(import.meta.url), "--json", "--layout", layout, "--start", start];
   for (const name of names) args.push("--campaign", name);
   for (const key of ["cell", "seed", "bundle"] as const) {
     const value = values[key];
@@ -75,26 +80,29 @@ function inChild(layout: string): Promise<Report[]> {
     text += part;
   });
   return new Promise((resolve, reject) => {
-    child.on("close", () => {
+    child.on("close", (code, signal) => {
       try {
-        resolve(JSON.parse(text));
+        const reports: Report[] = JSON.parse(text);
+        const pictures = reports.reduce((sum, report) => sum + report.pictures, 0);
+        if (values.full) console.error(`${layout}/${start}: ${pictures} pictures`);
+        resolve(reports);
       } catch {
-        reject(new Error(`${layout}: no report`));
+        reject(new Error(`${layout}/${start}: no report, exit code ${code}, signal ${signal}`));
       }
     });
   });
 }
 
-async function runAll(layouts: string[]): Promise<Report[]> {
+async function runAll(parts: Part[]): Promise<Report[]> {
   const reports: Report[][] = [];
   let next = 0;
   async function worker(): Promise<void> {
-    while (next < layouts.length) {
+    while (next < parts.length) {
       const i = next++;
-      reports[i] = await inChild(layouts[i]);
+      reports[i] = await inChild(parts[i]);
     }
   }
-  await Promise.all(Array.from({ length: Math.min(availableParallelism(), layouts.length) }, worker));
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), parts.length) }, worker));
   return reports.flat();
 }
 
@@ -106,7 +114,10 @@ else {
   // only to save time: a process for each layout that the expression may mean
   const [named] = /^[a-z0-9-]+(?=\/)/.exec((values.cell ?? "").replace("^", "")) ?? [];
   const only = (layout: string) => !named || !wanted.some((one) => one === named) || layout === named;
-  const reports = values.layout ? await runLayout(values.layout) : await runAll(wanted.filter(only));
+  const parts = wanted
+    .filter(only)
+    .flatMap((layout) => (isToy(layout) ? startsOf(layout) : FULL_SIZE_STARTS).map((start) => ({ layout, start })));
+  const reports = values.layout ? await runHere(values.layout, values.start ?? "one") : await runAll(parts);
   if (values.json) console.log(JSON.stringify(reports));
   else console.log(`${tellReports(reports)} in ${Math.round((performance.now() - startMs) / 1000)} s`);
   process.exitCode = reports.some((report) => unknown(report).length > 0) ? 1 : 0;
