@@ -1,10 +1,26 @@
 // Files, with errors that name them.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { InvalidArgumentError } from "commander";
 import { refuse, systemReason } from "./errors.ts";
+
+/** Device and inode of what was read: a file may have several names. */
+const inputs = new Set<string>();
+
+/** "" for what is not there, or is no file. */
+function identityOf(file: string): string {
+  try {
+    const stat = statSync(file);
+    return stat.isFile() ? `${stat.dev}:${stat.ino}` : "";
+  } catch {
+    return "";
+  }
+}
 
 export function readInput(file: string): Buffer {
   try {
-    return readFileSync(file);
+    const bytes = readFileSync(file);
+    inputs.add(identityOf(file));
+    return bytes;
   } catch (error) {
     return refuse(file, systemReason(error));
   }
@@ -14,7 +30,10 @@ export function readText(file: string): string {
   return readInput(file).toString("utf8");
 }
 
+/** A slip in --out must not cost the private key, nor the image that was signed. */
 export function writeOutput(file: string, content: string | Uint8Array): void {
+  const identity = identityOf(file);
+  if (identity && inputs.has(identity)) refuse(file, "is read by this command, and is not overwritten");
   try {
     writeFileSync(file, content);
   } catch (error) {
@@ -33,4 +52,20 @@ export function writeNew(file: string, content: string, mode: number): void {
   } catch (error) {
     refuse(file, systemReason(error));
   }
+}
+
+// --- Options ---------------------------------------------------------------------------------------------------------
+
+export const STDOUT = "-";
+
+/** --out: a file, or standard output. */
+export function parseOut(text: string): string {
+  if (!text) throw new InvalidArgumentError("Wanted a file.");
+  return text;
+}
+
+/** --out of what does not go to standard output. */
+export function parseOutFile(text: string): string {
+  if (text === STDOUT) throw new InvalidArgumentError("Wanted a file: a private key is not printed.");
+  return parseOut(text);
 }

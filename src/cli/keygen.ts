@@ -1,7 +1,7 @@
 // `https-ota keygen`: the key pair of whoever releases firmware.
 import type { Command } from "commander";
 import { Option } from "commander";
-import { refuseExisting, writeNew } from "./files.ts";
+import { parseOutFile, refuseExisting, writeNew } from "./files.ts";
 import { createKey, keysLine } from "./keys.ts";
 
 interface Options {
@@ -37,7 +37,11 @@ export function addKeygen(program: Command): void {
   program
     .command("keygen")
     .description("Make the RSA key pair that releases are signed with. An existing file is never overwritten.")
-    .requiredOption("--out <file>", "where the private key goes; the public JWK goes beside it (key.pem: key.pub.jwk)")
+    .requiredOption(
+      "--out <file>",
+      "where the private key goes; the public JWK goes beside it (key.pem: key.pub.jwk)",
+      parseOutFile,
+    )
     .addOption(new Option("--bits <bits>", "size of the key").choices(["2048", "3072", "4096"]).default("3072"))
     .addHelpText("after", HELP)
     .action(keygen);

@@ -96,10 +96,11 @@ export async function loadPublicKeys(file: string): Promise<PublicKey[]> {
   return Promise.all(keys.map((key) => publicKeyOf(file, key)));
 }
 
-export async function loadSigningKey(file: string): Promise<SigningKey> {
+/** `otherwise`: what else to do with a public key. */
+export async function loadSigningKey(file: string, otherwise = ""): Promise<SigningKey> {
   const text = readText(file);
   let privateKey: KeyObject;
-  const onlyPublic = "a public key, wanted the private one (or --external)";
+  const onlyPublic = `a public key, wanted the private one${otherwise}`;
   if (isJson(text)) {
     const jwks = parseJwks(file, text);
     if (jwks.length > 1) refuse(file, `a set of ${jwks.length} keys, wanted one private key`);

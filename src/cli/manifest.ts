@@ -37,6 +37,7 @@ export interface Release {
 
 /** What a device would make of `url`, or null when it can use it. */
 export function urlProblem(url: string): string | null {
+  if (!url) return "it is empty";
   if (!/^[\x21-\x7e]+$/.test(url)) return "blanks and other characters than ASCII must be percent-encoded";
   const base = "http://device.invalid/";
   if (!URL.canParse(url, base)) return "not a URL";

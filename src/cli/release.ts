@@ -94,11 +94,24 @@ export function parseName(text: string): string {
 
 const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400, w: 7 * 86400, y: 365 * 86400 };
 
+/** What Date and the device's numbers hold with room to spare. */
+const MAX_EXPIRY = 1000 * UNITS.y;
+
+/** NaN for a day that its month does not have: Date.parse goes on into the next month. */
+function parseDate(text: string): number {
+  const day = text.slice(0, 10);
+  const midnight = Date.parse(day);
+  if (Number.isNaN(midnight) || new Date(midnight).toISOString().slice(0, 10) !== day) return Number.NaN;
+  return Date.parse(text);
+}
+
 /** "90d", or a date as ISO 8601 writes it. */
 export function parseExpiry(text: string): { after: number } | { at: number } {
   const [, count, unit] = /^(\d+)([smhdwy])$/.exec(text) ?? [];
-  if (unit && Number(count) > 0) return { after: Number(count) * UNITS[unit] };
-  const at = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  const after = unit ? Number(count) * UNITS[unit] : Number.NaN;
+  if (after > MAX_EXPIRY) throw new InvalidArgumentError("Wanted at most 1000y.");
+  if (after > 0) return { after };
+  const at = /^\d{4}-\d\d-\d\d/.test(text) ? parseDate(text) : Number.NaN;
   if (Number.isNaN(at)) throw new InvalidArgumentError("Wanted a time as 90d, 12h or 2w, or a date as 2030-01-31.");
   return { at: Math.floor(at / 1000) };
 }

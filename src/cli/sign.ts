@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import pc from "picocolors";
 import { DEVICE_CHIPS } from "./chips.ts";
 import { misuse, printable, refuse } from "./errors.ts";
-import { readInput, readText, writeOutput } from "./files.ts";
+import { parseOut, readInput, readText, STDOUT, writeOutput } from "./files.ts";
 import { loadPublicKeys, loadSigningKey, type PublicKey } from "./keys.ts";
 import {
   type Claims,
@@ -33,8 +33,6 @@ interface Options extends ReleaseOptions {
   signingInput?: string;
   signature?: string;
 }
-
-const STDOUT = "-";
 
 function checkUsage(options: Options): void {
   const back = options.signature !== undefined || options.signingInput !== undefined;
@@ -142,7 +140,7 @@ async function sign(file: string, options: Options): Promise<void> {
       ? requestSignature(firmware, options, key)
       : takeSignature(firmware, options, key);
   }
-  const key = await loadSigningKey(options.key);
+  const key = await loadSigningKey(options.key, " (or --external)");
   const firmware = readFirmware(file);
   const claims = claimsFor(firmware, options);
   const token = await signClaims(claims, key);
@@ -173,7 +171,7 @@ export function addSign(program: Command): void {
     .description("Make the signed manifest of an image.")
     .argument("<image>", "the image, as esptool or the build made it")
     .requiredOption("--key <file>", "private key, PEM or JWK; with --external the public one")
-    .option("--out <file>", "where the manifest goes ('-': standard output)")
+    .option("--out <file>", "where the manifest goes ('-': standard output)", parseOut)
     .option(
       "--url <url>",
       "where the image will be, absolute or relative to the manifest (default: its file name)",

@@ -4,7 +4,7 @@ import pc from "picocolors";
 import { hex } from "./bytes.ts";
 import { parseCsv, parseSize, toCsv } from "./csv.ts";
 import { misuse, printable, refuse } from "./errors.ts";
-import { readInput, writeOutput } from "./files.ts";
+import { parseOut, readInput, STDOUT, writeOutput } from "./files.ts";
 import { kindOf } from "./kind.ts";
 import { buildTable, type Row, readTable, TABLE_OFFSET, updatePath } from "./partitions.ts";
 
@@ -14,8 +14,6 @@ interface Options {
   csv?: boolean;
   flashSize?: number;
 }
-
-const STDOUT = "-";
 
 function report(text: string, rows: readonly Row[]): void {
   console.log(`${text}, ${rows.length} partitions, updates: ${printable(updatePath(rows))}`);
@@ -101,7 +99,7 @@ export function addPartitions(program: Command): void {
       "Make the binary of a partition table from its CSV (rules of gen_esp32part.py), or the other way round.",
     )
     .argument("<file>", "CSV; with --csv a binary table, or a whole flash")
-    .option("--out <file>", "where the result goes ('-': standard output)")
+    .option("--out <file>", "where the result goes ('-': standard output)", parseOut)
     .option("--check", "write nothing, only check")
     .option("--csv", "from binary to CSV")
     .option("--flash-size <size>", "the table has to fit it: 2MB, 4MB, 8MB, 16MB", parseFlashSize)

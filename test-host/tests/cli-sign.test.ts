@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { constants, createHash, createPrivateKey, generateKeyPairSync, sign as rsaSign } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, linkSync, readdirSync, readFileSync, symlinkSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import { CompactSign, calculateJwkThumbprint, compactVerify, exportJWK, importJWK } from "jose";
@@ -121,6 +121,29 @@ test("fs-verity digests are those of the fsverity tool", () => {
     const bytes = Uint8Array.from({ length }, (_, i) => 7 * i + Math.floor(i / 256) + length);
     assert.equal(ownFsverity(bytes), wanted, `${length} bytes`);
   }
+});
+
+test("no file that was read is overwritten: not the key, nor the image, nor what was to be signed", async () => {
+  const inputs = { "my.pem": shop.get("key.pem"), "my.pub.jwk": shop.get("key.pub.jwk"), "my.bin": Buffer.from(IMAGE) };
+  for (const [name, bytes] of Object.entries(inputs)) shop.put(name, bytes);
+  linkSync(shop.at("my.pem"), shop.at("hard.link"));
+  symlinkSync("my.bin", shop.at("soft.link"));
+  for (const out of ["my.pem", "./my.pem", "hard.link", "my.bin", "soft.link"]) {
+    const run = await shop.run("sign", "my.bin", "--key", "my.pem", "--out", out);
+    const { stderr } = fails(run, 1, /: is read by this command, and is not overwritten$/m);
+    assert.ok(stderr.startsWith(`${out}:`), stderr);
+  }
+  const signIt = (...more: string[]) => shop.run("sign", "my.bin", "--external", "--key", "my.pub.jwk", ...more);
+  fails(await signIt("--out", "my.pub.jwk"), 1, /^my\.pub\.jwk: is read/);
+  succeeds(await signIt("--out", "my.txt"));
+  const [text, signature] = [shop.get("my.txt"), signed("my.txt")];
+  shop.put("my.sig", signature);
+  const back = ["--signing-input", "my.txt", "--signature", "my.sig"];
+  for (const out of ["my.txt", "my.sig"]) fails(await signIt(...back, "--out", out), 1, /is read by this command/);
+  for (const [name, bytes] of Object.entries({ ...inputs, "my.txt": text, "my.sig": signature }))
+    assert.ok(shop.get(name).equals(bytes), `${name} was overwritten`);
+  shop.put("my.jws", "an older release, which is replaced as ever");
+  succeeds(await signIt(...back, "--out", "my.jws"));
 });
 
 // --- Who believes it -------------------------------------------------------------------------------------------------
@@ -329,7 +352,7 @@ test("keys that no device takes are refused", async () => {
     ["broken.jwk", /^broken\.jwk: no JSON/],
     ["ec.jwk", /^ec\.jwk: kty "EC", wanted "RSA"/],
     ["empty.jwk", /^empty\.jwk: a key set without keys/],
-    ["key.pub.jwk", /^key\.pub\.jwk: a public key, wanted the private one/],
+    ["key.pub.jwk", /^key\.pub\.jwk: a public key, wanted the private one \(or --external\)$/m],
     ["encrypted.pem", /^encrypted\.pem: the key is encrypted/],
   ];
   await forAll(cases, async ([key, says]) => {

@@ -34,6 +34,9 @@ test("wrong usage is exit code 2 and one line that names it", async () => {
     [/unknown command 'sgin'.*did you mean sign/i, "sgin"],
     [/unknown option '--colour'/, "--colour"],
     [/--out/, "keygen"],
+    [/--out.*file/, "keygen", "--out", "-"],
+    [/--out.*file/, "keygen", "--out", ""],
+    [/--out.*file/, "sign", "any.bin", "--key", "k.pem", "--out", ""],
     [/--bits.*1024.*2048/, "keygen", "--out", "k.pem", "--bits", "1024"],
     [/missing required argument 'image'/, "sign", "--key", "k.pem"],
     [/--key/, "sign", "any.bin"],
@@ -43,6 +46,10 @@ test("wrong usage is exit code 2 and one line that names it", async () => {
     [/--sequence/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--sequence", "9007199254740992"],
     [/--expires.*soon/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--expires", "soon"],
     [/--expires/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--expires", "0d"],
+    [/--expires/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--expires", "99999999999d"],
+    [/--expires/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--expires", "99999999999999999999y"],
+    [/--expires/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--expires", "2030-02-31"],
+    [/--url.*empty/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--url", ""],
     [/--url.*ftp/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--url", "ftp://x/y"],
     [/--url.*IPv6/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--url", "http://[::1]/y"],
     [/--url.*percent/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--url", "a b.bin"],
@@ -120,6 +127,12 @@ test("keygen overwrites neither a private nor a public key", async () => {
   shop.put("half.pub.jwk", "precious");
   fails(await shop.run("keygen", "--out", "half.pem"), 1, /^half\.pub\.jwk: exists already/);
   assert.throws(() => shop.get("half.pem"), /ENOENT/, "half a key pair was left");
+});
+
+test("keygen writes no key to standard output, nor into a file that is called -", async () => {
+  const run = await shop.run("keygen", "--out", "-");
+  assert.equal(fails(run, 2, /--out/).stdout, "");
+  assert.throws(() => shop.get("-"), /ENOENT/);
 });
 
 test("the built command needs nothing but Node", () => {
