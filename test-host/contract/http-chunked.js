@@ -7,7 +7,6 @@ fetchAll([
   { name: "chunked-cut-boundary" },
   { name: "chunked-cut-size", quiet: 700 },
   { name: "chunked-reset-middle", quiet: 700 },
-  { name: "chunked-big" },
   { name: "chunked-trailer", body: true },
   { name: "chunked-extra", body: true },
   { name: "chunked-and-length", body: true },

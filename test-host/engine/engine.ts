@@ -90,6 +90,23 @@ export async function runInEngine(
   }
 }
 
+/** Has the interpreter room for a text of so many bytes? Builds with a fixed number of JsVars have little. */
+export async function engineHolds(bytes: number): Promise<boolean> {
+  const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
+  try {
+    const program = join(folder, "program.js");
+    writeFileSync(
+      program,
+      `var text = ""; while (text.length < ${bytes}) text += "0123456789abcdef0123456789abcdef";
+      print("HOLDS " + text.length); quit();`,
+    );
+    const { output } = await interpret(ESPRUINO as string, program, folder, 20_000);
+    return /HOLDS \d/.test(output) && !/MEMORY/.test(output);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 function interpret(
   binary: string,
   program: string,

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { engineHolds } from "../engine/engine.ts";
 import { type ContractServer, LARGE, startServer } from "../espruino/misbehaviour.ts";
 import { createEngine, type Engine, type EngineOptions } from "../espruino/engine.ts";
 
@@ -128,6 +129,9 @@ if (!REAL) {
 
 const NETWORK = /^(http|tls)/;
 
+/** Scripts that keep a body as text: bytes that the interpreter has to have room for. */
+const KEEPS: Record<string, number> = { "http-chunked-large": 330_000 };
+
 const recordingOf = (name: string): string => path.join(FOLDER, `${name}.expected`);
 const recorded = (name: string): string[] => readFileSync(recordingOf(name), "latin1").split("\n").slice(0, -1);
 
@@ -147,7 +151,9 @@ describe(`${FAKE}, network`, { skip: RECORD, concurrency: AT_ONCE }, () => {
 
 describe("the recording is what the real interpreter prints:", { skip: REAL ? false : "ESPRUINO is not set" }, () => {
   for (const name of NAMES) {
-    test(name, async () => {
+    test(name, async (t) => {
+      const bytes = KEEPS[name];
+      if (bytes && !(await engineHolds(bytes))) return t.skip(`this interpreter has no room for ${bytes} bytes`);
       const lines = await output(name, runReal);
       if (RECORD) writeFileSync(recordingOf(name), lines.map((line) => `${line}\n`).join(""), "latin1");
       else assert.deepEqual(lines, recorded(name));

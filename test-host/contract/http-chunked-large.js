@@ -1,0 +1,3 @@
+fetchAll([
+  { name: "chunked-big" },
+], quit);
