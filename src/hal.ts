@@ -126,9 +126,23 @@ export function freeVars(): number {
   return process.memory().free;
 }
 
-export function after(ms: number, callback: () => void): number {
+/** A timer that no update waits for. */
+export function startTimer(ms: number, callback: () => void): number {
   const timer = setTimeout(callback, ms);
   return timer === undefined ? noMemory("timer") : timer;
+}
+
+let patience = 0; // ms until the last of the timers that an update waits for has come
+
+export function after(ms: number, callback: () => void): number {
+  if (ms > patience) patience = ms;
+  return startTimer(ms, callback);
+}
+
+/** `ms` have passed; 0: let it begin anew. Is there no timer left that an update could be waiting for? */
+export function isLost(ms: number): boolean {
+  patience = ms ? patience - ms : 0;
+  return patience < -2 * ms;
 }
 
 export function cancel(timer: number): void {

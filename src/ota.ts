@@ -13,7 +13,7 @@
 import { type Config, checkConfig, DIGEST_PREFIX, type EventName, type Settings } from "./config";
 import { digitsOf } from "./digest";
 import { createDownload, type Download } from "./download";
-import { after, cancel, chipRevision, freeVars, read, SECTOR } from "./hal";
+import { cancel, chipRevision, freeVars, isLost, read, SECTOR, startTimer } from "./hal";
 import { type AppDesc, bytesOf, checkHead, DESC_END, HEAD_LENGTH, parseDesc, parseHeader, spiModeOf } from "./image";
 import { type Manifest, DIGEST_PREFIX as MANIFEST_PREFIX } from "./manifest";
 import { rememberAborted, rememberSelected, rememberWritten, wasRolledBack } from "./memory";
@@ -28,6 +28,7 @@ import { resolveUrl } from "./url";
 import { verifyImage } from "./verify";
 
 const PIECE = 512; // bytes of a write at least: a server may send them one by one
+const WATCH_MS = 1000;
 const NEEDED_VARS = 1900; // the peak of a signed update: npm run bench
 
 /** What `update` resolves with. */
@@ -87,7 +88,8 @@ interface Session {
   size_(): number;
   perform_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
   finish_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
-  abort_(): void;
+  /** `error`: for whoever waits; not given when the caller wants the end. */
+  abort_(error?: OtaError): void;
 }
 
 let busy = false;
@@ -285,8 +287,10 @@ function createSession(
     const complete = self.phase_ === Phase.COMPLETE;
     if (!complete && self.phase_ !== Phase.READY) return failed(wrongState(self, "finish"));
     self.phase_ = Phase.FINISHING;
+    reject = failed;
     function onJudged(error: OtaError | null): void {
       let failure = error;
+      if (self.phase_ !== Phase.FINISHING) return;
       if (!failure)
         guarded(
           () => {
@@ -311,11 +315,12 @@ function createSession(
     else onJudged(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (total < 0 ? "" : " of " + total)));
   };
 
-  self.abort_ = () => {
+  self.abort_ = (error) => {
+    if (self.phase_ === Phase.DEAD) return;
     emit("ABORT");
-    const waiting = self.phase_ === Phase.WORKING;
+    const waiting = self.phase_ === Phase.WORKING || self.phase_ === Phase.FINISHING;
     free(Phase.DEAD);
-    if (waiting) reject(fault(Code.INVALID_STATE, "aborted"));
+    if (waiting) reject(error || fault(Code.INVALID_STATE, "aborted"));
   };
 
   if (!present && plan.digest_) {
@@ -342,7 +347,7 @@ function isPresent(plan: Plan, chipId: number, target: Partition, done: (present
 }
 
 /** Called once an update can begin, with null when the manifest's image runs already; or with what a manifest offers. */
-type Begun = (session: Session | null, offer?: Offer) => void;
+type Begun = (session: Session | null, offer?: Offer, setWatch?: (on: boolean) => void) => void;
 
 /**
  * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
@@ -433,28 +438,60 @@ function open(
 function start(given: Config, offerOnly: boolean, done: Begun, reject: (error: OtaError) => void): void {
   let mine = false;
   let timer: number | undefined;
+  let watcher: number | undefined;
+  let session: Session | null = null;
+  let settings: Settings = undefined as never;
+  let watch: () => void;
+  function setWatch(on: boolean): void {
+    if (watcher !== undefined) cancel(watcher);
+    watcher = on ? startTimer(WATCH_MS, watch) : undefined;
+  }
   function release(): void {
     if (mine) busy = mine = false;
     if (timer !== undefined) cancel(timer);
     timer = undefined;
+    setWatch(false);
   }
   function fail(error: OtaError): void {
     release();
     noteResult(error);
     reject(error);
   }
+  function stop(error: OtaError): void {
+    settings.late_ = error;
+    if (settings.stop_) settings.stop_(error);
+  }
+  function lose(error: OtaError): void {
+    if (session) session.abort_(error);
+    else if (settings) stop(error);
+    fail(error);
+  }
+  /**
+   * Out of memory, the engine interrupts a callback in its middle: nothing catches that, and what was to follow never
+   * comes. Such an update waits for nothing any more, and this notices it.
+   */
+  watch = () => {
+    watcher = undefined;
+    guarded(() => {
+      setWatch(true);
+    }, lose);
+    if (isLost(WATCH_MS)) lose(fault(Code.NO_MEM, "out of memory: the update was interrupted", true));
+  };
   guarded(() => {
-    const settings = checkConfig(given);
+    if (!busy) {
+      isLost(0);
+      setWatch(true);
+    }
+    settings = checkConfig(given);
     given = undefined as never;
     if (offerOnly && !settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
     if (busy) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way");
     const free = freeVars();
     if (free < NEEDED_VARS) throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
     if (settings.deadline)
-      timer = after(settings.deadline, () => {
+      timer = startTimer(settings.deadline, () => {
         timer = undefined;
-        settings.late_ = fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true);
-        if (settings.stop_) settings.stop_(settings.late_);
+        stop(fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true));
       });
     busy = mine = true;
     function emit(name: EventName, data?: number, total?: number): void {
@@ -464,7 +501,7 @@ function start(given: Config, offerOnly: boolean, done: Begun, reject: (error: O
         // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
         guarded(
           () => {
-            after(0, () => {
+            startTimer(0, () => {
               throw thrown;
             });
           },
@@ -478,18 +515,33 @@ function start(given: Config, offerOnly: boolean, done: Begun, reject: (error: O
       emit,
       offerOnly,
       release,
-      (session, offer) => {
-        if (!session) release();
-        done(session, offer);
+      (begun, offer) => {
+        session = begun;
+        if (begun && !mine) return begun.abort_(); // it was given up meanwhile
+        if (!begun) release();
+        done(begun, offer, setWatch);
       },
       fail,
     );
   }, fail);
 }
 
-function createHandle(session: Session): Handle {
+/** `setWatch`: between two steps the caller decides when it goes on, and nothing is watched. */
+function createHandle(session: Session, setWatch: (on: boolean) => void): Handle {
+  function watched(step: Session["perform_"]): Promise<number> {
+    return new Promise<number>((resolve, reject) => {
+      guarded(() => {
+        if (session.phase_ < Phase.FAILED) setWatch(true);
+        step((outcome) => {
+          setWatch(false);
+          resolve(outcome);
+        }, reject);
+      }, reject);
+    });
+  }
+  setWatch(false);
   return {
-    perform: () => new Promise<number>(session.perform_),
+    perform: () => watched(session.perform_),
     getImgDesc: () => {
       if (session.phase_ >= Phase.FAILED) throw wrongState(session, "getImgDesc");
       session.emit_("GET_IMG_DESC");
@@ -502,7 +554,7 @@ function createHandle(session: Session): Handle {
       return desc;
     },
     isCompleteDataReceived: () => session.phase_ === Phase.COMPLETE || session.phase_ === Phase.FINISHING,
-    finish: () => new Promise<number>(session.finish_),
+    finish: () => watched(session.finish_),
     abort: () => {
       if (session.phase_ === Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState(session, "abort");
       session.abort_();
@@ -524,8 +576,8 @@ export function begin(config: Config): Promise<Handle> {
     start(
       config,
       false,
-      (session) => {
-        if (session) resolve(createHandle(session));
+      (session, _, setWatch) => {
+        if (session) resolve(createHandle(session, setWatch as (on: boolean) => void));
         else reject(fault(Code.INVALID_VERSION, "the manifest's version is running already"));
       },
       reject,

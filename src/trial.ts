@@ -3,7 +3,7 @@
 // Source: DESIGN.md 7.
 
 import { markValid, rollback } from "./boot";
-import { after, read } from "./hal";
+import { read, startTimer } from "./hal";
 import { DESC_END, parseDesc, walkSegments } from "./image";
 import { GIVEN_UP, recall, remember } from "./memory";
 import { State } from "./otadata";
@@ -62,7 +62,7 @@ export function boot(options?: BootOptions): Promise<boolean> {
  */
 export function confirmAfter(ms: number, check: () => boolean): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
-    after(ms, () => {
+    startTimer(ms, () => {
       guarded(() => {
         if (!isOnTrial(readLayout())) return resolve(true);
         let good = false;
