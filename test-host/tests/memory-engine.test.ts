@@ -16,8 +16,14 @@ import { type Server, serveFile, startServer } from "../server.ts";
 
 /** JsVars of 14 bytes that are free when `update` is called, the module being loaded; the call itself takes some 140. */
 const ENOUGH = { http: 2100, tls: 5700 };
-/** Where memory runs out, and at last does not. The harness's flash, a file, takes some 700 more than a device's. */
-const STEPS = [300, 460, 620, 780, 1000, 1200, 1400, 1600, 1800, 2100, 2400, 4000];
+/**
+ * Free JsVars with which memory runs out somewhere, and at last does not. MEMORY_STEP=1 tries every single number, which
+ * takes an hour. The harness's flash, a file, takes some 700 more than a device's.
+ */
+const STEP = Number(process.env.MEMORY_STEP ?? 170);
+const STEPS = Array.from({ length: Math.ceil((2600 - 250) / STEP) }, (_, i) => 250 + i * STEP);
+/** Most of the time they wait: for a timeout, for the watch. */
+const AT_ONCE = 4;
 
 warnWithoutEngine();
 /** Does the number of JsVars stay when one asks for more? */
@@ -118,56 +124,69 @@ async function runOut(free: number) {
   const run = await runInEngine(
     device,
     `${BALLAST}
-    var config = ${configOf(http)}, first, attempts = 0;
+    var config = ${configOf(http)}, first, called = true, attempts = 0;
     function says(error) { return error.name || "" + error; }
-    function settled(what) { if (!first) first = what; }
+    function settled(what) { if (first) return; first = what; setTimeout(again, 50); }
     function again() {
       release();
-      ota.update(config).then(function () { report({ first: first, then: "installed" }); finish(); }, function (error) {
-        if (attempts++ < 2) return setTimeout(again, 1000);
-        report({ first: first, then: says(error) }); finish();
+      ota.update(config).then(function () { report({ first: first || "interrupted call", later: "installed" }); finish(); }, function (error) {
+        // where the call itself was interrupted nobody is told when it is over
+        if (attempts++ < 20) return setTimeout(again, 1000);
+        report({ first: first, later: says(error) }); finish();
       });
     }
     setTimeout(function () {
       fill(${free});
-      setTimeout(function () { settled("nothing"); }, 2000);
-      var waiting = setInterval(function () { if (first) { clearInterval(waiting); again(); } }, 50);
+      setTimeout(function () { if (!called) again(); }, 50);
+      setTimeout(function () { if (first === undefined) settled("nothing"); }, 8000);
+      called = false;
       ota.update(config).then(function () { settled("installed"); }, function (error) { settled(says(error)); });
+      called = true;
     }, 100);`,
     { bundle: unchecked, timeoutMs: 60_000 },
   );
-  return { free, device, before, run };
+  const { first, later } = run.reports[0] ?? { first: "", later: run.output.slice(-500) };
+  if (run.exitCode === 0) return { free, device, before, boot: run.boot, first, later };
+  // some of the engine's natives do not survive it (String.split, for one): then the next update is after a restart
+  const next = await runInEngine(
+    device,
+    `ota.update(${configOf(http)}).then(function () { report("installed"); finish(); }, function (error) {
+      report(error.message); finish();
+    });`,
+  );
+  return { free, device, before, boot: run.boot, first: "crash", later: next.reports[0] ?? next.output.slice(-500) };
 }
 
-/** All steps, once for both tests; two at a time. */
+/** All steps, once for both tests. */
 let runs: Promise<Awaited<ReturnType<typeof runOut>>[]> | undefined;
 function allRuns() {
   runs ??= (async () => {
     const all = [];
-    for (let i = 0; i < STEPS.length; i += 2) all.push(...(await Promise.all(STEPS.slice(i, i + 2).map(runOut))));
+    for (let i = 0; i < STEPS.length; i += AT_ONCE)
+      all.push(...(await Promise.all(STEPS.slice(i, i + AT_ONCE).map(runOut))));
     return all;
   })();
   return runs;
 }
 
-test("wherever memory runs out, no broken image is selected", options, async () => {
+test("wherever memory runs out, no broken image is selected", options, async (t) => {
   const outcomes = new Set<string>();
-  for (const { free, run, device, before } of await allRuns()) {
-    outcomes.add(run.reports[0]?.first);
+  for (const { free, first, boot, device, before } of await allRuns()) {
+    outcomes.add(first);
     assert.deepEqual(device.slot("factory", 60000), before);
-    const booted = run.boot.slot?.label;
-    assert.ok(booted === "factory" || booted === "ota_0", `${free} free: ${run.boot.log.join()}`);
+    const booted = boot.slot?.label;
+    assert.ok(booted === "factory" || booted === "ota_0", `${free} free: ${boot.log.join()}`);
     if (booted === "ota_0") assert.deepEqual(device.slot("ota_0", IMAGE.length), IMAGE, `${free} free`);
   }
-  assert.ok(outcomes.has("installed") && outcomes.size > 1, `memory ran out always or never: ${[...outcomes]}`);
+  t.diagnostic([...outcomes].join(", "));
+  assert.ok(outcomes.has("installed") && outcomes.size > 2, `memory ran out always or never: ${[...outcomes]}`);
 });
 
 // The engine interrupts the callback in which memory runs out: nothing catches that, and whatever was to follow is lost.
-const todo = "an interrupted update stays under way for ever, and no other one can begin until a restart";
-test("wherever memory runs out, the next update with enough of it succeeds", { ...options, todo }, async () => {
-  const stuck = (await allRuns()).filter(({ run }) => run.reports[0]?.then !== "installed");
+test("wherever memory runs out, the next update with enough of it succeeds", options, async () => {
+  const stuck = (await allRuns()).filter(({ later }) => later !== "installed");
   assert.deepEqual(
-    stuck.map(({ free, run }) => `${free} free: ${run.reports[0]?.then ?? run.output.slice(-500)}`),
+    stuck.map(({ free, first, later }) => `${free} free: ${first}, then ${later}`),
     [],
   );
 });
