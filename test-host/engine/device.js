@@ -83,4 +83,25 @@ function reportError(error) {
   });
 }
 
-require("Storage").write("https-ota", require("fs").readFile(SETUP.module));
+// in pieces, for interpreters with little memory; and only when it is another one, or Storage would fill up
+(() => {
+  var storage = require("Storage");
+  var size = require("fs").statSync(SETUP.module).size;
+  var old = storage.read("https-ota");
+  var same = old !== undefined && old.length === size;
+  old = undefined;
+  function pieces(use) {
+    var file = E.openFile(SETUP.module, "r");
+    for (var at = 0; at < size; at += 512) use(file.read(512), at);
+    file.close();
+  }
+  if (same)
+    pieces((piece, at) => {
+      if (storage.read("https-ota", at, 512) !== piece) same = false;
+    });
+  if (same) return;
+  storage.erase("https-ota");
+  pieces((piece, at) => {
+    storage.write("https-ota", piece, at, size);
+  });
+})();
