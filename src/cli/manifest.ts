@@ -144,6 +144,16 @@ function checkHeader(where: string, header: Record<string, unknown>): void {
   if (foreign.length) refuse(where, `header: ${foreign.join(", ")} is a member that no device accepts`);
 }
 
+/**
+ * Why devices can't compare `name`, or null. With Unicode support JSON.parse gives them other strings than without it,
+ * and what an image says of itself is bytes to both.
+ */
+export function nameProblem(name: string): string | null {
+  return /^\p{ASCII}*$/u.test(name)
+    ? null
+    : "is not ASCII only: Espruino with and without Unicode reads it differently";
+}
+
 const isText = (value: unknown) => typeof value === "string" && value !== "";
 const isWhole = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
 
@@ -168,6 +178,14 @@ function checkClaims(where: string, claims: Record<string, any>): Claims {
   const wrongUrl = urlProblem(image.url);
   if (wrongUrl) refuse(where, `claim image.url is ${JSON.stringify(image.url)}: ${wrongUrl}`);
   return claims as Claims;
+}
+
+/** Refuses names that not all devices read alike. They can be read, so that `inspect` shows them. */
+export function checkNames(where: string, { project, version, board }: Claims): void {
+  for (const [claim, name] of Object.entries({ project, version, board })) {
+    const problem = name === undefined ? null : nameProblem(name);
+    if (problem) refuse(where, `claim ${claim} "${printable(name as string)}" ${problem}`);
+  }
 }
 
 /** Takes a manifest apart. Nothing is said of its signature. `where` names it in errors. */
@@ -222,6 +240,18 @@ export async function checkSignature(where: string, token: string, key: PublicKe
 
 // --- Comparing with an image -----------------------------------------------------------------------------------------
 
+/**
+ * Refuses an image with a descriptor that has no version. A device compares it with the manifest's, which can't be empty
+ * (src/trust.ts): it would never be up to date. Without any descriptor the device compares digests.
+ */
+export function checkVersioned(file: string, { descriptor }: Image): void {
+  if (descriptor && !descriptor.version)
+    refuse(
+      file,
+      "the app descriptor's version is empty, devices would install it again and again: build it with one (PROJECT_VER)",
+    );
+}
+
 /** Refuses a manifest that names another image than this one. */
 export function checkImageMatches(where: string, claims: Claims, file: string, bytes: Uint8Array, image: Image): void {
   const differ = (claim: string, theirs: unknown, ours: unknown) => {
@@ -232,7 +262,8 @@ export function checkImageMatches(where: string, claims: Claims, file: string, b
   if (claims.image.sha256 !== undefined)
     differ("image.sha256", claims.image.sha256.toLowerCase(), createHash("sha256").update(bytes).digest("hex"));
   differ("chip", claims.chip, chipById(image.header.chipId)?.name);
-  // an image without descriptor, or with an empty one, says neither
+  checkVersioned(file, image);
+  // an image without descriptor says neither, and the project may be empty
   if (image.descriptor?.project) differ("project", claims.project, image.descriptor.project);
-  if (image.descriptor?.version) differ("version", claims.version, image.descriptor.version);
+  if (image.descriptor) differ("version", claims.version, image.descriptor.version);
 }

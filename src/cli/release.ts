@@ -6,7 +6,7 @@ import { printable, refuse } from "./errors.ts";
 import { readInput } from "./files.ts";
 import { type Image, readImage } from "./image.ts";
 import { kindOf } from "./kind.ts";
-import { buildClaims, type Claims, type Release, urlProblem } from "./manifest.ts";
+import { buildClaims, type Claims, checkVersioned, nameProblem, type Release, urlProblem } from "./manifest.ts";
 
 export interface ReleaseOptions {
   url?: string;
@@ -53,6 +53,8 @@ function nameOf(
   const name = said || given;
   if (!name) return refuse(file, `no app descriptor says the ${what}: give --project and --app-version`);
   if (name !== printable(name)) refuse(file, `${what} "${printable(name)}" has control characters`);
+  const problem = nameProblem(name);
+  if (problem) refuse(file, `${what} "${name}" ${problem}`);
   return name;
 }
 
@@ -61,6 +63,7 @@ export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Mat
   const { expires } = options;
   const exp = expires && ("at" in expires ? expires.at : now + expires.after);
   if (exp !== undefined && exp <= now) refuse("--expires", `${new Date(exp * 1000).toISOString()} is over`);
+  checkVersioned(file, image);
   const release: Release = {
     url: options.url ?? encodeURIComponent(path.basename(file)),
     project: nameOf(file, "project", "--project", image.descriptor?.project, options.project),
@@ -89,6 +92,8 @@ export function parseUrlOption(text: string): string {
 
 export function parseName(text: string): string {
   if (!text || text !== printable(text)) throw new InvalidArgumentError("Wanted a text without control characters.");
+  if (nameProblem(text))
+    throw new InvalidArgumentError("Wanted ASCII only: Espruino with and without Unicode reads others differently.");
   return text;
 }
 

@@ -58,13 +58,18 @@ function statOf(target: string) {
   }
 }
 
+/** A file's name as far as it can be a project's. */
+function nameFor(file: string): string {
+  return path.parse(file).name.replace(/[^\x20-\x7e]/gu, "_");
+}
+
 /** The device's project and version rules need texts where an image has no descriptor: its name, and its content. */
 function withNames(firmware: Firmware, options: ReleaseOptions, fsverity: string): ReleaseOptions {
   const { descriptor } = firmware.image;
   return {
     ...options,
     url: encodeURIComponent(path.basename(firmware.file)),
-    project: descriptor ? options.project : (options.project ?? path.parse(firmware.file).name),
+    project: descriptor ? options.project : (options.project ?? nameFor(firmware.file)),
     appVersion: descriptor ? options.appVersion : (options.appVersion ?? fsverity.slice(7, 19)),
   };
 }

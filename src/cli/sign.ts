@@ -9,6 +9,7 @@ import { loadPublicKeys, loadSigningKey, type PublicKey } from "./keys.ts";
 import {
   type Claims,
   checkImageMatches,
+  checkNames,
   checkSignature,
   MAX_MANIFEST,
   parseSigningInput,
@@ -117,6 +118,7 @@ async function takeSignature(firmware: Firmware, options: Options, key: PublicKe
   const input = readText(file).trim();
   const { header, claims } = parseSigningInput(file, input);
   if (header.kid !== key.jwk.kid) refuse(file, `header: kid ${header.kid}, ${key.file} is ${key.jwk.kid}`);
+  checkNames(file, claims);
   checkImageMatches(file, claims, firmware.file, firmware.bytes, firmware.image);
   const signature = readSignature(options.signature as string, key.length);
   const token = `${input}.${signature.toString("base64url")}`;

@@ -4,7 +4,7 @@ import pc from "picocolors";
 import { refuse } from "./errors.ts";
 import { readInput } from "./files.ts";
 import { loadPublicKeys } from "./keys.ts";
-import { checkImageMatches, checkSignature, parseToken } from "./manifest.ts";
+import { checkImageMatches, checkNames, checkSignature, parseToken } from "./manifest.ts";
 import { readFirmware } from "./release.ts";
 import { summary } from "./sign.ts";
 
@@ -29,6 +29,7 @@ async function verify(file: string, options: Options): Promise<void> {
   const { claims } = token;
   if (claims.exp !== undefined && claims.exp * 1000 < Date.now())
     refuse(file, `claim exp: expired at ${new Date(claims.exp * 1000).toISOString()}`);
+  checkNames(file, claims);
   passed("claims", "complete, not expired");
   if (options.image !== undefined) {
     const firmware = readFirmware(options.image);

@@ -246,6 +246,14 @@ test("an image without descriptor gets names, its own or the given ones", async 
   assert.deepEqual([named.project, named.version], ["espruino", "2v29"]);
 });
 
+test("a file's name that no manifest may hold becomes one", async (t) => {
+  shop.put("l\u00e4mp \u{1f4a1}.bin", shop.get("many/old.bin"));
+  const { url } = await serve(t, "l\u00e4mp \u{1f4a1}.bin", "--key", "key.pem", "--http");
+  const { status, body } = await ask(`${url}/${encodeURIComponent("l\u00e4mp \u{1f4a1}.bin")}.jws`);
+  assert.equal(status, 200, body.toString());
+  assert.equal(claimsOf(body).project, "l_mp _");
+});
+
 test("each request is one line with what became of it, and SIGINT ends it all", async (t) => {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const served = await serve(t, "fw.bin", "--http");

@@ -305,6 +305,90 @@ test("what the image says can't be overruled: the device would update without en
   succeeds(await signTo("same.jws", "fw.bin", "--project", "lamp", "--app-version", "2.0.0"));
 });
 
+test("an image that says no version of its own is not signed: devices would install it again and again", async () => {
+  shop.put("nameless.bin", buildImage({ descriptor: { project: "", version: "" } }));
+  const says = /^nameless\.bin: the app descriptor's version is empty, .* build it with one \(PROJECT_VER\)$/m;
+  const named = ["--project", "lamp", "--app-version", "1"];
+  for (const more of [[], ["--project", "lamp"], named])
+    fails(await signTo("no.jws", "nameless.bin", ...more), 1, says);
+  fails(await shop.run("sign", "nameless.bin", "--external", "--key", "key.pub.jwk", ...named), 1, says);
+  assert.ok(!existsSync(shop.at("no.jws")));
+
+  // a manifest of another program, which found it a version
+  const bytes = shop.get("nameless.bin");
+  const image = { url: "nameless.bin", size: bytes.length, fsverity: `sha256:${fsverity(bytes)}` };
+  const foreign = await forge({ alg: "PS256", typ: "https-ota+jws", kid: jwk.kid }, { ...claimsOf("fw.jws"), image });
+  shop.put("nameless.jws", foreign);
+  const verify = (...more: string[]) => shop.run("verify", "nameless.jws", "--key", "key.pub.jwk", ...more);
+  fails(await verify("--image", "nameless.bin"), 1, says);
+  succeeds(await verify());
+  const [header, payload, signature] = foreign.split(".");
+  shop.put("nameless.txt", `${header}.${payload}`);
+  const back = ["--signing-input", "nameless.txt", "--signature", signature, "--out", "no.jws"];
+  fails(await shop.run("sign", "nameless.bin", "--external", "--key", "key.pub.jwk", ...back), 1, says);
+  assert.ok(!existsSync(shop.at("no.jws")));
+});
+
+test("an image that says no project takes the given one: no device compares it", async () => {
+  shop.put("homeless.bin", buildImage({ descriptor: { project: "", version: "2.0.0" } }));
+  fails(
+    await signTo("no.jws", "homeless.bin"),
+    1,
+    /^homeless\.bin: no app descriptor says the project: give --project/,
+  );
+  succeeds(await signTo("homeless.jws", "homeless.bin", "--project", "lamp"));
+  succeeds(await shop.run("verify", "homeless.jws", "--key", "key.pub.jwk", "--image", "homeless.bin"));
+});
+
+const utf8 = (text: string) => Buffer.from(text).toString("latin1"); // as buildImage takes it
+
+test("names outside of ASCII are not signed: Espruino reads them as it was built", async () => {
+  shop.put("old.bin", buildImage({ size: 61008, descriptor: false }));
+  const options: [string, string][] = [
+    ["--board", "W\u00dcRFEL"],
+    ["--project", "l\u00e4mp"],
+    ["--app-version", "1\u03b2"],
+    ["--project", "\u{1f4a1}"],
+  ];
+  await forAll(options, async ([option, value]) => {
+    const names = { "--project": "lamp", "--app-version": "1", [option]: value };
+    const run = await signTo("no.jws", "old.bin", ...Object.entries(names).flat());
+    fails(run, 2, new RegExp(`option '${option} .*is invalid.* Wanted ASCII only: `));
+  });
+  const descriptors: [string, string, object][] = [
+    ["project", "l\u00e4mp", { project: utf8("l\u00e4mp") }],
+    ["project", "l\u00e4mp", { project: "l\u00e4mp" }],
+    ["version", "1\u03b2", { version: utf8("1\u03b2") }],
+    ["version", "2\u00b5", { version: "2\u00b5" }],
+  ];
+  for (const [claim, text, descriptor] of descriptors) {
+    shop.put("wide.bin", buildImage({ descriptor }));
+    const says = new RegExp(`^wide\\.bin: ${claim} "${text}" is not ASCII only: `);
+    fails(await signTo("no.jws", "wide.bin"), 1, says);
+    fails(await shop.run("sign", "wide.bin", "--external", "--key", "key.pub.jwk"), 1, says);
+  }
+  assert.ok(!existsSync(shop.at("no.jws")));
+  succeeds(await signTo("ascii.jws", "old.bin", "--project", " !~", "--app-version", '"\\', "--board", "Z"));
+  succeeds(await shop.run("verify", "ascii.jws", "--key", "key.pub.jwk", "--image", "old.bin"));
+});
+
+test("names outside of ASCII in the manifest of another program are refused, and inspect shows them", async () => {
+  const good = { alg: "PS256", typ: "https-ota+jws", kid: jwk.kid };
+  for (const [claim, value] of Object.entries({ project: "l\u00e4mp", version: "1\u03b2", board: "W\u00dcRFEL" })) {
+    const foreign = await forge(good, { ...claimsOf("fw.jws"), [claim]: value });
+    shop.put("wide.jws", foreign);
+    const says = (file: string) => new RegExp(`^${file}: claim ${claim} "${value}" is not ASCII only: `);
+    fails(await shop.run("verify", "wide.jws", "--key", "key.pub.jwk"), 1, says("wide\\.jws"));
+    succeeds(await shop.run("inspect", "wide.jws"), new RegExp(value));
+    const [header, payload, signature] = foreign.split(".");
+    shop.put("wide.txt", `${header}.${payload}`);
+    const back = ["--signing-input", "wide.txt", "--signature", signature, "--out", "no.jws"];
+    // other claims than the image's are refused as well, but with other words
+    fails(await shop.run("sign", "fw.bin", "--external", "--key", "key.pub.jwk", ...back), 1, says("wide\\.txt"));
+  }
+  assert.ok(!existsSync(shop.at("no.jws")));
+});
+
 test("real firmware is signed and verified", {
   skip: existsSync(REAL_IMAGES) ? false : "no real images here",
 }, async () => {
