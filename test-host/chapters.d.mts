@@ -1,0 +1,1 @@
+export function moveIntoChapters(code: string): { code: string; map: object };
