@@ -160,6 +160,9 @@ interface Config {
     onEvent?: (name: EventName, data?: number, total?: number) => void;
 }
 
+/** Restarts the device at once. `esp_restart` */
+declare function restart(): void;
+
 /** `esp_app_desc_t`: what an image says of itself. */
 interface AppDesc {
     secureVersion: number;
@@ -306,8 +309,6 @@ declare function getStatus(): Status;
 
 /** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
 declare const ERR: ReturnType<typeof errorNumbers>;
-/** Restarts the device at once. `esp_restart` */
-declare function restart(): void;
 
 export { ERR, begin, boot, checkForUpdate, confirmAfter, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
 export type { AppDesc, BootOptions, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, SlotStatus, Status, UpdateResult };

@@ -1,26 +1,4 @@
 /* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */
-// Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian.
-function u16(bytes, offset) {
-    return bytes[offset] | (bytes[offset + 1] << 8);
-}
-function u32(bytes, offset) {
-    return (u16(bytes, offset) | (u16(bytes, offset + 2) << 16)) >>> 0;
-}
-function setU32(bytes, offset, value) {
-    for (var i = 0; i < 4; i++)
-        bytes[offset + i] = value >>> (8 * i);
-}
-/** Text of at most `length` bytes, ended early by a NUL. */
-function zText(bytes, offset, length) {
-    var text = "";
-    for (var i = offset; i < offset + length && bytes[i]; i++)
-        text += String.fromCharCode(bytes[i]);
-    return text;
-}
-function hex(value) {
-    return "0x" + value.toString(16);
-}
-
 // Outcome codes with ESP-IDF's own numbers and names, and the one place where an Error is built.
 // Source: reference 1.4 and 2.1 (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
 /**
@@ -96,14 +74,71 @@ function guarded(body, reject) {
     }
 }
 
+function chapterBytes() {
+    // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian.
+    /** @chapter bytes */
+    function u16(bytes, offset) {
+        return bytes[offset] | (bytes[offset + 1] << 8);
+    }
+    /** @chapter bytes */
+    function u32(bytes, offset) {
+        return (u16(bytes, offset) | (u16(bytes, offset + 2) << 16)) >>> 0;
+    }
+    /** @chapter bytes */
+    function setU32(bytes, offset, value) {
+        for (var i = 0; i < 4; i++)
+            bytes[offset + i] = value >>> (8 * i);
+    }
+    /**
+     * Text of at most `length` bytes, ended early by a NUL.
+     * @chapter bytes
+     */
+    function zText(bytes, offset, length) {
+        var text = "";
+        for (var i = offset; i < offset + length && bytes[i]; i++)
+            text += String.fromCharCode(bytes[i]);
+        return text;
+    }
+    /** @chapter bytes */
+    function hex(value) {
+        return "0x" + value.toString(16);
+    }
+    /**
+     * The bytes of a binary string.
+     * @chapter bytes
+     */
+    function bytesOf(text) {
+        var bytes = new Uint8Array(text.length);
+        bytes.set(text);
+        return bytes;
+    }
+    /**
+     * The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text.
+     * @chapter bytes
+     */
+    function digitsOf(text, prefix) {
+        var digits = text.substr(prefix.length).toLowerCase();
+        if (text.substr(0, prefix.length) !== prefix || digits.length !== 64)
+            return "";
+        for (var i = 0; i < 64; i++)
+            if ("0123456789abcdef".indexOf(digits[i]) < 0)
+                return "";
+        return digits;
+    }
+    return { u16_: u16, u32_: u32, setU32_: setU32, zText_: zText, hex_: hex, bytesOf_: bytesOf, digitsOf_: digitsOf };
+}
+
+
+
+
+
+
 // The device: the only file that names a global of Espruino. Every native call is asked for a real value (out of
 // memory shows as undefined, and two of those compare equal), and every erase and write is read back, because the
 // ESP32 port drops flash errors (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 var flash = require("Flash");
 var crypto = require("crypto");
-var SECTOR = 4096;
-var PIECE$1 = 1024; // what is read back at once: a whole sector would be 300 JsVars
-var BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
+var BLANK_PIECE_CRC = 0xbd7bc39f; // E.CRC32 of so many bytes 0xff
 
 
 
@@ -117,7 +152,7 @@ function noMemory(what) {
 function read(addr, length) {
     var bytes = flash.read(length, addr);
     if (!bytes || bytes.length !== length)
-        return noMemory("flash read of " + length + " at " + hex(addr));
+        return noMemory("flash read of " + length + " at " + chapterBytes().hex_(addr));
     return bytes;
 }
 /** The same bytes as a binary string; a whole typed array shares its memory with it. */
@@ -132,26 +167,31 @@ function holds(addr, bytes) {
     // read() and binary() in one: each call costs, and this is done for every piece that is written
     var found = flash.read(bytes.length, addr);
     var text = found && E.toString(found);
-    return typeof text === "string" ? text === bytes : noMemory("read back at " + hex(addr));
+    return typeof text === "string" ? text === bytes : noMemory("read back at " + chapterBytes().hex_(addr));
 }
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
-    for (var at = 0; at < SECTOR; at += PIECE$1)
-        if (E.CRC32(read(addr + at, PIECE$1)) !== BLANK_PIECE_CRC)
+    // without a variable for what is read, which would still hold one piece while the next one comes
+    for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 512 /* Flash.PIECE */)
+        if (E.CRC32(read(addr + at, 512 /* Flash.PIECE */)) !== BLANK_PIECE_CRC)
             return false;
     return true;
 }
 /** Erases the sector at `addr` and reads it back. */
 function erase(addr) {
+    // Each read asks for memory in one piece, for which the engine walks the list of free variables. It is in order only
+    // after a garbage collection, which this is; without one that walk becomes a fifth of an update (src/jsvar.c).
+    if (addr % (8 * 4096 /* Flash.SECTOR */) === 0)
+        process.memory();
     flash.erasePage(addr);
     if (!isBlank(addr))
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "sector " + hex(addr) + " is not blank after its erase");
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "sector " + chapterBytes().hex_(addr) + " is not blank after its erase");
 }
 /** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
 function write(addr, bytes) {
     flash.write(bytes, addr);
     if (!holds(addr, bytes))
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "flash at " + hex(addr) + " differs from what was written");
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "flash at " + chapterBytes().hex_(addr) + " differs from what was written");
 }
 
 function sha256(data) {
@@ -165,63 +205,106 @@ function sha256(data) {
 
 
 
-function after(ms, callback) {
+var patience = 0; // ms until the last of the timers that an update waits for has come
+/** `aside`: no update waits for this one. */
+function after(ms, callback, aside) {
     var timer = setTimeout(callback, ms);
-    return timer === undefined ? noMemory("timer") : timer;
+    if (timer === undefined)
+        return noMemory("timer");
+    if (!aside && ms > patience)
+        patience = ms;
+    return timer;
 }
-function cancel(timer) {
-    clearTimeout(timer);
-}
-function base64(text) {
-    return btoa(text);
-}
-/** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
-function fromBase64(text) {
-    return atob(text);
+
+
+/** Ends a timer or an interval. */
+var cancel = clearTimeout;
+var base64 = btoa;
+function chapterKeys() {
+    /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
+    function fromBase64(text) {
+        return atob(text);
+    }
+    /** @chapter keys */
+    function bitLength(bytes) {
+        var bits = 8 * bytes.length;
+        for (var top = 128; top && bytes[0] < top; top >>>= 1)
+            bits--;
+        return bits;
+    }
+    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
+    function isKey(n, e) {
+        var bits = n.length ? bitLength(n) : 0;
+        return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
+    }
+    /**
+     * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
+     * @chapter keys
+     */
+    function notTrusted() {
+        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+    }
+    function replaceAll(text, from, to) {
+        return text.split(from).join(to);
+    }
+    /**
+     * RFC 7515 2: base64url without padding, of whole bytes.
+     * @chapter keys
+     */
+    function toBase64url(bytes) {
+        return replaceAll(replaceAll(replaceAll(base64(bytes), "+", "-"), "/", "_"), "=", "");
+    }
+    /**
+     * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
+     * @chapter keys
+     */
+    function fromBase64url(text) {
+        var bytes = fromBase64(replaceAll(replaceAll(text, "-", "+"), "_", "/"));
+        return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
+    }
+    /**
+     * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
+     * @chapter keys
+     */
+    function parseKey(key) {
+        var n = chapterBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+        var eText = fromBase64url("" + (key && key.e)) || "";
+        var e = 0;
+        for (var i = 0; i < eText.length; i++)
+            e = e * 256 + eText.charCodeAt(i);
+        if (!isKey(n, e))
+            throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+        return { n_: n, e_: e };
+    }
+    return { bitLength_: bitLength, notTrusted_: notTrusted, toBase64url_: toBase64url, fromBase64url_: fromBase64url, parseKey_: parseKey };
 }
 
 
 
-/** A file of Espruino's Storage, undefined when there is none. */
-function readFile(name) {
-    return require("Storage").read(name);
-}
-/** Replaces a file of Espruino's Storage and reads it back. */
-function writeFile(name, text) {
-    require("Storage").write(name, text);
-    if (readFile(name) !== text)
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage file " + name + " was not written");
-}
 
 
-function restart$1() {
+
+
+/** Restarts the device at once. `esp_restart` */
+function restart() {
     ESP32.reboot();
 }
 
 
 
-/** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
-function digitsOf(text, prefix) {
-    var digits = text.substr(prefix.length).toLowerCase();
-    if (text.substr(0, prefix.length) !== prefix || digits.length !== 64)
-        return "";
-    for (var i = 0; i < 64; i++)
-        if ("0123456789abcdef".indexOf(digits[i]) < 0)
-            return "";
-    return digits;
-}
+
 
 /**
  * The digest of the `size` bytes of flash at `addr`.
  * @chapter
  */
-function verity(addr, size) {    
-// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
+function verity(addr, size) {
+    // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
     // one-shot hashes with one block in memory at a time.
     // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
-    var BLOCK = 4096;    
-var DESCRIPTOR_LENGTH = 256;    
-/** SHA-256 of `text` zero-padded to a block, as a binary string. */
+    var BLOCK = 4096;
+    var DESCRIPTOR_LENGTH = 256;
+    /** SHA-256 of `text` zero-padded to a block, as a binary string. */
     function hashBlock(text) {
         if (text.length === BLOCK)
             return binary(sha256(text));
@@ -258,7 +341,7 @@ var DESCRIPTOR_LENGTH = 256;
         descriptor[0] = 1; // version
         descriptor[1] = 1; // SHA-256
         descriptor[2] = 12; // log2 of the block size
-        setU32(descriptor, 8, size);
+        chapterBytes().setU32_(descriptor, 8, size);
         if (size)
             descriptor.set(levels[levels.length - 1], 16);
         var hash = sha256(descriptor);
@@ -275,67 +358,274 @@ var DESCRIPTOR_LENGTH = 256;
 
 
 var MAX_SAFE = 0x1fffffffffffff;
-
 /** Is it a number that every parser reads alike? (RFC 8259 6) */
 function isWhole(value) {
     return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
 }
-
-
-
-
-
-
-// What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
-// ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
-var FILE = ".https-ota";
-/** `boots` of an image that was rolled back. */
-var GIVEN_UP = -1;
-
-/** @chapter */
-function recall() {
-    var stored = null;
-    try {
-        stored = JSON.parse(readFile(FILE) || "");
+function chapterManifest() {
+    // One JSON object, more strictly than the engine's own parser takes it. Pure.
+    /**
+     * INVALID_RESPONSE: the manifest is not what it should be.
+     * @chapter manifest
+     */
+    function refuse$2(fact) {
+        throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
     }
-    catch (_) {
-        // no file, or no JSON in it
+    /**
+     * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
+     * a key that comes twice this parser and another may each take a different one.
+     * @chapter manifest
+     */
+    function parseJson(text) {
+        var keys = []; // of the objects that are open; an array's list stays empty
+        var start = -1;
+        var string = "";
+        for (var i = 0; i < text.length; i++) {
+            var c = text[i];
+            if (start >= 0) {
+                if (c === "\\")
+                    i++;
+                else if (c === '"') {
+                    string = text.substring(start, i);
+                    start = -1;
+                }
+            }
+            else if (c === '"')
+                start = i + 1;
+            else if (c === "{" || c === "[")
+                keys.push([]);
+            else if (c === ":" && keys.length) {
+                var open = keys[keys.length - 1];
+                if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0)
+                    refuse$2("key " + string + " comes twice");
+                open.push(string);
+            }
+            else if (c === "}" || c === "]") {
+                keys.pop();
+                if (!keys.length && i < text.length - 1)
+                    refuse$2("something follows the JSON object");
+            }
+        }
+        if (text[0] !== "{" || keys.length)
+            refuse$2("no JSON object");
+        return JSON.parse(text);
     }
-    var memory = {
-        sequence: 0,
-        slot: "",
-        previous: "",
-        boots: 0,
-        next: 0,
-        digest: "",
-        written: "",
-        aborted: 0,
-        badSequence: 0,
-        badDigest: "",
-    };
-    for (var name in memory) {
-        var value = stored && stored[name];
-        if (typeof value === typeof memory[name] && (typeof value === "string" || isWhole(value) || value === GIVEN_UP))
-            memory[name] = value;
+    // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+    // Source: DESIGN.md 4 and 3.3.
+    var FORMAT = 1;
+    function wanted(claim, value, type, optional) {
+        if (optional && value === undefined)
+            return;
+        var whole = type !== "number" || isWhole(value);
+        if (typeof value !== type || !whole || value === "")
+            refuse$2("claim " + claim + " is missing or no " + type);
     }
-    return memory;
-}
-function remember(memory) {
-    writeFile(FILE, JSON.stringify(memory));
-}
-/** The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own. */
-function lowestSequence(running) {
-    var memory = recall();
-    return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
+    /**
+     * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
+     * @chapter manifest
+     */
+    function parseManifest(payload) {
+        var manifest = parseJson(payload);
+        if (manifest.format !== FORMAT)
+            throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+        var image = manifest.image || {};
+        wanted("project", manifest.project, "string");
+        wanted("version", manifest.version, "string");
+        wanted("chip", manifest.chip, "string");
+        wanted("board", manifest.board, "string", true);
+        wanted("sequence", manifest.sequence, "number");
+        wanted("iat", manifest.iat, "number");
+        wanted("exp", manifest.exp, "number", true);
+        wanted("image.url", image.url, "string");
+        wanted("image.size", image.size, "number");
+        wanted("image.fsverity", image.fsverity, "string");
+        if (!chapterBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
+            refuse$2("claim image.fsverity is no " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
+        return manifest;
+    }
+    function differ(what, theirs, ours) {
+        throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
+    }
+    /**
+     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
+     * @chapter manifest
+     */
+    function checkPolicy(manifest, facts, allowDowngrade) {
+        if (manifest.chip !== facts.chip_)
+            differ("chip", manifest.chip, facts.chip_);
+        if (manifest.board !== undefined && manifest.board !== facts.board_)
+            differ("board", manifest.board, facts.board_);
+        if (manifest.image.size > facts.slotSize_)
+            throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+        // a clock that nobody has set says 1970 and lets every manifest pass
+        if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
+            throw fault(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+        if (manifest.sequence < facts.sequence_ && !allowDowngrade)
+            throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
+    }
+    /**
+     * Refuses another project's manifest. Images without descriptor name none.
+     * @chapter manifest
+     */
+    function checkProject(manifest, project) {
+        if (project && manifest.project !== project)
+            differ("project", manifest.project, project);
+    }
+    return { refuse_: refuse$2, parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
 }
 
 
 
-function giveUp(memory) {
-    memory.boots = GIVEN_UP;
-    memory.badSequence = memory.next;
-    memory.badDigest = memory.digest;
+
+
+function chapterRecords() {
+    /** A file of Espruino's Storage, undefined when there is none. */
+    function readFile(name) {
+        return require("Storage").read(name);
+    }
+    /** Replaces a file of Espruino's Storage and reads it back. */
+    function writeFile(name, text) {
+        require("Storage").write(name, text);
+        if (readFile(name) !== text)
+            throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage file " + name + " was not written");
+    }
+    // What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
+    // ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
+    var FILE = ".https-ota";
+    /**
+     * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
+     * markValid(), a loss of power in the first start too.
+     */
+    var MAX_ABORTED = 3;
+    /** @chapter records */
+    function recall() {
+        var stored = null;
+        try {
+            stored = JSON.parse(readFile(FILE) || "");
+        }
+        catch (_) {
+            // no file, or no JSON in it
+        }
+        var memory = {
+            sequence: 0,
+            slot: "",
+            previous: "",
+            boots: 0,
+            next: 0,
+            digest: "",
+            written: "",
+            aborted: 0,
+            badSequence: 0,
+            badDigest: "",
+        };
+        for (var name in memory) {
+            var value = stored && stored[name];
+            if (typeof value === typeof memory[name] &&
+                (typeof value === "string" || isWhole(value) || value === -1 /* Boots.GIVEN_UP */))
+                memory[name] = value;
+        }
+        return memory;
+    }
+    /** @chapter records */
+    function remember(memory) {
+        writeFile(FILE, JSON.stringify(memory));
+    }
+    /**
+     * The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own.
+     * @chapter records
+     */
+    function lowestSequence(running) {
+        var memory = recall();
+        return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
+    }
+    /**
+     * Was the image of this sequence and digest rolled back on this device?
+     * @chapter records
+     */
+    function wasRolledBack(sequence, digest) {
+        var memory = recall();
+        return digest !== "" && memory.badDigest === digest && memory.badSequence === sequence;
+    }
+    /**
+     * Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same.
+     * @chapter records
+     */
+    function rememberWritten(target) {
+        var memory = recall();
+        if (memory.written === target)
+            return;
+        memory.written = target;
+        remember(memory);
+    }
+    /**
+     * Before `slot` is selected while `running` runs: a trial begins.
+     * @chapter records
+     */
+    function rememberSelected(slot, running, sequence, digest) {
+        var memory = recall();
+        // an image that lives to install the next one counts as confirmed
+        memory.sequence = lowestSequence(running);
+        if (memory.digest !== digest)
+            memory.aborted = 0;
+        memory.slot = slot;
+        memory.previous = running;
+        memory.boots = 0;
+        memory.next = sequence;
+        memory.digest = digest;
+        memory.written = "";
+        remember(memory);
+    }
+    function giveUp(memory) {
+        memory.boots = -1 /* Boots.GIVEN_UP */;
+        memory.badSequence = memory.next;
+        memory.badDigest = memory.digest;
+    }
+    /**
+     * The bootloader aborted the image in the slot called `aborted`. Counted once for each time it was selected.
+     * @chapter records
+     */
+    function rememberAborted(aborted) {
+        var memory = recall();
+        if (memory.slot !== aborted || memory.boots === -1 /* Boots.GIVEN_UP */)
+            return;
+        memory.slot = "";
+        if (++memory.aborted >= MAX_ABORTED)
+            giveUp(memory);
+        remember(memory);
+    }
+    /**
+     * The image in the slot called `running` is good: its trial ends.
+     * @chapter records
+     */
+    function rememberConfirmed(running) {
+        var memory = recall();
+        if (memory.slot !== running)
+            return;
+        memory.sequence = Math.max(memory.sequence, memory.next);
+        memory.slot = "";
+        remember(memory);
+    }
+    /**
+     * The image in the slot called `running` is about to be left for good.
+     * @chapter records
+     */
+    function rememberRolledBack(running) {
+        var memory = recall();
+        if (memory.slot !== running || memory.boots === -1 /* Boots.GIVEN_UP */)
+            return;
+        giveUp(memory);
+        remember(memory);
+    }
+    return { recall_: recall, remember_: remember, lowestSequence_: lowestSequence, wasRolledBack_: wasRolledBack, rememberWritten_: rememberWritten, rememberSelected_: rememberSelected, rememberAborted_: rememberAborted, rememberConfirmed_: rememberConfirmed, rememberRolledBack_: rememberRolledBack };
 }
+
+
+
+
+
+
+
+
 
 
 
@@ -363,160 +653,393 @@ function isOta(row) {
 
 
 
-// otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
-// Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
-var ENTRY_LENGTH = 32;
-var OFFSET_STATE = 24;
-var OFFSET_CRC = 28;
-var ERASED = 0xffffffff;
-/** IDF's CRC of seq: reflected CRC-32 whose register starts at 0, so after four bytes it is seq shifted 32 times. */
-function entryCrc(seq) {
-    var crc = seq;
-    for (var i = 0; i < 32; i++)
-        crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-    return ~crc >>> 0;
-}
-function parseEntry(bytes) {
-    var seq = u32(bytes, 0);
-    var state = u32(bytes, OFFSET_STATE);
-    var whole = seq !== ERASED && u32(bytes, OFFSET_CRC) === entryCrc(seq);
-    return {
-        seq_: seq,
-        state_: state,
-        whole_: whole,
-        valid_: whole && state !== 3 /* State.INVALID */ && state !== 4 /* State.ABORTED */,
-    };
+function chapterOtadata() {
+    // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
+    // Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
+    var ENTRY_LENGTH = 32;
+    var OFFSET_STATE = 24;
+    var OFFSET_CRC = 28;
+    var ERASED = 0xffffffff;
+    /** IDF's CRC of seq: reflected CRC-32 whose register starts at 0, so after four bytes it is seq shifted 32 times. */
+    function entryCrc(seq) {
+        var crc = seq;
+        for (var i = 0; i < 32; i++)
+            crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+        return ~crc >>> 0;
+    }
+    function parseEntry(bytes) {
+        var seq = chapterBytes().u32_(bytes, 0);
+        var state = chapterBytes().u32_(bytes, OFFSET_STATE);
+        var whole = seq !== ERASED && chapterBytes().u32_(bytes, OFFSET_CRC) === entryCrc(seq);
+        return {
+            seq_: seq,
+            state_: state,
+            whole_: whole,
+            valid_: whole && state !== 3 /* State.INVALID */ && state !== 4 /* State.ABORTED */,
+        };
+    }
+    /** A copy of the 32 bytes `old` (its label is kept, as IDF keeps it) that says `seq` and `state`. */
+    function buildEntry(old, seq, state) {
+        var bytes = new Uint8Array(ENTRY_LENGTH);
+        bytes.set(old);
+        chapterBytes().setU32_(bytes, 0, seq);
+        chapterBytes().setU32_(bytes, OFFSET_STATE, state);
+        chapterBytes().setU32_(bytes, OFFSET_CRC, entryCrc(seq));
+        return bytes;
+    }
+    /** Which ota_N of `count` a seq names. */
+    function slotOfSeq(seq, count) {
+        return ((seq - 1) >>> 0) % count;
+    }
+    /**
+     * Copy 0 or 1, whichever the bootloader obeys; -1 for none. A tie goes to copy 0.
+     * @chapter otadata
+     */
+    function activeCopy(entries) {
+        if (!entries[0].valid_)
+            return entries[1].valid_ ? 1 : -1;
+        return entries[1].valid_ && entries[1].seq_ > entries[0].seq_ ? 1 : 0;
+    }
+    /** The smallest seq above `seq` that names slot `index` of `count`; 0 when 32 bits hold no such number. */
+    function nextSeq(seq, index, count) {
+        var next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
+        return next < ERASED ? next : 0;
+    }
+    /** @chapter otadata */
+    function readEntries(otadata) {
+        return [
+            parseEntry(read(otadata.address, ENTRY_LENGTH)),
+            parseEntry(read(otadata.address + 4096 /* Flash.SECTOR */, ENTRY_LENGTH)),
+        ];
+    }
+    /** The slot that otadata tells the bootloader to start (it falls back to others when that image is broken). */
+    function bootSlot(ota, factory, entries) {
+        var copy = activeCopy(entries);
+        if (copy >= 0 && ota.length)
+            return ota[slotOfSeq(entries[copy].seq_, ota.length)];
+        return factory || ota[0];
+    }
+    // otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
+    // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
+    // fallback the entry of the running slot would otherwise be the one that is overwritten.
+    /** Does a whole entry name `slot`? */
+    function names(layout, entry, slot) {
+        return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
+    }
+    /**
+     * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
+     * @chapter otadata
+     */
+    function copyOf(layout, entries, slot) {
+        var copy = -1;
+        for (var i = 0; i < 2; i++)
+            if (names(layout, entries[i], slot) && (copy < 0 || entries[i].seq_ > entries[copy].seq_))
+                copy = i;
+        return copy;
+    }
+    /**
+     * The slot that states lead to.
+     * @chapter otadata
+     */
+    function slotByState(layout, entries) {
+        return bootSlot(layout.ota_, layout.factory_, entries);
+    }
+    /**
+     * A bootloader of IDF 3 obeys the newest entry though it is marked bad, and nothing tells which bootloader a device
+     * has, but this: such an entry names the slot that runs, and states lead to another one. Then it counts as obeyed.
+     */
+    function isDisputed(layout, entries) {
+        var own = copyOf(layout, entries, layout.running_);
+        var other = entries[1 - own];
+        return (own >= 0 &&
+            !entries[own].valid_ &&
+            !(other.whole_ && other.seq_ > entries[own].seq_) &&
+            slotByState(layout, entries).address !== layout.running_.address);
+    }
+    /**
+     * The slot that otadata selects.
+     * @chapter otadata
+     */
+    function selectedSlot(layout, entries) {
+        return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
+    }
+    /** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
+    function copyToKeep(layout, entries) {
+        var keep = copyOf(layout, entries, layout.running_);
+        return keep >= 0 && (entries[keep].valid_ || isDisputed(layout, entries)) ? keep : activeCopy(entries);
+    }
+    /**
+     * Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed.
+     * @chapter otadata
+     */
+    function writeEntry(layout, copy, seq, state) {
+        var addr = layout.otadata_.address + copy * 4096 /* Flash.SECTOR */;
+        var entry = binary(buildEntry(read(addr, ENTRY_LENGTH), seq, state));
+        erase(addr);
+        try {
+            write(addr, entry);
+        }
+        catch (thrown) {
+            erase(addr);
+            throw thrown;
+        }
+    }
+    /** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
+    function eraseActive(addr) {
+        var entry = binary(read(addr, ENTRY_LENGTH));
+        try {
+            erase(addr);
+        }
+        catch (thrown) {
+            if (isBlank(addr))
+                write(addr, entry);
+            throw thrown;
+        }
+    }
+    /**
+     * Above every whole entry, because a bootloader of IDF 3 obeys those that are marked INVALID too.
+     * @chapter otadata
+     */
+    function seqFor(layout, entries, slot) {
+        var highest = 0;
+        for (var i = 0; i < 2; i++)
+            if (entries[i].whole_ && entries[i].seq_ > highest)
+                highest = entries[i].seq_;
+        var seq = nextSeq(highest, slot.subtype - SUBTYPE_OTA_0, layout.ota_.length);
+        if (!seq)
+            throw fault(5378 /* Code.OTA_SELECT_INFO_INVALID */, "no sequence number above " + highest);
+        return seq;
+    }
+    /**
+     * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
+     * bootloader with rollback makes a trial of it, others start it like any other (reference 3.3).
+     * Throws when flash fails, and then the old choice stands.
+     * @chapter otadata
+     */
+    function select(layout, slot, state) {
+        var entries = readEntries(layout.otadata_);
+        var disputed = isDisputed(layout, entries);
+        if (!disputed && slotByState(layout, entries).address === slot.address)
+            return;
+        if (!isOta(slot)) {
+            // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
+            var active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
+            erase(layout.otadata_.address + (1 - active) * 4096 /* Flash.SECTOR */);
+            eraseActive(layout.otadata_.address + active * 4096 /* Flash.SECTOR */);
+            return;
+        }
+        writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), state);
+    }
+    /**
+     * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
+     * `target`, so that a half-written slot is never started. What else is selected gives way: when it is broken, the
+     * bootloader's fallback might come to `target` before it comes to the slot that runs.
+     * @chapter otadata
+     */
+    function deselect(layout, target) {
+        var entries = readEntries(layout.otadata_);
+        var own = copyOf(layout, entries, layout.running_);
+        var selected = slotByState(layout, entries).address;
+        // the running slot's entry is left when the one of `target` is erased
+        var left = selected === target.address && own >= 0 && entries[own].valid_;
+        if (selected !== layout.running_.address && !left) {
+            entries = []; // it reads its own, and memory is shortest here
+            select(layout, layout.running_, 2 /* State.VALID */);
+            entries = readEntries(layout.otadata_);
+        }
+        // the active copy last
+        var last = activeCopy(entries) === 0 ? 0 : 1;
+        if (names(layout, entries[1 - last], target))
+            erase(layout.otadata_.address + (1 - last) * 4096 /* Flash.SECTOR */);
+        if (names(layout, entries[last], target))
+            eraseActive(layout.otadata_.address + last * 4096 /* Flash.SECTOR */);
+    }
+    /**
+     * State of the entry that names `slot`; undefined for none, as for factory.
+     * @chapter otadata
+     */
+    function stateOf(layout, slot) {
+        var entries = readEntries(layout.otadata_);
+        var copy = copyOf(layout, entries, slot);
+        return copy < 0 ? undefined : entries[copy].state_;
+    }
+    /**
+     * Does the image that runs still have to be confirmed, by us or by a bootloader with rollback?
+     * @chapter otadata
+     */
+    function isOnTrial(layout) {
+        var memory = chapterRecords().recall_();
+        return ((memory.slot === layout.running_.label && memory.boots !== -1 /* Boots.GIVEN_UP */) ||
+            stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
+    }
+    return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial };
 }
 
-/** Which ota_N of `count` a seq names. */
-function slotOfSeq(seq, count) {
-    return ((seq - 1) >>> 0) % count;
-}
-/** Copy 0 or 1, whichever the bootloader obeys; -1 for none. A tie goes to copy 0. */
-function activeCopy(entries) {
-    if (!entries[0].valid_)
-        return entries[1].valid_ ? 1 : -1;
-    return entries[1].valid_ && entries[1].seq_ > entries[0].seq_ ? 1 : 0;
-}
-/** The smallest seq above `seq` that names slot `index` of `count`; 0 when 32 bits hold no such number. */
-function nextSeq(seq, index, count) {
-    var next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
-    return next < ERASED ? next : 0;
-}
+
+
+
+
+
+
+
+
 
 // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
 // Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
 /** IDF's IMAGE_HEADER_SIZE: what must have arrived before an image is judged. */
 var HEAD_LENGTH = 1024;
-var MAGIC = 0xe9;
+
 var HEADER_LENGTH = 24;
 var SEGMENT_HEADER_LENGTH = 8;
 /** where the first segment's data begins, and with it the app descriptor */
 var FIRST_SEGMENT = HEADER_LENGTH + SEGMENT_HEADER_LENGTH;
-var DESC_MAGIC = 0xabcd5432;
+
 var DESC_LENGTH = 256;
 /** as many bytes of an image hold its descriptor */
 var DESC_END = FIRST_SEGMENT + DESC_LENGTH;
-var MAX_SEGMENTS = 16;
-var HASH_LENGTH = 32;
-var MMU_PAGE = 0x10000;
-
-/** The bytes of a binary string. */
-function bytesOf(text) {
-    var bytes = new Uint8Array(text.length);
-    bytes.set(text);
-    return bytes;
-}
-/** The header and the first segment's, or null when the first byte is no image's. */
-function parseHeader$1(head) {
-    if (head[0] !== MAGIC)
-        return null;
-    return {
-        segments_: head[1],
-        chipId_: u16(head, 12),
-        minRevision_: u16(head, 15),
-        maxRevision_: u16(head, 17),
-        hashAppended_: head[23] !== 0,
-        loadAddr_: u32(head, HEADER_LENGTH),
-        length_: u32(head, HEADER_LENGTH + 4),
-    };
-}
-/**
- * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
- * @chapter
- */
-function parseDesc(head) {
-    if (head.length < DESC_END || u32(head, FIRST_SEGMENT) !== DESC_MAGIC)
-        return null;
-    var sha = "";
-    for (var i = 176; i < 208; i++)
-        sha += (256 + head[i]).toString(16).substr(1);
-    return {
-        secureVersion: u32(head, 36),
-        version: zText(head, 48, 32),
-        projectName: zText(head, 80, 32),
-        time: zText(head, 112, 16),
-        date: zText(head, 128, 16),
-        idfVer: zText(head, 144, 32),
-        appElfSha256: sha,
-    };
-}
-
-/**
- * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
- * 64 KB pages (DROM and IROM of IDF soc.h).
- */
-function isMapped(chipId, addr) {
-    var page = addr >>> 16;
-    if (!chipId)
-        return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
-    var pages = chipId === 9 ? 0x200 : 0x80;
-    return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
-}
-
-function refuse$1(fact) {
-    throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
-}
-function checkSegment(chipId, loadAddr, length, offset, limit) {
-    if (length % 4 || length > limit - offset)
-        refuse$1("segment of " + length + " bytes at offset " + offset + " of " + limit);
-    // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
-    if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
-        refuse$1("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
-}
-
-/**
- * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
- * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
- * each segment's data. Throws OTA_VALIDATE_FAILED.
- * @chapter
- */
-function walkSegments(chipId, size, read, onData) {
-    var header = parseHeader$1(read(0, FIRST_SEGMENT));
-    if (!header)
-        return refuse$1("no image in the slot");
-    if (header.chipId_ !== chipId)
-        refuse$1("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-    if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-        refuse$1(header.segments_ + " segments, wanted 1 to 16");
-    var offset = HEADER_LENGTH;
-    for (var i = 0; i < header.segments_; i++) {
-        if (offset + SEGMENT_HEADER_LENGTH > size)
-            refuse$1("segment " + i + " begins at " + offset + " of " + size);
-        var segment = read(offset, SEGMENT_HEADER_LENGTH);
-        var length_1 = u32(segment, 4);
-        offset += SEGMENT_HEADER_LENGTH;
-        checkSegment(header.chipId_, u32(segment, 0), length_1, offset, size);
-        if (onData)
-            onData(offset, length_1);
-        offset += length_1;
+function chapterImage() {
+    var MAGIC = 0xe9;
+    var DESC_MAGIC = 0xabcd5432;
+    var MAX_SEGMENTS = 16;
+    var HASH_LENGTH = 32;
+    var MMU_PAGE = 0x10000;
+    /**
+     * The header and the first segment's, or null when the first byte is no image's.
+     * @chapter image
+     */
+    function parseHeader$1(head) {
+        if (head[0] !== MAGIC)
+            return null;
+        return {
+            segments_: head[1],
+            chipId_: chapterBytes().u16_(head, 12),
+            minRevision_: chapterBytes().u16_(head, 15),
+            maxRevision_: chapterBytes().u16_(head, 17),
+            hashAppended_: head[23] !== 0,
+            loadAddr_: chapterBytes().u32_(head, HEADER_LENGTH),
+            length_: chapterBytes().u32_(head, HEADER_LENGTH + 4),
+        };
     }
-    // one checksum byte ends the last line of 16
-    var end = (offset + 16) & -16;
-    var length = header.hashAppended_ ? end + HASH_LENGTH : end;
-    if (length > size)
-        refuse$1("image of " + length + " bytes, only " + size + " are there");
-    return length;
+    /**
+     * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
+     * @chapter image
+     */
+    function parseDesc(head) {
+        if (head.length < DESC_END || chapterBytes().u32_(head, FIRST_SEGMENT) !== DESC_MAGIC)
+            return null;
+        var sha = "";
+        for (var i = 176; i < 208; i++)
+            sha += (256 + head[i]).toString(16).substr(1);
+        return {
+            secureVersion: chapterBytes().u32_(head, 36),
+            version: chapterBytes().zText_(head, 48, 32),
+            projectName: chapterBytes().zText_(head, 80, 32),
+            time: chapterBytes().zText_(head, 112, 16),
+            date: chapterBytes().zText_(head, 128, 16),
+            idfVer: chapterBytes().zText_(head, 144, 32),
+            appElfSha256: sha,
+        };
+    }
+    /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+    function spiModeOf(head) {
+        return chapterBytes().u32_(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
+    }
+    /**
+     * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
+     * 64 KB pages (DROM and IROM of IDF soc.h).
+     */
+    function isMapped(chipId, addr) {
+        var page = addr >>> 16;
+        if (!chipId)
+            return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
+        var pages = chipId === 9 ? 0x200 : 0x80;
+        return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
+    }
+    /**
+     * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
+     * @chapter image
+     */
+    function isRunnable(header, chipId) {
+        return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
+    }
+    function refuse$1(fact) {
+        throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
+    }
+    function checkSegment(chipId, loadAddr, length, offset, limit) {
+        if (length % 4 || length > limit - offset)
+            refuse$1("segment of " + length + " bytes at offset " + offset + " of " + limit);
+        // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
+        if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
+            refuse$1("segment at offset " + offset + " can't be mapped at " + chapterBytes().hex_(loadAddr));
+    }
+    /**
+     * Judges the first bytes of an image (DESC_END of them) against this device, before anything is erased.
+     * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
+     * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
+     * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+     * @chapter image
+     */
+    function checkHead(head, chipId, revision, running, limit, tell) {
+        var header = parseHeader$1(head);
+        if (!header)
+            return refuse$1("first byte " + chapterBytes().hex_(head[0]) + ", an image begins with " + chapterBytes().hex_(MAGIC));
+        tell("VERIFY_CHIP_ID", header.chipId_);
+        tell("VERIFY_CHIP_REVISION", header.minRevision_);
+        if (header.chipId_ !== chipId)
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        if (revision >= 0 &&
+            (header.minRevision_ > revision ||
+                (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
+        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+            refuse$1(header.segments_ + " segments, wanted 1 to 16");
+        checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
+        var mode = spiModeOf(head);
+        var spiMode = spiModeOf(running);
+        if (mode && spiMode && mode !== spiMode)
+            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
+    }
+    /**
+     * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
+     * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
+     * each segment's data. Throws OTA_VALIDATE_FAILED.
+     * @chapter image
+     */
+    function walkSegments(chipId, size, read, onData) {
+        var header = parseHeader$1(read(0, FIRST_SEGMENT));
+        if (!header)
+            return refuse$1("no image in the slot");
+        if (header.chipId_ !== chipId)
+            refuse$1("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+            refuse$1(header.segments_ + " segments, wanted 1 to 16");
+        var offset = HEADER_LENGTH;
+        for (var i = 0; i < header.segments_; i++) {
+            if (offset + SEGMENT_HEADER_LENGTH > size)
+                refuse$1("segment " + i + " begins at " + offset + " of " + size);
+            var segment = read(offset, SEGMENT_HEADER_LENGTH);
+            var length_1 = chapterBytes().u32_(segment, 4);
+            offset += SEGMENT_HEADER_LENGTH;
+            checkSegment(header.chipId_, chapterBytes().u32_(segment, 0), length_1, offset, size);
+            if (onData)
+                onData(offset, length_1);
+            offset += length_1;
+        }
+        // one checksum byte ends the last line of 16
+        var end = (offset + 16) & -16;
+        var length = header.hashAppended_ ? end + HASH_LENGTH : end;
+        if (length > size)
+            refuse$1("image of " + length + " bytes, only " + size + " are there");
+        return length;
+    }
+    /**
+     * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
+     * @chapter image
+     */
+    function checksumOffset(head, length) {
+        return length - 1 - (head[23] ? HASH_LENGTH : 0);
+    }
+    return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
 }
 
 
@@ -525,32 +1048,24 @@ function walkSegments(chipId, size, read, onData) {
 
 
 
-function readEntries(otadata) {
-    return [parseEntry(read(otadata.address, ENTRY_LENGTH)), parseEntry(read(otadata.address + SECTOR, ENTRY_LENGTH))];
-}
-/** The slot that otadata tells the bootloader to start (it falls back to others when that image is broken). */
-function bootSlot(ota, factory, entries) {
-    var copy = activeCopy(entries);
-    if (copy >= 0 && ota.length)
-        return ota[slotOfSeq(entries[copy].seq_, ota.length)];
-    return factory || ota[0];
-}
 
-/**
- * Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy.
- * @chapter
- */
-function readLayout() {    
-// Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
-    var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26    
-/** The `length` bytes that the running program's memory map shows at `addr`. */
+
+
+
+
+
+
+function chapterSlots() {
+    // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
+    var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
+    /** The `length` bytes that the running program's memory map shows at `addr`. */
     function mapped(addr, length) {
         var area = E.memoryArea(addr, length);
         if (typeof area !== "string" || area.length !== length)
-            return noMemory("memory area at " + hex(addr));
+            return noMemory("memory area at " + chapterBytes().hex_(addr));
         return area;
-    }    
-/** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
+    }
+    /** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
     function chipId() {
         var board = process.env.BOARD;
         if (board.indexOf("ESP32C3") >= 0)
@@ -560,60 +1075,60 @@ function readLayout() {
         if (board.indexOf("ESP32") >= 0)
             return 0;
         throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is no ESP32 that this module knows");
-    }    
-/** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
+    }
+    /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
     function isEncrypted(chip) {
         var odd = false;
         if (chip === 0)
             for (var bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1)
                 odd = odd !== !!(bits & 1);
         return odd;
-    }    
-/**
+    }
+    /**
      * Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there.
      * @chapter
      */
-    function mappedFlash(chip, addr) {        
-var DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000        
-var MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
+    function mappedFlash(chip, addr) {
+        var DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000
+        var MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
         var classic = chip === 0;
         var s3 = chip === 9;
         var index = (addr & (classic ? 0x3fffff : s3 ? 0x1ffffff : 0x7fffff)) >>> 16;
         var entry = peek32((classic ? DPORT_FLASH_MMU_TABLE : MMU_TABLE) + 4 * index, 1);
         // SOC_MMU_INVALID, and on the S3 SOC_MMU_ACCESS_SPIRAM
         return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
-    }    
-// The partition table: rows of 32 bytes at flash address 0x8000. Pure.
+    }
+    // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
     // Source: reference 6.1 and 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
     // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
     // writing to the wrong place would cost: alignment, bounds, overlap.
-    var TABLE_ADDR = 0x8000;    
-var TABLE_LENGTH = 0xc00;    
-var ROW_LENGTH = 32;    
-var ROW_MAGIC = 0x50aa;    
-var MD5_MAGIC = 0xebeb;    
-var END_MAGIC = 0xffff;    
-var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash    
-var TYPE_DATA = 1;    
-var SUBTYPE_FACTORY = 0;    
-var SUBTYPE_OTADATA = 0;    
-/** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
+    var TABLE_ADDR = 0x8000;
+    var TABLE_LENGTH = 0xc00;
+    var ROW_LENGTH = 32;
+    var ROW_MAGIC = 0x50aa;
+    var MD5_MAGIC = 0xebeb;
+    var END_MAGIC = 0xffff;
+    var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
+    var TYPE_DATA = 1;
+    var SUBTYPE_FACTORY = 0;
+    var SUBTYPE_OTADATA = 0;
+    /** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
     function isSlot(row) {
         return row.type === TYPE_APP && (row.subtype === SUBTYPE_FACTORY || isOta(row));
-    }    
-function isOtadata(row) {
+    }
+    function isOtadata(row) {
         return row.type === TYPE_DATA && row.subtype === SUBTYPE_OTADATA;
-    }    
-function parseRow(table, offset) {
+    }
+    function parseRow(table, offset) {
         return {
-            label: zText(table, offset + 12, 16),
+            label: chapterBytes().zText_(table, offset + 12, 16),
             type: table[offset + 2],
             subtype: table[offset + 3],
-            address: u32(table, offset + 4),
-            size: u32(table, offset + 8),
+            address: chapterBytes().u32_(table, offset + 4),
+            size: chapterBytes().u32_(table, offset + 8),
         };
-    }    
-function checkRow(row, others) {
+    }
+    function checkRow(row, others) {
         var end = row.address + row.size;
         var wrong = "";
         if (row.address % (row.type === TYPE_APP ? 0x10000 : 0x1000))
@@ -629,38 +1144,34 @@ function checkRow(row, others) {
             if (row.address < others[i].address + others[i].size && others[i].address < end)
                 wrong = "overlaps " + others[i].label;
         if (wrong)
-            throw fault(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + hex(row.address) + "+" + hex(row.size) + " " + wrong);
-    }    
-/** The rows of a table of TABLE_LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
+            throw fault(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + chapterBytes().hex_(row.address) + "+" + chapterBytes().hex_(row.size) + " " + wrong);
+    }
+    /** The rows of a table of TABLE_LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
     function parseTable(table) {
         var rows = [];
         for (var offset = 0; offset < TABLE_LENGTH; offset += ROW_LENGTH) {
-            var magic = u16(table, offset);
+            var magic = chapterBytes().u16_(table, offset);
             if (rows.length && (magic === MD5_MAGIC || magic === END_MAGIC))
                 return rows;
             if (magic !== ROW_MAGIC)
                 throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
-                    hex(TABLE_ADDR + offset) +
+                    chapterBytes().hex_(TABLE_ADDR + offset) +
                     ", found " +
-                    hex(magic) +
+                    chapterBytes().hex_(magic) +
                     " (is the flash encrypted?)");
             var row = parseRow(table, offset);
             checkRow(row, rows);
             rows.push(row);
         }
         throw fault(262 /* Code.NOT_SUPPORTED */, "the partition table has no end");
-    }    
-/** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
-    function isRunnable(header, chipId) {
-        return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
-    }    
-// Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
+    }
+    // Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
     // Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
-    var OTADATA_SIZE = 0x2000;    
-function cannot(fact) {
+    var OTADATA_SIZE = 0x2000;
+    function cannot(fact) {
         throw fault(262 /* Code.NOT_SUPPORTED */, fact);
-    }    
-/** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
+    }
+    /** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
     function findOtadata(rows) {
         var found = null;
         for (var i = 0; i < rows.length; i++)
@@ -676,10 +1187,10 @@ function cannot(fact) {
         if (!found)
             return cannot("no otadata partition: flash a table with two slots once by USB (boards/)");
         if (found.size !== OTADATA_SIZE)
-            cannot("otadata " + found.label + " has " + hex(found.size) + " bytes, wanted 0x2000");
+            cannot("otadata " + found.label + " has " + chapterBytes().hex_(found.size) + " bytes, wanted 0x2000");
         return found;
-    }    
-/** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
+    }
+    /** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
     function findOta(rows) {
         var ota = [];
         var count = 0;
@@ -691,14 +1202,14 @@ function cannot(fact) {
         if (ota.length !== count)
             cannot("the partition table has a gap or a double in its ota_N slots");
         return ota;
-    }    
-function findFactory(rows) {
+    }
+    function findFactory(rows) {
         for (var i = 0; i < rows.length; i++)
             if (rows[i].type === TYPE_APP && rows[i].subtype === SUBTYPE_FACTORY)
                 return rows[i];
         return null;
-    }    
-/**
+    }
+    /**
      * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
      * the memory map, so that a wrong idea of the MMU refuses and never misleads. Memory is only looked at where the MMU
      * says that it is mapped: an image's load address is no promise of that, and reading an unmapped one resets the chip.
@@ -706,170 +1217,92 @@ function findFactory(rows) {
     function findRunning(rows, chip) {
         for (var i = 0; i < rows.length; i++) {
             var slot = rows[i];
-            var header = isSlot(slot) ? parseHeader$1(read(slot.address, FIRST_SEGMENT)) : null;
-            if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address)
+            var header = isSlot(slot) ? chapterImage().parseHeader_(read(slot.address, FIRST_SEGMENT)) : null;
+            if (!header || !chapterImage().isRunnable_(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address)
                 continue;
-            var length = Math.min(header.length_, SECTOR);
+            var length = Math.min(header.length_, 4096 /* Flash.SECTOR */);
             if (binary(read(slot.address + FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length))
                 return slot;
             throw fault(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
         }
         throw fault(261 /* Code.NOT_FOUND */, "no slot holds the image that runs");
     }
-    var chip = chipId();
-    if (isEncrypted(chip))
-        cannot("flash encryption is on: raw writes would be garbage to the bootloader");
-    var rows = parseTable(read(TABLE_ADDR, TABLE_LENGTH));
-    var otadata = findOtadata(rows);
-    var ota = findOta(rows);
-    var factory = findFactory(rows);
-    if (ota.length + (factory ? 1 : 0) < 2)
-        cannot("only one slot: flash a table with two slots once by USB (boards/)");
-    return {
-        chip_: chip,
-        otadata_: otadata,
-        ota_: ota,
-        factory_: factory,
-        running_: findRunning(rows, chip),
-    };
-}
-/**
- * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
- * factory. Where that would be `start` itself, factory is the other slot (DESIGN.md 5).
- */
-function nextSlot(layout, start) {
-    var ota = layout.ota_;
-    var next = isOta(start) ? ota[(start.subtype - SUBTYPE_OTA_0 + 1) % ota.length] : ota[0];
-    return next.address === start.address ? layout.factory_ : next;
-}
-/** The slot called `label`, or null. */
-function slotByLabel(layout, label) {
-    for (var i = 0; i < layout.ota_.length; i++)
-        if (layout.ota_[i].label === label)
-            return layout.ota_[i];
-    return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
+    /**
+     * Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy.
+     * @chapter slots
+     */
+    function readLayout() {
+        var chip = chipId();
+        if (isEncrypted(chip))
+            cannot("flash encryption is on: raw writes would be garbage to the bootloader");
+        var rows = parseTable(read(TABLE_ADDR, TABLE_LENGTH));
+        var otadata = findOtadata(rows);
+        var ota = findOta(rows);
+        var factory = findFactory(rows);
+        if (ota.length + (factory ? 1 : 0) < 2)
+            cannot("only one slot: flash a table with two slots once by USB (boards/)");
+        return {
+            chip_: chip,
+            otadata_: otadata,
+            ota_: ota,
+            factory_: factory,
+            running_: findRunning(rows, chip),
+        };
+    }
+    /**
+     * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
+     * factory. Where that would be `start` itself, factory is the other slot (DESIGN.md 5).
+     * @chapter slots
+     */
+    function nextSlot(layout, start) {
+        var ota = layout.ota_;
+        var next = isOta(start) ? ota[(start.subtype - SUBTYPE_OTA_0 + 1) % ota.length] : ota[0];
+        return next.address === start.address ? layout.factory_ : next;
+    }
+    /**
+     * The slot called `label`, or null.
+     * @chapter slots
+     */
+    function slotByLabel(layout, label) {
+        for (var i = 0; i < layout.ota_.length; i++)
+            if (layout.ota_[i].label === label)
+                return layout.ota_[i];
+        return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
+    }
+    // Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
+    // Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
+    /** @chapter slots */
+    function slotOf(layout, partition) {
+        var slot = partition && slotByLabel(layout, partition.label);
+        if (!slot || slot.address !== partition.address)
+            throw fault(261 /* Code.NOT_FOUND */, "no slot of this device");
+        return slot;
+    }
+    return { readLayout_: readLayout, nextSlot_: nextSlot, slotByLabel_: slotByLabel, slotOf_: slotOf };
 }
 
-// otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
-// Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
-// fallback the entry of the running slot would otherwise be the one that is overwritten.
-/** Does a whole entry name `slot`? */
-function names(layout, entry, slot) {
-    return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
-}
-/**
- * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
- * @chapter
- */
-function copyOf(layout, entries, slot) {
-    var copy = -1;
-    for (var i = 0; i < 2; i++)
-        if (names(layout, entries[i], slot) && (copy < 0 || entries[i].seq_ > entries[copy].seq_))
-            copy = i;
-    return copy;
-}
-/** The slot that states lead to. */
-function slotByState(layout, entries) {
-    return bootSlot(layout.ota_, layout.factory_, entries);
-}
-/**
- * A bootloader of IDF 3 obeys the newest entry though it is marked bad, and nothing tells which bootloader a device
- * has, but this: such an entry names the slot that runs, and states lead to another one. Then it counts as obeyed.
- */
-function isDisputed(layout, entries) {
-    var own = copyOf(layout, entries, layout.running_);
-    var other = entries[1 - own];
-    return (own >= 0 &&
-        !entries[own].valid_ &&
-        !(other.whole_ && other.seq_ > entries[own].seq_) &&
-        slotByState(layout, entries).address !== layout.running_.address);
-}
-/** The slot that otadata selects. */
-function selectedSlot(layout, entries) {
-    return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
-}
 
-/**
- * Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed.
- * @chapter
- */
-function writeEntry(layout, copy, seq, state) {    
-/** A copy of the 32 bytes `old` (its label is kept, as IDF keeps it) that says `seq` and `state`. */
-    function buildEntry(old, seq, state) {
-        var bytes = new Uint8Array(ENTRY_LENGTH);
-        bytes.set(old);
-        setU32(bytes, 0, seq);
-        setU32(bytes, OFFSET_STATE, state);
-        setU32(bytes, OFFSET_CRC, entryCrc(seq));
-        return bytes;
-    }
-    var addr = layout.otadata_.address + copy * SECTOR;
-    var entry = binary(buildEntry(read(addr, ENTRY_LENGTH), seq, state));
-    erase(addr);
-    guarded(function () {
-        write(addr, entry);
-    }, function (error) {
-        erase(addr);
-        throw error;
-    });
-}
-/** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
-function eraseActive(addr) {
-    var entry = binary(read(addr, ENTRY_LENGTH));
-    guarded(function () {
-        erase(addr);
-    }, function (error) {
-        if (isBlank(addr))
-            write(addr, entry);
-        throw error;
-    });
-}
-/** Above every whole entry, because a bootloader of IDF 3 obeys those that are marked INVALID too. */
-function seqFor(layout, entries, slot) {
-    var highest = 0;
-    for (var i = 0; i < 2; i++)
-        if (entries[i].whole_ && entries[i].seq_ > highest)
-            highest = entries[i].seq_;
-    var seq = nextSeq(highest, slot.subtype - SUBTYPE_OTA_0, layout.ota_.length);
-    if (!seq)
-        throw fault(5378 /* Code.OTA_SELECT_INFO_INVALID */, "no sequence number above " + highest);
-    return seq;
-}
-/**
- * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
- * bootloader with rollback makes a trial of it, others start it like any other (reference 3.3).
- * Throws when flash fails, and then the old choice stands.
- * @chapter
- */
-function select(layout, slot, state) {    
-/** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
-    function copyToKeep(layout, entries) {
-        var keep = copyOf(layout, entries, layout.running_);
-        return keep >= 0 && (entries[keep].valid_ || isDisputed(layout, entries)) ? keep : activeCopy(entries);
-    }
-    var entries = readEntries(layout.otadata_);
-    var disputed = isDisputed(layout, entries);
-    if (!disputed && slotByState(layout, entries).address === slot.address)
-        return;
-    if (!isOta(slot)) {
-        // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
-        var active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
-        erase(layout.otadata_.address + (1 - active) * SECTOR);
-        eraseActive(layout.otadata_.address + active * SECTOR);
-        return;
-    }
-    writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), state);
-}
 
-/**
- * State of the entry that names `slot`; undefined for none, as for factory.
- * @chapter
- */
-function stateOf(layout, slot) {
-    var entries = readEntries(layout.otadata_);
-    var copy = copyOf(layout, entries, slot);
-    return copy < 0 ? undefined : entries[copy].state_;
-}
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
 
 
 
@@ -917,16 +1350,12 @@ function inSlices(perSlice, step, finish, done) {
  * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
  * @chapter
  */
-function verifyImage(chipId, slot, size, digest, done) {    
-/** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
-    function checksumOffset(head, length) {
-        return length - 1 - (head[23] ? HASH_LENGTH : 0);
-    }    
-// Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
+function verifyImage(chipId, slot, size, digest, done) {
+    // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
     // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
     // Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
-    var CHECKSUM_SEED = 0xef;    
-/** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
+    var CHECKSUM_SEED = 0xef;
+    /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
     function xorWords(addr, length) {
         var words = new Uint32Array(read(addr, length).buffer);
         var x = 0;
@@ -937,8 +1366,8 @@ function verifyImage(chipId, slot, size, digest, done) {
         for (; i < words.length; i++)
             x ^= words[i];
         return x;
-    }    
-/** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
+    }
+    /** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
     function checksum(addr, ranges) {
         var word = 0;
         var range = 0;
@@ -948,7 +1377,7 @@ function verifyImage(chipId, slot, size, digest, done) {
                 if (range >= ranges.length)
                     return false;
                 var rest = ranges[range + 1] - offset;
-                var length = Math.min(rest, SECTOR);
+                var length = Math.min(rest, 4096 /* Flash.SECTOR */);
                 if (length)
                     word ^= xorWords(addr + ranges[range] + offset, length);
                 offset += length;
@@ -967,7 +1396,7 @@ function verifyImage(chipId, slot, size, digest, done) {
     }
     var length = 0;
     try {
-        length = walkSegments(chipId, size, readSlot, function (offset, bytes) {
+        length = chapterImage().walkSegments_(chipId, size, readSlot, function (offset, bytes) {
             ranges.push(offset, bytes);
         });
     }
@@ -984,42 +1413,35 @@ function verifyImage(chipId, slot, size, digest, done) {
     }
     var sum = checksum(slot.address, ranges);
     inSlices(BLOCKS_PER_SLICE, sum.step, function () {
-        var wanted = readSlot(checksumOffset(readSlot(0, FIRST_SEGMENT), length), 1)[0];
+        var wanted = readSlot(chapterImage().checksumOffset_(readSlot(0, FIRST_SEGMENT), length), 1)[0];
         if (sum.value() !== wanted)
-            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted));
+            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + chapterBytes().hex_(sum.value()) + ", the image says " + chapterBytes().hex_(wanted));
     }, done);
 }
 
-// Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
-// Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
-function slotOf(layout, partition) {
-    var slot = partition && slotByLabel(layout, partition.label);
-    if (!slot || slot.address !== partition.address)
-        throw fault(261 /* Code.NOT_FOUND */, "no slot of this device");
-    return slot;
-}
+
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 function getRunningPartition() {
-    return readLayout().running_;
+    return chapterSlots().readLayout_().running_;
 }
 /** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
 function getBootPartition() {
-    var layout = readLayout();
-    return selectedSlot(layout, readEntries(layout.otadata_));
+    var layout = chapterSlots().readLayout_();
+    return chapterOtadata().selectedSlot_(layout, chapterOtadata().readEntries_(layout.otadata_));
 }
 /** The slot that an update would write. `esp_ota_get_next_update_partition` */
 function getNextUpdatePartition() {
-    var layout = readLayout();
-    return nextSlot(layout, layout.running_);
+    var layout = chapterSlots().readLayout_();
+    return chapterSlots().nextSlot_(layout, layout.running_);
 }
 /** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
 function getLastInvalidPartition() {
-    var layout = readLayout();
-    var entries = readEntries(layout.otadata_);
+    var layout = chapterSlots().readLayout_();
+    var entries = chapterOtadata().readEntries_(layout.otadata_);
     var found = null;
     var seq = 0;
     for (var i = 0; i < layout.ota_.length; i++) {
-        var copy = copyOf(layout, entries, layout.ota_[i]);
+        var copy = chapterOtadata().copyOf_(layout, entries, layout.ota_[i]);
         if (copy >= 0 && !entries[copy].valid_ && (!found || entries[copy].seq_ < seq)) {
             found = layout.ota_[i];
             seq = entries[copy].seq_;
@@ -1032,11 +1454,11 @@ function getLastInvalidPartition() {
  * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
  */
 function getState(partition) {
-    var layout = readLayout();
-    var slot = slotOf(layout, partition);
+    var layout = chapterSlots().readLayout_();
+    var slot = chapterSlots().slotOf_(layout, partition);
     if (!isOta(slot))
         throw fault(262 /* Code.NOT_SUPPORTED */, "factory has no state");
-    var state = stateOf(layout, slot);
+    var state = chapterOtadata().stateOf_(layout, slot);
     if (state === undefined)
         throw fault(261 /* Code.NOT_FOUND */, "otadata does not name " + slot.label);
     return state;
@@ -1045,13 +1467,13 @@ function getState(partition) {
 function setBootPartition(partition) {
     return new Promise(function (resolve, reject) {
         guarded(function () {
-            var layout = readLayout();
-            var slot = slotOf(layout, partition);
+            var layout = chapterSlots().readLayout_();
+            var slot = chapterSlots().slotOf_(layout, partition);
             verifyImage(layout.chip_, slot, slot.size, "", function (error) {
                 if (error)
                     return reject(error);
                 guarded(function () {
-                    select(layout, slot, 0 /* State.NEW */);
+                    chapterOtadata().select_(layout, slot, 0 /* State.NEW */);
                     resolve(0 /* Code.OK */);
                 }, reject);
             });
@@ -1059,17 +1481,8 @@ function setBootPartition(partition) {
     });
 }
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
-function markValid() {    
-/** The image in the slot called `running` is good: its trial ends. */
-    function rememberConfirmed(running) {
-        var memory = recall();
-        if (memory.slot !== running)
-            return;
-        memory.sequence = Math.max(memory.sequence, memory.next);
-        memory.slot = "";
-        remember(memory);
-    }    
-/**
+function markValid() {
+    /**
      * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
      * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
      * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
@@ -1077,29 +1490,29 @@ function markValid() {
      * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
      * @chapter
      */
-    function confirm(layout) {        
-/** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
+    function confirm(layout) {
+        /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
         function markValidNatively() {
             if (ESP32.setOTAValid)
                 ESP32.setOTAValid(true);
         }
-        var entries = readEntries(layout.otadata_);
-        var copy = copyOf(layout, entries, layout.running_);
+        var entries = chapterOtadata().readEntries_(layout.otadata_);
+        var copy = chapterOtadata().copyOf_(layout, entries, layout.running_);
         if (copy < 0 || entries[copy].state_ === 2 /* State.VALID */)
             return;
         if (entries[copy].state_ === 1 /* State.PENDING_VERIFY */) {
-            if (activeCopy(entries) === copy)
+            if (chapterOtadata().activeCopy_(entries) === copy)
                 markValidNatively();
-            if (stateOf(layout, layout.running_) !== 2 /* State.VALID */)
-                writeEntry(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
+            if (chapterOtadata().stateOf_(layout, layout.running_) !== 2 /* State.VALID */)
+                chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
             return;
         }
-        writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), 2 /* State.VALID */);
-        erase(layout.otadata_.address + copy * SECTOR);
+        chapterOtadata().writeEntry_(layout, 1 - copy, chapterOtadata().seqFor_(layout, entries, layout.running_), 2 /* State.VALID */);
+        erase(layout.otadata_.address + copy * 4096 /* Flash.SECTOR */);
     }
-    var layout = readLayout();
+    var layout = chapterSlots().readLayout_();
     confirm(layout);
-    rememberConfirmed(layout.running_.label);
+    chapterRecords().rememberConfirmed_(layout.running_.label);
 }
 
 /**
@@ -1107,43 +1520,35 @@ function markValid() {
  * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none.
  * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
-function rollback() {    
-/** The image in the slot called `running` is about to be left for good. */
-    function rememberRolledBack(running) {
-        var memory = recall();
-        if (memory.slot !== running || memory.boots === GIVEN_UP)
-            return;
-        giveUp(memory);
-        remember(memory);
-    }    
-/**
+function rollback() {
+    /**
      * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
      * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
      * @chapter
      */
     function reject(layout, slot) {
-        var before = readEntries(layout.otadata_);
-        var own = copyOf(layout, before, layout.running_);
+        var before = chapterOtadata().readEntries_(layout.otadata_);
+        var own = chapterOtadata().copyOf_(layout, before, layout.running_);
         var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
         if (pending)
-            writeEntry(layout, own, before[own].seq_, 3 /* State.INVALID */);
+            chapterOtadata().writeEntry_(layout, own, before[own].seq_, 3 /* State.INVALID */);
         // a bootloader that puts images on trial knows states: nothing is disputed
-        if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address)
+        if (pending && chapterOtadata().slotByState_(layout, chapterOtadata().readEntries_(layout.otadata_)).address === slot.address)
             return;
         // VALID: on trial once more it would lead back to the image that is left now
-        select(layout, slot, 2 /* State.VALID */);
+        chapterOtadata().select_(layout, slot, 2 /* State.VALID */);
         if (pending)
             return;
-        var entries = readEntries(layout.otadata_);
-        var copy = copyOf(layout, entries, layout.running_);
+        var entries = chapterOtadata().readEntries_(layout.otadata_);
+        var copy = chapterOtadata().copyOf_(layout, entries, layout.running_);
         if (copy >= 0)
-            writeEntry(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
-    }    
-/** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
+            chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
+    }
+    /** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
     function slotsToFallBackTo(layout) {
         var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
-        var entries = readEntries(layout.otadata_);
-        var memory = recall();
+        var entries = chapterOtadata().readEntries_(layout.otadata_);
+        var memory = chapterRecords().recall_();
         var previous = memory.slot === layout.running_.label ? memory.previous : "";
         var first = [];
         var rest = [];
@@ -1151,7 +1556,7 @@ function rollback() {
             // never to what an update left behind: a server decides what that is
             if (slots[i].address === layout.running_.address || slots[i].label === memory.written)
                 continue;
-            var copy = copyOf(layout, entries, slots[i]);
+            var copy = chapterOtadata().copyOf_(layout, entries, slots[i]);
             if (slots[i].label === previous)
                 first.unshift(slots[i]);
             else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== 0 /* State.NEW */)
@@ -1163,7 +1568,7 @@ function rollback() {
     }
     return new Promise(function (resolve, reject$1) {
         guarded(function () {
-            var layout = readLayout();
+            var layout = chapterSlots().readLayout_();
             var slots = slotsToFallBackTo(layout);
             function attempt(index) {
                 if (index === slots.length)
@@ -1172,10 +1577,10 @@ function rollback() {
                     if (error)
                         return attempt(index + 1);
                     guarded(function () {
-                        rememberRolledBack(layout.running_.label);
+                        chapterRecords().rememberRolledBack_(layout.running_.label);
                         reject(layout, slots[index]);
                         resolve(0 /* Code.OK */);
-                        restart$1();
+                        restart();
                     }, reject$1);
                 });
             }
@@ -1190,22 +1595,13 @@ function rollback() {
 
 
 
-function bitLength(bytes) {
-    var bits = 8 * bytes.length;
-    for (var top = 128; top && bytes[0] < top; top >>>= 1)
-        bits--;
-    return bits;
-}
 
 
 
 
 
-/** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
-function isKey(n, e) {
-    var bits = n.length ? bitLength(n) : 0;
-    return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
-}
+
+
 /**
  * In a pass of the idle loop of its own: by then the numbers are given back.
  * @apart
@@ -1219,42 +1615,245 @@ function answerLater(done, error, good) {
         done(failure, false);
     });
 }
+/**
+ * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+ * @chapter @apart
+ */
+function verifyPss(n, e, signature, digest, done) {
+    var HASH = 32;
+    var SALT = 32;
+    /** Is a < b? Both big-endian and of the same length. */
+    function isBelow(a, b) {
+        for (var i = 0; i < a.length; i++)
+            if (a[i] !== b[i])
+                return a[i] < b[i];
+        return false;
+    }
+    /**
+     * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
+     * odd and has its top byte set, the signature is below it, the exponent is odd.
+     * @chapter
+     */
+    function modularPower(modulus, exponent, signature) {
+        /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
+        var convolve = E.convolve;
+        // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
+        //
+        // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
+        // product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
+        // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
+        // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
+        var LIMB = 0x400000;
+        var LIMB_BITS = 22;
+        function toLimbs(bytes, count) {
+            var limbs = new Uint32Array(count);
+            var word = 0;
+            var bits = 0;
+            var k = 0;
+            for (var i = bytes.length - 1; i >= 0; i--) {
+                word += bytes[i] << bits;
+                bits += 8;
+                if (bits >= LIMB_BITS) {
+                    limbs[k++] = word % LIMB;
+                    word >>>= LIMB_BITS;
+                    bits -= LIMB_BITS;
+                }
+            }
+            if (k < count)
+                limbs[k] = word;
+            return limbs;
+        }
+        function toBytes(limbs, length) {
+            var bytes = new Uint8Array(length);
+            var word = 0;
+            var bits = 0;
+            var k = 0;
+            for (var i = length - 1; i >= 0; i--) {
+                if (bits < 8 && k < limbs.length) {
+                    word += limbs[k++] << bits;
+                    bits += LIMB_BITS;
+                }
+                bytes[i] = word;
+                word >>>= 8;
+                bits -= 8;
+            }
+            return bytes;
+        }
+        /**
+         * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
+         * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
+         * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
+         *
+         * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
+         * have few, all their own.
+         */
+        function multiply(left, right, x, inverse) {
+            var column = 0;
+            var at = 0;
+            var limb = 0;
+            var dot = convolve;
+            var length = left.length;
+            var lowest = right[length - 1];
+            for (; at < length; at += 2) {
+                column += dot(right.subarray(-2 - at, -1), left, 0);
+                limb = left[at + 1] = ((column % LIMB) * inverse) % LIMB;
+                column = (column + limb * lowest) / LIMB;
+            }
+            for (at = 2; at <= length; at += 2) {
+                column += dot(left.subarray(at), right, 0);
+                limb = left[at - 2] = x[length - at] = column % LIMB;
+                column = (column - limb) / LIMB;
+            }
+        }
+        var modulusBits = chapterKeys().bitLength_(modulus);
+        // two bits to spare: products may then stay below twice the modulus instead of below it
+        var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
+        var last = count - 1;
+        var n = toLimbs(modulus, count);
+        var nTop = (n[last] * LIMB + n[last - 1]) * LIMB + n[last - 2];
+        var x = new Uint32Array(2 * count); // as left
+        var base = toLimbs(signature, count);
+        var power; // the base in Montgomery's form, as right
+        var inverse = n[0]; // 1 / n[0] mod 2^3, and with each step twice as many bits; then its negative
+        for (var i = 0; i < 3; i++)
+            inverse = (inverse * (((2 - n[0] * inverse) % LIMB) + LIMB)) % LIMB;
+        inverse = LIMB - inverse;
+        function toRight(limbs) {
+            var right = new Uint32Array(2 * count);
+            for (var k = 0; k < count; k++) {
+                right[2 * (last - k)] = limbs[k];
+                right[2 * (last - k) + 1] = n[k];
+            }
+            return right;
+        }
+        var xRight = toRight(new Uint32Array(count));
+        /** x = 2^22 x mod modulus, below twice the modulus when x is. */
+        function shift() {
+            // the quotient or one less: its error is below 2^-19, see nTop
+            var top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
+            var factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
+            var carry = 0;
+            var below = 0;
+            for (var k = 0; k < count; k++) {
+                carry += below - factor * n[k];
+                below = x[2 * k];
+                var limb = carry % LIMB;
+                if (limb < 0)
+                    limb += LIMB;
+                x[2 * k] = xRight[2 * (last - k)] = limb;
+                carry = (carry - limb) / LIMB;
+            }
+        }
+        // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
+        // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
+        // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
+        var program = "ll";
+        x[2 * last - 2] = 1;
+        var bit = 1;
+        while (16 * bit <= count)
+            bit *= 2;
+        for (var i = Math.floor(count / bit); i; i--)
+            program += "l";
+        for (bit /= 2; bit >= 1; bit /= 2)
+            program += count & bit ? "sl" : "s";
+        program += "r";
+        bit = 1;
+        while (2 * bit <= exponent)
+            bit *= 2;
+        for (bit /= 2; bit > 1; bit /= 2)
+            program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
+        program += "se";
+        var at = 0;
+        return {
+            step_: function () {
+                var letter = program[at++];
+                if (letter === "l")
+                    shift();
+                else if (letter === "s")
+                    multiply(x, xRight, xRight, inverse);
+                else if (letter === "p")
+                    multiply(x, power, xRight, inverse);
+                else {
+                    multiply(x, toRight(base), xRight, inverse);
+                    if (program.indexOf("p") >= 0)
+                        power = new Uint32Array(xRight);
+                }
+                return at < program.length;
+            },
+            result_: function () {
+                var limbs = new Uint32Array(count);
+                var rest = new Uint32Array(count);
+                var borrow = 0;
+                for (var k = 0; k < count; k++) {
+                    limbs[k] = x[2 * k];
+                    var limb = limbs[k] - n[k] - borrow;
+                    borrow = limb < 0 ? 1 : 0;
+                    rest[k] = limb + borrow * LIMB;
+                }
+                return toBytes(borrow ? limbs : rest, modulus.length);
+            },
+        };
+    }
+    /** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
+    function unmask(bytes, seed) {
+        var input = new Uint8Array(HASH + 4);
+        input.set(seed);
+        for (var offset = 0; offset < bytes.length; offset += HASH) {
+            var mask = sha256(input);
+            for (var i = 0; i < HASH && offset + i < bytes.length; i++)
+                bytes[offset + i] ^= mask[i];
+            input[HASH + 3]++;
+        }
+    }
+    /** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
+    function checkEncoding(encoded, bits, digest) {
+        var length = Math.ceil(bits / 8);
+        var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
+        var dbLength = length - HASH - 1;
+        if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
+            return false;
+        var db = new Uint8Array(dbLength);
+        var seed = new Uint8Array(HASH);
+        for (var i = 0; i < dbLength; i++)
+            db[i] = encoded[start + i];
+        for (var i = 0; i < HASH; i++)
+            seed[i] = encoded[start + dbLength + i];
+        var unused = 0xff >>> (8 * length - bits);
+        if (db[0] > unused)
+            return false;
+        unmask(db, seed);
+        db[0] &= unused;
+        var wrong = db[dbLength - SALT - 1] ^ 1;
+        for (var i = 0; i < dbLength - SALT - 1; i++)
+            wrong |= db[i];
+        // M' = eight zero bytes, the message's digest, the salt
+        var message = new Uint8Array(8 + HASH + SALT);
+        message.set(digest, 8);
+        for (var i = 0; i < SALT; i++)
+            message[8 + HASH + i] = db[dbLength - SALT + i];
+        var wanted = sha256(message);
+        for (var i = 0; i < HASH; i++)
+            wrong |= wanted[i] ^ seed[i];
+        return wrong === 0;
+    }
+    if (signature.length !== n.length || !isBelow(signature, n))
+        return done(null, false);
+    var power = modularPower(n, e, signature);
+    var good = false;
+    inSlices(1, power.step_, function () {
+        good = checkEncoding(power.result_(), chapterKeys().bitLength_(n) - 1, digest);
+    }, function (error) {
+        /*@__NOINLINE__*/ answerLater(done, error, good);
+    });
+}
 
 
 
-/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
-function notTrusted() {
-    return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
-}
-function replaceAll(text, from, to) {
-    return text.split(from).join(to);
-}
-/** RFC 7515 2: base64url without padding, of whole bytes. */
-function toBase64url(bytes) {
-    return replaceAll(replaceAll(replaceAll(base64(bytes), "+", "-"), "/", "_"), "=", "");
-}
-/** The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded. */
-function fromBase64url(text) {
-    var bytes = fromBase64(replaceAll(replaceAll(text, "-", "+"), "_", "/"));
-    return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
-}
-function toBytes(text) {
-    var bytes = new Uint8Array(text.length);
-    bytes.set(text);
-    return bytes;
-}
 
-/** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
-function parseKey(key) {
-    var n = toBytes((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
-    var eText = fromBase64url("" + (key && key.e)) || "";
-    var e = 0;
-    for (var i = 0; i < eText.length; i++)
-        e = e * 256 + eText.charCodeAt(i);
-    if (!isKey(n, e))
-        throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
-    return { n_: n, e_: e };
-}
+
+
+
+
 
 
 /**
@@ -1264,9 +1863,9 @@ function parseKey(key) {
 function answer(payload, done) {
     return function (error, good) {
         guarded(function () {
-            var text = good && !error ? fromBase64url(payload) : null;
+            var text = good && !error ? chapterKeys().fromBase64url_(payload) : null;
             if (text === null)
-                throw error || notTrusted();
+                throw error || chapterKeys().notTrusted_();
             done(null, text);
         }, function (thrown) {
             done(thrown, "");
@@ -1275,78 +1874,67 @@ function answer(payload, done) {
 }
 
 
-// The configuration: what a caller may say, checked before anything else happens.
-var DIGEST_PREFIX = "fsverity-sha256:";
 
 
 
 
 
-
-
-/**
- * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
- * @chapter
- */
-function parseUrl(url) {    
-// URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
+function chapterUrls() {
+    // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
     // The engine's own url.parse knows no user:password and no relative reference.
-    var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)    
-function bad(url, why) {
+    var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)
+    function bad(url, why) {
         throw fault(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
     }
-    for (var i = 0; i < url.length; i++) {
-        var code = url.charCodeAt(i);
-        // a blank or a line end would end the request line early
-        if (code <= 32 || code >= 127)
-            bad(url, "character code " + code);
+    /**
+     * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
+     * @chapter urls
+     */
+    function parseUrl(url) {
+        for (var i = 0; i < url.length; i++) {
+            var code = url.charCodeAt(i);
+            // a blank or a line end would end the request line early
+            if (code <= 32 || code >= 127)
+                bad(url, "character code " + code);
+        }
+        var hash = url.indexOf("#");
+        var text = hash < 0 ? url : url.substr(0, hash);
+        var colon = text.indexOf("://");
+        var protocol = text.substr(0, colon + 1).toLowerCase();
+        if (protocol !== "http:" && protocol !== "https:")
+            bad(url, "wanted http: or https:");
+        var rest = text.substr(colon + 3);
+        var end = rest.length;
+        var slash = rest.indexOf("/");
+        var query = rest.indexOf("?");
+        if (slash >= 0)
+            end = slash;
+        if (query >= 0 && query < end)
+            end = query;
+        var path = rest.substr(end);
+        if (path[0] !== "/")
+            path = "/" + path;
+        rest = rest.substr(0, end);
+        var at = rest.lastIndexOf("@");
+        var host = rest.substr(at + 1);
+        var portAt = host.indexOf(":");
+        var name = portAt < 0 ? host : host.substr(0, portAt);
+        var port = 0;
+        for (var i = portAt + 1; portAt >= 0 && i < host.length; i++) {
+            var digit = host.charCodeAt(i) - 48;
+            port = digit >= 0 && digit <= 9 ? port * 10 + digit : 65536;
+        }
+        if (!name || name.length > MAX_HOST || name[0] === "[" || port > 65535)
+            bad(url, "host " + host);
+        return {
+            protocol_: protocol,
+            host_: name.toLowerCase(),
+            port_: port,
+            path_: path,
+            auth_: at < 0 ? "" : decodeURIComponent(rest.substr(0, at)),
+        };
     }
-    var hash = url.indexOf("#");
-    var text = hash < 0 ? url : url.substr(0, hash);
-    var colon = text.indexOf("://");
-    var protocol = text.substr(0, colon + 1).toLowerCase();
-    if (protocol !== "http:" && protocol !== "https:")
-        bad(url, "wanted http: or https:");
-    var rest = text.substr(colon + 3);
-    var end = rest.length;
-    var slash = rest.indexOf("/");
-    var query = rest.indexOf("?");
-    if (slash >= 0)
-        end = slash;
-    if (query >= 0 && query < end)
-        end = query;
-    var path = rest.substr(end);
-    if (path[0] !== "/")
-        path = "/" + path;
-    rest = rest.substr(0, end);
-    var at = rest.lastIndexOf("@");
-    var host = rest.substr(at + 1);
-    var portAt = host.indexOf(":");
-    var name = portAt < 0 ? host : host.substr(0, portAt);
-    var port = 0;
-    for (var i = portAt + 1; portAt >= 0 && i < host.length; i++) {
-        var digit = host.charCodeAt(i) - 48;
-        port = digit >= 0 && digit <= 9 ? port * 10 + digit : 65536;
-    }
-    if (!name || name.length > MAX_HOST || name[0] === "[" || port > 65535)
-        bad(url, "host " + host);
-    return {
-        protocol_: protocol,
-        host_: name.toLowerCase(),
-        port_: port,
-        path_: path,
-        auth_: at < 0 ? "" : decodeURIComponent(rest.substr(0, at)),
-    };
-}
-
-
-
-/**
- * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
- * @chapter
- */
-function resolveUrl(base, reference) {    
-// RFC 3986 5.2.4; only called for relative references, so that an absolute URL is sent byte for byte.
+    // RFC 3986 5.2.4; only called for relative references, so that an absolute URL is sent byte for byte.
     function withoutDots(path) {
         var parts = path.split("/");
         var kept = [];
@@ -1368,28 +1956,37 @@ function resolveUrl(base, reference) {
         }
         return kept.join("/");
     }
-    var page = parseUrl(base);
-    var question = reference.indexOf("?");
-    var beforeQuery = question < 0 ? reference : reference.substr(0, question);
-    var colon = beforeQuery.indexOf(":");
-    var slash = beforeQuery.indexOf("/");
-    if (colon >= 0 && (slash < 0 || colon < slash))
-        return reference;
-    if (reference.substr(0, 2) === "//")
-        return page.protocol_ + reference;
-    var origin = page.protocol_ + "//" + page.host_ + (page.port_ ? ":" + page.port_ : "");
-    var pageQuery = page.path_.indexOf("?");
-    var pagePath = pageQuery < 0 ? page.path_ : page.path_.substr(0, pageQuery);
-    if (!beforeQuery)
-        return origin + pagePath + reference;
-    var path = slash === 0 ? beforeQuery : pagePath.substr(0, pagePath.lastIndexOf("/") + 1) + beforeQuery;
-    return origin + withoutDots(path) + reference.substr(beforeQuery.length);
+    /**
+     * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
+     * @chapter urls
+     */
+    function resolveUrl(base, reference) {
+        var page = parseUrl(base);
+        var question = reference.indexOf("?");
+        var beforeQuery = question < 0 ? reference : reference.substr(0, question);
+        var colon = beforeQuery.indexOf(":");
+        var slash = beforeQuery.indexOf("/");
+        if (colon >= 0 && (slash < 0 || colon < slash))
+            return reference;
+        if (reference.substr(0, 2) === "//")
+            return page.protocol_ + reference;
+        var origin = page.protocol_ + "//" + page.host_ + (page.port_ ? ":" + page.port_ : "");
+        var pageQuery = page.path_.indexOf("?");
+        var pagePath = pageQuery < 0 ? page.path_ : page.path_.substr(0, pageQuery);
+        if (!beforeQuery)
+            return origin + pagePath + reference;
+        var path = slash === 0 ? beforeQuery : pagePath.substr(0, pagePath.lastIndexOf("/") + 1) + beforeQuery;
+        return origin + withoutDots(path) + reference.substr(beforeQuery.length);
+    }
+    return { parseUrl_: parseUrl, resolveUrl_: resolveUrl };
 }
 
-// One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
-// Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
-// so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
-var UNKNOWN = -1;
+
+
+
+
+
+
 
 /**
  * ms between the end of a connection and the next one. A request that is made inside a data listener ends the engine's
@@ -1406,17 +2003,17 @@ var SETTLE_MS = 20;
  * What the final answer says, or the Location of a redirect.
  * @chapter @apart
  */
-function parseAnswer(response) {    
-/** A decimal number without sign, or -1. */
+function parseAnswer(response) {
+    /** A decimal number without sign, or -1. */
     function digits(text) {
-        var value = text.length && text.length < 11 ? 0 : UNKNOWN;
+        var value = text.length && text.length < 11 ? 0 : -1 /* Length.UNKNOWN */;
         for (var i = 0; i < text.length && value >= 0; i++) {
             var digit = text.charCodeAt(i) - 48;
-            value = digit >= 0 && digit <= 9 ? value * 10 + digit : UNKNOWN;
+            value = digit >= 0 && digit <= 9 ? value * 10 + digit : -1 /* Length.UNKNOWN */;
         }
         return value;
-    }    
-/** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
+    }
+    /** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
     function header(headers, name) {
         var value;
         for (var key in headers)
@@ -1426,8 +2023,8 @@ function parseAnswer(response) {
                 value = headers[key];
             }
         return value || "";
-    }    
-/** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
+    }
+    /** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
     function retryAfter(headers) {
         var text = header(headers, "retry-after");
         var seconds = digits(text);
@@ -1435,8 +2032,8 @@ function parseAnswer(response) {
         if (wait > 0)
             return wait;
         return 0; // for a text that is no date too
-    }    
-/** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
+    }
+    /** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
     function checkStatus(status, headers) {
         if (status === 200 || status === 206)
             return;
@@ -1455,8 +2052,8 @@ function parseAnswer(response) {
         if (busy)
             error.wait_ = retryAfter(headers);
         throw error;
-    }    
-/** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
+    }
+    /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
     function parseRange(text, head) {
         var dash = text.indexOf("-");
         var slash = text.indexOf("/");
@@ -1465,7 +2062,7 @@ function parseAnswer(response) {
         var total = digits(text.substr(slash + 1));
         if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
             throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
-        if (head.length_ !== UNKNOWN && head.length_ !== last - first + 1)
+        if (head.length_ !== -1 /* Length.UNKNOWN */ && head.length_ !== last - first + 1)
             throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
         head.start_ = first;
         head.length_ = last - first + 1;
@@ -1493,8 +2090,8 @@ function parseAnswer(response) {
     var head = {
         status_: status,
         start_: 0,
-        length_: transfer ? UNKNOWN : digits(length),
-        total_: UNKNOWN,
+        length_: transfer ? -1 /* Length.UNKNOWN */ : digits(length),
+        total_: -1 /* Length.UNKNOWN */,
         etag_: header(headers, "etag"),
     };
     if (status === 206)
@@ -1507,8 +2104,8 @@ function parseAnswer(response) {
  * Asks `url`. What is the user's own goes to the origin of `options.url` only.
  * @chapter @apart
  */
-function send(options, url, extra, onResponse, onError) {    
-/**
+function send(options, url, extra, onResponse, onError) {
+    /**
      * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
      * @chapter
      */
@@ -1519,15 +2116,15 @@ function send(options, url, extra, onResponse, onError) {
         outgoing.on("error", onError);
         outgoing.end();
         return outgoing;
-    }    
-function portOf(url) {
+    }
+    function portOf(url) {
         return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
-    }    
-function sameOrigin(a, b) {
+    }
+    function sameOrigin(a, b) {
         return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
     }
-    var origin = parseUrl(options.url);
-    var target = parseUrl(url);
+    var origin = chapterUrls().parseUrl_(options.url);
+    var target = chapterUrls().parseUrl_(url);
     var headers = {};
     var wanted = {
         protocol: target.protocol_,
@@ -1566,8 +2163,11 @@ function sameOrigin(a, b) {
  * the exchange; after it, and after `onEnd`, no event comes.
  * @chapter @apart
  */
-function get(options, from, extra, events) {    
-var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
+function get(options, from, extra, events) {
+    // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
+    // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
+    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
+    var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
     var url = from;
     var redirects = 0;
     // undefined once their connection is given up: what the engine had queued by then comes before SETTLE_MS are over
@@ -1576,7 +2176,7 @@ var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
     var timer;
     var quiet = 0; // quarters of the timeout since the last sign
     var answered = false;
-    var left = UNKNOWN;
+    var left = -1 /* Length.UNKNOWN */;
     var done = false;
     var open;
     function disconnect() {
@@ -1606,15 +2206,23 @@ var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
         if (done)
             return;
         if (++quiet > 4)
-            return end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + parseUrl(url).host_ + " for " + options.timeout + " ms", true));
+            return end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + chapterUrls().parseUrl_(url).host_ + " for " + options.timeout + " ms", true));
         guarded(function () {
             timer = after(options.timeout / 4, tick);
         }, end);
     }
-    function lost(why) {
+    /** The connection is gone, with or without an error. */
+    function onGone(error) {
+        if (!outgoing)
+            return;
+        var code = error && error.code;
+        // how a TLS peer ends a body whose end only it knows
+        if (answered && left < 0 && (!code || code === CLOSE_NOTIFY))
+            return end(null);
+        var why = code ? ": " + error.message + " (" + code + ")" : "";
         end(answered
             ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
-            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + parseUrl(url).host_ + why, true));
+            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + chapterUrls().parseUrl_(url).host_ + why, true));
     }
     /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
     function onLast(data) {
@@ -1636,7 +2244,7 @@ var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
             if (length < left) {
                 left -= length;
                 events.onData_(data);
-            }
+            } /*@__NOINLINE__*/
             else
                 onLast(data);
         }
@@ -1644,28 +2252,11 @@ var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
             end(asFault(thrown));
         }
     }
-    function onClose() {
-        if (!incoming)
-            return;
-        if (left < 0)
-            end(null);
-        else
-            lost("");
-    }
-    function onError(error) {
-        if (!outgoing)
-            return;
-        // how a TLS peer ends a body whose end only it knows
-        if (answered && left < 0 && error.code === CLOSE_NOTIFY)
-            end(null);
-        else
-            lost(": " + error.message + " (" + error.code + ")");
-    }
     function redirect(location) {
         if (++redirects > options.maxRedirects)
             throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
-        var next = resolveUrl(url, location);
-        if (parseUrl(url).protocol_ === "https:" && parseUrl(next).protocol_ !== "https:")
+        var next = chapterUrls().resolveUrl_(url, location);
+        if (chapterUrls().parseUrl_(url).protocol_ === "https:" && chapterUrls().parseUrl_(next).protocol_ !== "https:")
             throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
         url = next;
         disconnect();
@@ -1682,8 +2273,11 @@ var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
             incoming = response;
             // at once, whatever the answer is: with nobody listening to its body the engine never closes
             response.on("data", onData);
-            response.on("close", onClose);
+            response.on("close", onGone);
             var head = /*@__NOINLINE__*/ parseAnswer(response);
+            // a body can be long, and nobody asks for these any more (libs/network/socketserver.c)
+            response.headers = undefined;
+            outgoing.opt = undefined;
             if (typeof head === "string")
                 return redirect(head);
             answered = true;
@@ -1694,7 +2288,7 @@ var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
         }, end);
     }
     open = function () {
-        outgoing = /*@__NOINLINE__*/ send(options, url, extra, onResponse, onError);
+        outgoing = /*@__NOINLINE__*/ send(options, url, extra, onResponse, onGone);
     };
     timer = after(options.timeout / 4, tick);
     try {
@@ -1711,19 +2305,20 @@ var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
 
 
 
+function ignore() { }
 /**
- * Nothing is sent before the first `want`. `limit`: the most bytes that may come.
+ * Nothing is sent before the first `read`. `limit`: the most bytes that may come.
  * @chapter @apart
  */
-function createDownload(options, url, limit, onConnected) {    
-// The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
+function createDownload(options, url, limit, onConnected) {
+    // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
     // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
     // know ranges begins again at zero, and so does the reader then (see `offset`).
     // Source: DESIGN.md facts 5 and 6; reference 9 (5, 6).
-    var MAX_HELD = 3500; // what may wait for a reader that pauses    
-var FIRST_BACKOFF = 1000;    
-var MAX_BACKOFF = 32000;    
-var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
+    var MAX_HELD = 3500; // what may wait for a reader that pauses
+    var FIRST_BACKOFF = 1000;
+    var MAX_BACKOFF = 32000;
+    var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
     var etag = "";
     var known = false; // total and etag are those of the bytes held
     var connected = false;
@@ -1732,12 +2327,18 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
     var failures = 0;
     var changes = 0;
     var begun = 0; // times from zero without progress
-    var wanted = 0;
-    var ready = null;
     var disconnect = null;
     var timer;
-    var connect;
-    var self = { held_: "", offset_: 0, total_: -1, ended_: false, status_: -1 };
+    var goOn;
+    var self = {
+        held_: "",
+        offset_: 0,
+        total_: -1,
+        ended_: false,
+        status_: -1,
+        sink_: null,
+        failed_: ignore,
+    };
     function close() {
         if (disconnect)
             disconnect();
@@ -1746,25 +2347,25 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
             cancel(timer);
         timer = undefined;
     }
-    /** Answers who waits; an error is for good. */
+    /** The end, for good. */
     function settle(error) {
-        var callback = ready;
-        ready = null;
+        var waiting = self.sink_;
+        close();
+        self.sink_ = null;
         broken = error;
-        if (callback)
-            callback(error);
+        if (waiting)
+            self.failed_(error);
     }
     function goTo(offset) {
         self.offset_ = offset;
         self.held_ = "";
         self.ended_ = false;
     }
-    function connectAfter(ms) {
+    function goOnAfter(ms) {
         guarded(function () {
-            timer = after(ms, function () {
-                timer = undefined;
-                connect();
-            });
+            if (timer !== undefined)
+                cancel(timer);
+            timer = after(ms, goOn);
         }, settle);
     }
     function onHead(head) {
@@ -1777,7 +2378,7 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
             known = false;
             if (head.start_) {
                 close();
-                return connectAfter(SETTLE_MS);
+                return goOnAfter(SETTLE_MS);
             }
         }
         else if (head.start_ !== received) {
@@ -1794,49 +2395,47 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
         etag = head.etag_;
         known = true;
         if (!connected)
-            onConnected();
+            onConnected("CONNECTED");
         connected = true;
     }
-    function keep(data) {
-        var held = self.held_ ? self.held_ + data : data;
-        var received = self.offset_ + held.length;
-        if (received > limit)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes");
-        self.held_ = held;
-        if (received === self.total_)
-            self.ended_ = true;
-        if (!ready) {
-            if (held.length > MAX_HELD)
-                close();
+    /** Offers what is held. */
+    function offer() {
+        if (self.sink_) {
+            var taken = self.sink_(self.held_, self.ended_);
+            if (taken) {
+                self.offset_ += taken;
+                self.held_ = taken === self.held_.length ? "" : self.held_.substr(taken);
+            }
         }
-        else if (held.length >= wanted || self.ended_)
-            settle(null);
+        if (!self.sink_ && self.held_.length > MAX_HELD)
+            close();
+    }
+    /** The last byte is there, or more than may come. */
+    function reach() {
+        if (self.total_ < 0)
+            throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes");
+        self.ended_ = true;
     }
     function onData(data) {
-        var offset = self.offset_;
-        if (!self.held_ && self.sink_ && self.sink_(offset, data))
-            self.offset_ = offset + data.length;
-        else
-            keep(data);
-    }
-    /** Bytes received so far. More than ever before is progress. */
-    function progress() {
+        self.held_ = self.held_ ? self.held_ + data : data;
         var received = self.offset_ + self.held_.length;
+        if (received >= self.total_ && (self.total_ >= 0 || received > limit)) /*@__NOINLINE__*/
+            reach();
+        if (timer === undefined)
+            offer();
+    }
+    function onEnd(error) {
+        disconnect = null;
+        var received = self.offset_ + self.held_.length;
+        var wait = SETTLE_MS;
+        // more than ever before is progress
         if (received > best) {
             best = received;
             failures = begun = 0;
         }
-        return received;
-    }
-    function onEnd(error) {
-        disconnect = null;
-        var received = progress();
-        var wait = SETTLE_MS;
         if (!error) {
             if (self.total_ < 0 || received >= self.total_)
                 self.ended_ = true;
-            if (ready && (self.held_.length >= wanted || self.ended_))
-                return settle(null);
         }
         else if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && received && !changes++) {
             // the file is shorter than it was
@@ -1845,47 +2444,42 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
         }
         else if (!error.retry || failures >= options.retries)
             return settle(error);
-        // while nobody wants bytes the next `want` reconnects
-        else if (ready)
+        // while nobody reads the next `read` reconnects
+        else if (self.sink_)
             wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures++), MAX_BACKOFF) * (0.5 + Math.random() / 2), Math.min(error.wait_ || 0, MAX_WAIT));
-        if (ready)
-            connectAfter(wait);
+        if (self.sink_)
+            goOnAfter(wait);
     }
-    options.stop_ = function (error) {
-        close();
-        settle(error);
+    options.stop_ = settle;
+    /** Offers what is held; when that is not enough, connects. */
+    goOn = function () {
+        timer = undefined;
+        guarded(function () {
+            if (self.held_ || self.ended_)
+                offer();
+            if (!self.sink_ || self.ended_ || disconnect || timer !== undefined)
+                return;
+            var from = self.offset_ + self.held_.length;
+            var range = {
+                Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
+            };
+            // only a strong validator may join two parts (RFC 9110 13.1.5)
+            if (from && etag && etag.substr(0, 2) !== "W/")
+                range["If-Range"] = etag;
+            try {
+                disconnect = /*@__NOINLINE__*/ get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
+            }
+            catch (thrown) {
+                onEnd(asFault(thrown));
+            }
+        }, settle);
     };
-    connect = function () {
-        var from = progress();
-        var range = {
-            Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
-        };
-        // only a strong validator may join two parts (RFC 9110 13.1.5)
-        if (from && etag && etag.substr(0, 2) !== "W/")
-            range["If-Range"] = etag;
-        try {
-            disconnect = /*@__NOINLINE__*/ get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
-        }
-        catch (thrown) {
-            onEnd(asFault(thrown));
-        }
-    };
-    self.want_ = function (bytes, callback) {
-        wanted = bytes;
-        ready = callback;
+    self.read_ = function () {
         if (broken)
             settle(broken);
-        else if (self.held_.length >= bytes || self.ended_)
-            settle(null);
-        else if (!disconnect && timer === undefined)
-            connectAfter(SETTLE_MS);
-    };
-    self.take_ = function (bytes) {
-        var held = self.held_;
-        var whole = held.length <= bytes;
-        self.held_ = whole ? "" : held.substr(bytes);
-        self.offset_ += whole ? held.length : bytes;
-        return whole ? held : held.substr(0, bytes);
+        // from a timer: what a reader does needs more memory than there is below a data listener
+        else if (timer === undefined)
+            goOnAfter(disconnect || self.ended_ ? 0 : SETTLE_MS);
     };
     self.seek_ = function (offset) {
         close();
@@ -1895,6 +2489,8 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
     self.close_ = function () {
         close();
         options.stop_ = undefined;
+        self.sink_ = null;
+        self.read_ = self.seek_ = self.close_ = self.failed_ = ignore;
     };
     return self;
 }
@@ -1904,31 +2500,23 @@ var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
 
 
 
-
-
-
-
-
-
-var busy = false;
-
 function wrongState(session, call) {
-    var ended = session.phase_ >= 4 /* Phase.FAILED */;
+    var ended = session.phase_ >= 5 /* Phase.FAILED */;
     return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
 }
 /**
  * `present`: the target holds the whole image already. `release` gives back what `start` took.
  * @chapter @apart
  */
-function createSession(plan, emit, layout, target, download, present, release) {    
-/**
+function createSession(plan, emit, layout, target, download, present, release) {
+    /**
      * Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32).
      * @chapter
      */
-    function chipRevision(chip) {        
-var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15        
-var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25        
-var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
+    function chipRevision(chip) {
+        var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
+        var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
+        var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         if (chip !== 0)
             return -1;
         var word5 = peek32(EFUSE_BLK0_RDATA5, 1);
@@ -1936,83 +2524,10 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
             major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
         return major * 100 + ((word5 >>> 24) & 3);
-    }    
-/** Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same. */
-    function rememberWritten(target) {
-        var memory = recall();
-        if (memory.written === target)
-            return;
-        memory.written = target;
-        remember(memory);
-    }    
-/** Before `slot` is selected while `running` runs: a trial begins. */
-    function rememberSelected(slot, running, sequence, digest) {
-        var memory = recall();
-        // an image that lives to install the next one counts as confirmed
-        memory.sequence = lowestSequence(running);
-        if (memory.digest !== digest)
-            memory.aborted = 0;
-        memory.slot = slot;
-        memory.previous = running;
-        memory.boots = 0;
-        memory.next = sequence;
-        memory.digest = digest;
-        memory.written = "";
-        remember(memory);
-    }    
-/** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
-    function spiModeOf(head) {
-        return u32(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
-    }    
-/**
-     * Judges the first HEAD_LENGTH bytes of an image against this device, before anything is erased.
-     * `chipId` and `spiMode` are the running image's; `revision` is the chip's, or -1 where it can't be read;
-     * `limit` is the most bytes that the image can have. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
-     * @chapter
-     */
-    function checkHead(head, chipId, revision, spiMode, limit) {
-        var header = parseHeader$1(head);
-        if (!header)
-            return refuse$1("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
-        if (header.chipId_ !== chipId)
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (revision >= 0 &&
-            (header.minRevision_ > revision ||
-                (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
-        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-            refuse$1(header.segments_ + " segments, wanted 1 to 16");
-        checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
-        var mode = spiModeOf(head);
-        if (mode && spiMode && mode !== spiMode)
-            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
-    }    
-/**
-     * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
-     * `target`, so that a half-written slot is never started. What else is selected gives way: when it is broken, the
-     * bootloader's fallback might come to `target` before it comes to the slot that runs.
-     * @chapter
-     */
-    function deselect(layout, target) {
-        var entries = readEntries(layout.otadata_);
-        var own = copyOf(layout, entries, layout.running_);
-        var selected = slotByState(layout, entries).address;
-        // the running slot's entry is left when the one of `target` is erased
-        var left = selected === target.address && own >= 0 && entries[own].valid_;
-        if (selected !== layout.running_.address && !left) {
-            select(layout, layout.running_, 2 /* State.VALID */);
-            entries = readEntries(layout.otadata_);
-        }
-        // the active copy last
-        var last = activeCopy(entries) === 0 ? 0 : 1;
-        if (names(layout, entries[1 - last], target))
-            erase(layout.otadata_.address + (1 - last) * SECTOR);
-        if (names(layout, entries[last], target))
-            eraseActive(layout.otadata_.address + last * SECTOR);
-    }    
-/** @chapter */
-    function createWriter(layout, slot) {        
-// Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
+    }
+    /** @chapter */
+    function createWriter(layout, slot) {
+        // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
         function blank(length) {
             return binary(new Uint8Array(length).fill(0xff));
         }
@@ -2021,15 +2536,12 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         if (slot.address === layout.running_.address)
             throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
         /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
-        function makeBlank(addr, resumed) {
-            if (addr !== ahead && !(resumed && isBlank(addr)))
-                erase(addr);
-        }
-        function eraseAhead(sector, resumed) {
-            if (sector < slot.address + slot.size) {
-                makeBlank(sector, resumed);
-                ahead = sector;
-            }
+        function makeBlank(sector, resumed) {
+            if (sector >= slot.address + slot.size)
+                return;
+            if (sector !== ahead && !(resumed && isBlank(sector)))
+                erase(sector);
+            ahead = sector;
         }
         /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
         function begin(addr, begun, data, compare, more) {
@@ -2044,7 +2556,7 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
                 while (at < data.length - 1 && held[at] === data[at])
                     at++;
             }
-            if (!again || !(begun + at) || !holds(addr + at, blank(SECTOR - begun - at))) {
+            if (!again || !(begun + at) || !holds(addr + at, blank(4096 /* Flash.SECTOR */ - begun - at))) {
                 at = 0;
                 if (begun)
                     kept = binary(read(sector, begun));
@@ -2052,190 +2564,177 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
             }
             ahead = 0;
             if (more)
-                eraseAhead(sector + SECTOR, resumed);
+                makeBlank(sector + 4096 /* Flash.SECTOR */, resumed);
             if (kept)
                 write(sector, kept);
-            write(addr + at, data.substr(at));
-        }
-        function refuse(offset, length) {
-            throw fault(260 /* Code.INVALID_SIZE */, length + " bytes at " + hex(offset) + " of slot " + slot.label);
+            write(addr + at, at ? data.substr(at) : data);
         }
         // most of the time it is the rest of a sector that comes: the engine reads what it skips, so that has to be little
         return function (offset, data, more) {
             var addr = slot.address + offset;
-            var begun = offset % SECTOR;
+            var begun = offset % 4096 /* Flash.SECTOR */;
             var length = data.length;
-            if (begun + length > SECTOR || offset + length > slot.size)
-                refuse(offset, length);
+            if (begun + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
+                throw fault(260 /* Code.INVALID_SIZE */, length + " bytes at " + chapterBytes().hex_(offset) + " of slot " + slot.label);
             if (begun && !same) {
                 if (more && !ahead)
-                    eraseAhead(addr - begun + SECTOR, false);
+                    makeBlank(addr - begun + 4096 /* Flash.SECTOR */, false);
                 write(addr, data);
             }
             else {
                 var compare = begun > 0 || addr !== ahead;
                 same = compare && holds(addr, data);
-                if (!same)
+                if (!same) /*@__NOINLINE__*/
                     begin(addr, begun, data, compare, more);
             }
         };
-    }    
-/**
-     * Where to go on with a file of `total` bytes that begins with `head`: the start of the last sector before the first
-     * blank one, when the slot begins with `head` too; else 0. The digest at the end is the judge of whether it was right.
+    }
+    /**
+     * Where to go on with a file of `total` bytes that begins with the first HEAD_LENGTH of `held`: the start of the last
+     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the end is the judge of
+     * whether it was right.
      * @chapter
      */
-    function resumeOffset(slot, head, total) {
-        if (total < 0 || !holds(slot.address, head))
+    function resumeOffset(slot, held, total) {
+        if (total < 0)
             return 0;
-        var offset = SECTOR;
+        // in pieces, which take less memory
+        for (var at = 0; at < HEAD_LENGTH; at += 512 /* Flash.PIECE */)
+            if (!holds(slot.address + at, held.substr(at, 512 /* Flash.PIECE */)))
+                return 0;
+        var offset = 4096 /* Flash.SECTOR */;
         while (offset < total && !isBlank(slot.address + offset))
-            offset += SECTOR;
-        return offset - SECTOR;
-    }    
-// An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
-    //   1. arguments, one update at a time, memory            (begin)
-    //   2. partition table, otadata, running and target slot  (begin)
-    //   3. connect, redirects, status, length, first 1024 bytes (begin)
-    //   4. those bytes are judged                             (first perform)
-    //   5. otadata stops naming the target slot               (first perform)
-    //   6. sector by sector: erase, read back, write, read back (perform)
-    //   7. segments, length, digest or checksum, from flash   (finish)
-    //   8. select: the only commit point                      (finish)
-    // Whatever fails before 8 leaves the device starting what it started before.
-    // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
+            offset += 4096 /* Flash.SECTOR */;
+        return offset - 4096 /* Flash.SECTOR */;
+    }
+    // An update from its first byte in flash to its end: steps 4 to 8 of ota.ts. Its calls make no promises, which cost
+    // memory and can't be had without it.
+    // Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
     var PIECE = 512; // bytes of a write at least: a server may send them one by one
-    var writeSector = createWriter(layout, target);
     var self = {
         phase_: 0 /* Phase.READY */,
         written_: present ? plan.size_ : 0,
         target_: target,
         download_: download,
         emit_: emit,
+        size_: plan.size_ < 0 ? download.total_ : plan.size_,
     };
     var verified = present;
     var judged = false;
     var resumed = false;
-    // of the perform that is under way
+    var writeSector; // made when it is wanted: memory is shortest before that
     var resolve;
     var reject;
-    var onBytes;
-    self.size_ = function () { return (plan.size_ < 0 ? download.total_ : plan.size_); };
+    var takeSlowly;
     function free(end) {
         self.phase_ = end;
         download.close_();
-        release();
     }
     function fail(error) {
-        if (self.phase_ === 1 /* Phase.WORKING */)
-            free(4 /* Phase.FAILED */);
+        if (self.phase_ < 3 /* Phase.COMPLETE */)
+            free(5 /* Phase.FAILED */);
         noteResult(error);
         reject(error);
+        release();
     }
-    function succeed(outcome) {
-        self.phase_ = outcome === 0 /* Code.OK */ ? 2 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
-        resolve(outcome);
+    /** The end of a perform; `complete` when there is nothing left to do for another one. */
+    function succeed(complete) {
+        self.phase_ = complete ? 3 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
+        if (complete)
+            download.close_();
+        resolve(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
     }
     /** Tells the listener, who may abort. */
-    function tell(name, data, total) {
-        emit(name, data, total);
-        if (self.phase_ === 5 /* Phase.DEAD */)
+    function tell(name, data, all) {
+        emit(name, data, all);
+        if (self.phase_ === 6 /* Phase.DEAD */)
             throw fault(259 /* Code.INVALID_STATE */, "aborted");
     }
     function judge(head) {
-        var header = parseHeader$1(head);
-        var size = self.size_();
-        if (header) {
-            tell("VERIFY_CHIP_ID", header.chipId_);
-            tell("VERIFY_CHIP_REVISION", header.minRevision_);
-        }
-        checkHead(head, layout.chip_, chipRevision(layout.chip_), spiModeOf(read(layout.running_.address, DESC_END)), size < 0 ? target.size : size);
-        if (!verified) {
-            rememberWritten(target.label);
-            deselect(layout, target);
-        }
-        judged = true;
+        chapterImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, DESC_END), self.size_ < 0 ? target.size : self.size_, tell);
     }
     function onVerified(error) {
-        if (self.phase_ !== 1 /* Phase.WORKING */)
+        if (self.phase_ !== 2 /* Phase.VERIFYING */)
             return;
         if (error && error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */)
             return fail(error);
         resumed = false;
-        if (!error) {
-            verified = true;
-            return succeed(0 /* Code.OK */);
-        }
-        // what the slot held was no part of this file after all: once more, from its beginning
-        download.seek_(0);
-        succeed(36865 /* Code.IN_PROGRESS */);
+        verified = !error;
+        // or what the slot held was no part of this file after all: once more, from its beginning
+        if (error)
+            download.seek_(0);
+        succeed(verified);
     }
-    /** Judges the first bytes of the file; false while they have not come. */
-    function ready() {
-        var offset = download.offset_;
-        if (!offset && !verified && download.held_.length < HEAD_LENGTH && !download.ended_) {
-            download.want_(HEAD_LENGTH, onBytes);
-            return false;
-        }
-        judge(verified || offset ? read(target.address, DESC_END) : bytesOf(download.held_.substr(0, DESC_END)));
-        return true;
-    }
-    /** Without a length only a whole sector, or the end, tells whether there is another one to be erased ahead. */
-    function wait() {
-        download.want_(self.size_() < 0 ? SECTOR : PIECE, onBytes);
-    }
-    function finishStep(ended, wrote) {
+    /** The end of a sector, or of the file. */
+    function finishStep(last, wrote) {
         if (wrote)
-            tell("WRITE_FLASH", self.written_, self.size_());
-        if (!ended)
-            succeed(36865 /* Code.IN_PROGRESS */);
-        else if (resumed)
-            verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
-        else
-            succeed(0 /* Code.OK */);
+            tell("WRITE_FLASH", self.written_, self.size_);
+        if (!last || !resumed)
+            return succeed(last);
+        self.phase_ = 2 /* Phase.VERIFYING */;
+        // not before `takeSlowly` has returned: a file that does not fit is read again from its beginning
+        after(0, function () {
+            if (self.phase_ === 2 /* Phase.VERIFYING */)
+                verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
+        });
     }
     // most pieces of the network go this way: in the middle of a sector there is nothing to decide
-    download.sink_ = function (offset, data) {
-        var begun = offset % SECTOR;
+    function take(data, ended) {
+        var offset = download.offset_;
+        var begun = offset % 4096 /* Flash.SECTOR */;
         var length = data.length;
-        var total = download.total_;
-        if (!begun ||
-            begun + length >= SECTOR ||
-            length < PIECE ||
-            offset + length >= total ||
-            self.phase_ !== 1 /* Phase.WORKING */)
-            return false;
-        writeSector(offset, data, offset - begun + SECTOR < total);
+        if (!begun || ended || length < PIECE || begun + length >= 4096 /* Flash.SECTOR */)
+            return takeSlowly(data, ended);
+        writeSector(offset, data, offset - begun + 4096 /* Flash.SECTOR */ < self.size_);
         self.written_ = offset + length;
-        return true;
-    };
-    onBytes = function (error) {
-        try {
-            if (error)
-                throw error;
-            if ((!judged || !download.offset_) && !ready())
-                return;
-            var ended = verified;
-            var data = "";
-            if (!ended) {
-                var offset = download.offset_;
-                var start_1 = offset % SECTOR;
-                data = download.take_(SECTOR - start_1);
-                ended = download.ended_ && !download.held_;
-                if (data) {
-                    var total = plan.size_ < 0 ? download.total_ : plan.size_;
-                    writeSector(offset, data, total < 0 ? !ended : offset - start_1 + SECTOR < total);
-                    self.written_ = offset + data.length;
-                }
-                if (!ended && self.written_ % SECTOR)
-                    return wait();
-            }
-            finishStep(ended, data !== "");
+        return length;
+    }
+    takeSlowly = function (data, ended) {
+        var at = 0;
+        var start = download.offset_;
+        // a file that changes may have another length
+        var total = plan.size_ < 0 ? download.total_ : plan.size_;
+        self.size_ = total;
+        // at its beginning once more: the file has changed, or a server without ranges began again
+        if (!judged || !start) {
+            if (!start && !ended && data.length < (total < 0 ? 4096 /* Flash.SECTOR */ : HEAD_LENGTH))
+                return 0;
+            judge(start ? read(target.address, DESC_END) : chapterBytes().bytesOf_(data.substr(0, DESC_END)));
+            chapterRecords().rememberWritten_(target.label);
+            chapterOtadata().deselect_(layout, target);
+            judged = true;
         }
-        catch (thrown) {
-            fail(asFault(thrown));
+        if (!writeSector)
+            writeSector = /*@__NOINLINE__*/ createWriter(layout, target);
+        // a listener may end the update, and who waits for this step may begin the next one at once
+        while (self.phase_ === 1 /* Phase.WORKING */) {
+            var offset = start + at;
+            var begun = offset % 4096 /* Flash.SECTOR */;
+            var rest = data.length - at;
+            var room = 4096 /* Flash.SECTOR */ - begun;
+            // without a length only a whole sector, or the end, tells whether there is another one to be erased ahead
+            if (rest < room && !ended && (total < 0 || rest < (begun ? PIECE : 1)))
+                break;
+            // no Math.min, which makes floats, and Flash.erasePage takes none for an address
+            var length = room;
+            if (rest < room)
+                length = rest;
+            var more = total < 0 ? !ended || rest > room : offset - begun + 4096 /* Flash.SECTOR */ < total;
+            if (length)
+                writeSector(offset, length === data.length ? data : data.substr(at, length), more);
+            at += length;
+            self.written_ = offset + length;
+            var last = ended && length === rest;
+            if (last || length === room)
+                finishStep(last, length > 0);
         }
+        if (self.phase_ !== 1 /* Phase.WORKING */)
+            download.sink_ = null;
+        else
+            download.sink_ = total < 0 ? takeSlowly : take;
+        return at;
     };
+    download.failed_ = fail;
     self.perform_ = function (done, failed) {
         if (self.phase_ !== 0 /* Phase.READY */)
             return failed(wrongState(self, "perform"));
@@ -2243,51 +2742,64 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         resolve = done;
         reject = failed;
         if (verified)
-            onBytes(null);
-        else
-            wait();
+            guarded(function () {
+                judge(read(target.address, DESC_END));
+                succeed(true);
+            }, fail);
+        else if (!download.sink_) {
+            // or the step before is still under way, and goes on with this one
+            download.sink_ = takeSlowly;
+            download.read_();
+        }
     };
     self.finish_ = function (done, failed) {
-        var complete = self.phase_ === 2 /* Phase.COMPLETE */;
+        var complete = self.phase_ === 3 /* Phase.COMPLETE */;
         if (!complete && self.phase_ !== 0 /* Phase.READY */)
             return failed(wrongState(self, "finish"));
-        self.phase_ = 3 /* Phase.FINISHING */;
+        self.phase_ = 4 /* Phase.FINISHING */;
+        reject = failed;
         function onJudged(error) {
             var failure = error;
+            if (self.phase_ !== 4 /* Phase.FINISHING */)
+                return;
             if (!failure)
                 guarded(function () {
-                    rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
-                    select(layout, target, 0 /* State.NEW */);
+                    chapterRecords().rememberSelected_(target.label, layout.running_.label, plan.sequence_, plan.digest_);
+                    chapterOtadata().select_(layout, target, 0 /* State.NEW */);
                     emit("UPDATE_BOOT_PARTITION", target.subtype);
                 }, function (thrown) {
                     failure = thrown;
                 });
-            free(5 /* Phase.DEAD */);
+            free(6 /* Phase.DEAD */);
             noteResult(failure);
             emit("FINISH");
             if (failure)
                 failed(failure);
             else
                 done(0 /* Code.OK */);
+            release();
         }
-        var total = self.size_();
+        var bytes = self.size_;
         if (complete && verified)
             onJudged(null);
-        else if (complete && (plan.size_ < 0 || self.written_ === total))
+        else if (complete && (plan.size_ < 0 || self.written_ === bytes))
             verifyImage(layout.chip_, target, self.written_, plan.digest_, onJudged);
         else
-            onJudged(fault(5379 /* Code.OTA_VALIDATE_FAILED */, self.written_ + " bytes" + (total < 0 ? "" : " of " + total)));
+            onJudged(fault(5379 /* Code.OTA_VALIDATE_FAILED */, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
     };
-    self.abort_ = function () {
+    self.abort_ = function (error) {
+        var phase = self.phase_;
+        if (phase === 6 /* Phase.DEAD */)
+            return;
+        free(6 /* Phase.DEAD */);
         emit("ABORT");
-        var waiting = self.phase_ === 1 /* Phase.WORKING */;
-        free(5 /* Phase.DEAD */);
-        if (waiting)
-            reject(fault(259 /* Code.INVALID_STATE */, "aborted"));
+        if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
+            reject(error || fault(259 /* Code.INVALID_STATE */, "aborted"));
+        release();
     };
     if (!present && plan.digest_) {
         // what an earlier run left in the slot is only taken where a digest will judge it
-        var offset = resumeOffset(target, download.held_.substr(0, HEAD_LENGTH), self.size_());
+        var offset = resumeOffset(target, download.held_, self.size_);
         if (offset > download.held_.length) {
             resumed = true;
             self.written_ = offset;
@@ -2297,400 +2809,56 @@ var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
     return self;
 }
 
+
+
+
+
+
+
+
+var busy = false;
+
+
 /**
  * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
  * @chapter @apart
  */
-function open(settings, emit, offerOnly, release, done, failed) {    
-var DIGEST_PREFIX$1 = "sha256:";    
-/**
-     * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
-     * markValid(), a loss of power in the first start too.
-     */
-    var MAX_ABORTED = 3;    
-/** Was the image of this sequence and digest rolled back on this device? */
-    function wasRolledBack(sequence, digest) {
-        var memory = recall();
-        return digest !== "" && memory.badDigest === digest && memory.badSequence === sequence;
-    }    
-/** The bootloader aborted the image in the slot called `aborted`. Counted once for each time it was selected. */
-    function rememberAborted(aborted) {
-        var memory = recall();
-        if (memory.slot !== aborted || memory.boots === GIVEN_UP)
-            return;
-        memory.slot = "";
-        if (++memory.aborted >= MAX_ABORTED)
-            giveUp(memory);
-        remember(memory);
-    }    
-/** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
+function open(settings, emit, offerOnly, release, done, failed) {
+    /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
     function checkConfirmed(layout) {
-        if (stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
+        if (chapterOtadata().stateOf_(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
             throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
-    }    
-/**
+    }
+    /**
      * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
      * image runs already. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
      * @chapter
      */
-    function getManifest(settings, layout, target, done) {        
-/** ms since 1970 by a clock that is wrong until somebody sets it. */
+    function getManifest(settings, layout, target, done) {
+        /** ms since 1970 by a clock that is wrong until somebody sets it. */
         function now() {
             return Date.now();
-        }        
-/** Espruino's name of the board. */
+        }
+        /** Espruino's name of the board. */
         function boardName() {
             return process.env.BOARD;
-        }        
-// One JSON object, more strictly than the engine's own parser takes it. Pure.
-        /** INVALID_RESPONSE: the manifest is not what it should be. */
-        function refuse$2(fact) {
-            throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
-        }        
-/**
-         * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
-         * a key that comes twice this parser and another may each take a different one.
-         * @chapter
-         */
-        function parseJson(text) {
-            var keys = []; // of the objects that are open; an array's list stays empty
-            var start = -1;
-            var string = "";
-            for (var i = 0; i < text.length; i++) {
-                var c = text[i];
-                if (start >= 0) {
-                    if (c === "\\")
-                        i++;
-                    else if (c === '"') {
-                        string = text.substring(start, i);
-                        start = -1;
-                    }
-                }
-                else if (c === '"')
-                    start = i + 1;
-                else if (c === "{" || c === "[")
-                    keys.push([]);
-                else if (c === ":" && keys.length) {
-                    var open = keys[keys.length - 1];
-                    if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0)
-                        refuse$2("key " + string + " comes twice");
-                    open.push(string);
-                }
-                else if (c === "}" || c === "]") {
-                    keys.pop();
-                    if (!keys.length && i < text.length - 1)
-                        refuse$2("something follows the JSON object");
-                }
-            }
-            if (text[0] !== "{" || keys.length)
-                refuse$2("no JSON object");
-            return JSON.parse(text);
-        }        
-/**
-         * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
-         * @chapter
-         */
-        function parseManifest(payload) {            
-// The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
-            // Source: DESIGN.md 4 and 3.3.
-            var FORMAT = 1;            
-function wanted(claim, value, type, optional) {
-                if (optional && value === undefined)
-                    return;
-                var whole = type !== "number" || isWhole(value);
-                if (typeof value !== type || !whole || value === "")
-                    refuse$2("claim " + claim + " is missing or no " + type);
-            }
-            var manifest = parseJson(payload);
-            if (manifest.format !== FORMAT)
-                throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
-            var image = manifest.image || {};
-            wanted("project", manifest.project, "string");
-            wanted("version", manifest.version, "string");
-            wanted("chip", manifest.chip, "string");
-            wanted("board", manifest.board, "string", true);
-            wanted("sequence", manifest.sequence, "number");
-            wanted("iat", manifest.iat, "number");
-            wanted("exp", manifest.exp, "number", true);
-            wanted("image.url", image.url, "string");
-            wanted("image.size", image.size, "number");
-            wanted("image.fsverity", image.fsverity, "string");
-            if (!digitsOf(image.fsverity, DIGEST_PREFIX$1))
-                refuse$2("claim image.fsverity is no " + DIGEST_PREFIX$1 + " and 64 digits");
-            return manifest;
-        }        
-function differ(what, theirs, ours) {
-            throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
-        }        
-/**
-         * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
-         * @chapter
-         */
-        function checkPolicy(manifest, facts, allowDowngrade) {
-            if (manifest.chip !== facts.chip_)
-                differ("chip", manifest.chip, facts.chip_);
-            if (manifest.board !== undefined && manifest.board !== facts.board_)
-                differ("board", manifest.board, facts.board_);
-            if (manifest.image.size > facts.slotSize_)
-                throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
-            // a clock that nobody has set says 1970 and lets every manifest pass
-            if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-                throw fault(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
-            if (manifest.sequence < facts.sequence_ && !allowDowngrade)
-                throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
-        }        
-/** Refuses another project's manifest. Images without descriptor name none. */
-        function checkProject(manifest, project) {
-            if (project && manifest.project !== project)
-                differ("project", manifest.project, project);
-        }        
-/** IDF target names by chip id. */
-        var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };        
-/**
+        }
+        /** IDF target names by chip id. */
+        var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
+        /**
          * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
          * OTA_VALIDATE_FAILED and "".
          * @chapter
          */
-        function verifyJws(token, keys, done) {            
-/**
-             * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
-             * @chapter
-             */
-            function verifyPss(n, e, signature, digest, done) {                
-var HASH = 32;                
-var SALT = 32;                
-/** Is a < b? Both big-endian and of the same length. */
-                function isBelow(a, b) {
-                    for (var i = 0; i < a.length; i++)
-                        if (a[i] !== b[i])
-                            return a[i] < b[i];
-                    return false;
-                }                
-/**
-                 * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
-                 * odd and has its top byte set, the signature is below it, the exponent is odd.
-                 * @chapter
-                 */
-                function modularPower(modulus, exponent, signature) {                    
-/** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
-                    var convolve = E.convolve;                    
-// RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
-                    //
-                    // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
-                    // product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
-                    // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
-                    // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
-                    var LIMB = 0x400000;                    
-var LIMB_BITS = 22;                    
-function toLimbs(bytes, count) {
-                        var limbs = new Uint32Array(count);
-                        var word = 0;
-                        var bits = 0;
-                        var k = 0;
-                        for (var i = bytes.length - 1; i >= 0; i--) {
-                            word += bytes[i] << bits;
-                            bits += 8;
-                            if (bits >= LIMB_BITS) {
-                                limbs[k++] = word % LIMB;
-                                word >>>= LIMB_BITS;
-                                bits -= LIMB_BITS;
-                            }
-                        }
-                        if (k < count)
-                            limbs[k] = word;
-                        return limbs;
-                    }                    
-function toBytes$1(limbs, length) {
-                        var bytes = new Uint8Array(length);
-                        var word = 0;
-                        var bits = 0;
-                        var k = 0;
-                        for (var i = length - 1; i >= 0; i--) {
-                            if (bits < 8 && k < limbs.length) {
-                                word += limbs[k++] << bits;
-                                bits += LIMB_BITS;
-                            }
-                            bytes[i] = word;
-                            word >>>= 8;
-                            bits -= 8;
-                        }
-                        return bytes;
-                    }                    
-/**
-                     * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
-                     * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
-                     * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
-                     *
-                     * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
-                     * have few, all their own.
-                     */
-                    function multiply(left, right, x, inverse) {
-                        var column = 0;
-                        var at = 0;
-                        var limb = 0;
-                        var dot = convolve;
-                        var length = left.length;
-                        var lowest = right[length - 1];
-                        for (; at < length; at += 2) {
-                            column += dot(right.subarray(-2 - at, -1), left, 0);
-                            limb = left[at + 1] = ((column % LIMB) * inverse) % LIMB;
-                            column = (column + limb * lowest) / LIMB;
-                        }
-                        for (at = 2; at <= length; at += 2) {
-                            column += dot(left.subarray(at), right, 0);
-                            limb = left[at - 2] = x[length - at] = column % LIMB;
-                            column = (column - limb) / LIMB;
-                        }
-                    }
-                    var modulusBits = bitLength(modulus);
-                    // two bits to spare: products may then stay below twice the modulus instead of below it
-                    var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
-                    var last = count - 1;
-                    var n = toLimbs(modulus, count);
-                    var nTop = (n[last] * LIMB + n[last - 1]) * LIMB + n[last - 2];
-                    var x = new Uint32Array(2 * count); // as left
-                    var base = toLimbs(signature, count);
-                    var power; // the base in Montgomery's form, as right
-                    var inverse = n[0]; // 1 / n[0] mod 2^3, and with each step twice as many bits; then its negative
-                    for (var i = 0; i < 3; i++)
-                        inverse = (inverse * (((2 - n[0] * inverse) % LIMB) + LIMB)) % LIMB;
-                    inverse = LIMB - inverse;
-                    function toRight(limbs) {
-                        var right = new Uint32Array(2 * count);
-                        for (var k = 0; k < count; k++) {
-                            right[2 * (last - k)] = limbs[k];
-                            right[2 * (last - k) + 1] = n[k];
-                        }
-                        return right;
-                    }
-                    var xRight = toRight(new Uint32Array(count));
-                    /** x = 2^22 x mod modulus, below twice the modulus when x is. */
-                    function shift() {
-                        // the quotient or one less: its error is below 2^-19, see nTop
-                        var top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
-                        var factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
-                        var carry = 0;
-                        var below = 0;
-                        for (var k = 0; k < count; k++) {
-                            carry += below - factor * n[k];
-                            below = x[2 * k];
-                            var limb = carry % LIMB;
-                            if (limb < 0)
-                                limb += LIMB;
-                            x[2 * k] = xRight[2 * (last - k)] = limb;
-                            carry = (carry - limb) / LIMB;
-                        }
-                    }
-                    // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
-                    // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
-                    // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
-                    var program = "ll";
-                    x[2 * last - 2] = 1;
-                    var bit = 1;
-                    while (16 * bit <= count)
-                        bit *= 2;
-                    for (var i = Math.floor(count / bit); i; i--)
-                        program += "l";
-                    for (bit /= 2; bit >= 1; bit /= 2)
-                        program += count & bit ? "sl" : "s";
-                    program += "r";
-                    bit = 1;
-                    while (2 * bit <= exponent)
-                        bit *= 2;
-                    for (bit /= 2; bit > 1; bit /= 2)
-                        program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
-                    program += "se";
-                    var at = 0;
-                    return {
-                        step_: function () {
-                            var letter = program[at++];
-                            if (letter === "l")
-                                shift();
-                            else if (letter === "s")
-                                multiply(x, xRight, xRight, inverse);
-                            else if (letter === "p")
-                                multiply(x, power, xRight, inverse);
-                            else {
-                                multiply(x, toRight(base), xRight, inverse);
-                                if (program.indexOf("p") >= 0)
-                                    power = new Uint32Array(xRight);
-                            }
-                            return at < program.length;
-                        },
-                        result_: function () {
-                            var limbs = new Uint32Array(count);
-                            var rest = new Uint32Array(count);
-                            var borrow = 0;
-                            for (var k = 0; k < count; k++) {
-                                limbs[k] = x[2 * k];
-                                var limb = limbs[k] - n[k] - borrow;
-                                borrow = limb < 0 ? 1 : 0;
-                                rest[k] = limb + borrow * LIMB;
-                            }
-                            return toBytes$1(borrow ? limbs : rest, modulus.length);
-                        },
-                    };
-                }                
-/** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
-                function unmask(bytes, seed) {
-                    var input = new Uint8Array(HASH + 4);
-                    input.set(seed);
-                    for (var offset = 0; offset < bytes.length; offset += HASH) {
-                        var mask = sha256(input);
-                        for (var i = 0; i < HASH && offset + i < bytes.length; i++)
-                            bytes[offset + i] ^= mask[i];
-                        input[HASH + 3]++;
-                    }
-                }                
-/** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
-                function checkEncoding(encoded, bits, digest) {
-                    var length = Math.ceil(bits / 8);
-                    var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
-                    var dbLength = length - HASH - 1;
-                    if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
-                        return false;
-                    var db = new Uint8Array(dbLength);
-                    var seed = new Uint8Array(HASH);
-                    for (var i = 0; i < dbLength; i++)
-                        db[i] = encoded[start + i];
-                    for (var i = 0; i < HASH; i++)
-                        seed[i] = encoded[start + dbLength + i];
-                    var unused = 0xff >>> (8 * length - bits);
-                    if (db[0] > unused)
-                        return false;
-                    unmask(db, seed);
-                    db[0] &= unused;
-                    var wrong = db[dbLength - SALT - 1] ^ 1;
-                    for (var i = 0; i < dbLength - SALT - 1; i++)
-                        wrong |= db[i];
-                    // M' = eight zero bytes, the message's digest, the salt
-                    var message = new Uint8Array(8 + HASH + SALT);
-                    message.set(digest, 8);
-                    for (var i = 0; i < SALT; i++)
-                        message[8 + HASH + i] = db[dbLength - SALT + i];
-                    var wanted = sha256(message);
-                    for (var i = 0; i < HASH; i++)
-                        wrong |= wanted[i] ^ seed[i];
-                    return wrong === 0;
-                }
-                if (signature.length !== n.length || !isBelow(signature, n))
-                    return done(null, false);
-                var power = modularPower(n, e, signature);
-                var good = false;
-                inSlices(1, power.step_, function () {
-                    good = checkEncoding(power.result_(), bitLength(n) - 1, digest);
-                }, function (error) {
-                    /*@__NOINLINE__*/ answerLater(done, error, good);
-                });
-            }            
-// A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
+        function verifyJws(token, keys, done) {
+            // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
             // allow. Nothing of its payload is looked at before the signature has been verified.
-            var TYPE = "https-ota+jws";            
-/** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+            var TYPE = "https-ota+jws";
+            /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
             function thumbprint(key) {
-                return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
-            }            
-/**
+                return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+            }
+            /**
              * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
              * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
              * its stack, so one with anything nested is not parsed at all.
@@ -2700,7 +2868,7 @@ function toBytes$1(limbs, length) {
                     return null;
                 var header = null;
                 guarded(function () {
-                    header = parseJson(text);
+                    header = chapterManifest().parseJson_(text);
                 }, function () { });
                 if (!header)
                     return null;
@@ -2712,38 +2880,44 @@ function toBytes$1(limbs, length) {
                     : null;
             }
             var parts = token.split(".");
-            var headerText = parts.length === 3 ? fromBase64url(parts[0]) : null;
-            var signature = headerText && fromBase64url(parts[2]);
+            var headerText = parts.length === 3 ? chapterKeys().fromBase64url_(parts[0]) : null;
+            var signature = headerText && chapterKeys().fromBase64url_(parts[2]);
             var header = signature && parseHeader(headerText);
             if (header)
                 for (var i = 0; i < keys.length; i++)
                     if (thumbprint(keys[i]) === header.kid) {
-                        var key = parseKey(keys[i]);
+                        var key = chapterKeys().parseKey_(keys[i]);
                         var digest = sha256(parts[0] + "." + parts[1]);
-                        return verifyPss(key.n_, key.e_, toBytes(signature), digest, 
+                        return /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, chapterBytes().bytesOf_(signature), digest, 
                         /*@__NOINLINE__*/ answer(parts[1], done));
                     }
-            done(notTrusted(), "");
-        }        
-// The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
+            done(chapterKeys().notTrusted_(), "");
+        }
+        // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
         // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
         // Source: DESIGN.md 3.3, 4.
-        var MAX_MANIFEST = 8192;        
-function fetchText(settings, done) {
-            var download = createDownload(settings, settings.url, MAX_MANIFEST, function () { });
-            // more than may come: it is ready when the file has ended
-            download.want_(MAX_MANIFEST + 1, function (error) {
+        var MAX_MANIFEST = 8192;
+        function fetchText(settings, done) {
+            var download = createDownload(settings, settings.url, MAX_MANIFEST, ignore);
+            function end(error, text) {
                 download.close_();
-                done(error, download.held_);
-            });
-        }        
-/** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
+                done(error, text);
+            }
+            download.failed_ = function (error) { return end(error, ""); };
+            download.sink_ = function (text, ended) {
+                if (ended)
+                    end(null, text);
+                return 0;
+            };
+            download.read_();
+        }
+        /** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
         function isRunning(settings, manifest, layout, done) {
-            var desc = parseDesc(read(layout.running_.address, DESC_END));
+            var desc = chapterImage().parseDesc_(read(layout.running_.address, DESC_END));
             if (desc) {
                 var same = desc.version === manifest.version;
                 if (!same || settings.allowSameVersion)
-                    checkProject(manifest, desc.projectName);
+                    chapterManifest().checkProject_(manifest, desc.projectName);
                 return done(null, same);
             }
             var tree = verity(layout.running_.address, manifest.image.size);
@@ -2751,7 +2925,7 @@ function fetchText(settings, done) {
             inSlices(BLOCKS_PER_SLICE, tree.step_, function () {
                 digest = tree.digest_();
             }, function (error) {
-                done(error, digest === digitsOf(manifest.image.fsverity, DIGEST_PREFIX$1));
+                done(error, digest === chapterBytes().digitsOf_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */));
             });
         }
         function onPayload(error, payload) {
@@ -2759,13 +2933,13 @@ function fetchText(settings, done) {
             if (error)
                 return done(error);
             guarded(function () {
-                var manifest = parseManifest(payload);
-                checkPolicy(manifest, {
+                var manifest = chapterManifest().parseManifest_(payload);
+                chapterManifest().checkPolicy_(manifest, {
                     chip_: CHIP_NAMES[layout.chip_],
                     board_: boardName(),
                     slotSize_: target.size,
                     nowMs_: now(),
-                    sequence_: lowestSequence(layout.running_.label),
+                    sequence_: chapterRecords().lowestSequence_(layout.running_.label),
                 }, !!settings.allowDowngrade);
                 isRunning(settings, manifest, layout, function (failure, same) {
                     done(failure, manifest, same);
@@ -2779,56 +2953,60 @@ function fetchText(settings, done) {
                 verifyJws(text, settings.keys, onPayload);
             }, done);
         });
-    }    
-function chooseTarget(layout, label) {
-        var target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
+    }
+    function chooseTarget(layout, label) {
+        var target = label === undefined ? chapterSlots().nextSlot_(layout, layout.running_) : chapterSlots().slotByLabel_(layout, label);
         if (!target)
             throw fault(261 /* Code.NOT_FOUND */, "no slot is called " + label);
         if (target.address === layout.running_.address)
             throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
         return target;
-    }    
-/** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
+    }
+    /** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
     function isPresent(plan, chipId, target, done) {
         var head = read(target.address, DESC_END);
-        var desc = parseDesc(head);
+        var desc = chapterImage().parseDesc_(head);
         // an image that calls itself another version need not be hashed
-        if (!parseHeader$1(head) || (desc && desc.version !== plan.version_))
+        if (!chapterImage().parseHeader_(head) || (desc && desc.version !== plan.version_))
             return done(false);
         verifyImage(chipId, target, plan.size_, plan.digest_, function (error) {
             done(!error);
         });
     }
-    var layout = readLayout();
+    var layout = chapterSlots().readLayout_();
     var target = chooseTarget(layout, settings.partition);
     if (!offerOnly) {
         checkConfirmed(layout);
-        if (stateOf(layout, target) === 4 /* State.ABORTED */)
-            rememberAborted(target.label);
+        if (chapterOtadata().stateOf_(layout, target) === 4 /* State.ABORTED */)
+            chapterRecords().rememberAborted_(target.label);
     }
     function fetchImage(plan, present) {
-        if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
+        if (!settings.allowRolledBack && chapterRecords().wasRolledBack_(plan.sequence_, plan.digest_))
             throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before");
-        var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, function () {
-            emit("CONNECTED");
-        });
-        function onHead(error) {
-            guarded(function () {
-                var bytes = download.held_.length;
-                if (error)
-                    throw error;
-                if (!present && bytes < HEAD_LENGTH)
-                    throw fault(260 /* Code.INVALID_SIZE */, "file of " + bytes + " bytes, an image has at least " + HEAD_LENGTH);
-                done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present, release));
-            }, function (failure) {
-                download.close_();
-                failed(failure);
-            });
+        var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
+        function fail(error) {
+            download.close_();
+            failed(error);
+        }
+        function begin() {
+            done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present, release));
         }
         if (present)
-            onHead(null);
-        else
-            download.want_(HEAD_LENGTH, onHead);
+            return begin();
+        download.failed_ = fail;
+        download.sink_ = function (data, ended) {
+            var length = data.length;
+            if (length < HEAD_LENGTH && !ended)
+                return 0;
+            download.sink_ = null;
+            guarded(function () {
+                if (length < HEAD_LENGTH)
+                    throw fault(260 /* Code.INVALID_SIZE */, "file of " + length + " bytes, an image has at least " + HEAD_LENGTH);
+                begin();
+            }, fail);
+            return 0;
+        };
+        download.read_();
     }
     function onManifest(error, manifest, same) {
         guarded(function () {
@@ -2845,9 +3023,9 @@ function chooseTarget(layout, label) {
             if (same && !settings.allowSameVersion)
                 return done(null);
             var plan = {
-                url_: resolveUrl(settings.url, manifest.image.url),
+                url_: chapterUrls().resolveUrl_(settings.url, manifest.image.url),
                 size_: manifest.image.size,
-                digest_: digitsOf(manifest.image.fsverity, DIGEST_PREFIX$1),
+                digest_: chapterBytes().digitsOf_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */),
                 sequence_: manifest.sequence,
                 version_: manifest.version,
             };
@@ -2864,23 +3042,38 @@ function chooseTarget(layout, label) {
         fetchImage({
             url_: settings.url,
             size_: -1,
-            digest_: digitsOf(settings.digest || "", DIGEST_PREFIX),
+            digest_: chapterBytes().digitsOf_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
             sequence_: 0,
             version_: "",
         }, false);
 }
-/** @chapter @apart */
-function start(given, offerOnly, done, reject) {    
-/** Free JsVars. */
+
+/**
+ * Takes what only one update at a time may have, and gives it back at the end. `resolve`: an Offer, a Handle or an
+ * UpdateResult, as `mode` says.
+ * @chapter @apart
+ */
+function run(given, mode, resolve, reject) {
+    /** Free JsVars. */
     function freeVars() {
         return process.memory().free;
-    }    
-/**
+    }
+    /** Calls `callback` each `ms`, until it is cancelled. Unlike a timer that starts anew it needs no memory for that. */
+    function every(ms, callback) {
+        var timer = setInterval(callback, ms);
+        return timer === undefined ? noMemory("interval") : timer;
+    }
+    /** `ms` have passed; 0: let it begin anew. Is there no timer left that an update could be waiting for? */
+    function isLost(ms) {
+        patience = ms ? patience - ms : 0;
+        return patience < -2 * ms;
+    }
+    /**
      * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
      * @chapter
      */
-    function checkConfig(config) {        
-/**
+    function checkConfig(config) {
+        /**
          * Throws INVALID_ARG when one of `keys` can't be used.
          * @chapter
          */
@@ -2888,12 +3081,13 @@ function start(given, offerOnly, done, reject) {
             if (!keys.length)
                 throw fault(258 /* Code.INVALID_ARG */, "keys is empty");
             for (var i = 0; i < keys.length; i++)
-                parseKey(keys[i]);
-        }        
-function refuse(fact) {
+                chapterKeys().parseKey_(keys[i]);
+        }
+        // The configuration: what a caller may say, checked before anything else happens.
+        function refuse(fact) {
             throw fault(258 /* Code.INVALID_ARG */, fact);
-        }        
-// Every field, by an example of its type; for a number the example is the default.
+        }
+        // Every field, by an example of its type; for a number the example is the default.
         var FIELDS = {
             url: "",
             keys: [],
@@ -2913,8 +3107,8 @@ function refuse(fact) {
             allowRolledBack: false,
             partition: "",
             onEvent: refuse,
-        };        
-function checkHeaders(headers) {
+        };
+        function checkHeaders(headers) {
             for (var name in headers) {
                 var line = name + headers[name];
                 for (var i = 0; i < line.length; i++)
@@ -2951,159 +3145,204 @@ function checkHeaders(headers) {
             checkHeaders(checked.headers);
         if (checked.keys)
             checkKeys(checked.keys);
-        if (checked.digest && !digitsOf(checked.digest, DIGEST_PREFIX))
-            refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
+        if (checked.digest && !chapterBytes().digitsOf_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
+            refuse("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
         return checked;
-    }    
-var NEEDED_VARS = 1900; // the peak of a signed update: npm run bench
+    }
+    // An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
+    //   1. arguments, one update at a time, memory            (begin)
+    //   2. partition table, otadata, running and target slot  (begin)
+    //   3. connect, redirects, status, length, first 1024 bytes (begin)
+    //   4. those bytes are judged                             (first perform)
+    //   5. otadata stops naming the target slot               (first perform)
+    //   6. sector by sector: erase, read back, write, read back (perform)
+    //   7. segments, length, digest or checksum, from flash   (finish)
+    //   8. select: the only commit point                      (finish)
+    // Whatever fails before 8 leaves the device starting what it started before.
+    // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
+    var WATCH_MS = 1000;
+    var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
+    function createHandle(session) {
+        function start(step) {
+            return new Promise(function (resolve, reject) {
+                guarded(function () {
+                    session.wake_();
+                    step(resolve, reject);
+                }, reject);
+            });
+        }
+        return {
+            perform: function () { return start(session.perform_); },
+            getImgDesc: function () {
+                if (session.phase_ >= 5 /* Phase.FAILED */)
+                    throw wrongState(session, "getImgDesc");
+                session.emit_("GET_IMG_DESC");
+                var desc = chapterImage().parseDesc_(session.written_
+                    ? read(session.target_.address, DESC_END)
+                    : chapterBytes().bytesOf_(session.download_.held_.substr(0, DESC_END)));
+                if (!desc)
+                    throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
+                return desc;
+            },
+            isCompleteDataReceived: function () { return session.phase_ === 3 /* Phase.COMPLETE */ || session.phase_ === 4 /* Phase.FINISHING */; },
+            finish: function () { return start(session.finish_); },
+            abort: function () {
+                if (session.phase_ === 6 /* Phase.DEAD */ || session.phase_ === 4 /* Phase.FINISHING */)
+                    throw wrongState(session, "abort");
+                session.abort_();
+            },
+            getImageLenRead: function () { return session.written_; },
+            getImageSize: function () { return session.size_; },
+            getStatusCode: function () { return session.download_.status_; },
+            getPartition: function () { return session.target_; },
+        };
+    }
     var mine = false;
     var timer;
+    var watch;
+    var session = null;
+    var settings;
     function release() {
         if (mine)
             busy = mine = false;
         if (timer !== undefined)
             cancel(timer);
-        timer = undefined;
+        if (watch !== undefined)
+            cancel(watch);
+        timer = watch = undefined;
     }
     function fail(error) {
-        release();
+        if (session)
+            session.abort_(error);
         noteResult(error);
         reject(error);
+        release();
+    }
+    /** Whoever waits for the network hears `error`. */
+    function stop(error) {
+        settings.late_ = error;
+        if (settings.stop_)
+            settings.stop_(error);
+    }
+    /**
+     * Out of memory, the engine interrupts a callback in its middle: nothing catches that, and what was to follow never
+     * comes. Such an update waits for nothing any more: that is watched for, but for the pauses of a handle's owner.
+     */
+    function arm() {
+        if (!mine || watch !== undefined)
+            return;
+        isLost(0);
+        var id = every(WATCH_MS, function () {
+            if (!mine || (session && (session.phase_ === 0 /* Phase.READY */ || session.phase_ === 3 /* Phase.COMPLETE */))) {
+                cancel(id);
+                watch = undefined;
+            }
+            else if (isLost(WATCH_MS)) {
+                var error = fault(257 /* Code.NO_MEM */, "out of memory: the update was interrupted", true);
+                if (!session)
+                    stop(error);
+                fail(error);
+            }
+        });
+        watch = id;
+    }
+    function emit(name, data, total) {
+        try {
+            if (settings.onEvent)
+                settings.onEvent(name, data, total);
+        }
+        catch (thrown) {
+            // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
+            guarded(function () {
+                after(0, function () {
+                    throw thrown;
+                }, true);
+            }, function () { });
+        }
+    }
+    function onStep(outcome) {
+        var one = session;
+        if (outcome === 36865 /* Code.IN_PROGRESS */)
+            one.perform_(onStep, fail);
+        else if (one.phase_ === 3 /* Phase.COMPLETE */)
+            one.finish_(onStep, fail);
+        else
+            resolve({ upToDate: false, partition: one.target_, size: one.written_ });
     }
     guarded(function () {
-        var settings = checkConfig(given);
-        given = undefined;
-        if (offerOnly && !settings.keys)
+        settings = checkConfig(given);
+        given = undefined; // its keys are let go when the signature is verified
+        if (mode === 0 /* Mode.CHECK */ && !settings.keys)
             throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
         if (busy)
             throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way");
         var free = freeVars();
         if (free < NEEDED_VARS)
             throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
+        busy = mine = true;
+        arm();
         if (settings.deadline)
             timer = after(settings.deadline, function () {
                 timer = undefined;
-                settings.late_ = fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true);
-                if (settings.stop_)
-                    settings.stop_(settings.late_);
-            });
-        busy = mine = true;
-        function emit(name, data, total) {
-            try {
-                if (settings.onEvent)
-                    settings.onEvent(name, data, total);
-            }
-            catch (thrown) {
-                // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
-                guarded(function () {
-                    after(0, function () {
-                        throw thrown;
-                    });
-                }, function () { });
-            }
-        }
-        if (!offerOnly)
+                stop(fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true));
+            }, true);
+        if (mode !== 0 /* Mode.CHECK */)
             emit("START");
-        /*@__NOINLINE__*/ open(settings, emit, offerOnly, release, function (session, offer) {
-            if (!session)
-                release();
-            done(session, offer);
+        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, release, function (begun, offer) {
+            session = begun;
+            if (begun) {
+                begun.wake_ = arm;
+                if (!mine)
+                    begun.abort_(); // it was given up meanwhile
+                else if (mode === 2 /* Mode.UPDATE */)
+                    onStep(36865 /* Code.IN_PROGRESS */);
+                else
+                    resolve(createHandle(begun));
+                return;
+            }
+            if (mode === 1 /* Mode.BEGIN */)
+                reject(fault(266 /* Code.INVALID_VERSION */, "the manifest's version is running already"));
+            else
+                resolve(offer || { upToDate: true });
+            release();
         }, fail);
     }, fail);
 }
-
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
  * nothing is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
  * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
-function begin(config) {    
-function createHandle(session) {
-        return {
-            perform: function () { return new Promise(session.perform_); },
-            getImgDesc: function () {
-                if (session.phase_ >= 4 /* Phase.FAILED */)
-                    throw wrongState(session, "getImgDesc");
-                session.emit_("GET_IMG_DESC");
-                var desc = parseDesc(session.written_
-                    ? read(session.target_.address, DESC_END)
-                    : bytesOf(session.download_.held_.substr(0, DESC_END)));
-                if (!desc)
-                    throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
-                return desc;
-            },
-            isCompleteDataReceived: function () { return session.phase_ === 2 /* Phase.COMPLETE */ || session.phase_ === 3 /* Phase.FINISHING */; },
-            finish: function () { return new Promise(session.finish_); },
-            abort: function () {
-                if (session.phase_ === 5 /* Phase.DEAD */ || session.phase_ === 3 /* Phase.FINISHING */)
-                    throw wrongState(session, "abort");
-                session.abort_();
-            },
-            getImageLenRead: function () { return session.written_; },
-            getImageSize: session.size_,
-            getStatusCode: function () { return session.download_.status_; },
-            getPartition: function () { return session.target_; },
-        };
-    }
+function begin(config) {
     return new Promise(function (resolve, reject) {
-        start(config, false, function (session) {
-            if (session)
-                resolve(createHandle(session));
-            else
-                reject(fault(266 /* Code.INVALID_VERSION */, "the manifest's version is running already"));
-        }, reject);
-        config = undefined; // its keys are let go when the signature is verified
+        run(config, 1 /* Mode.BEGIN */, resolve, reject);
+        config = undefined;
     });
 }
 /** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
 function update(config) {
     return new Promise(function (resolve, reject) {
-        var session;
-        function onFinish() {
-            resolve({ upToDate: false, partition: session.target_, size: session.written_ });
-        }
-        function onFailure(error) {
-            session.abort_();
-            reject(error);
-        }
-        function onPerform(outcome) {
-            if (outcome === 36865 /* Code.IN_PROGRESS */)
-                session.perform_(onPerform, onFailure);
-            else
-                session.finish_(onFinish, reject);
-        }
-        start(config, false, function (begun) {
-            if (!begun)
-                return resolve({ upToDate: true });
-            session = begun;
-            onPerform(36865 /* Code.IN_PROGRESS */);
-        }, reject);
-        config = undefined; // its keys are let go when the signature is verified
+        run(config, 2 /* Mode.UPDATE */, resolve, reject);
+        config = undefined;
     });
 }
 /** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
 function checkForUpdate(config) {
     return new Promise(function (resolve, reject) {
-        start(config, true, function (_, offer) {
-            resolve(offer);
-        }, reject);
+        run(config, 0 /* Mode.CHECK */, resolve, reject);
+        config = undefined;
     });
 }
 
 
-/** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
-function isOnTrial(layout) {
-    var memory = recall();
-    return ((memory.slot === layout.running_.label && memory.boots !== GIVEN_UP) ||
-        stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
-}
+
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
  * trial. Writes `.https-ota` once per start on trial, and never otherwise.
  */
-function boot(options) {    
-// Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
+function boot(options) {
+    // Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
     // then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
     // Source: DESIGN.md 7.
     var ATTEMPTS = 3;
@@ -3113,16 +3352,16 @@ function boot(options) {
             var attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
             if (!(attempts >= 1))
                 throw fault(258 /* Code.INVALID_ARG */, "attempts is no number above 0");
-            var memory = recall();
-            var running = memory.slot ? readLayout().running_.label : "";
+            var memory = chapterRecords().recall_();
+            var running = memory.slot ? chapterSlots().readLayout_().running_.label : "";
             if (!running || memory.slot !== running)
                 return resolve(false);
-            if (memory.boots === GIVEN_UP || memory.boots >= attempts) {
+            if (memory.boots === -1 /* Boots.GIVEN_UP */ || memory.boots >= attempts) {
                 rollback().then(function () { }, reject);
                 return;
             }
             memory.boots++;
-            remember(memory);
+            chapterRecords().remember_(memory);
             resolve(true);
             if (given.onTrial)
                 given.onTrial(memory.boots, attempts);
@@ -3135,57 +3374,56 @@ function boot(options) {
  */
 function confirmAfter(ms, check) {
     return new Promise(function (resolve, reject) {
-        after(ms, function () {
+        function decide() {
+            if (!chapterOtadata().isOnTrial_(chapterSlots().readLayout_()))
+                return resolve(true);
+            var good = false;
             guarded(function () {
-                if (!isOnTrial(readLayout()))
-                    return resolve(true);
-                var good = false;
-                guarded(function () {
-                    good = check() === true;
-                }, function () { });
-                if (good) {
-                    markValid();
-                    resolve(true);
-                }
-                else
-                    rollback().then(function () {
-                        resolve(false);
-                    }, reject);
-            }, reject);
-        });
+                good = check() === true;
+            }, function () { });
+            if (good) {
+                markValid();
+                resolve(true);
+            }
+            else
+                rollback().then(function () {
+                    resolve(false);
+                }, reject);
+        }
+        after(ms, function () { return guarded(decide, reject); }, true);
     });
 }
 
 
-function getStatus() {    
-function whyDifferent(layout, selected) {
+function getStatus() {
+    function whyDifferent(layout, selected) {
         if (selected.address === layout.running_.address)
             return "";
         try {
-            walkSegments(layout.chip_, selected.size, function (offset, length) { return read(selected.address + offset, length); });
+            chapterImage().walkSegments_(layout.chip_, selected.size, function (offset, length) { return read(selected.address + offset, length); });
         }
         catch (thrown) {
             return "slot " + selected.label + " can't start: " + thrown.message;
         }
         return "not restarted since, or the bootloader refused slot " + selected.label;
-    }    
-function describe(layout, slot) {
-        var desc = parseDesc(read(slot.address, DESC_END));
-        return { label: slot.label, state: stateOf(layout, slot), version: desc ? desc.version : undefined };
     }
-    var layout = readLayout();
-    var memory = recall();
-    var selected = selectedSlot(layout, readEntries(layout.otadata_));
+    function describe(layout, slot) {
+        var desc = chapterImage().parseDesc_(read(slot.address, DESC_END));
+        return { label: slot.label, state: chapterOtadata().stateOf_(layout, slot), version: desc ? desc.version : undefined };
+    }
+    var layout = chapterSlots().readLayout_();
+    var memory = chapterRecords().recall_();
+    var selected = chapterOtadata().selectedSlot_(layout, chapterOtadata().readEntries_(layout.otadata_));
     var running = describe(layout, layout.running_);
     var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
     return {
         running: running.label,
         boot: selected.label,
-        next: nextSlot(layout, layout.running_).label,
+        next: chapterSlots().nextSlot_(layout, layout.running_).label,
         state: running.state,
         version: running.version,
         sequence: memory.sequence,
-        trial: isOnTrial(layout) ? { boots: memory.boots, previous: memory.previous } : null,
+        trial: chapterOtadata().isOnTrial_(layout) ? { boots: memory.boots, previous: memory.previous } : null,
         rolledBack: memory.badDigest ? { sequence: memory.badSequence, digest: memory.badDigest } : null,
         slots: slots.map(function (slot) { return describe(layout, slot); }),
         last: lastResult,
@@ -3198,10 +3436,6 @@ function describe(layout, slot) {
  * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
  */
 Object.defineProperty(exports, "ERR", { get: errorNumbers });
-/** Restarts the device at once. `esp_restart` */
-function restart() {
-    restart$1();
-}
 
 exports.begin = begin;
 exports.boot = boot;

@@ -10,6 +10,7 @@ import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./s
 import { Code, fault, guarded } from "./status";
 import { verifyImage } from "./verify";
 
+/** @chapter slots */
 function slotOf(layout: Layout, partition: Partition): Partition {
   const slot = partition && slotByLabel(layout, partition.label);
   if (!slot || slot.address !== partition.address) throw fault(Code.NOT_FOUND, "no slot of this device");

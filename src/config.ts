@@ -1,6 +1,6 @@
 // The configuration: what a caller may say, checked before anything else happens.
 
-import { digitsOf } from "./digest";
+import { digitsOf, Prefix } from "./digest";
 import { checkKeys, type Jwk } from "./jws";
 import { Code, fault, type OtaError } from "./status";
 
@@ -54,8 +54,6 @@ export interface Config {
    */
   onEvent?: (name: EventName, data?: number, total?: number) => void;
 }
-
-export const DIGEST_PREFIX = "fsverity-sha256:";
 
 function refuse(fact: string): never {
   throw fault(Code.INVALID_ARG, fact);
@@ -129,7 +127,7 @@ export function checkConfig(config: Config): Settings {
   const checked = settings as unknown as Settings;
   if (checked.headers) checkHeaders(checked.headers);
   if (checked.keys) checkKeys(checked.keys);
-  if (checked.digest && !digitsOf(checked.digest, DIGEST_PREFIX))
-    refuse("digest is not " + DIGEST_PREFIX + " and 64 hexadecimal digits");
+  if (checked.digest && !digitsOf(checked.digest, Prefix.CONFIG))
+    refuse("digest is not " + Prefix.CONFIG + " and 64 hexadecimal digits");
   return checked;
 }

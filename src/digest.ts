@@ -5,10 +5,19 @@
 import { setU32 } from "./bytes";
 import { binary, read, sha256 } from "./hal";
 
+/** How a digest begins where it is written down: in a configuration and in a manifest. */
+export const enum Prefix {
+  CONFIG = "fsverity-sha256:",
+  MANIFEST = "sha256:",
+}
+
 const BLOCK = 4096;
 const DESCRIPTOR_LENGTH = 256;
 
-/** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
+/**
+ * The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text.
+ * @chapter bytes
+ */
 export function digitsOf(text: string, prefix: string): string {
   const digits = text.substr(prefix.length).toLowerCase();
   if (text.substr(0, prefix.length) !== prefix || digits.length !== 64) return "";

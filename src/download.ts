@@ -13,6 +13,12 @@ const FIRST_BACKOFF = 1000;
 const MAX_BACKOFF = 32000;
 const MAX_WAIT = 300000; // of what a server may ask for with Retry-After
 
+/**
+ * Is offered all that has come and was not taken, whenever there is more of it; `ended` tells that no more will come.
+ * Returns how many bytes it takes. What it throws ends the connection, like a failure of the network.
+ */
+export type Sink = (data: string, ended: boolean) => number;
+
 export interface Download {
   /** what has arrived and was not taken, a binary string */
   held_: string;
@@ -24,26 +30,30 @@ export interface Download {
   ended_: boolean;
   /** last HTTP status, -1 before the first */
   status_: number;
-  /**
-   * The short way: may take a piece that comes while nothing is held, and is not the last, by returning true. What it
-   * throws ends the connection, like a failure of the network.
-   */
-  sink_?: (offset: number, data: string) => boolean;
-  /** Calls `ready` when `held` has `bytes` or the file has ended; with an error when neither will happen. */
-  want_(bytes: number, ready: (error: OtaError | null) => void): void;
-  /** Takes at most `bytes` of what is held. */
-  take_(bytes: number): string;
+  /** who reads; null while nobody does */
+  sink_: Sink | null;
+  /** hears, while there is a sink, that it will get nothing more */
+  failed_(error: OtaError): void;
+  /** To be called when `sink` was set: offers what is held, and connects when need be. */
+  read_(): void;
   /** Goes on at `offset`; what is held is dropped. */
   seek_(offset: number): void;
-  /** For good: nothing refers to it any more. */
+  /** For good: only the figures are left of it. */
   close_(): void;
 }
 
+export function ignore(): void {}
+
 /**
- * Nothing is sent before the first `want`. `limit`: the most bytes that may come.
+ * Nothing is sent before the first `read`. `limit`: the most bytes that may come.
  * @chapter @apart
  */
-export function createDownload(options: Settings, url: string, limit: number, onConnected: () => void): Download {
+export function createDownload(
+  options: Settings,
+  url: string,
+  limit: number,
+  onConnected: (event: "CONNECTED") => void,
+): Download {
   let etag = "";
   let known = false; // total and etag are those of the bytes held
   let connected = false;
@@ -52,12 +62,18 @@ export function createDownload(options: Settings, url: string, limit: number, on
   let failures = 0;
   let changes = 0;
   let begun = 0; // times from zero without progress
-  let wanted = 0;
-  let ready: ((error: OtaError | null) => void) | null = null;
   let disconnect: (() => void) | null = null;
   let timer: number | undefined;
-  let connect: () => void;
-  const self = { held_: "", offset_: 0, total_: -1, ended_: false, status_: -1 } as Download;
+  let goOn: () => void;
+  const self = {
+    held_: "",
+    offset_: 0,
+    total_: -1,
+    ended_: false,
+    status_: -1,
+    sink_: null,
+    failed_: ignore,
+  } as unknown as Download;
 
   function close(): void {
     if (disconnect) disconnect();
@@ -66,12 +82,13 @@ export function createDownload(options: Settings, url: string, limit: number, on
     timer = undefined;
   }
 
-  /** Answers who waits; an error is for good. */
-  function settle(error: OtaError | null): void {
-    const callback = ready;
-    ready = null;
+  /** The end, for good. */
+  function settle(error: OtaError): void {
+    const waiting = self.sink_;
+    close();
+    self.sink_ = null;
     broken = error;
-    if (callback) callback(error);
+    if (waiting) self.failed_(error);
   }
 
   function goTo(offset: number): void {
@@ -80,12 +97,10 @@ export function createDownload(options: Settings, url: string, limit: number, on
     self.ended_ = false;
   }
 
-  function connectAfter(ms: number): void {
+  function goOnAfter(ms: number): void {
     guarded(() => {
-      timer = after(ms, () => {
-        timer = undefined;
-        connect();
-      });
+      if (timer !== undefined) cancel(timer);
+      timer = after(ms, goOn);
     }, settle);
   }
 
@@ -98,7 +113,7 @@ export function createDownload(options: Settings, url: string, limit: number, on
       known = false;
       if (head.start_) {
         close();
-        return connectAfter(SETTLE_MS);
+        return goOnAfter(SETTLE_MS);
       }
     } else if (head.start_ !== received) {
       if (head.start_) throw fault(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted " + received);
@@ -110,90 +125,86 @@ export function createDownload(options: Settings, url: string, limit: number, on
     self.total_ = head.total_;
     etag = head.etag_;
     known = true;
-    if (!connected) onConnected();
+    if (!connected) onConnected("CONNECTED");
     connected = true;
   }
 
-  function keep(data: string): void {
-    const held = self.held_ ? self.held_ + data : data;
-    const received = self.offset_ + held.length;
-    if (received > limit) throw fault(Code.INVALID_SIZE, "file of more than " + limit + " bytes");
-    self.held_ = held;
-    if (received === self.total_) self.ended_ = true;
-    if (!ready) {
-      if (held.length > MAX_HELD) close();
-    } else if (held.length >= wanted || self.ended_) settle(null);
+  /** Offers what is held. */
+  function offer(): void {
+    if (self.sink_) {
+      const taken = self.sink_(self.held_, self.ended_);
+      if (taken) {
+        self.offset_ += taken;
+        self.held_ = taken === self.held_.length ? "" : self.held_.substr(taken);
+      }
+    }
+    if (!self.sink_ && self.held_.length > MAX_HELD) close();
+  }
+
+  /** The last byte is there, or more than may come. */
+  function reach(): void {
+    if (self.total_ < 0) throw fault(Code.INVALID_SIZE, "file of more than " + limit + " bytes");
+    self.ended_ = true;
   }
 
   function onData(data: string): void {
-    const offset = self.offset_;
-    if (!self.held_ && self.sink_ && self.sink_(offset, data)) self.offset_ = offset + data.length;
-    else keep(data);
-  }
-
-  /** Bytes received so far. More than ever before is progress. */
-  function progress(): number {
+    self.held_ = self.held_ ? self.held_ + data : data;
     const received = self.offset_ + self.held_.length;
-    if (received > best) {
-      best = received;
-      failures = begun = 0;
-    }
-    return received;
+    if (received >= self.total_ && (self.total_ >= 0 || received > limit)) /*@__NOINLINE__*/ reach();
+    if (timer === undefined) offer();
   }
 
   function onEnd(error: OtaError | null): void {
     disconnect = null;
-    const received = progress();
+    const received = self.offset_ + self.held_.length;
     let wait = SETTLE_MS;
+    // more than ever before is progress
+    if (received > best) {
+      best = received;
+      failures = begun = 0;
+    }
     if (!error) {
       if (self.total_ < 0 || received >= self.total_) self.ended_ = true;
-      if (ready && (self.held_.length >= wanted || self.ended_)) return settle(null);
     } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received && !changes++) {
       // the file is shorter than it was
       goTo(0);
       known = false;
     } else if (!error.retry || failures >= options.retries) return settle(error);
-    // while nobody wants bytes the next `want` reconnects
-    else if (ready)
+    // while nobody reads the next `read` reconnects
+    else if (self.sink_)
       wait = Math.max(
         Math.min(FIRST_BACKOFF * 2 ** failures++, MAX_BACKOFF) * (0.5 + Math.random() / 2),
         Math.min(error.wait_ || 0, MAX_WAIT),
       );
-    if (ready) connectAfter(wait);
+    if (self.sink_) goOnAfter(wait);
   }
 
-  options.stop_ = (error) => {
-    close();
-    settle(error);
+  options.stop_ = settle;
+
+  /** Offers what is held; when that is not enough, connects. */
+  goOn = (): void => {
+    timer = undefined;
+    guarded(() => {
+      if (self.held_ || self.ended_) offer();
+      if (!self.sink_ || self.ended_ || disconnect || timer !== undefined) return;
+      const from = self.offset_ + self.held_.length;
+      const range: { [name: string]: string } = {
+        Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
+      };
+      // only a strong validator may join two parts (RFC 9110 13.1.5)
+      if (from && etag && etag.substr(0, 2) !== "W/") range["If-Range"] = etag;
+      try {
+        disconnect = /*@__NOINLINE__*/ get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
+      } catch (thrown) {
+        onEnd(asFault(thrown));
+      }
+    }, settle);
   };
 
-  connect = (): void => {
-    const from = progress();
-    const range: { [name: string]: string } = {
-      Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
-    };
-    // only a strong validator may join two parts (RFC 9110 13.1.5)
-    if (from && etag && etag.substr(0, 2) !== "W/") range["If-Range"] = etag;
-    try {
-      disconnect = /*@__NOINLINE__*/ get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
-    } catch (thrown) {
-      onEnd(asFault(thrown));
-    }
-  };
-
-  self.want_ = (bytes, callback) => {
-    wanted = bytes;
-    ready = callback;
+  self.read_ = () => {
     if (broken) settle(broken);
-    else if (self.held_.length >= bytes || self.ended_) settle(null);
-    else if (!disconnect && timer === undefined) connectAfter(SETTLE_MS);
-  };
-  self.take_ = (bytes) => {
-    const held = self.held_;
-    const whole = held.length <= bytes;
-    self.held_ = whole ? "" : held.substr(bytes);
-    self.offset_ += whole ? held.length : bytes;
-    return whole ? held : held.substr(0, bytes);
+    // from a timer: what a reader does needs more memory than there is below a data listener
+    else if (timer === undefined) goOnAfter(disconnect || self.ended_ ? 0 : SETTLE_MS);
   };
   self.seek_ = (offset) => {
     close();
@@ -203,6 +214,8 @@ export function createDownload(options: Settings, url: string, limit: number, on
   self.close_ = () => {
     close();
     options.stop_ = undefined;
+    self.sink_ = null;
+    self.read_ = self.seek_ = self.close_ = self.failed_ = ignore;
   };
   return self;
 }

@@ -16,6 +16,8 @@ interface EspruinoCrypto {
 interface EspruinoHttpRequest {
   on(event: "error", listener: (error: { code: number; message: string }) => void): void;
   end(): void;
+  /** the options of the request: the engine reads them until it is sent (libs/network/socketserver.c) */
+  opt?: object;
   /** set to true: the engine closes the connection at its next idle pass (libs/network/socketserver.c) */
   clsNow?: boolean;
   /** what the engine has received and nobody has taken */
@@ -28,7 +30,7 @@ interface EspruinoHttpResponse {
   /** the engine's own mark of a chunked body */
   chunked?: boolean;
   on(event: "data", listener: (data: string) => void): void;
-  on(event: "close", listener: () => void): void;
+  on(event: "close", listener: (error: boolean) => void): void;
 }
 
 interface EspruinoHttpOptions {
@@ -78,6 +80,7 @@ declare const process: {
 };
 
 declare function setTimeout(callback: () => void, ms: number): number;
+declare function setInterval(callback: () => void, ms: number): number;
 declare function clearTimeout(id: number): void;
 
 interface Uint8Array {

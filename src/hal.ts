@@ -8,9 +8,14 @@ import { Code, fault } from "./status";
 const flash = require("Flash");
 const crypto = require("crypto");
 
-export const SECTOR = 4096;
-const PIECE = 1024; // what is read back at once: a whole sector would be 300 JsVars
-const BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
+/** In bytes. */
+export const enum Flash {
+  SECTOR = 4096,
+  /** what is read back at once: a whole sector would be 300 JsVars */
+  PIECE = 512,
+}
+
+const BLANK_PIECE_CRC = 0xbd7bc39f; // E.CRC32 of so many bytes 0xff
 
 // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
 const EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
@@ -49,12 +54,17 @@ export function holds(addr: number, bytes: string): boolean {
 
 /** Is the whole sector at `addr` erased? */
 export function isBlank(addr: number): boolean {
-  for (let at = 0; at < SECTOR; at += PIECE) if (E.CRC32(read(addr + at, PIECE)) !== BLANK_PIECE_CRC) return false;
+  // without a variable for what is read, which would still hold one piece while the next one comes
+  for (let at = 0; at < Flash.SECTOR; at += Flash.PIECE)
+    if (E.CRC32(read(addr + at, Flash.PIECE)) !== BLANK_PIECE_CRC) return false;
   return true;
 }
 
 /** Erases the sector at `addr` and reads it back. */
 export function erase(addr: number): void {
+  // Each read asks for memory in one piece, for which the engine walks the list of free variables. It is in order only
+  // after a garbage collection, which this is; without one that walk becomes a fifth of an update (src/jsvar.c).
+  if (addr % (8 * Flash.SECTOR) === 0) process.memory();
   flash.erasePage(addr);
   if (!isBlank(addr)) throw fault(Code.FLASH_OP_FAIL, "sector " + hex(addr) + " is not blank after its erase");
 }
@@ -126,17 +136,20 @@ export function freeVars(): number {
   return process.memory().free;
 }
 
-/** A timer that no update waits for. */
-export function startTimer(ms: number, callback: () => void): number {
-  const timer = setTimeout(callback, ms);
-  return timer === undefined ? noMemory("timer") : timer;
-}
-
 let patience = 0; // ms until the last of the timers that an update waits for has come
 
-export function after(ms: number, callback: () => void): number {
-  if (ms > patience) patience = ms;
-  return startTimer(ms, callback);
+/** `aside`: no update waits for this one. */
+export function after(ms: number, callback: () => void, aside?: boolean): number {
+  const timer = setTimeout(callback, ms);
+  if (timer === undefined) return noMemory("timer");
+  if (!aside && ms > patience) patience = ms;
+  return timer;
+}
+
+/** Calls `callback` each `ms`, until it is cancelled. Unlike a timer that starts anew it needs no memory for that. */
+export function every(ms: number, callback: () => void): number {
+  const timer = setInterval(callback, ms);
+  return timer === undefined ? noMemory("interval") : timer;
 }
 
 /** `ms` have passed; 0: let it begin anew. Is there no timer left that an update could be waiting for? */
@@ -145,13 +158,10 @@ export function isLost(ms: number): boolean {
   return patience < -2 * ms;
 }
 
-export function cancel(timer: number): void {
-  clearTimeout(timer);
-}
+/** Ends a timer or an interval. */
+export const cancel: (timer: number) => void = clearTimeout;
 
-export function base64(text: string): string {
-  return btoa(text);
-}
+export const base64: (text: string) => string = btoa;
 
 /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
 export function fromBase64(text: string): string {
@@ -203,6 +213,7 @@ export function markValidNatively(): void {
   if (ESP32.setOTAValid) ESP32.setOTAValid(true);
 }
 
+/** Restarts the device at once. `esp_restart` */
 export function restart(): void {
   ESP32.reboot();
 }

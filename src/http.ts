@@ -7,7 +7,10 @@ import { after, base64, cancel, request } from "./hal";
 import { asFault, Code, fault, guarded, type OtaError } from "./status";
 import { parseUrl, resolveUrl, sameOrigin } from "./url";
 
-const UNKNOWN = -1;
+/** Of a length. */
+const enum Length {
+  UNKNOWN = -1,
+}
 const CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
 
 /**
@@ -38,10 +41,10 @@ export interface GetEvents {
 
 /** A decimal number without sign, or -1. */
 function digits(text: string): number {
-  let value = text.length && text.length < 11 ? 0 : UNKNOWN;
+  let value = text.length && text.length < 11 ? 0 : Length.UNKNOWN;
   for (let i = 0; i < text.length && value >= 0; i++) {
     const digit = text.charCodeAt(i) - 48;
-    value = digit >= 0 && digit <= 9 ? value * 10 + digit : UNKNOWN;
+    value = digit >= 0 && digit <= 9 ? value * 10 + digit : Length.UNKNOWN;
   }
   return value;
 }
@@ -91,7 +94,7 @@ function parseRange(text: string, head: Head): void {
   const total = digits(text.substr(slash + 1));
   if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
     throw fault(Code.INVALID_RESPONSE, "Content-Range " + text);
-  if (head.length_ !== UNKNOWN && head.length_ !== last - first + 1)
+  if (head.length_ !== Length.UNKNOWN && head.length_ !== last - first + 1)
     throw fault(Code.INVALID_RESPONSE, "Content-Range " + text + " with Content-Length " + head.length_);
   head.start_ = first;
   head.length_ = last - first + 1;
@@ -123,8 +126,8 @@ function parseAnswer(response: EspruinoHttpResponse): Head | string {
   const head: Head = {
     status_: status,
     start_: 0,
-    length_: transfer ? UNKNOWN : digits(length),
-    total_: UNKNOWN,
+    length_: transfer ? Length.UNKNOWN : digits(length),
+    total_: Length.UNKNOWN,
     etag_: header(headers, "etag"),
   };
   if (status === 206) parseRange(header(headers, "content-range"), head);
@@ -185,7 +188,7 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
   let timer: number | undefined;
   let quiet = 0; // quarters of the timeout since the last sign
   let answered = false;
-  let left = UNKNOWN;
+  let left: number = Length.UNKNOWN;
   let done = false;
   let open: () => void;
 
@@ -223,7 +226,13 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
     }, end);
   }
 
-  function lost(why: string): void {
+  /** The connection is gone, with or without an error. */
+  function onGone(error?: { code: number; message: string } | boolean): void {
+    if (!outgoing) return;
+    const code = error && (error as { code: number }).code;
+    // how a TLS peer ends a body whose end only it knows
+    if (answered && left < 0 && (!code || code === CLOSE_NOTIFY)) return end(null);
+    const why = code ? ": " + (error as { message: string }).message + " (" + code + ")" : "";
     end(
       answered
         ? fault(
@@ -254,23 +263,10 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
       if (length < left) {
         left -= length;
         events.onData_(data);
-      } else onLast(data);
+      } /*@__NOINLINE__*/ else onLast(data);
     } catch (thrown) {
       end(asFault(thrown));
     }
-  }
-
-  function onClose(): void {
-    if (!incoming) return;
-    if (left < 0) end(null);
-    else lost("");
-  }
-
-  function onError(error: { code: number; message: string }): void {
-    if (!outgoing) return;
-    // how a TLS peer ends a body whose end only it knows
-    if (answered && left < 0 && error.code === CLOSE_NOTIFY) end(null);
-    else lost(": " + error.message + " (" + error.code + ")");
   }
 
   function redirect(location: string): void {
@@ -293,8 +289,11 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
       incoming = response;
       // at once, whatever the answer is: with nobody listening to its body the engine never closes
       response.on("data", onData);
-      response.on("close", onClose);
+      response.on("close", onGone);
       const head = /*@__NOINLINE__*/ parseAnswer(response);
+      // a body can be long, and nobody asks for these any more (libs/network/socketserver.c)
+      response.headers = undefined as never;
+      (outgoing as EspruinoHttpRequest).opt = undefined;
       if (typeof head === "string") return redirect(head);
       answered = true;
       left = head.length_;
@@ -304,7 +303,7 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
   }
 
   open = (): void => {
-    outgoing = /*@__NOINLINE__*/ send(options, url, extra, onResponse, onError);
+    outgoing = /*@__NOINLINE__*/ send(options, url, extra, onResponse, onGone);
   };
 
   timer = after(options.timeout / 4, tick);

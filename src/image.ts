@@ -47,14 +47,10 @@ export interface AppDesc {
   appElfSha256: string;
 }
 
-/** The bytes of a binary string. */
-export function bytesOf(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length);
-  bytes.set(text);
-  return bytes;
-}
-
-/** The header and the first segment's, or null when the first byte is no image's. */
+/**
+ * The header and the first segment's, or null when the first byte is no image's.
+ * @chapter image
+ */
 export function parseHeader(head: Uint8Array): Header | null {
   if (head[0] !== MAGIC) return null;
   return {
@@ -70,7 +66,7 @@ export function parseHeader(head: Uint8Array): Header | null {
 
 /**
  * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
- * @chapter
+ * @chapter image
  */
 export function parseDesc(head: Uint8Array): AppDesc | null {
   if (head.length < DESC_END || u32(head, FIRST_SEGMENT) !== DESC_MAGIC) return null;
@@ -88,7 +84,7 @@ export function parseDesc(head: Uint8Array): AppDesc | null {
 }
 
 /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
-export function spiModeOf(head: Uint8Array): number {
+function spiModeOf(head: Uint8Array): number {
   return u32(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
 }
 
@@ -103,7 +99,10 @@ function isMapped(chipId: number, addr: number): boolean {
   return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
 }
 
-/** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
+/**
+ * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
+ * @chapter image
+ */
 export function isRunnable(header: Header | null, chipId: number): boolean {
   return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
 }
@@ -121,14 +120,24 @@ function checkSegment(chipId: number, loadAddr: number, length: number, offset: 
 }
 
 /**
- * Judges the first HEAD_LENGTH bytes of an image against this device, before anything is erased.
- * `chipId` and `spiMode` are the running image's; `revision` is the chip's, or -1 where it can't be read;
- * `limit` is the most bytes that the image can have. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
- * @chapter
+ * Judges the first bytes of an image (DESC_END of them) against this device, before anything is erased.
+ * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
+ * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
+ * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+ * @chapter image
  */
-export function checkHead(head: Uint8Array, chipId: number, revision: number, spiMode: number, limit: number): void {
+export function checkHead(
+  head: Uint8Array,
+  chipId: number,
+  revision: number,
+  running: Uint8Array,
+  limit: number,
+  tell: (event: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION", value: number) => void,
+): void {
   const header = parseHeader(head);
   if (!header) return refuse("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
+  tell("VERIFY_CHIP_ID", header.chipId_);
+  tell("VERIFY_CHIP_REVISION", header.minRevision_);
   if (header.chipId_ !== chipId)
     throw fault(Code.INVALID_VERSION, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
   if (
@@ -143,6 +152,7 @@ export function checkHead(head: Uint8Array, chipId: number, revision: number, sp
   if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
   checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
   const mode = spiModeOf(head);
+  const spiMode = spiModeOf(running);
   if (mode && spiMode && mode !== spiMode)
     throw fault(Code.OTA_SPI_MODE_MISMATCH, "image for SPI mode " + mode + ", this device runs " + spiMode);
 }
@@ -151,7 +161,7 @@ export function checkHead(head: Uint8Array, chipId: number, revision: number, sp
  * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
  * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
  * each segment's data. Throws OTA_VALIDATE_FAILED.
- * @chapter
+ * @chapter image
  */
 export function walkSegments(
   chipId: number,
@@ -180,7 +190,10 @@ export function walkSegments(
   return length;
 }
 
-/** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
+/**
+ * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
+ * @chapter image
+ */
 export function checksumOffset(head: Uint8Array, length: number): number {
   return length - 1 - (head[23] ? HASH_LENGTH : 0);
 }

@@ -3,7 +3,6 @@
  * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
  */
 
-import { restart as restartDevice } from "./hal";
 import { errorNumbers } from "./status";
 
 export {
@@ -17,6 +16,7 @@ export {
   setBootPartition,
 } from "./boot";
 export type { Config, EventName } from "./config";
+export { restart } from "./hal";
 export type { AppDesc } from "./image";
 export type { Jwk } from "./jws";
 export type { Manifest } from "./manifest";
@@ -32,8 +32,3 @@ declare const exports: object;
 /** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
 export declare const ERR: ReturnType<typeof errorNumbers>;
 Object.defineProperty(exports, "ERR", { get: errorNumbers });
-
-/** Restarts the device at once. `esp_restart` */
-export function restart(): void {
-  restartDevice();
-}

@@ -2,7 +2,10 @@
 
 import { Code, fault } from "./status";
 
-/** INVALID_RESPONSE: the manifest is not what it should be. */
+/**
+ * INVALID_RESPONSE: the manifest is not what it should be.
+ * @chapter manifest
+ */
 export function refuse(fact: string): never {
   throw fault(Code.INVALID_RESPONSE, "manifest: " + fact);
 }
@@ -10,7 +13,7 @@ export function refuse(fact: string): never {
 /**
  * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
  * a key that comes twice this parser and another may each take a different one.
- * @chapter
+ * @chapter manifest
  */
 export function parseJson(text: string): any {
   const keys: string[][] = []; // of the objects that are open; an array's list stays empty

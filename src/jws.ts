@@ -1,6 +1,7 @@
 // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
 // allow. Nothing of its payload is looked at before the signature has been verified.
 
+import { bytesOf } from "./bytes";
 import { binary, fromBase64, sha256, base64 } from "./hal";
 import { parseJson } from "./json";
 import { isKey, verifyPss } from "./rsa";
@@ -16,7 +17,10 @@ export interface Jwk {
   kid?: string;
 }
 
-/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+/**
+ * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
+ * @chapter keys
+ */
 function notTrusted(): OtaError {
   return fault(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
 }
@@ -25,21 +29,21 @@ function replaceAll(text: string, from: string, to: string): string {
   return text.split(from).join(to);
 }
 
-/** RFC 7515 2: base64url without padding, of whole bytes. */
+/**
+ * RFC 7515 2: base64url without padding, of whole bytes.
+ * @chapter keys
+ */
 function toBase64url(bytes: string): string {
   return replaceAll(replaceAll(replaceAll(base64(bytes), "+", "-"), "/", "_"), "=", "");
 }
 
-/** The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded. */
+/**
+ * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
+ * @chapter keys
+ */
 function fromBase64url(text: string): string | null {
   const bytes = fromBase64(replaceAll(replaceAll(text, "-", "+"), "_", "/"));
   return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
-}
-
-function toBytes(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length);
-  bytes.set(text);
-  return bytes;
 }
 
 /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
@@ -47,9 +51,12 @@ function thumbprint(key: Jwk): string {
   return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
 }
 
-/** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
+/**
+ * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
+ * @chapter keys
+ */
 function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
-  const n = toBytes((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+  const n = bytesOf((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
   const eText = fromBase64url("" + (key && key.e)) || "";
   let e = 0;
   for (let i = 0; i < eText.length; i++) e = e * 256 + eText.charCodeAt(i);
@@ -125,10 +132,10 @@ export function verifyJws(token: string, keys: Jwk[], done: (error: OtaError | n
       if (thumbprint(keys[i]) === header.kid) {
         const key = parseKey(keys[i]);
         const digest = sha256(parts[0] + "." + parts[1]);
-        return verifyPss(
+        return /*@__NOINLINE__*/ verifyPss(
           key.n_,
           key.e_,
-          toBytes(signature as string),
+          bytesOf(signature as string),
           digest,
           /*@__NOINLINE__*/ answer(parts[1], done),
         );

@@ -1,13 +1,12 @@
 // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
 // Source: DESIGN.md 4 and 3.3.
 
-import { digitsOf } from "./digest";
+import { digitsOf, Prefix } from "./digest";
 import { parseJson, refuse } from "./json";
 import { Code, fault } from "./status";
 
 const FORMAT = 1;
 const MAX_SAFE = 0x1fffffffffffff;
-export const DIGEST_PREFIX = "sha256:";
 
 /** What a manifest says, DESIGN.md 4. `iat` and `exp` in seconds since 1970. */
 export interface Manifest {
@@ -46,7 +45,7 @@ function wanted(claim: string, value: unknown, type: string, optional?: boolean)
 
 /**
  * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
- * @chapter
+ * @chapter manifest
  */
 export function parseManifest(payload: string): Manifest {
   const manifest = parseJson(payload);
@@ -63,8 +62,8 @@ export function parseManifest(payload: string): Manifest {
   wanted("image.url", image.url, "string");
   wanted("image.size", image.size, "number");
   wanted("image.fsverity", image.fsverity, "string");
-  if (!digitsOf(image.fsverity, DIGEST_PREFIX))
-    refuse("claim image.fsverity is no " + DIGEST_PREFIX + " and 64 digits");
+  if (!digitsOf(image.fsverity, Prefix.MANIFEST))
+    refuse("claim image.fsverity is no " + Prefix.MANIFEST + " and 64 digits");
   return manifest;
 }
 
@@ -74,7 +73,7 @@ function differ(what: string, theirs: string | number, ours: string | number): n
 
 /**
  * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
- * @chapter
+ * @chapter manifest
  */
 export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: boolean): void {
   if (manifest.chip !== facts.chip_) differ("chip", manifest.chip, facts.chip_);
@@ -91,7 +90,10 @@ export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: bo
     );
 }
 
-/** Refuses another project's manifest. Images without descriptor name none. */
+/**
+ * Refuses another project's manifest. Images without descriptor name none.
+ * @chapter manifest
+ */
 export function checkProject(manifest: Manifest, project: string): void {
   if (project && manifest.project !== project) differ("project", manifest.project, project);
 }

@@ -27,8 +27,10 @@ export interface Memory {
   badDigest: string;
 }
 
-/** `boots` of an image that was rolled back. */
-export const GIVEN_UP = -1;
+export const enum Boots {
+  /** of an image that was rolled back */
+  GIVEN_UP = -1,
+}
 
 /**
  * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
@@ -36,7 +38,7 @@ export const GIVEN_UP = -1;
  */
 const MAX_ABORTED = 3;
 
-/** @chapter */
+/** @chapter records */
 export function recall(): Memory {
   let stored: any = null;
   try {
@@ -58,29 +60,42 @@ export function recall(): Memory {
   };
   for (const name in memory) {
     const value = stored && stored[name];
-    if (typeof value === typeof memory[name] && (typeof value === "string" || isWhole(value) || value === GIVEN_UP))
+    if (
+      typeof value === typeof memory[name] &&
+      (typeof value === "string" || isWhole(value) || value === Boots.GIVEN_UP)
+    )
       memory[name] = value;
   }
   return memory;
 }
 
+/** @chapter records */
 export function remember(memory: Memory): void {
   writeFile(FILE, JSON.stringify(memory));
 }
 
-/** The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own. */
+/**
+ * The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own.
+ * @chapter records
+ */
 export function lowestSequence(running: string): number {
   const memory = recall();
   return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
 }
 
-/** Was the image of this sequence and digest rolled back on this device? */
+/**
+ * Was the image of this sequence and digest rolled back on this device?
+ * @chapter records
+ */
 export function wasRolledBack(sequence: number, digest: string): boolean {
   const memory = recall();
   return digest !== "" && memory.badDigest === digest && memory.badSequence === sequence;
 }
 
-/** Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same. */
+/**
+ * Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same.
+ * @chapter records
+ */
 export function rememberWritten(target: string): void {
   const memory = recall();
   if (memory.written === target) return;
@@ -88,7 +103,10 @@ export function rememberWritten(target: string): void {
   remember(memory);
 }
 
-/** Before `slot` is selected while `running` runs: a trial begins. */
+/**
+ * Before `slot` is selected while `running` runs: a trial begins.
+ * @chapter records
+ */
 export function rememberSelected(slot: string, running: string, sequence: number, digest: string): void {
   const memory = recall();
   // an image that lives to install the next one counts as confirmed
@@ -104,21 +122,27 @@ export function rememberSelected(slot: string, running: string, sequence: number
 }
 
 function giveUp(memory: Memory): void {
-  memory.boots = GIVEN_UP;
+  memory.boots = Boots.GIVEN_UP;
   memory.badSequence = memory.next;
   memory.badDigest = memory.digest;
 }
 
-/** The bootloader aborted the image in the slot called `aborted`. Counted once for each time it was selected. */
+/**
+ * The bootloader aborted the image in the slot called `aborted`. Counted once for each time it was selected.
+ * @chapter records
+ */
 export function rememberAborted(aborted: string): void {
   const memory = recall();
-  if (memory.slot !== aborted || memory.boots === GIVEN_UP) return;
+  if (memory.slot !== aborted || memory.boots === Boots.GIVEN_UP) return;
   memory.slot = "";
   if (++memory.aborted >= MAX_ABORTED) giveUp(memory);
   remember(memory);
 }
 
-/** The image in the slot called `running` is good: its trial ends. */
+/**
+ * The image in the slot called `running` is good: its trial ends.
+ * @chapter records
+ */
 export function rememberConfirmed(running: string): void {
   const memory = recall();
   if (memory.slot !== running) return;
@@ -127,10 +151,13 @@ export function rememberConfirmed(running: string): void {
   remember(memory);
 }
 
-/** The image in the slot called `running` is about to be left for good. */
+/**
+ * The image in the slot called `running` is about to be left for good.
+ * @chapter records
+ */
 export function rememberRolledBack(running: string): void {
   const memory = recall();
-  if (memory.slot !== running || memory.boots === GIVEN_UP) return;
+  if (memory.slot !== running || memory.boots === Boots.GIVEN_UP) return;
   giveUp(memory);
   remember(memory);
 }

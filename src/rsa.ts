@@ -49,6 +49,7 @@ function toBytes(limbs: Uint32Array, length: number): Uint8Array {
   return bytes;
 }
 
+/** @chapter keys */
 function bitLength(bytes: Uint8Array): number {
   let bits = 8 * bytes.length;
   for (let top = 128; top && bytes[0] < top; top >>>= 1) bits--;
@@ -248,7 +249,7 @@ function answerLater(
 
 /**
  * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
- * @chapter
+ * @chapter @apart
  */
 export function verifyPss(
   n: Uint8Array,

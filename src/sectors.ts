@@ -1,7 +1,8 @@
 // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
 
 import { hex } from "./bytes";
-import { binary, erase, holds, isBlank, read, SECTOR, write } from "./hal";
+import { Flash, binary, erase, holds, isBlank, read, write } from "./hal";
+import { HEAD_LENGTH } from "./image";
 import type { Partition } from "./partitions";
 import type { Layout } from "./slot";
 import { Code, fault } from "./status";
@@ -26,15 +27,10 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
     throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
 
   /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
-  function makeBlank(addr: number, resumed: boolean): void {
-    if (addr !== ahead && !(resumed && isBlank(addr))) erase(addr);
-  }
-
-  function eraseAhead(sector: number, resumed: boolean): void {
-    if (sector < slot.address + slot.size) {
-      makeBlank(sector, resumed);
-      ahead = sector;
-    }
+  function makeBlank(sector: number, resumed: boolean): void {
+    if (sector >= slot.address + slot.size) return;
+    if (sector !== ahead && !(resumed && isBlank(sector))) erase(sector);
+    ahead = sector;
   }
 
   /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
@@ -49,46 +45,47 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
       const held = binary(read(addr, data.length));
       while (at < data.length - 1 && held[at] === data[at]) at++;
     }
-    if (!again || !(begun + at) || !holds(addr + at, blank(SECTOR - begun - at))) {
+    if (!again || !(begun + at) || !holds(addr + at, blank(Flash.SECTOR - begun - at))) {
       at = 0;
       if (begun) kept = binary(read(sector, begun));
       makeBlank(sector, resumed);
     }
     ahead = 0;
-    if (more) eraseAhead(sector + SECTOR, resumed);
+    if (more) makeBlank(sector + Flash.SECTOR, resumed);
     if (kept) write(sector, kept);
-    write(addr + at, data.substr(at));
-  }
-
-  function refuse(offset: number, length: number): void {
-    throw fault(Code.INVALID_SIZE, length + " bytes at " + hex(offset) + " of slot " + slot.label);
+    write(addr + at, at ? data.substr(at) : data);
   }
 
   // most of the time it is the rest of a sector that comes: the engine reads what it skips, so that has to be little
   return (offset, data, more) => {
     const addr = slot.address + offset;
-    const begun = offset % SECTOR;
+    const begun = offset % Flash.SECTOR;
     const length = data.length;
-    if (begun + length > SECTOR || offset + length > slot.size) refuse(offset, length);
+    if (begun + length > Flash.SECTOR || offset + length > slot.size)
+      throw fault(Code.INVALID_SIZE, length + " bytes at " + hex(offset) + " of slot " + slot.label);
     if (begun && !same) {
-      if (more && !ahead) eraseAhead(addr - begun + SECTOR, false);
+      if (more && !ahead) makeBlank(addr - begun + Flash.SECTOR, false);
       write(addr, data);
     } else {
       const compare = begun > 0 || addr !== ahead;
       same = compare && holds(addr, data);
-      if (!same) begin(addr, begun, data, compare, more);
+      if (!same) /*@__NOINLINE__*/ begin(addr, begun, data, compare, more);
     }
   };
 }
 
 /**
- * Where to go on with a file of `total` bytes that begins with `head`: the start of the last sector before the first
- * blank one, when the slot begins with `head` too; else 0. The digest at the end is the judge of whether it was right.
+ * Where to go on with a file of `total` bytes that begins with the first HEAD_LENGTH of `held`: the start of the last
+ * sector before the first blank one, when the slot begins with them too; else 0. The digest at the end is the judge of
+ * whether it was right.
  * @chapter
  */
-export function resumeOffset(slot: Partition, head: string, total: number): number {
-  if (total < 0 || !holds(slot.address, head)) return 0;
-  let offset = SECTOR;
-  while (offset < total && !isBlank(slot.address + offset)) offset += SECTOR;
-  return offset - SECTOR;
+export function resumeOffset(slot: Partition, held: string, total: number): number {
+  if (total < 0) return 0;
+  // in pieces, which take less memory
+  for (let at = 0; at < HEAD_LENGTH; at += Flash.PIECE)
+    if (!holds(slot.address + at, held.substr(at, Flash.PIECE))) return 0;
+  let offset = Flash.SECTOR;
+  while (offset < total && !isBlank(slot.address + offset)) offset += Flash.SECTOR;
+  return offset - Flash.SECTOR;
 }

@@ -2,11 +2,11 @@
 // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
 // fallback the entry of the running slot would otherwise be the one that is overwritten.
 
-import { binary, erase, isBlank, markValidNatively, read, SECTOR, write } from "./hal";
+import { Flash, binary, erase, isBlank, markValidNatively, read, write } from "./hal";
 import { activeCopy, buildEntry, ENTRY_LENGTH, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
 import { isOta, type Partition, SUBTYPE_OTA_0 } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";
-import { Code, fault, guarded } from "./status";
+import { Code, fault } from "./status";
 
 /** Does a whole entry name `slot`? */
 function names(layout: Layout, entry: Entry, slot: Partition): boolean {
@@ -15,7 +15,7 @@ function names(layout: Layout, entry: Entry, slot: Partition): boolean {
 
 /**
  * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
- * @chapter
+ * @chapter otadata
  */
 export function copyOf(layout: Layout, entries: Entry[], slot: Partition): number {
   let copy = -1;
@@ -24,7 +24,10 @@ export function copyOf(layout: Layout, entries: Entry[], slot: Partition): numbe
   return copy;
 }
 
-/** The slot that states lead to. */
+/**
+ * The slot that states lead to.
+ * @chapter otadata
+ */
 function slotByState(layout: Layout, entries: Entry[]): Partition {
   return bootSlot(layout.ota_, layout.factory_, entries);
 }
@@ -44,7 +47,10 @@ function isDisputed(layout: Layout, entries: Entry[]): boolean {
   );
 }
 
-/** The slot that otadata selects. */
+/**
+ * The slot that otadata selects.
+ * @chapter otadata
+ */
 export function selectedSlot(layout: Layout, entries: Entry[]): Partition {
   return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
 }
@@ -57,38 +63,35 @@ function copyToKeep(layout: Layout, entries: Entry[]): number {
 
 /**
  * Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed.
- * @chapter
+ * @chapter otadata
  */
 function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
-  const addr = layout.otadata_.address + copy * SECTOR;
+  const addr = layout.otadata_.address + copy * Flash.SECTOR;
   const entry = binary(buildEntry(read(addr, ENTRY_LENGTH), seq, state));
   erase(addr);
-  guarded(
-    () => {
-      write(addr, entry);
-    },
-    (error) => {
-      erase(addr);
-      throw error;
-    },
-  );
+  try {
+    write(addr, entry);
+  } catch (thrown) {
+    erase(addr);
+    throw thrown;
+  }
 }
 
 /** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
 function eraseActive(addr: number): void {
   const entry = binary(read(addr, ENTRY_LENGTH));
-  guarded(
-    () => {
-      erase(addr);
-    },
-    (error) => {
-      if (isBlank(addr)) write(addr, entry);
-      throw error;
-    },
-  );
+  try {
+    erase(addr);
+  } catch (thrown) {
+    if (isBlank(addr)) write(addr, entry);
+    throw thrown;
+  }
 }
 
-/** Above every whole entry, because a bootloader of IDF 3 obeys those that are marked INVALID too. */
+/**
+ * Above every whole entry, because a bootloader of IDF 3 obeys those that are marked INVALID too.
+ * @chapter otadata
+ */
 function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
   let highest = 0;
   for (let i = 0; i < 2; i++) if (entries[i].whole_ && entries[i].seq_ > highest) highest = entries[i].seq_;
@@ -101,7 +104,7 @@ function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
  * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
  * bootloader with rollback makes a trial of it, others start it like any other (reference 3.3).
  * Throws when flash fails, and then the old choice stands.
- * @chapter
+ * @chapter otadata
  */
 export function select(layout: Layout, slot: Partition, state: State): void {
   const entries = readEntries(layout.otadata_);
@@ -110,8 +113,8 @@ export function select(layout: Layout, slot: Partition, state: State): void {
   if (!isOta(slot)) {
     // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
     const active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
-    erase(layout.otadata_.address + (1 - active) * SECTOR);
-    eraseActive(layout.otadata_.address + active * SECTOR);
+    erase(layout.otadata_.address + (1 - active) * Flash.SECTOR);
+    eraseActive(layout.otadata_.address + active * Flash.SECTOR);
     return;
   }
   writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), state);
@@ -121,7 +124,7 @@ export function select(layout: Layout, slot: Partition, state: State): void {
  * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
  * `target`, so that a half-written slot is never started. What else is selected gives way: when it is broken, the
  * bootloader's fallback might come to `target` before it comes to the slot that runs.
- * @chapter
+ * @chapter otadata
  */
 export function deselect(layout: Layout, target: Partition): void {
   let entries = readEntries(layout.otadata_);
@@ -130,18 +133,19 @@ export function deselect(layout: Layout, target: Partition): void {
   // the running slot's entry is left when the one of `target` is erased
   const left = selected === target.address && own >= 0 && entries[own].valid_;
   if (selected !== layout.running_.address && !left) {
+    entries = []; // it reads its own, and memory is shortest here
     select(layout, layout.running_, State.VALID);
     entries = readEntries(layout.otadata_);
   }
   // the active copy last
   const last = activeCopy(entries) === 0 ? 0 : 1;
-  if (names(layout, entries[1 - last], target)) erase(layout.otadata_.address + (1 - last) * SECTOR);
-  if (names(layout, entries[last], target)) eraseActive(layout.otadata_.address + last * SECTOR);
+  if (names(layout, entries[1 - last], target)) erase(layout.otadata_.address + (1 - last) * Flash.SECTOR);
+  if (names(layout, entries[last], target)) eraseActive(layout.otadata_.address + last * Flash.SECTOR);
 }
 
 /**
  * State of the entry that names `slot`; undefined for none, as for factory.
- * @chapter
+ * @chapter otadata
  */
 export function stateOf(layout: Layout, slot: Partition): number | undefined {
   const entries = readEntries(layout.otadata_);
@@ -173,7 +177,7 @@ export function confirm(layout: Layout): void {
     return;
   }
   writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
-  erase(layout.otadata_.address + copy * SECTOR);
+  erase(layout.otadata_.address + copy * Flash.SECTOR);
 }
 
 /**

@@ -2,7 +2,7 @@
 // Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
 
 import { hex } from "./bytes";
-import { binary, chipId, isEncrypted, mapped, mappedFlash, read, SECTOR } from "./hal";
+import { Flash, binary, chipId, isEncrypted, mapped, mappedFlash, read } from "./hal";
 import { FIRST_SEGMENT, isRunnable, parseHeader } from "./image";
 import { activeCopy, ENTRY_LENGTH, type Entry, parseEntry, slotOfSeq } from "./otadata";
 import {
@@ -74,8 +74,12 @@ function findFactory(rows: Partition[]): Partition | null {
   return null;
 }
 
+/** @chapter otadata */
 export function readEntries(otadata: Partition): Entry[] {
-  return [parseEntry(read(otadata.address, ENTRY_LENGTH)), parseEntry(read(otadata.address + SECTOR, ENTRY_LENGTH))];
+  return [
+    parseEntry(read(otadata.address, ENTRY_LENGTH)),
+    parseEntry(read(otadata.address + Flash.SECTOR, ENTRY_LENGTH)),
+  ];
 }
 
 /** The slot that otadata tells the bootloader to start (it falls back to others when that image is broken). */
@@ -95,7 +99,7 @@ function findRunning(rows: Partition[], chip: number): Partition {
     const slot = rows[i];
     const header = isSlot(slot) ? parseHeader(read(slot.address, FIRST_SEGMENT)) : null;
     if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address) continue;
-    const length = Math.min(header.length_, SECTOR);
+    const length = Math.min(header.length_, Flash.SECTOR);
     if (binary(read(slot.address + FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length)) return slot;
     throw fault(Code.NOT_FOUND, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
   }
@@ -104,7 +108,7 @@ function findRunning(rows: Partition[], chip: number): Partition {
 
 /**
  * Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy.
- * @chapter
+ * @chapter slots
  */
 export function readLayout(): Layout {
   const chip = chipId();
@@ -126,6 +130,7 @@ export function readLayout(): Layout {
 /**
  * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
  * factory. Where that would be `start` itself, factory is the other slot (DESIGN.md 5).
+ * @chapter slots
  */
 export function nextSlot(layout: Layout, start: Partition): Partition {
   const ota = layout.ota_;
@@ -133,7 +138,10 @@ export function nextSlot(layout: Layout, start: Partition): Partition {
   return next.address === start.address ? (layout.factory_ as Partition) : next;
 }
 
-/** The slot called `label`, or null. */
+/**
+ * The slot called `label`, or null.
+ * @chapter slots
+ */
 export function slotByLabel(layout: Layout, label: string): Partition | null {
   for (let i = 0; i < layout.ota_.length; i++) if (layout.ota_[i].label === label) return layout.ota_[i];
   return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;

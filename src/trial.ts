@@ -3,9 +3,9 @@
 // Source: DESIGN.md 7.
 
 import { markValid, rollback } from "./boot";
-import { read, startTimer } from "./hal";
+import { after, read } from "./hal";
 import { DESC_END, parseDesc, walkSegments } from "./image";
-import { GIVEN_UP, recall, remember } from "./memory";
+import { Boots, recall, remember } from "./memory";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { selectedSlot, stateOf } from "./select";
@@ -21,11 +21,14 @@ export interface BootOptions {
   onTrial?: (boots: number, attempts: number) => void;
 }
 
-/** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
+/**
+ * Does the image that runs still have to be confirmed, by us or by a bootloader with rollback?
+ * @chapter otadata
+ */
 function isOnTrial(layout: Layout): boolean {
   const memory = recall();
   return (
-    (memory.slot === layout.running_.label && memory.boots !== GIVEN_UP) ||
+    (memory.slot === layout.running_.label && memory.boots !== Boots.GIVEN_UP) ||
     stateOf(layout, layout.running_) === State.PENDING_VERIFY
   );
 }
@@ -44,7 +47,7 @@ export function boot(options?: BootOptions): Promise<boolean> {
       const memory = recall();
       const running = memory.slot ? readLayout().running_.label : "";
       if (!running || memory.slot !== running) return resolve(false);
-      if (memory.boots === GIVEN_UP || memory.boots >= attempts) {
+      if (memory.boots === Boots.GIVEN_UP || memory.boots >= attempts) {
         rollback().then(() => {}, reject);
         return;
       }
@@ -62,25 +65,24 @@ export function boot(options?: BootOptions): Promise<boolean> {
  */
 export function confirmAfter(ms: number, check: () => boolean): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
-    startTimer(ms, () => {
-      guarded(() => {
-        if (!isOnTrial(readLayout())) return resolve(true);
-        let good = false;
-        guarded(
-          () => {
-            good = check() === true;
-          },
-          () => {},
-        );
-        if (good) {
-          markValid();
-          resolve(true);
-        } else
-          rollback().then(() => {
-            resolve(false);
-          }, reject);
-      }, reject);
-    });
+    function decide(): void {
+      if (!isOnTrial(readLayout())) return resolve(true);
+      let good = false;
+      guarded(
+        () => {
+          good = check() === true;
+        },
+        () => {},
+      );
+      if (good) {
+        markValid();
+        resolve(true);
+      } else
+        rollback().then(() => {
+          resolve(false);
+        }, reject);
+    }
+    after(ms, () => guarded(decide, reject), true);
   });
 }
 

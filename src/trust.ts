@@ -3,12 +3,12 @@
 // Source: DESIGN.md 3.3, 4.
 
 import type { Settings } from "./config";
-import { digitsOf, verity } from "./digest";
-import { createDownload } from "./download";
+import { digitsOf, Prefix, verity } from "./digest";
+import { createDownload, ignore } from "./download";
 import { boardName, now, read } from "./hal";
 import { CHIP_NAMES, DESC_END, parseDesc } from "./image";
 import { verifyJws } from "./jws";
-import { checkPolicy, checkProject, DIGEST_PREFIX, type Manifest, parseManifest } from "./manifest";
+import { checkPolicy, checkProject, type Manifest, parseManifest } from "./manifest";
 import { lowestSequence } from "./memory";
 import type { Partition } from "./partitions";
 import { BLOCKS_PER_SLICE, inSlices } from "./slices";
@@ -18,12 +18,17 @@ import { guarded, type OtaError } from "./status";
 const MAX_MANIFEST = 8192;
 
 function fetchText(settings: Settings, done: (error: OtaError | null, text: string) => void): void {
-  const download = createDownload(settings, settings.url, MAX_MANIFEST, () => {});
-  // more than may come: it is ready when the file has ended
-  download.want_(MAX_MANIFEST + 1, (error) => {
+  const download = createDownload(settings, settings.url, MAX_MANIFEST, ignore);
+  function end(error: OtaError | null, text: string): void {
     download.close_();
-    done(error, download.held_);
-  });
+    done(error, text);
+  }
+  download.failed_ = (error) => end(error, "");
+  download.sink_ = (text, ended) => {
+    if (ended) end(null, text);
+    return 0;
+  };
+  download.read_();
 }
 
 /** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
@@ -48,7 +53,7 @@ function isRunning(
       digest = tree.digest_();
     },
     (error) => {
-      done(error, digest === digitsOf(manifest.image.fsverity, DIGEST_PREFIX));
+      done(error, digest === digitsOf(manifest.image.fsverity, Prefix.MANIFEST));
     },
   );
 }

@@ -23,7 +23,7 @@ function bad(url: string, why: string): never {
 
 /**
  * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
- * @chapter
+ * @chapter urls
  */
 export function parseUrl(url: string): Url {
   for (let i = 0; i < url.length; i++) {
@@ -91,7 +91,7 @@ function withoutDots(path: string): string {
 
 /**
  * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
- * @chapter
+ * @chapter urls
  */
 export function resolveUrl(base: string, reference: string): string {
   const page = parseUrl(base);

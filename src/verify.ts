@@ -4,7 +4,7 @@
 
 import { hex } from "./bytes";
 import { verity } from "./digest";
-import { read, SECTOR } from "./hal";
+import { Flash, read } from "./hal";
 import { checksumOffset, FIRST_SEGMENT, walkSegments } from "./image";
 import type { Partition } from "./partitions";
 import { BLOCKS_PER_SLICE, inSlices } from "./slices";
@@ -33,7 +33,7 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
     step: (): boolean => {
       if (range >= ranges.length) return false;
       const rest = ranges[range + 1] - offset;
-      const length = Math.min(rest, SECTOR);
+      const length = Math.min(rest, Flash.SECTOR);
       if (length) word ^= xorWords(addr + ranges[range] + offset, length);
       offset += length;
       if (offset === ranges[range + 1]) {

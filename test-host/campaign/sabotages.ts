@@ -21,8 +21,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "selects the slot before its image is verified",
     edits: [
       [
-        /deselect\(layout, target\);\n(\s+\}\n)(\s+)judged = true;/,
-        "deselect(layout, target);\n$1$2select(layout, target, 0);\n$2judged = true;",
+        /deselect_\(layout, target\);\n(\s+)judged = true;/,
+        "deselect_(layout, target);\n$1chapterOtadata().select_(layout, target, 0);\n$1judged = true;",
       ],
     ],
     cell: "toy-two/one/current/update",
@@ -60,7 +60,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "writes the slot that runs",
     edits: [
-      [/nextSlot\(layout, layout\.running_\) : slotByLabel/, "layout.running_ : slotByLabel"],
+      [/chapterSlots\(\)\.nextSlot_\(layout, layout\.running_\) :/, "layout.running_ :"],
       [/if \(target\.address === layout\.running_\.address\)/, "if (false)"],
       [/if \(slot\.address === layout\.running_\.address\)/, "if (false)"],
     ],
@@ -100,21 +100,24 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "goes on with whatever the slot holds",
-    edits: [[/if \(total < 0 \|\| !holds\(slot\.address, head\)\)/, "if (total < 0)"]],
+    edits: [[/if \(!holds\(slot\.address \+ at, held\.substr\(at, 512.*\)\)\)/, "if (false)"]],
     cell: "toy-two/pieces/current/update",
     campaign: EVERY,
     says: /fetched/,
   },
   {
     name: "believes that what it went on with fits",
-    edits: [[/resumed = false;\n(\s+)if \(!error\) \{/, "resumed = false;\n$1{"]],
+    edits: [[/resumed = false;\n(\s+)verified = !error;/, "resumed = false;\n$1verified = true;"]],
     cell: "toy-two/one/current/resumed-alike",
     campaign: EVERY,
     says: /falls back|boots/,
   },
   {
     name: "erases no sector ahead",
-    edits: [[/if \(sector < slot\.address \+ slot\.size\) \{/, "if (false) {"]],
+    edits: [
+      [/if \(more\)(?=\s+makeBlank\(sector \+ )/, "if (false)"],
+      [/if \(more && !ahead\)/, "if (false)"],
+    ],
     cell: "toy-two/pieces/current/update",
     campaign: EVERY,
     says: /fetched/,
@@ -123,8 +126,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "confirms the other slot's entry",
     edits: [
       [
-        /seqFor\(layout, entries, layout\.running_\), 2 \/\* State\.VALID \*\/\);\n\s+erase/,
-        "seqFor(layout, entries, nextSlot(layout, layout.running_)), 2);\n    erase",
+        /seqFor_\(layout, entries, layout\.running_\), 2 \/\* State\.VALID \*\/\);\n\s+erase/,
+        "seqFor_(layout, entries, chapterSlots().nextSlot_(layout, layout.running_)), 2);\n    erase",
       ],
     ],
     cell: "toy-two/one/current/markValid",
@@ -135,8 +138,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "confirms by erasing first",
     edits: [
       [
-        /writeEntry\(layout, 1 - copy, (seqFor\(layout, entries, layout\.running_\)), 2 \/\* State\.VALID \*\/\);\n\s+erase\((.*)\);/,
-        "var seq = $1; erase($2); writeEntry(layout, 1 - copy, seq, 2);",
+        /chapterOtadata\(\)\.writeEntry_\(layout, 1 - copy, (chapterOtadata\(\)\.seqFor_\(layout, entries, layout\.running_\)), 2 \/\* State\.VALID \*\/\);\n\s+erase\((.*)\);/,
+        "var seq = $1; erase($2); chapterOtadata().writeEntry_(layout, 1 - copy, seq, 2);",
       ],
     ],
     cell: "toy-two/one/current/markValid",
@@ -152,7 +155,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "leaves the slot selected that it is about to write",
-    edits: [[/deselect\(layout, target\);\n(\s+\}\n\s+judged = true;)/, "$1"]],
+    edits: [[/chapterOtadata\(\)\.deselect_\(layout, target\);\n(\s+judged = true;)/, "$1"]],
     cell: "toy-two/one/current/second",
     campaign: EVERY,
     says: /falls back from ota_1/,
@@ -217,8 +220,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "counts a trial before it knows which slot runs",
     edits: [
       [
-        /var running = memory\.slot \? readLayout\(\)\.running_\.label : "";\n\s+if \(!running \|\| memory\.slot !== running\)/,
-        "memory.boots++; remember(memory); memory.boots--; if (!memory.slot)",
+        /var running = memory\.slot \? chapterSlots\(\)\.readLayout_\(\)\.running_\.label : "";\n\s+if \(!running \|\| memory\.slot !== running\)/,
+        "memory.boots++; chapterRecords().remember_(memory); memory.boots--; if (!memory.slot)",
       ],
     ],
     cell: "toy-two/one/current/trial",
@@ -229,7 +232,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "writes the trial down after the slot is selected",
     edits: [
       [
-        /(rememberSelected\(target\.label, layout\.running_\.label, plan\.sequence_, plan\.digest_\);)\n\s+(select\(layout, target, 0 \/\* State\.NEW \*\/\);)/,
+        /(chapterRecords\(\)\.rememberSelected_\(target\.label, layout\.running_\.label, plan\.sequence_, plan\.digest_\);)\n\s+(chapterOtadata\(\)\.select_\(layout, target, 0 \/\* State\.NEW \*\/\);)/,
         "$2 $1",
       ],
     ],

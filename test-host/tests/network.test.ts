@@ -553,6 +553,8 @@ describe("a bad network", AT_ONCE, () => {
     for (let outcome: unknown = HTTPS_OTA_IN_PROGRESS, sector = 0; outcome !== OK; sector++) {
       if (places.includes(sector)) {
         await until("no connection is open", () => engine.accounts().sockets === 0);
+        // the watch over a step notices within a second that it is over
+        await engine.advance(1100);
         assert.deepEqual(engine.accounts(), { sockets: 0, timers: 0, listeners: 0 });
         await until("the server has noticed", () => scene.server.openSockets() === 0);
         paused.held.push(seen.bytes - handle.getImageLenRead());

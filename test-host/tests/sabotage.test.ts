@@ -69,7 +69,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "a selected slot is deselected before it is written",
-    edits: [[/\n\s*deselect\(layout, target\);/g, "\n"]],
+    edits: [[/\n\s*chapterOtadata\(\)\.deselect_\(layout, target\);/g, "\n"]],
     async story(t, bundle) {
       const otadata = [buildEntry(1, STATE.VALID), buildEntry(2, STATE.NEW)];
       const images = { ota_0: OLD, ota_1: buildImage({ size: 12000, seed: 7 }) };
@@ -167,7 +167,7 @@ const TWINS: Twin[] = [
   {
     guard: "what is missing of the announced length is missed",
     edits: [
-      [/if \(left < 0\)(?=\s*end\(null\))/g, "if (true)"],
+      [/if \(answered && left < 0 && \(!code \|\| code === CLOSE_NOTIFY\)\)/g, "if (true)"],
       [/self\.total_ < 0 \|\| received >= self\.total_/g, "true"],
     ],
     async story(t, bundle) {

@@ -23,9 +23,11 @@ const read = (name: string) => readFileSync(new URL(`../../build/${name}`, impor
 const READABLE = read("https-ota.js");
 const MINIFIED = read("https-ota.min.js");
 
-/** Runs a program in a bare context, where nothing of Node helps out; the module names E while it loads. */
+/** Runs a program in a bare context, where nothing of Node helps out; the module names some while it loads. */
 function evaluate(program: string, globals: object): void {
-  runInContext(program, createContext({ E: { convolve: () => 0 }, ...globals }), { timeout: 5000 });
+  runInContext(program, createContext({ E: { convolve: () => 0 }, clearTimeout() {}, btoa, ...globals }), {
+    timeout: 5000,
+  });
 }
 
 /** Evaluates a module as Espruino does: `exports`, `module` and `require` are given (espruino.md 1.2). */

@@ -1,0 +1,278 @@
+// An update from its first byte in flash to its end: steps 4 to 8 of ota.ts. Its calls make no promises, which cost
+// memory and can't be had without it.
+// Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
+
+import { bytesOf } from "./bytes";
+import type { EventName } from "./config";
+import type { Download } from "./download";
+import { Flash, after, chipRevision, read } from "./hal";
+import { checkHead, DESC_END, HEAD_LENGTH } from "./image";
+import { rememberSelected, rememberWritten } from "./memory";
+import { State } from "./otadata";
+import type { Partition } from "./partitions";
+import { createWriter, resumeOffset, type Writer } from "./sectors";
+import { deselect, select } from "./select";
+import type { Layout } from "./slot";
+import { Code, fault, guarded, noteResult, type OtaError } from "./status";
+import { verifyImage } from "./verify";
+
+const PIECE = 512; // bytes of a write at least: a server may send them one by one
+
+export const enum Phase {
+  READY,
+  /** a perform takes what comes */
+  WORKING,
+  /** a perform has all bytes of a resumed file, and asks whether they belong together */
+  VERIFYING,
+  COMPLETE,
+  FINISHING,
+  /** a perform failed: only abort is left */
+  FAILED,
+  DEAD,
+}
+
+/** What is to be installed: an image's URL, and what is known of it. */
+export interface Plan {
+  url_: string;
+  /** bytes, -1 when nobody has said */
+  size_: number;
+  /** fs-verity, 64 hexadecimal digits; "" for insecure */
+  digest_: string;
+  /** 0 without a manifest */
+  sequence_: number;
+  /** "" without a manifest */
+  version_: string;
+}
+
+export type Emit = (name: EventName, data?: number, total?: number) => void;
+
+/** What a handle stands on. */
+export interface Session {
+  phase_: Phase;
+  /** bytes in flash so far */
+  written_: number;
+  readonly target_: Partition;
+  readonly download_: Download;
+  readonly emit_: Emit;
+  /** bytes of the file, -1 when nobody has said */
+  size_: number;
+  perform_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
+  finish_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
+  /** To be called after a pause: watches over the next step. */
+  wake_(): void;
+  /** `error`: for whoever waits; not given when the caller wants the end. */
+  abort_(error?: OtaError): void;
+}
+
+export function wrongState(session: Session, call: string): OtaError {
+  const ended = session.phase_ >= Phase.FAILED;
+  return fault(Code.INVALID_STATE, call + (ended ? " after the update ended" : " at the wrong time"));
+}
+
+/**
+ * `present`: the target holds the whole image already. `release` gives back what `start` took.
+ * @chapter @apart
+ */
+export function createSession(
+  plan: Plan,
+  emit: Emit,
+  layout: Layout,
+  target: Partition,
+  download: Download,
+  present: boolean,
+  release: () => void,
+): Session {
+  const self = {
+    phase_: Phase.READY,
+    written_: present ? plan.size_ : 0,
+    target_: target,
+    download_: download,
+    emit_: emit,
+    size_: plan.size_ < 0 ? download.total_ : plan.size_,
+  } as Session;
+  let verified = present;
+  let judged = false;
+  let resumed = false;
+  let writeSector: Writer | undefined; // made when it is wanted: memory is shortest before that
+  let resolve: (outcome: number) => void;
+  let reject: (error: OtaError) => void;
+  let takeSlowly: (data: string, ended: boolean) => number;
+
+  function free(end: Phase): void {
+    self.phase_ = end;
+    download.close_();
+  }
+
+  function fail(error: OtaError): void {
+    if (self.phase_ < Phase.COMPLETE) free(Phase.FAILED);
+    noteResult(error);
+    reject(error);
+    release();
+  }
+
+  /** The end of a perform; `complete` when there is nothing left to do for another one. */
+  function succeed(complete: boolean): void {
+    self.phase_ = complete ? Phase.COMPLETE : Phase.READY;
+    if (complete) download.close_();
+    resolve(complete ? Code.OK : Code.IN_PROGRESS);
+  }
+
+  /** Tells the listener, who may abort. */
+  function tell(name: EventName, data: number, all?: number): void {
+    emit(name, data, all);
+    if (self.phase_ === Phase.DEAD) throw fault(Code.INVALID_STATE, "aborted");
+  }
+
+  function judge(head: Uint8Array): void {
+    checkHead(
+      head,
+      layout.chip_,
+      chipRevision(layout.chip_),
+      read(layout.running_.address, DESC_END),
+      self.size_ < 0 ? target.size : self.size_,
+      tell,
+    );
+  }
+
+  function onVerified(error: OtaError | null): void {
+    if (self.phase_ !== Phase.VERIFYING) return;
+    if (error && error.code !== Code.OTA_VALIDATE_FAILED) return fail(error);
+    resumed = false;
+    verified = !error;
+    // or what the slot held was no part of this file after all: once more, from its beginning
+    if (error) download.seek_(0);
+    succeed(verified);
+  }
+
+  /** The end of a sector, or of the file. */
+  function finishStep(last: boolean, wrote: boolean): void {
+    if (wrote) tell("WRITE_FLASH", self.written_, self.size_);
+    if (!last || !resumed) return succeed(last);
+    self.phase_ = Phase.VERIFYING;
+    // not before `takeSlowly` has returned: a file that does not fit is read again from its beginning
+    after(0, () => {
+      if (self.phase_ === Phase.VERIFYING) verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
+    });
+  }
+
+  // most pieces of the network go this way: in the middle of a sector there is nothing to decide
+  function take(data: string, ended: boolean): number {
+    const offset = download.offset_;
+    const begun = offset % Flash.SECTOR;
+    const length = data.length;
+    if (!begun || ended || length < PIECE || begun + length >= Flash.SECTOR) return takeSlowly(data, ended);
+    (writeSector as Writer)(offset, data, offset - begun + Flash.SECTOR < self.size_);
+    self.written_ = offset + length;
+    return length;
+  }
+
+  takeSlowly = (data, ended) => {
+    let at = 0;
+    const start = download.offset_;
+    // a file that changes may have another length
+    const total = plan.size_ < 0 ? download.total_ : plan.size_;
+    self.size_ = total;
+    // at its beginning once more: the file has changed, or a server without ranges began again
+    if (!judged || !start) {
+      if (!start && !ended && data.length < (total < 0 ? Flash.SECTOR : HEAD_LENGTH)) return 0;
+      judge(start ? read(target.address, DESC_END) : bytesOf(data.substr(0, DESC_END)));
+      rememberWritten(target.label);
+      deselect(layout, target);
+      judged = true;
+    }
+    if (!writeSector) writeSector = /*@__NOINLINE__*/ createWriter(layout, target);
+    // a listener may end the update, and who waits for this step may begin the next one at once
+    while (self.phase_ === Phase.WORKING) {
+      const offset = start + at;
+      const begun = offset % Flash.SECTOR;
+      const rest = data.length - at;
+      const room = Flash.SECTOR - begun;
+      // without a length only a whole sector, or the end, tells whether there is another one to be erased ahead
+      if (rest < room && !ended && (total < 0 || rest < (begun ? PIECE : 1))) break;
+      // no Math.min, which makes floats, and Flash.erasePage takes none for an address
+      let length = room;
+      if (rest < room) length = rest;
+      const more = total < 0 ? !ended || rest > room : offset - begun + Flash.SECTOR < total;
+      if (length) writeSector(offset, length === data.length ? data : data.substr(at, length), more);
+      at += length;
+      self.written_ = offset + length;
+      const last = ended && length === rest;
+      if (last || length === room) finishStep(last, length > 0);
+    }
+    if (self.phase_ !== Phase.WORKING) download.sink_ = null;
+    else download.sink_ = total < 0 ? takeSlowly : take;
+    return at;
+  };
+  download.failed_ = fail;
+
+  self.perform_ = (done, failed) => {
+    if (self.phase_ !== Phase.READY) return failed(wrongState(self, "perform"));
+    self.phase_ = Phase.WORKING;
+    resolve = done;
+    reject = failed;
+    if (verified)
+      guarded(() => {
+        judge(read(target.address, DESC_END));
+        succeed(true);
+      }, fail);
+    else if (!download.sink_) {
+      // or the step before is still under way, and goes on with this one
+      download.sink_ = takeSlowly;
+      download.read_();
+    }
+  };
+
+  self.finish_ = (done, failed) => {
+    const complete = self.phase_ === Phase.COMPLETE;
+    if (!complete && self.phase_ !== Phase.READY) return failed(wrongState(self, "finish"));
+    self.phase_ = Phase.FINISHING;
+    reject = failed;
+    function onJudged(error: OtaError | null): void {
+      let failure = error;
+      if (self.phase_ !== Phase.FINISHING) return;
+      if (!failure)
+        guarded(
+          () => {
+            rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
+            select(layout, target, State.NEW);
+            emit("UPDATE_BOOT_PARTITION", target.subtype);
+          },
+          (thrown) => {
+            failure = thrown;
+          },
+        );
+      free(Phase.DEAD);
+      noteResult(failure);
+      emit("FINISH");
+      if (failure) failed(failure);
+      else done(Code.OK);
+      release();
+    }
+    const bytes = self.size_;
+    if (complete && verified) onJudged(null);
+    else if (complete && (plan.size_ < 0 || self.written_ === bytes))
+      verifyImage(layout.chip_, target, self.written_, plan.digest_, onJudged);
+    else onJudged(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
+  };
+
+  self.abort_ = (error) => {
+    const phase = self.phase_;
+    if (phase === Phase.DEAD) return;
+    free(Phase.DEAD);
+    emit("ABORT");
+    if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING)
+      reject(error || fault(Code.INVALID_STATE, "aborted"));
+    release();
+  };
+
+  if (!present && plan.digest_) {
+    // what an earlier run left in the slot is only taken where a digest will judge it
+    const offset = resumeOffset(target, download.held_, self.size_);
+    if (offset > download.held_.length) {
+      resumed = true;
+      self.written_ = offset;
+      download.seek_(offset);
+    }
+  }
+  return self;
+}
