@@ -1,15 +1,17 @@
 // Fills the interpreter's memory until so many JsVars are free. The ballast is few big blocks at the beginning of the
 // memory, so what is free lies together: the best case. Before the scenario; `fill(n)` to be called from a timer.
+// It is a module, so that a timer can call a native function to let it go: JavaScript may find no memory to run in.
 export const BALLAST = `
-  var ballast;
+  var rest;
   function fill(n) {
-    var block = engineProcess.memory().blocksize, rest;
-    ballast = [];
+    var block = engineProcess.memory().blocksize, ballast = [];
+    Modules.addCached("ballast", "");
+    require("ballast").held = ballast;
     // an array of bytes has at most 65535 on a build with references of 16 bits; half of the rest, because one that finds
     // no room in one piece takes more than its bytes
     while ((rest = engineProcess.memory().free - n) > 12)
       ballast.push(new Uint8Array(Math.min(60000, (rest >> 1) * block)));
-    while (engineProcess.memory().free > n) ballast.push(0);
+    while (rest-- > 0) ballast.push(0); // memory() takes some itself
   }
-  // an interval, because even a timer's call may fail without memory
-  function release() { ballast = undefined; }`;
+  function release() { try { Modules.removeCached("ballast"); } catch (e) {} } // it may be gone
+  function releaseAfter(ms) { setTimeout(Modules.removeCached, ms, "ballast"); }`;

@@ -1,44 +1,48 @@
 // Little memory, in the real interpreter: a ballast leaves so many JsVars free. Needs a build with a fixed number of
 // them, as devices have; the ordinary Linux build gets more on demand.
+//
+// MEMORY_STEP sets how fine the sweeps are: 1 tries every number of free JsVars (hours), 7 takes half an hour.
+// MEMORY_ENGINES names builds of little memory, one or more paths with colons between them; without it they are made of
+// ESPRUINO by a ballast.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { FOLDED_FLASH } from "../bench/fold.ts";
-import { BUNDLE, createDevice } from "../device.ts";
+import { runBootloader } from "../bootloader.ts";
+import { BUNDLE, createDevice, type Device } from "../device.ts";
 import { BALLAST } from "../engine/ballast.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../engine/engine.ts";
+import { createFlash, type Flash } from "../flash.ts";
 import { buildImage } from "../images.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../release.ts";
 import { type Server, serveFile, startServer } from "../server.ts";
 
-/** JsVars of 14 bytes that are free when `update` is called, the module being loaded; the call itself takes some 140. */
-const ENOUGH = { http: 2100, tls: 5700 };
-/**
- * Free JsVars with which memory runs out somewhere, and at last does not. MEMORY_STEP=1 tries every single number, which
- * takes an hour. The harness's flash, a file, takes some 700 more than a device's.
- */
-const STEP = Number(process.env.MEMORY_STEP ?? 170);
-const STEPS = Array.from({ length: Math.ceil((2600 - 250) / STEP) }, (_, i) => 250 + i * STEP);
+/** JsVars of 14 bytes that are free when `update` is called, the module being loaded; the call itself takes some 250. */
+const ENOUGH = { http: 2200, tls: 5700 };
+const STEP = Number(process.env.MEMORY_STEP ?? 41);
 /** Most of the time they wait: for a timeout, for the watch. */
-const AT_ONCE = 4;
+const AT_ONCE = Number(process.env.MEMORY_AT_ONCE ?? 4);
 
 warnWithoutEngine();
-/** Does the number of JsVars stay when one asks for more? */
-async function isFixed(): Promise<boolean> {
-  const run = await runInEngine(createDevice(), "report(engineProcess.memory().total); finish();");
-  // device.js has made the other build ask for some 16000, in blocks of 4096
-  return run.reports[0] % 4096 !== 0;
+/** How many JsVars has the interpreter, and do they stay so many when one asks for more? */
+async function sizeOf(binary?: string): Promise<number> {
+  const run = await runInEngine(createDevice(), "report(engineProcess.memory().total); finish();", { binary });
+  return run.reports[0];
 }
 const options = {
   skip: !ESPRUINO
     ? "ESPRUINO is not set"
-    : !(await isFixed()) && "ESPRUINO is a build that gets more JsVars on demand: it cannot run out",
+    : // device.js has made the other build ask for some 16000, in blocks of 4096
+      (await sizeOf()) % 4096 === 0 && "ESPRUINO is a build that gets more JsVars on demand: it cannot run out",
 };
 
 const IMAGE = buildImage({ size: 12288, seed: 2, descriptor: { version: "2.0.2" } });
+/** More than the interpreter has memory: when nobody takes what arrives, the engine keeps it all. */
+const BIG = buildImage({ size: 65 * 4096, seed: 2, descriptor: { version: "2.0.2" } });
 const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
 const unchecked = join(folder, "unchecked.js");
 let http: Server;
@@ -50,15 +54,14 @@ before(async () => {
   http = await startServer();
   https = await startServer({ tls: true });
   const manifest = Buffer.from(await signManifest(claimsFor(IMAGE), key));
+  const big = Buffer.from(await signManifest(claimsFor(BIG, { image: { url: "big.bin" } }), key));
   for (const server of [http, https]) {
     server.on("/fw.bin", serveFile(IMAGE, { ranges: true }));
     server.on("/m.jws", serveFile(manifest));
+    server.on("/big.bin", serveFile(BIG, { ranges: true }));
+    server.on("/big.jws", serveFile(big));
   }
-  // the module without its look at the free JsVars, so that an update can run out in the middle
-  const code = readFileSync(BUNDLE, "utf8");
-  const parts = code.split(/if\(\w+<\d+\)(?=throw \w+\(257,)/);
-  assert.equal(parts.length, 2, "the check for free JsVars is not where it was");
-  writeFileSync(unchecked, parts.join("if(0)"));
+  writeFileSync(unchecked, withoutCheck());
 });
 after(async () => {
   rmSync(folder, { recursive: true });
@@ -66,8 +69,15 @@ after(async () => {
   await https.close();
 });
 
-const configOf = (server: Server) =>
-  `{ url: ${JSON.stringify(server.url("/m.jws"))}, keys: ${JSON.stringify([key.jwk])}, retries: 0, timeout: 1000 }`;
+/** The module without its look at the free JsVars, so that an update can run out in the middle. */
+function withoutCheck(): string {
+  const parts = readFileSync(BUNDLE, "utf8").split(/if\(\w+<\d+\)(?=throw \w+\(257,)/);
+  assert.equal(parts.length, 2, "the check for free JsVars is not where it was");
+  return parts.join("if(0)");
+}
+
+const configOf = (server: Server, image = IMAGE) =>
+  `{ url: ${JSON.stringify(server.url(image === BIG ? "/big.jws" : "/m.jws"))}, keys: ${JSON.stringify([key.jwk])}, retries: 0, timeout: 1000 }`;
 
 for (const scheme of ["http", "tls"] as const)
   test(`a signed update over ${scheme} succeeds with ${ENOUGH[scheme]} free JsVars`, options, async () => {
@@ -117,76 +127,228 @@ test(
   },
 );
 
-/** An update that runs out of memory with `free` JsVars, and what it left; then, with all memory, another one. */
-async function runOut(free: number) {
+/**
+ * Interpreters of little memory. The harness takes some 130 JsVars that a device has not; a device has its Wi-Fi
+ * instead. What is refused is refused before the flash is touched, and nothing stays behind: the same call again is
+ * refused for the same reason, not as a second update.
+ */
+const SMALL = process.env.MEMORY_ENGINES?.split(":") ?? [4000, 3000, 2500];
+/** JsVars with which an update over HTTP has to succeed. */
+const SMALLEST = 4000;
+
+for (const engine of SMALL)
+  for (const scheme of ["http", "tls"] as const)
+    test(`an interpreter of ${engine} JsVars installs over ${scheme}, or refuses cleanly`, options, async (t) => {
+      const device = createDevice();
+      const binary = typeof engine === "string" ? engine : undefined;
+      const total = binary ? await sizeOf(binary) : Number(engine);
+      const run = await runInEngine(
+        device,
+        `${binary ? "" : BALLAST}
+        var config = ${configOf(scheme === "tls" ? https : http)}, count = 0;
+        function told(name) { report({ outcome: name, writes: counts.writes, erases: counts.erases }); if (++count < 2) update(); else finish(); }
+        function update() {
+          ota.update(config).then(function (result) { report({ size: result.size }); finish(); },
+            function (error) { told(error.name + " " + error.retry); });
+        }
+        setTimeout(function () {
+          ${binary ? "" : `fill(${total} - engineProcess.memory().usage);`}
+          update();
+        }, 100);`,
+        { binary },
+      );
+      const [first, second] = run.reports;
+      t.diagnostic(first.size ? "installed" : first.outcome);
+      if (first.size) return assert.equal(run.boot.slot?.label, "ota_0");
+      assert.ok(scheme === "tls" || total < SMALLEST, first.outcome);
+      assert.match(first.outcome, scheme === "tls" ? /^ESP_ERR_(HTTP_CONNECT|NO_MEM) true$/ : /^ESP_ERR_NO_MEM true$/);
+      assert.deepEqual(second, first);
+      assert.equal(first.writes + first.erases, 0);
+      assert.equal(run.boot.slot?.label, "factory");
+    });
+
+/**
+ * `free` JsVars are left when the call is made, or from the `at`th use of the flash on. This lasts for HELD_MS, or until
+ * the update ends.
+ */
+type Shortage = { free: number; at?: number; image?: Uint8Array };
+const HELD_MS = 6000;
+
+type Outcome = {
+  what: string;
+  /** How the update ended: "installed", the error's name, "nothing" when its promise stayed open, or "crash". */
+  first: string;
+  /** How the next one ended, which had all memory: in the same session, or after the restart that a crash is. */
+  later: string;
+  /** What is wrong with what the first left; "" when nothing is. */
+  broken: string;
+  /** How often the first used the flash. */
+  uses: number;
+};
+
+async function runOut(shortage: Shortage, server: Server, bundle = unchecked): Promise<Outcome> {
+  const { free, at, image = IMAGE } = shortage;
   const device = createDevice();
-  const before = device.slot("factory", 60000);
+  const start = device.dump();
+  const otadata = device.otadata().address;
+  const slot = device.row("ota_0").offset;
   const run = await runInEngine(
     device,
     `${BALLAST}
-    var config = ${configOf(http)}, first, called = true, attempts = 0;
+    var config = ${configOf(server, image)}, first, left, attempts = 0, uses = 0;
     function says(error) { return error.name || "" + error; }
-    function settled(what) { if (first) return; first = what; setTimeout(again, 50); }
+    function settled(what) { if (!first) { first = what; setTimeout(again, 50); } }
+    function sum(addr, end) {
+      for (var sums = ""; addr < end; addr += 4096) sums += btoa(require("crypto").SHA1(flashRead(4096, addr)));
+      return sums;
+    }
     function again() {
       release();
-      ota.update(config).then(function () { report({ first: first || "interrupted call", later: "installed" }); finish(); }, function (error) {
+      // what there is now, before the next update puts it right
+      if (!left) left = { uses: uses, image: sum(${slot}, ${slot + image.length}),
+        entries: [0, 4096].map(function (n) { return btoa(flashRead(32, ${otadata} + n)); }) };
+      ota.update(config).then(function () { over("installed"); }, function (error) {
         // where the call itself was interrupted nobody is told when it is over
-        if (attempts++ < 20) return setTimeout(again, 1000);
-        report({ first: first, later: says(error) }); finish();
+        if (attempts++ < 15) setTimeout(again, 1000); else over(says(error));
       });
     }
+    function over(later) { report({ first: first, later: later, left: left }); finish(); }
+    ["read", "write", "erasePage"].forEach(function (name) {
+      var flash = require("Flash"), use = flash[name];
+      flash[name] = function (a, b) { if (++uses === ${at ?? 0} && !left) fill(${free}); return use(a, b); };
+    });
     setTimeout(function () {
-      fill(${free});
-      setTimeout(function () { if (!called) again(); }, 50);
-      setTimeout(function () { if (first === undefined) settled("nothing"); }, 8000);
-      called = false;
+      releaseAfter(${HELD_MS});
+      // one of them finds memory to run in
+      for (var ms = ${HELD_MS} + 500; ms < 30000; ms += 1500) setTimeout(settled, ms, "nothing");
+      ${at ? "" : `fill(${free});`}
       ota.update(config).then(function () { settled("installed"); }, function (error) { settled(says(error)); });
-      called = true;
     }, 100);`,
-    { bundle: unchecked, timeoutMs: 60_000 },
+    { bundle, timeoutMs: 90_000 },
   );
-  const { first, later } = run.reports[0] ?? { first: "", later: run.output.slice(-500) };
-  if (run.exitCode === 0) return { free, device, before, boot: run.boot, first, later };
-  // some of the engine's natives do not survive it (String.split, for one): then the next update is after a restart
+  const what = `${free} free${at ? ` from use ${at} of the flash on` : ""}`;
+  if (run.exitCode === 0) {
+    assert.ok(run.reports[0], `${what}: ${run.output}`);
+    const { first, later, left } = run.reports[0];
+    const { flash } = createDevice({ flash: start });
+    for (const [i, entry] of left.entries.entries()) flash.load(Buffer.from(entry, "base64"), otadata + 4096 * i);
+    flash.load(image, slot);
+    const broken = judge(flash, left.image === sums(image), first === "installed") || elsewhere(device, start);
+    return { what, first, later, uses: left.uses, broken };
+  }
+  // Functions and natives of the engine that find no memory at all may crash it. On a device that is a reset.
+  const whole = Buffer.from(image).equals(device.slot("ota_0", image.length));
+  const broken = judge(device.flash, whole, false) || elsewhere(device, start);
   const next = await runInEngine(
     device,
-    `ota.update(${configOf(http)}).then(function () { report("installed"); finish(); }, function (error) {
+    `ota.update(${configOf(http, image)}).then(function () { report("installed"); finish(); }, function (error) {
       report(error.message); finish();
     });`,
   );
-  return { free, device, before, boot: run.boot, first: "crash", later: next.reports[0] ?? next.output.slice(-500) };
+  return { what, first: "crash", later: next.reports[0] ?? next.output.slice(-500), uses: 0, broken };
 }
 
-/** All steps, once for both tests. */
-let runs: Promise<Awaited<ReturnType<typeof runOut>>[]> | undefined;
-function allRuns() {
-  runs ??= (async () => {
-    const all = [];
-    for (let i = 0; i < STEPS.length; i += AT_ONCE)
-      all.push(...(await Promise.all(STEPS.slice(i, i + AT_ONCE).map(runOut))));
-    return all;
-  })();
-  return runs;
+/** As `sum` of the scenario: of each sector. */
+const sums = (image: Uint8Array) =>
+  range(0, image.length, 4096)
+    .map((offset) =>
+      createHash("sha1")
+        .update(image.subarray(offset, offset + 4096))
+        .digest("base64"),
+    )
+    .join("");
+
+/** What the bootloader would make of `flash`; `whole`: is the image in the slot what it has to be? */
+function judge(flash: Flash, whole: boolean, installed: boolean): string {
+  const boot = runBootloader(createFlash({ from: flash.picture() }), { chipId: 0 });
+  if (boot.fellBack || !boot.slot) return boot.log.join("\n");
+  const selected = boot.slot.label === "ota_0";
+  if (selected && !whole) return "what is selected is not the image";
+  if (installed && !selected) return "called installed, and not selected";
+  return "";
 }
 
-test("wherever memory runs out, no broken image is selected", options, async (t) => {
-  const outcomes = new Set<string>();
-  for (const { free, first, boot, device, before } of await allRuns()) {
-    outcomes.add(first);
-    assert.deepEqual(device.slot("factory", 60000), before);
-    const booted = boot.slot?.label;
-    assert.ok(booted === "factory" || booted === "ota_0", `${free} free: ${boot.log.join()}`);
-    if (booted === "ota_0") assert.deepEqual(device.slot("ota_0", IMAGE.length), IMAGE, `${free} free`);
+/** Was anything written but the slot and otadata? */
+function elsewhere(device: Device, start: Uint8Array): string {
+  const ends = [device.dump(), start.slice()];
+  for (const end of ends)
+    for (const label of ["otadata", "ota_0"]) {
+      const { offset, size } = device.row(label);
+      end.fill(0, offset, offset + size);
+    }
+  return Buffer.from(ends[0]).equals(ends[1]) ? "" : "something else was written";
+}
+
+async function runAll(shortages: Shortage[], server: Server, bundle?: string): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  const rest = [...shortages];
+  async function work() {
+    for (let shortage = rest.shift(); shortage; shortage = rest.shift()) {
+      const outcome = await runOut(shortage, server, bundle);
+      if (process.env.MEMORY_LOG) console.error(JSON.stringify(outcome));
+      outcomes.push(outcome);
+    }
   }
-  t.diagnostic([...outcomes].join(", "));
-  assert.ok(outcomes.has("installed") && outcomes.size > 2, `memory ran out always or never: ${[...outcomes]}`);
-});
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return outcomes;
+}
+
+function range(from: number, to: number, step: number): number[] {
+  return Array.from({ length: Math.ceil((to - from) / step) }, (_, i) => from + i * step);
+}
+
+/** What is not as it has to be: a broken image was selected, or the next update was not installed. */
+const harmed = (outcomes: Outcome[]) =>
+  outcomes
+    .filter(({ broken, later }) => broken || later !== "installed")
+    .map(({ what, first, later, broken }) => `${what}: ${first}, then ${later} ${broken}`);
+
+/** "34 ESP_ERR_NO_MEM, 11 installed" */
+function tally(outcomes: Outcome[]): string {
+  const counts = new Map<string, number>();
+  for (const { first } of outcomes) counts.set(first, (counts.get(first) ?? 0) + 1);
+  return [...counts].map(([first, count]) => `${count} ${first}`).join(", ");
+}
 
 // The engine interrupts the callback in which memory runs out: nothing catches that, and whatever was to follow is lost.
-test("wherever memory runs out, the next update with enough of it succeeds", options, async () => {
-  const stuck = (await allRuns()).filter(({ later }) => later !== "installed");
-  assert.deepEqual(
-    stuck.map(({ free, first, later }) => `${free} free: ${first}, then ${later}`),
-    [],
+for (const [scheme, from, to, step] of [
+  ["http", 250, ENOUGH.http, STEP],
+  ["tls", 400, ENOUGH.tls + 900, 16 * STEP],
+] as const)
+  test(
+    `wherever memory runs out over ${scheme}, nothing broken is selected and the next update succeeds`,
+    options,
+    async (t) => {
+      const shortages = range(from, to, step).map((free) => ({ free }));
+      const outcomes = await runAll(shortages, scheme === "tls" ? https : http);
+      t.diagnostic(tally(outcomes));
+      assert.deepEqual(harmed(outcomes), []);
+      assert.match(tally(outcomes), /installed/);
+      assert.match(tally(outcomes), /ESP_ERR_NO_MEM/);
+    },
   );
+
+// A ballast that is there from the start lets only those allocations fail that are a new peak. So also: all is well until
+// some use of the flash, and from then on hardly anything is free. Each use is tried, those around select among them.
+test(
+  "wherever memory gets short later, nothing broken is selected and the next update succeeds",
+  options,
+  async (t) => {
+    const [{ first, uses }] = await runAll([{ free: 5000, at: 1 }], http);
+    assert.equal(first, "installed");
+    const shortages = range(1, uses + 1, 1).flatMap((at) =>
+      range(30 + ((at * 61) % (10 * STEP)), 440, 10 * STEP).map((free) => ({ free, at })),
+    );
+    const outcomes = await runAll(shortages, http);
+    t.diagnostic(tally(outcomes));
+    assert.deepEqual(harmed(outcomes), []);
+  },
+);
+
+// The engine takes the data handler away in which memory ran out, and keeps what arrives then, as long as there is room.
+test("a server that sends more than there is memory makes nothing worse", options, async (t) => {
+  const shortages = range(20, 1000, 3 * STEP).map((at) => ({ free: 30 + (at % 300), at, image: BIG }));
+  const outcomes = await runAll(shortages, http);
+  t.diagnostic(tally(outcomes));
+  assert.deepEqual(harmed(outcomes), []);
 });
