@@ -8,6 +8,9 @@ import { makeKey, signPss } from "../release.ts";
 import { measure } from "./engine.ts";
 import { row } from "./table.ts";
 
+/** In turn, and the best of each counts: other programs only ever make something slower. */
+const ROUNDS = 15;
+
 export async function signature(): Promise<void> {
   for (const bits of [2048, 3072, 4096]) {
     const key = await makeKey({ bits });
@@ -15,19 +18,25 @@ export async function signature(): Promise<void> {
     const run = await measure(`
       Modules.addCached("rsa", ${JSON.stringify(await bundleEntry("src/rsa.ts", { minify: true }))});
       function bytes(text) { var u = new Uint8Array(text.length); u.set(text); return u; }
-      var sha = require("crypto").SHA256, start;
-      function hashes(block) { start = getTime(); for (var i = 0; i < 400; i++) sha(block); return getTime() - start; }
-      var text = "";
+      var sha = require("crypto").SHA256, text = "";
       for (var i = 0; i < 4096; i++) text += String.fromCharCode(i & 255);
-      var ofText = hashes(text), ofBytes = hashes(new Uint8Array(4096));
       var n = bytes(atob(${JSON.stringify(Buffer.from(key.jwk.n, "base64url").toString("base64"))}));
       var s = bytes(atob(${JSON.stringify(signed.toString("base64"))}));
-      start = getTime();
-      require("rsa").verifyPss(n, 65537, s, new Uint8Array(sha("https-ota")), function (error, good) {
-        var time = getTime() - start;
-        report({ good: good, ofText: time / ofText, ofBytes: time / ofBytes, ms: time * 1000 });
-        finish();
-      });`);
+      var best = { text: Infinity, bytes: Infinity, check: Infinity }, rounds = ${ROUNDS}, start;
+      function took(what) { best[what] = Math.min(best[what], getTime() - start); }
+      function hashes(block, what) { start = getTime(); for (var i = 0; i < 400; i++) sha(block); took(what); }
+      function round() {
+        hashes(text, "text");
+        hashes(new Uint8Array(4096), "bytes");
+        start = getTime();
+        require("rsa").verifyPss(n, 65537, s, new Uint8Array(sha("https-ota")), function (error, good) {
+          took("check");
+          if (good && --rounds) return setTimeout(round, 0);
+          report({ good: good, ofText: best.check / best.text, ofBytes: best.check / best.bytes, ms: best.check * 1000 });
+          finish();
+        });
+      }
+      round();`);
     const { good, ofText, ofBytes, ms } = run.reports[0];
     if (!good) throw new Error(run.output);
     const target = bits === 3072 ? 6 : undefined;
