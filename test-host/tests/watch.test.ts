@@ -1,0 +1,98 @@
+// An update of which a callback is lost. Without memory the engine interrupts a callback in its middle, and nothing
+// catches that: what was to follow never comes. Here it is a timer that never fires; memory-engine.test.ts runs real
+// interpreters out of memory.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { buildImage } from "../images.ts";
+import { claimsFor, makeKey, signManifest } from "../release.ts";
+import { bootsNewImage, failsWith, nothingLeft, type Scene, startScene, until } from "../scenario.ts";
+import { serveFile } from "../server.ts";
+
+const IMAGE = buildImage({ size: 20000, seed: 2 });
+const key = await makeKey({ bits: 2048 });
+
+/** Counts timers, and makes the one of that number do nothing. */
+const LOSE = `var lose = -1, timers = 0;
+(function (real) {
+  setTimeout = function (callback, ms) { return real(timers++ === lose ? function () {} : callback, ms); };
+})(setTimeout);`;
+
+async function sceneWithTimers(t: any): Promise<{ scene: Scene; config: any }> {
+  const scene = await startScene(t, { image: IMAGE });
+  const manifest = await signManifest(claimsFor(IMAGE), key);
+  scene.server.on("/m.jws", serveFile(Buffer.from(manifest)));
+  scene.device.engine.run(LOSE);
+  const config = scene.device.engine.run(
+    `({ url: ${JSON.stringify(scene.server.url("/m.jws"))}, keys: ${JSON.stringify([key.jwk])}, timeout: 4000, retries: 0 })`,
+  );
+  return { scene, config };
+}
+
+/** Lets device time pass until the update ends. */
+async function settled(scene: Scene, promise: any): Promise<any> {
+  let outcome: any;
+  const update = scene.outcome(promise).then((one) => {
+    outcome = one;
+  });
+  await until("the update ends", () => {
+    void scene.device.engine.advance(100);
+    return outcome !== undefined;
+  });
+  await update;
+  return outcome;
+}
+
+test("whichever timer is lost, the update ends with ESP_ERR_NO_MEM or goes on without it, and the next one works", async (t) => {
+  const first = await sceneWithTimers(t);
+  assert.ifError((await settled(first.scene, first.scene.device.ota.update(first.config))).error);
+  const timers = first.scene.device.engine.run("timers") as number;
+  assert.ok(timers > 8, `${timers} timers`);
+  let lost = 0;
+  for (let index = 0; index < timers; index++) {
+    const { scene, config } = await sceneWithTimers(t);
+    scene.device.engine.run(`lose = ${index}`);
+    const outcome = await settled(scene, scene.device.ota.update(config));
+    if (outcome.error) {
+      lost++;
+      const { message } = failsWith(outcome, "NO_MEM", true);
+      assert.equal(message, "out of memory: the update was interrupted", `timer ${index}`);
+      await nothingLeft(scene);
+      scene.device.engine.run("lose = -1");
+      const next = await settled(scene, scene.device.ota.update(config));
+      assert.ifError(next.error);
+    }
+    bootsNewImage(scene, "ota_0", IMAGE);
+    await nothingLeft(scene);
+    await scene.server.close();
+  }
+  // a stall timer may be lost while the server is quick, and no more than those
+  assert.ok(lost > timers / 2, `${lost} of ${timers} timers were missed`);
+});
+
+test("a handle's owner may pause as long as he likes: nobody watches then", async (t) => {
+  const { scene, config } = await sceneWithTimers(t);
+  const { engine, ota } = scene.device;
+  const handle: any = await engine.call(ota.begin(config));
+  assert.equal(await engine.call(handle.perform()), ota.ERR.IN_PROGRESS);
+  await engine.advance(3600_000);
+  let outcome = ota.ERR.IN_PROGRESS;
+  while (outcome === ota.ERR.IN_PROGRESS) outcome = await engine.call(handle.perform());
+  assert.equal(await engine.call(handle.finish()), ota.ERR.OK);
+  bootsNewImage(scene, "ota_0", IMAGE);
+});
+
+test("a step of a handle that is lost ends with ESP_ERR_NO_MEM, and the handle with it", async (t) => {
+  const { scene, config } = await sceneWithTimers(t);
+  const { engine, ota } = scene.device;
+  const handle: any = await engine.call(ota.begin(config));
+  for (let outcome = ota.ERR.IN_PROGRESS; outcome === ota.ERR.IN_PROGRESS; )
+    outcome = await engine.call(handle.perform());
+  engine.run("lose = timers");
+  failsWith(await settled(scene, handle.finish()), "NO_MEM", true);
+  assert.throws(() => handle.abort(), /after the update ended/);
+  await nothingLeft(scene);
+  engine.run("lose = -1");
+  assert.ifError((await settled(scene, ota.update(config))).error);
+  bootsNewImage(scene, "ota_0", IMAGE);
+});
