@@ -138,7 +138,7 @@ function chapterBytes() {
 // ESP32 port drops flash errors (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 var flash = require("Flash");
 var crypto = require("crypto");
-var BLANK_PIECE_CRC = 0xbd7bc39f; // E.CRC32 of so many bytes 0xff
+var BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
 
 
 
@@ -172,8 +172,8 @@ function holds(addr, bytes) {
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
     // without a variable for what is read, which would still hold one piece while the next one comes
-    for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 512 /* Flash.PIECE */)
-        if (E.CRC32(read(addr + at, 512 /* Flash.PIECE */)) !== BLANK_PIECE_CRC)
+    for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 1024 /* Flash.PIECE */)
+        if (E.CRC32(read(addr + at, 1024 /* Flash.PIECE */)) !== BLANK_PIECE_CRC)
             return false;
     return true;
 }
@@ -181,7 +181,7 @@ function isBlank(addr) {
 function erase(addr) {
     // Each read asks for memory in one piece, for which the engine walks the list of free variables. It is in order only
     // after a garbage collection, which this is; without one that walk becomes a fifth of an update (src/jsvar.c).
-    if (addr % (8 * 4096 /* Flash.SECTOR */) === 0)
+    if (addr % (4 * 4096 /* Flash.SECTOR */) === 0)
         process.memory();
     flash.erasePage(addr);
     if (!isBlank(addr))
@@ -2598,10 +2598,10 @@ function createSession(plan, emit, layout, target, download, present, release) {
     function resumeOffset(slot, held, total) {
         if (total < 0)
             return 0;
-        // in pieces, which take less memory
-        for (var at = 0; at < HEAD_LENGTH; at += 512 /* Flash.PIECE */)
-            if (!holds(slot.address + at, held.substr(at, 512 /* Flash.PIECE */)))
-                return 0;
+        // in two halves, which take less memory
+        var half = HEAD_LENGTH / 2;
+        if (!holds(slot.address, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half)))
+            return 0;
         var offset = 4096 /* Flash.SECTOR */;
         while (offset < total && !isBlank(slot.address + offset))
             offset += 4096 /* Flash.SECTOR */;
@@ -3203,6 +3203,8 @@ function run(given, mode, resolve, reject) {
     var session = null;
     var settings;
     function release() {
+        if (mine)
+            isLost(0); // or its number would outlive the update
         if (mine)
             busy = mine = false;
         if (timer !== undefined)

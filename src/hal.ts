@@ -11,11 +11,11 @@ const crypto = require("crypto");
 /** In bytes. */
 export const enum Flash {
   SECTOR = 4096,
-  /** what is read back at once: a whole sector would be 300 JsVars */
-  PIECE = 512,
+  /** what is read back at once: a whole sector would be 300 JsVars, and smaller pieces take more time */
+  PIECE = 1024,
 }
 
-const BLANK_PIECE_CRC = 0xbd7bc39f; // E.CRC32 of so many bytes 0xff
+const BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
 
 // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
 const EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
@@ -64,7 +64,7 @@ export function isBlank(addr: number): boolean {
 export function erase(addr: number): void {
   // Each read asks for memory in one piece, for which the engine walks the list of free variables. It is in order only
   // after a garbage collection, which this is; without one that walk becomes a fifth of an update (src/jsvar.c).
-  if (addr % (8 * Flash.SECTOR) === 0) process.memory();
+  if (addr % (4 * Flash.SECTOR) === 0) process.memory();
   flash.erasePage(addr);
   if (!isBlank(addr)) throw fault(Code.FLASH_OP_FAIL, "sector " + hex(addr) + " is not blank after its erase");
 }

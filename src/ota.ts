@@ -231,6 +231,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   let session: Session | null = null;
   let settings: Settings;
   function release(): void {
+    if (mine) isLost(0); // or its number would outlive the update
     if (mine) busy = mine = false;
     if (timer !== undefined) cancel(timer);
     if (watch !== undefined) cancel(watch);

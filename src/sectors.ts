@@ -82,9 +82,9 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
  */
 export function resumeOffset(slot: Partition, held: string, total: number): number {
   if (total < 0) return 0;
-  // in pieces, which take less memory
-  for (let at = 0; at < HEAD_LENGTH; at += Flash.PIECE)
-    if (!holds(slot.address + at, held.substr(at, Flash.PIECE))) return 0;
+  // in two halves, which take less memory
+  const half = HEAD_LENGTH / 2;
+  if (!holds(slot.address, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half))) return 0;
   let offset = Flash.SECTOR;
   while (offset < total && !isBlank(slot.address + offset)) offset += Flash.SECTOR;
   return offset - Flash.SECTOR;

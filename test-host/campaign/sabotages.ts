@@ -100,7 +100,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "goes on with whatever the slot holds",
-    edits: [[/if \(!holds\(slot\.address \+ at, held\.substr\(at, 512.*\)\)\)/, "if (false)"]],
+    edits: [[/if \(!holds\(slot\.address, held\.substr\(0, half\)\) \|\| .*\)/, "if (false)"]],
     cell: "toy-two/pieces/current/update",
     campaign: EVERY,
     says: /fetched/,

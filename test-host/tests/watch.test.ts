@@ -96,3 +96,26 @@ test("a step of a handle that is lost ends with ESP_ERR_NO_MEM, and the handle w
   assert.ifError((await settled(scene, ota.update(config))).error);
   bootsNewImage(scene, "ota_0", IMAGE);
 });
+
+test("a server that is slow is no lost update, nor does a refused second update make it one", async (t) => {
+  const { scene, config } = await sceneWithTimers(t);
+  const { engine, ota } = scene.device;
+  let go = (): void => {};
+  const slow = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const manifest = Buffer.from(await signManifest(claimsFor(IMAGE), key));
+  scene.server.on("/m.jws", async (_req, io) => {
+    await slow;
+    await io.head(200, { "Content-Length": manifest.length });
+    await io.write(manifest);
+  });
+  config.timeout = 30000;
+  const update = scene.outcome(ota.update(config));
+  await until("asked", () => scene.server.requests.length === 1);
+  failsWith(await scene.outcome(ota.update(config)), "OTA_ALREADY_IN_PROGRESS");
+  for (let second = 0; second < 20; second++) await engine.advance(1000);
+  go();
+  assert.ifError((await update).error);
+  bootsNewImage(scene, "ota_0", IMAGE);
+});
