@@ -3240,6 +3240,9 @@ function run(given, mode, resolve, reject) {
                 watch = undefined;
             }
             else if (isLost(WATCH_MS)) {
+                // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
+                watch = undefined;
+                arm();
                 var error = fault(257 /* Code.NO_MEM */, "out of memory: the update was interrupted", true);
                 if (!session)
                     stop(error);
@@ -3272,15 +3275,16 @@ function run(given, mode, resolve, reject) {
             resolve({ upToDate: false, partition: one.target_, size: one.written_ });
     }
     guarded(function () {
+        var free = freeVars();
+        // before the keys are looked at, which takes memory
+        if (!busy && free < NEEDED_VARS)
+            throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
         settings = checkConfig(given);
         given = undefined; // its keys are let go when the signature is verified
         if (mode === 0 /* Mode.CHECK */ && !settings.keys)
             throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
         if (busy)
             throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way");
-        var free = freeVars();
-        if (free < NEEDED_VARS)
-            throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
         busy = mine = true;
         arm();
         if (settings.deadline)

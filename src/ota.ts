@@ -260,6 +260,9 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
         cancel(id);
         watch = undefined;
       } else if (isLost(WATCH_MS)) {
+        // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
+        watch = undefined;
+        arm();
         const error = fault(Code.NO_MEM, "out of memory: the update was interrupted", true);
         if (!session) stop(error);
         fail(error);
@@ -293,12 +296,14 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     else resolve({ upToDate: false, partition: one.target_, size: one.written_ });
   }
   guarded(() => {
+    const free = freeVars();
+    // before the keys are looked at, which takes memory
+    if (!busy && free < NEEDED_VARS)
+      throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
     settings = checkConfig(given);
     given = undefined as never; // its keys are let go when the signature is verified
     if (mode === Mode.CHECK && !settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
     if (busy) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way");
-    const free = freeVars();
-    if (free < NEEDED_VARS) throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
     busy = mine = true;
     arm();
     if (settings.deadline)

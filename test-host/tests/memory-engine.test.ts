@@ -22,8 +22,8 @@ import { buildImage } from "../images.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../release.ts";
 import { type Server, serveFile, startServer } from "../server.ts";
 
-/** JsVars of 14 bytes that are free when `update` is called, the module being loaded; the call itself takes some 250. */
-const ENOUGH = { http: 2200, tls: 5700 };
+/** JsVars of 14 bytes that are free when `update` is called, the module being loaded; the call itself takes some 170. */
+const ENOUGH = { http: 1800, tls: 6900 };
 const STEP = Number(process.env.MEMORY_STEP ?? 47);
 /** Most of the time they wait: for a timeout, for the watch. */
 const AT_ONCE = Number(process.env.MEMORY_AT_ONCE ?? 4);
@@ -72,7 +72,7 @@ after(async () => {
 
 /** The module without its look at the free JsVars, so that an update can run out in the middle. */
 function withoutCheck(): string {
-  const parts = readFileSync(BUNDLE, "utf8").split(/if\(\w+<\d+\)(?=throw \w+\(257,)/);
+  const parts = readFileSync(BUNDLE, "utf8").split(/if\(!\w+&&\w+<\d+\)(?=throw \w+\(257,)/);
   assert.equal(parts.length, 2, "the check for free JsVars is not where it was");
   return parts.join("if(0)");
 }
@@ -149,6 +149,7 @@ for (const engine of SMALL)
   for (const scheme of ["http", "tls"] as const)
     test(`an interpreter of ${engine} JsVars installs over ${scheme}, or refuses cleanly`, options, async (t) => {
       const device = createDevice();
+      const start = device.dump();
       const binary = typeof engine === "string" ? engine : undefined;
       const total = binary ? await sizeOf(binary) : Number(engine);
       const run = await runInEngine(
@@ -167,6 +168,12 @@ for (const engine of SMALL)
         { binary },
       );
       const [first, second] = run.reports;
+      if (scheme === "tls" && run.exitCode !== 0) {
+        // mbedtls_ssl_setup frees a buffer that it did not get: jsvFree(NULL) of the Linux build is a SIGSEGV (the ESP32's
+        // mbedtls has the native heap). Before any flash operation, and a reset is what follows on a device.
+        t.diagnostic("the engine's mbedtls_ssl_setup crashed");
+        return assert.deepEqual(device.dump(), start);
+      }
       t.diagnostic(first.size ? "installed" : first.outcome);
       if (first.size) return assert.equal(run.boot.slot?.label, "ota_0");
       assert.ok(scheme === "tls" || total < SMALLEST, first.outcome);
@@ -387,7 +394,7 @@ for (const { name, edits, shortages, says } of TWINS)
   test(`an updater that ${name} is caught`, options, async () => {
     const bundle = join(folder, "twin.js");
     const readable = readFileSync(new URL("../../build/https-ota.js", import.meta.url), "utf8");
-    const check: [RegExp, string] = [/if \(free < NEEDED_VARS\)/, "if (false)"];
+    const check: [RegExp, string] = [/if \(!busy && free < NEEDED_VARS\)/, "if (false)"];
     async function found(all: [RegExp, string][]): Promise<string> {
       writeFileSync(bundle, sabotage(readable, { name, edits: all } as Sabotage));
       return harmed(await runAll(shortages, http, bundle)).join("\n");
