@@ -824,11 +824,15 @@ function chapterOtadata() {
         if (!isOta(slot)) {
             // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
             var active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
+            entries = []; // from here on memory is shortest
             erase(layout.otadata_.address + (1 - active) * 4096 /* Flash.SECTOR */);
             eraseActive(layout.otadata_.address + active * 4096 /* Flash.SECTOR */);
             return;
         }
-        writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), state);
+        var copy = copyToKeep(layout, entries) === 0 ? 1 : 0;
+        var seq = seqFor(layout, entries, slot);
+        entries = [];
+        writeEntry(layout, copy, seq, state);
     }
     /**
      * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names

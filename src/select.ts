@@ -107,17 +107,21 @@ function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
  * @chapter otadata
  */
 export function select(layout: Layout, slot: Partition, state: State): void {
-  const entries = readEntries(layout.otadata_);
+  let entries = readEntries(layout.otadata_);
   const disputed = isDisputed(layout, entries);
   if (!disputed && slotByState(layout, entries).address === slot.address) return;
   if (!isOta(slot)) {
     // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
     const active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
+    entries = []; // from here on memory is shortest
     erase(layout.otadata_.address + (1 - active) * Flash.SECTOR);
     eraseActive(layout.otadata_.address + active * Flash.SECTOR);
     return;
   }
-  writeEntry(layout, copyToKeep(layout, entries) === 0 ? 1 : 0, seqFor(layout, entries, slot), state);
+  const copy = copyToKeep(layout, entries) === 0 ? 1 : 0;
+  const seq = seqFor(layout, entries, slot);
+  entries = [];
+  writeEntry(layout, copy, seq, state);
 }
 
 /**
