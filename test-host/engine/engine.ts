@@ -26,6 +26,8 @@ export type EngineRun = {
   /** All that the interpreter printed. */
   output: string;
   exitCode: number | null;
+  /** It was killed, as `mayHang` allows: for a device that is a watchdog's reset. */
+  hung: boolean;
   /** What the bootloader would do with the flash that the scenario left behind; the next run does it. */
   boot: Boot;
   counts: { reads: number; writes: number; erases: number };
@@ -42,7 +44,13 @@ const storages = new WeakMap<Device, Uint8Array>();
 export async function runInEngine(
   device: Device,
   scenario: string,
-  options: { bundle?: string; timeoutMs?: number; bootloader?: BootloaderKind; binary?: string } = {},
+  options: {
+    bundle?: string;
+    timeoutMs?: number;
+    mayHang?: boolean;
+    bootloader?: BootloaderKind;
+    binary?: string;
+  } = {},
 ): Promise<EngineRun> {
   const chip = CHIPS.find((one) => one.chipId === device.board.chipId) as Chip;
   const bootOptions = { chipId: chip.chipId, kind: options.bootloader ?? BOOTLOADERS.current };
@@ -68,11 +76,12 @@ export async function runInEngine(
       program,
       `var SETUP = ${JSON.stringify(setup)};\n${prelude}\nvar ota = require("https-ota");\n${scenario}\n`,
     );
-    const { output, exitCode } = await interpret(
+    const { output, exitCode, hung } = await interpret(
       options.binary ?? (ESPRUINO as string),
       program,
       folder,
       options.timeoutMs ?? 60_000,
+      options.mayHang,
     );
     const reports = [...output.matchAll(/REPORT (.*)/g)].map((match) => JSON.parse(match[1]));
     const counts = reports.filter((one) => one?.counts).at(-1)?.counts;
@@ -82,6 +91,7 @@ export async function runInEngine(
       reports: reports.filter((one) => !one?.counts),
       output,
       exitCode,
+      hung,
       boot: runBootloader(createFlash({ from: device.flash.picture() }), bootOptions),
       counts,
     };
@@ -112,7 +122,8 @@ function interpret(
   program: string,
   cwd: string,
   timeoutMs: number,
-): Promise<{ output: string; exitCode: number | null }> {
+  mayHang = false,
+): Promise<{ output: string; exitCode: number | null; hung: boolean }> {
   return new Promise((resolve, reject) => {
     // Storage is ./espruino.flash of the working directory; stdin must stay open
     const child = spawn(binary, [program], { cwd, stdio: ["pipe", "pipe", "pipe"] });
@@ -123,14 +134,16 @@ function interpret(
     child.stderr.on("data", (data) => {
       output += data;
     });
+    let hung = false;
     const timer = setTimeout(() => {
+      hung = true;
       child.kill("SIGKILL");
-      reject(new Error(`the interpreter did not end within ${timeoutMs} ms:\n${output}`));
+      if (!mayHang) reject(new Error(`the interpreter did not end within ${timeoutMs} ms:\n${output}`));
     }, timeoutMs);
     child.on("error", reject);
     child.on("close", (exitCode) => {
       clearTimeout(timer);
-      resolve({ output: output.replaceAll("\0", ""), exitCode });
+      resolve({ output: output.replaceAll("\0", ""), exitCode, hung });
     });
   });
 }

@@ -194,7 +194,7 @@ type Outcome = {
   what: string;
   /**
    * How the update ended: "installed", the error's name, "nothing" when its promise stayed open, "interrupted call" when
-   * it never returned one, or "crash".
+   * it never returned one, "crash", or "stuck".
    */
   first: string;
   /** How the next one ended, which had all memory: in the same session, or after the restart that a crash is. */
@@ -247,7 +247,7 @@ async function runOut(shortage: Shortage, server: Server, bundle = unchecked): P
       ota.update(config).then(function () { settled("installed"); }, function (error) { settled(says(error)); });
       called = true;
     }, 100);`,
-    { bundle, timeoutMs: 90_000 },
+    { bundle, timeoutMs: 45_000, mayHang: true },
   );
   const what = `${free} free${at ? ` from use ${at} of the flash on` : ""}`;
   if (run.exitCode === 0) {
@@ -259,7 +259,8 @@ async function runOut(shortage: Shortage, server: Server, bundle = unchecked): P
     const broken = judge(flash, left.image === sums(image), first === "installed") || elsewhere(device, start);
     return { what, first, later, uses: left.uses, broken };
   }
-  // Functions and natives of the engine that find no memory at all may crash it. On a device that is a reset.
+  // Functions and natives of the engine that find no memory at all may crash it; and where what the network sent has
+  // taken all, no callback runs any more, of nobody. On a device that is a reset, or the watchdog's.
   const whole = Buffer.from(image).equals(device.slot("ota_0", image.length));
   const broken = judge(device.flash, whole, false) || elsewhere(device, start);
   const next = await runInEngine(
@@ -268,7 +269,13 @@ async function runOut(shortage: Shortage, server: Server, bundle = unchecked): P
       report(error.message); finish();
     });`,
   );
-  return { what, first: "crash", later: next.reports[0] ?? next.output.slice(-500), uses: 0, broken };
+  return {
+    what,
+    first: run.hung ? "stuck" : "crash",
+    later: next.reports[0] ?? next.output.slice(-500),
+    uses: 0,
+    broken,
+  };
 }
 
 /** As `sum` of the scenario: of each sector. */
