@@ -3251,6 +3251,7 @@ function run(given, mode, resolve, reject) {
                 if (!session)
                     stop(error);
                 fail(error);
+                cancel(id);
             }
         });
         watch = id;

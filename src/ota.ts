@@ -266,6 +266,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
         const error = fault(Code.NO_MEM, "out of memory: the update was interrupted", true);
         if (!session) stop(error);
         fail(error);
+        cancel(id);
       }
     });
     watch = id;

@@ -143,7 +143,7 @@ test(
  */
 const SMALL = process.env.MEMORY_ENGINES?.split(":") ?? [4000, 3000, 2500];
 /** JsVars with which an update over HTTP has to succeed. */
-const SMALLEST = 4000;
+const SMALLEST = 3000;
 
 for (const engine of SMALL)
   for (const scheme of ["http", "tls"] as const)
