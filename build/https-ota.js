@@ -3153,7 +3153,8 @@ function run(given, mode, resolve, reject) {
             refuse("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
         return checked;
     }
-    // An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
+    // An update, from begin to finish. The order of its steps is its safety argument: 1 to 3 are here (`run`, `open`), 4 to
+    // 8 in session.ts.
     //   1. arguments, one update at a time, memory            (begin)
     //   2. partition table, otadata, running and target slot  (begin)
     //   3. connect, redirects, status, length, first 1024 bytes (begin)

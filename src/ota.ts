@@ -1,4 +1,5 @@
-// An update, from begin to finish. The order of its steps is its safety argument, and it is all here:
+// An update, from begin to finish. The order of its steps is its safety argument: 1 to 3 are here (`run`, `open`), 4 to
+// 8 in session.ts.
 //   1. arguments, one update at a time, memory            (begin)
 //   2. partition table, otadata, running and target slot  (begin)
 //   3. connect, redirects, status, length, first 1024 bytes (begin)
