@@ -33,7 +33,7 @@ export interface Config {
   key?: string;
   /** ms without a byte from the server before a connection is given up; 20000 */
   timeout?: number;
-  /** connections without progress before the update fails; 5 */
+  /** connections made anew without progress before the update fails; 5 */
   retries?: number;
   /** ms for the whole transfer, manifest and image; 0, the default, sets no limit */
   deadline?: number;
