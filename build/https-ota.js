@@ -2217,9 +2217,10 @@ function get(options, from, extra, events) {
     }
     /** The connection is gone, with or without an error. */
     function onGone(error) {
-        if (!outgoing)
-            return;
         var code = error && error.code;
+        // the response of a redirect may close late, when the next request is on its way
+        if (!outgoing || !(code || incoming))
+            return;
         // how a TLS peer ends a body whose end only it knows
         if (answered && left < 0 && (!code || code === CLOSE_NOTIFY))
             return end(null);

@@ -228,8 +228,9 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
 
   /** The connection is gone, with or without an error. */
   function onGone(error?: { code: number; message: string } | boolean): void {
-    if (!outgoing) return;
     const code = error && (error as { code: number }).code;
+    // the response of a redirect may close late, when the next request is on its way
+    if (!outgoing || !(code || incoming)) return;
     // how a TLS peer ends a body whose end only it knows
     if (answered && left < 0 && (!code || code === CLOSE_NOTIFY)) return end(null);
     const why = code ? ": " + (error as { message: string }).message + " (" + code + ")" : "";
