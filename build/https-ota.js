@@ -64,6 +64,8 @@ var lastResult = "";
 function noteResult(error) {
     lastResult = error ? error.name + ": " + error.message : "ESP_OK";
 }
+/** For what nobody needs to hear. */
+function ignore() { }
 /** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
 function guarded(body, reject) {
     try {
@@ -2174,7 +2176,7 @@ function get(options, from, extra, events) {
     var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
     var url = from;
     var redirects = 0;
-    // undefined once their connection is given up: what the engine had queued by then comes before SETTLE_MS are over
+    // undefined once their connection is given up: what the engine had queued by then is not heard (but see onGone)
     var outgoing;
     var incoming;
     var timer;
@@ -2249,7 +2251,7 @@ function get(options, from, extra, events) {
             if (length < left) {
                 left -= length;
                 events.onData_(data);
-            } /*@__NOINLINE__*/
+            }
             else
                 onLast(data);
         }
@@ -2310,7 +2312,6 @@ function get(options, from, extra, events) {
 
 
 
-function ignore() { }
 /**
  * Nothing is sent before the first `read`. `limit`: the most bytes that may come.
  * @chapter @apart
@@ -2510,7 +2511,7 @@ function wrongState(session, call) {
     return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
 }
 /**
- * `present`: the target holds the whole image already. `release` gives back what `start` took.
+ * `present`: the target holds the whole image already. `release` gives back what `run` (ota.ts) took.
  * @chapter @apart
  */
 function createSession(plan, emit, layout, target, download, present, release) {
@@ -2874,7 +2875,7 @@ function open(settings, emit, offerOnly, release, done, failed) {
                 var header = null;
                 guarded(function () {
                     header = chapterManifest().parseJson_(text);
-                }, function () { });
+                }, ignore);
                 if (!header)
                     return null;
                 var members = 0;
@@ -3209,10 +3210,10 @@ function run(given, mode, resolve, reject) {
     var session = null;
     var settings;
     function release() {
-        if (mine)
-            isLost(0); // or its number would outlive the update
-        if (mine)
+        if (mine) {
             busy = mine = false;
+            isLost(0); // or its number would outlive the update
+        }
         if (timer !== undefined)
             cancel(timer);
         if (watch !== undefined)
@@ -3269,7 +3270,7 @@ function run(given, mode, resolve, reject) {
                 after(0, function () {
                     throw thrown;
                 }, true);
-            }, function () { });
+            }, ignore);
         }
     }
     function onStep(outcome) {
@@ -3370,7 +3371,7 @@ function boot(options) {
             if (!running || memory.slot !== running)
                 return resolve(false);
             if (memory.boots === -1 /* Boots.GIVEN_UP */ || memory.boots >= attempts) {
-                rollback().then(function () { }, reject);
+                rollback().then(ignore, reject);
                 return;
             }
             memory.boots++;
@@ -3393,7 +3394,7 @@ function confirmAfter(ms, check) {
             var good = false;
             guarded(function () {
                 good = check() === true;
-            }, function () { });
+            }, ignore);
             if (good) {
                 markValid();
                 resolve(true);

@@ -6,7 +6,7 @@
 import type { Settings } from "./config";
 import { after, cancel } from "./hal";
 import { get, type Head, SETTLE_MS } from "./http";
-import { asFault, Code, fault, guarded, type OtaError } from "./status";
+import { asFault, Code, fault, guarded, ignore, type OtaError } from "./status";
 
 const MAX_HELD = 3500; // what may wait for a reader that pauses
 const FIRST_BACKOFF = 1000;
@@ -41,8 +41,6 @@ export interface Download {
   /** For good: only the figures are left of it. */
   close_(): void;
 }
-
-export function ignore(): void {}
 
 /**
  * Nothing is sent before the first `read`. `limit`: the most bytes that may come.

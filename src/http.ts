@@ -182,7 +182,7 @@ function send(
 export function get(options: Settings, from: string, extra: { [name: string]: string }, events: GetEvents): () => void {
   let url = from;
   let redirects = 0;
-  // undefined once their connection is given up: what the engine had queued by then comes before SETTLE_MS are over
+  // undefined once their connection is given up: what the engine had queued by then is not heard (but see onGone)
   let outgoing: EspruinoHttpRequest | undefined;
   let incoming: EspruinoHttpResponse | undefined;
   let timer: number | undefined;
@@ -264,7 +264,7 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
       if (length < left) {
         left -= length;
         events.onData_(data);
-      } /*@__NOINLINE__*/ else onLast(data);
+      } else onLast(data);
     } catch (thrown) {
       end(asFault(thrown));
     }

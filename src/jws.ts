@@ -5,7 +5,7 @@ import { bytesOf } from "./bytes";
 import { binary, fromBase64, sha256, base64 } from "./hal";
 import { parseJson } from "./json";
 import { isKey, verifyPss } from "./rsa";
-import { Code, fault, guarded, type OtaError } from "./status";
+import { Code, fault, guarded, ignore, type OtaError } from "./status";
 
 const TYPE = "https-ota+jws";
 
@@ -81,12 +81,9 @@ export function checkKeys(keys: Jwk[]): void {
 function parseHeader(text: string): { kid: string } | null {
   if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0) return null;
   let header: any = null;
-  guarded(
-    () => {
-      header = parseJson(text);
-    },
-    () => {},
-  );
+  guarded(() => {
+    header = parseJson(text);
+  }, ignore);
   if (!header) return null;
   let members = 0;
   for (const _ in header) members++;

@@ -24,7 +24,7 @@ import type { Partition } from "./partitions";
 import { checkConfirmed, stateOf } from "./select";
 import { createSession, type Emit, Phase, type Plan, type Session, wrongState } from "./session";
 import { type Layout, nextSlot, readLayout, slotByLabel } from "./slot";
-import { Code, fault, guarded, noteResult, type OtaError } from "./status";
+import { Code, fault, guarded, ignore, noteResult, type OtaError } from "./status";
 import { getManifest } from "./trust";
 import { resolveUrl } from "./url";
 import { verifyImage } from "./verify";
@@ -232,8 +232,10 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   let session: Session | null = null;
   let settings: Settings;
   function release(): void {
-    if (mine) isLost(0); // or its number would outlive the update
-    if (mine) busy = mine = false;
+    if (mine) {
+      busy = mine = false;
+      isLost(0); // or its number would outlive the update
+    }
     if (timer !== undefined) cancel(timer);
     if (watch !== undefined) cancel(watch);
     timer = watch = undefined;
@@ -277,18 +279,15 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       if (settings.onEvent) settings.onEvent(name, data, total);
     } catch (thrown) {
       // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
-      guarded(
-        () => {
-          after(
-            0,
-            () => {
-              throw thrown;
-            },
-            true,
-          );
-        },
-        () => {},
-      );
+      guarded(() => {
+        after(
+          0,
+          () => {
+            throw thrown;
+          },
+          true,
+        );
+      }, ignore);
     }
   }
   function onStep(outcome: number): void {

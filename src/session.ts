@@ -70,7 +70,7 @@ export function wrongState(session: Session, call: string): OtaError {
 }
 
 /**
- * `present`: the target holds the whole image already. `release` gives back what `start` took.
+ * `present`: the target holds the whole image already. `release` gives back what `run` (ota.ts) took.
  * @chapter @apart
  */
 export function createSession(

@@ -111,6 +111,9 @@ export function noteResult(error: OtaError | null): void {
   lastResult = error ? error.name + ": " + error.message : "ESP_OK";
 }
 
+/** For what nobody needs to hear. */
+export function ignore(): void {}
+
 /** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
 export function guarded(body: () => void, reject: (error: OtaError) => void): void {
   try {

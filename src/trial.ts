@@ -10,7 +10,7 @@ import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout } from "./slot";
-import { Code, fault, guarded, lastResult } from "./status";
+import { Code, fault, guarded, ignore, lastResult } from "./status";
 
 const ATTEMPTS = 3;
 
@@ -48,7 +48,7 @@ export function boot(options?: BootOptions): Promise<boolean> {
       const running = memory.slot ? readLayout().running_.label : "";
       if (!running || memory.slot !== running) return resolve(false);
       if (memory.boots === Boots.GIVEN_UP || memory.boots >= attempts) {
-        rollback().then(() => {}, reject);
+        rollback().then(ignore, reject);
         return;
       }
       memory.boots++;
@@ -68,12 +68,9 @@ export function confirmAfter(ms: number, check: () => boolean): Promise<boolean>
     function decide(): void {
       if (!isOnTrial(readLayout())) return resolve(true);
       let good = false;
-      guarded(
-        () => {
-          good = check() === true;
-        },
-        () => {},
-      );
+      guarded(() => {
+        good = check() === true;
+      }, ignore);
       if (good) {
         markValid();
         resolve(true);

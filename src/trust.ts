@@ -4,7 +4,7 @@
 
 import type { Settings } from "./config";
 import { digitsOf, Prefix, verity } from "./digest";
-import { createDownload, ignore } from "./download";
+import { createDownload } from "./download";
 import { boardName, now, read } from "./hal";
 import { CHIP_NAMES, DESC_END, parseDesc } from "./image";
 import { verifyJws } from "./jws";
@@ -13,7 +13,7 @@ import { lowestSequence } from "./memory";
 import type { Partition } from "./partitions";
 import { BLOCKS_PER_SLICE, inSlices } from "./slices";
 import type { Layout } from "./slot";
-import { guarded, type OtaError } from "./status";
+import { guarded, ignore, type OtaError } from "./status";
 
 const MAX_MANIFEST = 8192;
 
