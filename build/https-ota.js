@@ -2163,13 +2163,14 @@ function send(options, url, extra, onResponse, onError) {
     }
 }
 /**
- * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
- * origin; `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
+ * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
+ * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin;
+ * `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
  * @chapter @apart
  */
-function get(options, from, extra, events) {
+function get(options, from, extra, onHead, onBody, onEnd) {
     // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
     // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
     // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
@@ -2206,7 +2207,7 @@ function get(options, from, extra, events) {
         if (done)
             return;
         close();
-        events.onEnd_(error);
+        onEnd(error);
     }
     function tick() {
         if (done)
@@ -2234,11 +2235,11 @@ function get(options, from, extra, events) {
     /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
     function onLast(data) {
         if (left < 0)
-            return events.onData_(data);
+            return onBody(data);
         var wanted = data.length > left ? data.substr(0, left) : data;
         left = 0;
         disconnect();
-        events.onData_(wanted);
+        onBody(wanted);
         end(null);
     }
     // the engine reads the code that it skips: so there is little here, where every piece of a body comes along
@@ -2250,7 +2251,7 @@ function get(options, from, extra, events) {
             var length = data.length;
             if (length < left) {
                 left -= length;
-                events.onData_(data);
+                onBody(data);
             }
             else
                 onLast(data);
@@ -2289,7 +2290,7 @@ function get(options, from, extra, events) {
                 return redirect(head);
             answered = true;
             left = head.length_;
-            events.onHead_(head);
+            onHead(head);
             if (!left)
                 end(null);
         }, end);
@@ -2404,31 +2405,28 @@ function createDownload(options, url, limit, onConnected) {
             onConnected("CONNECTED");
         connected = true;
     }
-    /** Offers what is held. */
-    function offer() {
-        if (self.sink_) {
-            var taken = self.sink_(self.held_, self.ended_);
-            if (taken) {
-                self.offset_ += taken;
-                self.held_ = taken === self.held_.length ? "" : self.held_.substr(taken);
-            }
-        }
-        if (!self.sink_ && self.held_.length > MAX_HELD)
-            close();
-    }
     /** The last byte is there, or more than may come. */
     function reach() {
         if (self.total_ < 0)
             throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes");
         self.ended_ = true;
     }
-    function onData(data) {
-        self.held_ = self.held_ ? self.held_ + data : data;
-        var received = self.offset_ + self.held_.length;
+    /** Offers what is held, and `data`, which has just come. */
+    function offer(data) {
+        var held = self.held_ ? self.held_ + data : data;
+        var received = self.offset_ + held.length;
+        self.held_ = held;
         if (received >= self.total_ && (self.total_ >= 0 || received > limit)) /*@__NOINLINE__*/
             reach();
-        if (timer === undefined)
-            offer();
+        if (timer !== undefined)
+            return;
+        var taken = self.sink_ ? self.sink_(held, self.ended_) : 0;
+        if (taken) {
+            self.offset_ += taken;
+            self.held_ = taken === held.length ? "" : held.substr(taken);
+        }
+        if (!self.sink_ && self.held_.length > MAX_HELD)
+            close();
     }
     function onEnd(error) {
         disconnect = null;
@@ -2462,7 +2460,7 @@ function createDownload(options, url, limit, onConnected) {
         timer = undefined;
         guarded(function () {
             if (self.held_ || self.ended_)
-                offer();
+                offer("");
             if (!self.sink_ || self.ended_ || disconnect || timer !== undefined)
                 return;
             var from = self.offset_ + self.held_.length;
@@ -2473,7 +2471,7 @@ function createDownload(options, url, limit, onConnected) {
             if (from && etag && etag.substr(0, 2) !== "W/")
                 range["If-Range"] = etag;
             try {
-                disconnect = /*@__NOINLINE__*/ get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
+                disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
             }
             catch (thrown) {
                 onEnd(asFault(thrown));
@@ -2511,10 +2509,10 @@ function wrongState(session, call) {
     return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
 }
 /**
- * `present`: the target holds the whole image already. `release` gives back what `run` (ota.ts) took.
+ * `present`: the target holds the whole image already.
  * @chapter @apart
  */
-function createSession(plan, emit, layout, target, download, present, release) {
+function createSession(plan, emit, layout, target, download, present) {
     /**
      * Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32).
      * @chapter
@@ -2575,7 +2573,6 @@ function createSession(plan, emit, layout, target, download, present, release) {
                 write(sector, kept);
             write(addr + at, at ? data.substr(at) : data);
         }
-        // most of the time it is the rest of a sector that comes: the engine reads what it skips, so that has to be little
         return function (offset, data, more) {
             var addr = slot.address + offset;
             var begun = offset % 4096 /* Flash.SECTOR */;
@@ -2590,9 +2587,10 @@ function createSession(plan, emit, layout, target, download, present, release) {
             else {
                 var compare = begun > 0 || addr !== ahead;
                 same = compare && holds(addr, data);
-                if (!same) /*@__NOINLINE__*/
+                if (!same)
                     begin(addr, begun, data, compare, more);
             }
+            return !same;
         };
     }
     /**
@@ -2629,6 +2627,7 @@ function createSession(plan, emit, layout, target, download, present, release) {
     var judged = false;
     var resumed = false;
     var writeSector; // made when it is wanted: memory is shortest before that
+    var plainEnd = 0; // up to here what comes next goes into blank flash
     var resolve;
     var reject;
     var takeSlowly;
@@ -2641,7 +2640,7 @@ function createSession(plan, emit, layout, target, download, present, release) {
             free(5 /* Phase.FAILED */);
         noteResult(error);
         reject(error);
-        release();
+        self.release_();
     }
     /** The end of a perform; `complete` when there is nothing left to do for another one. */
     function succeed(complete) {
@@ -2684,14 +2683,14 @@ function createSession(plan, emit, layout, target, download, present, release) {
                 verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
         });
     }
-    // most pieces of the network go this way: in the middle of a sector there is nothing to decide
+    // most pieces of the network go this way: in the middle of a blank sector there is nothing to decide
     function take(data, ended) {
-        var offset = download.offset_;
-        var begun = offset % 4096 /* Flash.SECTOR */;
+        var offset = self.written_;
         var length = data.length;
-        if (!begun || ended || length < PIECE || begun + length >= 4096 /* Flash.SECTOR */)
+        // the download is elsewhere when the server has begun again
+        if (offset + length >= plainEnd || ended || length < PIECE || offset !== download.offset_)
             return takeSlowly(data, ended);
-        writeSector(offset, data, offset - begun + 4096 /* Flash.SECTOR */ < self.size_);
+        write(target.address + offset, data);
         self.written_ = offset + length;
         return length;
     }
@@ -2726,8 +2725,9 @@ function createSession(plan, emit, layout, target, download, present, release) {
             if (rest < room)
                 length = rest;
             var more = total < 0 ? !ended || rest > room : offset - begun + 4096 /* Flash.SECTOR */ < total;
-            if (length)
-                writeSector(offset, length === data.length ? data : data.substr(at, length), more);
+            plainEnd = 0;
+            if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
+                plainEnd = offset + room;
             at += length;
             self.written_ = offset + length;
             var last = ended && length === rest;
@@ -2783,7 +2783,7 @@ function createSession(plan, emit, layout, target, download, present, release) {
                 failed(failure);
             else
                 done(0 /* Code.OK */);
-            release();
+            self.release_();
         }
         var bytes = self.size_;
         if (complete && verified)
@@ -2801,7 +2801,7 @@ function createSession(plan, emit, layout, target, download, present, release) {
         emit("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
             reject(error || fault(259 /* Code.INVALID_STATE */, "aborted"));
-        release();
+        self.release_();
     };
     if (!present && plan.digest_) {
         // what an earlier run left in the slot is only taken where a digest will judge it
@@ -2829,7 +2829,7 @@ var busy = false;
  * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
  * @chapter @apart
  */
-function open(settings, emit, offerOnly, release, done, failed) {
+function open(settings, emit, offerOnly, done, failed) {
     /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
     function checkConfirmed(layout) {
         if (chapterOtadata().stateOf_(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
@@ -2995,7 +2995,7 @@ function open(settings, emit, offerOnly, release, done, failed) {
             failed(error);
         }
         function begin() {
-            done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present, release));
+            done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present));
         }
         if (present)
             return begin();
@@ -3302,10 +3302,11 @@ function run(given, mode, resolve, reject) {
             }, true);
         if (mode !== 0 /* Mode.CHECK */)
             emit("START");
-        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, release, function (begun, offer) {
+        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (begun, offer) {
             session = begun;
             if (begun) {
                 begun.wake_ = arm;
+                begun.release_ = release;
                 if (!mine)
                     begun.abort_(); // it was given up meanwhile
                 else if (mode === 2 /* Mode.UPDATE */)

@@ -127,29 +127,25 @@ export function createDownload(
     connected = true;
   }
 
-  /** Offers what is held. */
-  function offer(): void {
-    if (self.sink_) {
-      const taken = self.sink_(self.held_, self.ended_);
-      if (taken) {
-        self.offset_ += taken;
-        self.held_ = taken === self.held_.length ? "" : self.held_.substr(taken);
-      }
-    }
-    if (!self.sink_ && self.held_.length > MAX_HELD) close();
-  }
-
   /** The last byte is there, or more than may come. */
   function reach(): void {
     if (self.total_ < 0) throw fault(Code.INVALID_SIZE, "file of more than " + limit + " bytes");
     self.ended_ = true;
   }
 
-  function onData(data: string): void {
-    self.held_ = self.held_ ? self.held_ + data : data;
-    const received = self.offset_ + self.held_.length;
+  /** Offers what is held, and `data`, which has just come. */
+  function offer(data: string): void {
+    const held = self.held_ ? self.held_ + data : data;
+    const received = self.offset_ + held.length;
+    self.held_ = held;
     if (received >= self.total_ && (self.total_ >= 0 || received > limit)) /*@__NOINLINE__*/ reach();
-    if (timer === undefined) offer();
+    if (timer !== undefined) return;
+    const taken = self.sink_ ? self.sink_(held, self.ended_) : 0;
+    if (taken) {
+      self.offset_ += taken;
+      self.held_ = taken === held.length ? "" : held.substr(taken);
+    }
+    if (!self.sink_ && self.held_.length > MAX_HELD) close();
   }
 
   function onEnd(error: OtaError | null): void {
@@ -183,7 +179,7 @@ export function createDownload(
   goOn = (): void => {
     timer = undefined;
     guarded(() => {
-      if (self.held_ || self.ended_) offer();
+      if (self.held_ || self.ended_) offer("");
       if (!self.sink_ || self.ended_ || disconnect || timer !== undefined) return;
       const from = self.offset_ + self.held_.length;
       const range: { [name: string]: string } = {
@@ -192,7 +188,7 @@ export function createDownload(
       // only a strong validator may join two parts (RFC 9110 13.1.5)
       if (from && etag && etag.substr(0, 2) !== "W/") range["If-Range"] = etag;
       try {
-        disconnect = /*@__NOINLINE__*/ get(options, url, range, { onHead_: onHead, onData_: onData, onEnd_: onEnd });
+        disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
       } catch (thrown) {
         onEnd(asFault(thrown));
       }

@@ -32,13 +32,6 @@ export interface Head {
   etag_: string;
 }
 
-export interface GetEvents {
-  onHead_(head: Head): void;
-  onData_(data: string): void;
-  /** once, and last: null when every byte that was announced has arrived (chunked: when the server ended the body) */
-  onEnd_(error: OtaError | null): void;
-}
-
 /** A decimal number without sign, or -1. */
 function digits(text: string): number {
   let value = text.length && text.length < 11 ? 0 : Length.UNKNOWN;
@@ -173,13 +166,21 @@ function send(
 }
 
 /**
- * Sends a GET for `from` and tells `events` of what comes. `extra` holds headers of the module's own, sent to every
- * origin; `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
+ * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
+ * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin;
+ * `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
  * @chapter @apart
  */
-export function get(options: Settings, from: string, extra: { [name: string]: string }, events: GetEvents): () => void {
+export function get(
+  options: Settings,
+  from: string,
+  extra: { [name: string]: string },
+  onHead: (head: Head) => void,
+  onBody: (data: string) => void,
+  onEnd: (error: OtaError | null) => void,
+): () => void {
   let url = from;
   let redirects = 0;
   // undefined once their connection is given up: what the engine had queued by then is not heard (but see onGone)
@@ -212,7 +213,7 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
   function end(error: OtaError | null): void {
     if (done) return;
     close();
-    events.onEnd_(error);
+    onEnd(error);
   }
 
   function tick(): void {
@@ -247,11 +248,11 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
 
   /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
   function onLast(data: string): void {
-    if (left < 0) return events.onData_(data);
+    if (left < 0) return onBody(data);
     const wanted = data.length > left ? data.substr(0, left) : data;
     left = 0;
     disconnect();
-    events.onData_(wanted);
+    onBody(wanted);
     end(null);
   }
 
@@ -263,7 +264,7 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
       const length = data.length;
       if (length < left) {
         left -= length;
-        events.onData_(data);
+        onBody(data);
       } else onLast(data);
     } catch (thrown) {
       end(asFault(thrown));
@@ -298,7 +299,7 @@ export function get(options: Settings, from: string, extra: { [name: string]: st
       if (typeof head === "string") return redirect(head);
       answered = true;
       left = head.length_;
-      events.onHead_(head);
+      onHead(head);
       if (!left) end(null);
     }, end);
   }

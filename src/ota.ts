@@ -99,7 +99,6 @@ function open(
   settings: Settings,
   emit: Emit,
   offerOnly: boolean,
-  release: () => void,
   done: Begun,
   failed: (error: OtaError) => void,
 ): void {
@@ -119,7 +118,7 @@ function open(
       failed(error);
     }
     function begin(): void {
-      done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present, release));
+      done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present));
     }
     if (present) return begin();
     download.failed_ = fail;
@@ -321,11 +320,11 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       settings,
       emit,
       mode === Mode.CHECK,
-      release,
       (begun, offer) => {
         session = begun;
         if (begun) {
           begun.wake_ = arm;
+          begun.release_ = release;
           if (!mine)
             begun.abort_(); // it was given up meanwhile
           else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);

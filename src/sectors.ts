@@ -11,9 +11,10 @@ import { Code, fault } from "./status";
  * Writes `data` at `offset` of a slot; whatever comes of a sector comes in order, and from its start. A sector that
  * holds the same bytes already is left alone: a download that starts again costs no erase. With `more` sectors to come
  * the next one is erased before this one is written, so that a blank sector always parts this file from what the slot
- * held before. Throws FLASH_OP_FAIL with the address.
+ * held before. Returns whether the rest of the sector is blank, and the next one too if there is one: what is left of the
+ * sector may then be written without this function. Throws FLASH_OP_FAIL with the address.
  */
-export type Writer = (offset: number, data: string, more: boolean) => void;
+export type Writer = (offset: number, data: string, more: boolean) => boolean;
 
 function blank(length: number): string {
   return binary(new Uint8Array(length).fill(0xff));
@@ -56,7 +57,6 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
     write(addr + at, at ? data.substr(at) : data);
   }
 
-  // most of the time it is the rest of a sector that comes: the engine reads what it skips, so that has to be little
   return (offset, data, more) => {
     const addr = slot.address + offset;
     const begun = offset % Flash.SECTOR;
@@ -69,8 +69,9 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
     } else {
       const compare = begun > 0 || addr !== ahead;
       same = compare && holds(addr, data);
-      if (!same) /*@__NOINLINE__*/ begin(addr, begun, data, compare, more);
+      if (!same) begin(addr, begun, data, compare, more);
     }
+    return !same;
   };
 }
 

@@ -5,7 +5,7 @@
 import { bytesOf } from "./bytes";
 import type { EventName } from "./config";
 import type { Download } from "./download";
-import { Flash, after, chipRevision, read } from "./hal";
+import { Flash, after, chipRevision, read, write } from "./hal";
 import { checkHead, DESC_END, HEAD_LENGTH } from "./image";
 import { rememberSelected, rememberWritten } from "./memory";
 import { State } from "./otadata";
@@ -60,6 +60,8 @@ export interface Session {
   finish_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
   /** To be called after a pause: watches over the next step. */
   wake_(): void;
+  /** To be called at the end: gives back what an update takes. Set, like `wake`, by who began it (ota.ts). */
+  release_(): void;
   /** `error`: for whoever waits; not given when the caller wants the end. */
   abort_(error?: OtaError): void;
 }
@@ -70,7 +72,7 @@ export function wrongState(session: Session, call: string): OtaError {
 }
 
 /**
- * `present`: the target holds the whole image already. `release` gives back what `run` (ota.ts) took.
+ * `present`: the target holds the whole image already.
  * @chapter @apart
  */
 export function createSession(
@@ -80,7 +82,6 @@ export function createSession(
   target: Partition,
   download: Download,
   present: boolean,
-  release: () => void,
 ): Session {
   const self = {
     phase_: Phase.READY,
@@ -94,6 +95,7 @@ export function createSession(
   let judged = false;
   let resumed = false;
   let writeSector: Writer | undefined; // made when it is wanted: memory is shortest before that
+  let plainEnd = 0; // up to here what comes next goes into blank flash
   let resolve: (outcome: number) => void;
   let reject: (error: OtaError) => void;
   let takeSlowly: (data: string, ended: boolean) => number;
@@ -107,7 +109,7 @@ export function createSession(
     if (self.phase_ < Phase.COMPLETE) free(Phase.FAILED);
     noteResult(error);
     reject(error);
-    release();
+    self.release_();
   }
 
   /** The end of a perform; `complete` when there is nothing left to do for another one. */
@@ -155,13 +157,14 @@ export function createSession(
     });
   }
 
-  // most pieces of the network go this way: in the middle of a sector there is nothing to decide
+  // most pieces of the network go this way: in the middle of a blank sector there is nothing to decide
   function take(data: string, ended: boolean): number {
-    const offset = download.offset_;
-    const begun = offset % Flash.SECTOR;
+    const offset = self.written_;
     const length = data.length;
-    if (!begun || ended || length < PIECE || begun + length >= Flash.SECTOR) return takeSlowly(data, ended);
-    (writeSector as Writer)(offset, data, offset - begun + Flash.SECTOR < self.size_);
+    // the download is elsewhere when the server has begun again
+    if (offset + length >= plainEnd || ended || length < PIECE || offset !== download.offset_)
+      return takeSlowly(data, ended);
+    write(target.address + offset, data);
     self.written_ = offset + length;
     return length;
   }
@@ -193,7 +196,9 @@ export function createSession(
       let length = room;
       if (rest < room) length = rest;
       const more = total < 0 ? !ended || rest > room : offset - begun + Flash.SECTOR < total;
-      if (length) writeSector(offset, length === data.length ? data : data.substr(at, length), more);
+      plainEnd = 0;
+      if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
+        plainEnd = offset + room;
       at += length;
       self.written_ = offset + length;
       const last = ended && length === rest;
@@ -246,7 +251,7 @@ export function createSession(
       emit("FINISH");
       if (failure) failed(failure);
       else done(Code.OK);
-      release();
+      self.release_();
     }
     const bytes = self.size_;
     if (complete && verified) onJudged(null);
@@ -262,7 +267,7 @@ export function createSession(
     emit("ABORT");
     if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING)
       reject(error || fault(Code.INVALID_STATE, "aborted"));
-    release();
+    self.release_();
   };
 
   if (!present && plan.digest_) {

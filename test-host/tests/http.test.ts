@@ -415,12 +415,27 @@ describe("answers of a server", AT_ONCE, () => {
       await succeeds(scene, await updateFrom(scene, behaviour), "ota_0", IMAGE);
     });
 
-  test("a body in chunks of one byte is written in pieces: not byte by byte, which takes minutes", async (t) => {
-    const scene = await startScene(t, { image: null });
-    await succeeds(scene, await updateFrom(scene, chunkedOneByte(IMAGE)), "ota_0", IMAGE);
-    const writes = scene.device.flash.log.filter(({ kind }) => kind === "write").length;
-    assert.ok(writes <= IMAGE.length / 256, `${writes} writes for ${IMAGE.length} bytes`);
-  });
+  const CRUMBS: [string, Behaviour][] = [
+    ["in chunks of one byte", chunkedOneByte(IMAGE)],
+    [
+      "that comes by 100 bytes",
+      async (_req, io) => {
+        await io.head(200, { "Content-Length": IMAGE.length, Connection: "close" });
+        for (let at = 0; at < IMAGE.length; at += 100) {
+          await io.write(IMAGE.subarray(at, at + 100));
+          await io.sleep(5);
+        }
+        io.end();
+      },
+    ],
+  ];
+  for (const [what, behaviour] of CRUMBS)
+    test(`a body ${what} is written in pieces, not as it comes, which would take minutes`, async (t) => {
+      const scene = await startScene(t, { image: null });
+      await succeeds(scene, await updateFrom(scene, behaviour), "ota_0", IMAGE);
+      const writes = scene.device.flash.log.filter(({ kind }) => kind === "write").length;
+      assert.ok(writes <= IMAGE.length / 256, `${writes} writes for ${IMAGE.length} bytes`);
+    });
 
   const REFUSED: [string, Behaviour][] = [
     ["neither length nor chunked coding", noLength(IMAGE)],
