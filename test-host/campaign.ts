@@ -13,7 +13,7 @@ import { FULL_SIZE, startsOf, TOYS } from "./campaign/worlds.ts";
 import { BUNDLE } from "./device.ts";
 
 const USAGE = `usage: npm run campaign -- [options]
-  --full            all layouts, every campaign, two cuts deep: some ten minutes of two cores
+  --full            all layouts, every campaign, two cuts deep; tells each part when it is done
   --cell REGEX      only cells whose name (board/start/bootloader/scenario) matches
   --campaign NAME   every (default), tree:2, chain, random:20, lies; may be given several times
   --seed N          of the noise and of random (default 1)
