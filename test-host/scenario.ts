@@ -77,7 +77,7 @@ export interface Scene {
 
 /** Two slots of 64 KB: an update is 16 erases. */
 export const SMALL = "toy-factory-one";
-const HANG_MS = 8000;
+const HANG_MS = 30_000;
 
 const SET_UP = `(function () {
   var events = [];

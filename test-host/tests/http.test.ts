@@ -397,7 +397,6 @@ describe("answers of a server", AT_ONCE, () => {
     ["a Content-Length", serveFile(IMAGE, { ranges: false })],
     ["chunked coding", serveFile(IMAGE, { chunked: true, ranges: false })],
     ["chunked coding of a 206", serveFile(IMAGE, { chunked: true })],
-    ["chunks of one byte", chunkedOneByte(IMAGE)],
     ["one chunk for all", chunkedHuge(IMAGE)],
     ["chunk extensions and a trailer", chunkedExtensions(IMAGE)],
     ["header names in lower case", headerCase(IMAGE, "lower")],

@@ -228,8 +228,8 @@ async function runOut(shortage: Shortage, server: Server, bundle = unchecked): P
       if (!left) left = { uses: uses, image: sum(${slot}, ${slot + image.length}),
         entries: [0, 4096].map(function (n) { return btoa(flashRead(32, ${otadata} + n)); }) };
       ota.update(config).then(function () { over("installed"); }, function (error) {
-        // where the call itself was interrupted nobody is told when it is over
-        if (attempts++ < 10) setTimeout(again, 1000); else over(says(error));
+        // where the call itself was interrupted nobody is told when it is over, nor is a slow machine done yet
+        if (attempts++ < 25) setTimeout(again, 1000); else over(says(error));
       });
     }
     function over(later) { report({ first: first, later: later, left: left }); finish(); }
