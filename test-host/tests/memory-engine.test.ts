@@ -1,7 +1,7 @@
 // Little memory, in the real interpreter: a ballast leaves so many JsVars free. Needs a build with a fixed number of
 // them, as devices have; the ordinary Linux build gets more on demand.
 //
-// MEMORY_STEP sets how fine the sweeps are: 1 tries every number of free JsVars (hours), 7 takes half an hour.
+// MEMORY_STEP sets how fine the sweeps are: 1 tries every number of free JsVars (two hours), 7 takes half an hour.
 // MEMORY_ENGINES names builds of little memory, one or more paths with colons between them; without it they are made of
 // ESPRUINO by a ballast.
 
