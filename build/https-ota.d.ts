@@ -98,14 +98,17 @@ declare function getLastInvalidPartition(): Partition | null;
  * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
  */
 declare function getState(partition: Partition): number;
-/** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */
+/**
+ * Verifies the image in a slot by its checksum, then makes it the one that starts next. Rejects with
+ * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
+ */
 declare function setBootPartition(partition: Partition): Promise<number>;
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
 declare function markValid(): void;
 /**
  * Marks the running image as bad, selects another slot that holds a whole image, but for one that an update has begun
- * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none.
- * `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none, and with
+ * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 declare function rollback(): Promise<number>;
 
@@ -261,7 +264,8 @@ interface BootOptions {
 declare function boot(options?: BootOptions): Promise<boolean>;
 /**
  * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
- * returns anything else or throws. Does nothing to an image that is confirmed already. Resolves with what `check` said.
+ * returns anything else or throws, once no update is under way. Does nothing to an image that is confirmed already.
+ * Resolves with what `check` said.
  */
 declare function confirmAfter(ms: number, check: () => boolean): Promise<boolean>;
 /** What a slot holds. */

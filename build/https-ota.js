@@ -58,12 +58,6 @@ function asFault(thrown) {
         ? thrown
         : fault(-1 /* Code.FAIL */, "" + ((thrown && thrown.message) || thrown));
 }
-/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
-var lastResult = "";
-/** An update has ended, well when `error` is null. */
-function noteResult(error) {
-    lastResult = error ? error.name + ": " + error.message : "ESP_OK";
-}
 /** For what nobody needs to hear. */
 function ignore() { }
 /** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
@@ -208,6 +202,7 @@ function sha256(data) {
 
 
 var patience = 0; // ms until the last of the timers that an update waits for has come
+var counted = 0; // ms since 1970 when some of them were last taken off
 /** `aside`: no update waits for this one. */
 function after(ms, callback, aside) {
     var timer = setTimeout(callback, ms);
@@ -283,203 +278,6 @@ function chapterKeys() {
 
 
 
-
-
-
-
-/** Restarts the device at once. `esp_restart` */
-function restart() {
-    ESP32.reboot();
-}
-
-
-
-
-
-/**
- * The digest of the `size` bytes of flash at `addr`.
- * @chapter
- */
-function verity(addr, size) {
-    // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
-    // one-shot hashes with one block in memory at a time.
-    // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
-    var BLOCK = 4096;
-    var DESCRIPTOR_LENGTH = 256;
-    /** SHA-256 of `text` zero-padded to a block, as a binary string. */
-    function hashBlock(text) {
-        if (text.length === BLOCK)
-            return binary(sha256(text));
-        var block = new Uint8Array(BLOCK);
-        block.set(text);
-        return binary(sha256(block));
-    }
-    var levels = []; // levels[i]: digests of level i whose block is not full yet
-    var offset = 0;
-    function push(level, digest) {
-        if (level === levels.length)
-            levels.push("");
-        if (levels[level].length === BLOCK) {
-            var full = levels[level];
-            levels[level] = "";
-            push(level + 1, hashBlock(full));
-        }
-        levels[level] += digest;
-    }
-    function step() {
-        if (offset >= size)
-            return false;
-        var length = Math.min(size - offset, BLOCK);
-        push(0, hashBlock(binary(read(addr + offset, length))));
-        offset += length;
-        return offset < size;
-    }
-    function digest() {
-        // a level that is neither the top nor a single digest still has to be hashed into the one above
-        for (var i = 0; i < levels.length; i++)
-            if (i < levels.length - 1 || levels[i].length > 32)
-                push(i + 1, hashBlock(levels[i]));
-        var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
-        descriptor[0] = 1; // version
-        descriptor[1] = 1; // SHA-256
-        descriptor[2] = 12; // log2 of the block size
-        chapterBytes().setU32_(descriptor, 8, size);
-        if (size)
-            descriptor.set(levels[levels.length - 1], 16);
-        var hash = sha256(descriptor);
-        var text = "";
-        for (var i = 0; i < hash.length; i++)
-            text += (256 + hash[i]).toString(16).substr(1);
-        return text;
-    }
-    return { step_: step, digest_: digest };
-}
-
-
-
-
-
-var MAX_SAFE = 0x1fffffffffffff;
-/** Is it a number that every parser reads alike? (RFC 8259 6) */
-function isWhole(value) {
-    return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
-}
-function chapterManifest() {
-    // One JSON object, more strictly than the engine's own parser takes it. Pure.
-    /**
-     * INVALID_RESPONSE: the manifest is not what it should be.
-     * @chapter manifest
-     */
-    function refuse$2(fact) {
-        throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
-    }
-    /**
-     * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
-     * a key that comes twice this parser and another may each take a different one.
-     * @chapter manifest
-     */
-    function parseJson(text) {
-        var keys = []; // of the objects that are open; an array's list stays empty
-        var start = -1;
-        var string = "";
-        for (var i = 0; i < text.length; i++) {
-            var c = text[i];
-            if (start >= 0) {
-                if (c === "\\")
-                    i++;
-                else if (c === '"') {
-                    string = text.substring(start, i);
-                    start = -1;
-                }
-            }
-            else if (c === '"')
-                start = i + 1;
-            else if (c === "{" || c === "[")
-                keys.push([]);
-            else if (c === ":" && keys.length) {
-                var open = keys[keys.length - 1];
-                if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0)
-                    refuse$2("key " + string + " comes twice");
-                open.push(string);
-            }
-            else if (c === "}" || c === "]") {
-                keys.pop();
-                if (!keys.length && i < text.length - 1)
-                    refuse$2("something follows the JSON object");
-            }
-        }
-        if (text[0] !== "{" || keys.length)
-            refuse$2("no JSON object");
-        return JSON.parse(text);
-    }
-    // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
-    // Source: DESIGN.md 4 and 3.3.
-    var FORMAT = 1;
-    function wanted(claim, value, type, optional) {
-        if (optional && value === undefined)
-            return;
-        var whole = type !== "number" || isWhole(value);
-        if (typeof value !== type || !whole || value === "")
-            refuse$2("claim " + claim + " is missing or no " + type);
-    }
-    /**
-     * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
-     * @chapter manifest
-     */
-    function parseManifest(payload) {
-        var manifest = parseJson(payload);
-        if (manifest.format !== FORMAT)
-            throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
-        var image = manifest.image || {};
-        wanted("project", manifest.project, "string");
-        wanted("version", manifest.version, "string");
-        wanted("chip", manifest.chip, "string");
-        wanted("board", manifest.board, "string", true);
-        wanted("sequence", manifest.sequence, "number");
-        wanted("iat", manifest.iat, "number");
-        wanted("exp", manifest.exp, "number", true);
-        wanted("image.url", image.url, "string");
-        wanted("image.size", image.size, "number");
-        wanted("image.fsverity", image.fsverity, "string");
-        if (!chapterBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
-            refuse$2("claim image.fsverity is no " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
-        return manifest;
-    }
-    function differ(what, theirs, ours) {
-        throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
-    }
-    /**
-     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
-     * @chapter manifest
-     */
-    function checkPolicy(manifest, facts, allowDowngrade) {
-        if (manifest.chip !== facts.chip_)
-            differ("chip", manifest.chip, facts.chip_);
-        if (manifest.board !== undefined && manifest.board !== facts.board_)
-            differ("board", manifest.board, facts.board_);
-        if (manifest.image.size > facts.slotSize_)
-            throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
-        // a clock that nobody has set says 1970 and lets every manifest pass
-        if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-            throw fault(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
-        if (manifest.sequence < facts.sequence_ && !allowDowngrade)
-            throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
-    }
-    /**
-     * Refuses another project's manifest. Images without descriptor name none.
-     * @chapter manifest
-     */
-    function checkProject(manifest, project) {
-        if (project && manifest.project !== project)
-            differ("project", manifest.project, project);
-    }
-    return { refuse_: refuse$2, parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
-}
-
-
-
-
-
 function chapterRecords() {
     /** A file of Espruino's Storage, undefined when there is none. */
     function readFile(name) {
@@ -494,6 +292,7 @@ function chapterRecords() {
     // What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
     // ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
     var FILE = ".https-ota";
+    var MAX_SAFE$1 = 0x1fffffffffffff;
     /**
      * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
      * markValid(), a loss of power in the first start too.
@@ -523,7 +322,7 @@ function chapterRecords() {
         for (var name in memory) {
             var value = stored && stored[name];
             if (typeof value === typeof memory[name] &&
-                (typeof value === "string" || isWhole(value) || value === -1 /* Boots.GIVEN_UP */))
+                (typeof value === "string" || (value >= -2 /* Boots.CONFIRMED */ && value <= MAX_SAFE$1 && Math.floor(value) === value)))
                 memory[name] = value;
         }
         return memory;
@@ -601,10 +400,10 @@ function chapterRecords() {
      */
     function rememberConfirmed(running) {
         var memory = recall();
-        if (memory.slot !== running)
+        if (memory.slot !== running || memory.boots === -2 /* Boots.CONFIRMED */)
             return;
         memory.sequence = Math.max(memory.sequence, memory.next);
-        memory.slot = "";
+        memory.boots = -2 /* Boots.CONFIRMED */;
         remember(memory);
     }
     /**
@@ -620,6 +419,16 @@ function chapterRecords() {
     }
     return { recall_: recall, remember_: remember, lowestSequence_: lowestSequence, wasRolledBack_: wasRolledBack, rememberWritten_: rememberWritten, rememberSelected_: rememberSelected, rememberAborted_: rememberAborted, rememberConfirmed_: rememberConfirmed, rememberRolledBack_: rememberRolledBack };
 }
+
+
+
+/** Restarts the device at once. `esp_restart` */
+function restart() {
+    ESP32.reboot();
+}
+
+
+
 
 
 
@@ -655,6 +464,195 @@ function isOta(row) {
 
 
 
+
+
+
+
+
+
+
+
+
+
+
+function chapterImage() {
+    // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
+    // Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
+    var MAGIC = 0xe9;
+    var DESC_MAGIC = 0xabcd5432;
+    var MAX_SEGMENTS = 16;
+    var HASH_LENGTH = 32;
+    var MMU_PAGE = 0x10000;
+    /**
+     * The header and the first segment's, or null when the first byte is no image's.
+     * @chapter image
+     */
+    function parseHeader$1(head) {
+        if (head[0] !== MAGIC)
+            return null;
+        return {
+            segments_: head[1],
+            chipId_: chapterBytes().u16_(head, 12),
+            minRevision_: chapterBytes().u16_(head, 15),
+            maxRevision_: chapterBytes().u16_(head, 17),
+            hashAppended_: head[23] !== 0,
+            loadAddr_: chapterBytes().u32_(head, 24 /* Size.HEADER */),
+            length_: chapterBytes().u32_(head, 24 /* Size.HEADER */ + 4),
+        };
+    }
+    /**
+     * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
+     * @chapter image
+     */
+    function parseDesc(head) {
+        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== DESC_MAGIC)
+            return null;
+        var sha = "";
+        for (var i = 176; i < 208; i++)
+            sha += (256 + head[i]).toString(16).substr(1);
+        return {
+            secureVersion: chapterBytes().u32_(head, 36),
+            version: chapterBytes().zText_(head, 48, 32),
+            projectName: chapterBytes().zText_(head, 80, 32),
+            time: chapterBytes().zText_(head, 112, 16),
+            date: chapterBytes().zText_(head, 128, 16),
+            idfVer: chapterBytes().zText_(head, 144, 32),
+            appElfSha256: sha,
+        };
+    }
+    /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+    function spiModeOf(head) {
+        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === DESC_MAGIC ? head[213] : 0;
+    }
+    /**
+     * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
+     * 64 KB pages (DROM and IROM of IDF soc.h).
+     */
+    function isMapped(chipId, addr) {
+        var page = addr >>> 16;
+        if (!chipId)
+            return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
+        var pages = chipId === 9 ? 0x200 : 0x80;
+        return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
+    }
+    /**
+     * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
+     * @chapter image
+     */
+    function isRunnable(header, chipId) {
+        return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
+    }
+    function refuse$2(fact) {
+        throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
+    }
+    function checkSegment(chipId, loadAddr, length, offset, limit) {
+        if (length % 4 || length > limit - offset)
+            refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
+        // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
+        if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
+            refuse$2("segment at offset " + offset + " can't be mapped at " + chapterBytes().hex_(loadAddr));
+    }
+    /**
+     * Judges the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
+     * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
+     * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
+     * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+     * @chapter image
+     */
+    function checkHead(head, chipId, revision, running, limit, tell) {
+        var header = parseHeader$1(head);
+        if (!header)
+            return refuse$2("first byte " + chapterBytes().hex_(head[0]) + ", an image begins with " + chapterBytes().hex_(MAGIC));
+        tell("VERIFY_CHIP_ID", header.chipId_);
+        tell("VERIFY_CHIP_REVISION", header.minRevision_);
+        if (header.chipId_ !== chipId)
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        if (revision >= 0 &&
+            (header.minRevision_ > revision ||
+                (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
+        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+            refuse$2(header.segments_ + " segments, wanted 1 to 16");
+        checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
+        var mode = spiModeOf(head);
+        var spiMode = spiModeOf(running);
+        if (mode && spiMode && mode !== spiMode)
+            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
+    }
+    /**
+     * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
+     * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
+     * each segment's data. Throws OTA_VALIDATE_FAILED.
+     * @chapter image
+     */
+    function walkSegments(chipId, size, read, onData) {
+        var header = parseHeader$1(read(0, 32 /* Size.FIRST_SEGMENT */));
+        if (!header)
+            return refuse$2("no image in the slot");
+        if (header.chipId_ !== chipId)
+            refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+            refuse$2(header.segments_ + " segments, wanted 1 to 16");
+        var offset = 24 /* Size.HEADER */;
+        for (var i = 0; i < header.segments_; i++) {
+            if (offset + 8 /* Size.SEGMENT_HEADER */ > size)
+                refuse$2("segment " + i + " begins at " + offset + " of " + size);
+            var segment = read(offset, 8 /* Size.SEGMENT_HEADER */);
+            var length_1 = chapterBytes().u32_(segment, 4);
+            offset += 8 /* Size.SEGMENT_HEADER */;
+            checkSegment(header.chipId_, chapterBytes().u32_(segment, 0), length_1, offset, size);
+            if (onData)
+                onData(offset, length_1);
+            offset += length_1;
+        }
+        // one checksum byte ends the last line of 16
+        var end = (offset + 16) & -16;
+        var length = header.hashAppended_ ? end + HASH_LENGTH : end;
+        if (length > size)
+            refuse$2("image of " + length + " bytes, only " + size + " are there");
+        return length;
+    }
+    /**
+     * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
+     * @chapter image
+     */
+    function checksumOffset(head, length) {
+        return length - 1 - (head[23] ? HASH_LENGTH : 0);
+    }
+    return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
+}
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+// otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
+// Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
+// fallback the entry of the running slot would otherwise be the one that is overwritten.
+var chosen = false; // since the start, which is none yet of what was chosen
 function chapterOtadata() {
     // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
     // Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
@@ -721,9 +719,6 @@ function chapterOtadata() {
             return ota[slotOfSeq(entries[copy].seq_, ota.length)];
         return factory || ota[0];
     }
-    // otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
-    // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
-    // fallback the entry of the running slot would otherwise be the one that is overwritten.
     /** Does a whole entry name `slot`? */
     function names(layout, entry, slot) {
         return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
@@ -821,6 +816,7 @@ function chapterOtadata() {
     function select(layout, slot, state) {
         var entries = readEntries(layout.otadata_);
         var disputed = isDisputed(layout, entries);
+        chosen = true;
         if (!disputed && slotByState(layout, entries).address === slot.address)
             return;
         if (!isOta(slot)) {
@@ -875,7 +871,7 @@ function chapterOtadata() {
      */
     function isOnTrial(layout) {
         var memory = chapterRecords().recall_();
-        return ((memory.slot === layout.running_.label && memory.boots !== -1 /* Boots.GIVEN_UP */) ||
+        return ((memory.slot === layout.running_.label && memory.boots >= 0) ||
             stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
     }
     return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial };
@@ -890,176 +886,255 @@ function chapterOtadata() {
 
 
 
-// An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
-// Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
-/** IDF's IMAGE_HEADER_SIZE: what must have arrived before an image is judged. */
-var HEAD_LENGTH = 1024;
 
-var HEADER_LENGTH = 24;
-var SEGMENT_HEADER_LENGTH = 8;
-/** where the first segment's data begins, and with it the app descriptor */
-var FIRST_SEGMENT = HEADER_LENGTH + SEGMENT_HEADER_LENGTH;
 
-var DESC_LENGTH = 256;
-/** as many bytes of an image hold its descriptor */
-var DESC_END = FIRST_SEGMENT + DESC_LENGTH;
-function chapterImage() {
-    var MAGIC = 0xe9;
-    var DESC_MAGIC = 0xabcd5432;
-    var MAX_SEGMENTS = 16;
-    var HASH_LENGTH = 32;
-    var MMU_PAGE = 0x10000;
-    /**
-     * The header and the first segment's, or null when the first byte is no image's.
-     * @chapter image
-     */
-    function parseHeader$1(head) {
-        if (head[0] !== MAGIC)
-            return null;
-        return {
-            segments_: head[1],
-            chipId_: chapterBytes().u16_(head, 12),
-            minRevision_: chapterBytes().u16_(head, 15),
-            maxRevision_: chapterBytes().u16_(head, 17),
-            hashAppended_: head[23] !== 0,
-            loadAddr_: chapterBytes().u32_(head, HEADER_LENGTH),
-            length_: chapterBytes().u32_(head, HEADER_LENGTH + 4),
-        };
+
+
+
+
+/** Has anybody the turn? */
+var taken = false;
+/**
+ * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `lost` hears ESP_ERR_NO_MEM when its owner was
+ * interrupted, and has to end it.
+ * @chapter @apart
+ */
+function takeTurn(lost) {
+    /** Calls `callback` each `ms`, until it is cancelled. Unlike a timer that starts anew it needs no memory for that. */
+    function every(ms, callback) {
+        var timer = setInterval(callback, ms);
+        return timer === undefined ? noMemory("interval") : timer;
     }
     /**
-     * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
-     * @chapter image
+     * `ms` have passed, says an interval; 0: let it begin anew. Is there no timer left that an update could be waiting for?
+     * When something has blocked the device (a lookup, a connection) the engine makes up for the calls that the interval has
+     * missed, one in each idle pass (src/jsinteractive.c): those are no time that has passed.
      */
-    function parseDesc(head) {
-        if (head.length < DESC_END || chapterBytes().u32_(head, FIRST_SEGMENT) !== DESC_MAGIC)
-            return null;
-        var sha = "";
-        for (var i = 176; i < 208; i++)
-            sha += (256 + head[i]).toString(16).substr(1);
-        return {
-            secureVersion: chapterBytes().u32_(head, 36),
-            version: chapterBytes().zText_(head, 48, 32),
-            projectName: chapterBytes().zText_(head, 80, 32),
-            time: chapterBytes().zText_(head, 112, 16),
-            date: chapterBytes().zText_(head, 128, 16),
-            idfVer: chapterBytes().zText_(head, 144, 32),
-            appElfSha256: sha,
-        };
+    function isLost(ms) {
+        var time = ms && Date.now();
+        // the clock may be set, in either direction
+        if (ms && Math.abs(time - counted) < ms / 2)
+            return false;
+        counted = time;
+        patience = ms ? patience - ms : 0;
+        return patience < -2 * ms;
     }
-    /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
-    function spiModeOf(head) {
-        return chapterBytes().u32_(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
-    }
-    /**
-     * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
-     * 64 KB pages (DROM and IROM of IDF soc.h).
-     */
-    function isMapped(chipId, addr) {
-        var page = addr >>> 16;
-        if (!chipId)
-            return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
-        var pages = chipId === 9 ? 0x200 : 0x80;
-        return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
-    }
-    /**
-     * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
-     * @chapter image
-     */
-    function isRunnable(header, chipId) {
-        return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
-    }
-    function refuse$1(fact) {
-        throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
-    }
-    function checkSegment(chipId, loadAddr, length, offset, limit) {
-        if (length % 4 || length > limit - offset)
-            refuse$1("segment of " + length + " bytes at offset " + offset + " of " + limit);
-        // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
-        if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
-            refuse$1("segment at offset " + offset + " can't be mapped at " + chapterBytes().hex_(loadAddr));
-    }
-    /**
-     * Judges the first bytes of an image (DESC_END of them) against this device, before anything is erased.
-     * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
-     * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
-     * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
-     * @chapter image
-     */
-    function checkHead(head, chipId, revision, running, limit, tell) {
-        var header = parseHeader$1(head);
-        if (!header)
-            return refuse$1("first byte " + chapterBytes().hex_(head[0]) + ", an image begins with " + chapterBytes().hex_(MAGIC));
-        tell("VERIFY_CHIP_ID", header.chipId_);
-        tell("VERIFY_CHIP_REVISION", header.minRevision_);
-        if (header.chipId_ !== chipId)
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (revision >= 0 &&
-            (header.minRevision_ > revision ||
-                (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
-        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-            refuse$1(header.segments_ + " segments, wanted 1 to 16");
-        checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
-        var mode = spiModeOf(head);
-        var spiMode = spiModeOf(running);
-        if (mode && spiMode && mode !== spiMode)
-            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
-    }
-    /**
-     * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
-     * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
-     * each segment's data. Throws OTA_VALIDATE_FAILED.
-     * @chapter image
-     */
-    function walkSegments(chipId, size, read, onData) {
-        var header = parseHeader$1(read(0, FIRST_SEGMENT));
-        if (!header)
-            return refuse$1("no image in the slot");
-        if (header.chipId_ !== chipId)
-            refuse$1("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-            refuse$1(header.segments_ + " segments, wanted 1 to 16");
-        var offset = HEADER_LENGTH;
-        for (var i = 0; i < header.segments_; i++) {
-            if (offset + SEGMENT_HEADER_LENGTH > size)
-                refuse$1("segment " + i + " begins at " + offset + " of " + size);
-            var segment = read(offset, SEGMENT_HEADER_LENGTH);
-            var length_1 = chapterBytes().u32_(segment, 4);
-            offset += SEGMENT_HEADER_LENGTH;
-            checkSegment(header.chipId_, chapterBytes().u32_(segment, 0), length_1, offset, size);
-            if (onData)
-                onData(offset, length_1);
-            offset += length_1;
-        }
-        // one checksum byte ends the last line of 16
-        var end = (offset + 16) & -16;
-        var length = header.hashAppended_ ? end + HASH_LENGTH : end;
-        if (length > size)
-            refuse$1("image of " + length + " bytes, only " + size + " are there");
-        return length;
-    }
-    /**
-     * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
-     * @chapter image
-     */
-    function checksumOffset(head, length) {
-        return length - 1 - (head[23] ? HASH_LENGTH : 0);
-    }
-    return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
+    // One at a time: an update, or the choice of another slot, which an update would erase while it is being verified. And
+    // whoever has the turn is watched over. Out of memory, the engine interrupts a callback in its middle: nothing catches
+    // that, and what was to follow never comes. Such an owner waits for nothing any more, which is how it is found.
+    var WATCH_MS = 1000;
+    if (taken)
+        throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected");
+    var watch;
+    var turn = { resting_: false, over_: false };
+    turn.wake_ = function () {
+        turn.resting_ = false;
+        if (watch !== undefined)
+            return;
+        isLost(0);
+        var id = every(WATCH_MS, function () {
+            if (turn.over_ || turn.resting_) {
+                cancel(id);
+                watch = undefined;
+            }
+            else if (isLost(WATCH_MS)) {
+                // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
+                watch = undefined;
+                turn.wake_();
+                lost(fault(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true));
+                cancel(id);
+            }
+        });
+        watch = id;
+    };
+    turn.end_ = function () {
+        if (turn.over_)
+            return;
+        taken = false;
+        turn.over_ = true;
+        isLost(0); // or its number would outlive the turn
+        if (watch !== undefined)
+            cancel(watch);
+    };
+    turn.wake_(); // or it has no memory for that
+    taken = true;
+    return turn;
 }
 
 
 
 
 
+/**
+ * The digest of the `size` bytes of flash at `addr`.
+ * @chapter
+ */
+function verity(addr, size) {
+    // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
+    // one-shot hashes with one block in memory at a time.
+    // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
+    var BLOCK = 4096;
+    var DESCRIPTOR_LENGTH = 256;
+    /** SHA-256 of `text` zero-padded to a block, as a binary string. */
+    function hashBlock(text) {
+        if (text.length === BLOCK)
+            return binary(sha256(text));
+        var block = new Uint8Array(BLOCK);
+        block.set(text);
+        return binary(sha256(block));
+    }
+    var levels = []; // levels[i]: digests of level i whose block is not full yet
+    var offset = 0;
+    function push(level, digest) {
+        if (level === levels.length)
+            levels.push("");
+        if (levels[level].length === BLOCK) {
+            var full = levels[level];
+            levels[level] = "";
+            push(level + 1, hashBlock(full));
+        }
+        levels[level] += digest;
+    }
+    function step() {
+        if (offset >= size)
+            return false;
+        var length = Math.min(size - offset, BLOCK);
+        push(0, hashBlock(binary(read(addr + offset, length))));
+        offset += length;
+        return offset < size;
+    }
+    function digest() {
+        // a level that is neither the top nor a single digest still has to be hashed into the one above
+        for (var i = 0; i < levels.length; i++)
+            if (i < levels.length - 1 || levels[i].length > 32)
+                push(i + 1, hashBlock(levels[i]));
+        var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
+        descriptor[0] = 1; // version
+        descriptor[1] = 1; // SHA-256
+        descriptor[2] = 12; // log2 of the block size
+        chapterBytes().setU32_(descriptor, 8, size);
+        if (size)
+            descriptor.set(levels[levels.length - 1], 16);
+        var hash = sha256(descriptor);
+        var text = "";
+        for (var i = 0; i < hash.length; i++)
+            text += (256 + hash[i]).toString(16).substr(1);
+        return text;
+    }
+    return { step_: step, digest_: digest };
+}
+
+// Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
+/** Steps of one block (a flash read and a hash) per pass of the idle loop. */
+var BLOCKS_PER_SLICE = 8;
+/**
+ * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
+ * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
+ * @chapter
+ */
+function inSlices(perSlice, step, finish, done) {
+    var next;
+    function slice() {
+        var error = null;
+        var more = true;
+        try {
+            for (var i = 0; more && i < perSlice; i++)
+                more = step();
+            if (!more)
+                finish();
+        }
+        catch (thrown) {
+            error = asFault(thrown);
+        }
+        if (!more || error)
+            done(error);
+        else
+            next();
+    }
+    next = function () {
+        guarded(function () {
+            after(0, slice);
+        }, done);
+    };
+    next();
+}
 
 
 
 
-
-
-
-
+/**
+ * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
+ * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
+ * @chapter
+ */
+function verifyImage(chipId, slot, size, digest, done) {
+    // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
+    // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
+    // Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
+    var CHECKSUM_SEED = 0xef;
+    /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
+    function xorWords(addr, length) {
+        var words = new Uint32Array(read(addr, length).buffer);
+        var x = 0;
+        var i = 0;
+        for (; i + 8 <= words.length; i += 8)
+            x ^=
+                words[i] ^ words[i + 1] ^ words[i + 2] ^ words[i + 3] ^ words[i + 4] ^ words[i + 5] ^ words[i + 6] ^ words[i + 7];
+        for (; i < words.length; i++)
+            x ^= words[i];
+        return x;
+    }
+    /** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
+    function checksum(addr, ranges) {
+        var word = 0;
+        var range = 0;
+        var offset = 0;
+        return {
+            step: function () {
+                if (range >= ranges.length)
+                    return false;
+                var rest = ranges[range + 1] - offset;
+                var length = Math.min(rest, 4096 /* Flash.SECTOR */);
+                if (length)
+                    word ^= xorWords(addr + ranges[range] + offset, length);
+                offset += length;
+                if (offset === ranges[range + 1]) {
+                    offset = 0;
+                    range += 2;
+                }
+                return true;
+            },
+            value: function () { return (word ^ (word >>> 8) ^ (word >>> 16) ^ (word >>> 24) ^ CHECKSUM_SEED) & 0xff; },
+        };
+    }
+    var ranges = [];
+    function readSlot(offset, length) {
+        return read(slot.address + offset, length);
+    }
+    var length = 0;
+    try {
+        length = chapterImage().walkSegments_(chipId, size, readSlot, function (offset, bytes) {
+            ranges.push(offset, bytes);
+        });
+    }
+    catch (thrown) {
+        return done(asFault(thrown));
+    }
+    if (digest) {
+        var tree_1 = verity(slot.address, size);
+        return inSlices(BLOCKS_PER_SLICE, tree_1.step_, function () {
+            var found = tree_1.digest_();
+            if (found !== digest)
+                throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + found + ", wanted " + digest);
+        }, done);
+    }
+    var sum = checksum(slot.address, ranges);
+    inSlices(BLOCKS_PER_SLICE, sum.step, function () {
+        var wanted = readSlot(chapterImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
+        if (sum.value() !== wanted)
+            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + chapterBytes().hex_(sum.value()) + ", the image says " + chapterBytes().hex_(wanted));
+    }, done);
+}
 
 function chapterSlots() {
     // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
@@ -1223,11 +1298,11 @@ function chapterSlots() {
     function findRunning(rows, chip) {
         for (var i = 0; i < rows.length; i++) {
             var slot = rows[i];
-            var header = isSlot(slot) ? chapterImage().parseHeader_(read(slot.address, FIRST_SEGMENT)) : null;
+            var header = isSlot(slot) ? chapterImage().parseHeader_(read(slot.address, 32 /* Size.FIRST_SEGMENT */)) : null;
             if (!header || !chapterImage().isRunnable_(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address)
                 continue;
             var length = Math.min(header.length_, 4096 /* Flash.SECTOR */);
-            if (binary(read(slot.address + FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length))
+            if (binary(read(slot.address + 32 /* Size.FIRST_SEGMENT */, length)) === mapped(header.loadAddr_, length))
                 return slot;
             throw fault(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
         }
@@ -1284,148 +1359,46 @@ function chapterSlots() {
             throw fault(261 /* Code.NOT_FOUND */, "no slot of this device");
         return slot;
     }
-    return { readLayout_: readLayout, nextSlot_: nextSlot, slotByLabel_: slotByLabel, slotOf_: slotOf };
-}
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-// Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
-/** Steps of one block (a flash read and a hash) per pass of the idle loop. */
-var BLOCKS_PER_SLICE = 8;
-/**
- * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
- * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
- * @chapter
- */
-function inSlices(perSlice, step, finish, done) {
-    var next;
-    function slice() {
-        var error = null;
-        var more = true;
-        try {
-            for (var i = 0; more && i < perSlice; i++)
-                more = step();
-            if (!more)
-                finish();
-        }
-        catch (thrown) {
-            error = asFault(thrown);
-        }
-        if (!more || error)
-            done(error);
-        else
-            next();
-    }
-    next = function () {
-        guarded(function () {
-            after(0, slice);
-        }, done);
-    };
-    next();
-}
-
-
-
-
-/**
- * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
- * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
- * @chapter
- */
-function verifyImage(chipId, slot, size, digest, done) {
-    // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
-    // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
-    // Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
-    var CHECKSUM_SEED = 0xef;
-    /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
-    function xorWords(addr, length) {
-        var words = new Uint32Array(read(addr, length).buffer);
-        var x = 0;
-        var i = 0;
-        for (; i + 8 <= words.length; i += 8)
-            x ^=
-                words[i] ^ words[i + 1] ^ words[i + 2] ^ words[i + 3] ^ words[i + 4] ^ words[i + 5] ^ words[i + 6] ^ words[i + 7];
-        for (; i < words.length; i++)
-            x ^= words[i];
-        return x;
-    }
-    /** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
-    function checksum(addr, ranges) {
-        var word = 0;
-        var range = 0;
-        var offset = 0;
-        return {
-            step: function () {
-                if (range >= ranges.length)
-                    return false;
-                var rest = ranges[range + 1] - offset;
-                var length = Math.min(rest, 4096 /* Flash.SECTOR */);
-                if (length)
-                    word ^= xorWords(addr + ranges[range] + offset, length);
-                offset += length;
-                if (offset === ranges[range + 1]) {
-                    offset = 0;
-                    range += 2;
+    /**
+     * Verifies slots by their checksums, one after the other, while no update can erase them, and calls `choose` with the
+     * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own.
+     * @chapter slots
+     */
+    function chooseSlot(list, choose, none) {
+        return new Promise(function (resolve, reject) {
+            guarded(function () {
+                var layout = readLayout();
+                var turn;
+                function fail(error) {
+                    turn.end_();
+                    reject(error);
                 }
-                return true;
-            },
-            value: function () { return (word ^ (word >>> 8) ^ (word >>> 16) ^ (word >>> 24) ^ CHECKSUM_SEED) & 0xff; },
-        };
-    }
-    var ranges = [];
-    function readSlot(offset, length) {
-        return read(slot.address + offset, length);
-    }
-    var length = 0;
-    try {
-        length = chapterImage().walkSegments_(chipId, size, readSlot, function (offset, bytes) {
-            ranges.push(offset, bytes);
+                turn = takeTurn(fail);
+                function attempt(slots, error) {
+                    var slot = slots.shift();
+                    if (!slot)
+                        return fail(none ? fault(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
+                    verifyImage(layout.chip_, slot, slot.size, "", function (failure) {
+                        if (failure)
+                            return attempt(slots, failure);
+                        if (turn.over_)
+                            return;
+                        guarded(function () {
+                            choose(layout, slot, function () {
+                                turn.end_();
+                                resolve(0 /* Code.OK */);
+                            });
+                        }, fail);
+                    });
+                }
+                guarded(function () {
+                    attempt(list(layout), null);
+                }, fail);
+            }, reject);
         });
     }
-    catch (thrown) {
-        return done(asFault(thrown));
-    }
-    if (digest) {
-        var tree_1 = verity(slot.address, size);
-        return inSlices(BLOCKS_PER_SLICE, tree_1.step_, function () {
-            var found = tree_1.digest_();
-            if (found !== digest)
-                throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + found + ", wanted " + digest);
-        }, done);
-    }
-    var sum = checksum(slot.address, ranges);
-    inSlices(BLOCKS_PER_SLICE, sum.step, function () {
-        var wanted = readSlot(chapterImage().checksumOffset_(readSlot(0, FIRST_SEGMENT), length), 1)[0];
-        if (sum.value() !== wanted)
-            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + chapterBytes().hex_(sum.value()) + ", the image says " + chapterBytes().hex_(wanted));
-    }, done);
+    return { readLayout_: readLayout, nextSlot_: nextSlot, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot };
 }
-
-
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 function getRunningPartition() {
     return chapterSlots().readLayout_().running_;
@@ -1469,21 +1442,15 @@ function getState(partition) {
         throw fault(261 /* Code.NOT_FOUND */, "otadata does not name " + slot.label);
     return state;
 }
-/** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */
+
+/**
+ * Verifies the image in a slot by its checksum, then makes it the one that starts next. Rejects with
+ * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
+ */
 function setBootPartition(partition) {
-    return new Promise(function (resolve, reject) {
-        guarded(function () {
-            var layout = chapterSlots().readLayout_();
-            var slot = chapterSlots().slotOf_(layout, partition);
-            verifyImage(layout.chip_, slot, slot.size, "", function (error) {
-                if (error)
-                    return reject(error);
-                guarded(function () {
-                    chapterOtadata().select_(layout, slot, 0 /* State.NEW */);
-                    resolve(0 /* Code.OK */);
-                }, reject);
-            });
-        }, reject);
+    return chapterSlots().chooseSlot_(function (layout) { return [chapterSlots().slotOf_(layout, partition)]; }, function (layout, slot, done) {
+        chapterOtadata().select_(layout, slot, 0 /* State.NEW */);
+        done();
     });
 }
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
@@ -1492,7 +1459,8 @@ function markValid() {
      * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
      * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
      * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
-     * IDF does, and the other copy stays to fall back to. Factory and a slot that no entry names need none.
+     * IDF does, and the other copy stays to fall back to; and in place when the other copy is what an update, say, has just
+     * selected. Factory and a slot that no entry names need none.
      * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
      * @chapter
      */
@@ -1513,6 +1481,8 @@ function markValid() {
                 chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
             return;
         }
+        if (chosen && chapterOtadata().activeCopy_(entries) !== copy)
+            return chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
         chapterOtadata().writeEntry_(layout, 1 - copy, chapterOtadata().seqFor_(layout, entries, layout.running_), 2 /* State.VALID */);
         erase(layout.otadata_.address + copy * 4096 /* Flash.SECTOR */);
     }
@@ -1523,8 +1493,8 @@ function markValid() {
 
 /**
  * Marks the running image as bad, selects another slot that holds a whole image, but for one that an update has begun
- * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none.
- * `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none, and with
+ * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 function rollback() {
     /**
@@ -1572,28 +1542,133 @@ function rollback() {
         }
         return first.concat(rest);
     }
-    return new Promise(function (resolve, reject$1) {
-        guarded(function () {
-            var layout = chapterSlots().readLayout_();
-            var slots = slotsToFallBackTo(layout);
-            function attempt(index) {
-                if (index === slots.length)
-                    return reject$1(fault(5381 /* Code.OTA_ROLLBACK_FAILED */, "no other slot holds a whole image that ran"));
-                verifyImage(layout.chip_, slots[index], slots[index].size, "", function (error) {
-                    if (error)
-                        return attempt(index + 1);
-                    guarded(function () {
-                        chapterRecords().rememberRolledBack_(layout.running_.label);
-                        reject(layout, slots[index]);
-                        resolve(0 /* Code.OK */);
-                        restart();
-                    }, reject$1);
-                });
-            }
-            attempt(0);
-        }, reject$1);
-    });
+    return chapterSlots().chooseSlot_(slotsToFallBackTo, function (layout, slot, done) {
+        chapterRecords().rememberRolledBack_(layout.running_.label);
+        reject(layout, slot);
+        done();
+        restart();
+    }, "no other slot holds a whole image that ran");
 }
+
+function chapterManifest() {
+    // One JSON object, more strictly than the engine's own parser takes it. Pure.
+    /**
+     * INVALID_RESPONSE: the manifest is not what it should be.
+     * @chapter manifest
+     */
+    function refuse$1(fact) {
+        throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
+    }
+    /**
+     * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
+     * a key that comes twice this parser and another may each take a different one.
+     * @chapter manifest
+     */
+    function parseJson(text) {
+        var keys = []; // of the objects that are open; an array's list stays empty
+        var start = -1;
+        var string = "";
+        for (var i = 0; i < text.length; i++) {
+            var c = text[i];
+            if (start >= 0) {
+                if (c === "\\")
+                    i++;
+                else if (c === '"') {
+                    string = text.substring(start, i);
+                    start = -1;
+                }
+            }
+            else if (c === '"')
+                start = i + 1;
+            else if (c === "{" || c === "[")
+                keys.push([]);
+            else if (c === ":" && keys.length) {
+                var open = keys[keys.length - 1];
+                if (string.indexOf("\\") >= 0)
+                    refuse$1("key " + string + " has an escape");
+                if (open.indexOf(string) >= 0)
+                    refuse$1("key " + string + " comes twice");
+                open.push(string);
+            }
+            else if (c === "}" || c === "]") {
+                keys.pop();
+                if (!keys.length && i < text.length - 1)
+                    refuse$1("something follows the JSON object");
+            }
+        }
+        if (text[0] !== "{" || keys.length)
+            refuse$1("no JSON object");
+        return JSON.parse(text);
+    }
+    // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+    // Source: DESIGN.md 4 and 3.3.
+    var FORMAT = 1;
+    var MAX_SAFE = 0x1fffffffffffff;
+    /** Is it a number that every parser reads alike? (RFC 8259 6) */
+    function isWhole(value) {
+        return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
+    }
+    function wanted(claim, value, type, optional) {
+        if (optional && value === undefined)
+            return;
+        var whole = type !== "number" || isWhole(value);
+        if (typeof value !== type || !whole || value === "")
+            refuse$1("claim " + claim + " is missing or no " + type);
+    }
+    /**
+     * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
+     * @chapter manifest
+     */
+    function parseManifest(payload) {
+        var manifest = parseJson(payload);
+        if (manifest.format !== FORMAT)
+            throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+        var image = manifest.image || {};
+        wanted("project", manifest.project, "string");
+        wanted("version", manifest.version, "string");
+        wanted("chip", manifest.chip, "string");
+        wanted("board", manifest.board, "string", true);
+        wanted("sequence", manifest.sequence, "number");
+        wanted("iat", manifest.iat, "number");
+        wanted("exp", manifest.exp, "number", true);
+        wanted("image.url", image.url, "string");
+        wanted("image.size", image.size, "number");
+        wanted("image.fsverity", image.fsverity, "string");
+        if (!chapterBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
+            refuse$1("claim image.fsverity is no " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
+        return manifest;
+    }
+    function differ(what, theirs, ours) {
+        throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
+    }
+    /**
+     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
+     * @chapter manifest
+     */
+    function checkPolicy(manifest, facts, allowDowngrade) {
+        if (manifest.chip !== facts.chip_)
+            differ("chip", manifest.chip, facts.chip_);
+        if (manifest.board !== undefined && manifest.board !== facts.board_)
+            differ("board", manifest.board, facts.board_);
+        if (manifest.image.size > facts.slotSize_)
+            throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+        // a clock that nobody has set says 1970 and lets every manifest pass
+        if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
+            throw fault(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+        if (manifest.sequence < facts.sequence_ && !allowDowngrade)
+            throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
+    }
+    /**
+     * Refuses another project's manifest. Images without descriptor name none.
+     * @chapter manifest
+     */
+    function checkProject(manifest, project) {
+        if (project && manifest.project !== project)
+            differ("project", manifest.project, project);
+    }
+    return { refuse_: refuse$1, parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
+}
+
 
 
 
@@ -2009,7 +2084,7 @@ var SETTLE_MS = 20;
  * What the final answer says, or the Location of a redirect.
  * @chapter @apart
  */
-function parseAnswer(response) {
+function parseAnswer(response, options) {
     /** A decimal number without sign, or -1. */
     function digits(text) {
         var value = text.length && text.length < 11 ? 0 : -1 /* Length.UNKNOWN */;
@@ -2034,7 +2109,11 @@ function parseAnswer(response) {
     function retryAfter(headers) {
         var text = header(headers, "retry-after");
         var seconds = digits(text);
-        var wait = seconds < 0 ? Date.parse(text) - Date.parse(header(headers, "date")) : seconds * 1000;
+        if (seconds >= 0)
+            return seconds * 1000;
+        var sent = Date.parse(header(headers, "date"));
+        // the engine's Date.parse makes 0 of what is no date
+        var wait = sent > 0 ? Date.parse(text) - sent : 0;
         if (wait > 0)
             return wait;
         return 0; // for a text that is no date too
@@ -2076,6 +2155,7 @@ function parseAnswer(response) {
     }
     var headers = response.headers;
     var status = digits(response.statusCode);
+    options.status_ = status;
     if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
         var location = header(headers, "location");
         if (!location)
@@ -2094,7 +2174,6 @@ function parseAnswer(response) {
     if (!transfer && digits(length) < 0)
         throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
     var head = {
-        status_: status,
         start_: 0,
         length_: transfer ? -1 /* Length.UNKNOWN */ : digits(length),
         total_: -1 /* Length.UNKNOWN */,
@@ -2282,7 +2361,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
             // at once, whatever the answer is: with nobody listening to its body the engine never closes
             response.on("data", onData);
             response.on("close", onGone);
-            var head = /*@__NOINLINE__*/ parseAnswer(response);
+            var head = /*@__NOINLINE__*/ parseAnswer(response, options);
             // a body can be long, and nobody asks for these any more (libs/network/socketserver.c)
             response.headers = undefined;
             outgoing.opt = undefined;
@@ -2342,11 +2421,16 @@ function createDownload(options, url, limit, onConnected) {
         offset_: 0,
         total_: -1,
         ended_: false,
-        status_: -1,
         sink_: null,
         failed_: ignore,
     };
     function close() {
+        var received = self.offset_ + self.held_.length;
+        // more than ever before is progress
+        if (received > best) {
+            best = received;
+            failures = begun = 0;
+        }
         if (disconnect)
             disconnect();
         disconnect = null;
@@ -2377,7 +2461,6 @@ function createDownload(options, url, limit, onConnected) {
     }
     function onHead(head) {
         var received = self.offset_ + self.held_.length;
-        self.status_ = head.status_;
         if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
             if (changes++)
                 throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again");
@@ -2397,7 +2480,7 @@ function createDownload(options, url, limit, onConnected) {
             goTo(0);
         }
         if (head.total_ > limit)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of " + head.total_ + " bytes, room for " + limit);
+            throw fault(260 /* Code.INVALID_SIZE */, "file of " + head.total_ + " bytes, wanted at most " + limit);
         self.total_ = head.total_;
         etag = head.etag_;
         known = true;
@@ -2429,14 +2512,9 @@ function createDownload(options, url, limit, onConnected) {
             close();
     }
     function onEnd(error) {
-        disconnect = null;
         var received = self.offset_ + self.held_.length;
+        close();
         var wait = SETTLE_MS;
-        // more than ever before is progress
-        if (received > best) {
-            best = received;
-            failures = begun = 0;
-        }
         if (!error) {
             if (self.total_ < 0 || received >= self.total_)
                 self.ended_ = true;
@@ -2504,10 +2582,6 @@ function createDownload(options, url, limit, onConnected) {
 
 
 
-function wrongState(session, call) {
-    var ended = session.phase_ >= 5 /* Phase.FAILED */;
-    return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
-}
 /**
  * `present`: the target holds the whole image already.
  * @chapter @apart
@@ -2594,7 +2668,7 @@ function createSession(plan, emit, layout, target, download, present) {
         };
     }
     /**
-     * Where to go on with a file of `total` bytes that begins with the first HEAD_LENGTH of `held`: the start of the last
+     * Where to go on with a file of `total` bytes that begins with the first Size.HEAD of `held`: the start of the last
      * sector before the first blank one, when the slot begins with them too; else 0. The digest at the end is the judge of
      * whether it was right.
      * @chapter
@@ -2603,7 +2677,7 @@ function createSession(plan, emit, layout, target, download, present) {
         if (total < 0)
             return 0;
         // in two halves, which take less memory
-        var half = HEAD_LENGTH / 2;
+        var half = 1024 /* Size.HEAD */ / 2;
         if (!holds(slot.address, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half)))
             return 0;
         var offset = 4096 /* Flash.SECTOR */;
@@ -2638,15 +2712,15 @@ function createSession(plan, emit, layout, target, download, present) {
     function fail(error) {
         if (self.phase_ < 3 /* Phase.COMPLETE */)
             free(5 /* Phase.FAILED */);
-        noteResult(error);
         reject(error);
-        self.release_();
+        self.release_(error);
     }
     /** The end of a perform; `complete` when there is nothing left to do for another one. */
     function succeed(complete) {
         self.phase_ = complete ? 3 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
         if (complete)
             download.close_();
+        self.turn_.resting_ = true;
         resolve(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
     }
     /** Tells the listener, who may abort. */
@@ -2656,7 +2730,7 @@ function createSession(plan, emit, layout, target, download, present) {
             throw fault(259 /* Code.INVALID_STATE */, "aborted");
     }
     function judge(head) {
-        chapterImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, DESC_END), self.size_ < 0 ? target.size : self.size_, tell);
+        chapterImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, 288 /* Size.DESC_END */), self.size_ < 0 ? target.size : self.size_, tell);
     }
     function onVerified(error) {
         if (self.phase_ !== 2 /* Phase.VERIFYING */)
@@ -2702,9 +2776,9 @@ function createSession(plan, emit, layout, target, download, present) {
         self.size_ = total;
         // at its beginning once more: the file has changed, or a server without ranges began again
         if (!judged || !start) {
-            if (!start && !ended && data.length < (total < 0 ? 4096 /* Flash.SECTOR */ : HEAD_LENGTH))
+            if (!start && !ended && data.length < (total < 0 ? 4096 /* Flash.SECTOR */ : 1024 /* Size.HEAD */))
                 return 0;
-            judge(start ? read(target.address, DESC_END) : chapterBytes().bytesOf_(data.substr(0, DESC_END)));
+            judge(start ? read(target.address, 288 /* Size.DESC_END */) : chapterBytes().bytesOf_(data.substr(0, 288 /* Size.DESC_END */)));
             chapterRecords().rememberWritten_(target.label);
             chapterOtadata().deselect_(layout, target);
             judged = true;
@@ -2732,7 +2806,7 @@ function createSession(plan, emit, layout, target, download, present) {
             self.written_ = offset + length;
             var last = ended && length === rest;
             if (last || length === room)
-                finishStep(last, length > 0);
+                finishStep(last, length > 0 || begun > 0);
         }
         if (self.phase_ !== 1 /* Phase.WORKING */)
             download.sink_ = null;
@@ -2742,14 +2816,13 @@ function createSession(plan, emit, layout, target, download, present) {
     };
     download.failed_ = fail;
     self.perform_ = function (done, failed) {
-        if (self.phase_ !== 0 /* Phase.READY */)
-            return failed(wrongState(self, "perform"));
         self.phase_ = 1 /* Phase.WORKING */;
+        self.turn_.wake_();
         resolve = done;
         reject = failed;
         if (verified)
             guarded(function () {
-                judge(read(target.address, DESC_END));
+                judge(read(target.address, 288 /* Size.DESC_END */));
                 succeed(true);
             }, fail);
         else if (!download.sink_) {
@@ -2760,9 +2833,8 @@ function createSession(plan, emit, layout, target, download, present) {
     };
     self.finish_ = function (done, failed) {
         var complete = self.phase_ === 3 /* Phase.COMPLETE */;
-        if (!complete && self.phase_ !== 0 /* Phase.READY */)
-            return failed(wrongState(self, "finish"));
         self.phase_ = 4 /* Phase.FINISHING */;
+        self.turn_.wake_();
         reject = failed;
         function onJudged(error) {
             var failure = error;
@@ -2777,13 +2849,12 @@ function createSession(plan, emit, layout, target, download, present) {
                     failure = thrown;
                 });
             free(6 /* Phase.DEAD */);
-            noteResult(failure);
             emit("FINISH");
             if (failure)
                 failed(failure);
             else
                 done(0 /* Code.OK */);
-            self.release_();
+            self.release_(failure);
         }
         var bytes = self.size_;
         if (complete && verified)
@@ -2797,11 +2868,12 @@ function createSession(plan, emit, layout, target, download, present) {
         var phase = self.phase_;
         if (phase === 6 /* Phase.DEAD */)
             return;
+        var reason = error || fault(259 /* Code.INVALID_STATE */, "aborted");
         free(6 /* Phase.DEAD */);
         emit("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
-            reject(error || fault(259 /* Code.INVALID_STATE */, "aborted"));
-        self.release_();
+            reject(reason);
+        self.release_(reason);
     };
     if (!present && plan.digest_) {
         // what an earlier run left in the slot is only taken where a digest will judge it
@@ -2822,7 +2894,16 @@ function createSession(plan, emit, layout, target, download, present) {
 
 
 
-var busy = false;
+
+
+
+
+
+
+
+
+/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
+var lastResult = "";
 
 
 /**
@@ -2919,7 +3000,7 @@ function open(settings, emit, offerOnly, done, failed) {
         }
         /** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
         function isRunning(settings, manifest, layout, done) {
-            var desc = chapterImage().parseDesc_(read(layout.running_.address, DESC_END));
+            var desc = chapterImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
             if (desc) {
                 var same = desc.version === manifest.version;
                 if (!same || settings.allowSameVersion)
@@ -2970,7 +3051,7 @@ function open(settings, emit, offerOnly, done, failed) {
     }
     /** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
     function isPresent(plan, chipId, target, done) {
-        var head = read(target.address, DESC_END);
+        var head = read(target.address, 288 /* Size.DESC_END */);
         var desc = chapterImage().parseDesc_(head);
         // an image that calls itself another version need not be hashed
         if (!chapterImage().parseHeader_(head) || (desc && desc.version !== plan.version_))
@@ -3002,12 +3083,12 @@ function open(settings, emit, offerOnly, done, failed) {
         download.failed_ = fail;
         download.sink_ = function (data, ended) {
             var length = data.length;
-            if (length < HEAD_LENGTH && !ended)
+            if (length < 1024 /* Size.HEAD */ && !ended)
                 return 0;
             download.sink_ = null;
             guarded(function () {
-                if (length < HEAD_LENGTH)
-                    throw fault(260 /* Code.INVALID_SIZE */, "file of " + length + " bytes, an image has at least " + HEAD_LENGTH);
+                if (length < 1024 /* Size.HEAD */)
+                    throw fault(260 /* Code.INVALID_SIZE */, "file of " + length + " bytes, an image has at least " + 1024 /* Size.HEAD */);
                 begin();
             }, fail);
             return 0;
@@ -3063,16 +3144,6 @@ function run(given, mode, resolve, reject) {
     /** Free JsVars. */
     function freeVars() {
         return process.memory().free;
-    }
-    /** Calls `callback` each `ms`, until it is cancelled. Unlike a timer that starts anew it needs no memory for that. */
-    function every(ms, callback) {
-        var timer = setInterval(callback, ms);
-        return timer === undefined ? noMemory("interval") : timer;
-    }
-    /** `ms` have passed; 0: let it begin anew. Is there no timer left that an update could be waiting for? */
-    function isLost(ms) {
-        patience = ms ? patience - ms : 0;
-        return patience < -2 * ms;
     }
     /**
      * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
@@ -3140,6 +3211,7 @@ function run(given, mode, resolve, reject) {
                 refuse(name + " is no whole number");
             settings[name] = value;
         }
+        settings.status_ = -1;
         if (!settings.url)
             refuse("url is missing");
         if (!settings.timeout)
@@ -3167,65 +3239,63 @@ function run(given, mode, resolve, reject) {
     //   8. select: the only commit point                      (finish)
     // Whatever fails before 8 leaves the device starting what it started before.
     // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
-    var WATCH_MS = 1000;
     var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
-    function createHandle(session) {
-        function start(step) {
+    function createHandle(session, settings) {
+        function wrongState(call) {
+            var ended = session.phase_ >= 5 /* Phase.FAILED */;
+            return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
+        }
+        /** `phase`: in which it may be called, besides READY. */
+        function start(call, phase, step) {
             return new Promise(function (resolve, reject) {
                 guarded(function () {
-                    session.wake_();
+                    if (session.phase_ !== 0 /* Phase.READY */ && session.phase_ !== phase)
+                        throw wrongState(call);
                     step(resolve, reject);
                 }, reject);
             });
         }
         return {
-            perform: function () { return start(session.perform_); },
+            perform: function () { return start("perform", 0 /* Phase.READY */, session.perform_); },
             getImgDesc: function () {
                 if (session.phase_ >= 5 /* Phase.FAILED */)
-                    throw wrongState(session, "getImgDesc");
+                    throw wrongState("getImgDesc");
                 session.emit_("GET_IMG_DESC");
                 var desc = chapterImage().parseDesc_(session.written_
-                    ? read(session.target_.address, DESC_END)
-                    : chapterBytes().bytesOf_(session.download_.held_.substr(0, DESC_END)));
+                    ? read(session.target_.address, 288 /* Size.DESC_END */)
+                    : chapterBytes().bytesOf_(session.download_.held_.substr(0, 288 /* Size.DESC_END */)));
                 if (!desc)
                     throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
                 return desc;
             },
             isCompleteDataReceived: function () { return session.phase_ === 3 /* Phase.COMPLETE */ || session.phase_ === 4 /* Phase.FINISHING */; },
-            finish: function () { return start(session.finish_); },
+            finish: function () { return start("finish", 3 /* Phase.COMPLETE */, session.finish_); },
             abort: function () {
                 if (session.phase_ === 6 /* Phase.DEAD */ || session.phase_ === 4 /* Phase.FINISHING */)
-                    throw wrongState(session, "abort");
+                    throw wrongState("abort");
                 session.abort_();
             },
             getImageLenRead: function () { return session.written_; },
             getImageSize: function () { return session.size_; },
-            getStatusCode: function () { return session.download_.status_; },
+            getStatusCode: function () { return settings.status_; },
             getPartition: function () { return session.target_; },
         };
     }
-    var mine = false;
+    var turn;
     var timer;
-    var watch;
     var session = null;
     var settings;
-    function release() {
-        if (mine) {
-            busy = mine = false;
-            isLost(0); // or its number would outlive the update
-        }
+    /** `error`: what it ended with, null when all went well. */
+    function release(error) {
+        // a second call, which is refused, says nothing of the first
+        if (turn ? turn.over_ : taken)
+            return;
+        if (mode !== 0 /* Mode.CHECK */)
+            lastResult = error ? error.name + ": " + error.message : "ESP_OK";
+        if (turn)
+            turn.end_();
         if (timer !== undefined)
             cancel(timer);
-        if (watch !== undefined)
-            cancel(watch);
-        timer = watch = undefined;
-    }
-    function fail(error) {
-        if (session)
-            session.abort_(error);
-        noteResult(error);
-        reject(error);
-        release();
     }
     /** Whoever waits for the network hears `error`. */
     function stop(error) {
@@ -3233,31 +3303,13 @@ function run(given, mode, resolve, reject) {
         if (settings.stop_)
             settings.stop_(error);
     }
-    /**
-     * Out of memory, the engine interrupts a callback in its middle: nothing catches that, and what was to follow never
-     * comes. Such an update waits for nothing any more: that is watched for, but for the pauses of a handle's owner.
-     */
-    function arm() {
-        if (!mine || watch !== undefined)
-            return;
-        isLost(0);
-        var id = every(WATCH_MS, function () {
-            if (!mine || (session && (session.phase_ === 0 /* Phase.READY */ || session.phase_ === 3 /* Phase.COMPLETE */))) {
-                cancel(id);
-                watch = undefined;
-            }
-            else if (isLost(WATCH_MS)) {
-                // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
-                watch = undefined;
-                arm();
-                var error = fault(257 /* Code.NO_MEM */, "out of memory: the update was interrupted", true);
-                if (!session)
-                    stop(error);
-                fail(error);
-                cancel(id);
-            }
-        });
-        watch = id;
+    function fail(error) {
+        if (session)
+            session.abort_(error);
+        else if (turn)
+            stop(error);
+        reject(error);
+        release(error);
     }
     function emit(name, data, total) {
         try {
@@ -3285,16 +3337,13 @@ function run(given, mode, resolve, reject) {
     guarded(function () {
         var free = freeVars();
         // before the keys are looked at, which takes memory
-        if (!busy && free < NEEDED_VARS)
+        if (!taken && free < NEEDED_VARS)
             throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
         settings = checkConfig(given);
         given = undefined; // its keys are let go when the signature is verified
         if (mode === 0 /* Mode.CHECK */ && !settings.keys)
             throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
-        if (busy)
-            throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way");
-        busy = mine = true;
-        arm();
+        turn = takeTurn(fail);
         if (settings.deadline)
             timer = after(settings.deadline, function () {
                 timer = undefined;
@@ -3305,21 +3354,22 @@ function run(given, mode, resolve, reject) {
         /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (begun, offer) {
             session = begun;
             if (begun) {
-                begun.wake_ = arm;
+                begun.turn_ = turn;
                 begun.release_ = release;
-                if (!mine)
+                if (begun.turn_.over_)
                     begun.abort_(); // it was given up meanwhile
                 else if (mode === 2 /* Mode.UPDATE */)
                     onStep(36865 /* Code.IN_PROGRESS */);
-                else
-                    resolve(createHandle(begun));
+                else {
+                    begun.turn_.resting_ = true;
+                    resolve(createHandle(begun, settings));
+                }
                 return;
             }
             if (mode === 1 /* Mode.BEGIN */)
-                reject(fault(266 /* Code.INVALID_VERSION */, "the manifest's version is running already"));
-            else
-                resolve(offer || { upToDate: true });
-            release();
+                throw fault(266 /* Code.INVALID_VERSION */, "the manifest's version is running already");
+            resolve(offer || { upToDate: true });
+            release(null);
         }, fail);
     }, fail);
 }
@@ -3350,7 +3400,26 @@ function checkForUpdate(config) {
 }
 
 
+var WAIT_MS = 1000;
 
+/**
+ * Rolls back once no update is under way: that may write the slot to go back to, or install what replaces the running
+ * image, and then there is nothing to roll back any more.
+ */
+function leave(left, reject) {
+    var slot = chapterRecords().recall_().slot;
+    function attempt() {
+        if (taken)
+            after(WAIT_MS, function () {
+                guarded(attempt, reject);
+            }, true);
+        else if (chapterRecords().recall_().slot === slot)
+            rollback().then(left, reject);
+        else
+            left();
+    }
+    attempt();
+}
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
@@ -3368,12 +3437,11 @@ function boot(options) {
             if (!(attempts >= 1))
                 throw fault(258 /* Code.INVALID_ARG */, "attempts is no number above 0");
             var memory = chapterRecords().recall_();
-            var running = memory.slot ? chapterSlots().readLayout_().running_.label : "";
+            var running = memory.slot && memory.boots !== -2 /* Boots.CONFIRMED */ ? chapterSlots().readLayout_().running_.label : "";
             if (!running || memory.slot !== running)
                 return resolve(false);
             if (memory.boots === -1 /* Boots.GIVEN_UP */ || memory.boots >= attempts) {
-                rollback().then(ignore, reject);
-                return;
+                return leave(function () { return resolve(false); }, reject);
             }
             memory.boots++;
             chapterRecords().remember_(memory);
@@ -3385,7 +3453,8 @@ function boot(options) {
 }
 /**
  * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
- * returns anything else or throws. Does nothing to an image that is confirmed already. Resolves with what `check` said.
+ * returns anything else or throws, once no update is under way. Does nothing to an image that is confirmed already.
+ * Resolves with what `check` said.
  */
 function confirmAfter(ms, check) {
     return new Promise(function (resolve, reject) {
@@ -3401,7 +3470,7 @@ function confirmAfter(ms, check) {
                 resolve(true);
             }
             else
-                rollback().then(function () {
+                leave(function () {
                     resolve(false);
                 }, reject);
         }
@@ -3423,7 +3492,7 @@ function getStatus() {
         return "not restarted since, or the bootloader refused slot " + selected.label;
     }
     function describe(layout, slot) {
-        var desc = chapterImage().parseDesc_(read(slot.address, DESC_END));
+        var desc = chapterImage().parseDesc_(read(slot.address, 288 /* Size.DESC_END */));
         return { label: slot.label, state: chapterOtadata().stateOf_(layout, slot), version: desc ? desc.version : undefined };
     }
     var layout = chapterSlots().readLayout_();

@@ -7,7 +7,8 @@ import { State } from "./otadata";
 import { isOta, type Partition } from "./partitions";
 import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
-import { Code, fault, guarded } from "./status";
+import { Code, fault, guarded, type OtaError } from "./status";
+import { type Turn, takeTurn } from "./turn";
 import { verifyImage } from "./verify";
 
 /** @chapter slots */
@@ -63,21 +64,58 @@ export function getState(partition: Partition): number {
   return state;
 }
 
-/** Verifies the image in a slot by its checksum, then makes it the one that starts next. `esp_ota_set_boot_partition` */
-export function setBootPartition(partition: Partition): Promise<number> {
+/**
+ * Verifies slots by their checksums, one after the other, while no update can erase them, and calls `choose` with the
+ * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own.
+ * @chapter slots
+ */
+function chooseSlot(
+  list: (layout: Layout) => Partition[],
+  choose: (layout: Layout, slot: Partition, done: () => void) => void,
+  none?: string,
+): Promise<number> {
   return new Promise<number>((resolve, reject) => {
     guarded(() => {
       const layout = readLayout();
-      const slot = slotOf(layout, partition);
-      verifyImage(layout.chip_, slot, slot.size, "", (error) => {
-        if (error) return reject(error);
-        guarded(() => {
-          select(layout, slot, State.NEW);
-          resolve(Code.OK);
-        }, reject);
-      });
+      let turn: Turn;
+      function fail(error: OtaError): void {
+        turn.end_();
+        reject(error);
+      }
+      turn = takeTurn(fail);
+      function attempt(slots: Partition[], error: OtaError | null): void {
+        const slot = slots.shift();
+        if (!slot) return fail(none ? fault(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
+        verifyImage(layout.chip_, slot, slot.size, "", (failure) => {
+          if (failure) return attempt(slots, failure);
+          if (turn.over_) return;
+          guarded(() => {
+            choose(layout, slot, () => {
+              turn.end_();
+              resolve(Code.OK);
+            });
+          }, fail);
+        });
+      }
+      guarded(() => {
+        attempt(list(layout), null);
+      }, fail);
     }, reject);
   });
+}
+
+/**
+ * Verifies the image in a slot by its checksum, then makes it the one that starts next. Rejects with
+ * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
+ */
+export function setBootPartition(partition: Partition): Promise<number> {
+  return chooseSlot(
+    (layout) => [slotOf(layout, partition)],
+    (layout, slot, done) => {
+      select(layout, slot, State.NEW);
+      done();
+    },
+  );
 }
 
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
@@ -108,28 +146,18 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
 
 /**
  * Marks the running image as bad, selects another slot that holds a whole image, but for one that an update has begun
- * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none.
- * `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none, and with
+ * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 export function rollback(): Promise<number> {
-  return new Promise<number>((resolve, reject) => {
-    guarded(() => {
-      const layout = readLayout();
-      const slots = slotsToFallBackTo(layout);
-      function attempt(index: number): void {
-        if (index === slots.length)
-          return reject(fault(Code.OTA_ROLLBACK_FAILED, "no other slot holds a whole image that ran"));
-        verifyImage(layout.chip_, slots[index], slots[index].size, "", (error) => {
-          if (error) return attempt(index + 1);
-          guarded(() => {
-            rememberRolledBack(layout.running_.label);
-            rejectRunning(layout, slots[index]);
-            resolve(Code.OK);
-            restart();
-          }, reject);
-        });
-      }
-      attempt(0);
-    }, reject);
-  });
+  return chooseSlot(
+    slotsToFallBackTo,
+    (layout, slot, done) => {
+      rememberRolledBack(layout.running_.label);
+      rejectRunning(layout, slot);
+      done();
+      restart();
+    },
+    "no other slot holds a whole image that ran",
+  );
 }

@@ -92,6 +92,8 @@ export interface Settings extends Config {
   stop_?: (error: OtaError) => void;
   /** the deadline has passed: no download begins any more */
   late_?: OtaError;
+  /** HTTP status of the last answer, -1 before the first */
+  status_: number;
 }
 
 function checkHeaders(headers: { [name: string]: string }): void {
@@ -120,6 +122,7 @@ export function checkConfig(config: Config): Settings {
       refuse(name + " is no whole number");
     settings[name] = value;
   }
+  settings.status_ = -1;
   if (!settings.url) refuse("url is missing");
   if (!settings.timeout) refuse("timeout is 0");
   if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)

@@ -28,8 +28,6 @@ export interface Download {
   total_: number;
   /** has the last byte arrived, whether or not it is taken? */
   ended_: boolean;
-  /** last HTTP status, -1 before the first */
-  status_: number;
   /** who reads; null while nobody does */
   sink_: Sink | null;
   /** hears, while there is a sink, that it will get nothing more */
@@ -68,12 +66,17 @@ export function createDownload(
     offset_: 0,
     total_: -1,
     ended_: false,
-    status_: -1,
     sink_: null,
     failed_: ignore,
   } as unknown as Download;
 
   function close(): void {
+    const received = self.offset_ + self.held_.length;
+    // more than ever before is progress
+    if (received > best) {
+      best = received;
+      failures = begun = 0;
+    }
     if (disconnect) disconnect();
     disconnect = null;
     if (timer !== undefined) cancel(timer);
@@ -104,7 +107,6 @@ export function createDownload(
 
   function onHead(head: Head): void {
     const received = self.offset_ + self.held_.length;
-    self.status_ = head.status_;
     if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
       if (changes++) throw fault(Code.INVALID_RESPONSE, "the file changed again");
       goTo(0);
@@ -119,7 +121,8 @@ export function createDownload(
       if (begun++ > options.retries) throw fault(Code.NOT_SUPPORTED, "the server begins at 0, wanted " + received);
       goTo(0);
     }
-    if (head.total_ > limit) throw fault(Code.INVALID_SIZE, "file of " + head.total_ + " bytes, room for " + limit);
+    if (head.total_ > limit)
+      throw fault(Code.INVALID_SIZE, "file of " + head.total_ + " bytes, wanted at most " + limit);
     self.total_ = head.total_;
     etag = head.etag_;
     known = true;
@@ -149,14 +152,9 @@ export function createDownload(
   }
 
   function onEnd(error: OtaError | null): void {
-    disconnect = null;
     const received = self.offset_ + self.held_.length;
+    close();
     let wait = SETTLE_MS;
-    // more than ever before is progress
-    if (received > best) {
-      best = received;
-      failures = begun = 0;
-    }
     if (!error) {
       if (self.total_ < 0 || received >= self.total_) self.ended_ = true;
     } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received && !changes++) {

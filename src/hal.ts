@@ -137,6 +137,7 @@ export function freeVars(): number {
 }
 
 let patience = 0; // ms until the last of the timers that an update waits for has come
+let counted = 0; // ms since 1970 when some of them were last taken off
 
 /** `aside`: no update waits for this one. */
 export function after(ms: number, callback: () => void, aside?: boolean): number {
@@ -152,8 +153,16 @@ export function every(ms: number, callback: () => void): number {
   return timer === undefined ? noMemory("interval") : timer;
 }
 
-/** `ms` have passed; 0: let it begin anew. Is there no timer left that an update could be waiting for? */
+/**
+ * `ms` have passed, says an interval; 0: let it begin anew. Is there no timer left that an update could be waiting for?
+ * When something has blocked the device (a lookup, a connection) the engine makes up for the calls that the interval has
+ * missed, one in each idle pass (src/jsinteractive.c): those are no time that has passed.
+ */
 export function isLost(ms: number): boolean {
+  const time = ms && Date.now();
+  // the clock may be set, in either direction
+  if (ms && Math.abs(time - counted) < ms / 2) return false;
+  counted = time;
   patience = ms ? patience - ms : 0;
   return patience < -2 * ms;
 }

@@ -22,7 +22,6 @@ export const SETTLE_MS = 20;
 
 /** What the final answer says of its body. Lengths in bytes, -1 when the server does not say. */
 export interface Head {
-  status_: number;
   /** offset of the body's first byte in the whole file; 0 for status 200 */
   start_: number;
   /** of this body */
@@ -57,7 +56,10 @@ function header(headers: { [name: string]: string }, name: string): string {
 function retryAfter(headers: { [name: string]: string }): number {
   const text = header(headers, "retry-after");
   const seconds = digits(text);
-  const wait = seconds < 0 ? Date.parse(text) - Date.parse(header(headers, "date")) : seconds * 1000;
+  if (seconds >= 0) return seconds * 1000;
+  const sent = Date.parse(header(headers, "date"));
+  // the engine's Date.parse makes 0 of what is no date
+  const wait = sent > 0 ? Date.parse(text) - sent : 0;
   if (wait > 0) return wait;
   return 0; // for a text that is no date too
 }
@@ -98,9 +100,10 @@ function parseRange(text: string, head: Head): void {
  * What the final answer says, or the Location of a redirect.
  * @chapter @apart
  */
-function parseAnswer(response: EspruinoHttpResponse): Head | string {
+function parseAnswer(response: EspruinoHttpResponse, options: Settings): Head | string {
   const headers = response.headers;
   const status = digits(response.statusCode);
+  options.status_ = status;
   if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
     const location = header(headers, "location");
     if (!location) throw fault(Code.INVALID_RESPONSE, "redirect without Location");
@@ -117,7 +120,6 @@ function parseAnswer(response: EspruinoHttpResponse): Head | string {
   if (!transfer && digits(length) < 0)
     throw fault(Code.INVALID_RESPONSE, length ? "Content-Length " + length : "neither Content-Length nor chunked");
   const head: Head = {
-    status_: status,
     start_: 0,
     length_: transfer ? Length.UNKNOWN : digits(length),
     total_: Length.UNKNOWN,
@@ -292,7 +294,7 @@ export function get(
       // at once, whatever the answer is: with nobody listening to its body the engine never closes
       response.on("data", onData);
       response.on("close", onGone);
-      const head = /*@__NOINLINE__*/ parseAnswer(response);
+      const head = /*@__NOINLINE__*/ parseAnswer(response, options);
       // a body can be long, and nobody asks for these any more (libs/network/socketserver.c)
       response.headers = undefined as never;
       (outgoing as EspruinoHttpRequest).opt = undefined;

@@ -4,18 +4,20 @@
 import { hex, u16, u32, zText } from "./bytes";
 import { Code, fault } from "./status";
 
-/** IDF's IMAGE_HEADER_SIZE: what must have arrived before an image is judged. */
-export const HEAD_LENGTH = 1024;
+/** In bytes. An enum, which takes no variable. */
+export const enum Size {
+  HEADER = 24,
+  SEGMENT_HEADER = 8,
+  /** where the first segment's data begins, and with it the app descriptor */
+  FIRST_SEGMENT = HEADER + SEGMENT_HEADER,
+  /** as many bytes of an image hold its descriptor */
+  DESC_END = FIRST_SEGMENT + 256,
+  /** IDF's IMAGE_HEADER_SIZE: what must have arrived before an image is judged */
+  HEAD = 1024,
+}
 
 const MAGIC = 0xe9;
-const HEADER_LENGTH = 24;
-export const SEGMENT_HEADER_LENGTH = 8;
-/** where the first segment's data begins, and with it the app descriptor */
-export const FIRST_SEGMENT = HEADER_LENGTH + SEGMENT_HEADER_LENGTH;
 const DESC_MAGIC = 0xabcd5432;
-const DESC_LENGTH = 256;
-/** as many bytes of an image hold its descriptor */
-export const DESC_END = FIRST_SEGMENT + DESC_LENGTH;
 const MAX_SEGMENTS = 16;
 const HASH_LENGTH = 32;
 const MMU_PAGE = 0x10000;
@@ -59,8 +61,8 @@ export function parseHeader(head: Uint8Array): Header | null {
     minRevision_: u16(head, 15),
     maxRevision_: u16(head, 17),
     hashAppended_: head[23] !== 0,
-    loadAddr_: u32(head, HEADER_LENGTH),
-    length_: u32(head, HEADER_LENGTH + 4),
+    loadAddr_: u32(head, Size.HEADER),
+    length_: u32(head, Size.HEADER + 4),
   };
 }
 
@@ -69,7 +71,7 @@ export function parseHeader(head: Uint8Array): Header | null {
  * @chapter image
  */
 export function parseDesc(head: Uint8Array): AppDesc | null {
-  if (head.length < DESC_END || u32(head, FIRST_SEGMENT) !== DESC_MAGIC) return null;
+  if (head.length < Size.DESC_END || u32(head, Size.FIRST_SEGMENT) !== DESC_MAGIC) return null;
   let sha = "";
   for (let i = 176; i < 208; i++) sha += (256 + head[i]).toString(16).substr(1);
   return {
@@ -85,7 +87,7 @@ export function parseDesc(head: Uint8Array): AppDesc | null {
 
 /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
 function spiModeOf(head: Uint8Array): number {
-  return u32(head, FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
+  return u32(head, Size.FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
 }
 
 /**
@@ -120,7 +122,7 @@ function checkSegment(chipId: number, loadAddr: number, length: number, offset: 
 }
 
 /**
- * Judges the first bytes of an image (DESC_END of them) against this device, before anything is erased.
+ * Judges the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
  * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
  * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
  * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
@@ -150,7 +152,7 @@ export function checkHead(
       "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision,
     );
   if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
-  checkSegment(chipId, header.loadAddr_, header.length_, FIRST_SEGMENT, limit);
+  checkSegment(chipId, header.loadAddr_, header.length_, Size.FIRST_SEGMENT, limit);
   const mode = spiModeOf(head);
   const spiMode = spiModeOf(running);
   if (mode && spiMode && mode !== spiMode)
@@ -169,16 +171,16 @@ export function walkSegments(
   read: (offset: number, length: number) => Uint8Array,
   onData?: (offset: number, length: number) => void,
 ): number {
-  const header = parseHeader(read(0, FIRST_SEGMENT));
+  const header = parseHeader(read(0, Size.FIRST_SEGMENT));
   if (!header) return refuse("no image in the slot");
   if (header.chipId_ !== chipId) refuse("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
   if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
-  let offset = HEADER_LENGTH;
+  let offset = Size.HEADER;
   for (let i = 0; i < header.segments_; i++) {
-    if (offset + SEGMENT_HEADER_LENGTH > size) refuse("segment " + i + " begins at " + offset + " of " + size);
-    const segment = read(offset, SEGMENT_HEADER_LENGTH);
+    if (offset + Size.SEGMENT_HEADER > size) refuse("segment " + i + " begins at " + offset + " of " + size);
+    const segment = read(offset, Size.SEGMENT_HEADER);
     const length = u32(segment, 4);
-    offset += SEGMENT_HEADER_LENGTH;
+    offset += Size.SEGMENT_HEADER;
     checkSegment(header.chipId_, u32(segment, 0), length, offset, size);
     if (onData) onData(offset, length);
     offset += length;

@@ -31,7 +31,8 @@ export function parseJson(text: string): any {
     else if (c === "{" || c === "[") keys.push([]);
     else if (c === ":" && keys.length) {
       const open = keys[keys.length - 1];
-      if (string.indexOf("\\") >= 0 || open.indexOf(string) >= 0) refuse("key " + string + " comes twice");
+      if (string.indexOf("\\") >= 0) refuse("key " + string + " has an escape");
+      if (open.indexOf(string) >= 0) refuse("key " + string + " comes twice");
       open.push(string);
     } else if (c === "}" || c === "]") {
       keys.pop();

@@ -33,7 +33,7 @@ export interface Facts {
 }
 
 /** Is it a number that every parser reads alike? (RFC 8259 6) */
-export function isWhole(value: number): boolean {
+function isWhole(value: number): boolean {
   return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
 }
 

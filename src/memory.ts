@@ -2,18 +2,18 @@
 // ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
 
 import { readFile, writeFile } from "./hal";
-import { isWhole } from "./manifest";
 
 const FILE = ".https-ota";
+const MAX_SAFE = 0x1fffffffffffff;
 
 export interface Memory {
   /** highest sequence of an image that was confirmed */
   sequence: number;
-  /** label of the slot that the last update selected; "" once its image is confirmed */
+  /** label of the slot that the last update selected; "" when a bootloader has aborted its image */
   slot: string;
   /** label of the slot that ran then */
   previous: string;
-  /** starts of that image so far; GIVEN_UP after it was rolled back */
+  /** starts of that image so far, or what became of it */
   boots: number;
   /** its sequence, 0 without a manifest, and its fs-verity digest, "" for insecure */
   next: number;
@@ -28,8 +28,10 @@ export interface Memory {
 }
 
 export const enum Boots {
-  /** of an image that was rolled back */
+  /** it was rolled back */
   GIVEN_UP = -1,
+  /** it was marked as good */
+  CONFIRMED = -2,
 }
 
 /**
@@ -62,7 +64,7 @@ export function recall(): Memory {
     const value = stored && stored[name];
     if (
       typeof value === typeof memory[name] &&
-      (typeof value === "string" || isWhole(value) || value === Boots.GIVEN_UP)
+      (typeof value === "string" || (value >= Boots.CONFIRMED && value <= MAX_SAFE && Math.floor(value) === value))
     )
       memory[name] = value;
   }
@@ -145,9 +147,9 @@ export function rememberAborted(aborted: string): void {
  */
 export function rememberConfirmed(running: string): void {
   const memory = recall();
-  if (memory.slot !== running) return;
+  if (memory.slot !== running || memory.boots === Boots.CONFIRMED) return;
   memory.sequence = Math.max(memory.sequence, memory.next);
-  memory.slot = "";
+  memory.boots = Boots.CONFIRMED;
   remember(memory);
 }
 

@@ -15,21 +15,21 @@ import { bytesOf } from "./bytes";
 import { type Config, checkConfig, type EventName, type Settings } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
-import { after, cancel, every, freeVars, isLost, read } from "./hal";
-import { type AppDesc, DESC_END, HEAD_LENGTH, parseDesc, parseHeader } from "./image";
+import { after, cancel, freeVars, read } from "./hal";
+import { type AppDesc, parseDesc, parseHeader, Size } from "./image";
 import type { Manifest } from "./manifest";
 import { rememberAborted, wasRolledBack } from "./memory";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { checkConfirmed, stateOf } from "./select";
-import { createSession, type Emit, Phase, type Plan, type Session, wrongState } from "./session";
+import { createSession, type Emit, Phase, type Plan, type Session } from "./session";
 import { type Layout, nextSlot, readLayout, slotByLabel } from "./slot";
-import { Code, fault, guarded, ignore, noteResult, type OtaError } from "./status";
+import { Code, fault, guarded, ignore, type OtaError } from "./status";
 import { getManifest } from "./trust";
+import { type Turn, taken, takeTurn } from "./turn";
 import { resolveUrl } from "./url";
 import { verifyImage } from "./verify";
 
-const WATCH_MS = 1000;
 const NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
 
 /** What `update` resolves with. */
@@ -67,7 +67,8 @@ export interface Handle {
   getPartition(): Partition;
 }
 
-let busy = false;
+/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
+export let lastResult = "";
 
 function chooseTarget(layout: Layout, label: string | undefined): Partition {
   const target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
@@ -79,7 +80,7 @@ function chooseTarget(layout: Layout, label: string | undefined): Partition {
 
 /** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
 function isPresent(plan: Plan, chipId: number, target: Partition, done: (present: boolean) => void): void {
-  const head = read(target.address, DESC_END);
+  const head = read(target.address, Size.DESC_END);
   const desc = parseDesc(head);
   // an image that calls itself another version need not be hashed
   if (!parseHeader(head) || (desc && desc.version !== plan.version_)) return done(false);
@@ -124,11 +125,11 @@ function open(
     download.failed_ = fail;
     download.sink_ = (data, ended) => {
       const length = data.length;
-      if (length < HEAD_LENGTH && !ended) return 0;
+      if (length < Size.HEAD && !ended) return 0;
       download.sink_ = null;
       guarded(() => {
-        if (length < HEAD_LENGTH)
-          throw fault(Code.INVALID_SIZE, "file of " + length + " bytes, an image has at least " + HEAD_LENGTH);
+        if (length < Size.HEAD)
+          throw fault(Code.INVALID_SIZE, "file of " + length + " bytes, an image has at least " + Size.HEAD);
         begin();
       }, fail);
       return 0;
@@ -177,37 +178,42 @@ function open(
     );
 }
 
-function createHandle(session: Session): Handle {
-  function start(step: Session["perform_"]): Promise<number> {
+function createHandle(session: Session, settings: Settings): Handle {
+  function wrongState(call: string): OtaError {
+    const ended = session.phase_ >= Phase.FAILED;
+    return fault(Code.INVALID_STATE, call + (ended ? " after the update ended" : " at the wrong time"));
+  }
+  /** `phase`: in which it may be called, besides READY. */
+  function start(call: string, phase: Phase, step: Session["perform_"]): Promise<number> {
     return new Promise<number>((resolve, reject) => {
       guarded(() => {
-        session.wake_();
+        if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(call);
         step(resolve, reject);
       }, reject);
     });
   }
   return {
-    perform: () => start(session.perform_),
+    perform: () => start("perform", Phase.READY, session.perform_),
     getImgDesc: () => {
-      if (session.phase_ >= Phase.FAILED) throw wrongState(session, "getImgDesc");
+      if (session.phase_ >= Phase.FAILED) throw wrongState("getImgDesc");
       session.emit_("GET_IMG_DESC");
       const desc = parseDesc(
         session.written_
-          ? read(session.target_.address, DESC_END)
-          : bytesOf(session.download_.held_.substr(0, DESC_END)),
+          ? read(session.target_.address, Size.DESC_END)
+          : bytesOf(session.download_.held_.substr(0, Size.DESC_END)),
       );
       if (!desc) throw fault(Code.NOT_FOUND, "the image has no app descriptor");
       return desc;
     },
     isCompleteDataReceived: () => session.phase_ === Phase.COMPLETE || session.phase_ === Phase.FINISHING,
-    finish: () => start(session.finish_),
+    finish: () => start("finish", Phase.COMPLETE, session.finish_),
     abort: () => {
-      if (session.phase_ === Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState(session, "abort");
+      if (session.phase_ === Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState("abort");
       session.abort_();
     },
     getImageLenRead: () => session.written_,
     getImageSize: () => session.size_,
-    getStatusCode: () => session.download_.status_,
+    getStatusCode: () => settings.status_,
     getPartition: () => session.target_,
   };
 }
@@ -225,53 +231,28 @@ const enum Mode {
  * @chapter @apart
  */
 function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: (error: OtaError) => void): void {
-  let mine = false;
+  let turn: Turn | undefined;
   let timer: number | undefined;
-  let watch: number | undefined;
   let session: Session | null = null;
   let settings: Settings;
-  function release(): void {
-    if (mine) {
-      busy = mine = false;
-      isLost(0); // or its number would outlive the update
-    }
+  /** `error`: what it ended with, null when all went well. */
+  function release(error: OtaError | null): void {
+    // a second call, which is refused, says nothing of the first
+    if (turn ? turn.over_ : taken) return;
+    if (mode !== Mode.CHECK) lastResult = error ? error.name + ": " + error.message : "ESP_OK";
+    if (turn) turn.end_();
     if (timer !== undefined) cancel(timer);
-    if (watch !== undefined) cancel(watch);
-    timer = watch = undefined;
-  }
-  function fail(error: OtaError): void {
-    if (session) session.abort_(error);
-    noteResult(error);
-    reject(error);
-    release();
   }
   /** Whoever waits for the network hears `error`. */
   function stop(error: OtaError): void {
     settings.late_ = error;
     if (settings.stop_) settings.stop_(error);
   }
-  /**
-   * Out of memory, the engine interrupts a callback in its middle: nothing catches that, and what was to follow never
-   * comes. Such an update waits for nothing any more: that is watched for, but for the pauses of a handle's owner.
-   */
-  function arm(): void {
-    if (!mine || watch !== undefined) return;
-    isLost(0);
-    const id = every(WATCH_MS, () => {
-      if (!mine || (session && (session.phase_ === Phase.READY || session.phase_ === Phase.COMPLETE))) {
-        cancel(id);
-        watch = undefined;
-      } else if (isLost(WATCH_MS)) {
-        // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
-        watch = undefined;
-        arm();
-        const error = fault(Code.NO_MEM, "out of memory: the update was interrupted", true);
-        if (!session) stop(error);
-        fail(error);
-        cancel(id);
-      }
-    });
-    watch = id;
+  function fail(error: OtaError): void {
+    if (session) session.abort_(error);
+    else if (turn) stop(error);
+    reject(error);
+    release(error);
   }
   function emit(name: EventName, data?: number, total?: number): void {
     try {
@@ -298,14 +279,12 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   guarded(() => {
     const free = freeVars();
     // before the keys are looked at, which takes memory
-    if (!busy && free < NEEDED_VARS)
+    if (!taken && free < NEEDED_VARS)
       throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
     settings = checkConfig(given);
     given = undefined as never; // its keys are let go when the signature is verified
     if (mode === Mode.CHECK && !settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
-    if (busy) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way");
-    busy = mine = true;
-    arm();
+    turn = takeTurn(fail);
     if (settings.deadline)
       timer = after(
         settings.deadline,
@@ -323,17 +302,20 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       (begun, offer) => {
         session = begun;
         if (begun) {
-          begun.wake_ = arm;
+          begun.turn_ = turn as Turn;
           begun.release_ = release;
-          if (!mine)
+          if (begun.turn_.over_)
             begun.abort_(); // it was given up meanwhile
           else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
-          else resolve(createHandle(begun));
+          else {
+            begun.turn_.resting_ = true;
+            resolve(createHandle(begun, settings));
+          }
           return;
         }
-        if (mode === Mode.BEGIN) reject(fault(Code.INVALID_VERSION, "the manifest's version is running already"));
-        else resolve(offer || { upToDate: true });
-        release();
+        if (mode === Mode.BEGIN) throw fault(Code.INVALID_VERSION, "the manifest's version is running already");
+        resolve(offer || { upToDate: true });
+        release(null);
       },
       fail,
     );

@@ -2,7 +2,7 @@
 
 import { hex } from "./bytes";
 import { Flash, binary, erase, holds, isBlank, read, write } from "./hal";
-import { HEAD_LENGTH } from "./image";
+import { Size } from "./image";
 import type { Partition } from "./partitions";
 import type { Layout } from "./slot";
 import { Code, fault } from "./status";
@@ -76,7 +76,7 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
 }
 
 /**
- * Where to go on with a file of `total` bytes that begins with the first HEAD_LENGTH of `held`: the start of the last
+ * Where to go on with a file of `total` bytes that begins with the first Size.HEAD of `held`: the start of the last
  * sector before the first blank one, when the slot begins with them too; else 0. The digest at the end is the judge of
  * whether it was right.
  * @chapter
@@ -84,7 +84,7 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
 export function resumeOffset(slot: Partition, held: string, total: number): number {
   if (total < 0) return 0;
   // in two halves, which take less memory
-  const half = HEAD_LENGTH / 2;
+  const half = Size.HEAD / 2;
   if (!holds(slot.address, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half))) return 0;
   let offset = Flash.SECTOR;
   while (offset < total && !isBlank(slot.address + offset)) offset += Flash.SECTOR;

@@ -8,6 +8,8 @@ import { isOta, type Partition, SUBTYPE_OTA_0 } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";
 import { Code, fault } from "./status";
 
+let chosen = false; // since the start, which is none yet of what was chosen
+
 /** Does a whole entry name `slot`? */
 function names(layout: Layout, entry: Entry, slot: Partition): boolean {
   return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
@@ -109,6 +111,7 @@ function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
 export function select(layout: Layout, slot: Partition, state: State): void {
   let entries = readEntries(layout.otadata_);
   const disputed = isDisputed(layout, entries);
+  chosen = true;
   if (!disputed && slotByState(layout, entries).address === slot.address) return;
   if (!isOta(slot)) {
     // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
@@ -167,7 +170,8 @@ export function checkConfirmed(layout: Layout): void {
  * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
  * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
  * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
- * IDF does, and the other copy stays to fall back to. Factory and a slot that no entry names need none.
+ * IDF does, and the other copy stays to fall back to; and in place when the other copy is what an update, say, has just
+ * selected. Factory and a slot that no entry names need none.
  * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
  * @chapter
  */
@@ -180,6 +184,7 @@ export function confirm(layout: Layout): void {
     if (stateOf(layout, layout.running_) !== State.VALID) writeEntry(layout, copy, entries[copy].seq_, State.VALID);
     return;
   }
+  if (chosen && activeCopy(entries) !== copy) return writeEntry(layout, copy, entries[copy].seq_, State.VALID);
   writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
   erase(layout.otadata_.address + copy * Flash.SECTOR);
 }

@@ -6,14 +6,15 @@ import { bytesOf } from "./bytes";
 import type { EventName } from "./config";
 import type { Download } from "./download";
 import { Flash, after, chipRevision, read, write } from "./hal";
-import { checkHead, DESC_END, HEAD_LENGTH } from "./image";
+import { checkHead, Size } from "./image";
 import { rememberSelected, rememberWritten } from "./memory";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { createWriter, resumeOffset, type Writer } from "./sectors";
 import { deselect, select } from "./select";
 import type { Layout } from "./slot";
-import { Code, fault, guarded, noteResult, type OtaError } from "./status";
+import { Code, fault, guarded, type OtaError } from "./status";
+import type { Turn } from "./turn";
 import { verifyImage } from "./verify";
 
 const PIECE = 512; // bytes of a write at least: a server may send them one by one
@@ -56,19 +57,16 @@ export interface Session {
   readonly emit_: Emit;
   /** bytes of the file, -1 when nobody has said */
   size_: number;
+  /** In phase READY. */
   perform_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
+  /** In phase READY, which is too early, or COMPLETE. */
   finish_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
-  /** To be called after a pause: watches over the next step. */
-  wake_(): void;
-  /** To be called at the end: gives back what an update takes. Set, like `wake`, by who began it (ota.ts). */
-  release_(): void;
+  /** Set, like `release`, by who began the update (ota.ts). */
+  turn_: Turn;
+  /** To be called at the end, with what it ended with: gives back what an update takes. */
+  release_(error: OtaError | null): void;
   /** `error`: for whoever waits; not given when the caller wants the end. */
   abort_(error?: OtaError): void;
-}
-
-export function wrongState(session: Session, call: string): OtaError {
-  const ended = session.phase_ >= Phase.FAILED;
-  return fault(Code.INVALID_STATE, call + (ended ? " after the update ended" : " at the wrong time"));
 }
 
 /**
@@ -107,15 +105,15 @@ export function createSession(
 
   function fail(error: OtaError): void {
     if (self.phase_ < Phase.COMPLETE) free(Phase.FAILED);
-    noteResult(error);
     reject(error);
-    self.release_();
+    self.release_(error);
   }
 
   /** The end of a perform; `complete` when there is nothing left to do for another one. */
   function succeed(complete: boolean): void {
     self.phase_ = complete ? Phase.COMPLETE : Phase.READY;
     if (complete) download.close_();
+    self.turn_.resting_ = true;
     resolve(complete ? Code.OK : Code.IN_PROGRESS);
   }
 
@@ -130,7 +128,7 @@ export function createSession(
       head,
       layout.chip_,
       chipRevision(layout.chip_),
-      read(layout.running_.address, DESC_END),
+      read(layout.running_.address, Size.DESC_END),
       self.size_ < 0 ? target.size : self.size_,
       tell,
     );
@@ -177,8 +175,8 @@ export function createSession(
     self.size_ = total;
     // at its beginning once more: the file has changed, or a server without ranges began again
     if (!judged || !start) {
-      if (!start && !ended && data.length < (total < 0 ? Flash.SECTOR : HEAD_LENGTH)) return 0;
-      judge(start ? read(target.address, DESC_END) : bytesOf(data.substr(0, DESC_END)));
+      if (!start && !ended && data.length < (total < 0 ? Flash.SECTOR : Size.HEAD)) return 0;
+      judge(start ? read(target.address, Size.DESC_END) : bytesOf(data.substr(0, Size.DESC_END)));
       rememberWritten(target.label);
       deselect(layout, target);
       judged = true;
@@ -202,7 +200,7 @@ export function createSession(
       at += length;
       self.written_ = offset + length;
       const last = ended && length === rest;
-      if (last || length === room) finishStep(last, length > 0);
+      if (last || length === room) finishStep(last, length > 0 || begun > 0);
     }
     if (self.phase_ !== Phase.WORKING) download.sink_ = null;
     else download.sink_ = total < 0 ? takeSlowly : take;
@@ -211,13 +209,13 @@ export function createSession(
   download.failed_ = fail;
 
   self.perform_ = (done, failed) => {
-    if (self.phase_ !== Phase.READY) return failed(wrongState(self, "perform"));
     self.phase_ = Phase.WORKING;
+    self.turn_.wake_();
     resolve = done;
     reject = failed;
     if (verified)
       guarded(() => {
-        judge(read(target.address, DESC_END));
+        judge(read(target.address, Size.DESC_END));
         succeed(true);
       }, fail);
     else if (!download.sink_) {
@@ -229,8 +227,8 @@ export function createSession(
 
   self.finish_ = (done, failed) => {
     const complete = self.phase_ === Phase.COMPLETE;
-    if (!complete && self.phase_ !== Phase.READY) return failed(wrongState(self, "finish"));
     self.phase_ = Phase.FINISHING;
+    self.turn_.wake_();
     reject = failed;
     function onJudged(error: OtaError | null): void {
       let failure = error;
@@ -247,11 +245,10 @@ export function createSession(
           },
         );
       free(Phase.DEAD);
-      noteResult(failure);
       emit("FINISH");
       if (failure) failed(failure);
       else done(Code.OK);
-      self.release_();
+      self.release_(failure);
     }
     const bytes = self.size_;
     if (complete && verified) onJudged(null);
@@ -263,11 +260,11 @@ export function createSession(
   self.abort_ = (error) => {
     const phase = self.phase_;
     if (phase === Phase.DEAD) return;
+    const reason = error || fault(Code.INVALID_STATE, "aborted");
     free(Phase.DEAD);
     emit("ABORT");
-    if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING)
-      reject(error || fault(Code.INVALID_STATE, "aborted"));
-    self.release_();
+    if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING) reject(reason);
+    self.release_(reason);
   };
 
   if (!present && plan.digest_) {

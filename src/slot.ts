@@ -3,7 +3,7 @@
 
 import { hex } from "./bytes";
 import { Flash, binary, chipId, isEncrypted, mapped, mappedFlash, read } from "./hal";
-import { FIRST_SEGMENT, isRunnable, parseHeader } from "./image";
+import { isRunnable, parseHeader, Size } from "./image";
 import { activeCopy, ENTRY_LENGTH, type Entry, parseEntry, slotOfSeq } from "./otadata";
 import {
   isOta,
@@ -97,10 +97,10 @@ export function bootSlot(ota: Partition[], factory: Partition | null, entries: E
 function findRunning(rows: Partition[], chip: number): Partition {
   for (let i = 0; i < rows.length; i++) {
     const slot = rows[i];
-    const header = isSlot(slot) ? parseHeader(read(slot.address, FIRST_SEGMENT)) : null;
+    const header = isSlot(slot) ? parseHeader(read(slot.address, Size.FIRST_SEGMENT)) : null;
     if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address) continue;
     const length = Math.min(header.length_, Flash.SECTOR);
-    if (binary(read(slot.address + FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length)) return slot;
+    if (binary(read(slot.address + Size.FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length)) return slot;
     throw fault(Code.NOT_FOUND, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
   }
   throw fault(Code.NOT_FOUND, "no slot holds the image that runs");

@@ -103,14 +103,6 @@ export function asFault(thrown: any): OtaError {
     : fault(Code.FAIL, "" + ((thrown && thrown.message) || thrown));
 }
 
-/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
-export let lastResult = "";
-
-/** An update has ended, well when `error` is null. */
-export function noteResult(error: OtaError | null): void {
-  lastResult = error ? error.name + ": " + error.message : "ESP_OK";
-}
-
 /** For what nobody needs to hear. */
 export function ignore(): void {}
 

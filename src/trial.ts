@@ -4,15 +4,18 @@
 
 import { markValid, rollback } from "./boot";
 import { after, read } from "./hal";
-import { DESC_END, parseDesc, walkSegments } from "./image";
+import { parseDesc, Size, walkSegments } from "./image";
 import { Boots, recall, remember } from "./memory";
+import { lastResult } from "./ota";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout } from "./slot";
-import { Code, fault, guarded, ignore, lastResult } from "./status";
+import { Code, fault, guarded, ignore, type OtaError } from "./status";
+import { taken } from "./turn";
 
 const ATTEMPTS = 3;
+const WAIT_MS = 1000;
 
 export interface BootOptions {
   /** starts that an image has to be confirmed in; 3 */
@@ -28,9 +31,30 @@ export interface BootOptions {
 function isOnTrial(layout: Layout): boolean {
   const memory = recall();
   return (
-    (memory.slot === layout.running_.label && memory.boots !== Boots.GIVEN_UP) ||
+    (memory.slot === layout.running_.label && memory.boots >= 0) ||
     stateOf(layout, layout.running_) === State.PENDING_VERIFY
   );
+}
+
+/**
+ * Rolls back once no update is under way: that may write the slot to go back to, or install what replaces the running
+ * image, and then there is nothing to roll back any more.
+ */
+function leave(left: () => void, reject: (error: OtaError) => void): void {
+  const slot = recall().slot;
+  function attempt(): void {
+    if (taken)
+      after(
+        WAIT_MS,
+        () => {
+          guarded(attempt, reject);
+        },
+        true,
+      );
+    else if (recall().slot === slot) rollback().then(left, reject);
+    else left();
+  }
+  attempt();
 }
 
 /**
@@ -45,11 +69,10 @@ export function boot(options?: BootOptions): Promise<boolean> {
       const attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
       if (!(attempts >= 1)) throw fault(Code.INVALID_ARG, "attempts is no number above 0");
       const memory = recall();
-      const running = memory.slot ? readLayout().running_.label : "";
+      const running = memory.slot && memory.boots !== Boots.CONFIRMED ? readLayout().running_.label : "";
       if (!running || memory.slot !== running) return resolve(false);
       if (memory.boots === Boots.GIVEN_UP || memory.boots >= attempts) {
-        rollback().then(ignore, reject);
-        return;
+        return leave(() => resolve(false), reject);
       }
       memory.boots++;
       remember(memory);
@@ -61,7 +84,8 @@ export function boot(options?: BootOptions): Promise<boolean> {
 
 /**
  * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
- * returns anything else or throws. Does nothing to an image that is confirmed already. Resolves with what `check` said.
+ * returns anything else or throws, once no update is under way. Does nothing to an image that is confirmed already.
+ * Resolves with what `check` said.
  */
 export function confirmAfter(ms: number, check: () => boolean): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
@@ -75,7 +99,7 @@ export function confirmAfter(ms: number, check: () => boolean): Promise<boolean>
         markValid();
         resolve(true);
       } else
-        rollback().then(() => {
+        leave(() => {
           resolve(false);
         }, reject);
     }
@@ -126,7 +150,7 @@ function whyDifferent(layout: Layout, selected: Partition): string {
 }
 
 function describe(layout: Layout, slot: Partition): SlotStatus {
-  const desc = parseDesc(read(slot.address, DESC_END));
+  const desc = parseDesc(read(slot.address, Size.DESC_END));
   return { label: slot.label, state: stateOf(layout, slot), version: desc ? desc.version : undefined };
 }
 

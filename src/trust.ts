@@ -6,7 +6,7 @@ import type { Settings } from "./config";
 import { digitsOf, Prefix, verity } from "./digest";
 import { createDownload } from "./download";
 import { boardName, now, read } from "./hal";
-import { CHIP_NAMES, DESC_END, parseDesc } from "./image";
+import { CHIP_NAMES, parseDesc, Size } from "./image";
 import { verifyJws } from "./jws";
 import { checkPolicy, checkProject, type Manifest, parseManifest } from "./manifest";
 import { lowestSequence } from "./memory";
@@ -38,7 +38,7 @@ function isRunning(
   layout: Layout,
   done: (error: OtaError | null, same: boolean) => void,
 ): void {
-  const desc = parseDesc(read(layout.running_.address, DESC_END));
+  const desc = parseDesc(read(layout.running_.address, Size.DESC_END));
   if (desc) {
     const same = desc.version === manifest.version;
     if (!same || settings.allowSameVersion) checkProject(manifest, desc.projectName);

@@ -5,7 +5,7 @@
 import { hex } from "./bytes";
 import { verity } from "./digest";
 import { Flash, read } from "./hal";
-import { checksumOffset, FIRST_SEGMENT, walkSegments } from "./image";
+import { checksumOffset, Size, walkSegments } from "./image";
 import type { Partition } from "./partitions";
 import { BLOCKS_PER_SLICE, inSlices } from "./slices";
 import { asFault, Code, fault, type OtaError } from "./status";
@@ -87,7 +87,7 @@ export function verifyImage(
     BLOCKS_PER_SLICE,
     sum.step,
     () => {
-      const wanted = readSlot(checksumOffset(readSlot(0, FIRST_SEGMENT), length), 1)[0];
+      const wanted = readSlot(checksumOffset(readSlot(0, Size.FIRST_SEGMENT), length), 1)[0];
       if (sum.value() !== wanted)
         throw fault(Code.OTA_VALIDATE_FAILED, "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted));
     },

@@ -163,9 +163,12 @@ ${table(
   (PENDING_VERIFY) it rewrites the entry in place instead, as IDF does: a loss of power there ends the trial, and the image
   before it starts. Only then is \`ESP32.setOTAValid(true)\` asked, and only when the active entry is the running slot's, for
   IDF marks the active one; it tells nothing, so the state is read back and written if need be. In any other state IDF's
-  rewriting in place would be a window in which another image starts.
+  rewriting in place would be a window in which another image starts; but it is what is done when the program itself has
+  selected another slot since the start, which is to start next in any case.
 - **\`rollback\`** goes to the slot that ran before, else to one whose entry says that it ran, else to any whole one, but never
-  to one that an update has begun to write: what is in there may be whole and was not verified.
+  to one that an update has begun to write: what is in there may be whole and was not verified. While it or
+  \`setBootPartition\` verifies a slot no update can begin, and neither can while an update is under way; \`boot()\` and
+  \`confirmAfter()\`, which nobody may be there to call again, wait for its end.
 - **A rolled-back image** is known by sequence and digest, and refused with ESP_ERR_NOT_ALLOWED, which nothing else is. A
   bootloader's ABORTED counts as that at the third time: a loss of power in the first start looks the same.
 

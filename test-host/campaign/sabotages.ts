@@ -220,7 +220,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "counts a trial before it knows which slot runs",
     edits: [
       [
-        /var running = memory\.slot \? chapterSlots\(\)\.readLayout_\(\)\.running_\.label : "";\n\s+if \(!running \|\| memory\.slot !== running\)/,
+        /var running = memory\.slot && memory\.boots !== -2[^?]+\? chapterSlots\(\)\.readLayout_\(\)\.running_\.label : "";\n\s+if \(!running \|\| memory\.slot !== running\)/,
         "memory.boots++; chapterRecords().remember_(memory); memory.boots--; if (!memory.slot)",
       ],
     ],
@@ -251,8 +251,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "selects a slot that was not verified",
     edits: [
       [
-        /verifyImage\(layout\.chip_, slot, slot\.size, "", function \(error\) \{/,
-        "(function (fn) { fn(null); })(function (error) {",
+        /verifyImage\(layout\.chip_, slot, slot\.size, "", function \(failure\) \{/,
+        "(function (fn) { fn(null); })(function (failure) {",
       ],
     ],
     cell: "toy-two/fallen/current/refused",

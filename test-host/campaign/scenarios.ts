@@ -162,6 +162,14 @@ export const SCENARIOS: readonly Scenario[] = [
     applies: (world) => !world.kind.rollback,
   },
   {
+    name: "confirmed-late",
+    what: "an image brings the next one, and confirms itself after that and before the restart: the next one starts",
+    prepare: { orders: INSTALLED },
+    next: ({ image }) => (image === "first" ? null : ["boot:99", "update:first", "markValid"]),
+    allowed: { boots: ["new", "first"], ends: ["first"] },
+    applies: (world) => !world.kind.rollback,
+  },
+  {
     name: "confirmed",
     what: "boot() at every start, and markValid() in the first: the trial is passed",
     prepare: { orders: INSTALLED },

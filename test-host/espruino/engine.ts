@@ -48,6 +48,8 @@ export interface Engine {
   call<T>(promiseLike: any): Promise<T>;
   /** Jumps the device clock; timers that fall due fire in order, with idle passes between. Sockets keep real time. */
   advance(deltaMs: number): Promise<void>;
+  /** A native call, a lookup say, takes so long: nothing fires meanwhile. */
+  block(deltaMs: number): void;
   /** What is still alive. Listeners: of living connections, E, ESP32 and process. */
   accounts(): { sockets: number; timers: number; listeners: number };
   /**
@@ -264,6 +266,7 @@ export function createEngine(options: EngineOptions): Engine {
     require: (name) => modules.require(name),
     call: bridge,
     advance,
+    block: clock.jump,
     accounts,
     stop,
   };
@@ -419,6 +422,8 @@ function makeDate(RealDate: any, nowMs: () => number): any {
   DeviceDate.prototype = RealDate.prototype;
   define(RealDate.prototype, "constructor", DeviceDate);
   DeviceDate.now = () => Math.floor(nowMs());
-  DeviceDate.parse = RealDate.parse;
+  // it knows these two forms, and makes 0 of all others
+  DeviceDate.parse = (text: string) =>
+    /^(\w{3}, \d{2} \w{3} \d{4} |\d{4}-\d{2}-\d{2}T)/.test(text) ? RealDate.parse(text) : 0;
   return DeviceDate;
 }

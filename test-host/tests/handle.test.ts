@@ -22,7 +22,7 @@ import {
   touchesOnly,
   until,
 } from "../scenario.ts";
-import { changedEtag, cutAt, serveFile, silent, status } from "../server.ts";
+import { changedEtag, cutAt, sequence, serveFile, silent, status } from "../server.ts";
 
 const IMAGE = buildImage({ size: 20000, seed: 2 }); // five sectors
 const SECTORS = 5;
@@ -476,6 +476,18 @@ test("getImageSize is -1 while the server does not say, and getStatusCode tells 
   assert.equal(await scene.device.engine.call(handle.finish()), OK);
   const writes = scene.events().filter(([name]) => name === "WRITE_FLASH");
   assert.ok(writes.every(([, , total]) => total === -1));
+});
+
+test("getStatusCode is that of an answer that is no image, too", async (t) => {
+  const scene = await startScene(t, { image: null });
+  scene.server.on("/fw.bin", sequence(serveFile(IMAGE), status(404)));
+  const { engine, ota } = scene.device;
+  const handle: any = await engine.call(ota.begin(scene.config({ maxRequestSize: 5000 })));
+  assert.equal(handle.getStatusCode(), 206);
+  let outcome: Awaited<ReturnType<typeof settle>> = {};
+  while (!outcome.error) outcome = await settle(scene.device, handle.perform());
+  failsWith(outcome, "FAIL");
+  assert.equal(handle.getStatusCode(), 404);
 });
 
 // --- Events --------------------------------------------------------------------------------------------------------

@@ -605,6 +605,20 @@ describe("a bad network", AT_ONCE, () => {
     bootsNewImage(scene, "ota_0", BIG);
   });
 
+  test("a server without ranges and a caller that pauses: as long as each pause is further on, it goes on", async (t) => {
+    const { scene } = await watched(t, serve.serveFile(BIG, { ranges: false }), { board: wideBoard() });
+    const { engine, ota } = scene.device;
+    const handle: any = await engine.call(ota.begin(scene.config({ retries: 2 })));
+    let outcome: unknown = HTTPS_OTA_IN_PROGRESS;
+    for (let goal = 8 * SECTOR; outcome !== OK; goal += 8 * SECTOR) {
+      while (outcome !== OK && handle.getImageLenRead() < goal) outcome = await engine.call(handle.perform());
+      if (outcome !== OK) await until("no connection is open", () => engine.accounts().sockets === 0);
+    }
+    assert.equal(await engine.call(handle.finish()), OK);
+    assert.ok(scene.server.requests.length > 5, `${scene.server.requests.length} requests`);
+    bootsNewImage(scene, "ota_0", BIG);
+  });
+
   test("a server that is gone after the pause is an error of that perform, and a later update goes on", async (t) => {
     const { scene } = await watched(t, serve.sequence(serve.serveFile(LONG), serve.status(410)));
     const { engine, ota } = scene.device;

@@ -498,6 +498,31 @@ for (const state of [NEW, UNDEFINED])
     }
   });
 
+for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback])
+  test(`markValid of an image that the bootloader fell back to selects it, and at no operation does another one boot (${kind.name})`, async (t) => {
+    const images = {
+      factory: buildImage({ size: 12000, seed: 9 }),
+      ota_0: OLD,
+      ota_1: mutations.flipPayloadBit(IMAGE),
+    };
+    const otadata = [buildEntry(1, NEW), buildEntry(2, NEW)];
+    const scene = await startScene(t, { board: "toy-factory-two", bootloader: kind, images, otadata, image: null });
+    const { device } = scene;
+    assert.equal(device.running, "ota_0");
+    assert.equal(device.boots.at(-1)?.fellBack, true);
+    const seen: unknown[] = [];
+    device.flash.onOp = (_op, phase) => {
+      if (phase === "after") seen.push(bootsFrom(device, device.flash.picture(), kind));
+    };
+    device.ota.markValid();
+    device.flash.onOp = null;
+    assert.deepEqual(seen, ["ota_0", "ota_0", "ota_0"]);
+    assert.equal(device.ota.getBootPartition().label, "ota_0");
+    assert.equal(device.ota.getState(partitionOf(scene, "ota_0")), VALID);
+    device.restart();
+    assert.equal(device.boots.at(-1)?.fellBack, false);
+  });
+
 test("markValid of an image that is VALID, of factory, and of a slot that no record names writes nothing", async (t) => {
   const scenes = [
     await slotsScene(t, 2, 0, [buildEntry(3, VALID)]),

@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { hasten } from "../bundle.ts";
 import { buildImage, MIN_SIZE, noise, padTo } from "../images.ts";
 import {
   bootsNewImage,
@@ -17,9 +18,11 @@ import {
   succeeds,
   updateFrom,
 } from "../scenario.ts";
+import { claimsFor, makeKey, signManifest } from "../release.ts";
 import { type FileOptions, serveFile } from "../server.ts";
 
 const SLOT = 0x10000;
+const key = await makeKey({ exponent: 3 });
 const SERVERS: Record<string, FileOptions> = {
   "Content-Length": { ranges: false },
   Range: { ranges: true },
@@ -166,3 +169,30 @@ test("nothing behind the last sector of the file is touched", async (t) => {
   );
   await succeeds(scene, outcome, "ota_0");
 });
+
+for (const [size, chunk] of [
+  [16384 + 536, 536],
+  [16384 + 1200, 600],
+  [16384 + 3000, 1000],
+  [20480, 4096],
+])
+  test(`the last WRITE_FLASH of a signed image of ${size} bytes comes, though the end of its chunks of ${chunk} comes late`, async (t) => {
+    const image = padTo(buildImage({ size: 16384, seed: 2, descriptor: { version: "2" } }), size);
+    const scene = await startScene(t, { image });
+    hasten(scene.device.engine);
+    scene.server.on("/m.jws", serveFile(Buffer.from(await signManifest(claimsFor(image), key))));
+    scene.server.on("/fw.bin", async (_req, io) => {
+      await io.head(200, { "Transfer-Encoding": "chunked" });
+      for (let at = 0; at < size; at += chunk) {
+        const piece = image.subarray(at, at + chunk);
+        await io.write(Buffer.concat([Buffer.from(`${piece.length.toString(16)}\r\n`), piece, Buffer.from("\r\n")]));
+        await io.sleep(3);
+      }
+      await io.sleep(20);
+      await io.write("0\r\n\r\n");
+      io.end();
+    });
+    const outcome = await scene.update({ url: scene.server.url("/m.jws"), keys: [key.jwk] });
+    assert.ifError(outcome.error);
+    checkEvents(outcome, size, size);
+  });

@@ -240,6 +240,22 @@ test("an image that was rolled back is refused with an error of its own, until a
   assert.equal(device.running, "ota_0");
 });
 
+test("an image that is rolled back after markValid() is remembered too", async (t) => {
+  const scene = await onTrial(t);
+  const { device } = scene;
+  device.ota.markValid();
+  const writes = countWrites(device);
+  device.ota.markValid();
+  assert.equal(writes(), 0, "it was confirmed already");
+  assert.equal(statusOf(scene).trial, null);
+  void settle(device, device.ota.rollback()).catch(() => {});
+  for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
+  device.restart();
+  assert.equal(device.running, "factory");
+  assert.deepEqual(statusOf(scene).rolledBack, { sequence: 0, digest: fsverity(scene.image) });
+  assert.equal((await scene.update(byDigest(scene))).error?.name, "ESP_ERR_NOT_ALLOWED");
+});
+
 test("another image than the one that was rolled back is welcome", async (t) => {
   const scene = await rolledBack(t);
   const other = mutations.checksum(scene.image);
@@ -247,6 +263,31 @@ test("another image than the one that was rolled back is welcome", async (t) => 
   const { error } = await scene.update({ digest: `fsverity-sha256:${fsverity(other)}` });
   assert.notEqual(error?.name, "ESP_ERR_NOT_ALLOWED");
 });
+
+// --- markValid()
+
+for (const board of ["toy-two", "toy-factory-two"])
+  for (const how of ["an update", "setBootPartition()"])
+    test(`markValid() after ${how} and before the restart leaves what that has selected (${board})`, async (t) => {
+      const scene = await startScene(t, { board });
+      const { device } = scene;
+      assert.ifError((await scene.update()).error);
+      const old = device.ota.getRunningPartition();
+      device.restart();
+      const running = device.ota.getRunningPartition();
+      if (how === "an update") assert.ifError((await scene.update()).error);
+      else await device.engine.call(device.ota.setBootPartition(old));
+      const selected = device.ota.getBootPartition().label;
+      assert.notEqual(selected, running.label);
+      device.ota.markValid();
+      assert.equal(device.ota.getBootPartition().label, selected);
+      // an image without an entry needs no mark
+      if (board === "toy-factory-two" && how === "an update") assert.equal(device.ota.getState(running), STATE.VALID);
+      device.restart();
+      assert.equal(device.running, selected);
+      assert.equal(device.boots.at(-1)?.fellBack, false);
+      behaves(scene);
+    });
 
 // --- getStatus()
 
@@ -278,6 +319,12 @@ test("getStatus says what is in every slot, what the last update came to, and wh
   assert.deepEqual([ota.state, ota.version], [STATE.NEW, "2.0.2"]);
   assert.notEqual(factory.version, ota.version);
   assert.equal(factory.version, selected.version);
+  const aborted: any = await device.engine.call(device.ota.begin(scene.config(byDigest(scene))));
+  assert.equal(statusOf(scene).last, "ESP_OK", "an update that is under way has not ended");
+  assert.equal((await scene.update(byDigest(scene))).error?.name, "ESP_ERR_OTA_ALREADY_IN_PROGRESS");
+  assert.equal(statusOf(scene).last, "ESP_OK", "a call that is refused says nothing of the one under way");
+  aborted.abort();
+  assert.equal(statusOf(scene).last, "ESP_ERR_INVALID_STATE: aborted");
   device.restart();
   assert.deepEqual(statusOf(scene).trial, { boots: 0, previous: "factory" });
   assert.equal(statusOf(scene).last, "", "it is kept in memory, not in Storage");

@@ -20,6 +20,7 @@ import {
   behaves,
   type Config,
   failsCleanly,
+  failsWith,
   type IdfName,
   keepsOldImage,
   newImage,
@@ -229,6 +230,24 @@ test("checkForUpdate says that the running version is not available, and refuses
     header: { kid: release.key.kid },
   });
   await isRefused(release, await release.check(forged), "OTA_VALIDATE_FAILED", notSigned);
+});
+
+test("getStatus().last: an update that finds its version running is ESP_OK, and checkForUpdate is no update", async (t) => {
+  const release = await startRelease(t);
+  const last = () => release.scene.device.ota.getStatus().last;
+  assert.equal((await release.update(serve.status(404))).error?.name, "ESP_FAIL");
+  assert.match(last(), /^ESP_FAIL: HTTP status 404/);
+  assert.deepEqual((await release.update(await release.sign({ version: "1.0.0" }))).result, { upToDate: true });
+  assert.equal(last(), "ESP_OK");
+  assert.equal((await release.check(serve.status(404))).error?.name, "ESP_FAIL");
+  assert.equal(last(), "ESP_OK");
+});
+
+test("a file longer than its manifest says is refused, and the message names both lengths", async (t) => {
+  const release = await startRelease(t);
+  release.scene.server.on("/fw.bin", serve.serveFile(padTo(IMAGE, IMAGE.length + 4096)));
+  const { message } = failsWith(await release.update(await release.sign({})), "INVALID_SIZE");
+  assert.equal(message, `file of ${IMAGE.length + 4096} bytes, wanted at most ${IMAGE.length}`);
 });
 
 test("checkForUpdate needs keys", async (t) => {
@@ -505,6 +524,8 @@ test("a signed payload that is not one JSON object, or has a key twice, is refus
       const code = outcome.error?.name === "ESP_FAIL" ? "FAIL" : "INVALID_RESPONSE";
       await isRefused(release, outcome, code);
       assert.equal(release.asked("/fw.bin"), 0);
+      if (what.includes("escape")) assert.match(outcome.error?.message ?? "", /^manifest: key \S+ has an escape$/);
+      else assert.doesNotMatch(outcome.error?.message ?? "", /escape/);
     });
 });
 

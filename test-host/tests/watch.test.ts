@@ -7,15 +7,17 @@ import { test } from "node:test";
 import { buildImage } from "../images.ts";
 import { claimsFor, makeKey, signManifest } from "../release.ts";
 import { bootsNewImage, failsWith, nothingLeft, type Scene, startScene, until } from "../scenario.ts";
-import { serveFile } from "../server.ts";
+import { serveFile, silent } from "../server.ts";
 
 const IMAGE = buildImage({ size: 20000, seed: 2 });
 const key = await makeKey({ bits: 2048 });
 
-/** Counts timers, and makes the one of that number do nothing. */
-const LOSE = `var lose = -1, timers = 0;
+/** Counts timers, and makes the one of that number do nothing but remember what it should have called. */
+const LOSE = `var lose = -1, timers = 0, late;
 (function (real) {
-  setTimeout = function (callback, ms) { return real(timers++ === lose ? function () {} : callback, ms); };
+  setTimeout = function (callback, ms) {
+    return real(timers++ === lose ? function () { late = callback; } : callback, ms);
+  };
 })(setTimeout);`;
 
 async function sceneWithTimers(t: any): Promise<{ scene: Scene; config: any }> {
@@ -56,7 +58,7 @@ test("whichever timer is lost, the update ends with ESP_ERR_NO_MEM or goes on wi
     if (outcome.error) {
       lost++;
       const { message } = failsWith(outcome, "NO_MEM", true);
-      assert.equal(message, "out of memory: the update was interrupted", `timer ${index}`);
+      assert.equal(message, "out of memory: the call was interrupted", `timer ${index}`);
       await nothingLeft(scene);
       scene.device.engine.run("lose = -1");
       const next = await settled(scene, scene.device.ota.update(config));
@@ -68,6 +70,18 @@ test("whichever timer is lost, the update ends with ESP_ERR_NO_MEM or goes on wi
   }
   // a stall timer may be lost while the server is quick, and no more than those
   assert.ok(lost > timers / 2, `${lost} of ${timers} timers were missed`);
+});
+
+test("a lost update of which a connection is left, to a server that says nothing, closes it", async (t) => {
+  for (let index = 0; index < 4; index++) {
+    const { scene, config } = await sceneWithTimers(t);
+    scene.server.on("/m.jws", silent());
+    scene.device.engine.run(`lose = ${index}`);
+    const { error } = await settled(scene, scene.device.ota.update(config));
+    assert.ok(error?.retry, `timer ${index}`);
+    await nothingLeft(scene);
+    await scene.server.close();
+  }
 });
 
 test("a handle's owner may pause as long as he likes: nobody watches then", async (t) => {
@@ -82,20 +96,23 @@ test("a handle's owner may pause as long as he likes: nobody watches then", asyn
   bootsNewImage(scene, "ota_0", IMAGE);
 });
 
-test("a step of a handle that is lost ends with ESP_ERR_NO_MEM, and the handle with it", async (t) => {
-  const { scene, config } = await sceneWithTimers(t);
-  const { engine, ota } = scene.device;
-  const handle: any = await engine.call(ota.begin(config));
-  for (let outcome = ota.ERR.IN_PROGRESS; outcome === ota.ERR.IN_PROGRESS; )
-    outcome = await engine.call(handle.perform());
-  engine.run("lose = timers");
-  failsWith(await settled(scene, handle.finish()), "NO_MEM", true);
-  assert.throws(() => handle.abort(), /after the update ended/);
-  await nothingLeft(scene);
-  engine.run("lose = -1");
-  assert.ifError((await settled(scene, ota.update(config))).error);
-  bootsNewImage(scene, "ota_0", IMAGE);
-});
+for (const step of ["perform", "finish"] as const)
+  test(`${step} of a handle that is lost ends with ESP_ERR_NO_MEM, and the handle with it`, async (t) => {
+    const { scene, config } = await sceneWithTimers(t);
+    const { engine, ota } = scene.device;
+    const handle: any = await engine.call(ota.begin(config));
+    // after a pause
+    await engine.advance(5000);
+    let outcome = ota.ERR.IN_PROGRESS;
+    while (step === "finish" && outcome === ota.ERR.IN_PROGRESS) outcome = await engine.call(handle.perform());
+    engine.run("lose = timers");
+    failsWith(await settled(scene, handle[step]()), "NO_MEM", true);
+    assert.throws(() => handle.abort(), /after the update ended/);
+    await nothingLeft(scene);
+    engine.run("lose = -1");
+    assert.ifError((await settled(scene, ota.update(config))).error);
+    bootsNewImage(scene, "ota_0", IMAGE);
+  });
 
 test("a server that is slow is no lost update, nor does a refused second update make it one", async (t) => {
   const { scene, config } = await sceneWithTimers(t);
@@ -119,3 +136,62 @@ test("a server that is slow is no lost update, nor does a refused second update 
   assert.ifError((await update).error);
   bootsNewImage(scene, "ota_0", IMAGE);
 });
+
+/** Makes the first request block the device for so long, and then throw as for an unknown host. */
+function blockFirstRequest(scene: Scene, ms: number): void {
+  (
+    scene.device.engine.run(`(function (block) {
+    var http = require("http"), real = http.request, asked = 0;
+    http.request = function (options, answer) {
+      if (asked++) return real(options, answer);
+      block();
+      throw new Error("Unable to locate host");
+    };
+  })`) as any
+  )(() => scene.device.engine.block(ms));
+}
+
+test("a lookup that blocks the device is no lost update, though the engine makes up for the calls that an interval missed", async (t) => {
+  const { scene, config } = await sceneWithTimers(t);
+  blockFirstRequest(scene, 60000);
+  config.retries = 1;
+  assert.ifError((await settled(scene, scene.device.ota.update(config))).error);
+  bootsNewImage(scene, "ota_0", IMAGE);
+});
+
+for (const hours of [-1, 1])
+  test(`a lost update is noticed though the clock is set by ${hours} h meanwhile`, async (t) => {
+    const { scene, config } = await sceneWithTimers(t);
+    const { engine, ota } = scene.device;
+    const handle: any = await engine.call(ota.begin(config));
+    for (let outcome = ota.ERR.IN_PROGRESS; outcome === ota.ERR.IN_PROGRESS; )
+      outcome = await engine.call(handle.perform());
+    engine.run("lose = timers");
+    const finish = scene.outcome(handle.finish());
+    await engine.advance(1500);
+    engine.run(`setTime(getTime() + ${hours * 3600})`);
+    await engine.advance(10000);
+    failsWith(await finish, "NO_MEM", true);
+    await nothingLeft(scene);
+  });
+
+for (const call of ["setBootPartition", "rollback"] as const)
+  test(`${call}() whose verification is lost ends with ESP_ERR_NO_MEM, and the next call works`, async (t) => {
+    const { scene, config } = await sceneWithTimers(t);
+    const { device } = scene;
+    assert.ifError((await settled(scene, device.ota.update(config))).error);
+    device.restart();
+    device.engine.run(LOSE);
+    const factory = device.ota.getNextUpdatePartition();
+    device.engine.run("lose = 0");
+    failsWith(await settled(scene, device.ota[call](factory)), "NO_MEM", true);
+    await nothingLeft(scene);
+    // should it not have been lost after all
+    device.engine.run("lose = -1; late()");
+    for (let pass = 0; pass < 100; pass++) await device.engine.advance(1);
+    assert.equal(device.rebootAsked, false);
+    assert.equal(device.ota.getBootPartition().label, "ota_0");
+    assert.deepEqual(await settled(scene, device.ota.setBootPartition(factory)), { result: 0, events: [] });
+    device.restart();
+    assert.equal(device.running, "factory");
+  });

@@ -1,0 +1,173 @@
+// One at a time: an update, or the choice of another slot. Whoever chooses a slot verifies it first, which takes seconds
+// on a device, and what an update erases meanwhile must not be selected.
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { fsverity } from "../fsverity.ts";
+import {
+  behaves,
+  failsWith,
+  newImage,
+  nothingLeft,
+  oldImage,
+  plain,
+  type Scene,
+  settle,
+  startScene,
+  touchesNothing,
+  until,
+} from "../scenario.ts";
+import { type Behaviour, serveFile, status } from "../server.ts";
+
+/** What `what` answers, once `open` was called. */
+function gated(what: Behaviour): { behaviour: Behaviour; open(): void } {
+  let open = (): void => {};
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return {
+    behaviour: async (req, io) => {
+      await gate;
+      await what(req, io);
+    },
+    open,
+  };
+}
+
+/** A device that has another whole image beside the one that runs, and a server that does not answer yet. */
+async function sceneOfTwo(t: TestContext, what?: Behaviour): Promise<{ scene: Scene; open(): void }> {
+  const scene = await startScene(t, { images: { factory: oldImage(), ota_0: oldImage("esp32", 7) } });
+  const gate = gated(what ?? serveFile(scene.image));
+  scene.server.on("/fw.bin", gate.behaviour);
+  return { scene, open: gate.open };
+}
+
+const asked = (scene: Scene, times = 1) => until("asked", () => scene.server.requests.length === times);
+const order = (scene: Scene, call: "setBootPartition" | "rollback") =>
+  settle(scene.device, scene.device.ota[call](scene.device.ota.getNextUpdatePartition()));
+
+for (const call of ["setBootPartition", "rollback"] as const) {
+  test(`while ${call}() verifies a slot, no update may begin to write it`, async (t) => {
+    const { scene, open } = await sceneOfTwo(t);
+    const { device } = scene;
+    open();
+    const chosen = order(scene, call).catch((error) => error);
+    failsWith(await scene.update(), "OTA_ALREADY_IN_PROGRESS");
+    for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
+    await chosen;
+    assert.equal(device.rebootAsked, call === "rollback");
+    assert.equal(scene.server.requests.length, 0);
+    device.restart();
+    assert.equal(device.running, "ota_0");
+    assert.equal(device.boots.at(-1)?.fellBack, false);
+    behaves(scene);
+  });
+
+  test(`${call}() is refused while an update is under way, and works when it was given up`, async (t) => {
+    const { scene, open } = await sceneOfTwo(t);
+    const { device } = scene;
+    open();
+    const handle: any = await device.engine.call(device.ota.begin(scene.config()));
+    scene.remember();
+    failsWith(await order(scene, call), "OTA_ALREADY_IN_PROGRESS");
+    touchesNothing(scene);
+    assert.equal(device.rebootAsked, false);
+    handle.abort();
+    const chosen = order(scene, call).catch(() => {});
+    for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
+    await chosen;
+    device.restart();
+    assert.equal(device.running, "ota_0");
+    behaves(scene);
+  });
+
+  test(`${call}() that fails lets the next update begin`, async (t) => {
+    const { scene, open } = await sceneOfTwo(t);
+    const { device } = scene;
+    open();
+    device.flash.load(new Uint8Array(4096), device.row("ota_0").offset + 8192);
+    assert.ok((await order(scene, call)).error);
+    assert.ifError((await scene.update()).error);
+    device.restart();
+    assert.equal(device.running, "ota_0");
+  });
+}
+
+// --- Trials: what has to be rolled back waits for an update
+
+/** An image on trial in ota_0 that asks a server for the next one, which does not answer yet. */
+async function onTrial(t: TestContext, what: Behaviour) {
+  const scene = await startScene(t);
+  const { device } = scene;
+  assert.ifError((await scene.update({ digest: `fsverity-sha256:${fsverity(scene.image)}` })).error);
+  device.restart();
+  assert.equal(device.running, "ota_0");
+  const gate = gated(what);
+  scene.server.on("/next.bin", gate.behaviour);
+  const requests = scene.server.requests.length;
+  const ask = async () => {
+    const update = scene.update({ url: scene.server.url("/next.bin"), timeout: 600000 });
+    await asked(scene, requests + 1);
+    return update;
+  };
+  return { scene, device, ask, open: gate.open };
+}
+
+const untilRestart = async ({ device }: Scene) => {
+  for (let pass = 0; pass < 300 && !device.rebootAsked; pass++) await device.engine.advance(10);
+  assert.equal(device.rebootAsked, true, "it does not restart");
+  device.restart();
+};
+
+test("confirmAfter() whose check fails rolls back when the update that is under way has failed", async (t) => {
+  const { scene, device, ask, open } = await onTrial(t, status(404));
+  const update = ask();
+  await asked(scene, 2);
+  let decided: unknown;
+  void settle(device, device.ota.confirmAfter(1000, device.engine.run("(function () { return false; })"))).then(
+    (outcome) => {
+      decided = outcome;
+    },
+    () => {},
+  );
+  for (let second = 0; second < 20; second++) await device.engine.advance(1000);
+  assert.deepEqual([decided, device.rebootAsked], [undefined, false], "it does not wait");
+  open();
+  failsWith(await update, "FAIL");
+  await untilRestart(scene);
+  assert.equal(device.running, "factory");
+  assert.deepEqual(plain(device.ota.getStatus().rolledBack), { sequence: 0, digest: fsverity(scene.image) });
+});
+
+test("confirmAfter() whose check fails leaves it at the image that an update has installed meanwhile", async (t) => {
+  const next = newImage("esp32", 9);
+  const { scene, device, ask, open } = await onTrial(t, serveFile(next));
+  const update = ask();
+  await asked(scene, 2);
+  const decided = settle(device, device.ota.confirmAfter(1000, device.engine.run("(function () { return false; })")));
+  for (let second = 0; second < 3; second++) await device.engine.advance(1000);
+  open();
+  assert.ifError((await update).error);
+  await device.engine.advance(2000);
+  assert.deepEqual(await decided, { result: false });
+  assert.equal(device.rebootAsked, false);
+  await nothingLeft(scene);
+  device.restart();
+  assert.equal(device.running, "factory");
+  assert.deepEqual(device.slot("factory", next.length), next);
+});
+
+test("boot() that gives an image up waits for an update that began before it", async (t) => {
+  const { scene, device, ask, open } = await onTrial(t, status(404));
+  const attempts = device.engine.run("({ attempts: 1 })");
+  assert.equal(await device.engine.call(device.ota.boot(attempts)), true);
+  const update = ask();
+  await asked(scene, 2);
+  void settle(device, device.ota.boot(attempts)).catch(() => {});
+  for (let second = 0; second < 20; second++) await device.engine.advance(1000);
+  assert.equal(device.rebootAsked, false);
+  open();
+  failsWith(await update, "FAIL");
+  await untilRestart(scene);
+  assert.equal(device.running, "factory");
+});
