@@ -2348,8 +2348,13 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         url = next;
         disconnect();
         after(SETTLE_MS, function () {
-            if (!done)
-                guarded(open, end);
+            // a pass more: the engine closes connections after it has looked at its timers
+            guarded(function () {
+                after(0, function () {
+                    if (!done)
+                        guarded(open, end);
+                });
+            }, end);
         });
     }
     function onResponse(response) {
@@ -2414,6 +2419,7 @@ function createDownload(options, url, limit, onConnected) {
     var changes = 0;
     var begun = 0; // times from zero without progress
     var disconnect = null;
+    var closing = false; // a connection was given up: no idle pass was seen since
     var timer;
     var goOn;
     var self = {
@@ -2431,8 +2437,10 @@ function createDownload(options, url, limit, onConnected) {
             best = received;
             failures = begun = 0;
         }
-        if (disconnect)
+        if (disconnect) {
             disconnect();
+            closing = true;
+        }
         disconnect = null;
         if (timer !== undefined)
             cancel(timer);
@@ -2536,6 +2544,11 @@ function createDownload(options, url, limit, onConnected) {
     /** Offers what is held; when that is not enough, connects. */
     goOn = function () {
         timer = undefined;
+        // the engine closes connections after it has looked at its timers
+        if (closing) {
+            closing = false;
+            return goOnAfter(0);
+        }
         guarded(function () {
             if (self.held_ || self.ended_)
                 offer("");

@@ -59,6 +59,7 @@ export function createDownload(
   let changes = 0;
   let begun = 0; // times from zero without progress
   let disconnect: (() => void) | null = null;
+  let closing = false; // a connection was given up: no idle pass was seen since
   let timer: number | undefined;
   let goOn: () => void;
   const self = {
@@ -77,7 +78,10 @@ export function createDownload(
       best = received;
       failures = begun = 0;
     }
-    if (disconnect) disconnect();
+    if (disconnect) {
+      disconnect();
+      closing = true;
+    }
     disconnect = null;
     if (timer !== undefined) cancel(timer);
     timer = undefined;
@@ -176,6 +180,11 @@ export function createDownload(
   /** Offers what is held; when that is not enough, connects. */
   goOn = (): void => {
     timer = undefined;
+    // the engine closes connections after it has looked at its timers
+    if (closing) {
+      closing = false;
+      return goOnAfter(0);
+    }
     guarded(() => {
       if (self.held_ || self.ended_) offer("");
       if (!self.sink_ || self.ended_ || disconnect || timer !== undefined) return;
