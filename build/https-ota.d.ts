@@ -74,6 +74,8 @@ interface OtaError extends Error {
     retry: boolean;
     /** @internal ms that the server asks to wait before the next try */
     wait_?: number;
+    /** @internal bytes of the whole file, of which the ones asked for are none */
+    total_?: number;
 }
 
 /** A row of the partition table, as IDF's `esp_partition_t`; `address` and `size` in bytes. */

@@ -202,7 +202,7 @@ function sha256(data) {
 
 
 var patience = 0; // ms until the last of the timers that an update waits for has come
-var counted = 0; // ms since 1970 when some of them were last taken off
+var counted = 0; // ms since 1970 when that was last looked at
 /** `aside`: no update waits for this one. */
 function after(ms, callback, aside) {
     var timer = setTimeout(callback, ms);
@@ -892,11 +892,12 @@ function chapterOtadata() {
 
 
 
-/** Has anybody the turn? */
-var taken = false;
+
+/** Who has the turn, null when nobody has. */
+var current = null;
 /**
- * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `lost` hears ESP_ERR_NO_MEM when its owner was
- * interrupted, and has to end it.
+ * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `lost` hears ESP_ERR_NO_MEM when its
+ * owner was interrupted, and has to end it.
  * @chapter @apart
  */
 function takeTurn(lost) {
@@ -906,24 +907,35 @@ function takeTurn(lost) {
         return timer === undefined ? noMemory("interval") : timer;
     }
     /**
-     * `ms` have passed, says an interval; 0: let it begin anew. Is there no timer left that an update could be waiting for?
-     * When something has blocked the device (a lookup, a connection) the engine makes up for the calls that the interval has
-     * missed, one in each idle pass (src/jsinteractive.c): those are no time that has passed.
+     * To be called now and then; 0: let it begin anew. Is there no timer left that an update could be waiting for? At most
+     * `ms` count as passed since the last call: when something has blocked the device (a lookup, a connection) no timer
+     * could fire, and the engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
      */
     function isLost(ms) {
-        var time = ms && Date.now();
-        // the clock may be set, in either direction
-        if (ms && Math.abs(time - counted) < ms / 2)
+        if (!ms) {
+            patience = counted = 0;
             return false;
+        }
+        var time = Date.now();
+        var past = counted && time - counted;
+        // the clock may be set, in either direction
+        if (past < 0)
+            past = 0;
+        if (past > ms)
+            past = ms;
         counted = time;
-        patience = ms ? patience - ms : 0;
-        return patience < -2 * ms;
+        patience -= past;
+        return patience < -2e3;
     }
     // One at a time: an update, or the choice of another slot, which an update would erase while it is being verified. And
     // whoever has the turn is watched over. Out of memory, the engine interrupts a callback in its middle: nothing catches
     // that, and what was to follow never comes. Such an owner waits for nothing any more, which is how it is found.
     var WATCH_MS = 1000;
-    if (taken)
+    var DEAD_MS = 600000; // without a tick: longer than anything is waited for
+    // the engine drops an interval that runs out of memory: then nobody has watched over the owner since
+    if (current && !current.resting_)
+        current.tick_(DEAD_MS);
+    if (current)
         throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected");
     var watch;
     var turn = { resting_: false, over_: false };
@@ -932,32 +944,37 @@ function takeTurn(lost) {
         if (watch !== undefined)
             return;
         isLost(0);
-        var id = every(WATCH_MS, function () {
-            if (turn.over_ || turn.resting_) {
+        watch = every(WATCH_MS, turn.tick_);
+    };
+    turn.tick_ = function (most) {
+        var id = watch;
+        if (turn.over_ || turn.resting_) {
+            watch = undefined;
+            if (id !== undefined)
                 cancel(id);
-                watch = undefined;
-            }
-            else if (isLost(WATCH_MS)) {
-                // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
-                watch = undefined;
-                turn.wake_();
-                lost(fault(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true));
+        }
+        else if (isLost(most || WATCH_MS)) {
+            // what follows needs memory, and may be interrupted in its turn: another interval comes after this
+            watch = undefined;
+            turn.wake_();
+            lost(fault(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true));
+            // one that was dropped has given its number to another
+            if (!most && id !== undefined)
                 cancel(id);
-            }
-        });
-        watch = id;
+        }
     };
     turn.end_ = function () {
         if (turn.over_)
             return;
-        taken = false;
+        current = null;
         turn.over_ = true;
         isLost(0); // or its number would outlive the turn
         if (watch !== undefined)
             cancel(watch);
+        watch = undefined;
     };
     turn.wake_(); // or it has no memory for that
-    taken = true;
+    current = turn;
     return turn;
 }
 
@@ -2134,6 +2151,8 @@ function parseAnswer(response, options) {
         // the engine takes an interim answer (1xx) for the final one
         var busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
         var error = fault(code, "HTTP status " + status, busy);
+        if (status === 416)
+            error.total_ = digits(header(headers, "content-range").substr(8)); // "bytes */1000"
         if (busy)
             error.wait_ = retryAfter(headers);
         throw error;
@@ -2523,7 +2542,8 @@ function createDownload(options, url, limit, onConnected) {
         var received = self.offset_ + self.held_.length;
         close();
         var wait = SETTLE_MS;
-        if (!error) {
+        // all of a chunked body may be there but its end
+        if (!error || (received && error.total_ === received)) {
             if (self.total_ < 0 || received >= self.total_)
                 self.ended_ = true;
         }
@@ -3301,7 +3321,7 @@ function run(given, mode, resolve, reject) {
     /** `error`: what it ended with, null when all went well. */
     function release(error) {
         // a second call, which is refused, says nothing of the first
-        if (turn ? turn.over_ : taken)
+        if (turn ? turn.over_ : current)
             return;
         if (mode !== 0 /* Mode.CHECK */)
             lastResult = error ? error.name + ": " + error.message : "ESP_OK";
@@ -3350,7 +3370,7 @@ function run(given, mode, resolve, reject) {
     guarded(function () {
         var free = freeVars();
         // before the keys are looked at, which takes memory
-        if (!taken && free < NEEDED_VARS)
+        if (!current && free < NEEDED_VARS)
             throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
         settings = checkConfig(given);
         given = undefined; // its keys are let go when the signature is verified
@@ -3422,7 +3442,7 @@ var WAIT_MS = 1000;
 function leave(left, reject) {
     var slot = chapterRecords().recall_().slot;
     function attempt() {
-        if (taken)
+        if (current)
             after(WAIT_MS, function () {
                 guarded(attempt, reject);
             }, true);

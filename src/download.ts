@@ -159,7 +159,8 @@ export function createDownload(
     const received = self.offset_ + self.held_.length;
     close();
     let wait = SETTLE_MS;
-    if (!error) {
+    // all of a chunked body may be there but its end
+    if (!error || (received && error.total_ === received)) {
       if (self.total_ < 0 || received >= self.total_) self.ended_ = true;
     } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received && !changes++) {
       // the file is shorter than it was

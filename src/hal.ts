@@ -137,7 +137,8 @@ export function freeVars(): number {
 }
 
 let patience = 0; // ms until the last of the timers that an update waits for has come
-let counted = 0; // ms since 1970 when some of them were last taken off
+let counted = 0; // ms since 1970 when that was last looked at
+const LOST_MS = 2000; // for so long none has come that should have
 
 /** `aside`: no update waits for this one. */
 export function after(ms: number, callback: () => void, aside?: boolean): number {
@@ -154,17 +155,23 @@ export function every(ms: number, callback: () => void): number {
 }
 
 /**
- * `ms` have passed, says an interval; 0: let it begin anew. Is there no timer left that an update could be waiting for?
- * When something has blocked the device (a lookup, a connection) the engine makes up for the calls that the interval has
- * missed, one in each idle pass (src/jsinteractive.c): those are no time that has passed.
+ * To be called now and then; 0: let it begin anew. Is there no timer left that an update could be waiting for? At most
+ * `ms` count as passed since the last call: when something has blocked the device (a lookup, a connection) no timer
+ * could fire, and the engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
  */
 export function isLost(ms: number): boolean {
-  const time = ms && Date.now();
+  if (!ms) {
+    patience = counted = 0;
+    return false;
+  }
+  const time = Date.now();
+  let past = counted && time - counted;
   // the clock may be set, in either direction
-  if (ms && Math.abs(time - counted) < ms / 2) return false;
+  if (past < 0) past = 0;
+  if (past > ms) past = ms;
   counted = time;
-  patience = ms ? patience - ms : 0;
-  return patience < -2 * ms;
+  patience -= past;
+  return patience < -LOST_MS;
 }
 
 /** Ends a timer or an interval. */

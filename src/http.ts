@@ -76,6 +76,7 @@ function checkStatus(status: number, headers: { [name: string]: string }): void 
   // the engine takes an interim answer (1xx) for the final one
   const busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
   const error = fault(code, "HTTP status " + status, busy);
+  if (status === 416) error.total_ = digits(header(headers, "content-range").substr(8)); // "bytes */1000"
   if (busy) error.wait_ = retryAfter(headers);
   throw error;
 }

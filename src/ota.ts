@@ -26,7 +26,7 @@ import { createSession, type Emit, Phase, type Plan, type Session } from "./sess
 import { type Layout, nextSlot, readLayout, slotByLabel } from "./slot";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
 import { getManifest } from "./trust";
-import { type Turn, taken, takeTurn } from "./turn";
+import { current, type Turn, takeTurn } from "./turn";
 import { resolveUrl } from "./url";
 import { verifyImage } from "./verify";
 
@@ -238,7 +238,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   /** `error`: what it ended with, null when all went well. */
   function release(error: OtaError | null): void {
     // a second call, which is refused, says nothing of the first
-    if (turn ? turn.over_ : taken) return;
+    if (turn ? turn.over_ : current) return;
     if (mode !== Mode.CHECK) lastResult = error ? error.name + ": " + error.message : "ESP_OK";
     if (turn) turn.end_();
     if (timer !== undefined) cancel(timer);
@@ -279,7 +279,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   guarded(() => {
     const free = freeVars();
     // before the keys are looked at, which takes memory
-    if (!taken && free < NEEDED_VARS)
+    if (!current && free < NEEDED_VARS)
       throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
     settings = checkConfig(given);
     given = undefined as never; // its keys are let go when the signature is verified

@@ -81,6 +81,8 @@ export interface OtaError extends Error {
   retry: boolean;
   /** @internal ms that the server asks to wait before the next try */
   wait_?: number;
+  /** @internal bytes of the whole file, of which the ones asked for are none */
+  total_?: number;
 }
 
 /**

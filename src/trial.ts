@@ -12,7 +12,7 @@ import type { Partition } from "./partitions";
 import { selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout } from "./slot";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
-import { taken } from "./turn";
+import { current } from "./turn";
 
 const ATTEMPTS = 3;
 const WAIT_MS = 1000;
@@ -43,7 +43,7 @@ function isOnTrial(layout: Layout): boolean {
 function leave(left: () => void, reject: (error: OtaError) => void): void {
   const slot = recall().slot;
   function attempt(): void {
-    if (taken)
+    if (current)
       after(
         WAIT_MS,
         () => {

@@ -71,7 +71,8 @@ for (const one of CASES) {
       runsNext(run, target);
     }
     const last = await start(device, kind, BOOT);
-    assert.deepEqual(last.reports, [{ reboot: true }], last.output);
+    // what follows is of the interpreter's Linux build, where a restart ends nothing
+    assert.deepEqual(last.reports[0], { reboot: true }, last.output);
     runsNext(last, old);
 
     const back = await start(device, kind, BOOT);

@@ -470,6 +470,12 @@ describe("a bad network", AT_ONCE, () => {
     await succeeds(scene, outcome, "ota_0", LONG);
   });
 
+  test("a chunked body of which nothing is missing but its end is asked for no byte again", async (t) => {
+    const { scene, seen, endure } = await watched(t, serve.sequence(serve.chunkedNoEnd(LONG), serve.serveFile(LONG)));
+    await succeeds(scene, await endure({ retries: 1 }), "ota_0", LONG);
+    assert.deepEqual([scene.server.requests.length, seen.bytes], [2, LONG.length]);
+  });
+
   test("a file that changes between two ranges is fetched anew, once, in ranges", async (t) => {
     const other = padTo(buildImage({ size: 50000, seed: 31 }), 50123);
     const first = serve.serveFile(LONG);

@@ -195,3 +195,29 @@ for (const call of ["setBootPartition", "rollback"] as const)
     device.restart();
     assert.equal(device.running, "factory");
   });
+
+test("a second call, refused at once, takes nothing from the first, whatever the clock says", async (t) => {
+  const { scene, config } = await sceneWithTimers(t);
+  const { engine, ota } = scene.device;
+  engine.run("setTime(1800000000)");
+  const update = scene.outcome(ota.update(config));
+  for (let call = 0; call < 20; call++) failsWith(await scene.outcome(ota.update(config)), "OTA_ALREADY_IN_PROGRESS");
+  assert.ifError((await update).error);
+  bootsNewImage(scene, "ota_0", IMAGE);
+});
+
+test("when the engine has dropped the interval that watches, the next call finds the lost update, and goes on", async (t) => {
+  const { scene, config } = await sceneWithTimers(t);
+  const { engine, ota } = scene.device;
+  engine.run(`setTime(1800000000);
+    (function (real) { setInterval = function (callback, ms) { return real(function () {}, ms); }; })(setInterval);
+    lose = 0;`);
+  const lost = scene.outcome(ota.update(config));
+  await engine.advance(2000);
+  failsWith(await scene.outcome(ota.update(config)), "OTA_ALREADY_IN_PROGRESS");
+  await engine.advance(600000);
+  engine.run("lose = -1");
+  assert.ifError((await scene.outcome(ota.update(config))).error);
+  failsWith(await lost, "NO_MEM", true);
+  bootsNewImage(scene, "ota_0", IMAGE);
+});
