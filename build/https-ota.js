@@ -2543,7 +2543,7 @@ function createDownload(options, url, limit, onConnected) {
         close();
         var wait = SETTLE_MS;
         // all of a chunked body may be there but its end
-        if (!error || (received && error.total_ === received)) {
+        if (!error || (self.total_ < 0 && error.total_ === received)) {
             if (self.total_ < 0 || received >= self.total_)
                 self.ended_ = true;
         }

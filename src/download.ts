@@ -160,7 +160,7 @@ export function createDownload(
     close();
     let wait = SETTLE_MS;
     // all of a chunked body may be there but its end
-    if (!error || (received && error.total_ === received)) {
+    if (!error || (self.total_ < 0 && error.total_ === received)) {
       if (self.total_ < 0 || received >= self.total_) self.ended_ = true;
     } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received && !changes++) {
       // the file is shorter than it was

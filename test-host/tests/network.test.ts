@@ -476,6 +476,12 @@ describe("a bad network", AT_ONCE, () => {
     assert.deepEqual([scene.server.requests.length, seen.bytes], [2, LONG.length]);
   });
 
+  test("a length that the server takes back when all of it is there ends the update", async (t) => {
+    const { scene, endure } = await watched(t, serve.wrongContentRange(LONG, "total"));
+    failsWith(await endure({ maxRequestSize: 30000 }), "HTTP_RANGE_NOT_SATISFIABLE");
+    assert.ok(scene.server.requests.length < 10, `${scene.server.requests.length} requests`);
+  });
+
   test("a file that changes between two ranges is fetched anew, once, in ranges", async (t) => {
     const other = padTo(buildImage({ size: 50000, seed: 31 }), 50123);
     const first = serve.serveFile(LONG);
