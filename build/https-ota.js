@@ -892,7 +892,6 @@ function chapterOtadata() {
 
 
 
-
 /** Who has the turn, null when nobody has. */
 var current = null;
 /**
@@ -907,13 +906,15 @@ function takeTurn(lost) {
         return timer === undefined ? noMemory("interval") : timer;
     }
     /**
-     * To be called now and then; 0: let it begin anew. Is there no timer left that an update could be waiting for? At most
+     * To be called now and then; 0: after a pause; -1: let it begin anew. Is there no timer left that an update could be waiting for? At most
      * `ms` count as passed since the last call: when something has blocked the device (a lookup, a connection) no timer
      * could fire, and the engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
      */
     function isLost(ms) {
-        if (!ms) {
-            patience = counted = 0;
+        if (ms <= 0) {
+            counted = 0;
+            if (ms || patience < 0)
+                patience = 0;
             return false;
         }
         var time = Date.now();
@@ -931,47 +932,44 @@ function takeTurn(lost) {
     // whoever has the turn is watched over. Out of memory, the engine interrupts a callback in its middle: nothing catches
     // that, and what was to follow never comes. Such an owner waits for nothing any more, which is how it is found.
     var WATCH_MS = 1000;
-    var DEAD_MS = 600000; // without a tick: longer than anything is waited for
-    // the engine drops an interval that runs out of memory: then nobody has watched over the owner since
-    if (current && !current.resting_)
-        current.tick_(DEAD_MS);
     if (current)
         throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected");
     var watch;
     var turn = { resting_: false, over_: false };
-    turn.wake_ = function () {
-        turn.resting_ = false;
-        if (watch !== undefined)
-            return;
-        isLost(0);
-        watch = every(WATCH_MS, turn.tick_);
-    };
-    turn.tick_ = function (most) {
+    function tick() {
         var id = watch;
-        if (turn.over_ || turn.resting_) {
+        if (current !== turn || turn.resting_) {
             watch = undefined;
             if (id !== undefined)
                 cancel(id);
         }
-        else if (isLost(most || WATCH_MS)) {
-            // what follows needs memory, and may be interrupted in its turn: another interval comes after this
+        else if (isLost(WATCH_MS)) {
+            // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
             watch = undefined;
             turn.wake_();
             lost(fault(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true));
-            // one that was dropped has given its number to another
-            if (!most && id !== undefined)
+            if (id !== undefined)
                 cancel(id);
         }
+    }
+    turn.wake_ = function () {
+        if (watch === undefined) {
+            isLost(0);
+            watch = every(WATCH_MS, tick);
+        }
+        turn.resting_ = false;
     };
     turn.end_ = function () {
         if (turn.over_)
             return;
         current = null;
         turn.over_ = true;
-        isLost(0); // or its number would outlive the turn
+        isLost(-1); // or its number would outlive the turn
+        // should it be there all the same, the next tick cancels it
         if (watch !== undefined)
             cancel(watch);
-        watch = undefined;
+        if (turn.next_)
+            turn.next_();
     };
     turn.wake_(); // or it has no memory for that
     current = turn;
@@ -2753,7 +2751,6 @@ function createSession(plan, emit, layout, target, download, present) {
         self.phase_ = complete ? 3 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
         if (complete)
             download.close_();
-        self.turn_.resting_ = true;
         resolve(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
     }
     /** Tells the listener, who may abort. */
@@ -2849,10 +2846,9 @@ function createSession(plan, emit, layout, target, download, present) {
     };
     download.failed_ = fail;
     self.perform_ = function (done, failed) {
-        self.phase_ = 1 /* Phase.WORKING */;
-        self.turn_.wake_();
         resolve = done;
         reject = failed;
+        self.phase_ = 1 /* Phase.WORKING */;
         if (verified)
             guarded(function () {
                 judge(read(target.address, 288 /* Size.DESC_END */));
@@ -2866,9 +2862,8 @@ function createSession(plan, emit, layout, target, download, present) {
     };
     self.finish_ = function (done, failed) {
         var complete = self.phase_ === 3 /* Phase.COMPLETE */;
-        self.phase_ = 4 /* Phase.FINISHING */;
-        self.turn_.wake_();
         reject = failed;
+        self.phase_ = 4 /* Phase.FINISHING */;
         function onJudged(error) {
             var failure = error;
             if (self.phase_ !== 4 /* Phase.FINISHING */)
@@ -3284,7 +3279,11 @@ function run(given, mode, resolve, reject) {
                 guarded(function () {
                     if (session.phase_ !== 0 /* Phase.READY */ && session.phase_ !== phase)
                         throw wrongState(call);
-                    step(resolve, reject);
+                    session.turn_.wake_();
+                    step(function (outcome) {
+                        resolve(outcome);
+                        session.turn_.resting_ = true;
+                    }, reject);
                 }, reject);
             });
         }
@@ -3394,8 +3393,8 @@ function run(given, mode, resolve, reject) {
                 else if (mode === 2 /* Mode.UPDATE */)
                     onStep(36865 /* Code.IN_PROGRESS */);
                 else {
-                    begun.turn_.resting_ = true;
                     resolve(createHandle(begun, settings));
+                    begun.turn_.resting_ = true;
                 }
                 return;
             }
@@ -3433,23 +3432,21 @@ function checkForUpdate(config) {
 }
 
 
-var WAIT_MS = 1000;
 
 /**
  * Rolls back once no update is under way: that may write the slot to go back to, or install what replaces the running
- * image, and then there is nothing to roll back any more.
+ * image. `still`: is there still something to roll back by then?
  */
-function leave(left, reject) {
-    var slot = chapterRecords().recall_().slot;
+function leave(still, left, reject) {
     function attempt() {
-        if (current)
-            after(WAIT_MS, function () {
-                guarded(attempt, reject);
-            }, true);
-        else if (chapterRecords().recall_().slot === slot)
-            rollback().then(left, reject);
-        else
-            left();
+        guarded(function () {
+            if (current)
+                current.next_ = attempt;
+            else if (still())
+                rollback().then(left, reject);
+            else
+                left();
+        }, reject);
     }
     attempt();
 }
@@ -3474,7 +3471,10 @@ function boot(options) {
             if (!running || memory.slot !== running)
                 return resolve(false);
             if (memory.boots === -1 /* Boots.GIVEN_UP */ || memory.boots >= attempts) {
-                return leave(function () { return resolve(false); }, reject);
+                return leave(function () {
+                    var now = chapterRecords().recall_();
+                    return now.slot === running && now.boots !== -2 /* Boots.CONFIRMED */;
+                }, function () { return resolve(false); }, reject);
             }
             memory.boots++;
             chapterRecords().remember_(memory);
@@ -3503,9 +3503,7 @@ function confirmAfter(ms, check) {
                 resolve(true);
             }
             else
-                leave(function () {
-                    resolve(false);
-                }, reject);
+                leave(function () { return chapterOtadata().isOnTrial_(chapterSlots().readLayout_()); }, function () { return resolve(false); }, reject);
         }
         after(ms, function () { return guarded(decide, reject); }, true);
     });
@@ -3540,7 +3538,7 @@ function getStatus() {
         state: running.state,
         version: running.version,
         sequence: memory.sequence,
-        trial: chapterOtadata().isOnTrial_(layout) ? { boots: memory.boots, previous: memory.previous } : null,
+        trial: chapterOtadata().isOnTrial_(layout) ? { boots: Math.max(memory.boots, 0), previous: memory.previous } : null,
         rolledBack: memory.badDigest ? { sequence: memory.badSequence, digest: memory.badDigest } : null,
         slots: slots.map(function (slot) { return describe(layout, slot); }),
         last: lastResult,

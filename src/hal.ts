@@ -155,13 +155,14 @@ export function every(ms: number, callback: () => void): number {
 }
 
 /**
- * To be called now and then; 0: let it begin anew. Is there no timer left that an update could be waiting for? At most
+ * To be called now and then; 0: after a pause; -1: let it begin anew. Is there no timer left that an update could be waiting for? At most
  * `ms` count as passed since the last call: when something has blocked the device (a lookup, a connection) no timer
  * could fire, and the engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
  */
 export function isLost(ms: number): boolean {
-  if (!ms) {
-    patience = counted = 0;
+  if (ms <= 0) {
+    counted = 0;
+    if (ms || patience < 0) patience = 0;
     return false;
   }
   const time = Date.now();

@@ -188,7 +188,11 @@ function createHandle(session: Session, settings: Settings): Handle {
     return new Promise<number>((resolve, reject) => {
       guarded(() => {
         if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(call);
-        step(resolve, reject);
+        session.turn_.wake_();
+        step((outcome) => {
+          resolve(outcome);
+          session.turn_.resting_ = true;
+        }, reject);
       }, reject);
     });
   }
@@ -308,8 +312,8 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
             begun.abort_(); // it was given up meanwhile
           else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
           else {
-            begun.turn_.resting_ = true;
             resolve(createHandle(begun, settings));
+            begun.turn_.resting_ = true;
           }
           return;
         }

@@ -113,7 +113,6 @@ export function createSession(
   function succeed(complete: boolean): void {
     self.phase_ = complete ? Phase.COMPLETE : Phase.READY;
     if (complete) download.close_();
-    self.turn_.resting_ = true;
     resolve(complete ? Code.OK : Code.IN_PROGRESS);
   }
 
@@ -209,10 +208,9 @@ export function createSession(
   download.failed_ = fail;
 
   self.perform_ = (done, failed) => {
-    self.phase_ = Phase.WORKING;
-    self.turn_.wake_();
     resolve = done;
     reject = failed;
+    self.phase_ = Phase.WORKING;
     if (verified)
       guarded(() => {
         judge(read(target.address, Size.DESC_END));
@@ -227,9 +225,8 @@ export function createSession(
 
   self.finish_ = (done, failed) => {
     const complete = self.phase_ === Phase.COMPLETE;
-    self.phase_ = Phase.FINISHING;
-    self.turn_.wake_();
     reject = failed;
+    self.phase_ = Phase.FINISHING;
     function onJudged(error: OtaError | null): void {
       let failure = error;
       if (self.phase_ !== Phase.FINISHING) return;

@@ -15,7 +15,6 @@ import { Code, fault, guarded, ignore, type OtaError } from "./status";
 import { current } from "./turn";
 
 const ATTEMPTS = 3;
-const WAIT_MS = 1000;
 
 export interface BootOptions {
   /** starts that an image has to be confirmed in; 3 */
@@ -38,21 +37,15 @@ function isOnTrial(layout: Layout): boolean {
 
 /**
  * Rolls back once no update is under way: that may write the slot to go back to, or install what replaces the running
- * image, and then there is nothing to roll back any more.
+ * image. `still`: is there still something to roll back by then?
  */
-function leave(left: () => void, reject: (error: OtaError) => void): void {
-  const slot = recall().slot;
+function leave(still: () => boolean, left: () => void, reject: (error: OtaError) => void): void {
   function attempt(): void {
-    if (current)
-      after(
-        WAIT_MS,
-        () => {
-          guarded(attempt, reject);
-        },
-        true,
-      );
-    else if (recall().slot === slot) rollback().then(left, reject);
-    else left();
+    guarded(() => {
+      if (current) current.next_ = attempt;
+      else if (still()) rollback().then(left, reject);
+      else left();
+    }, reject);
   }
   attempt();
 }
@@ -72,7 +65,14 @@ export function boot(options?: BootOptions): Promise<boolean> {
       const running = memory.slot && memory.boots !== Boots.CONFIRMED ? readLayout().running_.label : "";
       if (!running || memory.slot !== running) return resolve(false);
       if (memory.boots === Boots.GIVEN_UP || memory.boots >= attempts) {
-        return leave(() => resolve(false), reject);
+        return leave(
+          () => {
+            const now = recall();
+            return now.slot === running && now.boots !== Boots.CONFIRMED;
+          },
+          () => resolve(false),
+          reject,
+        );
       }
       memory.boots++;
       remember(memory);
@@ -99,9 +99,11 @@ export function confirmAfter(ms: number, check: () => boolean): Promise<boolean>
         markValid();
         resolve(true);
       } else
-        leave(() => {
-          resolve(false);
-        }, reject);
+        leave(
+          () => isOnTrial(readLayout()),
+          () => resolve(false),
+          reject,
+        );
     }
     after(ms, () => guarded(decide, reject), true);
   });
@@ -167,7 +169,7 @@ export function getStatus(): Status {
     state: running.state,
     version: running.version,
     sequence: memory.sequence,
-    trial: isOnTrial(layout) ? { boots: memory.boots, previous: memory.previous } : null,
+    trial: isOnTrial(layout) ? { boots: Math.max(memory.boots, 0), previous: memory.previous } : null,
     rolledBack: memory.badDigest ? { sequence: memory.badSequence, digest: memory.badDigest } : null,
     slots: slots.map((slot) => describe(layout, slot)),
     last: lastResult,

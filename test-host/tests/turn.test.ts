@@ -171,3 +171,36 @@ test("boot() that gives an image up waits for an update that began before it", a
   await untilRestart(scene);
   assert.equal(device.running, "factory");
 });
+
+test("an image that is confirmed while its rollback waits for an update is not rolled back", async (t) => {
+  const { scene, device, ask, open } = await onTrial(t, status(404));
+  const update = ask();
+  await asked(scene, 2);
+  const decided = settle(device, device.ota.confirmAfter(1000, device.engine.run("(function () { return false; })")));
+  await device.engine.advance(3000);
+  device.ota.markValid();
+  open();
+  failsWith(await update, "FAIL");
+  assert.deepEqual(await decided, { result: false });
+  await device.engine.advance(5000);
+  assert.equal(device.rebootAsked, false);
+  assert.equal(plain(device.ota.getStatus().rolledBack), null);
+});
+
+test("a rollback that waits goes before the update that the program asks for right after one has failed", async (t) => {
+  const { scene, device, open } = await onTrial(t, status(404));
+  open();
+  const config = scene.config({ url: scene.server.url("/next.bin") });
+  (
+    device.engine.run(`(function (ota, config) {
+    function later() { setTimeout(again, 1); }
+    function again() { ota.update(config).then(later, later); }
+    again();
+  })`) as any
+  )(device.ota, config);
+  void settle(device, device.ota.confirmAfter(10, device.engine.run("(function () { return false; })"))).catch(
+    () => {},
+  );
+  await untilRestart(scene);
+  assert.equal(device.running, "factory");
+});

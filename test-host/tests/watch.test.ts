@@ -206,18 +206,74 @@ test("a second call, refused at once, takes nothing from the first, whatever the
   bootsNewImage(scene, "ota_0", IMAGE);
 });
 
-test("when the engine has dropped the interval that watches, the next call finds the lost update, and goes on", async (t) => {
+for (const [what, disturb] of [
+  ["the clock is set", (scene: Scene) => scene.device.engine.run("setTime(getTime() + 1e9)")],
+  ["something blocks the device", (scene: Scene) => scene.device.engine.block(60000)],
+] as [string, (scene: Scene) => void][])
+  test(`${what}, and a second call comes before the next look at the first: the first is not lost`, async (t) => {
+    const { scene, config } = await sceneWithTimers(t);
+    const { engine, ota } = scene.device;
+    const manifest = scene.server.requests;
+    let go = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const text = Buffer.from(await signManifest(claimsFor(IMAGE), key));
+    scene.server.on("/m.jws", async (req, io) => {
+      await gate;
+      await serveFile(text)(req, io);
+    });
+    config.timeout = 600000;
+    const update = scene.outcome(ota.update(config));
+    await until("asked", () => manifest.length === 1);
+    await engine.advance(1500);
+    disturb(scene);
+    failsWith(await scene.outcome(ota.update(config)), "OTA_ALREADY_IN_PROGRESS");
+    await engine.advance(5000);
+    go();
+    assert.ifError((await update).error);
+    bootsNewImage(scene, "ota_0", IMAGE);
+  });
+
+test("a server that is silent after a pause between two steps is no lost update", async (t) => {
   const { scene, config } = await sceneWithTimers(t);
   const { engine, ota } = scene.device;
-  engine.run(`setTime(1800000000);
-    (function (real) { setInterval = function (callback, ms) { return real(function () {}, ms); }; })(setInterval);
-    lose = 0;`);
-  const lost = scene.outcome(ota.update(config));
-  await engine.advance(2000);
-  failsWith(await scene.outcome(ota.update(config)), "OTA_ALREADY_IN_PROGRESS");
-  await engine.advance(600000);
-  engine.run("lose = -1");
-  assert.ifError((await scene.outcome(ota.update(config))).error);
-  failsWith(await lost, "NO_MEM", true);
+  let go = (): void => {};
+  const gate = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  scene.server.on("/fw.bin", async (_req, io) => {
+    await io.head(200, { "Content-Length": IMAGE.length });
+    await io.write(IMAGE.subarray(0, 6000));
+    await gate;
+    await io.write(IMAGE.subarray(6000));
+    io.end();
+  });
+  config.timeout = 60000;
+  const handle: any = await engine.call(ota.begin(config));
+  assert.equal(await engine.call(handle.perform()), ota.ERR.IN_PROGRESS);
+  await engine.advance(3000);
+  const next = engine.call(handle.perform());
+  await engine.advance(10000);
+  go();
+  let outcome = await next;
+  while (outcome === ota.ERR.IN_PROGRESS) outcome = await engine.call(handle.perform());
+  assert.equal(await engine.call(handle.finish()), ota.ERR.OK);
   bootsNewImage(scene, "ota_0", IMAGE);
+});
+
+test("a step that has no memory for its watch is refused, and can be tried again or given up", async (t) => {
+  const { scene, config } = await sceneWithTimers(t);
+  const { engine, ota } = scene.device;
+  const handle: any = await engine.call(ota.begin(config));
+  await engine.advance(5000);
+  for (let attempt = 0; attempt < 2; attempt++) {
+    engine.oom = (name) => name === "setInterval";
+    failsWith(await scene.outcome(handle.perform()), "NO_MEM", true);
+    engine.oom = () => false;
+    if (!attempt) assert.equal(await engine.call(handle.perform()), ota.ERR.IN_PROGRESS);
+    await engine.advance(5000);
+  }
+  handle.abort();
+  assert.ifError((await scene.outcome(ota.update(config))).error);
 });
