@@ -292,7 +292,6 @@ function chapterRecords() {
     // What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
     // ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
     var FILE = ".https-ota";
-    var MAX_SAFE$1 = 0x1fffffffffffff;
     /**
      * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
      * markValid(), a loss of power in the first start too.
@@ -322,7 +321,7 @@ function chapterRecords() {
         for (var name in memory) {
             var value = stored && stored[name];
             if (typeof value === typeof memory[name] &&
-                (typeof value === "string" || (value >= -2 /* Boots.CONFIRMED */ && value <= MAX_SAFE$1 && Math.floor(value) === value)))
+                (typeof value === "string" || (value >= -2 /* Boots.CONFIRMED */ && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value)))
                 memory[name] = value;
         }
         return memory;
@@ -426,7 +425,6 @@ function chapterRecords() {
 function restart() {
     ESP32.reboot();
 }
-
 
 
 
@@ -892,7 +890,7 @@ function chapterOtadata() {
 
 
 
-/** Who has the turn, null when nobody has. */
+/** The turn that is taken and not given back, null when there is none. */
 var current = null;
 /**
  * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `lost` hears ESP_ERR_NO_MEM when its
@@ -906,9 +904,10 @@ function takeTurn(lost) {
         return timer === undefined ? noMemory("interval") : timer;
     }
     /**
-     * To be called now and then; 0: after a pause; -1: let it begin anew. Is there no timer left that an update could be waiting for? At most
-     * `ms` count as passed since the last call: when something has blocked the device (a lookup, a connection) no timer
-     * could fire, and the engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
+     * To be called now and then: is there no timer left that an update could be waiting for? 0: begins anew after a pause;
+     * -1: forgets all timers. At most `ms` count as passed since the last call: when something has blocked the device (a
+     * lookup, a connection) no timer could fire, and the engine makes up for the calls that an interval has missed, one in
+     * each idle pass (src/jsinteractive.c).
      */
     function isLost(ms) {
         if (ms <= 0) {
@@ -935,7 +934,7 @@ function takeTurn(lost) {
     if (current)
         throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected");
     var watch;
-    var turn = { resting_: false, over_: false };
+    var turn = { resting_: false };
     function tick() {
         var id = watch;
         if (current !== turn || turn.resting_) {
@@ -960,10 +959,9 @@ function takeTurn(lost) {
         turn.resting_ = false;
     };
     turn.end_ = function () {
-        if (turn.over_)
+        if (current !== turn)
             return;
         current = null;
-        turn.over_ = true;
         isLost(-1); // or its number would outlive the turn
         // should it be there all the same, the next tick cancels it
         if (watch !== undefined)
@@ -1396,7 +1394,7 @@ function chapterSlots() {
                     verifyImage(layout.chip_, slot, slot.size, "", function (failure) {
                         if (failure)
                             return attempt(slots, failure);
-                        if (turn.over_)
+                        if (current !== turn)
                             return;
                         guarded(function () {
                             choose(layout, slot, function () {
@@ -1618,10 +1616,9 @@ function chapterManifest() {
     // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
     // Source: DESIGN.md 4 and 3.3.
     var FORMAT = 1;
-    var MAX_SAFE = 0x1fffffffffffff;
     /** Is it a number that every parser reads alike? (RFC 8259 6) */
     function isWhole(value) {
-        return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
+        return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
     }
     function wanted(claim, value, type, optional) {
         if (optional && value === undefined)
@@ -2929,7 +2926,6 @@ function createSession(plan, emit, layout, target, download, present) {
 
 
 
-
 /** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
 var lastResult = "";
 
@@ -3268,7 +3264,7 @@ function run(given, mode, resolve, reject) {
     // Whatever fails before 8 leaves the device starting what it started before.
     // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
     var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
-    function createHandle(session, settings) {
+    function createHandle(session, settings, turn) {
         function wrongState(call) {
             var ended = session.phase_ >= 5 /* Phase.FAILED */;
             return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
@@ -3279,10 +3275,10 @@ function run(given, mode, resolve, reject) {
                 guarded(function () {
                     if (session.phase_ !== 0 /* Phase.READY */ && session.phase_ !== phase)
                         throw wrongState(call);
-                    session.turn_.wake_();
+                    turn.wake_();
                     step(function (outcome) {
                         resolve(outcome);
-                        session.turn_.resting_ = true;
+                        turn.resting_ = true;
                     }, reject);
                 }, reject);
             });
@@ -3313,21 +3309,21 @@ function run(given, mode, resolve, reject) {
             getPartition: function () { return session.target_; },
         };
     }
-    var turn;
+    var turn = null;
     var timer;
     var session = null;
     var settings;
     /** `error`: what it ended with, null when all went well. */
     function release(error) {
         // a second call, which is refused, says nothing of the first
-        if (turn ? turn.over_ : current)
+        if (current !== turn)
             return;
         if (mode !== 0 /* Mode.CHECK */)
             lastResult = error ? error.name + ": " + error.message : "ESP_OK";
-        if (turn)
-            turn.end_();
         if (timer !== undefined)
             cancel(timer);
+        if (turn)
+            turn.end_();
     }
     /** Whoever waits for the network hears `error`. */
     function stop(error) {
@@ -3386,15 +3382,15 @@ function run(given, mode, resolve, reject) {
         /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (begun, offer) {
             session = begun;
             if (begun) {
-                begun.turn_ = turn;
+                var mine = turn;
                 begun.release_ = release;
-                if (begun.turn_.over_)
+                if (current !== mine)
                     begun.abort_(); // it was given up meanwhile
                 else if (mode === 2 /* Mode.UPDATE */)
                     onStep(36865 /* Code.IN_PROGRESS */);
                 else {
-                    resolve(createHandle(begun, settings));
-                    begun.turn_.resting_ = true;
+                    resolve(createHandle(begun, settings, mine));
+                    mine.resting_ = true;
                 }
                 return;
             }

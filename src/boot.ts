@@ -8,7 +8,7 @@ import { isOta, type Partition } from "./partitions";
 import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
 import { Code, fault, guarded, type OtaError } from "./status";
-import { type Turn, takeTurn } from "./turn";
+import { current, type Turn, takeTurn } from "./turn";
 import { verifyImage } from "./verify";
 
 /** @chapter slots */
@@ -88,7 +88,7 @@ function chooseSlot(
         if (!slot) return fail(none ? fault(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
         verifyImage(layout.chip_, slot, slot.size, "", (failure) => {
           if (failure) return attempt(slots, failure);
-          if (turn.over_) return;
+          if (current !== turn) return;
           guarded(() => {
             choose(layout, slot, () => {
               turn.end_();

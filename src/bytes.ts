@@ -1,5 +1,10 @@
 // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian.
 
+/** Whole numbers up to this are exact in a double; in an enum, which takes no variable. */
+export const enum Whole {
+  MAX = 0x1fffffffffffff,
+}
+
 /** @chapter bytes */
 export function u16(bytes: Uint8Array, offset: number): number {
   return bytes[offset] | (bytes[offset + 1] << 8);

@@ -155,9 +155,10 @@ export function every(ms: number, callback: () => void): number {
 }
 
 /**
- * To be called now and then; 0: after a pause; -1: let it begin anew. Is there no timer left that an update could be waiting for? At most
- * `ms` count as passed since the last call: when something has blocked the device (a lookup, a connection) no timer
- * could fire, and the engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
+ * To be called now and then: is there no timer left that an update could be waiting for? 0: begins anew after a pause;
+ * -1: forgets all timers. At most `ms` count as passed since the last call: when something has blocked the device (a
+ * lookup, a connection) no timer could fire, and the engine makes up for the calls that an interval has missed, one in
+ * each idle pass (src/jsinteractive.c).
  */
 export function isLost(ms: number): boolean {
   if (ms <= 0) {

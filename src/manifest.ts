@@ -1,12 +1,12 @@
 // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
 // Source: DESIGN.md 4 and 3.3.
 
+import { Whole } from "./bytes";
 import { digitsOf, Prefix } from "./digest";
 import { parseJson, refuse } from "./json";
 import { Code, fault } from "./status";
 
 const FORMAT = 1;
-const MAX_SAFE = 0x1fffffffffffff;
 
 /** What a manifest says, DESIGN.md 4. `iat` and `exp` in seconds since 1970. */
 export interface Manifest {
@@ -34,7 +34,7 @@ export interface Facts {
 
 /** Is it a number that every parser reads alike? (RFC 8259 6) */
 function isWhole(value: number): boolean {
-  return value >= 0 && value <= MAX_SAFE && Math.floor(value) === value;
+  return value >= 0 && value <= Whole.MAX && Math.floor(value) === value;
 }
 
 function wanted(claim: string, value: unknown, type: string, optional?: boolean): void {

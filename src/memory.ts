@@ -1,10 +1,10 @@
 // What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
 // ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
 
+import { Whole } from "./bytes";
 import { readFile, writeFile } from "./hal";
 
 const FILE = ".https-ota";
-const MAX_SAFE = 0x1fffffffffffff;
 
 export interface Memory {
   /** highest sequence of an image that was confirmed */
@@ -64,7 +64,7 @@ export function recall(): Memory {
     const value = stored && stored[name];
     if (
       typeof value === typeof memory[name] &&
-      (typeof value === "string" || (value >= Boots.CONFIRMED && value <= MAX_SAFE && Math.floor(value) === value))
+      (typeof value === "string" || (value >= Boots.CONFIRMED && value <= Whole.MAX && Math.floor(value) === value))
     )
       memory[name] = value;
   }

@@ -178,7 +178,7 @@ function open(
     );
 }
 
-function createHandle(session: Session, settings: Settings): Handle {
+function createHandle(session: Session, settings: Settings, turn: Turn): Handle {
   function wrongState(call: string): OtaError {
     const ended = session.phase_ >= Phase.FAILED;
     return fault(Code.INVALID_STATE, call + (ended ? " after the update ended" : " at the wrong time"));
@@ -188,10 +188,10 @@ function createHandle(session: Session, settings: Settings): Handle {
     return new Promise<number>((resolve, reject) => {
       guarded(() => {
         if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(call);
-        session.turn_.wake_();
+        turn.wake_();
         step((outcome) => {
           resolve(outcome);
-          session.turn_.resting_ = true;
+          turn.resting_ = true;
         }, reject);
       }, reject);
     });
@@ -235,17 +235,17 @@ const enum Mode {
  * @chapter @apart
  */
 function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: (error: OtaError) => void): void {
-  let turn: Turn | undefined;
+  let turn = null as Turn | null;
   let timer: number | undefined;
   let session: Session | null = null;
   let settings: Settings;
   /** `error`: what it ended with, null when all went well. */
   function release(error: OtaError | null): void {
     // a second call, which is refused, says nothing of the first
-    if (turn ? turn.over_ : current) return;
+    if (current !== turn) return;
     if (mode !== Mode.CHECK) lastResult = error ? error.name + ": " + error.message : "ESP_OK";
-    if (turn) turn.end_();
     if (timer !== undefined) cancel(timer);
+    if (turn) turn.end_();
   }
   /** Whoever waits for the network hears `error`. */
   function stop(error: OtaError): void {
@@ -306,14 +306,14 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       (begun, offer) => {
         session = begun;
         if (begun) {
-          begun.turn_ = turn as Turn;
+          const mine = turn as Turn;
           begun.release_ = release;
-          if (begun.turn_.over_)
+          if (current !== mine)
             begun.abort_(); // it was given up meanwhile
           else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
           else {
-            resolve(createHandle(begun, settings));
-            begun.turn_.resting_ = true;
+            resolve(createHandle(begun, settings, mine));
+            mine.resting_ = true;
           }
           return;
         }

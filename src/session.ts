@@ -14,7 +14,6 @@ import { createWriter, resumeOffset, type Writer } from "./sectors";
 import { deselect, select } from "./select";
 import type { Layout } from "./slot";
 import { Code, fault, guarded, type OtaError } from "./status";
-import type { Turn } from "./turn";
 import { verifyImage } from "./verify";
 
 const PIECE = 512; // bytes of a write at least: a server may send them one by one
@@ -61,9 +60,7 @@ export interface Session {
   perform_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
   /** In phase READY, which is too early, or COMPLETE. */
   finish_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
-  /** Set, like `release`, by who began the update (ota.ts). */
-  turn_: Turn;
-  /** To be called at the end, with what it ended with: gives back what an update takes. */
+  /** To be called at the end, with what it ended with: gives back what an update takes. Set by who began it (ota.ts). */
   release_(error: OtaError | null): void;
   /** `error`: for whoever waits; not given when the caller wants the end. */
   abort_(error?: OtaError): void;

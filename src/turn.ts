@@ -10,8 +10,6 @@ const WATCH_MS = 1000;
 export interface Turn {
   /** its owner waits for the user, who may pause as long as he likes: nothing to watch over */
   resting_: boolean;
-  /** it was given back */
-  over_: boolean;
   /** called when it was given back, before anybody else can take it */
   next_?: () => void;
   /** To be called after a rest. */
@@ -20,7 +18,7 @@ export interface Turn {
   end_(): void;
 }
 
-/** Who has the turn, null when nobody has. */
+/** The turn that is taken and not given back, null when there is none. */
 export let current: Turn | null = null;
 
 /**
@@ -31,7 +29,7 @@ export let current: Turn | null = null;
 export function takeTurn(lost: (error: OtaError) => void): Turn {
   if (current) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way, or another slot is being selected");
   let watch: number | undefined;
-  const turn = { resting_: false, over_: false } as Turn;
+  const turn = { resting_: false } as Turn;
   function tick(): void {
     const id = watch;
     if (current !== turn || turn.resting_) {
@@ -53,9 +51,8 @@ export function takeTurn(lost: (error: OtaError) => void): Turn {
     turn.resting_ = false;
   };
   turn.end_ = (): void => {
-    if (turn.over_) return;
+    if (current !== turn) return;
     current = null;
-    turn.over_ = true;
     isLost(-1); // or its number would outlive the turn
     // should it be there all the same, the next tick cancels it
     if (watch !== undefined) cancel(watch);

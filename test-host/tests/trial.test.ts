@@ -201,13 +201,16 @@ test("confirmAfter leaves an image alone that is on no trial, whatever its check
 
 // --- An image that was rolled back
 
-async function rolledBack(t: TestContext): Promise<Scene> {
-  const scene = await onTrial(t);
-  const { device } = scene;
+async function rollBack({ device }: Scene): Promise<void> {
   void settle(device, device.ota.rollback()).catch(() => {});
   for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
   device.restart();
   assert.equal(device.running, "factory");
+}
+
+async function rolledBack(t: TestContext): Promise<Scene> {
+  const scene = await onTrial(t);
+  await rollBack(scene);
   return scene;
 }
 
@@ -248,10 +251,7 @@ test("an image that is rolled back after markValid() is remembered too", async (
   device.ota.markValid();
   assert.equal(writes(), 0, "it was confirmed already");
   assert.equal(statusOf(scene).trial, null);
-  void settle(device, device.ota.rollback()).catch(() => {});
-  for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
-  device.restart();
-  assert.equal(device.running, "factory");
+  await rollBack(scene);
   assert.deepEqual(statusOf(scene).rolledBack, { sequence: 0, digest: fsverity(scene.image) });
   assert.equal((await scene.update(byDigest(scene))).error?.name, "ESP_ERR_NOT_ALLOWED");
 });
@@ -328,9 +328,7 @@ test("getStatus says what is in every slot, what the last update came to, and wh
   device.restart();
   assert.deepEqual(statusOf(scene).trial, { boots: 0, previous: "factory" });
   assert.equal(statusOf(scene).last, "", "it is kept in memory, not in Storage");
-  void settle(device, device.ota.rollback()).catch(() => {});
-  for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
-  device.restart();
+  await rollBack(scene);
   const { digest } = statusOf(scene).rolledBack;
   assert.equal(digest, fsverity(scene.image));
   behaves(scene);

@@ -17,28 +17,13 @@ import {
   touchesNothing,
   until,
 } from "../scenario.ts";
-import { type Behaviour, serveFile, status } from "../server.ts";
-
-/** What `what` answers, once `open` was called. */
-function gated(what: Behaviour): { behaviour: Behaviour; open(): void } {
-  let open = (): void => {};
-  const gate = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return {
-    behaviour: async (req, io) => {
-      await gate;
-      await what(req, io);
-    },
-    open,
-  };
-}
+import { type Behaviour, behind, createGate, serveFile, status } from "../server.ts";
 
 /** A device that has another whole image beside the one that runs, and a server that does not answer yet. */
-async function sceneOfTwo(t: TestContext, what?: Behaviour): Promise<{ scene: Scene; open(): void }> {
+async function sceneOfTwo(t: TestContext): Promise<{ scene: Scene; open(): void }> {
   const scene = await startScene(t, { images: { factory: oldImage(), ota_0: oldImage("esp32", 7) } });
-  const gate = gated(what ?? serveFile(scene.image));
-  scene.server.on("/fw.bin", gate.behaviour);
+  const gate = createGate();
+  scene.server.on("/fw.bin", behind(gate, serveFile(scene.image)));
   return { scene, open: gate.open };
 }
 
@@ -102,8 +87,8 @@ async function onTrial(t: TestContext, what: Behaviour) {
   assert.ifError((await scene.update({ digest: `fsverity-sha256:${fsverity(scene.image)}` })).error);
   device.restart();
   assert.equal(device.running, "ota_0");
-  const gate = gated(what);
-  scene.server.on("/next.bin", gate.behaviour);
+  const gate = createGate();
+  scene.server.on("/next.bin", behind(gate, what));
   const requests = scene.server.requests.length;
   const ask = async () => {
     const update = scene.update({ url: scene.server.url("/next.bin"), timeout: 600000 });

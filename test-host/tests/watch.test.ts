@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { buildImage } from "../images.ts";
 import { claimsFor, makeKey, signManifest } from "../release.ts";
 import { bootsNewImage, failsWith, nothingLeft, type Scene, startScene, until } from "../scenario.ts";
-import { serveFile, silent } from "../server.ts";
+import { behind, createGate, serveFile, silent } from "../server.ts";
 
 const IMAGE = buildImage({ size: 20000, seed: 2 });
 const key = await makeKey({ bits: 2048 });
@@ -117,22 +117,15 @@ for (const step of ["perform", "finish"] as const)
 test("a server that is slow is no lost update, nor does a refused second update make it one", async (t) => {
   const { scene, config } = await sceneWithTimers(t);
   const { engine, ota } = scene.device;
-  let go = (): void => {};
-  const slow = new Promise<void>((resolve) => {
-    go = resolve;
-  });
+  const gate = createGate();
   const manifest = Buffer.from(await signManifest(claimsFor(IMAGE), key));
-  scene.server.on("/m.jws", async (_req, io) => {
-    await slow;
-    await io.head(200, { "Content-Length": manifest.length });
-    await io.write(manifest);
-  });
+  scene.server.on("/m.jws", behind(gate, serveFile(manifest)));
   config.timeout = 30000;
   const update = scene.outcome(ota.update(config));
   await until("asked", () => scene.server.requests.length === 1);
   failsWith(await scene.outcome(ota.update(config)), "OTA_ALREADY_IN_PROGRESS");
   for (let second = 0; second < 20; second++) await engine.advance(1000);
-  go();
+  gate.open();
   assert.ifError((await update).error);
   bootsNewImage(scene, "ota_0", IMAGE);
 });
@@ -213,24 +206,17 @@ for (const [what, disturb] of [
   test(`${what}, and a second call comes before the next look at the first: the first is not lost`, async (t) => {
     const { scene, config } = await sceneWithTimers(t);
     const { engine, ota } = scene.device;
-    const manifest = scene.server.requests;
-    let go = (): void => {};
-    const gate = new Promise<void>((resolve) => {
-      go = resolve;
-    });
-    const text = Buffer.from(await signManifest(claimsFor(IMAGE), key));
-    scene.server.on("/m.jws", async (req, io) => {
-      await gate;
-      await serveFile(text)(req, io);
-    });
+    const gate = createGate();
+    const manifest = Buffer.from(await signManifest(claimsFor(IMAGE), key));
+    scene.server.on("/m.jws", behind(gate, serveFile(manifest)));
     config.timeout = 600000;
     const update = scene.outcome(ota.update(config));
-    await until("asked", () => manifest.length === 1);
+    await until("asked", () => scene.server.requests.length === 1);
     await engine.advance(1500);
     disturb(scene);
     failsWith(await scene.outcome(ota.update(config)), "OTA_ALREADY_IN_PROGRESS");
     await engine.advance(5000);
-    go();
+    gate.open();
     assert.ifError((await update).error);
     bootsNewImage(scene, "ota_0", IMAGE);
   });
@@ -238,14 +224,11 @@ for (const [what, disturb] of [
 test("a server that is silent after a pause between two steps is no lost update", async (t) => {
   const { scene, config } = await sceneWithTimers(t);
   const { engine, ota } = scene.device;
-  let go = (): void => {};
-  const gate = new Promise<void>((resolve) => {
-    go = resolve;
-  });
+  const gate = createGate();
   scene.server.on("/fw.bin", async (_req, io) => {
     await io.head(200, { "Content-Length": IMAGE.length });
     await io.write(IMAGE.subarray(0, 6000));
-    await gate;
+    await gate.passed;
     await io.write(IMAGE.subarray(6000));
     io.end();
   });
@@ -255,7 +238,7 @@ test("a server that is silent after a pause between two steps is no lost update"
   await engine.advance(3000);
   const next = engine.call(handle.perform());
   await engine.advance(10000);
-  go();
+  gate.open();
   let outcome = await next;
   while (outcome === ota.ERR.IN_PROGRESS) outcome = await engine.call(handle.perform());
   assert.equal(await engine.call(handle.finish()), ota.ERR.OK);
