@@ -959,8 +959,6 @@ function takeTurn(lost) {
         turn.resting_ = false;
     };
     turn.end_ = function () {
-        if (current !== turn)
-            return;
         current = null;
         isLost(-1); // or its number would outlive the turn
         // should it be there all the same, the next tick cancels it
@@ -1392,10 +1390,10 @@ function chapterSlots() {
                     if (!slot)
                         return fail(none ? fault(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
                     verifyImage(layout.chip_, slot, slot.size, "", function (failure) {
-                        if (failure)
-                            return attempt(slots, failure);
                         if (current !== turn)
                             return;
+                        if (failure)
+                            return attempt(slots, failure);
                         guarded(function () {
                             choose(layout, slot, function () {
                                 turn.end_();

@@ -87,8 +87,8 @@ function chooseSlot(
         const slot = slots.shift();
         if (!slot) return fail(none ? fault(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
         verifyImage(layout.chip_, slot, slot.size, "", (failure) => {
-          if (failure) return attempt(slots, failure);
           if (current !== turn) return;
+          if (failure) return attempt(slots, failure);
           guarded(() => {
             choose(layout, slot, () => {
               turn.end_();

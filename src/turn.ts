@@ -14,7 +14,7 @@ export interface Turn {
   next_?: () => void;
   /** To be called after a rest. */
   wake_(): void;
-  /** Gives it back. */
+  /** Gives it back. To be called once. */
   end_(): void;
 }
 
@@ -51,7 +51,6 @@ export function takeTurn(lost: (error: OtaError) => void): Turn {
     turn.resting_ = false;
   };
   turn.end_ = (): void => {
-    if (current !== turn) return;
     current = null;
     isLost(-1); // or its number would outlive the turn
     // should it be there all the same, the next tick cancels it
