@@ -133,6 +133,23 @@ export async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
+/** A promise that is kept when `open` is called. */
+export function createGate(): { passed: Promise<void>; open(): void } {
+  let open = (): void => {};
+  const passed = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { passed, open: () => open() };
+}
+
+/** Answers once the gate is open. */
+export function behind(gate: { passed: Promise<void> }, behaviour: Behaviour): Behaviour {
+  return async (req, io) => {
+    await gate.passed;
+    await behaviour(req, io);
+  };
+}
+
 /** What a promise of the device settles with; fails the test when it never does. */
 export async function settle(device: Device, promiseLike: any): Promise<Omit<Outcome, "events">> {
   let timer: NodeJS.Timeout | undefined;

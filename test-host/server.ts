@@ -422,23 +422,6 @@ export function firstTimes(times: number, first: Behaviour, then: Behaviour): Be
   return sequence(...Array<Behaviour>(times).fill(first), then);
 }
 
-/** A promise that is kept when `open` is called. */
-export function createGate(): { passed: Promise<void>; open(): void } {
-  let open = (): void => {};
-  const passed = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return { passed, open: () => open() };
-}
-
-/** Answers once the gate is open. */
-export function behind(gate: { passed: Promise<void> }, behaviour: Behaviour): Behaviour {
-  return async (req, io) => {
-    await gate.passed;
-    await behaviour(req, io);
-  };
-}
-
 export function delayed(ms: number, behaviour: Behaviour): Behaviour {
   return async (req, io) => {
     await io.sleep(ms);

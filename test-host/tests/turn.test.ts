@@ -6,6 +6,8 @@ import { type TestContext, test } from "node:test";
 import { fsverity } from "../fsverity.ts";
 import {
   behaves,
+  behind,
+  createGate,
   failsWith,
   newImage,
   nothingLeft,
@@ -17,7 +19,7 @@ import {
   touchesNothing,
   until,
 } from "../scenario.ts";
-import { type Behaviour, behind, createGate, serveFile, status } from "../server.ts";
+import { type Behaviour, serveFile, status } from "../server.ts";
 
 /** A device that has another whole image beside the one that runs, and a server that does not answer yet. */
 async function sceneOfTwo(t: TestContext): Promise<{ scene: Scene; open(): void }> {

@@ -6,8 +6,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { buildImage } from "../images.ts";
 import { claimsFor, makeKey, signManifest } from "../release.ts";
-import { bootsNewImage, failsWith, nothingLeft, type Scene, startScene, until } from "../scenario.ts";
-import { behind, createGate, serveFile, silent } from "../server.ts";
+import {
+  behind,
+  bootsNewImage,
+  createGate,
+  failsWith,
+  nothingLeft,
+  type Scene,
+  startScene,
+  until,
+} from "../scenario.ts";
+import { serveFile, silent } from "../server.ts";
 
 const IMAGE = buildImage({ size: 20000, seed: 2 });
 const key = await makeKey({ bits: 2048 });
