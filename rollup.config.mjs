@@ -57,7 +57,7 @@ const minify = terser({
   toplevel: true,
   // inlining a function costs bytes here, and inline 3 would put its var behind its use, which Espruino takes for an outer one
   compress: { passes: 3, ecma: 5, directives: false, inline: 0 },
-  mangle: { toplevel: true, properties: { regex: /[a-z]_$/ } }, // private properties end in _ by convention
+  mangle: { toplevel: true, properties: { regex: /[a-z0-9]_$/ } }, // private properties end in _ by convention
   format: { ascii_only: true, comments: false, ecma: 5 },
 });
 

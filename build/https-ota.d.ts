@@ -155,6 +155,10 @@ interface Config {
     allowDowngrade?: boolean;
     /** install an image that was rolled back on this device before */
     allowRolledBack?: boolean;
+    /** install an image whose Espruino cannot read the files in Storage: the program is not there after the restart */
+    allowStorageLoss?: boolean;
+    /** install although save() keeps the program (file .varimg): other firmware drops it at its start */
+    allowSavedState?: boolean;
     /** label of the slot to write; default: the next update partition */
     partition?: string;
     /**
@@ -180,6 +184,14 @@ interface AppDesc {
     appElfSha256: string;
 }
 
+/** Where a build keeps Storage; `address` and `size` in bytes. */
+interface StorageClaim {
+    /** label of the partition through which it reads */
+    partition: string;
+    address: number;
+    size: number;
+}
+
 /** What a manifest says, DESIGN.md 4. `iat` and `exp` in seconds since 1970. */
 interface Manifest {
     format: number;
@@ -195,13 +207,17 @@ interface Manifest {
         size: number;
         fsverity: string;
         sha256?: string;
+        /** where an Espruino image keeps Storage */
+        storage?: StorageClaim;
     };
 }
 
 /** What `update` resolves with. */
 interface UpdateResult {
-    /** true: the manifest's version is running already, and nothing was done */
+    /** true: the manifest's image is running already, and nothing was done */
     upToDate: boolean;
+    /** true: an update before this one installed it already, and it waits for the restart; nothing was done */
+    waiting?: boolean;
     /** the slot that starts after the next restart */
     partition?: Partition;
     /** bytes of the image file */
@@ -241,8 +257,10 @@ declare function begin(config: Config): Promise<Handle>;
 declare function update(config: Config): Promise<UpdateResult>;
 /** What a manifest offers. */
 interface Offer {
-    /** is it another version than the one that runs? */
+    /** is it another image than the one that runs or waits for the restart? */
     available: boolean;
+    /** an update has installed it since the start, and it waits for the restart */
+    waiting: boolean;
     version: string;
     sequence: number;
     /** bytes of the image */
@@ -261,7 +279,8 @@ interface BootOptions {
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes `.https-ota` once per start on trial, and never otherwise.
+ * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
+ * like the last one.
  */
 declare function boot(options?: BootOptions): Promise<boolean>;
 /**
@@ -275,7 +294,8 @@ interface SlotStatus {
     label: string;
     /** `esp_ota_img_states_t`, undefined when otadata does not name it */
     state: number | undefined;
-    /** of the app descriptor, undefined without one */
+    /** Espruino's own of the running slot, else of the manifest that brought the image, or of its app descriptor; undefined
+     * when the slot holds no whole image or nothing tells */
     version: string | undefined;
 }
 /** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
@@ -285,8 +305,8 @@ interface Status {
     next: string;
     /** `esp_ota_img_states_t` of the running slot, undefined when otadata does not name it */
     state: number | undefined;
-    /** of the app descriptor, undefined without one */
-    version: string | undefined;
+    /** process.env.VERSION */
+    version: string;
     /** highest confirmed sequence */
     sequence: number;
     /** starts so far and the slot to fall back to, null when the running image is not on trial */
@@ -294,13 +314,15 @@ interface Status {
         boots: number;
         previous: string;
     } | null;
-    /** sequence and digest of the last image that was rolled back, null when there was none */
-    rolledBack: {
-        sequence: number;
-        digest: string;
-    } | null;
+    /** digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes them */
+    rolledBack: string[];
     /** all slots, the running one too */
     slots: SlotStatus[];
+    /** of Storage, in bytes: behind the last file, and of erased files, which only a compaction gives back */
+    storage: {
+        free: number;
+        trash: number;
+    };
     /** what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first */
     last: string;
     /** why another slot runs than the one that is selected; "" when it is the selected one */

@@ -278,146 +278,59 @@ function chapterKeys() {
 
 
 
-function chapterRecords() {
-    /** A file of Espruino's Storage, undefined when there is none. */
+function chapterEngine() {
+    /**
+     * Espruino's version, such as "2v27.45".
+     * @chapter engine
+     */
+    function firmwareVersion() {
+        return process.env.VERSION;
+    }
+    /**
+     * A file of Espruino's Storage, undefined when there is none.
+     * @chapter engine
+     */
     function readFile(name) {
         return require("Storage").read(name);
     }
-    /** Replaces a file of Espruino's Storage and reads it back. */
-    function writeFile(name, text) {
-        require("Storage").write(name, text);
-        if (readFile(name) !== text)
-            throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage file " + name + " was not written");
-    }
-    // What outlives a restart besides otadata: Storage file `.https-ota`. It is read with suspicion: anything that is not
-    // ours counts as empty. Losing it loses a trial and the memory of the highest sequence, never a boot.
-    var FILE = ".https-ota";
     /**
-     * So often may a bootloader abort an image before it counts as bad. It does so after any restart that comes before
-     * markValid(), a loss of power in the first start too.
+     * Writes `data` at `offset` of a file of Storage, which is created with `size` bytes at offset 0. Throws the engine's own errors.
+     * @chapter engine
      */
-    var MAX_ABORTED = 3;
-    /** @chapter records */
-    function recall() {
-        var stored = null;
-        try {
-            stored = JSON.parse(readFile(FILE) || "");
-        }
-        catch (_) {
-            // no file, or no JSON in it
-        }
-        var memory = {
-            sequence: 0,
-            slot: "",
-            previous: "",
-            boots: 0,
-            next: 0,
-            digest: "",
-            written: "",
-            aborted: 0,
-            badSequence: 0,
-            badDigest: "",
-        };
-        for (var name in memory) {
-            var value = stored && stored[name];
-            if (typeof value === typeof memory[name] &&
-                (typeof value === "string" || (value >= -2 /* Boots.CONFIRMED */ && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value)))
-                memory[name] = value;
-        }
-        return memory;
+    function writeFile(name, data, offset, size) {
+        require("Storage").write(name, data, offset, size);
     }
-    /** @chapter records */
-    function remember(memory) {
-        writeFile(FILE, JSON.stringify(memory));
+    /** @chapter engine */
+    function eraseFile(name) {
+        require("Storage").erase(name);
     }
     /**
-     * The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own.
-     * @chapter records
+     * What Storage holds, in bytes.
+     * @chapter engine
      */
-    function lowestSequence(running) {
-        var memory = recall();
-        return memory.slot === running ? Math.max(memory.sequence, memory.next) : memory.sequence;
+    function storageStats() {
+        var stats = require("Storage").getStats();
+        return stats || noMemory("Storage.getStats");
     }
     /**
-     * Was the image of this sequence and digest rolled back on this device?
-     * @chapter records
+     * Has a slot been selected since the device started? Kept in an object of the engine, where every instance of this module
+     * finds it.
+     * @chapter engine
      */
-    function wasRolledBack(sequence, digest) {
-        var memory = recall();
-        return digest !== "" && memory.badDigest === digest && memory.badSequence === sequence;
+    function isRestartPending() {
+        return !!E.otaRestartPending;
     }
-    /**
-     * Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same.
-     * @chapter records
-     */
-    function rememberWritten(target) {
-        var memory = recall();
-        if (memory.written === target)
-            return;
-        memory.written = target;
-        remember(memory);
+    /** @chapter engine */
+    function setRestartPending() {
+        E.otaRestartPending = true;
     }
-    /**
-     * Before `slot` is selected while `running` runs: a trial begins.
-     * @chapter records
-     */
-    function rememberSelected(slot, running, sequence, digest) {
-        var memory = recall();
-        // an image that lives to install the next one counts as confirmed
-        memory.sequence = lowestSequence(running);
-        if (memory.digest !== digest)
-            memory.aborted = 0;
-        memory.slot = slot;
-        memory.previous = running;
-        memory.boots = 0;
-        memory.next = sequence;
-        memory.digest = digest;
-        memory.written = "";
-        remember(memory);
-    }
-    function giveUp(memory) {
-        memory.boots = -1 /* Boots.GIVEN_UP */;
-        memory.badSequence = memory.next;
-        memory.badDigest = memory.digest;
-    }
-    /**
-     * The bootloader aborted the image in the slot called `aborted`. Counted once for each time it was selected.
-     * @chapter records
-     */
-    function rememberAborted(aborted) {
-        var memory = recall();
-        if (memory.slot !== aborted || memory.boots === -1 /* Boots.GIVEN_UP */)
-            return;
-        memory.slot = "";
-        if (++memory.aborted >= MAX_ABORTED)
-            giveUp(memory);
-        remember(memory);
-    }
-    /**
-     * The image in the slot called `running` is good: its trial ends.
-     * @chapter records
-     */
-    function rememberConfirmed(running) {
-        var memory = recall();
-        if (memory.slot !== running || memory.boots === -2 /* Boots.CONFIRMED */)
-            return;
-        memory.sequence = Math.max(memory.sequence, memory.next);
-        memory.boots = -2 /* Boots.CONFIRMED */;
-        remember(memory);
-    }
-    /**
-     * The image in the slot called `running` is about to be left for good.
-     * @chapter records
-     */
-    function rememberRolledBack(running) {
-        var memory = recall();
-        if (memory.slot !== running || memory.boots === -1 /* Boots.GIVEN_UP */)
-            return;
-        giveUp(memory);
-        remember(memory);
-    }
-    return { recall_: recall, remember_: remember, lowestSequence_: lowestSequence, wasRolledBack_: wasRolledBack, rememberWritten_: rememberWritten, rememberSelected_: rememberSelected, rememberAborted_: rememberAborted, rememberConfirmed_: rememberConfirmed, rememberRolledBack_: rememberRolledBack };
+    return { firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, setRestartPending_: setRestartPending };
 }
+
+
+
+
+
 
 
 
@@ -425,6 +338,354 @@ function chapterRecords() {
 function restart() {
     ESP32.reboot();
 }
+
+function chapterRecords() {
+    // A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's text.
+    // A record is a whole number of units. Its first character is that number, then come the CRC-32 of the rest as eight
+    // hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record before.
+    // A record that a loss of power has torn fails its CRC: it is passed over, and the next one is put behind it.
+    function digitsOfCrc(text) {
+        return ("0000000" + E.CRC32(text).toString(16)).substr(-8);
+    }
+    /** The record that says `text`. */
+    function sealRecord(text) {
+        var units = Math.ceil((9 /* RecordFile.HEAD */ + text.length) / 64 /* RecordFile.UNIT */);
+        var padded = text;
+        while (padded.length < units * 64 /* RecordFile.UNIT */ - 9 /* RecordFile.HEAD */)
+            padded += " ";
+        return String.fromCharCode(units) + digitsOfCrc(padded) + padded;
+    }
+    /** Reads `file`, which may be "", from its beginning to its end. */
+    function readRecords(file) {
+        var found = { fields_: null, ticks_: 0, end_: 0 };
+        var blank = String.fromCharCode(255); // the Web IDE's minifier makes of an escape a character that is not ASCII
+        while (blank.length < 64 /* RecordFile.UNIT */)
+            blank += blank;
+        var at = 0;
+        while (at < file.length) {
+            var length = file.charCodeAt(at) * 64 /* RecordFile.UNIT */;
+            var text = file.substr(at + 9 /* RecordFile.HEAD */, length ? length - 9 /* RecordFile.HEAD */ : 0);
+            if (length && at + length <= file.length && digitsOfCrc(text) === file.substr(at + 1, 8)) {
+                if (text[0] !== "+") {
+                    found.fields_ = JSON.parse(text);
+                    found.ticks_ = 0;
+                }
+                else
+                    found.ticks_++;
+                at += length;
+                found.end_ = at;
+            }
+            else {
+                // torn, or not written
+                if (file.substr(at, 64 /* RecordFile.UNIT */) !== blank)
+                    found.end_ = at + 64 /* RecordFile.UNIT */;
+                at += 64 /* RecordFile.UNIT */;
+            }
+        }
+        return found;
+    }
+    // What must outlive a restart besides otadata: docs/formats.md, "Boot record". Two Storage files of records, in turn: the
+    // last whole record counts. The file that holds it stays until the next one is whole in the other file, so neither a loss
+    // of power nor a full Storage costs it. A file is created with its full size, and only where Storage has the room: when it
+    // has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
+    /** Files NAME0 and NAME1. The file NAME is that of versions before 0.2, and is taken over. */
+    var NAME = ".https-ota";
+    /** Tries to create a file: on a header that a loss of power has torn the engine reports success (src/jsflash.c). */
+    var TRIES = 3;
+    /** Bytes at the end of an image file that tell it from others: there is its own SHA-256. */
+    var TAIL = 64;
+    /** Characters of a version that are kept. */
+    var VERSION = 32;
+    function isCount(value) {
+        return (value >= -2 /* Boots.CONFIRMED */ && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value);
+    }
+    /** Fills `record` from the file of versions before 0.2. Anything in it that is not ours counts as absent. */
+    function takeOver(record) {
+        var old;
+        guarded(function () {
+            old = JSON.parse(chapterEngine().readFile_(NAME) || "");
+        }, ignore);
+        if (!old)
+            return;
+        var names = { aborted: "refused" };
+        for (var name in old) {
+            var value = old[name];
+            var now = names[name] || name;
+            if (typeof value === typeof record[now] && (typeof value === "string" || isCount(value)))
+                record[now] = value;
+        }
+        if (record.slot && typeof old.digest === "string")
+            record.images.push({ label: record.slot, size: 0, digest: old.digest, tail: 0, version: "" });
+        if (typeof old.badDigest === "string" && old.badDigest)
+            record.bad.push(old.badDigest);
+    }
+    /** @chapter records */
+    function loadRecord() {
+        var record = {
+            sequence: 0,
+            slot: "",
+            previous: "",
+            boots: 0,
+            next: 0,
+            written: "",
+            refused: 0,
+            images: [],
+            bad: [],
+            serial_: 0,
+            file_: -1,
+            end_: 0,
+        };
+        for (var file = 0; file < 2; file++) {
+            var found = readRecords(chapterEngine().readFile_(NAME + file) || "");
+            var fields = found.fields_;
+            if (!fields || fields[0] <= record.serial_)
+                continue;
+            record.serial_ = fields[0];
+            record.sequence = fields[1];
+            record.slot = fields[2];
+            record.previous = fields[3];
+            record.boots = fields[4] + found.ticks_;
+            record.next = fields[5];
+            record.written = fields[6];
+            record.refused = fields[7];
+            record.images = fields[8].map(function (image) { return ({
+                label: image[0],
+                size: image[1],
+                digest: image[2],
+                tail: image[3],
+                version: image[4],
+            }); });
+            record.bad = fields[9];
+            record.file_ = file;
+            record.end_ = found.end_;
+        }
+        if (record.file_ < 0)
+            takeOver(record);
+        return record;
+    }
+    /** Puts `record` behind the last one; false when it is not there afterwards. */
+    function append(record, sealed) {
+        guarded(function () {
+            // at 0 the engine would remove the file and create it again, unless it has this size and is blank there
+            chapterEngine().writeFile_(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : 4096 /* RecordFile.SIZE */);
+        }, ignore);
+        return (chapterEngine().readFile_(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
+    }
+    /**
+     * Creates the other file with `sealed` in it. The one that holds the last record stays. Throws NO_MEM when Storage lacks
+     * the room, FLASH_OP_FAIL when the file is not there after all.
+     */
+    function create(record, sealed) {
+        var file = record.file_ ? 0 : 1;
+        for (var i = 0; i < TRIES; i++) {
+            var stats = chapterEngine().storageStats_();
+            var needed = 4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */;
+            if (stats.freeBytes < needed)
+                throw fault(257 /* Code.NO_MEM */, "Storage has " +
+                    stats.freeBytes +
+                    " bytes free and " +
+                    stats.trashBytes +
+                    " of erased files, the boot record needs " +
+                    needed +
+                    ": erase files and compact Storage while the power is safe");
+            chapterEngine().eraseFile_(NAME + file);
+            record.file_ = file;
+            record.end_ = 0;
+            if (append(record, sealed))
+                return;
+        }
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file);
+    }
+    /**
+     * Saves `record`. `spare`: room for so many records of its size must be left in its file, and for the starts of a trial.
+     * Throws when Storage is full, and then the record is the one before.
+     * @chapter records
+     */
+    function saveRecord(record, spare) {
+        var sealed = sealRecord(JSON.stringify([
+            record.serial_ + 1,
+            record.sequence,
+            record.slot,
+            record.previous,
+            record.boots,
+            record.next,
+            record.written,
+            record.refused,
+            record.images.map(function (image) { return [image.label, image.size, image.digest, image.tail, image.version]; }),
+            record.bad,
+        ]));
+        var before = record.file_;
+        var end = record.end_ + sealed.length;
+        if (spare)
+            end += spare * (sealed.length + 64 /* RecordFile.UNIT */) + 8 /* Trial.STARTS */ * 64 /* RecordFile.UNIT */;
+        if (before < 0 || end > 4096 /* RecordFile.SIZE */ || !append(record, sealed))
+            create(record, sealed);
+        if (before < 0)
+            chapterEngine().eraseFile_(NAME);
+    }
+    /**
+     * Counts one more start of the image on trial. Throws like saveRecord.
+     * @chapter records
+     */
+    function countStart(record) {
+        var tick = sealRecord("+");
+        record.boots++;
+        if (record.file_ < 0 || record.end_ + tick.length > 4096 /* RecordFile.SIZE */ || !append(record, tick))
+            saveRecord(record);
+    }
+    function tailOf(address, size) {
+        return E.CRC32(binary(read(address + size - TAIL, TAIL)));
+    }
+    function findImage(record, label) {
+        for (var i = 0; i < record.images.length; i++)
+            if (record.images[i].label === label)
+                return record.images[i];
+        return null;
+    }
+    /** Puts what is in `slot` first. */
+    function noteImage(record, slot, size, digest, version) {
+        var image = {
+            label: slot.label,
+            size: size,
+            digest: digest,
+            tail: tailOf(slot.address, size),
+            version: version.substr(0, VERSION),
+        };
+        record.images = [image].concat(record.images.filter(function (one) { return one.label !== slot.label; }));
+        while (record.images.length > 3 /* Kept.IMAGES */)
+            record.images.pop();
+    }
+    /**
+     * What is known of the image in `slot`; null when nothing is, or when its flash is no longer what the record says.
+     * @chapter records
+     */
+    function knownImage(slot) {
+        var record = loadRecord();
+        var image = findImage(record, slot.label);
+        return image && record.written !== slot.label && image.size && tailOf(slot.address, image.size) === image.tail
+            ? image
+            : null;
+    }
+    /**
+     * The image in the slot that runs was hashed: the answer is kept where Storage has room for it.
+     * @chapter records
+     */
+    function recordHashed(slot, size, digest) {
+        guarded(function () {
+            var record = loadRecord();
+            noteImage(record, slot, size, digest, "");
+            saveRecord(record);
+        }, ignore);
+    }
+    /**
+     * The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own.
+     * @chapter records
+     */
+    function lowestSequence(running) {
+        var record = loadRecord();
+        return record.slot === running ? Math.max(record.sequence, record.next) : record.sequence;
+    }
+    /**
+     * Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often.
+     * @chapter records
+     */
+    function checkNotRolledBack(digest) {
+        if (digest && loadRecord().bad.indexOf(digest) >= 0)
+            throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
+    }
+    /**
+     * Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same. Makes
+     * sure that a trial can be recorded to its end; throws when it can't.
+     * @chapter records
+     */
+    function recordWriting(target) {
+        var record = loadRecord();
+        // and the rest of its file has the room that is made sure of below
+        if (record.written === target && record.end_ <= 4096 /* RecordFile.SIZE */ / 2)
+            return;
+        record.written = target;
+        saveRecord(record, 2);
+    }
+    /**
+     * Before `slot` is selected while `running` runs: a trial begins. `size`: bytes of the image file.
+     * @chapter records
+     */
+    function recordSelected(slot, running, size, image) {
+        var record = loadRecord();
+        var before = findImage(record, slot.label);
+        // an image that lives to install the next one counts as confirmed
+        record.sequence = lowestSequence(running);
+        if (!before || before.digest !== image.digest_)
+            record.refused = 0;
+        noteImage(record, slot, size, image.digest_, image.version_);
+        record.slot = slot.label;
+        record.previous = running;
+        record.boots = 0;
+        record.next = image.sequence_;
+        record.written = "";
+        saveRecord(record);
+    }
+    function giveUp(record, label) {
+        var image = findImage(record, label);
+        var digest = image && image.digest;
+        record.boots = -1 /* Boots.GIVEN_UP */;
+        if (!digest)
+            return;
+        record.bad = [digest].concat(record.bad.filter(function (one) { return one !== digest; }));
+        while (record.bad.length > 4 /* Kept.BAD */)
+            record.bad.pop();
+    }
+    /**
+     * The bootloader did not start the image in the slot called `label`, or gave it up. Counted once for each time that it
+     * was selected.
+     * @chapter records
+     */
+    function recordRefused(label) {
+        var record = loadRecord();
+        if (record.slot !== label || record.boots === -1 /* Boots.GIVEN_UP */)
+            return;
+        record.slot = "";
+        if (++record.refused >= 3 /* Trial.REFUSALS */)
+            giveUp(record, label);
+        saveRecord(record);
+    }
+    /**
+     * The image in the slot called `running` is good: its trial ends.
+     * @chapter records
+     */
+    function recordConfirmed(running) {
+        var record = loadRecord();
+        if (record.slot !== running || record.boots === -2 /* Boots.CONFIRMED */)
+            return;
+        record.sequence = Math.max(record.sequence, record.next);
+        record.boots = -2 /* Boots.CONFIRMED */;
+        saveRecord(record);
+    }
+    /**
+     * The image in the slot called `running` is about to be left for good.
+     * @chapter records
+     */
+    function recordRolledBack(running) {
+        var record = loadRecord();
+        if (record.slot !== running || record.boots === -1 /* Boots.GIVEN_UP */)
+            return;
+        giveUp(record, running);
+        saveRecord(record);
+    }
+    return { loadRecord_: loadRecord, saveRecord_: saveRecord, countStart_: countStart, knownImage_: knownImage, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, recordWriting_: recordWriting, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
+}
+
+
+
+
+
+
+
+
+
+
+
+
 
 
 
@@ -463,194 +724,6 @@ function isOta(row) {
 
 
 
-
-
-
-
-
-
-
-
-
-
-function chapterImage() {
-    // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
-    // Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
-    var MAGIC = 0xe9;
-    var DESC_MAGIC = 0xabcd5432;
-    var MAX_SEGMENTS = 16;
-    var HASH_LENGTH = 32;
-    var MMU_PAGE = 0x10000;
-    /**
-     * The header and the first segment's, or null when the first byte is no image's.
-     * @chapter image
-     */
-    function parseHeader$1(head) {
-        if (head[0] !== MAGIC)
-            return null;
-        return {
-            segments_: head[1],
-            chipId_: chapterBytes().u16_(head, 12),
-            minRevision_: chapterBytes().u16_(head, 15),
-            maxRevision_: chapterBytes().u16_(head, 17),
-            hashAppended_: head[23] !== 0,
-            loadAddr_: chapterBytes().u32_(head, 24 /* Size.HEADER */),
-            length_: chapterBytes().u32_(head, 24 /* Size.HEADER */ + 4),
-        };
-    }
-    /**
-     * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
-     * @chapter image
-     */
-    function parseDesc(head) {
-        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== DESC_MAGIC)
-            return null;
-        var sha = "";
-        for (var i = 176; i < 208; i++)
-            sha += (256 + head[i]).toString(16).substr(1);
-        return {
-            secureVersion: chapterBytes().u32_(head, 36),
-            version: chapterBytes().zText_(head, 48, 32),
-            projectName: chapterBytes().zText_(head, 80, 32),
-            time: chapterBytes().zText_(head, 112, 16),
-            date: chapterBytes().zText_(head, 128, 16),
-            idfVer: chapterBytes().zText_(head, 144, 32),
-            appElfSha256: sha,
-        };
-    }
-    /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
-    function spiModeOf(head) {
-        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === DESC_MAGIC ? head[213] : 0;
-    }
-    /**
-     * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
-     * 64 KB pages (DROM and IROM of IDF soc.h).
-     */
-    function isMapped(chipId, addr) {
-        var page = addr >>> 16;
-        if (!chipId)
-            return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
-        var pages = chipId === 9 ? 0x200 : 0x80;
-        return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
-    }
-    /**
-     * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
-     * @chapter image
-     */
-    function isRunnable(header, chipId) {
-        return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
-    }
-    function refuse$2(fact) {
-        throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
-    }
-    function checkSegment(chipId, loadAddr, length, offset, limit) {
-        if (length % 4 || length > limit - offset)
-            refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
-        // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
-        if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
-            refuse$2("segment at offset " + offset + " can't be mapped at " + chapterBytes().hex_(loadAddr));
-    }
-    /**
-     * Judges the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
-     * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
-     * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
-     * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
-     * @chapter image
-     */
-    function checkHead(head, chipId, revision, running, limit, tell) {
-        var header = parseHeader$1(head);
-        if (!header)
-            return refuse$2("first byte " + chapterBytes().hex_(head[0]) + ", an image begins with " + chapterBytes().hex_(MAGIC));
-        tell("VERIFY_CHIP_ID", header.chipId_);
-        tell("VERIFY_CHIP_REVISION", header.minRevision_);
-        if (header.chipId_ !== chipId)
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (revision >= 0 &&
-            (header.minRevision_ > revision ||
-                (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
-        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-            refuse$2(header.segments_ + " segments, wanted 1 to 16");
-        checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
-        var mode = spiModeOf(head);
-        var spiMode = spiModeOf(running);
-        if (mode && spiMode && mode !== spiMode)
-            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
-    }
-    /**
-     * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
-     * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
-     * each segment's data. Throws OTA_VALIDATE_FAILED.
-     * @chapter image
-     */
-    function walkSegments(chipId, size, read, onData) {
-        var header = parseHeader$1(read(0, 32 /* Size.FIRST_SEGMENT */));
-        if (!header)
-            return refuse$2("no image in the slot");
-        if (header.chipId_ !== chipId)
-            refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-            refuse$2(header.segments_ + " segments, wanted 1 to 16");
-        var offset = 24 /* Size.HEADER */;
-        for (var i = 0; i < header.segments_; i++) {
-            if (offset + 8 /* Size.SEGMENT_HEADER */ > size)
-                refuse$2("segment " + i + " begins at " + offset + " of " + size);
-            var segment = read(offset, 8 /* Size.SEGMENT_HEADER */);
-            var length_1 = chapterBytes().u32_(segment, 4);
-            offset += 8 /* Size.SEGMENT_HEADER */;
-            checkSegment(header.chipId_, chapterBytes().u32_(segment, 0), length_1, offset, size);
-            if (onData)
-                onData(offset, length_1);
-            offset += length_1;
-        }
-        // one checksum byte ends the last line of 16
-        var end = (offset + 16) & -16;
-        var length = header.hashAppended_ ? end + HASH_LENGTH : end;
-        if (length > size)
-            refuse$2("image of " + length + " bytes, only " + size + " are there");
-        return length;
-    }
-    /**
-     * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
-     * @chapter image
-     */
-    function checksumOffset(head, length) {
-        return length - 1 - (head[23] ? HASH_LENGTH : 0);
-    }
-    return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
-}
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-// otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
-// Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
-// fallback the entry of the running slot would otherwise be the one that is overwritten.
-var chosen = false; // since the start, which is none yet of what was chosen
 function chapterOtadata() {
     // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
     // Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
@@ -717,6 +790,9 @@ function chapterOtadata() {
             return ota[slotOfSeq(entries[copy].seq_, ota.length)];
         return factory || ota[0];
     }
+    // otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
+    // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
+    // fallback the entry of the running slot would otherwise be the one that is overwritten.
     /** Does a whole entry name `slot`? */
     function names(layout, entry, slot) {
         return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
@@ -814,7 +890,7 @@ function chapterOtadata() {
     function select(layout, slot, state) {
         var entries = readEntries(layout.otadata_);
         var disputed = isDisputed(layout, entries);
-        chosen = true;
+        chapterEngine().setRestartPending_();
         if (!disputed && slotByState(layout, entries).address === slot.address)
             return;
         if (!isOta(slot)) {
@@ -868,12 +944,256 @@ function chapterOtadata() {
      * @chapter otadata
      */
     function isOnTrial(layout) {
-        var memory = chapterRecords().recall_();
-        return ((memory.slot === layout.running_.label && memory.boots >= 0) ||
+        var record = chapterRecords().loadRecord_();
+        return ((record.slot === layout.running_.label && record.boots >= 0) ||
             stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
     }
     return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial };
 }
+
+
+
+
+
+
+
+
+
+
+function chapterImage() {
+    // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
+    // Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
+    var MAGIC = 0xe9;
+    var DESC_MAGIC = 0xabcd5432;
+    var MAX_SEGMENTS = 16;
+    var HASH_LENGTH = 32;
+    var MMU_PAGE = 0x10000;
+    /**
+     * The header and the first segment's, or null when the first byte is no image's.
+     * @chapter image
+     */
+    function parseHeader$1(head) {
+        if (head[0] !== MAGIC)
+            return null;
+        return {
+            segments_: head[1],
+            chipId_: chapterBytes().u16_(head, 12),
+            minMajor_: head[14],
+            minRevision_: chapterBytes().u16_(head, 15),
+            maxRevision_: chapterBytes().u16_(head, 17),
+            hashAppended_: head[23] !== 0,
+            loadAddr_: chapterBytes().u32_(head, 24 /* Size.HEADER */),
+            length_: chapterBytes().u32_(head, 24 /* Size.HEADER */ + 4),
+        };
+    }
+    /**
+     * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
+     * @chapter image
+     */
+    function parseDesc(head) {
+        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== DESC_MAGIC)
+            return null;
+        var sha = "";
+        for (var i = 176; i < 208; i++)
+            sha += (256 + head[i]).toString(16).substr(1);
+        return {
+            secureVersion: chapterBytes().u32_(head, 36),
+            version: chapterBytes().zText_(head, 48, 32),
+            projectName: chapterBytes().zText_(head, 80, 32),
+            time: chapterBytes().zText_(head, 112, 16),
+            date: chapterBytes().zText_(head, 128, 16),
+            idfVer: chapterBytes().zText_(head, 144, 32),
+            appElfSha256: sha,
+        };
+    }
+    /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+    function spiModeOf(head) {
+        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === DESC_MAGIC ? head[213] : 0;
+    }
+    /**
+     * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
+     * 64 KB pages (DROM and IROM of IDF soc.h).
+     */
+    function isMapped(chipId, addr) {
+        var page = addr >>> 16;
+        if (!chipId)
+            return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
+        var pages = chipId === 9 ? 0x200 : 0x80;
+        return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
+    }
+    /**
+     * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
+     * @chapter image
+     */
+    function isRunnable(header, chipId) {
+        return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
+    }
+    /** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns, by chip id. */
+    function loadableRam(chipId) {
+        // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
+        // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
+        if (!chipId)
+            return [
+                0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
+                0x50002000,
+            ];
+        if (chipId === 5)
+            return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
+        return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
+    }
+    /**
+     * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither. At other addresses it refuses
+     * the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of them at an
+     * odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+     */
+    function isLoadable(chipId, addr, length) {
+        if (addr < 0x10000000 || isMapped(chipId, addr))
+            return true;
+        var ram = loadableRam(chipId);
+        // before IDF 4.3.2 a segment must end below the end of its RAM
+        for (var i = 0; i < ram.length; i += 2)
+            if (addr >= ram[i] && addr + length < ram[i + 1])
+                return addr % 4 === 0;
+        return false;
+    }
+    function refuse$2(fact) {
+        throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
+    }
+    function checkSegment(chipId, loadAddr, length, offset, limit) {
+        if (length % 4 || length > limit - offset)
+            refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
+        // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
+        if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
+            refuse$2("segment at offset " + offset + " can't be mapped at " + chapterBytes().hex_(loadAddr));
+        if (!isLoadable(chipId, loadAddr, length))
+            refuse$2("segment at offset " +
+                offset +
+                " would be loaded at " +
+                chapterBytes().hex_(loadAddr) +
+                "+" +
+                chapterBytes().hex_(length) +
+                ", which no app can use");
+    }
+    /** An app's first segment is mapped as data: a bootloader refuses one that is loaded over itself. */
+    function checkFirst(chipId, header) {
+        if (!isRunnable(header, chipId))
+            refuse$2("not an app: its first segment is for " +
+                chapterBytes().hex_(header.loadAddr_) +
+                ", as a bootloader's is, or that of a merged image, which begins with one; wanted the app's own file");
+    }
+    /**
+     * Judges the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
+     * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
+     * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
+     * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+     * @chapter image
+     */
+    function checkHead(head, chipId, revision, running, limit, tell) {
+        var header = parseHeader$1(head);
+        if (!header)
+            return refuse$2("first byte " +
+                chapterBytes().hex_(head[0]) +
+                ", an app image begins with " +
+                chapterBytes().hex_(MAGIC) +
+                (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""));
+        tell("VERIFY_CHIP_ID", header.chipId_);
+        tell("VERIFY_CHIP_REVISION", header.minRevision_);
+        if (header.chipId_ !== chipId)
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        if (revision >= 0 &&
+            (header.minRevision_ > revision ||
+                (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
+        if (revision >= 0 && header.minMajor_ > Math.floor(revision / 100))
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revision " +
+                header.minMajor_ +
+                " and later (min_chip_rev), this is " +
+                Math.floor(revision / 100));
+        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+            refuse$2(header.segments_ + " segments, wanted 1 to 16");
+        checkFirst(chipId, header);
+        checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
+        var mode = spiModeOf(head);
+        var spiMode = spiModeOf(running);
+        if (mode && spiMode && mode !== spiMode)
+            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
+    }
+    /**
+     * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
+     * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
+     * each segment's data. Throws OTA_VALIDATE_FAILED.
+     * @chapter image
+     */
+    function walkSegments(chipId, size, read, onData) {
+        var header = parseHeader$1(read(0, 32 /* Size.FIRST_SEGMENT */));
+        if (!header)
+            return refuse$2("no image in the slot");
+        if (header.chipId_ !== chipId)
+            refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+            refuse$2(header.segments_ + " segments, wanted 1 to 16");
+        checkFirst(chipId, header);
+        var offset = 24 /* Size.HEADER */;
+        for (var i = 0; i < header.segments_; i++) {
+            if (offset + 8 /* Size.SEGMENT_HEADER */ > size)
+                refuse$2("segment " + i + " begins at " + offset + " of " + size);
+            var segment = read(offset, 8 /* Size.SEGMENT_HEADER */);
+            var length_1 = chapterBytes().u32_(segment, 4);
+            offset += 8 /* Size.SEGMENT_HEADER */;
+            checkSegment(header.chipId_, chapterBytes().u32_(segment, 0), length_1, offset, size);
+            if (onData)
+                onData(offset, length_1);
+            offset += length_1;
+        }
+        // one checksum byte ends the last line of 16
+        var end = (offset + 16) & -16;
+        var length = header.hashAppended_ ? end + HASH_LENGTH : end;
+        if (length > size)
+            refuse$2("image of " + length + " bytes, only " + size + " are there");
+        return length;
+    }
+    /**
+     * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
+     * @chapter image
+     */
+    function checksumOffset(head, length) {
+        return length - 1 - (head[23] ? HASH_LENGTH : 0);
+    }
+    return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
+}
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
 
 
 
@@ -976,64 +1296,7 @@ function takeTurn(lost) {
 
 
 
-/**
- * The digest of the `size` bytes of flash at `addr`.
- * @chapter
- */
-function verity(addr, size) {
-    // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
-    // one-shot hashes with one block in memory at a time.
-    // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
-    var BLOCK = 4096;
-    var DESCRIPTOR_LENGTH = 256;
-    /** SHA-256 of `text` zero-padded to a block, as a binary string. */
-    function hashBlock(text) {
-        if (text.length === BLOCK)
-            return binary(sha256(text));
-        var block = new Uint8Array(BLOCK);
-        block.set(text);
-        return binary(sha256(block));
-    }
-    var levels = []; // levels[i]: digests of level i whose block is not full yet
-    var offset = 0;
-    function push(level, digest) {
-        if (level === levels.length)
-            levels.push("");
-        if (levels[level].length === BLOCK) {
-            var full = levels[level];
-            levels[level] = "";
-            push(level + 1, hashBlock(full));
-        }
-        levels[level] += digest;
-    }
-    function step() {
-        if (offset >= size)
-            return false;
-        var length = Math.min(size - offset, BLOCK);
-        push(0, hashBlock(binary(read(addr + offset, length))));
-        offset += length;
-        return offset < size;
-    }
-    function digest() {
-        // a level that is neither the top nor a single digest still has to be hashed into the one above
-        for (var i = 0; i < levels.length; i++)
-            if (i < levels.length - 1 || levels[i].length > 32)
-                push(i + 1, hashBlock(levels[i]));
-        var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
-        descriptor[0] = 1; // version
-        descriptor[1] = 1; // SHA-256
-        descriptor[2] = 12; // log2 of the block size
-        chapterBytes().setU32_(descriptor, 8, size);
-        if (size)
-            descriptor.set(levels[levels.length - 1], 16);
-        var hash = sha256(descriptor);
-        var text = "";
-        for (var i = 0; i < hash.length; i++)
-            text += (256 + hash[i]).toString(16).substr(1);
-        return text;
-    }
-    return { step_: step, digest_: digest };
-}
+
 
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
 /** Steps of one block (a flash read and a hash) per pass of the idle loop. */
@@ -1073,6 +1336,75 @@ function inSlices(perSlice, step, finish, done) {
 
 
 
+/**
+ * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong.
+ * @chapter
+ */
+function hashFlash(addr, size, done) {
+    /**
+     * The digest of the `size` bytes of flash at `addr`.
+     * @chapter
+     */
+    function verity(addr, size) {
+        // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
+        // one-shot hashes with one block in memory at a time.
+        // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
+        var BLOCK = 4096;
+        var DESCRIPTOR_LENGTH = 256;
+        /** SHA-256 of `text` zero-padded to a block, as a binary string. */
+        function hashBlock(text) {
+            if (text.length === BLOCK)
+                return binary(sha256(text));
+            var block = new Uint8Array(BLOCK);
+            block.set(text);
+            return binary(sha256(block));
+        }
+        var levels = []; // levels[i]: digests of level i whose block is not full yet
+        var offset = 0;
+        function push(level, digest) {
+            if (level === levels.length)
+                levels.push("");
+            if (levels[level].length === BLOCK) {
+                var full = levels[level];
+                levels[level] = "";
+                push(level + 1, hashBlock(full));
+            }
+            levels[level] += digest;
+        }
+        function step() {
+            if (offset >= size)
+                return false;
+            var length = Math.min(size - offset, BLOCK);
+            push(0, hashBlock(binary(read(addr + offset, length))));
+            offset += length;
+            return offset < size;
+        }
+        function digest() {
+            // a level that is neither the top nor a single digest still has to be hashed into the one above
+            for (var i = 0; i < levels.length; i++)
+                if (i < levels.length - 1 || levels[i].length > 32)
+                    push(i + 1, hashBlock(levels[i]));
+            var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
+            descriptor[0] = 1; // version
+            descriptor[1] = 1; // SHA-256
+            descriptor[2] = 12; // log2 of the block size
+            chapterBytes().setU32_(descriptor, 8, size);
+            if (size)
+                descriptor.set(levels[levels.length - 1], 16);
+            var hash = sha256(descriptor);
+            var text = "";
+            for (var i = 0; i < hash.length; i++)
+                text += (256 + hash[i]).toString(16).substr(1);
+            return text;
+        }
+        return { step_: step, digest_: digest };
+    }
+    var tree = verity(addr, size);
+    var digest = "";
+    inSlices(BLOCKS_PER_SLICE, tree.step_, function () {
+        digest = tree.digest_();
+    }, function (error) { return done(error, digest); });
+}
 /**
  * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
@@ -1131,14 +1463,12 @@ function verifyImage(chipId, slot, size, digest, done) {
     catch (thrown) {
         return done(asFault(thrown));
     }
-    if (digest) {
-        var tree_1 = verity(slot.address, size);
-        return inSlices(BLOCKS_PER_SLICE, tree_1.step_, function () {
-            var found = tree_1.digest_();
-            if (found !== digest)
-                throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + found + ", wanted " + digest);
-        }, done);
-    }
+    if (digest)
+        return hashFlash(slot.address, size, function (error, found) {
+            done(!error && found !== digest
+                ? fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + found + ", wanted " + digest)
+                : error);
+        });
     var sum = checksum(slot.address, ranges);
     inSlices(BLOCKS_PER_SLICE, sum.step, function () {
         var wanted = readSlot(chapterImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
@@ -1194,8 +1524,6 @@ function chapterSlots() {
     // Source: reference 6.1 and 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
     // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
     // writing to the wrong place would cost: alignment, bounds, overlap.
-    var TABLE_ADDR = 0x8000;
-    var TABLE_LENGTH = 0xc00;
     var ROW_LENGTH = 32;
     var ROW_MAGIC = 0x50aa;
     var MD5_MAGIC = 0xebeb;
@@ -1220,6 +1548,14 @@ function chapterSlots() {
             size: chapterBytes().u32_(table, offset + 8),
         };
     }
+    /** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
+    function isStorageTwice(a, b) {
+        var names = a.label + " " + b.label;
+        return (a.type === TYPE_DATA &&
+            b.type === TYPE_DATA &&
+            a.address === b.address &&
+            (names === "js_code storage" || names === "storage js_code"));
+    }
     function checkRow(row, others) {
         var end = row.address + row.size;
         var wrong = "";
@@ -1230,24 +1566,24 @@ function chapterSlots() {
         else if (!row.size || end > FLASH_END)
             wrong = "leaves the flash";
         // rows of type bootloader (2) and partition_table (3) describe what lies below
-        else if (row.address < TABLE_ADDR + 0x1000 && row.type < 2)
+        else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && row.type < 2)
             wrong = "lies on bootloader or table";
         for (var i = 0; !wrong && i < others.length; i++)
-            if (row.address < others[i].address + others[i].size && others[i].address < end)
+            if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
                 wrong = "overlaps " + others[i].label;
         if (wrong)
             throw fault(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + chapterBytes().hex_(row.address) + "+" + chapterBytes().hex_(row.size) + " " + wrong);
     }
-    /** The rows of a table of TABLE_LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
+    /** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
     function parseTable(table) {
         var rows = [];
-        for (var offset = 0; offset < TABLE_LENGTH; offset += ROW_LENGTH) {
+        for (var offset = 0; offset < 3072 /* Table.LENGTH */; offset += ROW_LENGTH) {
             var magic = chapterBytes().u16_(table, offset);
             if (rows.length && (magic === MD5_MAGIC || magic === END_MAGIC))
                 return rows;
             if (magic !== ROW_MAGIC)
                 throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
-                    chapterBytes().hex_(TABLE_ADDR + offset) +
+                    chapterBytes().hex_(32768 /* Table.ADDR */ + offset) +
                     ", found " +
                     chapterBytes().hex_(magic) +
                     " (is the flash encrypted?)");
@@ -1260,7 +1596,7 @@ function chapterSlots() {
     // Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
     // Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
     var OTADATA_SIZE = 0x2000;
-    function cannot(fact) {
+    function cannot$1(fact) {
         throw fault(262 /* Code.NOT_SUPPORTED */, fact);
     }
     /** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
@@ -1269,7 +1605,7 @@ function chapterSlots() {
         for (var i = 0; i < rows.length; i++)
             if (isOtadata(rows[i])) {
                 if (found)
-                    cannot("the partition table has two otadata rows, " +
+                    cannot$1("the partition table has two otadata rows, " +
                         found.label +
                         " and " +
                         rows[i].label +
@@ -1277,9 +1613,9 @@ function chapterSlots() {
                 found = rows[i];
             }
         if (!found)
-            return cannot("no otadata partition: flash a table with two slots once by USB (boards/)");
+            return cannot$1("no otadata partition: flash a table with two slots once by USB (boards/)");
         if (found.size !== OTADATA_SIZE)
-            cannot("otadata " + found.label + " has " + chapterBytes().hex_(found.size) + " bytes, wanted 0x2000");
+            cannot$1("otadata " + found.label + " has " + chapterBytes().hex_(found.size) + " bytes, wanted 0x2000");
         return found;
     }
     /** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
@@ -1292,7 +1628,7 @@ function chapterSlots() {
                 count++;
             }
         if (ota.length !== count)
-            cannot("the partition table has a gap or a double in its ota_N slots");
+            cannot$1("the partition table has a gap or a double in its ota_N slots");
         return ota;
     }
     function findFactory(rows) {
@@ -1326,13 +1662,13 @@ function chapterSlots() {
     function readLayout() {
         var chip = chipId();
         if (isEncrypted(chip))
-            cannot("flash encryption is on: raw writes would be garbage to the bootloader");
-        var rows = parseTable(read(TABLE_ADDR, TABLE_LENGTH));
+            cannot$1("flash encryption is on: raw writes would be garbage to the bootloader");
+        var rows = parseTable(read(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
         var otadata = findOtadata(rows);
         var ota = findOta(rows);
         var factory = findFactory(rows);
         if (ota.length + (factory ? 1 : 0) < 2)
-            cannot("only one slot: flash a table with two slots once by USB (boards/)");
+            cannot$1("only one slot: flash a table with two slots once by USB (boards/)");
         return {
             chip_: chip,
             otadata_: otadata,
@@ -1350,6 +1686,17 @@ function chapterSlots() {
         var ota = layout.ota_;
         var next = isOta(start) ? ota[(start.subtype - SUBTYPE_OTA_0 + 1) % ota.length] : ota[0];
         return next.address === start.address ? layout.factory_ : next;
+    }
+    /**
+     * The data partition called `label`, or null.
+     * @chapter slots
+     */
+    function dataPartition(label) {
+        var rows = parseTable(read(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
+        for (var i = 0; i < rows.length; i++)
+            if (rows[i].type === TYPE_DATA && rows[i].label === label)
+                return rows[i];
+        return null;
     }
     /**
      * The slot called `label`, or null.
@@ -1408,7 +1755,94 @@ function chapterSlots() {
             }, reject);
         });
     }
-    return { readLayout_: readLayout, nextSlot_: nextSlot, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot };
+    // Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at an
+    // address that is compiled in, and reads their contents through the partition of a label, whatever lies there
+    // (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). In an
+    // image that reads through another partition than this table has, no program runs after the restart, so nothing of ours
+    // could roll it back.
+    function cannot(fact) {
+        throw fault(262 /* Code.NOT_SUPPORTED */, "Storage would be lost: " +
+            fact +
+            "; flash that build once by USB with its own partition table, or set allowStorageLoss");
+    }
+    /** The partition through which the running build reads: by its version, "2v27.45". */
+    function ownPartition() {
+        var version = chapterEngine().firmwareVersion_();
+        return version[0] === "2" && +version.substr(2, 2) <= 25 /* Kind.LAST_OLD */ ? "js_code" : "storage";
+    }
+    /**
+     * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
+     * @chapter slots
+     */
+    function checkStorage(claim) {
+        var label = claim.partition;
+        var row = dataPartition(label);
+        if (!row)
+            return cannot("the image reads its files through partition " + label + ", which this table does not have");
+        if (row.address !== claim.address)
+            cannot("the image keeps its files at " +
+                chapterBytes().hex_(claim.address) +
+                " and reads them through partition " +
+                label +
+                ", which this table has at " +
+                chapterBytes().hex_(row.address));
+        if (row.size < claim.size)
+            cannot("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
+        var own = ownPartition();
+        var ownRow = own === label ? row : dataPartition(own);
+        if (!ownRow || ownRow.address !== claim.address)
+            cannot("this firmware keeps its files in another place than the image, " + chapterBytes().hex_(claim.address));
+        var stats = chapterEngine().storageStats_();
+        // with what the boot record may take yet
+        var used = stats.totalBytes - stats.freeBytes + 2 * (4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */);
+        // such a build takes the rest for damage, and erases all
+        if (used > claim.size)
+            cannot("Storage needs " +
+                used +
+                " bytes, with erased files and the boot record, and the image has room for " +
+                claim.size);
+        // what the larger build finds behind the files of this one would be files to it
+        for (var at = stats.totalBytes; at < claim.size; at += 4096 /* Flash.SECTOR */)
+            if (!isBlank(claim.address + at))
+                cannot("flash at " + chapterBytes().hex_(claim.address + at) + " is not blank, and the image takes it for Storage");
+    }
+    /**
+     * Looks in the image at `addr` for the text that tells through which partition it reads, in its first segment, which
+     * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
+     * @chapter slots
+     */
+    function findStorage(addr, done) {
+        var header = chapterImage().parseHeader_(read(addr, 32 /* Size.FIRST_SEGMENT */));
+        var end = header ? 32 /* Size.FIRST_SEGMENT */ + header.length_ : 0;
+        var at = 0;
+        var found = null;
+        function look(label, text, quote) {
+            if (text.substr(13 /* Kind.NEEDLE_LENGTH */, label.length + 2 * quote.length) !== quote + label + quote)
+                return;
+            var row = dataPartition(label);
+            found = {
+                partition: label,
+                address: row ? row.address : 0,
+                size: !row || label === "js_code" ? 262144 /* Kind.OLD_SIZE */ : row.size,
+            };
+        }
+        inSlices(BLOCKS_PER_SLICE, function () {
+            var piece = binary(read(addr + at, 1024 /* Flash.PIECE */));
+            var index = -1;
+            for (;;) {
+                index = piece.indexOf("Couldn't map ", index + 1);
+                if (index < 0)
+                    break;
+                // the engine's indexOf takes the beginning of the needle at the end of a text for it, and the text may go on
+                var text = binary(read(addr + at + index, 22 /* Kind.TEXT_LENGTH */));
+                look("js_code", text, "");
+                look("storage", text, "'");
+            }
+            at += 1024 /* Flash.PIECE */ - 13 /* Kind.NEEDLE_LENGTH */;
+            return !found && at < end;
+        }, ignore, function (error) { return done(error, found); });
+    }
+    return { readLayout_: readLayout, nextSlot_: nextSlot, dataPartition_: dataPartition, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, checkStorage_: checkStorage, findStorage_: findStorage };
 }
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 function getRunningPartition() {
@@ -1492,14 +1926,14 @@ function markValid() {
                 chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
             return;
         }
-        if (chosen && chapterOtadata().activeCopy_(entries) !== copy)
+        if (chapterEngine().isRestartPending_() && chapterOtadata().activeCopy_(entries) !== copy)
             return chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
         chapterOtadata().writeEntry_(layout, 1 - copy, chapterOtadata().seqFor_(layout, entries, layout.running_), 2 /* State.VALID */);
         erase(layout.otadata_.address + copy * 4096 /* Flash.SECTOR */);
     }
     var layout = chapterSlots().readLayout_();
     confirm(layout);
-    chapterRecords().rememberConfirmed_(layout.running_.label);
+    chapterRecords().recordConfirmed_(layout.running_.label);
 }
 
 /**
@@ -1535,13 +1969,13 @@ function rollback() {
     function slotsToFallBackTo(layout) {
         var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
         var entries = chapterOtadata().readEntries_(layout.otadata_);
-        var memory = chapterRecords().recall_();
-        var previous = memory.slot === layout.running_.label ? memory.previous : "";
+        var record = chapterRecords().loadRecord_();
+        var previous = record.slot === layout.running_.label ? record.previous : "";
         var first = [];
         var rest = [];
         for (var i = 0; i < slots.length; i++) {
             // never to what an update left behind: a server decides what that is
-            if (slots[i].address === layout.running_.address || slots[i].label === memory.written)
+            if (slots[i].address === layout.running_.address || slots[i].label === record.written)
                 continue;
             var copy = chapterOtadata().copyOf_(layout, entries, slots[i]);
             if (slots[i].label === previous)
@@ -1554,7 +1988,10 @@ function rollback() {
         return first.concat(rest);
     }
     return chapterSlots().chooseSlot_(slotsToFallBackTo, function (layout, slot, done) {
-        chapterRecords().rememberRolledBack_(layout.running_.label);
+        guarded(function () {
+            // when Storage takes no record it is more important to leave
+            chapterRecords().recordRolledBack_(layout.running_.label);
+        }, ignore);
         reject(layout, slot);
         done();
         restart();
@@ -1646,6 +2083,14 @@ function chapterManifest() {
         wanted("image.fsverity", image.fsverity, "string");
         if (!chapterBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
             refuse$1("claim image.fsverity is no " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
+        var storage = image.storage;
+        if (storage !== undefined) {
+            wanted("image.storage.partition", storage && storage.partition, "string");
+            wanted("image.storage.address", storage.address, "number");
+            wanted("image.storage.size", storage.size, "number");
+            if (!storage.size)
+                refuse$1("claim image.storage.size is 0");
+        }
         return manifest;
     }
     function differ(what, theirs, ours) {
@@ -1668,12 +2113,16 @@ function chapterManifest() {
         if (manifest.sequence < facts.sequence_ && !allowDowngrade)
             throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
     }
+    /** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */
+    function projectOf(name) {
+        return name === "espruino-esp32" ? "espruino" : name;
+    }
     /**
      * Refuses another project's manifest. Images without descriptor name none.
      * @chapter manifest
      */
     function checkProject(manifest, project) {
-        if (project && manifest.project !== project)
+        if (project && projectOf(manifest.project) !== projectOf(project))
             differ("project", manifest.project, project);
     }
     return { refuse_: refuse$1, parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
@@ -2608,6 +3057,11 @@ function createDownload(options, url, limit, onConnected) {
 
 
 
+
+
+
+
+
 /**
  * `present`: the target holds the whole image already.
  * @chapter @apart
@@ -2804,7 +3258,7 @@ function createSession(plan, emit, layout, target, download, present) {
             if (!start && !ended && data.length < (total < 0 ? 4096 /* Flash.SECTOR */ : 1024 /* Size.HEAD */))
                 return 0;
             judge(start ? read(target.address, 288 /* Size.DESC_END */) : chapterBytes().bytesOf_(data.substr(0, 288 /* Size.DESC_END */)));
-            chapterRecords().rememberWritten_(target.label);
+            chapterRecords().recordWriting_(target.label);
             chapterOtadata().deselect_(layout, target);
             judged = true;
         }
@@ -2859,13 +3313,17 @@ function createSession(plan, emit, layout, target, download, present) {
         var complete = self.phase_ === 3 /* Phase.COMPLETE */;
         reject = failed;
         self.phase_ = 4 /* Phase.FINISHING */;
-        function onJudged(error) {
+        function onStorage(error, claim) {
             var failure = error;
             if (self.phase_ !== 4 /* Phase.FINISHING */)
                 return;
             if (!failure)
                 guarded(function () {
-                    chapterRecords().rememberSelected_(target.label, layout.running_.label, plan.sequence_, plan.digest_);
+                    if (!plan.allowRolledBack_)
+                        chapterRecords().checkNotRolledBack_(plan.digest_);
+                    if (claim)
+                        chapterSlots().checkStorage_(claim);
+                    chapterRecords().recordSelected_(target, layout.running_.label, self.written_, plan);
                     chapterOtadata().select_(layout, target, 0 /* State.NEW */);
                     emit("UPDATE_BOOT_PARTITION", target.subtype);
                 }, function (thrown) {
@@ -2878,6 +3336,22 @@ function createSession(plan, emit, layout, target, download, present) {
             else
                 done(0 /* Code.OK */);
             self.release_(failure);
+        }
+        function onDigest(error, digest) {
+            plan.digest_ = digest;
+            if (error || !plan.askStorage_ || self.phase_ !== 4 /* Phase.FINISHING */)
+                onStorage(error);
+            else
+                guarded(function () {
+                    chapterSlots().findStorage_(target.address, onStorage);
+                }, onStorage);
+        }
+        function onJudged(error) {
+            // of an image that nobody vouches for the digest is not known yet, and by it a rolled-back one is
+            if (error || plan.digest_ || self.phase_ !== 4 /* Phase.FINISHING */)
+                onDigest(error, plan.digest_);
+            else
+                hashFlash(target.address, self.written_, onDigest);
         }
         var bytes = self.size_;
         if (complete && verified)
@@ -2924,8 +3398,11 @@ function createSession(plan, emit, layout, target, download, present) {
 
 
 
+
+
 /** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
 var lastResult = "";
+
 
 
 /**
@@ -2939,8 +3416,37 @@ function open(settings, emit, offerOnly, done, failed) {
             throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
     }
     /**
+     * Does `slot` hold the file of `size` bytes with this digest? Decided by bytes, never by versions, which tell builds of
+     * Espruino not apart. The running slot is hashed once, and the answer is kept in the boot record; another one is hashed
+     * whenever it may hold the file, because it is to be selected.
+     * @chapter
+     */
+    function holdsImage(layout, slot, size, digest, done) {
+        var running = slot.address === layout.running_.address;
+        var known = chapterRecords().knownImage_(slot);
+        var same = !!known && known.size === size && known.digest === digest;
+        if (known && known.digest && (running || !same))
+            return done(null, same);
+        var length = 0;
+        guarded(function () {
+            length = chapterImage().walkSegments_(layout.chip_, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
+        }, ignore);
+        // no whole image, or one of another length; what may follow an image in its file is not blank
+        if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
+            return done(null, false);
+        hashFlash(slot.address, size, function (error, found) {
+            if (running && !error && length === size)
+                chapterRecords().recordHashed_(slot, size, found);
+            done(error, found === digest);
+        });
+    }
+    /** Its image's fs-verity digest, as 64 hexadecimal digits. */
+    function digestOf(manifest) {
+        return chapterBytes().digitsOf_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
+    }
+    /**
      * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
-     * image runs already. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
+     * image runs already. Refuses an image that could not read the files in Storage. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
      * @chapter
      */
     function getManifest(settings, layout, target, done) {
@@ -3020,23 +3526,6 @@ function open(settings, emit, offerOnly, done, failed) {
             };
             download.read_();
         }
-        /** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
-        function isRunning(settings, manifest, layout, done) {
-            var desc = chapterImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
-            if (desc) {
-                var same = desc.version === manifest.version;
-                if (!same || settings.allowSameVersion)
-                    chapterManifest().checkProject_(manifest, desc.projectName);
-                return done(null, same);
-            }
-            var tree = verity(layout.running_.address, manifest.image.size);
-            var digest = "";
-            inSlices(BLOCKS_PER_SLICE, tree.step_, function () {
-                digest = tree.digest_();
-            }, function (error) {
-                done(error, digest === chapterBytes().digitsOf_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */));
-            });
-        }
         function onPayload(error, payload) {
             settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
             if (error)
@@ -3050,8 +3539,16 @@ function open(settings, emit, offerOnly, done, failed) {
                     nowMs_: now(),
                     sequence_: chapterRecords().lowestSequence_(layout.running_.label),
                 }, !!settings.allowDowngrade);
-                isRunning(settings, manifest, layout, function (failure, same) {
-                    done(failure, manifest, same);
+                var desc = chapterImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
+                if (desc)
+                    chapterManifest().checkProject_(manifest, desc.projectName);
+                var image = manifest.image;
+                holdsImage(layout, layout.running_, image.size, digestOf(manifest), function (failure, same) {
+                    guarded(function () {
+                        if (!failure && !same && image.storage && !settings.allowStorageLoss)
+                            chapterSlots().checkStorage_(image.storage);
+                        done(failure, manifest, same);
+                    }, done);
                 });
             }, done);
         }
@@ -3071,27 +3568,33 @@ function open(settings, emit, offerOnly, done, failed) {
             throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
         return target;
     }
-    /** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
-    function isPresent(plan, chipId, target, done) {
-        var head = read(target.address, 288 /* Size.DESC_END */);
-        var desc = chapterImage().parseDesc_(head);
-        // an image that calls itself another version need not be hashed
-        if (!chapterImage().parseHeader_(head) || (desc && desc.version !== plan.version_))
-            return done(false);
-        verifyImage(chipId, target, plan.size_, plan.digest_, function (error) {
-            done(!error);
-        });
+    /** Was the slot of the last update selected before the last restart, and another one runs? Then the bootloader refused it. */
+    function noteRefusal(layout) {
+        var slot = chapterSlots().slotByLabel_(layout, chapterRecords().loadRecord_().slot);
+        if (!slot || slot.address === layout.running_.address)
+            return;
+        var selected = chapterOtadata().selectedSlot_(layout, chapterOtadata().readEntries_(layout.otadata_)).address === slot.address;
+        if ((selected && !chapterEngine().isRestartPending_()) || chapterOtadata().stateOf_(layout, slot) === 4 /* State.ABORTED */)
+            chapterRecords().recordRefused_(slot.label);
+    }
+    /** The slot that starts next, when an update since the start has put the file of `size` bytes with this digest there. */
+    function findWaiting(layout, size, digest) {
+        var selected = chapterOtadata().selectedSlot_(layout, chapterOtadata().readEntries_(layout.otadata_));
+        var known = chapterEngine().isRestartPending_() && selected.address !== layout.running_.address ? chapterRecords().knownImage_(selected) : null;
+        return known && known.size === size && known.digest === digest ? selected : undefined;
     }
     var layout = chapterSlots().readLayout_();
     var target = chooseTarget(layout, settings.partition);
     if (!offerOnly) {
         checkConfirmed(layout);
-        if (chapterOtadata().stateOf_(layout, target) === 4 /* State.ABORTED */)
-            chapterRecords().rememberAborted_(target.label);
+        if (!settings.allowSavedState && chapterEngine().readFile_(".varimg") !== undefined)
+            throw fault(259 /* Code.INVALID_STATE */, "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
+                "by E.setBootCode() and erase .varimg, or set allowSavedState");
+        noteRefusal(layout);
     }
     function fetchImage(plan, present) {
-        if (!settings.allowRolledBack && chapterRecords().wasRolledBack_(plan.sequence_, plan.digest_))
-            throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before");
+        if (!settings.allowRolledBack)
+            chapterRecords().checkNotRolledBack_(plan.digest_);
         var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
         function fail(error) {
             download.close_();
@@ -3121,25 +3624,33 @@ function open(settings, emit, offerOnly, done, failed) {
         guarded(function () {
             if (error || !manifest)
                 throw error;
+            var size = manifest.image.size;
+            var digest = digestOf(manifest);
+            var waiting = same ? undefined : findWaiting(layout, size, digest);
             if (offerOnly)
                 return done(null, {
-                    available: !same,
+                    available: !same && !waiting,
+                    waiting: !!waiting,
                     version: manifest.version,
                     sequence: manifest.sequence,
-                    size: manifest.image.size,
+                    size: size,
                     manifest: manifest,
                 });
-            if (same && !settings.allowSameVersion)
-                return done(null);
+            if ((same || waiting) && !settings.allowSameVersion)
+                return done(null, undefined, waiting);
             var plan = {
                 url_: chapterUrls().resolveUrl_(settings.url, manifest.image.url),
-                size_: manifest.image.size,
-                digest_: chapterBytes().digitsOf_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */),
+                size_: size,
+                digest_: digest,
                 sequence_: manifest.sequence,
                 version_: manifest.version,
+                askStorage_: !manifest.image.storage && !settings.allowStorageLoss,
+                allowRolledBack_: settings.allowRolledBack,
             };
-            isPresent(plan, layout.chip_, target, function (present) {
+            holdsImage(layout, target, size, digest, function (failure, present) {
                 guarded(function () {
+                    if (failure)
+                        throw failure;
                     fetchImage(plan, present);
                 }, failed);
             });
@@ -3154,6 +3665,8 @@ function open(settings, emit, offerOnly, done, failed) {
             digest_: chapterBytes().digitsOf_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
             sequence_: 0,
             version_: "",
+            askStorage_: !settings.allowStorageLoss,
+            allowRolledBack_: settings.allowRolledBack,
         }, false);
 }
 
@@ -3204,6 +3717,8 @@ function run(given, mode, resolve, reject) {
             allowSameVersion: false,
             allowDowngrade: false,
             allowRolledBack: false,
+            allowStorageLoss: false,
+            allowSavedState: false,
             partition: "",
             onEvent: refuse,
         };
@@ -3377,7 +3892,7 @@ function run(given, mode, resolve, reject) {
             }, true);
         if (mode !== 0 /* Mode.CHECK */)
             emit("START");
-        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (begun, offer) {
+        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (begun, offer, waiting) {
             session = begun;
             if (begun) {
                 var mine = turn;
@@ -3393,8 +3908,10 @@ function run(given, mode, resolve, reject) {
                 return;
             }
             if (mode === 1 /* Mode.BEGIN */)
-                throw fault(266 /* Code.INVALID_VERSION */, "the manifest's version is running already");
-            resolve(offer || { upToDate: true });
+                throw fault(266 /* Code.INVALID_VERSION */, waiting
+                    ? "the manifest's image is installed and waits for the restart"
+                    : "the manifest's image is running already");
+            resolve(offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true }));
             release(null);
         }, fail);
     }, fail);
@@ -3447,7 +3964,8 @@ function leave(still, left, reject) {
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes `.https-ota` once per start on trial, and never otherwise.
+ * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
+ * like the last one.
  */
 function boot(options) {
     // Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
@@ -3460,21 +3978,25 @@ function boot(options) {
             var attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
             if (!(attempts >= 1))
                 throw fault(258 /* Code.INVALID_ARG */, "attempts is no number above 0");
-            var memory = chapterRecords().recall_();
-            var running = memory.slot && memory.boots !== -2 /* Boots.CONFIRMED */ ? chapterSlots().readLayout_().running_.label : "";
-            if (!running || memory.slot !== running)
+            var record = chapterRecords().loadRecord_();
+            var running = record.slot && record.boots !== -2 /* Boots.CONFIRMED */ ? chapterSlots().readLayout_().running_.label : "";
+            if (!running || record.slot !== running)
                 return resolve(false);
-            if (memory.boots === -1 /* Boots.GIVEN_UP */ || memory.boots >= attempts) {
+            var counted = false;
+            // a start that Storage does not take can't be counted: the trial would never end
+            if (record.boots !== -1 /* Boots.GIVEN_UP */ && record.boots < attempts)
+                guarded(function () {
+                    chapterRecords().countStart_(record);
+                    counted = true;
+                }, ignore);
+            if (!counted)
                 return leave(function () {
-                    var now = chapterRecords().recall_();
+                    var now = chapterRecords().loadRecord_();
                     return now.slot === running && now.boots !== -2 /* Boots.CONFIRMED */;
                 }, function () { return resolve(false); }, reject);
-            }
-            memory.boots++;
-            chapterRecords().remember_(memory);
             resolve(true);
             if (given.onTrial)
-                given.onTrial(memory.boots, attempts);
+                given.onTrial(record.boots, attempts);
         }, reject);
     });
 }
@@ -3505,38 +4027,51 @@ function confirmAfter(ms, check) {
 
 
 function getStatus() {
-    function whyDifferent(layout, selected) {
+    function whyDifferent(layout, selected, record) {
         if (selected.address === layout.running_.address)
             return "";
+        var slot = "slot " + selected.label;
         try {
             chapterImage().walkSegments_(layout.chip_, selected.size, function (offset, length) { return read(selected.address + offset, length); });
         }
         catch (thrown) {
-            return "slot " + selected.label + " can't start: " + thrown.message;
+            return slot + " can't start: " + thrown.message;
         }
-        return "not restarted since, or the bootloader refused slot " + selected.label;
+        if (chapterEngine().isRestartPending_())
+            return slot + " was selected, and not restarted into since";
+        return "the bootloader refused " + slot + (record.refused ? ", " + record.refused + " times before" : "");
     }
-    function describe(layout, slot) {
-        var desc = chapterImage().parseDesc_(read(slot.address, 288 /* Size.DESC_END */));
-        return { label: slot.label, state: chapterOtadata().stateOf_(layout, slot), version: desc ? desc.version : undefined };
+    function describe(layout, slot, record) {
+        var version;
+        if (slot.address === layout.running_.address)
+            version = chapterEngine().firmwareVersion_();
+        else if (record.written !== slot.label)
+            guarded(function () {
+                chapterImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read(slot.address + offset, length); });
+                var image = chapterRecords().knownImage_(slot);
+                var desc = chapterImage().parseDesc_(read(slot.address, 288 /* Size.DESC_END */));
+                version = (image && image.version) || (desc ? desc.version : undefined);
+            }, ignore);
+        return { label: slot.label, state: chapterOtadata().stateOf_(layout, slot), version: version };
     }
     var layout = chapterSlots().readLayout_();
-    var memory = chapterRecords().recall_();
+    var record = chapterRecords().loadRecord_();
     var selected = chapterOtadata().selectedSlot_(layout, chapterOtadata().readEntries_(layout.otadata_));
-    var running = describe(layout, layout.running_);
     var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
+    var storage = chapterEngine().storageStats_();
     return {
-        running: running.label,
+        running: layout.running_.label,
         boot: selected.label,
         next: chapterSlots().nextSlot_(layout, layout.running_).label,
-        state: running.state,
-        version: running.version,
-        sequence: memory.sequence,
-        trial: chapterOtadata().isOnTrial_(layout) ? { boots: Math.max(memory.boots, 0), previous: memory.previous } : null,
-        rolledBack: memory.badDigest ? { sequence: memory.badSequence, digest: memory.badDigest } : null,
-        slots: slots.map(function (slot) { return describe(layout, slot); }),
+        state: chapterOtadata().stateOf_(layout, layout.running_),
+        version: chapterEngine().firmwareVersion_(),
+        sequence: record.sequence,
+        trial: chapterOtadata().isOnTrial_(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
+        rolledBack: record.bad.map(function (digest) { return "fsverity-sha256:" /* Prefix.CONFIG */ + digest; }),
+        slots: slots.map(function (slot) { return describe(layout, slot, record); }),
+        storage: { free: storage.freeBytes, trash: storage.trashBytes },
         last: lastResult,
-        differs: whyDifferent(layout, selected),
+        differs: whyDifferent(layout, selected, record),
     };
 }
 

@@ -1,13 +1,13 @@
 // Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
 // Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
 
+import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
 import { restart } from "./hal";
-import { recall, rememberConfirmed, rememberRolledBack } from "./memory";
 import { State } from "./otadata";
 import { isOta, type Partition } from "./partitions";
 import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
-import { Code, fault, guarded, type OtaError } from "./status";
+import { Code, fault, guarded, ignore, type OtaError } from "./status";
 import { current, type Turn, takeTurn } from "./turn";
 import { verifyImage } from "./verify";
 
@@ -122,20 +122,20 @@ export function setBootPartition(partition: Partition): Promise<number> {
 export function markValid(): void {
   const layout = readLayout();
   confirm(layout);
-  rememberConfirmed(layout.running_.label);
+  recordConfirmed(layout.running_.label);
 }
 
 /** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
 function slotsToFallBackTo(layout: Layout): Partition[] {
   const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
   const entries = readEntries(layout.otadata_);
-  const memory = recall();
-  const previous = memory.slot === layout.running_.label ? memory.previous : "";
+  const record = loadRecord();
+  const previous = record.slot === layout.running_.label ? record.previous : "";
   const first: Partition[] = [];
   const rest: Partition[] = [];
   for (let i = 0; i < slots.length; i++) {
     // never to what an update left behind: a server decides what that is
-    if (slots[i].address === layout.running_.address || slots[i].label === memory.written) continue;
+    if (slots[i].address === layout.running_.address || slots[i].label === record.written) continue;
     const copy = copyOf(layout, entries, slots[i]);
     if (slots[i].label === previous) first.unshift(slots[i]);
     else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== State.NEW) first.push(slots[i]);
@@ -153,7 +153,10 @@ export function rollback(): Promise<number> {
   return chooseSlot(
     slotsToFallBackTo,
     (layout, slot, done) => {
-      rememberRolledBack(layout.running_.label);
+      guarded(() => {
+        // when Storage takes no record it is more important to leave
+        recordRolledBack(layout.running_.label);
+      }, ignore);
       rejectRunning(layout, slot);
       done();
       restart();

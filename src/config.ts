@@ -45,6 +45,10 @@ export interface Config {
   allowDowngrade?: boolean;
   /** install an image that was rolled back on this device before */
   allowRolledBack?: boolean;
+  /** install an image whose Espruino cannot read the files in Storage: the program is not there after the restart */
+  allowStorageLoss?: boolean;
+  /** install although save() keeps the program (file .varimg): other firmware drops it at its start */
+  allowSavedState?: boolean;
   /** label of the slot to write; default: the next update partition */
   partition?: string;
   /**
@@ -77,6 +81,8 @@ const FIELDS: { [name: string]: unknown } = {
   allowSameVersion: false,
   allowDowngrade: false,
   allowRolledBack: false,
+  allowStorageLoss: false,
+  allowSavedState: false,
   partition: "",
   onEvent: refuse,
 };

@@ -45,9 +45,20 @@ interface EspruinoHttpOptions {
   key?: string;
 }
 
+interface EspruinoStorageStats {
+  totalBytes: number;
+  /** behind the last file */
+  freeBytes: number;
+  /** of files that were erased or replaced, until Storage is compacted */
+  trashBytes: number;
+}
+
 interface EspruinoStorage {
   read(name: string): string | undefined;
-  write(name: string, data: string): boolean;
+  write(name: string, data: string, offset: number, size: number): boolean;
+  erase(name: string): void;
+  /** undefined when there is no memory */
+  getStats(): EspruinoStorageStats | undefined;
 }
 
 interface EspruinoHttp {
@@ -67,6 +78,8 @@ declare namespace E {
   function CRC32(data: Uint8Array | string): number;
   // biome-ignore lint/suspicious/noShadowRestrictedNames: Espruino's name
   function toString(data: Uint8Array): string;
+  /** ours: see hal.ts */
+  let otaRestartPending: boolean | undefined;
 }
 
 declare const ESP32: {

@@ -199,15 +199,42 @@ export function boardName(): string {
   return process.env.BOARD;
 }
 
-/** A file of Espruino's Storage, undefined when there is none. */
+/**
+ * Espruino's version, such as "2v27.45".
+ * @chapter engine
+ */
+export function firmwareVersion(): string {
+  return process.env.VERSION;
+}
+
+/**
+ * A file of Espruino's Storage, undefined when there is none.
+ * @chapter engine
+ */
 export function readFile(name: string): string | undefined {
   return require("Storage").read(name);
 }
 
-/** Replaces a file of Espruino's Storage and reads it back. */
-export function writeFile(name: string, text: string): void {
-  require("Storage").write(name, text);
-  if (readFile(name) !== text) throw fault(Code.FLASH_OP_FAIL, "Storage file " + name + " was not written");
+/**
+ * Writes `data` at `offset` of a file of Storage, which is created with `size` bytes at offset 0. Throws the engine's own errors.
+ * @chapter engine
+ */
+export function writeFile(name: string, data: string, offset: number, size: number): void {
+  require("Storage").write(name, data, offset, size);
+}
+
+/** @chapter engine */
+export function eraseFile(name: string): void {
+  require("Storage").erase(name);
+}
+
+/**
+ * What Storage holds, in bytes.
+ * @chapter engine
+ */
+export function storageStats(): EspruinoStorageStats {
+  const stats = require("Storage").getStats();
+  return stats || noMemory("Storage.getStats");
 }
 
 /**
@@ -229,6 +256,20 @@ export function request(
 /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
 export function markValidNatively(): void {
   if (ESP32.setOTAValid) ESP32.setOTAValid(true);
+}
+
+/**
+ * Has a slot been selected since the device started? Kept in an object of the engine, where every instance of this module
+ * finds it.
+ * @chapter engine
+ */
+export function isRestartPending(): boolean {
+  return !!E.otaRestartPending;
+}
+
+/** @chapter engine */
+export function setRestartPending(): void {
+  E.otaRestartPending = true;
 }
 
 /** Restarts the device at once. `esp_restart` */

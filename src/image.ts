@@ -28,6 +28,8 @@ export const CHIP_NAMES: { [chipId: number]: string } = { 0: "esp32", 5: "esp32c
 export interface Header {
   segments_: number;
   chipId_: number;
+  /** min_chip_rev, which bootloaders before IDF 4.3.5 obey: on the classic ESP32 the major revision */
+  minMajor_: number;
   /** major * 100 + minor; `maxRevision` 0 and 65535: no limit */
   minRevision_: number;
   maxRevision_: number;
@@ -58,6 +60,7 @@ export function parseHeader(head: Uint8Array): Header | null {
   return {
     segments_: head[1],
     chipId_: u16(head, 12),
+    minMajor_: head[14],
     minRevision_: u16(head, 15),
     maxRevision_: u16(head, 17),
     hashAppended_: head[23] !== 0,
@@ -109,6 +112,32 @@ export function isRunnable(header: Header | null, chipId: number): boolean {
   return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
 }
 
+/** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns, by chip id. */
+function loadableRam(chipId: number): number[] {
+  // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
+  // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
+  if (!chipId)
+    return [
+      0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
+      0x50002000,
+    ];
+  if (chipId === 5) return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
+  return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
+}
+
+/**
+ * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither. At other addresses it refuses
+ * the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of them at an
+ * odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+ */
+function isLoadable(chipId: number, addr: number, length: number): boolean {
+  if (addr < 0x10000000 || isMapped(chipId, addr)) return true;
+  const ram = loadableRam(chipId);
+  // before IDF 4.3.2 a segment must end below the end of its RAM
+  for (let i = 0; i < ram.length; i += 2) if (addr >= ram[i] && addr + length < ram[i + 1]) return addr % 4 === 0;
+  return false;
+}
+
 function refuse(fact: string): never {
   throw fault(Code.OTA_VALIDATE_FAILED, fact);
 }
@@ -119,6 +148,26 @@ function checkSegment(chipId: number, loadAddr: number, length: number, offset: 
   // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
   if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
     refuse("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
+  if (!isLoadable(chipId, loadAddr, length))
+    refuse(
+      "segment at offset " +
+        offset +
+        " would be loaded at " +
+        hex(loadAddr) +
+        "+" +
+        hex(length) +
+        ", which no app can use",
+    );
+}
+
+/** An app's first segment is mapped as data: a bootloader refuses one that is loaded over itself. */
+function checkFirst(chipId: number, header: Header): void {
+  if (!isRunnable(header, chipId))
+    refuse(
+      "not an app: its first segment is for " +
+        hex(header.loadAddr_) +
+        ", as a bootloader's is, or that of a merged image, which begins with one; wanted the app's own file",
+    );
 }
 
 /**
@@ -137,7 +186,14 @@ export function checkHead(
   tell: (event: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION", value: number) => void,
 ): void {
   const header = parseHeader(head);
-  if (!header) return refuse("first byte " + hex(head[0]) + ", an image begins with " + hex(MAGIC));
+  if (!header)
+    return refuse(
+      "first byte " +
+        hex(head[0]) +
+        ", an app image begins with " +
+        hex(MAGIC) +
+        (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""),
+    );
   tell("VERIFY_CHIP_ID", header.chipId_);
   tell("VERIFY_CHIP_REVISION", header.minRevision_);
   if (header.chipId_ !== chipId)
@@ -151,7 +207,16 @@ export function checkHead(
       Code.INVALID_VERSION,
       "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision,
     );
+  if (revision >= 0 && header.minMajor_ > Math.floor(revision / 100))
+    throw fault(
+      Code.INVALID_VERSION,
+      "image for chip revision " +
+        header.minMajor_ +
+        " and later (min_chip_rev), this is " +
+        Math.floor(revision / 100),
+    );
   if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
+  checkFirst(chipId, header);
   checkSegment(chipId, header.loadAddr_, header.length_, Size.FIRST_SEGMENT, limit);
   const mode = spiModeOf(head);
   const spiMode = spiModeOf(running);
@@ -175,6 +240,7 @@ export function walkSegments(
   if (!header) return refuse("no image in the slot");
   if (header.chipId_ !== chipId) refuse("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
   if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
+  checkFirst(chipId, header);
   let offset = Size.HEADER;
   for (let i = 0; i < header.segments_; i++) {
     if (offset + Size.SEGMENT_HEADER > size) refuse("segment " + i + " begins at " + offset + " of " + size);

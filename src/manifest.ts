@@ -5,6 +5,7 @@ import { Whole } from "./bytes";
 import { digitsOf, Prefix } from "./digest";
 import { parseJson, refuse } from "./json";
 import { Code, fault } from "./status";
+import type { StorageClaim } from "./storage";
 
 const FORMAT = 1;
 
@@ -18,7 +19,14 @@ export interface Manifest {
   sequence: number;
   iat: number;
   exp?: number;
-  image: { url: string; size: number; fsverity: string; sha256?: string };
+  image: {
+    url: string;
+    size: number;
+    fsverity: string;
+    sha256?: string;
+    /** where an Espruino image keeps Storage */
+    storage?: StorageClaim;
+  };
 }
 
 /** What a manifest is measured against. */
@@ -64,6 +72,13 @@ export function parseManifest(payload: string): Manifest {
   wanted("image.fsverity", image.fsverity, "string");
   if (!digitsOf(image.fsverity, Prefix.MANIFEST))
     refuse("claim image.fsverity is no " + Prefix.MANIFEST + " and 64 digits");
+  const storage = image.storage;
+  if (storage !== undefined) {
+    wanted("image.storage.partition", storage && storage.partition, "string");
+    wanted("image.storage.address", storage.address, "number");
+    wanted("image.storage.size", storage.size, "number");
+    if (!storage.size) refuse("claim image.storage.size is 0");
+  }
   return manifest;
 }
 
@@ -90,10 +105,15 @@ export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: bo
     );
 }
 
+/** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */
+function projectOf(name: string): string {
+  return name === "espruino-esp32" ? "espruino" : name;
+}
+
 /**
  * Refuses another project's manifest. Images without descriptor name none.
  * @chapter manifest
  */
 export function checkProject(manifest: Manifest, project: string): void {
-  if (project && manifest.project !== project) differ("project", manifest.project, project);
+  if (project && projectOf(manifest.project) !== projectOf(project)) differ("project", manifest.project, project);
 }

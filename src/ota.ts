@@ -11,31 +11,32 @@
 // Whatever fails before 8 leaves the device starting what it started before.
 // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
 
+import { knownImage, loadRecord, recordRefused, checkNotRolledBack } from "./boot-record";
 import { bytesOf } from "./bytes";
 import { type Config, checkConfig, type EventName, type Settings } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
-import { after, cancel, freeVars, read } from "./hal";
-import { type AppDesc, parseDesc, parseHeader, Size } from "./image";
+import { after, cancel, freeVars, isRestartPending, read, readFile } from "./hal";
+import { type AppDesc, parseDesc, Size } from "./image";
 import type { Manifest } from "./manifest";
-import { rememberAborted, wasRolledBack } from "./memory";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
-import { checkConfirmed, stateOf } from "./select";
+import { checkConfirmed, selectedSlot, stateOf } from "./select";
 import { createSession, type Emit, Phase, type Plan, type Session } from "./session";
-import { type Layout, nextSlot, readLayout, slotByLabel } from "./slot";
+import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
-import { getManifest } from "./trust";
+import { digestOf, getManifest, holdsImage } from "./trust";
 import { current, type Turn, takeTurn } from "./turn";
 import { resolveUrl } from "./url";
-import { verifyImage } from "./verify";
 
 const NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
 
 /** What `update` resolves with. */
 export interface UpdateResult {
-  /** true: the manifest's version is running already, and nothing was done */
+  /** true: the manifest's image is running already, and nothing was done */
   upToDate: boolean;
+  /** true: an update before this one installed it already, and it waits for the restart; nothing was done */
+  waiting?: boolean;
   /** the slot that starts after the next restart */
   partition?: Partition;
   /** bytes of the image file */
@@ -78,19 +79,26 @@ function chooseTarget(layout: Layout, label: string | undefined): Partition {
   return target;
 }
 
-/** Does `target` hold the planned image already? Only a manifest says enough to ask before the download. */
-function isPresent(plan: Plan, chipId: number, target: Partition, done: (present: boolean) => void): void {
-  const head = read(target.address, Size.DESC_END);
-  const desc = parseDesc(head);
-  // an image that calls itself another version need not be hashed
-  if (!parseHeader(head) || (desc && desc.version !== plan.version_)) return done(false);
-  verifyImage(chipId, target, plan.size_, plan.digest_, (error) => {
-    done(!error);
-  });
+/** Was the slot of the last update selected before the last restart, and another one runs? Then the bootloader refused it. */
+function noteRefusal(layout: Layout): void {
+  const slot = slotByLabel(layout, loadRecord().slot);
+  if (!slot || slot.address === layout.running_.address) return;
+  const selected = selectedSlot(layout, readEntries(layout.otadata_)).address === slot.address;
+  if ((selected && !isRestartPending()) || stateOf(layout, slot) === State.ABORTED) recordRefused(slot.label);
 }
 
-/** Called once an update can begin, with null when the manifest's image runs already; or with what a manifest offers. */
-type Begun = (session: Session | null, offer?: Offer) => void;
+/** The slot that starts next, when an update since the start has put the file of `size` bytes with this digest there. */
+function findWaiting(layout: Layout, size: number, digest: string): Partition | undefined {
+  const selected = selectedSlot(layout, readEntries(layout.otadata_));
+  const known = isRestartPending() && selected.address !== layout.running_.address ? knownImage(selected) : null;
+  return known && known.size === size && known.digest === digest ? selected : undefined;
+}
+
+/**
+ * Called once an update can begin, with null when the manifest's image runs already or waits for the restart; or with
+ * what a manifest offers.
+ */
+type Begun = (session: Session | null, offer?: Offer, waiting?: Partition) => void;
 
 /**
  * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
@@ -107,12 +115,17 @@ function open(
   const target = chooseTarget(layout, settings.partition);
   if (!offerOnly) {
     checkConfirmed(layout);
-    if (stateOf(layout, target) === State.ABORTED) rememberAborted(target.label);
+    if (!settings.allowSavedState && readFile(".varimg") !== undefined)
+      throw fault(
+        Code.INVALID_STATE,
+        "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
+          "by E.setBootCode() and erase .varimg, or set allowSavedState",
+      );
+    noteRefusal(layout);
   }
 
   function fetchImage(plan: Plan, present: boolean): void {
-    if (!settings.allowRolledBack && wasRolledBack(plan.sequence_, plan.digest_))
-      throw fault(Code.NOT_ALLOWED, "this image was rolled back on this device before");
+    if (!settings.allowRolledBack) checkNotRolledBack(plan.digest_);
     const download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
     function fail(error: OtaError): void {
       download.close_();
@@ -140,24 +153,31 @@ function open(
   function onManifest(error: OtaError | null, manifest?: Manifest, same?: boolean): void {
     guarded(() => {
       if (error || !manifest) throw error;
+      const size = manifest.image.size;
+      const digest = digestOf(manifest);
+      const waiting = same ? undefined : findWaiting(layout, size, digest);
       if (offerOnly)
         return done(null, {
-          available: !same,
+          available: !same && !waiting,
+          waiting: !!waiting,
           version: manifest.version,
           sequence: manifest.sequence,
-          size: manifest.image.size,
+          size: size,
           manifest: manifest,
         });
-      if (same && !settings.allowSameVersion) return done(null);
+      if ((same || waiting) && !settings.allowSameVersion) return done(null, undefined, waiting);
       const plan = {
         url_: resolveUrl(settings.url, manifest.image.url),
-        size_: manifest.image.size,
-        digest_: digitsOf(manifest.image.fsverity, Prefix.MANIFEST),
+        size_: size,
+        digest_: digest,
         sequence_: manifest.sequence,
         version_: manifest.version,
+        askStorage_: !manifest.image.storage && !settings.allowStorageLoss,
+        allowRolledBack_: settings.allowRolledBack,
       };
-      isPresent(plan, layout.chip_, target, (present) => {
+      holdsImage(layout, target, size, digest, (failure, present) => {
         guarded(() => {
+          if (failure) throw failure;
           fetchImage(plan, present);
         }, failed);
       });
@@ -173,6 +193,8 @@ function open(
         digest_: digitsOf(settings.digest || "", Prefix.CONFIG),
         sequence_: 0,
         version_: "",
+        askStorage_: !settings.allowStorageLoss,
+        allowRolledBack_: settings.allowRolledBack,
       },
       false,
     );
@@ -303,7 +325,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       settings,
       emit,
       mode === Mode.CHECK,
-      (begun, offer) => {
+      (begun, offer, waiting) => {
         session = begun;
         if (begun) {
           const mine = turn as Turn;
@@ -317,8 +339,14 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
           }
           return;
         }
-        if (mode === Mode.BEGIN) throw fault(Code.INVALID_VERSION, "the manifest's version is running already");
-        resolve(offer || { upToDate: true });
+        if (mode === Mode.BEGIN)
+          throw fault(
+            Code.INVALID_VERSION,
+            waiting
+              ? "the manifest's image is installed and waits for the restart"
+              : "the manifest's image is running already",
+          );
+        resolve(offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true }));
         release(null);
       },
       fail,
@@ -348,8 +376,10 @@ export function update(config: Config): Promise<UpdateResult> {
 
 /** What a manifest offers. */
 export interface Offer {
-  /** is it another version than the one that runs? */
+  /** is it another image than the one that runs or waits for the restart? */
   available: boolean;
+  /** an update has installed it since the start, and it waits for the restart */
+  waiting: boolean;
   version: string;
   sequence: number;
   /** bytes of the image */

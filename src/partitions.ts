@@ -6,8 +6,11 @@
 import { hex, u16, u32, zText } from "./bytes";
 import { Code, fault } from "./status";
 
-export const TABLE_ADDR = 0x8000;
-export const TABLE_LENGTH = 0xc00;
+/** In bytes. An enum, which takes no variable. */
+export const enum Table {
+  ADDR = 0x8000,
+  LENGTH = 0xc00,
+}
 
 const ROW_LENGTH = 32;
 const ROW_MAGIC = 0x50aa;
@@ -55,6 +58,17 @@ function parseRow(table: Uint8Array, offset: number): Partition {
   };
 }
 
+/** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
+function isStorageTwice(a: Partition, b: Partition): boolean {
+  const names = a.label + " " + b.label;
+  return (
+    a.type === TYPE_DATA &&
+    b.type === TYPE_DATA &&
+    a.address === b.address &&
+    (names === "js_code storage" || names === "storage js_code")
+  );
+}
+
 function checkRow(row: Partition, others: Partition[]): void {
   const end = row.address + row.size;
   let wrong = "";
@@ -62,9 +76,9 @@ function checkRow(row: Partition, others: Partition[]): void {
   else if (row.type === TYPE_APP && row.size % 0x1000) wrong = "has no whole number of sectors";
   else if (!row.size || end > FLASH_END) wrong = "leaves the flash";
   // rows of type bootloader (2) and partition_table (3) describe what lies below
-  else if (row.address < TABLE_ADDR + 0x1000 && row.type < 2) wrong = "lies on bootloader or table";
+  else if (row.address < Table.ADDR + 0x1000 && row.type < 2) wrong = "lies on bootloader or table";
   for (let i = 0; !wrong && i < others.length; i++)
-    if (row.address < others[i].address + others[i].size && others[i].address < end)
+    if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
       wrong = "overlaps " + others[i].label;
   if (wrong)
     throw fault(
@@ -73,17 +87,17 @@ function checkRow(row: Partition, others: Partition[]): void {
     );
 }
 
-/** The rows of a table of TABLE_LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
+/** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
 export function parseTable(table: Uint8Array): Partition[] {
   const rows: Partition[] = [];
-  for (let offset = 0; offset < TABLE_LENGTH; offset += ROW_LENGTH) {
+  for (let offset = 0; offset < Table.LENGTH; offset += ROW_LENGTH) {
     const magic = u16(table, offset);
     if (rows.length && (magic === MD5_MAGIC || magic === END_MAGIC)) return rows;
     if (magic !== ROW_MAGIC)
       throw fault(
         Code.NOT_SUPPORTED,
         "no partition table row at " +
-          hex(TABLE_ADDR + offset) +
+          hex(Table.ADDR + offset) +
           ", found " +
           hex(magic) +
           " (is the flash encrypted?)",

@@ -2,13 +2,21 @@
 // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
 // fallback the entry of the running slot would otherwise be the one that is overwritten.
 
-import { Flash, binary, erase, isBlank, markValidNatively, read, write } from "./hal";
+import {
+  Flash,
+  binary,
+  erase,
+  isBlank,
+  isRestartPending,
+  markValidNatively,
+  read,
+  setRestartPending,
+  write,
+} from "./hal";
 import { activeCopy, buildEntry, ENTRY_LENGTH, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
 import { isOta, type Partition, SUBTYPE_OTA_0 } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";
 import { Code, fault } from "./status";
-
-let chosen = false; // since the start, which is none yet of what was chosen
 
 /** Does a whole entry name `slot`? */
 function names(layout: Layout, entry: Entry, slot: Partition): boolean {
@@ -111,7 +119,7 @@ function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
 export function select(layout: Layout, slot: Partition, state: State): void {
   let entries = readEntries(layout.otadata_);
   const disputed = isDisputed(layout, entries);
-  chosen = true;
+  setRestartPending();
   if (!disputed && slotByState(layout, entries).address === slot.address) return;
   if (!isOta(slot)) {
     // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
@@ -184,7 +192,8 @@ export function confirm(layout: Layout): void {
     if (stateOf(layout, layout.running_) !== State.VALID) writeEntry(layout, copy, entries[copy].seq_, State.VALID);
     return;
   }
-  if (chosen && activeCopy(entries) !== copy) return writeEntry(layout, copy, entries[copy].seq_, State.VALID);
+  if (isRestartPending() && activeCopy(entries) !== copy)
+    return writeEntry(layout, copy, entries[copy].seq_, State.VALID);
   writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
   erase(layout.otadata_.address + copy * Flash.SECTOR);
 }

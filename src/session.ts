@@ -2,19 +2,20 @@
 // memory and can't be had without it.
 // Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
 
+import { checkNotRolledBack, recordSelected, recordWriting } from "./boot-record";
 import { bytesOf } from "./bytes";
 import type { EventName } from "./config";
 import type { Download } from "./download";
 import { Flash, after, chipRevision, read, write } from "./hal";
 import { checkHead, Size } from "./image";
-import { rememberSelected, rememberWritten } from "./memory";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { createWriter, resumeOffset, type Writer } from "./sectors";
 import { deselect, select } from "./select";
 import type { Layout } from "./slot";
 import { Code, fault, guarded, type OtaError } from "./status";
-import { verifyImage } from "./verify";
+import { checkStorage, findStorage, type StorageClaim } from "./storage";
+import { hashFlash, verifyImage } from "./verify";
 
 const PIECE = 512; // bytes of a write at least: a server may send them one by one
 
@@ -42,6 +43,9 @@ export interface Plan {
   sequence_: number;
   /** "" without a manifest */
   version_: string;
+  /** must it still be asked whether the image can read Storage? */
+  askStorage_: boolean;
+  allowRolledBack_?: boolean;
 }
 
 export type Emit = (name: EventName, data?: number, total?: number) => void;
@@ -173,7 +177,7 @@ export function createSession(
     if (!judged || !start) {
       if (!start && !ended && data.length < (total < 0 ? Flash.SECTOR : Size.HEAD)) return 0;
       judge(start ? read(target.address, Size.DESC_END) : bytesOf(data.substr(0, Size.DESC_END)));
-      rememberWritten(target.label);
+      recordWriting(target.label);
       deselect(layout, target);
       judged = true;
     }
@@ -224,13 +228,15 @@ export function createSession(
     const complete = self.phase_ === Phase.COMPLETE;
     reject = failed;
     self.phase_ = Phase.FINISHING;
-    function onJudged(error: OtaError | null): void {
+    function onStorage(error: OtaError | null, claim?: StorageClaim | null): void {
       let failure = error;
       if (self.phase_ !== Phase.FINISHING) return;
       if (!failure)
         guarded(
           () => {
-            rememberSelected(target.label, layout.running_.label, plan.sequence_, plan.digest_);
+            if (!plan.allowRolledBack_) checkNotRolledBack(plan.digest_);
+            if (claim) checkStorage(claim);
+            recordSelected(target, layout.running_.label, self.written_, plan);
             select(layout, target, State.NEW);
             emit("UPDATE_BOOT_PARTITION", target.subtype);
           },
@@ -243,6 +249,19 @@ export function createSession(
       if (failure) failed(failure);
       else done(Code.OK);
       self.release_(failure);
+    }
+    function onDigest(error: OtaError | null, digest: string): void {
+      plan.digest_ = digest;
+      if (error || !plan.askStorage_ || self.phase_ !== Phase.FINISHING) onStorage(error);
+      else
+        guarded(() => {
+          findStorage(target.address, onStorage);
+        }, onStorage);
+    }
+    function onJudged(error: OtaError | null): void {
+      // of an image that nobody vouches for the digest is not known yet, and by it a rolled-back one is
+      if (error || plan.digest_ || self.phase_ !== Phase.FINISHING) onDigest(error, plan.digest_);
+      else hashFlash(target.address, self.written_, onDigest);
     }
     const bytes = self.size_;
     if (complete && verified) onJudged(null);

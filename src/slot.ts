@@ -13,9 +13,9 @@ import {
   parseTable,
   SUBTYPE_FACTORY,
   SUBTYPE_OTA_0,
-  TABLE_ADDR,
-  TABLE_LENGTH,
+  Table,
   TYPE_APP,
+  TYPE_DATA,
 } from "./partitions";
 import { Code, fault } from "./status";
 
@@ -113,7 +113,7 @@ function findRunning(rows: Partition[], chip: number): Partition {
 export function readLayout(): Layout {
   const chip = chipId();
   if (isEncrypted(chip)) cannot("flash encryption is on: raw writes would be garbage to the bootloader");
-  const rows = parseTable(read(TABLE_ADDR, TABLE_LENGTH));
+  const rows = parseTable(read(Table.ADDR, Table.LENGTH));
   const otadata = findOtadata(rows);
   const ota = findOta(rows);
   const factory = findFactory(rows);
@@ -136,6 +136,16 @@ export function nextSlot(layout: Layout, start: Partition): Partition {
   const ota = layout.ota_;
   const next = isOta(start) ? ota[(start.subtype - SUBTYPE_OTA_0 + 1) % ota.length] : ota[0];
   return next.address === start.address ? (layout.factory_ as Partition) : next;
+}
+
+/**
+ * The data partition called `label`, or null.
+ * @chapter slots
+ */
+export function dataPartition(label: string): Partition | null {
+  const rows = parseTable(read(Table.ADDR, Table.LENGTH));
+  for (let i = 0; i < rows.length; i++) if (rows[i].type === TYPE_DATA && rows[i].label === label) return rows[i];
+  return null;
 }
 
 /**

@@ -3,9 +3,10 @@
 // Source: DESIGN.md 7.
 
 import { markValid, rollback } from "./boot";
-import { after, read } from "./hal";
+import { type BootRecord, Boots, countStart, knownImage, loadRecord } from "./boot-record";
+import { Prefix } from "./digest";
+import { after, firmwareVersion, isRestartPending, read, storageStats } from "./hal";
 import { parseDesc, Size, walkSegments } from "./image";
-import { Boots, recall, remember } from "./memory";
 import { lastResult } from "./ota";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
@@ -28,9 +29,9 @@ export interface BootOptions {
  * @chapter otadata
  */
 function isOnTrial(layout: Layout): boolean {
-  const memory = recall();
+  const record = loadRecord();
   return (
-    (memory.slot === layout.running_.label && memory.boots >= 0) ||
+    (record.slot === layout.running_.label && record.boots >= 0) ||
     stateOf(layout, layout.running_) === State.PENDING_VERIFY
   );
 }
@@ -53,7 +54,8 @@ function leave(still: () => boolean, left: () => void, reject: (error: OtaError)
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes `.https-ota` once per start on trial, and never otherwise.
+ * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
+ * like the last one.
  */
 export function boot(options?: BootOptions): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
@@ -61,23 +63,27 @@ export function boot(options?: BootOptions): Promise<boolean> {
       const given = options || {};
       const attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
       if (!(attempts >= 1)) throw fault(Code.INVALID_ARG, "attempts is no number above 0");
-      const memory = recall();
-      const running = memory.slot && memory.boots !== Boots.CONFIRMED ? readLayout().running_.label : "";
-      if (!running || memory.slot !== running) return resolve(false);
-      if (memory.boots === Boots.GIVEN_UP || memory.boots >= attempts) {
+      const record = loadRecord();
+      const running = record.slot && record.boots !== Boots.CONFIRMED ? readLayout().running_.label : "";
+      if (!running || record.slot !== running) return resolve(false);
+      let counted = false;
+      // a start that Storage does not take can't be counted: the trial would never end
+      if (record.boots !== Boots.GIVEN_UP && record.boots < attempts)
+        guarded(() => {
+          countStart(record);
+          counted = true;
+        }, ignore);
+      if (!counted)
         return leave(
           () => {
-            const now = recall();
+            const now = loadRecord();
             return now.slot === running && now.boots !== Boots.CONFIRMED;
           },
           () => resolve(false),
           reject,
         );
-      }
-      memory.boots++;
-      remember(memory);
       resolve(true);
-      if (given.onTrial) given.onTrial(memory.boots, attempts);
+      if (given.onTrial) given.onTrial(record.boots, attempts);
     }, reject);
   });
 }
@@ -114,7 +120,8 @@ export interface SlotStatus {
   label: string;
   /** `esp_ota_img_states_t`, undefined when otadata does not name it */
   state: number | undefined;
-  /** of the app descriptor, undefined without one */
+  /** Espruino's own of the running slot, else of the manifest that brought the image, or of its app descriptor; undefined
+   * when the slot holds no whole image or nothing tells */
   version: string | undefined;
 }
 
@@ -125,54 +132,67 @@ export interface Status {
   next: string;
   /** `esp_ota_img_states_t` of the running slot, undefined when otadata does not name it */
   state: number | undefined;
-  /** of the app descriptor, undefined without one */
-  version: string | undefined;
+  /** process.env.VERSION */
+  version: string;
   /** highest confirmed sequence */
   sequence: number;
   /** starts so far and the slot to fall back to, null when the running image is not on trial */
   trial: { boots: number; previous: string } | null;
-  /** sequence and digest of the last image that was rolled back, null when there was none */
-  rolledBack: { sequence: number; digest: string } | null;
+  /** digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes them */
+  rolledBack: string[];
   /** all slots, the running one too */
   slots: SlotStatus[];
+  /** of Storage, in bytes: behind the last file, and of erased files, which only a compaction gives back */
+  storage: { free: number; trash: number };
   /** what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first */
   last: string;
   /** why another slot runs than the one that is selected; "" when it is the selected one */
   differs: string;
 }
 
-function whyDifferent(layout: Layout, selected: Partition): string {
+function whyDifferent(layout: Layout, selected: Partition, record: BootRecord): string {
   if (selected.address === layout.running_.address) return "";
+  const slot = "slot " + selected.label;
   try {
     walkSegments(layout.chip_, selected.size, (offset, length) => read(selected.address + offset, length));
   } catch (thrown: any) {
-    return "slot " + selected.label + " can't start: " + thrown.message;
+    return slot + " can't start: " + thrown.message;
   }
-  return "not restarted since, or the bootloader refused slot " + selected.label;
+  if (isRestartPending()) return slot + " was selected, and not restarted into since";
+  return "the bootloader refused " + slot + (record.refused ? ", " + record.refused + " times before" : "");
 }
 
-function describe(layout: Layout, slot: Partition): SlotStatus {
-  const desc = parseDesc(read(slot.address, Size.DESC_END));
-  return { label: slot.label, state: stateOf(layout, slot), version: desc ? desc.version : undefined };
+function describe(layout: Layout, slot: Partition, record: BootRecord): SlotStatus {
+  let version: string | undefined;
+  if (slot.address === layout.running_.address) version = firmwareVersion();
+  else if (record.written !== slot.label)
+    guarded(() => {
+      walkSegments(layout.chip_, slot.size, (offset, length) => read(slot.address + offset, length));
+      const image = knownImage(slot);
+      const desc = parseDesc(read(slot.address, Size.DESC_END));
+      version = (image && image.version) || (desc ? desc.version : undefined);
+    }, ignore);
+  return { label: slot.label, state: stateOf(layout, slot), version: version };
 }
 
 export function getStatus(): Status {
   const layout = readLayout();
-  const memory = recall();
+  const record = loadRecord();
   const selected = selectedSlot(layout, readEntries(layout.otadata_));
-  const running = describe(layout, layout.running_);
   const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
+  const storage = storageStats();
   return {
-    running: running.label,
+    running: layout.running_.label,
     boot: selected.label,
     next: nextSlot(layout, layout.running_).label,
-    state: running.state,
-    version: running.version,
-    sequence: memory.sequence,
-    trial: isOnTrial(layout) ? { boots: Math.max(memory.boots, 0), previous: memory.previous } : null,
-    rolledBack: memory.badDigest ? { sequence: memory.badSequence, digest: memory.badDigest } : null,
-    slots: slots.map((slot) => describe(layout, slot)),
+    state: stateOf(layout, layout.running_),
+    version: firmwareVersion(),
+    sequence: record.sequence,
+    trial: isOnTrial(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
+    rolledBack: record.bad.map((digest) => Prefix.CONFIG + digest),
+    slots: slots.map((slot) => describe(layout, slot, record)),
+    storage: { free: storage.freeBytes, trash: storage.trashBytes },
     last: lastResult,
-    differs: whyDifferent(layout, selected),
+    differs: whyDifferent(layout, selected, record),
   };
 }

@@ -2,18 +2,19 @@
 // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
 // Source: DESIGN.md 3.3, 4.
 
+import { knownImage, lowestSequence, recordHashed } from "./boot-record";
 import type { Settings } from "./config";
-import { digitsOf, Prefix, verity } from "./digest";
+import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
 import { boardName, now, read } from "./hal";
-import { CHIP_NAMES, parseDesc, Size } from "./image";
+import { CHIP_NAMES, parseDesc, Size, walkSegments } from "./image";
 import { verifyJws } from "./jws";
 import { checkPolicy, checkProject, type Manifest, parseManifest } from "./manifest";
-import { lowestSequence } from "./memory";
 import type { Partition } from "./partitions";
-import { BLOCKS_PER_SLICE, inSlices } from "./slices";
 import type { Layout } from "./slot";
 import { guarded, ignore, type OtaError } from "./status";
+import { checkStorage } from "./storage";
+import { hashFlash } from "./verify";
 
 const MAX_MANIFEST = 8192;
 
@@ -31,36 +32,44 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
   download.read_();
 }
 
-/** Is the image that runs the one of `manifest`? By its version, or by its bytes where it has no descriptor. */
-function isRunning(
-  settings: Settings,
-  manifest: Manifest,
+/**
+ * Does `slot` hold the file of `size` bytes with this digest? Decided by bytes, never by versions, which tell builds of
+ * Espruino not apart. The running slot is hashed once, and the answer is kept in the boot record; another one is hashed
+ * whenever it may hold the file, because it is to be selected.
+ * @chapter
+ */
+export function holdsImage(
   layout: Layout,
+  slot: Partition,
+  size: number,
+  digest: string,
   done: (error: OtaError | null, same: boolean) => void,
 ): void {
-  const desc = parseDesc(read(layout.running_.address, Size.DESC_END));
-  if (desc) {
-    const same = desc.version === manifest.version;
-    if (!same || settings.allowSameVersion) checkProject(manifest, desc.projectName);
-    return done(null, same);
-  }
-  const tree = verity(layout.running_.address, manifest.image.size);
-  let digest = "";
-  inSlices(
-    BLOCKS_PER_SLICE,
-    tree.step_,
-    () => {
-      digest = tree.digest_();
-    },
-    (error) => {
-      done(error, digest === digitsOf(manifest.image.fsverity, Prefix.MANIFEST));
-    },
-  );
+  const running = slot.address === layout.running_.address;
+  const known = knownImage(slot);
+  const same = !!known && known.size === size && known.digest === digest;
+  if (known && known.digest && (running || !same)) return done(null, same);
+  let length = 0;
+  guarded(() => {
+    length = walkSegments(layout.chip_, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
+  }, ignore);
+  // no whole image, or one of another length; what may follow an image in its file is not blank
+  if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
+    return done(null, false);
+  hashFlash(slot.address, size, (error, found) => {
+    if (running && !error && length === size) recordHashed(slot, size, found);
+    done(error, found === digest);
+  });
+}
+
+/** Its image's fs-verity digest, as 64 hexadecimal digits. */
+export function digestOf(manifest: Manifest): string {
+  return digitsOf(manifest.image.fsverity, Prefix.MANIFEST);
 }
 
 /**
  * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
- * image runs already. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
+ * image runs already. Refuses an image that could not read the files in Storage. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
  * @chapter
  */
 export function getManifest(
@@ -85,8 +94,14 @@ export function getManifest(
         },
         !!settings.allowDowngrade,
       );
-      isRunning(settings, manifest, layout, (failure, same) => {
-        done(failure, manifest, same);
+      const desc = parseDesc(read(layout.running_.address, Size.DESC_END));
+      if (desc) checkProject(manifest, desc.projectName);
+      const image = manifest.image;
+      holdsImage(layout, layout.running_, image.size, digestOf(manifest), (failure, same) => {
+        guarded(() => {
+          if (!failure && !same && image.storage && !settings.allowStorageLoss) checkStorage(image.storage);
+          done(failure, manifest, same);
+        }, done);
       });
     }, done);
   }

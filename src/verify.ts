@@ -47,6 +47,23 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
 }
 
 /**
+ * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong.
+ * @chapter
+ */
+export function hashFlash(addr: number, size: number, done: (error: OtaError | null, digest: string) => void): void {
+  const tree = verity(addr, size);
+  let digest = "";
+  inSlices(
+    BLOCKS_PER_SLICE,
+    tree.step_,
+    () => {
+      digest = tree.digest_();
+    },
+    (error) => done(error, digest),
+  );
+}
+
+/**
  * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
  * @chapter
@@ -70,18 +87,14 @@ export function verifyImage(
   } catch (thrown) {
     return done(asFault(thrown));
   }
-  if (digest) {
-    const tree = verity(slot.address, size);
-    return inSlices(
-      BLOCKS_PER_SLICE,
-      tree.step_,
-      () => {
-        const found = tree.digest_();
-        if (found !== digest) throw fault(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + found + ", wanted " + digest);
-      },
-      done,
-    );
-  }
+  if (digest)
+    return hashFlash(slot.address, size, (error, found) => {
+      done(
+        !error && found !== digest
+          ? fault(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + found + ", wanted " + digest)
+          : error,
+      );
+    });
   const sum = checksum(slot.address, ranges);
   inSlices(
     BLOCKS_PER_SLICE,

@@ -1,0 +1,372 @@
+// What must outlive a restart besides otadata: docs/formats.md, "Boot record". Two Storage files of records, in turn: the
+// last whole record counts. The file that holds it stays until the next one is whole in the other file, so neither a loss
+// of power nor a full Storage costs it. A file is created with its full size, and only where Storage has the room: when it
+// has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
+
+import { Whole } from "./bytes";
+import { binary, eraseFile, read, readFile, storageStats, writeFile } from "./hal";
+import type { Partition } from "./partitions";
+import { RecordFile, readRecords, sealRecord } from "./record-file";
+import { Code, fault, ignore, guarded } from "./status";
+
+/** Files NAME0 and NAME1. The file NAME is that of versions before 0.2, and is taken over. */
+const NAME = ".https-ota";
+
+/** The image in a slot, as far as this module has installed or hashed it. */
+export interface SlotImage {
+  label: string;
+  /** bytes of its file */
+  size: number;
+  /** fs-verity, 64 hexadecimal digits; "" for an image that was installed without one */
+  digest: string;
+  /** CRC-32 of the end of the file, where an image has its own SHA-256: another one that came by USB has another end */
+  tail: number;
+  /** of its manifest, "" without one */
+  version: string;
+}
+
+export interface BootRecord {
+  /** highest sequence of an image that was confirmed */
+  sequence: number;
+  /** label of the slot that the last update selected; "" when the bootloader has refused its image */
+  slot: string;
+  /** label of the slot that ran then */
+  previous: string;
+  /** starts of that image so far, or what became of it */
+  boots: number;
+  /** its sequence, 0 without a manifest */
+  next: number;
+  /** label of the slot that an update has written in, "" once that was verified and selected */
+  written: string;
+  /** how often the bootloader refused that image, or a bootloader with rollback gave it up */
+  refused: number;
+  images: SlotImage[];
+  /** digests of the images that were rolled back, the last one first */
+  bad: string[];
+  /** number of the record; which of the two files it is in, -1 for none; and where the next record goes in it */
+  serial_: number;
+  file_: number;
+  end_: number;
+}
+
+export const enum Boots {
+  /** it was rolled back */
+  GIVEN_UP = -1,
+  /** it was marked as good */
+  CONFIRMED = -2,
+}
+
+const enum Trial {
+  /**
+   * So often may the bootloader refuse an image before it counts as bad. One with rollback gives an image up after any
+   * restart that comes before markValid(), a loss of power in the first start too.
+   */
+  REFUSALS = 3,
+  /** starts that an update makes sure of room for */
+  STARTS = 8,
+}
+
+/** So many are remembered: rolled-back images, and slots with what is in them. */
+const enum Kept {
+  BAD = 4,
+  IMAGES = 3,
+}
+
+/** Tries to create a file: on a header that a loss of power has torn the engine reports success (src/jsflash.c). */
+const TRIES = 3;
+
+/** Bytes at the end of an image file that tell it from others: there is its own SHA-256. */
+const TAIL = 64;
+
+/** Characters of a version that are kept. */
+const VERSION = 32;
+
+function isCount(value: unknown): boolean {
+  return (
+    (value as number) >= Boots.CONFIRMED && (value as number) <= Whole.MAX && Math.floor(value as number) === value
+  );
+}
+
+/** Fills `record` from the file of versions before 0.2. Anything in it that is not ours counts as absent. */
+function takeOver(record: any): void {
+  let old: any;
+  guarded(() => {
+    old = JSON.parse(readFile(NAME) || "");
+  }, ignore);
+  if (!old) return;
+  const names: { [name: string]: string } = { aborted: "refused" };
+  for (const name in old) {
+    const value = old[name];
+    const now = names[name] || name;
+    if (typeof value === typeof record[now] && (typeof value === "string" || isCount(value))) record[now] = value;
+  }
+  if (record.slot && typeof old.digest === "string")
+    record.images.push({ label: record.slot, size: 0, digest: old.digest, tail: 0, version: "" });
+  if (typeof old.badDigest === "string" && old.badDigest) record.bad.push(old.badDigest);
+}
+
+/** @chapter records */
+export function loadRecord(): BootRecord {
+  const record: BootRecord = {
+    sequence: 0,
+    slot: "",
+    previous: "",
+    boots: 0,
+    next: 0,
+    written: "",
+    refused: 0,
+    images: [],
+    bad: [],
+    serial_: 0,
+    file_: -1,
+    end_: 0,
+  };
+  for (let file = 0; file < 2; file++) {
+    const found = readRecords(readFile(NAME + file) || "");
+    const fields = found.fields_;
+    if (!fields || fields[0] <= record.serial_) continue;
+    record.serial_ = fields[0];
+    record.sequence = fields[1];
+    record.slot = fields[2];
+    record.previous = fields[3];
+    record.boots = fields[4] + found.ticks_;
+    record.next = fields[5];
+    record.written = fields[6];
+    record.refused = fields[7];
+    record.images = fields[8].map((image: any[]) => ({
+      label: image[0],
+      size: image[1],
+      digest: image[2],
+      tail: image[3],
+      version: image[4],
+    }));
+    record.bad = fields[9];
+    record.file_ = file;
+    record.end_ = found.end_;
+  }
+  if (record.file_ < 0) takeOver(record);
+  return record;
+}
+
+/** Puts `record` behind the last one; false when it is not there afterwards. */
+function append(record: BootRecord, sealed: string): boolean {
+  guarded(() => {
+    // at 0 the engine would remove the file and create it again, unless it has this size and is blank there
+    writeFile(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : RecordFile.SIZE);
+  }, ignore);
+  return (readFile(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
+}
+
+/**
+ * Creates the other file with `sealed` in it. The one that holds the last record stays. Throws NO_MEM when Storage lacks
+ * the room, FLASH_OP_FAIL when the file is not there after all.
+ */
+function create(record: BootRecord, sealed: string): void {
+  const file = record.file_ ? 0 : 1;
+  for (let i = 0; i < TRIES; i++) {
+    const stats = storageStats();
+    const needed = RecordFile.SIZE + RecordFile.FILE_HEADER;
+    if (stats.freeBytes < needed)
+      throw fault(
+        Code.NO_MEM,
+        "Storage has " +
+          stats.freeBytes +
+          " bytes free and " +
+          stats.trashBytes +
+          " of erased files, the boot record needs " +
+          needed +
+          ": erase files and compact Storage while the power is safe",
+      );
+    eraseFile(NAME + file);
+    record.file_ = file;
+    record.end_ = 0;
+    if (append(record, sealed)) return;
+  }
+  throw fault(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file);
+}
+
+/**
+ * Saves `record`. `spare`: room for so many records of its size must be left in its file, and for the starts of a trial.
+ * Throws when Storage is full, and then the record is the one before.
+ * @chapter records
+ */
+export function saveRecord(record: BootRecord, spare?: number): void {
+  const sealed = sealRecord(
+    JSON.stringify([
+      record.serial_ + 1,
+      record.sequence,
+      record.slot,
+      record.previous,
+      record.boots,
+      record.next,
+      record.written,
+      record.refused,
+      record.images.map((image) => [image.label, image.size, image.digest, image.tail, image.version]),
+      record.bad,
+    ]),
+  );
+  const before = record.file_;
+  let end = record.end_ + sealed.length;
+  if (spare) end += spare * (sealed.length + RecordFile.UNIT) + Trial.STARTS * RecordFile.UNIT;
+  if (before < 0 || end > RecordFile.SIZE || !append(record, sealed)) create(record, sealed);
+  if (before < 0) eraseFile(NAME);
+}
+
+/**
+ * Counts one more start of the image on trial. Throws like saveRecord.
+ * @chapter records
+ */
+export function countStart(record: BootRecord): void {
+  const tick = sealRecord("+");
+  record.boots++;
+  if (record.file_ < 0 || record.end_ + tick.length > RecordFile.SIZE || !append(record, tick)) saveRecord(record);
+}
+
+function tailOf(address: number, size: number): number {
+  return E.CRC32(binary(read(address + size - TAIL, TAIL)));
+}
+
+function findImage(record: BootRecord, label: string): SlotImage | null {
+  for (let i = 0; i < record.images.length; i++) if (record.images[i].label === label) return record.images[i];
+  return null;
+}
+
+/** Puts what is in `slot` first. */
+function noteImage(record: BootRecord, slot: Partition, size: number, digest: string, version: string): void {
+  const image = {
+    label: slot.label,
+    size: size,
+    digest: digest,
+    tail: tailOf(slot.address, size),
+    version: version.substr(0, VERSION),
+  };
+  record.images = [image].concat(record.images.filter((one) => one.label !== slot.label));
+  while (record.images.length > Kept.IMAGES) record.images.pop();
+}
+
+/**
+ * What is known of the image in `slot`; null when nothing is, or when its flash is no longer what the record says.
+ * @chapter records
+ */
+export function knownImage(slot: Partition): SlotImage | null {
+  const record = loadRecord();
+  const image = findImage(record, slot.label);
+  return image && record.written !== slot.label && image.size && tailOf(slot.address, image.size) === image.tail
+    ? image
+    : null;
+}
+
+/**
+ * The image in the slot that runs was hashed: the answer is kept where Storage has room for it.
+ * @chapter records
+ */
+export function recordHashed(slot: Partition, size: number, digest: string): void {
+  guarded(() => {
+    const record = loadRecord();
+    noteImage(record, slot, size, digest, "");
+    saveRecord(record);
+  }, ignore);
+}
+
+/**
+ * The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own.
+ * @chapter records
+ */
+export function lowestSequence(running: string): number {
+  const record = loadRecord();
+  return record.slot === running ? Math.max(record.sequence, record.next) : record.sequence;
+}
+
+/**
+ * Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often.
+ * @chapter records
+ */
+export function checkNotRolledBack(digest: string): void {
+  if (digest && loadRecord().bad.indexOf(digest) >= 0)
+    throw fault(
+      Code.NOT_ALLOWED,
+      "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it",
+    );
+}
+
+/**
+ * Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same. Makes
+ * sure that a trial can be recorded to its end; throws when it can't.
+ * @chapter records
+ */
+export function recordWriting(target: string): void {
+  const record = loadRecord();
+  // and the rest of its file has the room that is made sure of below
+  if (record.written === target && record.end_ <= RecordFile.SIZE / 2) return;
+  record.written = target;
+  saveRecord(record, 2);
+}
+
+/**
+ * Before `slot` is selected while `running` runs: a trial begins. `size`: bytes of the image file.
+ * @chapter records
+ */
+export function recordSelected(
+  slot: Partition,
+  running: string,
+  size: number,
+  image: { sequence_: number; digest_: string; version_: string },
+): void {
+  const record = loadRecord();
+  const before = findImage(record, slot.label);
+  // an image that lives to install the next one counts as confirmed
+  record.sequence = lowestSequence(running);
+  if (!before || before.digest !== image.digest_) record.refused = 0;
+  noteImage(record, slot, size, image.digest_, image.version_);
+  record.slot = slot.label;
+  record.previous = running;
+  record.boots = 0;
+  record.next = image.sequence_;
+  record.written = "";
+  saveRecord(record);
+}
+
+function giveUp(record: BootRecord, label: string): void {
+  const image = findImage(record, label);
+  const digest = image && image.digest;
+  record.boots = Boots.GIVEN_UP;
+  if (!digest) return;
+  record.bad = [digest].concat(record.bad.filter((one) => one !== digest));
+  while (record.bad.length > Kept.BAD) record.bad.pop();
+}
+
+/**
+ * The bootloader did not start the image in the slot called `label`, or gave it up. Counted once for each time that it
+ * was selected.
+ * @chapter records
+ */
+export function recordRefused(label: string): void {
+  const record = loadRecord();
+  if (record.slot !== label || record.boots === Boots.GIVEN_UP) return;
+  record.slot = "";
+  if (++record.refused >= Trial.REFUSALS) giveUp(record, label);
+  saveRecord(record);
+}
+
+/**
+ * The image in the slot called `running` is good: its trial ends.
+ * @chapter records
+ */
+export function recordConfirmed(running: string): void {
+  const record = loadRecord();
+  if (record.slot !== running || record.boots === Boots.CONFIRMED) return;
+  record.sequence = Math.max(record.sequence, record.next);
+  record.boots = Boots.CONFIRMED;
+  saveRecord(record);
+}
+
+/**
+ * The image in the slot called `running` is about to be left for good.
+ * @chapter records
+ */
+export function recordRolledBack(running: string): void {
+  const record = loadRecord();
+  if (record.slot !== running || record.boots === Boots.GIVEN_UP) return;
+  giveUp(record, running);
+  saveRecord(record);
+}

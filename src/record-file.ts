@@ -1,0 +1,61 @@
+// A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's text.
+// A record is a whole number of units. Its first character is that number, then come the CRC-32 of the rest as eight
+// hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record before.
+// A record that a loss of power has torn fails its CRC: it is passed over, and the next one is put behind it.
+
+/** In bytes. */
+export const enum RecordFile {
+  SIZE = 4096,
+  UNIT = 64,
+  /** number of units, CRC */
+  HEAD = 9,
+  /** what Storage puts before each file (JsfFileHeader, src/jsflash.h) */
+  FILE_HEADER = 32,
+}
+
+/** What a file of records says. */
+export interface Found {
+  /** the last whole record; null when there is none */
+  fields_: any[] | null;
+  /** starts that were counted since */
+  ticks_: number;
+  /** where the next record goes */
+  end_: number;
+}
+
+function digitsOfCrc(text: string): string {
+  return ("0000000" + E.CRC32(text).toString(16)).substr(-8);
+}
+
+/** The record that says `text`. */
+export function sealRecord(text: string): string {
+  const units = Math.ceil((RecordFile.HEAD + text.length) / RecordFile.UNIT);
+  let padded = text;
+  while (padded.length < units * RecordFile.UNIT - RecordFile.HEAD) padded += " ";
+  return String.fromCharCode(units) + digitsOfCrc(padded) + padded;
+}
+
+/** Reads `file`, which may be "", from its beginning to its end. */
+export function readRecords(file: string): Found {
+  const found: Found = { fields_: null, ticks_: 0, end_: 0 };
+  let blank = String.fromCharCode(255); // the Web IDE's minifier makes of an escape a character that is not ASCII
+  while (blank.length < RecordFile.UNIT) blank += blank;
+  let at = 0;
+  while (at < file.length) {
+    const length = file.charCodeAt(at) * RecordFile.UNIT;
+    const text = file.substr(at + RecordFile.HEAD, length ? length - RecordFile.HEAD : 0);
+    if (length && at + length <= file.length && digitsOfCrc(text) === file.substr(at + 1, 8)) {
+      if (text[0] !== "+") {
+        found.fields_ = JSON.parse(text);
+        found.ticks_ = 0;
+      } else found.ticks_++;
+      at += length;
+      found.end_ = at;
+    } else {
+      // torn, or not written
+      if (file.substr(at, RecordFile.UNIT) !== blank) found.end_ = at + RecordFile.UNIT;
+      at += RecordFile.UNIT;
+    }
+  }
+  return found;
+}

@@ -1,0 +1,125 @@
+// Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at an
+// address that is compiled in, and reads their contents through the partition of a label, whatever lies there
+// (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). In an
+// image that reads through another partition than this table has, no program runs after the restart, so nothing of ours
+// could roll it back.
+
+import { hex } from "./bytes";
+import { binary, isBlank, read, storageStats, Flash, firmwareVersion } from "./hal";
+import { parseHeader, Size } from "./image";
+import { RecordFile } from "./record-file";
+import { BLOCKS_PER_SLICE, inSlices } from "./slices";
+import { dataPartition } from "./slot";
+import { Code, fault, ignore, type OtaError } from "./status";
+
+/** Where a build keeps Storage; `address` and `size` in bytes. */
+export interface StorageClaim {
+  /** label of the partition through which it reads */
+  partition: string;
+  address: number;
+  size: number;
+}
+
+const enum Kind {
+  OLD_SIZE = 0x40000,
+  /** up to this one builds read through `js_code` */
+  LAST_OLD = 25,
+  NEEDLE_LENGTH = 13,
+  /** longest text that is looked for: NEEDLE and "'storage'" */
+  TEXT_LENGTH = 22,
+}
+
+function cannot(fact: string): never {
+  throw fault(
+    Code.NOT_SUPPORTED,
+    "Storage would be lost: " +
+      fact +
+      "; flash that build once by USB with its own partition table, or set allowStorageLoss",
+  );
+}
+
+/** The partition through which the running build reads: by its version, "2v27.45". */
+function ownPartition(): string {
+  const version = firmwareVersion();
+  return version[0] === "2" && +version.substr(2, 2) <= Kind.LAST_OLD ? "js_code" : "storage";
+}
+
+/**
+ * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
+ * @chapter slots
+ */
+export function checkStorage(claim: StorageClaim): void {
+  const label = claim.partition;
+  const row = dataPartition(label);
+  if (!row) return cannot("the image reads its files through partition " + label + ", which this table does not have");
+  if (row.address !== claim.address)
+    cannot(
+      "the image keeps its files at " +
+        hex(claim.address) +
+        " and reads them through partition " +
+        label +
+        ", which this table has at " +
+        hex(row.address),
+    );
+  if (row.size < claim.size)
+    cannot("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
+  const own = ownPartition();
+  const ownRow = own === label ? row : dataPartition(own);
+  if (!ownRow || ownRow.address !== claim.address)
+    cannot("this firmware keeps its files in another place than the image, " + hex(claim.address));
+  const stats = storageStats();
+  // with what the boot record may take yet
+  const used = stats.totalBytes - stats.freeBytes + 2 * (RecordFile.SIZE + RecordFile.FILE_HEADER);
+  // such a build takes the rest for damage, and erases all
+  if (used > claim.size)
+    cannot(
+      "Storage needs " +
+        used +
+        " bytes, with erased files and the boot record, and the image has room for " +
+        claim.size,
+    );
+  // what the larger build finds behind the files of this one would be files to it
+  for (let at = stats.totalBytes; at < claim.size; at += Flash.SECTOR)
+    if (!isBlank(claim.address + at))
+      cannot("flash at " + hex(claim.address + at) + " is not blank, and the image takes it for Storage");
+}
+
+/**
+ * Looks in the image at `addr` for the text that tells through which partition it reads, in its first segment, which
+ * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
+ * @chapter slots
+ */
+export function findStorage(addr: number, done: (error: OtaError | null, claim: StorageClaim | null) => void): void {
+  const header = parseHeader(read(addr, Size.FIRST_SEGMENT));
+  const end = header ? Size.FIRST_SEGMENT + header.length_ : 0;
+  let at = 0;
+  let found: StorageClaim | null = null;
+  function look(label: string, text: string, quote: string): void {
+    if (text.substr(Kind.NEEDLE_LENGTH, label.length + 2 * quote.length) !== quote + label + quote) return;
+    const row = dataPartition(label);
+    found = {
+      partition: label,
+      address: row ? row.address : 0,
+      size: !row || label === "js_code" ? Kind.OLD_SIZE : row.size,
+    };
+  }
+  inSlices(
+    BLOCKS_PER_SLICE,
+    () => {
+      const piece = binary(read(addr + at, Flash.PIECE));
+      let index = -1;
+      for (;;) {
+        index = piece.indexOf("Couldn't map ", index + 1);
+        if (index < 0) break;
+        // the engine's indexOf takes the beginning of the needle at the end of a text for it, and the text may go on
+        const text = binary(read(addr + at + index, Kind.TEXT_LENGTH));
+        look("js_code", text, "");
+        look("storage", text, "'");
+      }
+      at += Flash.PIECE - Kind.NEEDLE_LENGTH;
+      return !found && at < end;
+    },
+    ignore,
+    (error) => done(error, found),
+  );
+}
