@@ -1,5 +1,5 @@
 // What an image says about the chip it is for. Source: reference 4.1 and 4.5 (IDF esp_app_format.h, soc.h,
-// ext_mem_defs.h; bootloader offsets from esptool).
+// ext_mem_defs.h; bootloader offsets from esptool). RAM as src/image.ts has it: a test compares the two.
 
 export interface Chip {
   id: number;
@@ -8,6 +8,11 @@ export interface Chip {
   bootloaderOffset: number;
   /** Addresses at which segments are mapped from flash instead of loaded; none where they are not known. */
   mapped: readonly (readonly [low: number, high: number])[];
+  /**
+   * RAM that every bootloader of ESP-IDF 3.1 to 5.5 can load: that of IDF's soc.h less what a bootloader occupies while
+   * it loads (bootloader.ld; process_segment in esp_image_format.c). For the chips that devices know.
+   */
+  ram?: readonly (readonly [low: number, high: number])[];
   /** The size of an MMU page is the image's choice, and its app descriptor says which (reference 4.5). */
   choosesPage?: boolean;
 }
@@ -23,6 +28,13 @@ export const CHIPS: readonly Chip[] = [
     mapped: [
       [0x3f400000, 0x3f800000],
       [0x400d0000, 0x40400000],
+    ],
+    ram: [
+      [0x3ffb0000, 0x3ffdb000],
+      [0x40080000, 0x400a0000],
+      [0x400c0000, 0x400c2000],
+      [0x3ff80000, 0x3ff82000],
+      [0x50000000, 0x50002000],
     ],
   },
   {
@@ -42,6 +54,11 @@ export const CHIPS: readonly Chip[] = [
       [0x3c000000, 0x3c800000],
       [0x42000000, 0x42800000],
     ],
+    ram: [
+      [0x3fc80000, 0x3fcce710],
+      [0x40380000, 0x403ce710],
+      [0x50000000, 0x50002000],
+    ],
   },
   {
     id: 0x09,
@@ -50,6 +67,12 @@ export const CHIPS: readonly Chip[] = [
     mapped: [
       [0x3c000000, 0x3e000000],
       [0x42000000, 0x44000000],
+    ],
+    ram: [
+      [0x3fc88000, 0x3fcca000],
+      [0x40374000, 0x403ba000],
+      [0x600fe000, 0x60100000],
+      [0x50000000, 0x50002000],
     ],
   },
   {
@@ -89,4 +112,17 @@ export function chipById(id: number): Chip | undefined {
 
 export function isMapped(chip: Chip, addr: number): boolean {
   return chip.mapped.some(([low, high]) => addr >= low && addr < high);
+}
+
+/** Below this address a segment is padding: it is neither mapped nor loaded (IDF should_load). */
+const LOWEST_LOADED = 0x10000000;
+
+/**
+ * Can every bootloader map or load `length` bytes at `addr`? Some refuse the image otherwise, those of ESP-IDF 3 die in
+ * it at every start. Where the chip's RAM is not known: yes.
+ */
+export function isLoadable(chip: Chip, addr: number, length: number): boolean {
+  if (!chip.ram || addr < LOWEST_LOADED || isMapped(chip, addr)) return true;
+  // words are stored; before IDF 4.3.2 a segment had to end below the end of its RAM
+  return addr % 4 === 0 && chip.ram.some(([low, high]) => addr >= low && addr + length < high);
 }

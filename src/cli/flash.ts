@@ -1,6 +1,8 @@
 // A whole flash: what is in it, and what its bootloader would start. Source: reference 3.3, 3.4, 4.1, 6.
 import { isBlank } from "./bytes.ts";
 import { CHIPS } from "./chips.ts";
+import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
+import { misfit, type StorageClaim, storageOf } from "./espruino-storage.ts";
 import { IMAGE_MAGIC, type Image, type Problem, readImage } from "./image.ts";
 import { activeCopy, type Entry, OTADATA_SIZE, readOtadata, slotOfSeq } from "./otadata.ts";
 import {
@@ -19,8 +21,13 @@ export interface Slot {
   label: string;
   offset: number;
   size: number;
-  content: "blank" | "image" | "broken" | "other" | "outside";
+  /** outside: not in this file; cut: the file ends before its image does */
+  content: "blank" | "image" | "broken" | "other" | "outside" | "cut";
   image: Image | null;
+  /** what a whole Espruino image says of itself */
+  espruino: EspruinoImage | null;
+  /** where that build has its Storage, and why it cannot read its files on this flash; null: it can */
+  storage: (StorageClaim & { problem: string | null }) | null;
 }
 
 export interface Dump {
@@ -34,6 +41,8 @@ export interface Dump {
   /** the slot that otadata names, and the one that starts: they differ when the image of the first is broken */
   selected: string | null;
   starts: string | null;
+  /** a slot that is tried before, and in whose image a bootloader of ESP-IDF 3 crashes instead of going on */
+  crashesIn: string | null;
   problems: Problem[];
 }
 
@@ -48,18 +57,29 @@ function findBootloader(bytes: Uint8Array): Image | null {
   return null;
 }
 
-function readSlot(bytes: Uint8Array, { label, offset, size }: Row, chipId: number | undefined): Slot {
-  const slot = { label, offset, size };
-  if (offset + size > bytes.length) return { ...slot, content: "outside", image: null };
+function readSlot(bytes: Uint8Array, row: Row, rows: readonly Row[], chipId: number | undefined): Slot {
+  const { label, offset, size } = row;
+  const slot = { label, offset, size, image: null, espruino: null, storage: null };
+  // a merged image ends with its app, and says nothing of the flash behind it
   const content = bytes.subarray(offset, offset + size);
-  if (isBlank(content)) return { ...slot, content: "blank", image: null };
+  if (!content.length) return { ...slot, content: "outside" };
+  if (isBlank(content)) return { ...slot, content: "blank" };
   const image = readImage(content, offset);
-  if (!image) return { ...slot, content: "other", image: null };
+  if (!image) return { ...slot, content: "other" };
+  if (content.length < size && image.length === null) return { ...slot, content: "cut" };
   if (chipId !== undefined && image.header.chipId !== chipId)
     image.problems.push({ offset: offset + 12, text: `chip id ${image.header.chipId}, the bootloader's is ${chipId}` });
   // behind an image in a slot lies what was there before, which is nobody's business
   image.trailing = 0;
-  return { ...slot, content: image.problems.length ? "broken" : "image", image };
+  if (image.problems.length) return { ...slot, content: "broken", image };
+  const espruino = readEspruino(content.subarray(0, image.length ?? 0), image.header.chip);
+  return { ...slot, content: "image", image, espruino, storage: storageIn(rows, espruino) };
+}
+
+function storageIn(rows: readonly Row[], espruino: EspruinoImage | null): Slot["storage"] {
+  if (!espruino?.partition) return null;
+  const storage = storageOf(espruino.partition, espruino.version);
+  return { ...storage, problem: misfit(rows, storage) };
 }
 
 type Otadata = NonNullable<Dump["otadata"]>;
@@ -86,11 +106,14 @@ function choose(dump: Dump, rows: readonly Row[]): void {
   const factory = rows.find(isFactory);
   const index = selectedIndex(dump.otadata, ota.length, !!factory);
   const rowAt = (i: number) => (i < 0 ? factory : ota[i]);
-  const starts = startOrder(index, ota.length)
+  const order = startOrder(index, ota.length)
     .map(rowAt)
-    .find((row) => dump.slots.some((slot) => slot.label === row?.label && slot.content === "image"));
+    .map((row) => dump.slots.find(({ label }) => label === row?.label));
+  const first = order.findIndex((slot) => slot?.content === "image");
+  const tried = order.slice(0, first < 0 ? order.length : first);
   dump.selected = rowAt(index)?.label ?? null;
-  dump.starts = starts?.label ?? null;
+  dump.starts = order[first]?.label ?? null;
+  dump.crashesIn = tried.find((slot) => slot?.image?.problems.some(({ crashes }) => crashes))?.label ?? null;
 }
 
 export function readDump(bytes: Uint8Array): Dump {
@@ -108,9 +131,10 @@ export function readDump(bytes: Uint8Array): Dump {
     otadata: entries && { offset: (otadata as Row).offset, entries, active: activeCopy(entries) },
     slots: slotsOf(table.rows)
       .filter(isSlot)
-      .map((row) => readSlot(bytes, row, bootloader?.header.chipId)),
+      .map((row) => readSlot(bytes, row, table.rows, bootloader?.header.chipId)),
     selected: null,
     starts: null,
+    crashesIn: null,
     problems: [
       ...(bootloader?.problems ?? []),
       ...table.problems.map(({ offset, text }) => ({ offset: TABLE_OFFSET + offset, text })),

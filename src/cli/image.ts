@@ -3,7 +3,7 @@
 // Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h; esptool bin_image.py).
 import { createHash } from "node:crypto";
 import { hex, hexOf, u16, u32, zText } from "./bytes.ts";
-import { type Chip, chipById, isMapped } from "./chips.ts";
+import { type Chip, chipById, isLoadable, isMapped } from "./chips.ts";
 
 export const IMAGE_MAGIC = 0xe9;
 /** What the device wants to have received before it judges an image (IDF's IMAGE_HEADER_SIZE). */
@@ -20,6 +20,8 @@ const DESC_LENGTH = 256;
 const BOOTLOADER_DESC_MAGIC = 0x50;
 const PAGE = 0x10000;
 const SMALLEST_PAGE = 0x2000;
+/** of the chips that devices know: data is mapped below, code above */
+const LOWEST_CODE = 0x40000000;
 const SPI_MODES = ["QIO", "QOUT", "DIO", "DOUT", "FAST_READ", "SLOW_READ"];
 /** parts of the flash clock, which is 80 MHz on most chips */
 const SPI_SPEEDS: Record<number, string> = { 0: "1/2", 1: "1/3", 2: "1/4", 15: "1/1" };
@@ -28,6 +30,8 @@ const SPI_SPEEDS: Record<number, string> = { 0: "1/2", 1: "1/3", 2: "1/4", 15: "
 export interface Problem {
   offset: number;
   text: string;
+  /** A bootloader of ESP-IDF 3 crashes in such an image, at every start, instead of starting another one. */
+  crashes?: true;
 }
 
 export interface Header {
@@ -199,7 +203,7 @@ function checkTail(bytes: Uint8Array, image: Image, last: number): void {
   image.sha256 = compare(image, "SHA-256", image.offset + end, hexOf(bytes.subarray(end, length)), wanted);
 }
 
-/** What makes an image an app: reference 4.2 and 4.5, and src/slot.ts, which finds the running slot by segment 0. */
+/** What makes an image an app that a device takes: reference 4.2 and 4.5, src/image.ts. */
 function checkApp(bytes: Uint8Array, image: Image, chip: Chip): void {
   const [first] = image.segments;
   const at = image.offset + HEADER;
@@ -207,6 +211,14 @@ function checkApp(bytes: Uint8Array, image: Image, chip: Chip): void {
     const text = `segment 0 is loaded to ${hex(first.loadAddr)}: on ${chip.name} an app begins with a mapped segment`;
     image.problems.push({ offset: at, text: `${text} (is it a bootloader?)` });
   }
+  // src/image.ts isRunnable: the MMU's first entry for data tells the running slot
+  if (chip.ram && first?.mapped && first.loadAddr >= LOWEST_CODE)
+    image.problems.push({ offset: at, text: `segment 0 is mapped to ${hex(first.loadAddr)}, as code, wanted data` });
+  image.segments.forEach(({ offset, loadAddr, length }, i) => {
+    if (isLoadable(chip, loadAddr, length)) return;
+    const text = `segment ${i}: ${length} bytes for ${hex(loadAddr)}, where bootloaders refuse them or crash`;
+    image.problems.push({ offset: offset - SEGMENT_HEADER, text, crashes: true });
+  });
   if (chip.choosesPage && !image.descriptor)
     image.problems.push({ offset: at + SEGMENT_HEADER, text: `no app descriptor, which ${chip.name} needs` });
   if (bytes.length < LEAST_IMAGE)
@@ -250,6 +262,7 @@ export function readImage(bytes: Uint8Array, offset = 0, kind: "app" | "bootload
     if (bytes[DATA_0] === BOOTLOADER_DESC_MAGIC) image.bootloaderIdf = zText(bytes, DATA_0 + 8, 32) || null;
     image.problems = image.problems.filter((problem) => problem.offset !== image.sha256?.offset);
   }
+  image.problems.sort((a, b) => a.offset - b.offset);
   return image;
 }
 

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { hex, isBlank } from "./bytes.ts";
 import { boardsWith } from "./boards.ts";
 import { isRefusal, printable, refuse } from "./errors.ts";
+import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
 import { readInput } from "./files.ts";
 import { readDump } from "./flash.ts";
 import { fsverity } from "./fsverity.ts";
@@ -15,7 +16,14 @@ import { readTable, updatePath } from "./partitions.ts";
 import { renderReport } from "./render.ts";
 
 export type Report = { file: string; size: number; problems: Problem[] } & (
-  | { kind: "image" | "bootloader"; image: Image; fsverity: string; sha256OfFile: string }
+  | {
+      kind: "image" | "bootloader";
+      image: Image;
+      /** null when it is not an Espruino image */
+      espruino: EspruinoImage | null;
+      fsverity: string;
+      sha256OfFile: string;
+    }
   | { kind: "manifest"; token: Pick<Token, "header" | "claims"> | null; signatureBytes: number }
   | { kind: "table"; table: ReturnType<typeof readTable>; boards: string[]; updates: string }
   | { kind: "otadata"; entries: ReturnType<typeof readOtadata>; active: 0 | 1 | null }
@@ -30,6 +38,7 @@ function imageReport(file: string, bytes: Buffer): Report {
     kind: isBootloader(image) ? "bootloader" : "image",
     problems: image.problems,
     image,
+    espruino: readEspruino(bytes.subarray(0, image.length ?? bytes.length), image.header.chip),
     fsverity: fsverity(bytes),
     sha256OfFile: createHash("sha256").update(bytes).digest("hex"),
   };

@@ -4,6 +4,7 @@ import { constants, createHash, type KeyObject, verify as verifySignature } from
 import { CompactSign, compactVerify } from "jose";
 import { chipById } from "./chips.ts";
 import { printable, refuse } from "./errors.ts";
+import { type StorageClaim, storageText } from "./espruino-storage.ts";
 import { fsverity } from "./fsverity.ts";
 import type { Image } from "./image.ts";
 import type { PublicKey, SigningKey } from "./keys.ts";
@@ -22,7 +23,7 @@ export interface Claims {
   sequence: number;
   iat: number;
   exp?: number;
-  image: { url: string; size: number; fsverity: string; sha256?: string };
+  image: { url: string; size: number; fsverity: string; sha256?: string; storage?: StorageClaim };
 }
 
 export interface Release {
@@ -33,6 +34,8 @@ export interface Release {
   sequence: number;
   iat: number;
   exp?: number;
+  /** of Espruino images */
+  storage?: StorageClaim;
 }
 
 /** What a device would make of `url`, or null when it can use it. */
@@ -49,7 +52,7 @@ export function urlProblem(url: string): string | null {
 }
 
 export function buildClaims(bytes: Uint8Array, image: Image, release: Release): Claims {
-  const { url, project, version, board, sequence, iat, exp } = release;
+  const { url, project, version, board, sequence, iat, exp, storage } = release;
   return {
     format: 1,
     project,
@@ -64,6 +67,7 @@ export function buildClaims(bytes: Uint8Array, image: Image, release: Release): 
       size: bytes.length,
       fsverity: fsverity(bytes),
       sha256: createHash("sha256").update(bytes).digest("hex"),
+      ...(storage === undefined ? {} : { storage }),
     },
   };
 }
@@ -155,6 +159,7 @@ export function nameProblem(name: string): string | null {
 }
 
 const isText = (value: unknown) => typeof value === "string" && value !== "";
+const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 const isWhole = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
 
 /** Refuses what the device refuses: a claim that is missing or mistyped. Unknown ones are ignored. */
@@ -175,6 +180,13 @@ function checkClaims(where: string, claims: Record<string, any>): Claims {
   want("image.size", image?.size, isWhole, "a whole number");
   want("image.fsverity", image?.fsverity, digest("sha256:"), '"sha256:" and 64 hexadecimal digits');
   want("image.sha256", image?.sha256, digest(""), "64 hexadecimal digits", true);
+  const { storage } = image;
+  want("image.storage", storage, isObject, "an object", true);
+  if (storage !== undefined) {
+    want("image.storage.partition", storage.partition, isText, "a text");
+    want("image.storage.address", storage.address, isWhole, "a whole number");
+    want("image.storage.size", storage.size, (size) => isWhole(size) && size !== 0, "a whole number above 0");
+  }
   const wrongUrl = urlProblem(image.url);
   if (wrongUrl) refuse(where, `claim image.url is ${JSON.stringify(image.url)}: ${wrongUrl}`);
   return claims as Claims;
@@ -241,19 +253,17 @@ export async function checkSignature(where: string, token: string, key: PublicKe
 // --- Comparing with an image -----------------------------------------------------------------------------------------
 
 /**
- * Refuses an image with a descriptor that has no version. A device compares it with the manifest's, which can't be empty
- * (src/trust.ts): it would never be up to date. Without any descriptor the device compares digests.
+ * Refuses a manifest that names another image than this one. `storage`: where the image says that its Storage is, as far
+ * as it says that. Project and version are the release's own business: a device compares images by their bytes.
  */
-export function checkVersioned(file: string, { descriptor }: Image): void {
-  if (descriptor && !descriptor.version)
-    refuse(
-      file,
-      "the app descriptor's version is empty, devices would install it again and again: build it with one (PROJECT_VER)",
-    );
-}
-
-/** Refuses a manifest that names another image than this one. */
-export function checkImageMatches(where: string, claims: Claims, file: string, bytes: Uint8Array, image: Image): void {
+export function checkImageMatches(
+  where: string,
+  claims: Claims,
+  file: string,
+  bytes: Uint8Array,
+  image: Image,
+  storage: StorageClaim | undefined,
+): void {
   const differ = (claim: string, theirs: unknown, ours: unknown) => {
     if (theirs !== ours) refuse(where, `claim ${claim} is ${theirs}, ${file} has ${ours}`);
   };
@@ -262,8 +272,5 @@ export function checkImageMatches(where: string, claims: Claims, file: string, b
   if (claims.image.sha256 !== undefined)
     differ("image.sha256", claims.image.sha256.toLowerCase(), createHash("sha256").update(bytes).digest("hex"));
   differ("chip", claims.chip, chipById(image.header.chipId)?.name);
-  checkVersioned(file, image);
-  // an image without descriptor says neither, and the project may be empty
-  if (image.descriptor?.project) differ("project", claims.project, image.descriptor.project);
-  if (image.descriptor) differ("version", claims.version, image.descriptor.version);
+  if (claims.image.storage && storage) differ("image.storage", storageText(claims.image.storage), storageText(storage));
 }

@@ -76,6 +76,18 @@ export const isFactory = ({ type, subtype }: Row) => type === TYPE.app && subtyp
 export const isSlot = (row: Row) => isOta(row) || isFactory(row);
 const isOtadata = ({ type, subtype }: Row) => type === TYPE.data && subtype === 0;
 
+/** Do Espruino builds read the files of their Storage through this partition? (targets/esp32/main.c) */
+export const isEspruinoStorage = ({ type, label }: Row) =>
+  type === TYPE.data && (label === "js_code" || label === "storage");
+
+/**
+ * Two names for the begin of one Storage: builds up to 2v25 look for js_code, later ones for storage. It is the only
+ * overlap that is allowed. gen_esp32part.py refuses it; neither bootloader nor app of ESP-IDF looks at overlaps.
+ */
+export function sharesStorage(a: Row, b: Row): boolean {
+  return isEspruinoStorage(a) && isEspruinoStorage(b) && a.label !== b.label && a.offset === b.offset;
+}
+
 /** The row that the bootloader obeys: the LAST one of type data, subtype 0 (reference 11). */
 export function findOtadata(rows: readonly Row[]): Row | undefined {
   return rows.filter(isOtadata).at(-1);
@@ -215,7 +227,10 @@ export function checkRows(rows: readonly Row[], flashSize = 0): { row: number; t
         row: i,
         text: `${name}: a second otadata beside ${printable(same.label)}; the bootloader obeys the last`,
       });
-    const hit = before.find((other) => row.offset < other.offset + other.size && other.offset < row.offset + row.size);
+    const hit = before.find(
+      (other) =>
+        row.offset < other.offset + other.size && other.offset < row.offset + row.size && !sharesStorage(row, other),
+    );
     if (hit)
       problems.push({ row: i, text: `${name} at ${place(row)} overlaps ${printable(hit.label)} at ${place(hit)}` });
   });

@@ -1,61 +1,113 @@
 // From an image file to what is signed: the image is judged completely, and what it says of itself is not typed again.
 import path from "node:path";
-import { InvalidArgumentError } from "commander";
 import { hex } from "./bytes.ts";
+import { DEVICE_CHIPS } from "./chips.ts";
 import { printable, refuse } from "./errors.ts";
+import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
+import { type StorageClaim, storageOf } from "./espruino-storage.ts";
 import { readInput } from "./files.ts";
-import { type Image, readImage } from "./image.ts";
+import { type Image, isBootloader, readImage } from "./image.ts";
 import { kindOf } from "./kind.ts";
-import { buildClaims, type Claims, checkVersioned, nameProblem, type Release, urlProblem } from "./manifest.ts";
-
-export interface ReleaseOptions {
-  url?: string;
-  sequence?: number;
-  /** seconds from now, or an instant */
-  expires?: { after: number } | { at: number };
-  board?: string;
-  project?: string;
-  appVersion?: string;
-}
+import { buildClaims, type Claims, nameProblem, type Release } from "./manifest.ts";
+import type { ReleaseOptions } from "./release-options.ts";
 
 export interface Firmware {
   file: string;
   bytes: Buffer;
   image: Image;
+  /** null when it is not an Espruino image */
+  espruino: EspruinoImage | null;
 }
 
 /** Reads an image and refuses a broken one, with the offset of the first thing that is wrong. */
 export function readFirmware(file: string): Firmware {
   const bytes = readInput(file);
-  const kind = kindOf(bytes);
   const image = readImage(bytes);
-  if (kind === "dump") refuse(file, "a whole flash (partition table at 0x8000), wanted the image of one app");
+  if (kindOf(bytes) === "dump")
+    refuse(file, "a whole flash or a merged image (partition table at 0x8000), wanted the image of one app");
   if (!image) {
     const found = bytes.length ? `offset 0: found ${hex(bytes[0], 2)}, an image begins with 0xe9` : "the file is empty";
     return refuse(file, found);
   }
+  refuseBootloader(file, bytes);
   const [problem] = image.problems;
   if (problem) refuse(file, `offset ${hex(problem.offset)}: ${problem.text}`);
-  return { file, bytes, image };
+  return { file, bytes, image, espruino: readEspruino(bytes.subarray(0, image.length ?? 0), image.header.chip) };
 }
 
-/** What the image says, or what the caller says for one without descriptor; never both and different. */
-function nameOf(
-  file: string,
-  what: string,
-  option: string,
-  said: string | undefined,
-  given: string | undefined,
-): string {
-  // the device compares these texts with those of the image that runs: a difference is an update without end
-  if (said && given !== undefined && given !== said)
-    refuse(file, `${option} ${given}, but the image's descriptor says ${printable(said)}`);
-  const name = said || given;
-  if (!name) return refuse(file, `no app descriptor says the ${what}: give --project and --app-version`);
+/** Refuses a bootloader, alone or at the start of a merged image that was made for its flash address. */
+function refuseBootloader(file: string, bytes: Buffer): void {
+  const image = readImage(bytes, 0, "bootloader") as Image;
+  if (!isBootloader(image)) return;
+  const [first] = image.segments;
+  const idf = image.bootloaderIdf ? ` of ESP-IDF ${printable(image.bootloaderIdf)}` : "";
+  const behind = image.trailing ? `, and ${image.trailing} bytes behind it: a merged image?` : "";
+  refuse(
+    file,
+    `a bootloader${idf}${behind} (segment 0 is loaded to ${hex(first.loadAddr)}, an app's is mapped from flash), ` +
+      "wanted the image of one app",
+  );
+}
+
+// --- Names -----------------------------------------------------------------------------------------------------------
+
+interface Name {
+  what: "project" | "version";
+  option: string;
+  /** what the image says, undefined when it does not say it */
+  said?: string;
+  given?: string;
+}
+
+/**
+ * What an image says of itself. All classic Espruino builds since 2v22 carry the app descriptor of the skeleton that they
+ * are linked into (espruino-esp32 5240e60), so of an Espruino image the interpreter's own version counts.
+ */
+export function namesOf({ image, espruino }: Firmware): { project?: string; version?: string } {
+  if (espruino) return { project: "espruino", version: espruino.version ?? undefined };
+  return { project: image.descriptor?.project || undefined, version: image.descriptor?.version || undefined };
+}
+
+function nameFrom({ file, image, espruino }: Firmware, { what, option, said, given }: Name): string {
+  const name = given ?? said;
+  if (!name) {
+    const told = `the image does not tell its ${what}: give ${option}`;
+    const silent = `no app descriptor says the ${what}: give --project and --app-version`;
+    return refuse(file, image.descriptor || espruino ? told : silent);
+  }
   if (name !== printable(name)) refuse(file, `${what} "${printable(name)}" has control characters`);
   const problem = nameProblem(name);
   if (problem) refuse(file, `${what} "${name}" ${problem}`);
   return name;
+}
+
+// --- Espruino --------------------------------------------------------------------------------------------------------
+
+/** Claim image.storage, so that a device can see before its first erase whether the new build finds the files. */
+function storageFor({ file, espruino }: Firmware, options: ReleaseOptions): StorageClaim | undefined {
+  const given = options.storage;
+  if (!espruino) return given && refuse(file, `--storage ${given}, but this is not an Espruino image`);
+  const { partition } = espruino;
+  if (partition && given && partition !== given)
+    refuse(file, `--storage ${given}, but the image reads its files through partition ${partition}`);
+  const label = partition ?? given;
+  if (!label)
+    return refuse(
+      file,
+      "this Espruino image does not tell through which partition it reads its files: " +
+        "give --storage js_code (Espruino up to 2v25) or --storage storage (2v26 and later)",
+    );
+  return storageOf(label, espruino.version ?? options.appVersion ?? null);
+}
+
+/** In a build without them the module cannot run: it would never confirm, roll back or update again. */
+function refuseMissing({ file, espruino }: Firmware, options: ReleaseOptions): void {
+  if (!espruino?.missing.length || options.allowMissingNatives) return;
+  refuse(
+    file,
+    `this Espruino build has no ${espruino.missing.join(", ")}, so https-ota cannot run in it: ` +
+      "after the update nothing would ever roll back (--allow-missing-natives signs it nevertheless)",
+  );
 }
 
 export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Math.floor(Date.now() / 1000)): Claims {
@@ -63,60 +115,53 @@ export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Mat
   const { expires } = options;
   const exp = expires && ("at" in expires ? expires.at : now + expires.after);
   if (exp !== undefined && exp <= now) refuse("--expires", `${new Date(exp * 1000).toISOString()} is over`);
-  checkVersioned(file, image);
+  refuseMissing(firmware, options);
+  const said = namesOf(firmware);
   const release: Release = {
     url: options.url ?? encodeURIComponent(path.basename(file)),
-    project: nameOf(file, "project", "--project", image.descriptor?.project, options.project),
-    version: nameOf(file, "version", "--app-version", image.descriptor?.version, options.appVersion),
+    project: nameFrom(firmware, { what: "project", option: "--project", said: said.project, given: options.project }),
+    version: nameFrom(firmware, {
+      what: "version",
+      option: "--app-version",
+      said: said.version,
+      given: options.appVersion,
+    }),
     board: options.board,
     sequence: options.sequence ?? now,
     iat: now,
     exp,
+    storage: storageFor(firmware, options),
   };
   return buildClaims(bytes, image, release);
 }
 
-// --- Options ---------------------------------------------------------------------------------------------------------
-
-export function parseWhole(text: string): number {
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError("Wanted a whole number.");
-  return value;
+/** Where the image says that its Storage is, for a manifest that exists; undefined when it does not say it. */
+export function storageSaid({ espruino }: Firmware, claims: Claims): StorageClaim | undefined {
+  return espruino?.partition ? storageOf(espruino.partition, espruino.version ?? claims.version) : undefined;
 }
 
-export function parseUrlOption(text: string): string {
-  const problem = urlProblem(text);
-  if (problem) throw new InvalidArgumentError(`${problem}.`);
-  return text;
-}
-
-export function parseName(text: string): string {
-  if (!text || text !== printable(text)) throw new InvalidArgumentError("Wanted a text without control characters.");
-  if (nameProblem(text))
-    throw new InvalidArgumentError("Wanted ASCII only: Espruino with and without Unicode reads others differently.");
-  return text;
-}
-
-const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400, w: 7 * 86400, y: 365 * 86400 };
-
-/** What Date and the device's numbers hold with room to spare. */
-const MAX_EXPIRY = 1000 * UNITS.y;
-
-/** NaN for a day that its month does not have: Date.parse goes on into the next month. */
-function parseDate(text: string): number {
-  const day = text.slice(0, 10);
-  const midnight = Date.parse(day);
-  if (Number.isNaN(midnight) || new Date(midnight).toISOString().slice(0, 10) !== day) return Number.NaN;
-  return Date.parse(text);
-}
-
-/** "90d", or a date as ISO 8601 writes it. */
-export function parseExpiry(text: string): { after: number } | { at: number } {
-  const [, count, unit] = /^(\d+)([smhdwy])$/.exec(text) ?? [];
-  const after = unit ? Number(count) * UNITS[unit] : Number.NaN;
-  if (after > MAX_EXPIRY) throw new InvalidArgumentError("Wanted at most 1000y.");
-  if (after > 0) return { after };
-  const at = /^\d{4}-\d\d-\d\d/.test(text) ? parseDate(text) : Number.NaN;
-  if (Number.isNaN(at)) throw new InvalidArgumentError("Wanted a time as 90d, 12h or 2w, or a date as 2030-01-31.");
-  return { at: Math.floor(at / 1000) };
+/** Facts that a person who signs or verifies this release should know. None of them is an error. */
+export function releaseNotes(firmware: Firmware, claims: Claims): string[] {
+  const { image, espruino } = firmware;
+  const said = namesOf(firmware);
+  const notes: string[] = [];
+  const differs = (name: "project" | "version") => said[name] !== undefined && said[name] !== claims[name];
+  const own = (name: "project" | "version") =>
+    `${name} ${claims[name]} is this release's own, the image says ${said[name]}`;
+  // src/manifest.ts checkProject
+  if (differs("project")) notes.push(`${own("project")}; devices that run another project refuse it`);
+  if (differs("version")) notes.push(own("version"));
+  if (!DEVICE_CHIPS.includes(claims.chip))
+    notes.push(`https-ota runs on ${DEVICE_CHIPS.join(", ")}, not on ${claims.chip}`);
+  if (!image.sha256) notes.push("the image has no SHA-256 of its own: this only says that its checksum holds");
+  if (image.trailing) notes.push(`${image.trailing} bytes behind the image's end are part of the release`);
+  if (espruino?.missing.length)
+    notes.push(`https-ota cannot run in this build, which has no ${espruino.missing.join(", ")}`);
+  if (espruino && !claims.image.storage)
+    notes.push("the manifest does not say where this build has its Storage: sign it again");
+  const board = espruino?.board;
+  if (board && claims.board === undefined)
+    notes.push(`built for board ${board}; for devices of this board only: --board ${board}`);
+  else if (board && claims.board !== board) notes.push(`for devices of board ${claims.board}, but built for ${board}`);
+  return notes;
 }

@@ -3,6 +3,8 @@ import pc from "picocolors";
 import { hex, sizeText } from "./bytes.ts";
 import { loadBoards } from "./boards.ts";
 import { printable } from "./errors.ts";
+import type { EspruinoImage } from "./espruino-image.ts";
+import { inhabitants, remedy, storageOf, storageText } from "./espruino-storage.ts";
 import type { Dump, Slot } from "./flash.ts";
 import type { Compared, Image, Problem } from "./image.ts";
 import type { Report } from "./inspect.ts";
@@ -67,7 +69,20 @@ function chipText({ header }: Image): string {
   return `${header.chip ?? "unknown"} (chip id ${hex(header.chipId, 4)})${least}${most}`;
 }
 
-function imageLines(image: Image): string[] {
+function espruinoLines(espruino: EspruinoImage | null): string[] {
+  if (!espruino) return [];
+  const { version, board, partition, missing } = espruino;
+  return [
+    field("Espruino", `${printable(version ?? "of unknown version")}, board ${board ?? "unknown"}`),
+    field(
+      "storage",
+      partition ? storageText(storageOf(partition, version)) : pc.yellow("not told: see sign --storage"),
+    ),
+    ...(missing.length ? [field("https-ota", pc.yellow(`cannot run here: no ${missing.join(", ")}`))] : []),
+  ];
+}
+
+function imageLines(image: Image, espruino: EspruinoImage | null): string[] {
   const { header, length, trailing } = image;
   const segments = image.segments.map((one, i) => [
     String(i),
@@ -79,6 +94,7 @@ function imageLines(image: Image): string[] {
   return [
     field("chip", chipText(image)),
     ...appLines(image),
+    ...espruinoLines(espruino),
     field("flash", flashText(image)),
     field("entry", hex(header.entry, 8)),
     field(
@@ -122,26 +138,55 @@ function entryLine(entry: Entry, copy: number, active: boolean, slots: string[])
   return field(`copy ${copy}`, `${text}, CRC ${pc.green("ok")}${active ? pc.bold("  <- active") : ""}`);
 }
 
+/** Which builds of Espruino find the files of their Storage on a flash with this table. */
+function inhabitantLines(rows: readonly Row[]): string[] {
+  const { fits, misfits, notes } = inhabitants(rows);
+  return [
+    ...fits.map((text) => field("Espruino", text)),
+    ...misfits.map(({ text }) => field("not for", pc.yellow(`Espruino ${text}`))),
+    ...notes.map((text) => field("note", text)),
+  ];
+}
+
 // --- Whole flash -----------------------------------------------------------------------------------------------------
 
-function slotText({ content, image }: Slot): string {
+function nameText({ image, espruino }: Slot): string {
+  if (espruino) return `espruino ${printable(espruino.version ?? "of unknown version")}`;
+  const { descriptor } = image as Image;
+  return descriptor ? printable(`${descriptor.project} ${descriptor.version}`) : "image without descriptor";
+}
+
+function slotText(slot: Slot): string {
+  const { content, image } = slot;
   if (content === "blank") return pc.dim("blank");
   if (content === "outside") return pc.yellow("not in this file");
+  if (content === "cut") return pc.yellow("only its begin is in this file");
   if (!image) return pc.yellow("no image");
-  const name = image.descriptor
-    ? printable(`${image.descriptor.project} ${image.descriptor.version}`)
-    : "image without descriptor";
+  const name = nameText(slot);
   if (content === "image") return `${name}, ${image.length} bytes, ${pc.green("valid")}`;
   const [{ offset, text }] = image.problems;
   return `${name}, ${pc.red(`broken at ${hex(offset)}: ${text}`)}`;
 }
 
-function startText({ selected, starts }: Dump): string {
+/** Does the app of this slot find its files? Storage is one for all slots, and builds differ in where they look. */
+function storageLines({ label, storage }: Slot): string[] {
+  if (!storage) return [];
+  const name = printable(label);
+  if (!storage.problem) return [field("storage", `${name} reads ${storageText(storage)}`)];
+  return [
+    field("storage", pc.red(`${name} cannot read its files (${storageText(storage)}): ${printable(storage.problem)}`)),
+    field("", remedy(storage)),
+  ];
+}
+
+function startText({ selected, starts, crashesIn }: Dump): string {
+  const crash = crashesIn ? pc.red(`, unless its bootloader crashes in ${printable(crashesIn)} (ESP-IDF 3)`) : "";
   if (!starts) return pc.red("nothing");
   const other = selected !== null && selected !== starts;
   return (
     pc.bold(printable(starts)) +
-    (other ? pc.yellow(` (a fallback: ${printable(selected)} is selected and does not start)`) : "")
+    (other ? pc.yellow(` (a fallback: ${printable(selected)} is selected and does not start)`) : "") +
+    crash
   );
 }
 
@@ -172,6 +217,8 @@ function dumpLines(report: Report & { kind: "dump" }): string[] {
         )
       : [field("otadata", "none")]),
     ...dump.slots.map((slot) => field(printable(slot.label), slotText(slot))),
+    ...dump.slots.flatMap(storageLines),
+    ...inhabitants(table.rows).notes.map((note) => field("note", note)),
     field("updates", printable(updates)),
     field("starts", startText(dump)),
   ];
@@ -191,6 +238,7 @@ function manifestLines(report: Report & { kind: "manifest" }): string[] {
     field("signed at", time(claims.iat)),
     field("expires", claims.exp === undefined ? "never" : time(claims.exp)),
     field("image", `${claims.image.url}, ${claims.image.size} bytes`),
+    ...(claims.image.storage ? [field("storage", printable(storageText(claims.image.storage)))] : []),
     field("fs-verity", claims.image.fsverity),
     ...(claims.image.sha256 ? [field("SHA-256", claims.image.sha256)] : []),
   ];
@@ -201,7 +249,7 @@ function bodyLines(report: Report): string[] {
     case "image":
     case "bootloader":
       return [
-        ...imageLines(report.image),
+        ...imageLines(report.image, report.espruino),
         field("fs-verity", report.fsverity),
         field("whole file", `SHA-256 ${report.sha256OfFile}`),
       ];
@@ -213,6 +261,7 @@ function bodyLines(report: Report): string[] {
         field("MD5", report.table.md5 === "ok" ? pc.green("ok") : pc.red(report.table.md5)),
         field("board", boardText(report.boards)),
         field("updates", printable(report.updates)),
+        ...inhabitantLines(report.table.rows),
       ];
     case "otadata":
       return report.entries.map((entry, i) => entryLine(entry, i, report.active === i, []));
@@ -221,7 +270,13 @@ function bodyLines(report: Report): string[] {
   }
 }
 
+/** A merged image (esptool merge_bin) is a flash that ends with its app. */
+function kindText(report: Report): string {
+  const part = report.kind === "dump" && report.size < report.dump.flashSize;
+  return part ? "merged image or first part of a flash" : KINDS[report.kind];
+}
+
 export function renderReport(report: Report): string[] {
-  const head = `${printable(report.file)}: ${pc.bold(KINDS[report.kind])}, ${sizeText(report.size)}`;
+  const head = `${printable(report.file)}: ${pc.bold(kindText(report))}, ${sizeText(report.size)}`;
   return [head, ...bodyLines(report), ...report.problems.map(failure)];
 }

@@ -19,10 +19,10 @@ import { fsverity } from "./fsverity.ts";
 import { loadSigningKey, type SigningKey } from "./keys.ts";
 import { createLog, type Log } from "./log.ts";
 import { espruinoProgram } from "./program.ts";
-import { parseExpiry, parseName, type ReleaseOptions } from "./release.ts";
+import { addEspruinoOptions, parseExpiry, parseName, type ReleaseOptions } from "./release-options.ts";
 import { createShelf, type Shelf } from "./shelf.ts";
 
-interface Options extends Pick<ReleaseOptions, "expires" | "board" | "project" | "appVersion"> {
+interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
   port?: number;
   host: string;
   key?: string;
@@ -218,12 +218,12 @@ The certificate is made anew at each start; Espruino does not check it, and curl
 
 Example:
   npx https-ota serve build/ --key dev.pem
-  npx https-ota serve espruino_esp32.bin --key dev.pem --project espruino --app-version 2v29
+  npx https-ota serve espruino_esp32.bin --key dev.pem
   npx https-ota serve firmware.bin --http --host 127.0.0.1 --port 8000
 `;
 
 export function addServe(program: Command): void {
-  program
+  const command = program
     .command("serve")
     .description("Serve images to devices during development, and print the program that fetches them.")
     .argument("<folder|image>")
@@ -237,8 +237,9 @@ export function addServe(program: Command): void {
     .option("--http", "without TLS")
     .option("--expires <time>", "of the manifests: 90d, 12h, 2w, or a date", parseExpiry)
     .option("--board <name>", "of the manifests: only for devices whose process.env.BOARD is this", parseName)
-    .option("--project <name>", "for images without app descriptor (default: the file's name)", parseName)
-    .option("--app-version <version>", "for images without app descriptor (default: the digest's begin)", parseName)
+    .option("--project <name>", "default: what the image says, or the file's name", parseName)
+    .option("--app-version <version>", "default: what the image says, or the digest's begin", parseName)
     .addHelpText("after", HELP)
     .action(serve);
+  addEspruinoOptions(command);
 }

@@ -7,7 +7,8 @@ import { isRefusal, refuse, systemReason } from "./errors.ts";
 import { IMAGE_MAGIC } from "./image.ts";
 import type { SigningKey } from "./keys.ts";
 import { signClaims } from "./manifest.ts";
-import { claimsFor, type Firmware, type ReleaseOptions, readFirmware } from "./release.ts";
+import { claimsFor, type Firmware, namesOf, readFirmware } from "./release.ts";
+import type { ReleaseOptions } from "./release-options.ts";
 
 const MANIFEST = ".jws";
 const MAX_DEPTH = 4;
@@ -63,14 +64,16 @@ function nameFor(file: string): string {
   return path.parse(file).name.replace(/[^\x20-\x7e]/gu, "_");
 }
 
-/** The device's project and version rules need texts where an image has no descriptor: its name, and its content. */
+/** A manifest names project and version: where the image says neither, its file's name and its content. */
 function withNames(firmware: Firmware, options: ReleaseOptions, fsverity: string): ReleaseOptions {
-  const { descriptor } = firmware.image;
+  const said = namesOf(firmware);
   return {
     ...options,
     url: encodeURIComponent(path.basename(firmware.file)),
-    project: descriptor ? options.project : (options.project ?? nameFor(firmware.file)),
-    appVersion: descriptor ? options.appVersion : (options.appVersion ?? fsverity.slice(7, 19)),
+    project: options.project ?? (said.project ? undefined : nameFor(firmware.file)),
+    appVersion: options.appVersion ?? (said.version ? undefined : fsverity.slice(7, 19)),
+    // a folder has images of several kinds: the option is for those that need it
+    storage: firmware.espruino && !firmware.espruino.partition ? options.storage : undefined,
   };
 }
 

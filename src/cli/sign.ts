@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import pc from "picocolors";
-import { DEVICE_CHIPS } from "./chips.ts";
 import { misuse, printable, refuse } from "./errors.ts";
+import { storageText } from "./espruino-storage.ts";
 import { parseOut, readInput, readText, STDOUT, writeOutput } from "./files.ts";
 import { loadPublicKeys, loadSigningKey, type PublicKey } from "./keys.ts";
 import {
@@ -16,16 +16,15 @@ import {
   signClaims,
   signingInput,
 } from "./manifest.ts";
+import { claimsFor, type Firmware, readFirmware, releaseNotes, storageSaid } from "./release.ts";
 import {
-  claimsFor,
-  type Firmware,
+  addEspruinoOptions,
   parseExpiry,
   parseName,
   parseUrlOption,
   parseWhole,
   type ReleaseOptions,
-  readFirmware,
-} from "./release.ts";
+} from "./release-options.ts";
 
 interface Options extends ReleaseOptions {
   key: string;
@@ -41,7 +40,7 @@ function checkUsage(options: Options): void {
   if (back && (options.signature === undefined || options.signingInput === undefined))
     misuse("the second step of --external needs both --signing-input and --signature");
   if (back) {
-    const late = ["url", "sequence", "expires", "board", "project", "appVersion"] as const;
+    const late = ["url", "sequence", "expires", "board", "project", "appVersion", "storage"] as const;
     const given = late.find((name) => options[name] !== undefined);
     if (given) misuse(`${given} is in the signing input already, and can't be changed in the second step`);
   }
@@ -55,7 +54,8 @@ function emit(out: string | undefined, text: string): void {
   else writeOutput(out, text);
 }
 
-export function summary(claims: Claims, kid: string): string[] {
+/** For people: what a manifest says, and what is worth knowing of its image where that is there. */
+export function summary(claims: Claims, kid: string, firmware?: Firmware): string[] {
   const { image } = claims;
   const lines: [string, string][] = [
     ["project", `${claims.project} ${claims.version}`],
@@ -64,22 +64,21 @@ export function summary(claims: Claims, kid: string): string[] {
     ["signed at", new Date(claims.iat * 1000).toISOString()],
     ["expires", claims.exp === undefined ? "never" : new Date(claims.exp * 1000).toISOString()],
     ["image", `${image.url}, ${image.size} bytes`],
+    ...(image.storage ? [["storage", storageText(image.storage)] as [string, string]] : []),
     ["fs-verity", image.fsverity],
     ["key", kid],
   ];
-  return lines.map(([name, text]) => `  ${pc.dim(name.padEnd(10))} ${printable(text)}`);
+  const notes = firmware ? releaseNotes(firmware, claims) : [];
+  return [
+    ...lines.map(([name, text]) => `  ${pc.dim(name.padEnd(10))} ${printable(text)}`),
+    ...notes.map((note) => `  ${pc.yellow("note".padEnd(10))} ${printable(note)}`),
+  ];
 }
 
-function report(options: Options, token: string, claims: Claims, key: PublicKey, { image }: Firmware): void {
+function report(options: Options, token: string, claims: Claims, key: PublicKey, firmware: Firmware): void {
   if (options.out === STDOUT) return;
   console.log(`${options.out}: ${pc.green("signed manifest")}, ${token.length} bytes`);
-  for (const line of summary(claims, key.jwk.kid)) console.log(line);
-  const notes: string[] = [];
-  if (!DEVICE_CHIPS.includes(claims.chip))
-    notes.push(`https-ota runs on ${DEVICE_CHIPS.join(", ")}, not on ${claims.chip}`);
-  if (!image.sha256) notes.push("the image has no SHA-256 of its own: this only says that its checksum holds");
-  if (image.trailing) notes.push(`${image.trailing} bytes behind the image's end are part of the release`);
-  for (const note of notes) console.log(`  ${pc.yellow("note")}       ${note}`);
+  for (const line of summary(claims, key.jwk.kid, firmware)) console.log(line);
 }
 
 function checkLength(file: string, token: string): void {
@@ -109,7 +108,7 @@ function requestSignature(firmware: Firmware, options: Options, key: PublicKey):
   if (options.out === undefined || options.out === STDOUT) return;
   console.log(`${options.out}: signing input, ${input.length} bytes. Sign exactly these bytes with`);
   console.log("RSASSA-PSS, SHA-256, MGF1 with SHA-256, salt of 32 bytes, then come back with --signature.");
-  for (const line of summary(claims, key.jwk.kid)) console.log(line);
+  for (const line of summary(claims, key.jwk.kid, firmware)) console.log(line);
 }
 
 /** The second step: a manifest comes out only when the signature holds and the image is still the one it names. */
@@ -119,7 +118,7 @@ async function takeSignature(firmware: Firmware, options: Options, key: PublicKe
   const { header, claims } = parseSigningInput(file, input);
   if (header.kid !== key.jwk.kid) refuse(file, `header: kid ${header.kid}, ${key.file} is ${key.jwk.kid}`);
   checkNames(file, claims);
-  checkImageMatches(file, claims, firmware.file, firmware.bytes, firmware.image);
+  checkImageMatches(file, claims, firmware.file, firmware.bytes, firmware.image, storageSaid(firmware, claims));
   const signature = readSignature(options.signature as string, key.length);
   const token = `${input}.${signature.toString("base64url")}`;
   await checkSignature(
@@ -152,13 +151,14 @@ async function sign(file: string, options: Options): Promise<void> {
 }
 
 const HELP = `
-Project, version and chip are read from the image. It is checked completely first: a broken one is not signed.
+Project, version, chip and, of an Espruino image, the place of its Storage are read from the image. It is checked
+completely first: a broken one is not signed, nor an Espruino build in which https-ota cannot run.
 The sequence is what devices judge a downgrade by: it must grow with every release. By default it is the time of
 signing in seconds since 1970; with a sequence of your own, stay with it.
 
 Example:
   npx https-ota sign firmware.bin --key release.pem --out firmware.jws --expires 90d
-  npx https-ota sign espruino_esp32.bin --key release.pem --out espruino.jws --project espruino --app-version 2v29
+  npx https-ota sign espruino_esp32.bin --key release.pem --out espruino.jws --board ESP32
 
 With a key in an HSM or KMS, in two steps:
   npx https-ota sign firmware.bin --external --key release.pub.jwk --out input.txt
@@ -168,7 +168,7 @@ With a key in an HSM or KMS, in two steps:
 `;
 
 export function addSign(program: Command): void {
-  program
+  const command = program
     .command("sign")
     .description("Make the signed manifest of an image.")
     .argument("<image>", "the image, as esptool or the build made it")
@@ -186,11 +186,12 @@ export function addSign(program: Command): void {
       parseExpiry,
     )
     .option("--board <name>", "only for devices whose process.env.BOARD is this", parseName)
-    .option("--project <name>", "for images without app descriptor", parseName)
-    .option("--app-version <version>", "for images without app descriptor", parseName)
+    .option("--project <name>", "default: what the image says", parseName)
+    .option("--app-version <version>", "default: what the image says", parseName)
     .option("--external", "the private key is elsewhere: print what is to be signed, then take --signature")
     .option("--signing-input <file>", "what the first step of --external printed")
     .option("--signature <file|text>", "the signature over it: raw, base64 or hexadecimal, in a file or here")
     .addHelpText("after", HELP)
     .action(sign);
+  addEspruinoOptions(command);
 }

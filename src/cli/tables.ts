@@ -4,6 +4,7 @@ import pc from "picocolors";
 import { hex } from "./bytes.ts";
 import { parseCsv, parseSize, toCsv } from "./csv.ts";
 import { misuse, printable, refuse } from "./errors.ts";
+import { inhabitants } from "./espruino-storage.ts";
 import { parseOut, readInput, STDOUT, writeOutput } from "./files.ts";
 import { kindOf } from "./kind.ts";
 import { buildTable, type Row, readTable, TABLE_OFFSET, updatePath } from "./partitions.ts";
@@ -17,6 +18,14 @@ interface Options {
 
 function report(text: string, rows: readonly Row[]): void {
   console.log(`${text}, ${rows.length} partitions, updates: ${printable(updatePath(rows))}`);
+}
+
+/** Of a table that is valid: which builds of Espruino find the files of their Storage with it. */
+function reportEspruino(rows: readonly Row[]): void {
+  const { fits, misfits, notes } = inhabitants(rows);
+  for (const text of fits) console.log(`  for Espruino ${text}`);
+  for (const { text, remedy } of misfits) console.log(`  ${pc.yellow(`not for Espruino ${text}`)}\n    ${remedy}`);
+  for (const text of notes) console.log(`  ${pc.yellow("note")} ${text}`);
 }
 
 /** A table or a whole flash. */
@@ -41,7 +50,10 @@ function compare(file: string, out: string, wanted: Buffer): void {
 
 function fromBinary(file: string, bytes: Buffer, options: Options): void {
   const rows = readRows(file, bytes, options);
-  if (options.check) return report(`${file}: ${pc.green("valid")}`, rows);
+  if (options.check) {
+    report(`${file}: ${pc.green("valid")}`, rows);
+    return reportEspruino(rows);
+  }
   const csv = toCsv(rows);
   if (options.out === undefined || options.out === STDOUT) process.stdout.write(csv);
   else writeOutput(options.out, csv);
@@ -52,10 +64,8 @@ function fromCsv(file: string, bytes: Buffer, options: Options): void {
   const table = buildTable(rows);
   if (options.check) {
     if (options.out !== undefined) compare(file, options.out, table);
-    return report(
-      `${file}: ${pc.green(options.out === undefined ? "valid" : `valid, and what ${options.out} holds`)}`,
-      rows,
-    );
+    report(`${file}: ${pc.green(options.out === undefined ? "valid" : `valid, and what ${options.out} holds`)}`, rows);
+    return reportEspruino(rows);
   }
   const out = options.out as string;
   if (out === STDOUT) process.stdout.write(table);
@@ -85,6 +95,7 @@ function parseFlashSize(text: string): number {
 
 const HELP = `
 With --check nothing is written: the table is judged, and with --out the binary there has to be what the CSV gives.
+It also says which builds of Espruino find the files of their Storage with the table.
 
 Example:
   npx https-ota partitions partitions.csv --out partitions.bin

@@ -5,7 +5,7 @@ import { refuse } from "./errors.ts";
 import { readInput } from "./files.ts";
 import { loadPublicKeys } from "./keys.ts";
 import { checkImageMatches, checkNames, checkSignature, parseToken } from "./manifest.ts";
-import { readFirmware } from "./release.ts";
+import { type Firmware, readFirmware, storageSaid } from "./release.ts";
 import { summary } from "./sign.ts";
 
 interface Options {
@@ -31,12 +31,13 @@ async function verify(file: string, options: Options): Promise<void> {
     refuse(file, `claim exp: expired at ${new Date(claims.exp * 1000).toISOString()}`);
   checkNames(file, claims);
   passed("claims", "complete, not expired");
+  let firmware: Firmware | undefined;
   if (options.image !== undefined) {
-    const firmware = readFirmware(options.image);
-    checkImageMatches(file, claims, firmware.file, firmware.bytes, firmware.image);
+    firmware = readFirmware(options.image);
+    checkImageMatches(file, claims, firmware.file, firmware.bytes, firmware.image, storageSaid(firmware, claims));
     passed("image", `${options.image}: valid, and the one that is named`);
   }
-  for (const line of summary(claims, key.jwk.kid)) console.log(line);
+  for (const line of summary(claims, key.jwk.kid, firmware)) console.log(line);
 }
 
 function collect(file: string, files: string[] = []): string[] {

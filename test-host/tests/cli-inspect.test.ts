@@ -2,7 +2,7 @@
 // What a flash starts is compared with the bootloader model, which shares no code with the command.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import { entryCrc } from "../../src/cli/otadata.ts";
@@ -11,7 +11,8 @@ import { BOOTLOADERS, buildEntry, runBootloader, STATE } from "../bootloader.ts"
 import { createFlash, SECTOR } from "../flash.ts";
 import { fsverity } from "../fsverity.ts";
 import { buildImage, layoutOf, mutations, reseal } from "../images.ts";
-import { buildTable, findOtadata, TABLE_OFFSET } from "../partitions.ts";
+import { buildTable, findOtadata, type Row, TABLE_OFFSET } from "../partitions.ts";
+import { imageWith, MAP_JS_CODE, textsOf } from "./cli-espruino.ts";
 import { COMMAND, fails, forAll, REAL_IMAGES, ROOT, succeeds, workshop } from "./cli-run.ts";
 
 const shop = workshop();
@@ -87,20 +88,39 @@ test("an image of another chip and one without descriptor are shown", async () =
   succeeds(await shop.run("inspect", "old.bin"), /descriptor +none\n/, /SHA-256 +none appended/);
 });
 
-test("real firmware is valid", { skip: existsSync(REAL_IMAGES) ? false : "no real images here" }, async () => {
-  const wanted: Record<string, [string, string | undefined]> = {
-    "advanced_https_ota-esp32.bin": ["esp32", "6b8d708-dirty"],
-    "esp-at-4.2-esp32c2.bin": ["esp32c2", "v4.2.0.0"],
-    "espruino-2v04-esp32.bin": ["esp32", undefined],
-    "espruino-2v06-esp32.bin": ["esp32", undefined],
+const skipReal = existsSync(REAL_IMAGES) ? false : "NOT RUN: the real images are not here (../shared/images)";
+
+test("real firmware is valid", { skip: skipReal }, async () => {
+  const wanted: Record<string, [string, string | undefined, string | undefined]> = {
+    "advanced_https_ota-esp32.bin": ["esp32", "6b8d708-dirty", undefined],
+    "esp-at-4.2-esp32c2.bin": ["esp32c2", "v4.2.0.0", undefined],
+    "espruino-2v04-esp32.bin": ["esp32", undefined, "2v04"],
+    "espruino-2v06-esp32.bin": ["esp32", undefined, "2v06.63"],
+    "espruino-2v22.26-esp32.bin": ["esp32", "5240e60", "2v22.26"],
+    "espruino-2v27.45-esp32.bin": ["esp32", "5240e60", "2v27.45"],
   };
-  const files = readdirSync(REAL_IMAGES).filter((name) => name.endsWith(".bin"));
-  assert.deepEqual(files.sort(), Object.keys(wanted).sort());
-  await forAll(files, async (name) => {
+  await forAll(Object.keys(wanted), async (name) => {
     const report = await inspectJson(path.join(REAL_IMAGES, name));
-    assert.deepEqual([report.image.header.chip, report.image.descriptor?.version], wanted[name]);
-    assert.deepEqual([report.image.trailing, report.image.sha256.ok, report.problems.length], [0, true, 0]);
+    const { header, descriptor, trailing, sha256 } = report.image;
+    assert.deepEqual([header.chip, descriptor?.version, report.espruino?.version], wanted[name]);
+    assert.deepEqual([trailing, sha256.ok, report.problems.length], [0, true, 0]);
   });
+});
+
+test("an Espruino image shows version, board, Storage, and what the module misses in it", async () => {
+  shop.put("esp.bin", imageWith(textsOf("2v29.277")));
+  const says = [/Espruino +2v29\.277, board ESP32\n/, /storage +896 KB at 0x320000 through partition storage\n/];
+  const run = succeeds(await shop.run("inspect", "esp.bin"), ...says);
+  assert.doesNotMatch(run.stdout, /https-ota/);
+  const { espruino } = await inspectJson("esp.bin");
+  assert.deepEqual(espruino, { version: "2v29.277", partition: "storage", board: "ESP32", missing: [] });
+  shop.put("less.bin", imageWith(textsOf("2v29", "").filter((text) => text !== "memoryArea")));
+  succeeds(
+    await shop.run("inspect", "less.bin"),
+    /storage +not told: see sign --storage\n/,
+    /https-ota +cannot run here: no E\.memoryArea\n/,
+  );
+  assert.equal((await inspectJson("fw.bin")).espruino, null);
 });
 
 // --- Manifest --------------------------------------------------------------------------------------------------------
@@ -316,6 +336,25 @@ test("a dump shows bootloader, table, otadata and every slot", async () => {
   succeeds(await shop.run("inspect", "dump.bin"), ...says);
 });
 
+test("a selected image in which the bootloader may crash is said where the flash starts", async () => {
+  const bytes = Buffer.from(image(2));
+  bytes.writeUInt32LE(0x3fbb0000, layoutOf(bytes).segments[2]);
+  const worlds: [Uint8Array, RegExp][] = [
+    [reseal(bytes), /starts +factory \(a fallback: .*\), unless its bootloader crashes in ota_0 \(ESP-IDF 3\)\n/],
+    [broken, /starts +factory \(a fallback: .*does not start\)\n/],
+  ];
+  for (const [ota_0, says] of worlds) {
+    shop.put(
+      "crash.bin",
+      dump({ board: "esp32", slots: { factory: image(1), ota_0 }, entries: [buildEntry(1), null] }),
+    );
+    succeeds(await shop.run("inspect", "crash.bin"), says);
+  }
+  // nobody tries the slot behind the one that starts
+  shop.put("quiet.bin", dump({ board: "esp32", slots: { factory: image(1), ota_0: reseal(bytes) } }));
+  succeeds(await shop.run("inspect", "quiet.bin"), /starts +factory\n/);
+});
+
 test("a dump of a chip whose bootloader lies at 0 is no image", async () => {
   shop.put("c3dump.bin", dump({ board: "esp32c3", slots: { ota_0: image(1, "esp32c3") } }));
   const report = await inspectJson("c3dump.bin");
@@ -332,14 +371,147 @@ test("a dump from which nothing starts, or whose table is broken, is an error", 
 });
 
 test("a part of a dump says which slots are not in it", async () => {
-  shop.put("part.bin", dump({ board: "esp32", slots: { factory: image(1) } }).subarray(0, 0x190000));
-  succeeds(await shop.run("inspect", "part.bin"), /ota_0 +not in this file/, /starts +factory/);
+  const bytes = dump({ board: "esp32", slots: { factory: image(1), ota_0: image(2) } });
+  shop.put("part.bin", bytes.subarray(0, 0x190000));
+  succeeds(
+    await shop.run("inspect", "part.bin"),
+    /^part\.bin: merged image or first part of a flash, /,
+    /ota_0 +not in this file/,
+    /starts +factory/,
+  );
+  shop.put("cut.bin", bytes.subarray(0, 0x191000));
+  succeeds(await shop.run("inspect", "cut.bin"), /ota_0 +only its begin is in this file/, /starts +factory/);
 });
 
-test("a bootloader alone is called one", async () => {
+test("a merged image that ends with its app is valid, and its app starts", async () => {
+  const cases: [string, string, "esp32" | "esp32c3"][] = [
+    ["esp32", "factory", "esp32"],
+    ["esp32-dual", "ota_0", "esp32"],
+    ["esp32c3", "ota_0", "esp32c3"],
+  ];
+  for (const [board, slot, chip] of cases) {
+    const app = image(1, chip);
+    const bytes = dump({ board, slots: { [slot]: app } });
+    const row = loadBoard(board).rows.find(({ label }) => label === slot);
+    shop.put("merged.bin", bytes.subarray(0, (row?.offset as number) + app.length));
+    const says = [new RegExp(`${slot} +espruino 1\\.0, 60000 bytes, valid\n`), new RegExp(`starts +${slot}\n`)];
+    succeeds(await shop.run("inspect", "merged.bin"), ...says);
+    const run = await shop.run("sign", "merged.bin", "--key", "key.pem", "--out", "no.jws");
+    fails(run, 1, /^merged\.bin: a whole flash or a merged image .*, wanted the image of one app$/m);
+  }
+});
+
+test("a bootloader alone is called one, and is not signed", async () => {
   shop.put("boot.bin", bootloader("esp32", "v5.1.4"));
   succeeds(await shop.run("inspect", "boot.bin"), /boot\.bin: bootloader, /, /built with +ESP-IDF v5\.1\.4/);
-  fails(await shop.run("sign", "boot.bin", "--key", "key.pem", "--out", "no.jws"), 1, /is it a bootloader/);
+  const sign = (file: string) => shop.run("sign", file, "--key", "key.pem", "--out", "no.jws");
+  fails(
+    await sign("boot.bin"),
+    1,
+    /^boot\.bin: a bootloader of ESP-IDF v5\.1\.4 \(segment 0 is loaded to 0x3fff0000, /,
+  );
+  // merged for the bootloader's own flash address
+  shop.put("front.bin", Buffer.concat([bootloader("esp32"), Buffer.alloc(4096)]));
+  fails(
+    await sign("front.bin"),
+    1,
+    /^front\.bin: a bootloader, and 4096 bytes behind it: a merged image\? \(segment 0 /,
+  );
+  assert.ok(!existsSync(shop.at("no.jws")));
+});
+
+const cases = path.join(ROOT, "../shared/cases");
+
+test("published bootloaders are called so, and are not signed", {
+  skip: existsSync(cases) ? false : "NOT RUN: the published bootloaders are not here (../shared/cases)",
+}, async () => {
+  for (const chip of ["esp32", "c3", "s3"]) {
+    const file = path.join(cases, `bootloader-${chip}.bin`);
+    succeeds(await shop.run("inspect", file), /: bootloader, \d+ bytes\n/);
+    fails(
+      await shop.run("sign", file, "--key", "key.pem", "--out", "no.jws"),
+      1,
+      /: a bootloader \(segment 0 is loaded/,
+    );
+  }
+});
+
+// --- Storage of Espruino builds --------------------------------------------------------------------------------------
+
+const dataRow = (label: string, offset: number, size: number): Row => ({
+  label,
+  type: 1,
+  subtype: 0x41,
+  offset,
+  size,
+  flags: 0,
+});
+
+/** The stock board with other partitions for Storage, and an old and a new build in its slots. */
+function espruinoFlash(rows: Row[]): Buffer {
+  const slots = {
+    factory: imageWith(textsOf("2v22.26", MAP_JS_CODE)),
+    ota_0: imageWith(textsOf("2v27.45")),
+  };
+  const bytes = dump({ board: "esp32", slots });
+  const others = loadBoard("esp32").rows.filter(({ label }) => label !== "storage");
+  bytes.set(buildTable([...others, ...rows]), TABLE_OFFSET);
+  return bytes;
+}
+
+test("a flash says for each of its builds whether it finds its files", async () => {
+  const old = dataRow("js_code", 0x320000, 0x40000);
+  const new_ = dataRow("storage", 0x320000, 0xe0000);
+  const good = /factory reads 256 KB at 0x320000 through partition js_code\n/;
+  const worlds: [string, Row[], RegExp[]][] = [
+    [
+      "the table of 2v22",
+      [old, dataRow("storage", 0x360000, 0xa0000)],
+      [
+        good,
+        /ota_0 cannot read its files \(896 KB .*\): partition storage is at 0x360000, wanted 0x320000\n/,
+        /once by USB/,
+      ],
+    ],
+    [
+      "today's table",
+      [new_],
+      [/factory cannot read its files \(256 KB .*\): the table has no data partition js_code\n/, /ota_0 reads 896 KB/],
+    ],
+    [
+      "both at one place",
+      [old, new_],
+      [good, /ota_0 reads 896 KB at 0x320000/, /note +js_code and storage are at one/],
+    ],
+  ];
+  for (const [name, rows, says] of worlds) {
+    shop.put("flash.bin", espruinoFlash(rows));
+    const run = await shop.run("inspect", "flash.bin");
+    for (const one of says) assert.match(run.stdout, one, name);
+    succeeds(run, /factory +espruino 2v22\.26, 61008 bytes, valid\n/, /ota_0 +espruino 2v27\.45, .* valid\n/);
+  }
+});
+
+test("a flash with the published table and builds says what cannot live together", {
+  skip: skipReal || (existsSync(cases) ? false : "NOT RUN: the published table is not here (../shared/cases)"),
+}, async () => {
+  const flash = Buffer.alloc(0x400000, 0xff);
+  const put = (offset: number, file: string) => flash.set(readFileSync(file), offset);
+  put(0x1000, path.join(cases, "bootloader-esp32.bin"));
+  put(TABLE_OFFSET, path.join(cases, "partitions-2v22.bin"));
+  put(0x10000, path.join(REAL_IMAGES, "espruino-2v22.26-esp32.bin"));
+  put(0x190000, path.join(REAL_IMAGES, "espruino-2v27.45-esp32.bin"));
+  shop.put("real.bin", flash);
+  const { dump: found } = await inspectJson("real.bin");
+  assert.equal(found.starts, "factory");
+  assert.deepEqual(
+    found.slots.map(({ espruino, storage }: any) => [espruino.version, storage.partition, storage.problem]),
+    [
+      ["2v22.26", "js_code", null],
+      ["2v27.45", "storage", "partition storage is at 0x360000, wanted 0x320000"],
+    ],
+  );
+  succeeds(await shop.run("inspect", path.join(cases, "partitions-2v22.bin")), /not for +Espruino 2v26 and later: /);
 });
 
 // --- None of them ----------------------------------------------------------------------------------------------------

@@ -245,3 +245,64 @@ test("a binary is checked, and a whole flash's table is taken out", async () => 
   shop.put("none.csv", "# nothing\n");
   fails(await shop.run("partitions", "none.csv", "--check"), 1, /^none\.csv: no partition in it/);
 });
+
+// --- Espruino --------------------------------------------------------------------------------------------------------
+
+const BEFORE = "js_code,data,0x41,0x320000,256K\n";
+const STORAGE = "storage,data,0x41,0x320000,896K\n";
+
+test("--check says which Espruino builds find their files with a table", async () => {
+  const cases: [string, RegExp[]][] = [
+    [
+      STORAGE,
+      [
+        /\n {2}for Espruino 2v26 and later \(896 KB at 0x320000 through partition storage\)\n/,
+        /\n {2}not for Espruino 2v05 to 2v25: the table has no data partition js_code\n {4}flash once by USB a table with js_code at 0x320000, 256 KB/,
+      ],
+    ],
+    [
+      `${BEFORE}storage,data,0x42,0x360000,640K\n`,
+      [
+        /\n {2}for Espruino 2v05 to 2v25 \(256 KB at 0x320000 through partition js_code\)\n/,
+        /\n {2}not for Espruino 2v26 and later: partition storage is at 0x360000, wanted 0x320000\n {4}flash once by USB a table with storage at 0x320000, 896 KB/,
+      ],
+    ],
+    ["js_code,data,0x41,0x2c0000,256K\n", [/\n {2}for Espruino up to 2v04 \(256 KB at 0x2c0000 /]],
+  ];
+  for (const [rows, says] of cases) {
+    shop.put("e.csv", HEAD + rows);
+    succeeds(await shop.run("partitions", "e.csv", "--check"), ...says);
+    succeeds(await shop.run("partitions", "e.csv", "--out", "e.bin"));
+    succeeds(await shop.run("partitions", "e.bin", "--check"), ...says);
+  }
+  shop.put("none.csv", HEAD);
+  assert.doesNotMatch(succeeds(await shop.run("partitions", "none.csv", "--check")).stdout, /Espruino/);
+});
+
+test("js_code and storage may share their begin, and nothing else may", async () => {
+  const note = /\n {2}note js_code and storage are at one address, 0x320000: .* more than 256 KB are in use\n/;
+  for (const rows of [BEFORE + STORAGE, STORAGE + BEFORE]) {
+    shop.put("both.csv", HEAD + rows);
+    const run = succeeds(
+      await shop.run("partitions", "both.csv", "--check"),
+      note,
+      /2v05 to 2v25 \(/,
+      /2v26 and later \(/,
+    );
+    assert.doesNotMatch(run.stdout, /not for/);
+    succeeds(await shop.run("partitions", "both.csv", "--out", "both.bin"));
+    succeeds(await shop.run("partitions", "both.bin", "--check"), note);
+    succeeds(await shop.run("partitions", "both.bin", "--csv"), /\njs_code,data,0x41,0x320000,256K,\n/);
+  }
+  const overlapping = [
+    `${BEFORE}storage,data,0x41,0x330000,832K\n`,
+    `${BEFORE}files,data,0x41,0x320000,896K\n`,
+    `${BEFORE}storage,0x40,0x41,0x320000,896K\n`,
+    `${BEFORE}${STORAGE}fat,data,fat,0x340000,64K\n`,
+    `${STORAGE}${STORAGE}`,
+  ];
+  for (const rows of overlapping) {
+    shop.put("over.csv", HEAD + rows);
+    fails(await shop.run("partitions", "over.csv", "--check"), 1, /: line \d: .*overlaps|comes twice/);
+  }
+});

@@ -12,8 +12,9 @@ import { compactVerify, importJWK } from "jose";
 import { answer, etagOf } from "../../src/cli/answer.ts";
 import { createDevice, type Device } from "../device.ts";
 import { fsverity } from "../fsverity.ts";
-import { buildImage, mutations } from "../images.ts";
+import { buildImage, mutations, padTo } from "../images.ts";
 import { settle, until } from "../scenario.ts";
+import { imageWith, textsOf } from "./cli-espruino.ts";
 import { fails, type Run, succeeds, workshop } from "./cli-run.ts";
 
 const shop = workshop();
@@ -246,6 +247,31 @@ test("an image without descriptor gets names, its own or the given ones", async 
   assert.deepEqual([named.project, named.version], ["espruino", "2v29"]);
 });
 
+test("an Espruino image is served with its own version and Storage, one that lacks natives is not", async (t) => {
+  shop.put("esp.bin", imageWith(textsOf("2v29")));
+  const { url } = await serve(t, "esp.bin", "--key", "key.pem", "--http");
+  const { project, version, image } = claimsOf((await ask(`${url}/esp.bin.jws`)).body);
+  assert.deepEqual([project, version, image.storage.partition], ["espruino", "2v29", "storage"]);
+  shop.put("esp.bin", imageWith(textsOf("2v29").filter((text) => text !== "convolve")));
+  const refused = await ask(`${url}/esp.bin.jws`);
+  assert.equal(refused.status, 422);
+  assert.match(refused.body.toString(), /^esp\.bin: this Espruino build has no E\.convolve/);
+});
+
+test("--storage is for those images of a folder that do not tell", async (t) => {
+  mkdirSync(shop.at("mixed"));
+  shop.put("mixed/told.bin", imageWith(textsOf("2v29")));
+  shop.put("mixed/mute.bin", imageWith(textsOf("2v29", "")));
+  shop.put("mixed/other.bin", shop.get("many/old.bin"));
+  const { url } = await serve(t, "mixed", "--key", "key.pem", "--http", "--storage", "js_code");
+  const partitionOf = async (name: string) =>
+    claimsOf((await ask(`${url}/${name}.bin.jws`)).body).image.storage?.partition;
+  assert.deepEqual(
+    [await partitionOf("told"), await partitionOf("mute"), await partitionOf("other")],
+    ["storage", "js_code", undefined],
+  );
+});
+
 test("a file's name that no manifest may hold becomes one", async (t) => {
   shop.put("l\u00e4mp \u{1f4a1}.bin", shop.get("many/old.bin"));
   const { url } = await serve(t, "l\u00e4mp \u{1f4a1}.bin", "--key", "key.pem", "--http");
@@ -280,7 +306,7 @@ test("each request is one line with what became of it, and SIGINT ends it all", 
 });
 
 test("a download that a device gives up is told with its bytes", async (t) => {
-  shop.put("big.bin", buildImage({ size: 16 * 1024 * 1024, seed: 9 }));
+  shop.put("big.bin", padTo(IMAGE, 16 * 1024 * 1024));
   const served = await serve(t, "big.bin", "--http");
   const socket = net.connect({ port: served.port, host: "127.0.0.1" });
   socket.on("error", () => {});

@@ -57,6 +57,7 @@ test("wrong usage is exit code 2 and one line that names it", async () => {
     [/--external/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--signature", "s"],
     [/both/, "sign", "any.bin", "--key", "k.pem", "--out", "m", "--external", "--signature", "s"],
     [/url is in the signing input/, ...secondStep("--url", "x")],
+    [/storage is in the signing input/, ...secondStep("--storage", "js_code")],
     [/too many arguments|excess/i, "sign", "any.bin", "other.bin", "--key", "k.pem", "--out", "m"],
     [/--key/, "verify", "m.jws"],
     [/missing required argument 'file'/, "inspect"],

@@ -1,0 +1,72 @@
+// What `sign` and `serve` are told about a release, and how its values are read from the command line.
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { printable } from "./errors.ts";
+import type { StorageLabel } from "./espruino-image.ts";
+import { nameProblem, urlProblem } from "./manifest.ts";
+
+export interface ReleaseOptions {
+  url?: string;
+  sequence?: number;
+  /** seconds from now, or an instant */
+  expires?: { after: number } | { at: number };
+  board?: string;
+  project?: string;
+  appVersion?: string;
+  storage?: StorageLabel;
+  allowMissingNatives?: boolean;
+}
+
+export function parseWhole(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError("Wanted a whole number.");
+  return value;
+}
+
+export function parseUrlOption(text: string): string {
+  const problem = urlProblem(text);
+  if (problem) throw new InvalidArgumentError(`${problem}.`);
+  return text;
+}
+
+export function parseName(text: string): string {
+  if (!text || text !== printable(text)) throw new InvalidArgumentError("Wanted a text without control characters.");
+  if (nameProblem(text))
+    throw new InvalidArgumentError("Wanted ASCII only: Espruino with and without Unicode reads others differently.");
+  return text;
+}
+
+const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400, w: 7 * 86400, y: 365 * 86400 };
+
+/** What Date and the device's numbers hold with room to spare. */
+const MAX_EXPIRY = 1000 * UNITS.y;
+
+/** NaN for a day that its month does not have: Date.parse goes on into the next month. */
+function parseDate(text: string): number {
+  const day = text.slice(0, 10);
+  const midnight = Date.parse(day);
+  if (Number.isNaN(midnight) || new Date(midnight).toISOString().slice(0, 10) !== day) return Number.NaN;
+  return Date.parse(text);
+}
+
+/** "90d", or a date as ISO 8601 writes it. */
+export function parseExpiry(text: string): { after: number } | { at: number } {
+  const [, count, unit] = /^(\d+)([smhdwy])$/.exec(text) ?? [];
+  const after = unit ? Number(count) * UNITS[unit] : Number.NaN;
+  if (after > MAX_EXPIRY) throw new InvalidArgumentError("Wanted at most 1000y.");
+  if (after > 0) return { after };
+  const at = /^\d{4}-\d\d-\d\d/.test(text) ? parseDate(text) : Number.NaN;
+  if (Number.isNaN(at)) throw new InvalidArgumentError("Wanted a time as 90d, 12h or 2w, or a date as 2030-01-31.");
+  return { at: Math.floor(at / 1000) };
+}
+
+/** Options of `sign` and `serve` alike that are about Espruino images. */
+export function addEspruinoOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        "--storage <partition>",
+        "for Espruino images that do not tell through which partition they read their files",
+      ).choices(["js_code", "storage"]),
+    )
+    .option("--allow-missing-natives", "sign an Espruino image in which https-ota cannot run");
+}
