@@ -1,8 +1,24 @@
 // The second-stage bootloader: which image starts, judged from flash alone. This is the independent judge of every
-// campaign, so it is written from reference/esp-idf-ota.md 3, 4, 6.1, 11 and shares no code with src/.
-// Not modelled: what needs the bootloader's own link map (load addresses that overlap it), secure boot, encryption,
-// anti-rollback, GPIO inputs, deep sleep. As on the device, a fallback never changes otadata.
+// campaign, so it is written from ESP-IDF (reference/esp-idf-ota.md 3, 4, 6.1, 11) and shares no code with src/.
+// As on the device, a fallback never changes otadata. What loads where: bootloader-memory.ts.
+//
+// | kind     | stands for IDF                                        | what is its own                                      |
+// |----------|-------------------------------------------------------|------------------------------------------------------|
+// | idf3     | 3.1.0 to 3.1.6, 3.2.0 to 3.2.3                        | no states, no chip id; loads before it looks         |
+// | idf33    | 3.3.6 (Espruino's ESP32 builds since 2v22)            | min_chip_rev in byte 14; SOC_DRAM_LOW is wrong       |
+// | current  | 4.3.5 on, 4.4.5 on, 5.0.1 on, to 6.0.2                | full revisions                                       |
+// | rollback | the same with CONFIG_BOOTLOADER_APP_ROLLBACK_ENABLE   | NEW, PENDING_VERIFY and ABORTED are written          |
+//
+// Between them: 3.1.7, 3.2.4 and 3.2.5 are idf3 with chip id and byte 14; 3.3.0 to 3.3.5 and 4.0 have idf33's states and
+// idf3's addresses (3.3.0 no chip id); 4.1 to 4.3.4, 4.4.0 to 4.4.4 and 5.0.0 are current with byte 14.
+//
+// Not modelled: secure boot, encryption, anti-rollback, GPIO inputs, deep sleep. Rows after the MD5 row are read (IDF
+// drops the last of them); a row whose end wraps at 2^32 is refused (IDF takes it); a row at offset 0 counts (to IDF it is
+// none); otadata that is not on a sector is written. eFuse block revisions are looked at in every release (IDF: 5.1.7,
+// 5.2.3, 5.3.2, 5.4 and on). Segments of 16 MB and more on an ESP32-S3 end at the chip's end (IDF 5.3 on
+// reads on until the watchdog bites).
 import { createHash } from "node:crypto";
+import { type AddressCheck, deadlyStore, type Memory, memoryOf, objectionTo } from "./bootloader-memory.ts";
 import { type Flash, SECTOR } from "./flash.ts";
 import {
   checkTable,
@@ -18,16 +34,29 @@ import {
 
 export type BootloaderKind = {
   name: string;
-  /** false: IDF 3.1, which knows no ota_state, writes nothing, and has no chip id in its image header. */
+  /** false: knows no ota_state, and writes nothing. */
   states: boolean;
   rollback: boolean;
+  /** What is read of the header beside magic and count: chip id and byte 14, or chip id and the full revisions. */
+  revisions: "none" | "byte14" | "full";
+  addresses: AddressCheck;
 };
 
+/** Those that every campaign goes through. */
 export const BOOTLOADERS = {
-  idf3: { name: "idf3", states: false, rollback: false },
-  current: { name: "current", states: true, rollback: false },
-  rollback: { name: "rollback", states: true, rollback: true },
+  idf3: { name: "idf3", states: false, rollback: false, revisions: "none", addresses: "stack" },
+  current: { name: "current", states: true, rollback: false, revisions: "full", addresses: "all" },
+  rollback: { name: "rollback", states: true, rollback: true, revisions: "full", addresses: "all" },
 } satisfies Record<string, BootloaderKind>;
+
+/** To otadata it is `current`; it differs in images alone, so it stands where images are spoiled. */
+export const IDF33: BootloaderKind = {
+  name: "idf33",
+  states: true,
+  rollback: false,
+  revisions: "byte14",
+  addresses: "typo",
+};
 
 /** The chips of the model (reference 4.1, 4.5): revisions are those of common chips, major * 100 + minor. */
 export type Chip = {
@@ -103,6 +132,8 @@ export type Boot = {
   slot: Row | null;
   log: string[];
   image: ImageInfo | null;
+  /** Why the bootloader itself ended: there is no fallback, and `slot` is null. The chip resets, into the same again. */
+  died: string | null;
   /** A slot was refused before this one, or the selected slot does not exist. */
   fellBack: boolean;
   /** Label of the slot that the table and otadata ask for; null when they name none. */
@@ -154,12 +185,17 @@ const DESCRIPTOR_MAGIC = 0xabcd5432;
 const SIXTEEN_MB = 0x1000000;
 
 class Refused extends Error {}
+class Died extends Error {}
 
 function chipOf(chipId: number): Chip {
   const chip = CHIPS.find((known) => known.chipId === chipId);
   if (!chip) throw new Error(`the model knows no chip with id ${chipId}`);
   return chip;
 }
+
+const kindOf = (options: VerifyOptions): BootloaderKind => options.kind ?? BOOTLOADERS.current;
+
+const NOT_LOADED = 0x10000000; // should_load: addresses below are padding
 
 const isSet = (revision: number) => revision !== 0 && revision !== 65535;
 
@@ -179,45 +215,55 @@ function checkHeader(head: DataView, row: Row, options: VerifyOptions, chip: Chi
   if (head.getUint8(0) !== 0xe9) {
     throw new Refused(`image at ${hex(row.offset)} has invalid magic byte (nothing flashed here?)`);
   }
-  if ((options.kind ?? BOOTLOADERS.current).states) {
+  const { revisions } = kindOf(options);
+  if (revisions !== "none") {
     const chipId = head.getUint16(12, true);
     if (chipId !== chip.chipId) throw new Refused(`mismatch chip ID, expected ${chip.chipId}, found ${chipId}`);
-    const revision = options.revision ?? chip.revision;
-    const min = head.getUint16(15, true);
-    const max = head.getUint16(17, true);
-    const version = (full: number) => `v${Math.floor(full / 100)}.${full % 100}`;
-    const failed = "chip revision check failed. Required";
-    if (revision < min) throw new Refused(`${failed} >= ${version(min)}, found ${version(revision)}.`);
-    if (isSet(max) && revision > max) throw new Refused(`${failed} <= ${version(max)}, found ${version(revision)}.`);
   }
+  const revision = options.revision ?? chip.revision;
+  if (revisions === "byte14") checkMinChipRev(head.getUint8(14), revision, chip);
+  if (revisions === "full") checkRevisions(head.getUint16(15, true), head.getUint16(17, true), revision);
   const count = head.getUint8(1);
   if (count > 16) throw new Refused(`image at ${hex(row.offset)} segment count ${count} exceeds max 16`);
 }
 
-/** The rules that read the app descriptor; returns the MMU page size. The classic ESP32 has none. */
-function checkDescriptor(descriptor: DataView, options: VerifyOptions, chip: Chip): number {
-  let page = 0x10000;
-  if (chip.configurablePage) {
-    if (descriptor.getUint32(0, true) !== DESCRIPTOR_MAGIC)
-      throw new Refused("Failed to fetch app description header!");
-    const log2 = descriptor.getUint8(180);
-    if (log2 >= 13 && log2 <= 16) page = 1 << log2;
-  }
-  if (chip.name !== "esp32") {
-    const revision = options.blockRevision ?? chip.blockRevision;
-    const min = descriptor.getUint16(176, true);
-    const max = descriptor.getUint16(178, true);
-    if (isSet(min) && revision < min)
-      throw new Refused(`Image requires efuse blk rev >= ${min}, but chip is ${revision}`);
-    if (isSet(max) && revision > max)
-      throw new Refused(`Image requires efuse blk rev <= ${max}, but chip is ${revision}`);
-  }
-  return page;
+/** bootloader_common_check_chip_validity to 3.3.6, its words too; 4.4.4: the newer chips count minor revisions. */
+function checkMinChipRev(min: number, full: number, chip: Chip): void {
+  const revision = /^esp32(s2)?$/.test(chip.name) ? Math.floor(full / 100) : full % 100;
+  if (revision < min) throw new Refused(`can't run on lower chip revision, expected ${revision}, found ${min}`);
 }
 
-/** esp_image_load in its own order (reference 4.5). Throws Refused with the words of the bootloader's error line. */
+/** The same function since 4.4.5. */
+function checkRevisions(min: number, max: number, revision: number): void {
+  const version = (full: number) => `v${Math.floor(full / 100)}.${full % 100}`;
+  const failed = "chip revision check failed. Required";
+  if (revision < min) throw new Refused(`${failed} >= ${version(min)}, found ${version(revision)}.`);
+  if (isSet(max) && revision > max) throw new Refused(`${failed} <= ${version(max)}, found ${version(revision)}.`);
+}
+
+/** verify_segment_header: on some chips the app descriptor says the size of an MMU page. */
+function pageSizeOf(descriptor: DataView): number {
+  if (descriptor.getUint32(0, true) !== DESCRIPTOR_MAGIC) throw new Refused("Failed to fetch app description header!");
+  const log2 = descriptor.getUint8(180);
+  return log2 >= 13 && log2 <= 16 ? 1 << log2 : 0x10000;
+}
+
+/** process_segment_data: the descriptor is read as such whatever its magic. The classic ESP32 has no block revision. */
+function checkBlockRevision(descriptor: DataView, options: VerifyOptions, chip: Chip): void {
+  const revision = options.blockRevision ?? chip.blockRevision;
+  const min = descriptor.getUint16(176, true);
+  const max = descriptor.getUint16(178, true);
+  if (isSet(min) && revision < min)
+    throw new Refused(`Image requires efuse blk rev >= ${min}, but chip is ${revision}`);
+  if (isSet(max) && revision > max)
+    throw new Refused(`Image requires efuse blk rev <= ${max}, but chip is ${revision}`);
+}
+
+/** esp_image_load in its own order (reference 4.5). Throws Refused with the words of the bootloader's error line, or Died. */
 function loadImage(flash: Flash, row: Row, options: VerifyOptions, say: Say): ImageInfo {
   const chip = chipOf(options.chipId);
+  const kind = kindOf(options);
+  const memory = memoryOf(chip.name, kind.addresses);
   if (row.size > SIXTEEN_MB && !chip.wide)
     throw new Refused(`partition size ${hex(row.size)} invalid, larger than 16MB`);
 
@@ -249,15 +295,19 @@ function loadImage(flash: Flash, row: Row, options: VerifyOptions, say: Say): Im
     const dataAddr = row.offset + at + 8;
     if (length % 4 !== 0 || (length >= SIXTEEN_MB && !chip.wide))
       throw new Refused(`invalid segment length ${hex(length)}`);
-    if (i === 0 && chip.name !== "esp32") page = checkDescriptor(viewOf(read(at + 8, 256)), options, chip);
+    if (i === 0 && chip.configurablePage) page = pageSizeOf(viewOf(read(at + 8, 256)));
     const mapped = chip.mapped.some(([low, high]) => loadAddr >= low && loadAddr < high);
     if (mapped && dataAddr % page !== loadAddr % page) {
       throw new Refused(`Segment ${i} load address 0x${hex8(loadAddr)}, doesn't match data 0x${hex8(dataAddr)}`);
     }
     const size = `${length.toString(16).padStart(5, "0")}h (${String(length).padStart(6)})`;
-    const how = mapped ? "map" : loadAddr < 0x10000000 ? "" : "load";
+    const loaded = !mapped && loadAddr >= NOT_LOADED;
+    const how = mapped ? "map" : loaded ? "load" : "";
     say("I", "esp_image", `segment ${i}: paddr=${hex8(dataAddr)} vaddr=${hex8(loadAddr)} size=${size} ${how}`);
+    if (loaded && memory) checkLoad(i, loadAddr, length, memory, kind);
     const data = read(at + 8, length);
+    if (i === 0 && length && chip.name !== "esp32") checkBlockRevision(viewOf(read(at + 8, 256)), options, chip);
+    if (loaded && memory) store(i, loadAddr, length, memory);
     sum ^= xorWords(data);
     sha.update(segment).update(data);
     image.segments.push({ loadAddr, offset: at + 8, length });
@@ -284,15 +334,28 @@ function loadImage(flash: Flash, row: Row, options: VerifyOptions, say: Say): Im
   return image;
 }
 
+function checkLoad(index: number, loadAddr: number, length: number, memory: Memory, kind: BootloaderKind): void {
+  const objection = objectionTo(index, loadAddr, length, memory, kind.addresses);
+  if (objection === "assert") throw new Died(`Assert failed in verify_load_addresses: segment ${index}`);
+  if (objection) throw new Refused(objection.refused);
+}
+
+/** Data is loaded as it is read, before checksum and hash say what it is worth. */
+function store(index: number, loadAddr: number, length: number, memory: Memory): void {
+  const excvaddr = deadlyStore(loadAddr, length, memory);
+  if (excvaddr !== null) throw new Died(`Fatal exception: segment ${index}, excvaddr=0x${hex8(excvaddr)}`);
+}
+
 export function verifyImage(
   flash: Flash,
   row: Row,
   options: VerifyOptions,
-): { ok: true; image: ImageInfo } | { ok: false; reason: string } {
+): { ok: true; image: ImageInfo } | { ok: false; reason: string; died: boolean } {
   try {
     return { ok: true, image: loadImage(flash, row, options, () => {}) };
   } catch (error) {
-    if (error instanceof Refused) return { ok: false, reason: error.message };
+    if (error instanceof Refused) return { ok: false, reason: error.message, died: false };
+    if (error instanceof Died) return { ok: false, reason: error.message, died: true };
     throw error;
   }
 }
@@ -365,7 +428,7 @@ function select(
   const entries = raw.map(parseEntry);
   const bad = (entry: Entry) =>
     entry.seq === SEQ_NONE || (kind.states && (entry.state === STATE.INVALID || entry.state === STATE.ABORTED));
-  if (entries.every(bad) || (kind.states && appCount === 0)) {
+  if (entries.every(bad) || appCount === 0) {
     say("I", "boot", factory ? "Defaulting to factory image" : "No factory image, trying OTA 0");
     if (factory) return { index: FACTORY, initial: false };
     return { index: 0, initial: kind.states && entries.every((entry) => entry.seq === SEQ_NONE || !entry.crcOk) };
@@ -376,10 +439,6 @@ function select(
     const next = factory ? ", falling back to factory" : " and no factory, will try all partitions";
     say("E", "boot", `ota data partition invalid${next}`);
     return { index: FACTORY, initial: false };
-  }
-  if (appCount === 0) {
-    say("E", "boot", "IDF 3.1 divides by the number of OTA slots, which is 0");
-    return null;
   }
   const active = valid0 && (!valid1 || entries[0].seq >= entries[1].seq) ? 0 : 1;
   if (kind.rollback && entries[active].state === STATE.NEW) setState(active, STATE.PENDING_VERIFY);
@@ -408,18 +467,39 @@ function notBootable(index: number): string {
   return `${index === FACTORY ? "Factory app partition" : `OTA app partition slot ${index}`} is not bootable`;
 }
 
-/** One power-on. The bootloader's own writes go through the flash, so a campaign can cut them. */
+/** Enough for every state that a reset can change: NEW to PENDING_VERIFY to ABORTED. */
+const RESETS = 3;
+
+/**
+ * One power-on. The bootloader's own writes go through the flash, so a campaign can cut them.
+ * A bootloader that dies resets the chip and starts again: where it has written a state before, the next one may start
+ * another slot; where it has not, the end is the same for ever.
+ */
 export function runBootloader(flash: Flash, options: BootOptions): Boot {
-  const kind = options.kind ?? BOOTLOADERS.current;
-  const boot: Boot = { slot: null, log: [], image: null, fellBack: false, selected: null };
+  const boot: Boot = { slot: null, log: [], image: null, died: null, fellBack: false, selected: null };
   const startMs = flash.deviceMs();
   const say: Say = (level, tag, line) => {
     const ms = Math.floor(58 + flash.deviceMs() - startMs + 4 * boot.log.length);
     boot.log.push(`${level} (${ms}) ${tag}: ${line}`);
   };
+  for (let resets = 0; ; resets++) {
+    const before = flash.counts.writes;
+    boot.died = null;
+    try {
+      startOnce(flash, options, boot, say);
+    } catch (error) {
+      if (!(error instanceof Died)) throw error;
+      boot.died = error.message;
+      boot.log.push(`${error.message}: the bootloader dies and resets, nothing falls back`);
+    }
+    if (boot.died === null || flash.counts.writes === before || resets === RESETS) return boot;
+  }
+}
+
+function startOnce(flash: Flash, options: BootOptions, boot: Boot, say: Say): void {
   const state = loadTable(flash, options.tableOffset ?? TABLE_OFFSET, say);
-  const choice = state && select(flash, state, kind, say);
-  if (!state || !choice) return boot;
+  const choice = state && select(flash, state, kindOf(options), say);
+  if (!state || !choice) return;
 
   const wanted = choice.index === FACTORY ? state.factory : state.ota[choice.index];
   boot.selected = wanted?.label ?? null;
@@ -433,7 +513,7 @@ export function runBootloader(flash: Flash, options: BootOptions): Boot {
         say("I", "boot", `Set actual ota_seq=${index + 1} in otadata[0]`);
       }
       boot.slot = row;
-      return boot;
+      return;
     }
     say("E", "boot", notBootable(index));
     boot.fellBack = true;
@@ -444,11 +524,10 @@ export function runBootloader(flash: Flash, options: BootOptions): Boot {
       say("W", "boot", "Falling back to test app as only bootable partition");
       boot.slot = state.test;
       boot.fellBack = true;
-      return boot;
+      return;
     }
   }
   say("E", "boot", "No bootable app partitions in the partition table");
-  return boot;
 }
 
 function tryLoad(flash: Flash, row: Row, options: VerifyOptions, say: Say): ImageInfo | null {
@@ -458,7 +537,9 @@ function tryLoad(flash: Flash, row: Row, options: VerifyOptions, say: Say): Imag
     return image;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    const tag = /^(mismatch chip|chip revision|Image requires)/.test(error.message) ? "boot_comm" : "esp_image";
+    const tag = /^(mismatch chip|chip revision|can't run|Image requires)/.test(error.message)
+      ? "boot_comm"
+      : "esp_image";
     say("E", tag, error.message);
     return null;
   }

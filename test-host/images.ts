@@ -1,10 +1,14 @@
 // Valid ESP images, and the ways to spoil one. Format: reference/esp-idf-ota.md 4; order of segments as in real images
 // (DROM with the app descriptor, DRAM, IRAM … ; here the flash-mapped IROM comes second).
 //
+// Every real bootloader starts them: what is loaded stays below ROOM bytes on each bus, however large the image is, so
+// that it is RAM, and not the bootloader's own (bootloader-memory.ts); the rest is mapped.
+//
 // Sizes: any multiple of 16 from MIN_SIZE on (the checksum ends a 16-byte block, the hash has 32 bytes).
 // For any other number of bytes use padTo(): trailing bytes are legal, the bootloader ignores them.
 import { createHash } from "node:crypto";
 import { CHIPS } from "./bootloader.ts";
+import { type Memory, memoryOf } from "./bootloader-memory.ts";
 
 export type Descriptor = {
   project?: string;
@@ -23,8 +27,33 @@ export type Descriptor = {
   spiMode?: number;
 };
 
+/** What stands in an Espruino image as text, each behind a NUL and ended by one, as in the published builds. */
+export type EspruinoTexts = {
+  /** Through which partition the build reads its Storage; null: it does not say. */
+  storage?: "storage" | "js_code" | null;
+  version?: string;
+  /** `process.env.BOARD`. */
+  board?: string;
+  /** `process.env.MODULES`. */
+  libraries?: string;
+  natives?: readonly string[];
+};
+
+/** The descriptor of every classic build since 2v22: that of the IDF project into which Espruino is linked. */
+export const CLASSIC_DESCRIPTOR: Descriptor = {
+  project: "espruino-esp32",
+  version: "5240e60",
+  time: "08:44:50",
+  date: "Dec  9 2022",
+  idfVersion: "v3.3.6",
+  elfSha256: new Uint8Array(32),
+  mmuPageSize: 0,
+};
+
+type Chip = "esp32" | "esp32s2" | "esp32c3" | "esp32s3" | "esp32c2" | "esp32c6";
+
 export type ImageSpec = {
-  chip?: "esp32" | "esp32s2" | "esp32c3" | "esp32s3" | "esp32c2" | "esp32c6";
+  chip?: Chip;
   /** Exact bytes including the appended hash, without `trailing`; a multiple of 16. Default 61008: fits 64 KB. */
   size?: number;
   /** false: as images of IDF 3.1, the first segment holds no descriptor. */
@@ -33,6 +62,10 @@ export type ImageSpec = {
   hash?: boolean;
   minRevision?: number;
   maxRevision?: number;
+  /** Header byte 14, all that IDF before 4.3.5, 4.4.5 and 5.0.1 reads of revisions: major ones on the ESP32. */
+  minChipRev?: number;
+  /** Texts as in an Espruino image, at the begin of the first segment, behind the descriptor. */
+  espruino?: EspruinoTexts;
   /** 1 to 16; default 5. */
   segments?: number;
   /** Header byte 2: 0 QIO, 1 QOUT, 2 DIO, 3 DOUT. Default DIO. */
@@ -47,6 +80,8 @@ const HEADER_SIZE = 24;
 const HASH_SIZE = 32;
 const DESCRIPTOR_SIZE = 256;
 const CHECKSUM_SEED = 0xef;
+/** The most bytes that are loaded on each bus: where both see the same memory, code then ends where data begins. */
+const ROOM = 0x10000;
 
 /** Where linkers put things: DROM, IROM (both 64 KB aligned), DRAM, IRAM, entry point. */
 const ADDRESSES = {
@@ -95,6 +130,20 @@ function buildDescriptor(descriptor: Descriptor, spec: ImageSpec): Uint8Array {
   return bytes;
 }
 
+const MAP_ERRORS = { js_code: "Couldn't map js_code!\n", storage: "Couldn't map 'storage'!\n" };
+const LIBRARIES = "Flash,Storage,heatshrink,fs,net,dgram,tls,http,NetworkJS,Wifi,TelnetServer,crypto,neopixel";
+const NATIVES = [
+  ...["setBootCode", "ArrayBufferView", "Promise", "setInterval", "subarray", "atob", "btoa", "peek32"],
+  ...["erasePage", "getStats", "SHA256", "CRC32", "convolve", "memoryArea", "reboot"],
+];
+
+function buildTexts({ storage = "storage", version = "2v27.45", ...rest }: EspruinoTexts): Uint8Array {
+  const { board = "ESP32", libraries = LIBRARIES, natives = NATIVES } = rest;
+  const texts = [version, board, libraries, ...natives, `\n ${version} (c) 2025 G.Williams\n`];
+  if (storage) texts.push(`Couldn't find ${storage} partition\n`, MAP_ERRORS[storage]);
+  return Buffer.from(`\0\0\0\0${texts.join("\0")}\0`, "latin1");
+}
+
 /** Data lengths of `count` segments that add up to `total`, each a multiple of 4. */
 function shares(total: number, count: number): number[] {
   if (count === 1) return [total];
@@ -104,7 +153,10 @@ function shares(total: number, count: number): number[] {
   const lengths = [first, second];
   for (let left = rest - second, n = count - 2; n > 0; n--) {
     const share = n === 1 ? left : Math.floor(left / n / 4) * 4;
-    lengths.push(share);
+    // DRAM and IRAM take turns, each has ROOM for all of its segments
+    const most = Math.floor(ROOM / Math.ceil((count - 2) / 2) / 4) * 4;
+    lengths.push(Math.min(share, most));
+    lengths[1] += share - Math.min(share, most);
     left -= share;
   }
   return lengths;
@@ -121,6 +173,7 @@ export function buildImage(spec: ImageSpec = {}): Uint8Array {
   view.setUint32(4, entry, true);
   image[8] = 0xee;
   view.setUint16(12, CHIPS.find((known) => known.name === chip)?.chipId ?? 0xffff, true);
+  image[14] = spec.minChipRev ?? 0;
   view.setUint16(15, spec.minRevision ?? 0, true);
   view.setUint16(17, spec.maxRevision ?? 0, true);
   image[23] = hash ? 1 : 0;
@@ -144,11 +197,35 @@ export function buildImage(spec: ImageSpec = {}): Uint8Array {
     if (i === 0) {
       image.set(noise(0, Math.min(spec.alikeBytes ?? 0, length)), data);
       if (descriptor) image.set(buildDescriptor(descriptor, spec), data);
+      if (spec.espruino) putTexts(image.subarray(data + DESCRIPTOR_SIZE, data + length), spec.espruino);
     }
     at = data + length;
   });
   const sealed = reseal(image);
   return spec.trailing ? new Uint8Array(Buffer.concat([sealed, spec.trailing])) : sealed;
+}
+
+function putTexts(room: Uint8Array, espruino: EspruinoTexts): void {
+  const texts = buildTexts(espruino);
+  if (texts.length > room.length) throw new RangeError("the first segment is too small for an Espruino image's texts");
+  room.set(texts);
+}
+
+/** The bootloader's memory on `chip`; the classic one's where the model knows none. */
+function memoryFor(chip: Chip): Memory {
+  return memoryOf(chip, "all") ?? (memoryOf("esp32", "all") as Memory);
+}
+
+/** An image as of a second-stage bootloader: nothing is mapped, and it lies where the real one runs. */
+export function buildBootloader(chip: Chip = "esp32", seed = 1): Uint8Array {
+  const { data, loader } = memoryFor(chip);
+  const image = buildImage({ chip, size: 8192, seed, segments: 2, descriptor: false });
+  const view = viewOf(image);
+  const [first, second] = layoutOf(image).segments;
+  view.setUint32(first, data[0] + 0x18, true);
+  view.setUint32(second, loader[0], true);
+  view.setUint32(4, loader[0] + 0x10, true);
+  return reseal(image);
 }
 
 /** Offsets of the parts of a whole image: segment headers, the checksum byte, the end without trailing bytes. */
@@ -217,6 +294,19 @@ const truncated =
   (image) =>
     new Uint8Array(image.subarray(0, length(image)));
 
+function chipOf(image: Uint8Array): Chip {
+  const chipId = viewOf(image).getUint16(12, true);
+  return (CHIPS.find((chip) => chip.chipId === chipId)?.name ?? "esp32") as Chip;
+}
+
+/** Segment 2 of a generated image is loaded to data memory, segment 3 to code memory. */
+const loadTo =
+  (segment: number, to: (loadAddr: number, memory: Memory) => number) =>
+  (view: DataView, bytes: Uint8Array): void => {
+    const at = layoutOf(bytes).segments[segment];
+    view.setUint32(at, to(view.getUint32(at, true), memoryFor(chipOf(bytes))) >>> 0, true);
+  };
+
 const otherChip = (view: DataView) => view.setUint16(12, view.getUint16(12, true) === 5 ? 9 : 5, true);
 const lastSegment = (bytes: Uint8Array) => layoutOf(bytes).segments[bytes[1] - 1];
 
@@ -247,6 +337,8 @@ export const mutations: Record<string, Mutation> = {
   chipIdByte13Fe: raw((_, bytes) => bytes.fill(0xfe, 13, 14)), // A8
   minRevision: sealed((view) => view.setUint16(15, 9999, true)),
   maxRevision: sealed((view) => view.setUint16(17, 1, true)),
+  /** 9 is above every chip; only IDF before 4.3.5, 4.4.5 and 5.0.1 looks. */
+  minChipRev: sealed((_, bytes) => bytes.fill(9, 14, 15)),
   hashFlagCleared: sealed((_, bytes) => bytes.fill(0, 23, 24)),
 
   // Segments (4.2)
@@ -258,6 +350,29 @@ export const mutations: Record<string, Mutation> = {
     view.setUint32(at, view.getUint32(at, true) + 0x10000, true);
   }),
   mappedLoadAddress: sealed((view) => view.setUint32(24, view.getUint32(24, true) + 0x1000, true)),
+  // Where segments are loaded: bootloader-memory.ts
+  /** One bit, no memory: IDF 3.3.6 and older die of it. */
+  loadAddressBit22: raw(loadTo(2, (addr) => addr ^ 0x400000)),
+  /** One bit, negative to the bootloader's C: IDF 3.3.5 and older die of it. */
+  loadAddressBit31: raw(loadTo(2, (addr) => addr ^ 0x80000000)),
+  /** One bit, not a whole word of code memory: every release dies of it. */
+  loadAddressBit0: raw(loadTo(3, (addr) => addr ^ 1)),
+  loadAddressNoRam: sealed(loadTo(2, () => 0x20000000)),
+  loadAddressStack: sealed(loadTo(2, (_, memory) => memory.stack[0])),
+  loadAddressData: sealed(loadTo(2, (_, memory) => memory.data[0])),
+  loadAddressLoader: sealed(loadTo(3, (_, memory) => memory.loader[0])),
+  /** 0x10000000 and more is loaded, less is padding. */
+  loadAddressPadding: sealed(loadTo(2, () => 0x0ffffff0)),
+  /** As a bootloader's own image: its first segment is data of the bootloader. */
+  firstSegmentLoaded: sealed(loadTo(0, (_, memory) => memory.data[0] + 0x18)),
+  /** As esptool merge_bin makes it: bootloader, table, app, counted from the bootloader's place. */
+  mergedImage: (image) => {
+    const app = 0xf000;
+    const whole = new Uint8Array(app + image.length).fill(0xff);
+    whole.set(buildBootloader(chipOf(image)));
+    whole.set(image, app);
+    return whole;
+  },
 
   // Payload and tail (4.4)
   flipPayloadBit: raw((_, bytes) => {
@@ -315,6 +430,8 @@ export const bootsAnyway: ReadonlySet<string> = new Set([
   "headerSpiMode",
   "headerFlashSize",
   "entry",
+  "minChipRev",
+  "loadAddressPadding",
   "hashFlagCleared",
   "payloadSealed",
   "paddingNotZero",

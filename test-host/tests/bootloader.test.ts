@@ -8,16 +8,17 @@ import {
   buildEntry,
   CHIPS,
   entryCrc,
+  IDF33,
   parseEntry,
   runBootloader,
   STATE,
 } from "../bootloader.ts";
 import { createFlash, type Flash, SECTOR } from "../flash.ts";
-import { buildImage, mutations } from "../images.ts";
+import { buildImage, type ImageSpec, mutations } from "../images.ts";
 import { buildTable, checkTable, findOtadata, parseTable, type Row, slots, TABLE_OFFSET } from "../partitions.ts";
 
 const { NEW, PENDING_VERIFY, VALID, INVALID, ABORTED, UNDEFINED } = STATE;
-const KINDS: BootloaderKind[] = Object.values(BOOTLOADERS);
+const KINDS: BootloaderKind[] = [...Object.values(BOOTLOADERS), IDF33];
 const hexBytes = (lines: string) => new Uint8Array(Buffer.from(lines.replace(/\s/g, ""), "hex"));
 
 function row(label: string, type: number, subtype: number, offset: number, size: number): Row {
@@ -320,10 +321,12 @@ test("two records with bad CRCs fall to factory, or to the first slot that start
   }
 });
 
-test("a table with otadata and no OTA slot starts factory", () => {
-  boots({ slots: ["factory"], entries: [{ seq: 1 }, "blank"] }, "factory");
-  const flash = makeWorld({ slots: ["factory"], entries: [{ seq: 1 }, "blank"] });
-  assert.equal(start(flash, BOOTLOADERS.idf3).slot, null);
+test("a table with otadata and no OTA slot starts factory, or the test app", () => {
+  const entries: [Cell, Cell] = [{ seq: 1 }, "blank"];
+  for (const kind of KINDS) {
+    boots({ slots: ["factory"], entries, kind }, "factory");
+    boots({ slots: ["test"], entries, kind }, "test", null);
+  }
 });
 
 test("otadata smaller than two sectors boots nothing", () => {
@@ -505,4 +508,34 @@ test("IDF 3.1 does not look at the chip id or the revisions, later bootloaders d
     assert.equal(start(flash).slot?.label, "ota_1", name);
     assert.equal(start(flash, BOOTLOADERS.idf3).slot?.label, "ota_0", name);
   }
+});
+
+test("IDF 3.3.6 and its contemporaries read byte 14 of the header, later bootloaders the full revisions", () => {
+  const cases: [spec: ImageSpec, revision: number, idf33: boolean, current: boolean][] = [
+    [{ minChipRev: 3 }, 300, true, true],
+    [{ minChipRev: 3 }, 100, false, true],
+    [{ minChipRev: 1 }, 100, true, true],
+    [{ minRevision: 301 }, 300, true, false],
+    [{ maxRevision: 299 }, 300, true, false],
+  ];
+  for (const [spec, revision, ...starts] of cases) {
+    const flash = makeWorld({ slots: TWO, entries: [{ seq: 1 }, "blank"] });
+    flash.load(buildImage({ size: 2048, ...spec }), 0x10000);
+    for (const [i, kind] of [IDF33, BOOTLOADERS.current].entries()) {
+      const boot = runBootloader(flash, { chipId: 0, kind, revision });
+      const name = `${kind.name} ${JSON.stringify(spec)}\n${boot.log.join("\n")}`;
+      assert.equal(boot.slot?.label, starts[i] ? "ota_0" : "ota_1", name);
+    }
+    assert.equal(runBootloader(flash, { chipId: 0, kind: BOOTLOADERS.idf3, revision }).slot?.label, "ota_0");
+  }
+});
+
+test("byte 14 means minor revisions on the newer chips, and is refused in IDF's words", () => {
+  const flash = createFlash({ size: 0x40000 });
+  flash.load(buildTable([row("factory", 0, 0, 0x10000, 0x10000)]), TABLE_OFFSET);
+  flash.load(buildImage({ chip: "esp32c3", minChipRev: 4 }), 0x10000);
+  const starts = (revision: number) => runBootloader(flash, { chipId: 5, kind: IDF33, revision });
+  assert.equal(starts(4).slot?.label, "factory");
+  assert.equal(starts(104).slot?.label, "factory");
+  assert.match(starts(3).log.join("\n"), /E \(\d+\) boot_comm: can't run on lower chip revision, expected 3, found 4/);
 });

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { type VerifyOptions, verifyImage } from "../bootloader.ts";
+import { BOOTLOADERS, type BootloaderKind, IDF33, type VerifyOptions, verifyImage } from "../bootloader.ts";
 import { createFlash } from "../flash.ts";
 import {
   bootsAnyway,
   buildImage,
+  CLASSIC_DESCRIPTOR,
   type ImageSpec,
   layoutOf,
   MIN_SIZE,
@@ -63,6 +64,38 @@ test("every multiple of 16 from MIN_SIZE on is a possible size, with and without
     }
   }
   for (const size of [1395040, 0x180000]) assert.equal(accepted(buildImage({ size }), { chipId: 0 }).length, size);
+});
+
+const KINDS: BootloaderKind[] = [...Object.values(BOOTLOADERS), IDF33];
+
+test("images of any size up to a slot of 2 MB are ones that every bootloader starts", () => {
+  for (const [chip, chipId] of Object.entries(CHIP_IDS)) {
+    for (const size of [MIN_SIZE, 61008, 491536, 1344128, 1415568, 0x180000, 0x200000]) {
+      for (const segments of [1, 2, 3, 4, 5, 16]) {
+        const image = buildImage({ chip: chip as ImageSpec["chip"], size, segments });
+        for (const kind of KINDS) {
+          const info = accepted(image, { chipId, kind }, 0x10000, 0x200000);
+          assert.equal(info.length, size, `${chip} ${size} ${segments}`);
+        }
+      }
+    }
+  }
+});
+
+test("however large an image is, data and code are loaded apart, 64 KB of each at most", () => {
+  for (const size of [0x180000, 0x200000]) {
+    for (const segments of [5, 16]) {
+      const { segments: all } = accepted(buildImage({ chip: "esp32c3", size, segments }), { chipId: 5 }, 0x10000, size);
+      const sum = (from: number) =>
+        all.filter((one) => one.loadAddr >>> 24 === from).reduce((bytes, one) => bytes + one.length, 0);
+      // code at 0x40380000 and data at 0x3fc90000 are 64 KB apart in the same memory
+      for (const bus of [0x3f, 0x40]) assert.ok(sum(bus) >= 0x8000 && sum(bus) <= 0x10000, `${sum(bus)} bytes`);
+      assert.equal(
+        sum(0x3c) + sum(0x42) + sum(0x3f) + sum(0x40),
+        all.reduce((bytes, one) => bytes + one.length, 0),
+      );
+    }
+  }
 });
 
 test("every possible length of padding before the checksum occurs", () => {
@@ -124,6 +157,15 @@ const REASONS: Record<string, RegExp> = {
   chipIdByte13Fe: /mismatch chip ID, expected 0, found 65024/,
   minRevision: /Required >= v99\.99/,
   maxRevision: /Required <= v0\.1/,
+  loadAddressBit22: /Segment 2 0x3fbb0000-0x\w+ invalid: bad load address range/,
+  loadAddressBit31: /Segment 2 0xbffb0000-0x\w+ invalid: bad load address range/,
+  loadAddressBit0: /Fatal exception: segment 3, excvaddr=0x40080001/,
+  loadAddressNoRam: /Segment 2 0x20000000-0x\w+ invalid: bad load address range/,
+  loadAddressStack: /Segment 2 0x3ffdbc00-0x\w+ invalid: overlaps bootloader stack/,
+  loadAddressData: /Segment 2 0x3fff0000-0x\w+ invalid: overlaps bootloader data/,
+  loadAddressLoader: /Segment 3 0x40078000-0x\w+ invalid: bad load address range/,
+  firstSegmentLoaded: /Segment 0 0x3fff0018-0x\w+ invalid: overlaps bootloader data/,
+  mergedImage: /Segment 0 0x3fff0018-0x\w+ invalid: overlaps bootloader data/,
   segmentLengthOdd: /invalid segment length/,
   segmentLengthHuge: /invalid segment length 0xfffffff0/,
   mappedLoadAddress: /Segment 0 load address/,
@@ -145,6 +187,56 @@ test("the bootloader refuses each mutation that it must, for its own reason, and
       if (!verdict.ok && REASONS[name]) assert.match(verdict.reason, REASONS[name], name);
     }
   }
+});
+
+test("min_chip_rev is refused by IDF 3.3.6 and started by those before and after it", () => {
+  const image = mutations.minChipRev(buildImage());
+  for (const kind of KINDS) assert.equal(judge(image, { chipId: 0, kind }).ok, kind !== IDF33, kind.name);
+});
+
+test("a merged image begins with a bootloader and holds the app, unchanged, where it is to be flashed", () => {
+  for (const chip of ["esp32", "esp32c3", "esp32s3"] as const) {
+    const app = buildImage({ chip });
+    const merged = mutations.mergedImage(app);
+    assert.deepEqual(merged.subarray(0xf000), app);
+    assert.ok(!judge(merged, { chipId: CHIP_IDS[chip] }).ok, chip);
+  }
+});
+
+test("an Espruino image has its texts whole and NUL-ended in the first segment, and starts", () => {
+  for (const [storage, map] of [
+    ["storage", "Couldn't map 'storage'!\n"],
+    ["js_code", "Couldn't map js_code!\n"],
+    [null, ""],
+  ] as const) {
+    const image = buildImage({
+      descriptor: CLASSIC_DESCRIPTOR,
+      espruino: { storage, version: "2v27.46", natives: ["erasePage"] },
+    });
+    const info = accepted(image, { chipId: 0 });
+    assert.deepEqual([info.project, info.version], ["espruino-esp32", "5240e60"]);
+    const { offset, length } = info.segments[0];
+    const texts = Buffer.from(image.subarray(offset + 256, offset + length))
+      .toString("latin1")
+      .split("\0");
+    for (const text of ["2v27.46", "ESP32", "erasePage", map]) assert.ok(texts.includes(text), text);
+    assert.ok(texts.some((text) => text.includes("2v27.46 (c) 2025 G.Williams")));
+    assert.equal(
+      texts.some((text) => text.startsWith("Couldn't map")),
+      storage !== null,
+    );
+    assert.ok(!texts.includes("convolve"), "only the natives that were asked for");
+  }
+  assert.throws(() => buildImage({ size: MIN_SIZE, espruino: {} }), RangeError);
+});
+
+test("two Espruino images differ in nothing but version, checksum and hash when only the version is another", () => {
+  const [a, b] = ["2v27.45", "2v27.46"].map((version) => buildImage({ seed: 3, espruino: { version } }));
+  const differing = [...a.keys()].filter((i) => a[i] !== b[i]);
+  const { checksum } = layoutOf(a);
+  const inText = differing.filter((i) => i < checksum);
+  assert.equal(inText.length, 2, "one digit, in the version and in the banner");
+  assert.ok(differing.length > inText.length);
 });
 
 test("a segment length must be a multiple of 4", () => {
@@ -220,6 +312,8 @@ const REAL = new URL("../../../shared/images/", import.meta.url);
 const REAL_IMAGES = [
   { file: "espruino-2v04-esp32.bin", chipId: 0, project: undefined },
   { file: "espruino-2v06-esp32.bin", chipId: 0, project: undefined },
+  { file: "espruino-2v22.26-esp32.bin", chipId: 0, project: "espruino-esp32" },
+  { file: "espruino-2v27.45-esp32.bin", chipId: 0, project: "espruino-esp32" },
   { file: "advanced_https_ota-esp32.bin", chipId: 0, project: "advanced_https_ota" },
   { file: "esp-at-4.2-esp32c2.bin", chipId: 12, project: "esp-at" },
 ];
@@ -231,6 +325,7 @@ test("real published images pass on their own chip, are refused on another, and 
     const image = new Uint8Array(readFileSync(new URL(file, REAL)));
     const info = accepted(image, { chipId });
     assert.deepEqual([info.length, info.chipId, info.project], [image.length, chipId, project], file);
+    for (const kind of KINDS) accepted(image, { chipId, kind });
     assert.deepEqual(reseal(image), image, `${file}: reseal gives what the IDF tools gave`);
     const verdict = judge(image, { chipId: chipId === 0 ? 5 : 0 });
     assert.match(verdict.ok ? "" : verdict.reason, /mismatch chip ID/, file);
