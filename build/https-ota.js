@@ -494,7 +494,7 @@ function chapterRecords() {
             if (append(record, sealed))
                 return;
         }
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file);
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file + ": compact Storage while the power is safe");
     }
     /**
      * Saves `record`. `spare`: room for so many records of its size must be left in its file, and for the starts of a trial.
@@ -1796,7 +1796,7 @@ function chapterSlots() {
         // with what the boot record may take yet
         var used = stats.totalBytes - stats.freeBytes + 2 * (4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */);
         // such a build takes the rest for damage, and erases all
-        if (used > claim.size)
+        if (claim.size < stats.totalBytes && used > claim.size)
             cannot("Storage needs " +
                 used +
                 " bytes, with erased files and the boot record, and the image has room for " +
@@ -1828,12 +1828,11 @@ function chapterSlots() {
         }
         inSlices(BLOCKS_PER_SLICE, function () {
             var piece = binary(read(addr + at, 1024 /* Flash.PIECE */));
-            var index = -1;
-            for (;;) {
-                index = piece.indexOf("Couldn't map ", index + 1);
-                if (index < 0)
+            // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on
+            for (var from = 0, index = 0;; from = index + 1) {
+                index = piece.indexOf("Couldn't map ", from);
+                if (index < from)
                     break;
-                // the engine's indexOf takes the beginning of the needle at the end of a text for it, and the text may go on
                 var text = binary(read(addr + at + index, 22 /* Kind.TEXT_LENGTH */));
                 look("js_code", text, "");
                 look("storage", text, "'");

@@ -182,7 +182,10 @@ function create(record: BootRecord, sealed: string): void {
     record.end_ = 0;
     if (append(record, sealed)) return;
   }
-  throw fault(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file);
+  throw fault(
+    Code.FLASH_OP_FAIL,
+    "Storage did not take the boot record, file " + NAME + file + ": compact Storage while the power is safe",
+  );
 }
 
 /**

@@ -71,7 +71,7 @@ export function checkStorage(claim: StorageClaim): void {
   // with what the boot record may take yet
   const used = stats.totalBytes - stats.freeBytes + 2 * (RecordFile.SIZE + RecordFile.FILE_HEADER);
   // such a build takes the rest for damage, and erases all
-  if (used > claim.size)
+  if (claim.size < stats.totalBytes && used > claim.size)
     cannot(
       "Storage needs " +
         used +
@@ -107,11 +107,10 @@ export function findStorage(addr: number, done: (error: OtaError | null, claim: 
     BLOCKS_PER_SLICE,
     () => {
       const piece = binary(read(addr + at, Flash.PIECE));
-      let index = -1;
-      for (;;) {
-        index = piece.indexOf("Couldn't map ", index + 1);
-        if (index < 0) break;
-        // the engine's indexOf takes the beginning of the needle at the end of a text for it, and the text may go on
+      // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on
+      for (let from = 0, index = 0; ; from = index + 1) {
+        index = piece.indexOf("Couldn't map ", from);
+        if (index < from) break;
         const text = binary(read(addr + at + index, Kind.TEXT_LENGTH));
         look("js_code", text, "");
         look("storage", text, "'");
