@@ -241,22 +241,32 @@ function chapterKeys() {
     function notTrusted() {
         return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
     }
-    function replaceAll(text, from, to) {
-        return text.split(from).join(to);
+    /**
+     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
+     * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
+     * src/jswrap_string.c), and anybody can send a text of separators.
+     */
+    function translate(text, from, to) {
+        var result = "";
+        for (var i = 0; i < text.length; i++) {
+            var at = from.indexOf(text[i]);
+            result += at < 0 ? text[i] : to.substr(at, 1);
+        }
+        return result;
     }
     /**
      * RFC 7515 2: base64url without padding, of whole bytes.
      * @chapter keys
      */
     function toBase64url(bytes) {
-        return replaceAll(replaceAll(replaceAll(base64(bytes), "+", "-"), "/", "_"), "=", "");
+        return translate(base64(bytes), "+/=", "-_");
     }
     /**
      * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
      * @chapter keys
      */
     function fromBase64url(text) {
-        var bytes = fromBase64(replaceAll(replaceAll(text, "-", "+"), "_", "/"));
+        var bytes = fromBase64(translate(text, "-_", "+/"));
         return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
     }
     /**
@@ -320,12 +330,26 @@ function chapterEngine() {
     function isRestartPending() {
         return !!E.otaRestartPending;
     }
+    /**
+     * Who has the turn (turn.ts), null when nobody has. In an object of the engine too: a second instance of this module (after
+     * Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is still writing.
+     * @chapter engine
+     */
+    function heldTurn() {
+        return E.otaTurn || null;
+    }
+    /** @chapter engine */
+    function holdTurn(turn) {
+        E.otaTurn = turn;
+    }
     /** @chapter engine */
     function setRestartPending() {
         E.otaRestartPending = true;
     }
-    return { firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, setRestartPending_: setRestartPending };
+    return { firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, setRestartPending_: setRestartPending };
 }
+
+
 
 
 
@@ -407,13 +431,15 @@ function chapterRecords() {
         }, ignore);
         if (!old)
             return;
-        var names = { aborted: "refused" };
-        for (var name in old) {
+        var names = ["sequence", "slot", "previous", "boots", "next", "written"];
+        for (var i = 0; i < names.length; i++) {
+            var name = names[i];
             var value = old[name];
-            var now = names[name] || name;
-            if (typeof value === typeof record[now] && (typeof value === "string" || isCount(value)))
-                record[now] = value;
+            if (typeof value === typeof record[name] && (typeof value === "string" || isCount(value)))
+                record[name] = value;
         }
+        if (isCount(old.aborted))
+            record.refused = old.aborted;
         if (record.slot && typeof old.digest === "string")
             record.images.push({ label: record.slot, size: 0, digest: old.digest, tail: 0, version: "" });
         if (typeof old.badDigest === "string" && old.badDigest)
@@ -1210,8 +1236,6 @@ function chapterImage() {
 
 
 
-/** The turn that is taken and not given back, null when there is none. */
-var current = null;
 /**
  * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `lost` hears ESP_ERR_NO_MEM when its
  * owner was interrupted, and has to end it.
@@ -1251,13 +1275,13 @@ function takeTurn(lost) {
     // whoever has the turn is watched over. Out of memory, the engine interrupts a callback in its middle: nothing catches
     // that, and what was to follow never comes. Such an owner waits for nothing any more, which is how it is found.
     var WATCH_MS = 1000;
-    if (current)
+    if (chapterEngine().heldTurn_())
         throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected");
     var watch;
     var turn = { resting_: false };
     function tick() {
         var id = watch;
-        if (current !== turn || turn.resting_) {
+        if (chapterEngine().heldTurn_() !== turn || turn.resting_) {
             watch = undefined;
             if (id !== undefined)
                 cancel(id);
@@ -1279,7 +1303,7 @@ function takeTurn(lost) {
         turn.resting_ = false;
     };
     turn.end_ = function () {
-        current = null;
+        chapterEngine().holdTurn_(undefined);
         isLost(-1); // or its number would outlive the turn
         // should it be there all the same, the next tick cancels it
         if (watch !== undefined)
@@ -1288,7 +1312,7 @@ function takeTurn(lost) {
             turn.next_();
     };
     turn.wake_(); // or it has no memory for that
-    current = turn;
+    chapterEngine().holdTurn_(turn);
     return turn;
 }
 
@@ -1737,7 +1761,7 @@ function chapterSlots() {
                     if (!slot)
                         return fail(none ? fault(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
                     verifyImage(layout.chip_, slot, slot.size, "", function (failure) {
-                        if (current !== turn)
+                        if (chapterEngine().heldTurn_() !== turn)
                             return;
                         if (failure)
                             return attempt(slots, failure);
@@ -2395,6 +2419,8 @@ function verifyPss(n, e, signature, digest, done) {
 
 
 
+
+
 /**
  * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
  * @apart
@@ -2473,27 +2499,27 @@ function chapterUrls() {
             auth_: at < 0 ? "" : decodeURIComponent(rest.substr(0, at)),
         };
     }
-    // RFC 3986 5.2.4; only called for relative references, so that an absolute URL is sent byte for byte.
+    /**
+     * RFC 3986 5.2.4 for a path that begins with "/"; only called for relative references, so that an absolute URL is sent byte
+     * for byte. One segment at a time: a server chooses how many there are.
+     */
     function withoutDots(path) {
-        var parts = path.split("/");
-        var kept = [];
-        for (var i = 0; i < parts.length; i++) {
-            var part = parts[i];
-            var last = i === parts.length - 1;
-            if (part === "..") {
-                if (kept.length > 1)
-                    kept.pop();
-                if (last)
-                    kept.push("");
-            }
-            else if (part === ".") {
-                if (last)
-                    kept.push("");
-            }
-            else
-                kept.push(part);
+        var kept = "";
+        var at = 0;
+        while (at < path.length) {
+            var end = path.indexOf("/", at + 1);
+            if (end < 0)
+                end = path.length;
+            var part = path.substring(at, end);
+            if (part === "/..")
+                kept = kept.substr(0, Math.max(0, kept.lastIndexOf("/")));
+            if (part !== "/.." && part !== "/.")
+                kept += part;
+            else if (end === path.length)
+                kept += "/";
+            at = end;
         }
-        return kept.join("/");
+        return kept;
     }
     /**
      * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
@@ -3468,6 +3494,9 @@ function open(settings, emit, offerOnly, done, failed) {
             // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
             // allow. Nothing of its payload is looked at before the signature has been verified.
             var TYPE = "https-ota+jws";
+            // in characters of base64url
+            var MAX_HEADER = 512; // `sign` makes 124
+            var MAX_SIGNATURE = 683; // of 4096 bits
             /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
             function thumbprint(key) {
                 return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
@@ -3493,17 +3522,23 @@ function open(settings, emit, offerOnly, done, failed) {
                     ? header
                     : null;
             }
-            var parts = token.split(".");
-            var headerText = parts.length === 3 ? chapterKeys().fromBase64url_(parts[0]) : null;
-            var signature = headerText && chapterKeys().fromBase64url_(parts[2]);
+            var first = token.indexOf(".");
+            var second = token.indexOf(".", first + 1);
+            var whole = first > 0 &&
+                first <= MAX_HEADER &&
+                second > first &&
+                token.length - second - 1 <= MAX_SIGNATURE &&
+                token.indexOf(".", second + 1) < 0;
+            var headerText = whole ? chapterKeys().fromBase64url_(token.substr(0, first)) : null;
+            var signature = headerText && chapterKeys().fromBase64url_(token.substr(second + 1));
             var header = signature && parseHeader(headerText);
             if (header)
                 for (var i = 0; i < keys.length; i++)
                     if (thumbprint(keys[i]) === header.kid) {
                         var key = chapterKeys().parseKey_(keys[i]);
-                        var digest = sha256(parts[0] + "." + parts[1]);
+                        var digest = sha256(token.substr(0, second));
                         return /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, chapterBytes().bytesOf_(signature), digest, 
-                        /*@__NOINLINE__*/ answer(parts[1], done));
+                        /*@__NOINLINE__*/ answer(token.substring(first + 1, second), done));
                     }
             done(chapterKeys().notTrusted_(), "");
         }
@@ -3828,7 +3863,7 @@ function run(given, mode, resolve, reject) {
     /** `error`: what it ended with, null when all went well. */
     function release(error) {
         // a second call, which is refused, says nothing of the first
-        if (current !== turn)
+        if (chapterEngine().heldTurn_() !== turn)
             return;
         if (mode !== 0 /* Mode.CHECK */)
             lastResult = error ? error.name + ": " + error.message : "ESP_OK";
@@ -3877,7 +3912,7 @@ function run(given, mode, resolve, reject) {
     guarded(function () {
         var free = freeVars();
         // before the keys are looked at, which takes memory
-        if (!current && free < NEEDED_VARS)
+        if (!chapterEngine().heldTurn_() && free < NEEDED_VARS)
             throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
         settings = checkConfig(given);
         given = undefined; // its keys are let go when the signature is verified
@@ -3896,7 +3931,7 @@ function run(given, mode, resolve, reject) {
             if (begun) {
                 var mine = turn;
                 begun.release_ = release;
-                if (current !== mine)
+                if (chapterEngine().heldTurn_() !== mine)
                     begun.abort_(); // it was given up meanwhile
                 else if (mode === 2 /* Mode.UPDATE */)
                     onStep(36865 /* Code.IN_PROGRESS */);
@@ -3950,8 +3985,9 @@ function checkForUpdate(config) {
 function leave(still, left, reject) {
     function attempt() {
         guarded(function () {
-            if (current)
-                current.next_ = attempt;
+            var held = chapterEngine().heldTurn_();
+            if (held)
+                held.next_ = attempt;
             else if (still())
                 rollback().then(left, reject);
             else

@@ -94,12 +94,13 @@ function takeOver(record: any): void {
     old = JSON.parse(readFile(NAME) || "");
   }, ignore);
   if (!old) return;
-  const names: { [name: string]: string } = { aborted: "refused" };
-  for (const name in old) {
+  const names = ["sequence", "slot", "previous", "boots", "next", "written"];
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i];
     const value = old[name];
-    const now = names[name] || name;
-    if (typeof value === typeof record[now] && (typeof value === "string" || isCount(value))) record[now] = value;
+    if (typeof value === typeof record[name] && (typeof value === "string" || isCount(value))) record[name] = value;
   }
+  if (isCount(old.aborted)) record.refused = old.aborted;
   if (record.slot && typeof old.digest === "string")
     record.images.push({ label: record.slot, size: 0, digest: old.digest, tail: 0, version: "" });
   if (typeof old.badDigest === "string" && old.badDigest) record.bad.push(old.badDigest);

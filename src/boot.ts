@@ -2,13 +2,13 @@
 // Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
 
 import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
-import { restart } from "./hal";
+import { heldTurn, restart } from "./hal";
 import { State } from "./otadata";
 import { isOta, type Partition } from "./partitions";
 import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
-import { current, type Turn, takeTurn } from "./turn";
+import { type Turn, takeTurn } from "./turn";
 import { verifyImage } from "./verify";
 
 /** @chapter slots */
@@ -87,7 +87,7 @@ function chooseSlot(
         const slot = slots.shift();
         if (!slot) return fail(none ? fault(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
         verifyImage(layout.chip_, slot, slot.size, "", (failure) => {
-          if (current !== turn) return;
+          if (heldTurn() !== turn) return;
           if (failure) return attempt(slots, failure);
           guarded(() => {
             choose(layout, slot, () => {

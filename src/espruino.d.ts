@@ -80,6 +80,7 @@ declare namespace E {
   function toString(data: Uint8Array): string;
   /** ours: see hal.ts */
   let otaRestartPending: boolean | undefined;
+  let otaTurn: object | undefined;
 }
 
 declare const ESP32: {

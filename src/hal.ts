@@ -267,6 +267,20 @@ export function isRestartPending(): boolean {
   return !!E.otaRestartPending;
 }
 
+/**
+ * Who has the turn (turn.ts), null when nobody has. In an object of the engine too: a second instance of this module (after
+ * Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is still writing.
+ * @chapter engine
+ */
+export function heldTurn(): any {
+  return E.otaTurn || null;
+}
+
+/** @chapter engine */
+export function holdTurn(turn: object | undefined): void {
+  E.otaTurn = turn;
+}
+
 /** @chapter engine */
 export function setRestartPending(): void {
   E.otaRestartPending = true;

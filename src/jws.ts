@@ -8,6 +8,9 @@ import { isKey, verifyPss } from "./rsa";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
 
 const TYPE = "https-ota+jws";
+// in characters of base64url
+const MAX_HEADER = 512; // `sign` makes 124
+const MAX_SIGNATURE = 683; // of 4096 bits
 
 /** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
 export interface Jwk {
@@ -25,8 +28,18 @@ function notTrusted(): OtaError {
   return fault(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
 }
 
-function replaceAll(text: string, from: string, to: string): string {
-  return text.split(from).join(to);
+/**
+ * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
+ * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
+ * src/jswrap_string.c), and anybody can send a text of separators.
+ */
+function translate(text: string, from: string, to: string): string {
+  let result = "";
+  for (let i = 0; i < text.length; i++) {
+    const at = from.indexOf(text[i]);
+    result += at < 0 ? text[i] : to.substr(at, 1);
+  }
+  return result;
 }
 
 /**
@@ -34,7 +47,7 @@ function replaceAll(text: string, from: string, to: string): string {
  * @chapter keys
  */
 function toBase64url(bytes: string): string {
-  return replaceAll(replaceAll(replaceAll(base64(bytes), "+", "-"), "/", "_"), "=", "");
+  return translate(base64(bytes), "+/=", "-_");
 }
 
 /**
@@ -42,7 +55,7 @@ function toBase64url(bytes: string): string {
  * @chapter keys
  */
 function fromBase64url(text: string): string | null {
-  const bytes = fromBase64(replaceAll(replaceAll(text, "-", "+"), "_", "/"));
+  const bytes = fromBase64(translate(text, "-_", "+/"));
   return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
 }
 
@@ -120,21 +133,28 @@ function answer(
  * @chapter
  */
 export function verifyJws(token: string, keys: Jwk[], done: (error: OtaError | null, payload: string) => void): void {
-  const parts = token.split(".");
-  const headerText = parts.length === 3 ? fromBase64url(parts[0]) : null;
-  const signature = headerText && fromBase64url(parts[2]);
+  const first = token.indexOf(".");
+  const second = token.indexOf(".", first + 1);
+  const whole =
+    first > 0 &&
+    first <= MAX_HEADER &&
+    second > first &&
+    token.length - second - 1 <= MAX_SIGNATURE &&
+    token.indexOf(".", second + 1) < 0;
+  const headerText = whole ? fromBase64url(token.substr(0, first)) : null;
+  const signature = headerText && fromBase64url(token.substr(second + 1));
   const header = signature && parseHeader(headerText as string);
   if (header)
     for (let i = 0; i < keys.length; i++)
       if (thumbprint(keys[i]) === header.kid) {
         const key = parseKey(keys[i]);
-        const digest = sha256(parts[0] + "." + parts[1]);
+        const digest = sha256(token.substr(0, second));
         return /*@__NOINLINE__*/ verifyPss(
           key.n_,
           key.e_,
           bytesOf(signature as string),
           digest,
-          /*@__NOINLINE__*/ answer(parts[1], done),
+          /*@__NOINLINE__*/ answer(token.substring(first + 1, second), done),
         );
       }
   done(notTrusted(), "");

@@ -16,7 +16,7 @@ import { bytesOf } from "./bytes";
 import { type Config, checkConfig, type EventName, type Settings } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
-import { after, cancel, freeVars, isRestartPending, read, readFile } from "./hal";
+import { after, cancel, freeVars, heldTurn, isRestartPending, read, readFile } from "./hal";
 import { type AppDesc, parseDesc, Size } from "./image";
 import type { Manifest } from "./manifest";
 import { State } from "./otadata";
@@ -26,7 +26,7 @@ import { createSession, type Emit, Phase, type Plan, type Session } from "./sess
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
 import { digestOf, getManifest, holdsImage } from "./trust";
-import { current, type Turn, takeTurn } from "./turn";
+import { type Turn, takeTurn } from "./turn";
 import { resolveUrl } from "./url";
 
 const NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
@@ -264,7 +264,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   /** `error`: what it ended with, null when all went well. */
   function release(error: OtaError | null): void {
     // a second call, which is refused, says nothing of the first
-    if (current !== turn) return;
+    if (heldTurn() !== turn) return;
     if (mode !== Mode.CHECK) lastResult = error ? error.name + ": " + error.message : "ESP_OK";
     if (timer !== undefined) cancel(timer);
     if (turn) turn.end_();
@@ -305,7 +305,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   guarded(() => {
     const free = freeVars();
     // before the keys are looked at, which takes memory
-    if (!current && free < NEEDED_VARS)
+    if (!heldTurn() && free < NEEDED_VARS)
       throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
     settings = checkConfig(given);
     given = undefined as never; // its keys are let go when the signature is verified
@@ -330,7 +330,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
         if (begun) {
           const mine = turn as Turn;
           begun.release_ = release;
-          if (current !== mine)
+          if (heldTurn() !== mine)
             begun.abort_(); // it was given up meanwhile
           else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
           else {

@@ -5,7 +5,7 @@
 import { markValid, rollback } from "./boot";
 import { type BootRecord, Boots, countStart, knownImage, loadRecord } from "./boot-record";
 import { Prefix } from "./digest";
-import { after, firmwareVersion, isRestartPending, read, storageStats } from "./hal";
+import { after, firmwareVersion, heldTurn, isRestartPending, read, storageStats } from "./hal";
 import { parseDesc, Size, walkSegments } from "./image";
 import { lastResult } from "./ota";
 import { State } from "./otadata";
@@ -13,7 +13,6 @@ import type { Partition } from "./partitions";
 import { selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout } from "./slot";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
-import { current } from "./turn";
 
 const ATTEMPTS = 3;
 
@@ -43,7 +42,8 @@ function isOnTrial(layout: Layout): boolean {
 function leave(still: () => boolean, left: () => void, reject: (error: OtaError) => void): void {
   function attempt(): void {
     guarded(() => {
-      if (current) current.next_ = attempt;
+      const held = heldTurn();
+      if (held) held.next_ = attempt;
       else if (still()) rollback().then(left, reject);
       else left();
     }, reject);

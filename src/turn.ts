@@ -2,7 +2,7 @@
 // whoever has the turn is watched over. Out of memory, the engine interrupts a callback in its middle: nothing catches
 // that, and what was to follow never comes. Such an owner waits for nothing any more, which is how it is found.
 
-import { cancel, every, isLost } from "./hal";
+import { cancel, every, heldTurn, holdTurn, isLost } from "./hal";
 import { Code, fault, type OtaError } from "./status";
 
 const WATCH_MS = 1000;
@@ -18,21 +18,19 @@ export interface Turn {
   end_(): void;
 }
 
-/** The turn that is taken and not given back, null when there is none. */
-export let current: Turn | null = null;
-
 /**
  * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `lost` hears ESP_ERR_NO_MEM when its
  * owner was interrupted, and has to end it.
  * @chapter @apart
  */
 export function takeTurn(lost: (error: OtaError) => void): Turn {
-  if (current) throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way, or another slot is being selected");
+  if (heldTurn())
+    throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way, or another slot is being selected");
   let watch: number | undefined;
   const turn = { resting_: false } as Turn;
   function tick(): void {
     const id = watch;
-    if (current !== turn || turn.resting_) {
+    if (heldTurn() !== turn || turn.resting_) {
       watch = undefined;
       if (id !== undefined) cancel(id);
     } else if (isLost(WATCH_MS)) {
@@ -51,13 +49,13 @@ export function takeTurn(lost: (error: OtaError) => void): Turn {
     turn.resting_ = false;
   };
   turn.end_ = (): void => {
-    current = null;
+    holdTurn(undefined);
     isLost(-1); // or its number would outlive the turn
     // should it be there all the same, the next tick cancels it
     if (watch !== undefined) cancel(watch);
     if (turn.next_) turn.next_();
   };
   turn.wake_(); // or it has no memory for that
-  current = turn;
+  holdTurn(turn);
   return turn;
 }

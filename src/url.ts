@@ -72,21 +72,23 @@ export function sameOrigin(a: Url, b: Url): boolean {
   return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
 }
 
-// RFC 3986 5.2.4; only called for relative references, so that an absolute URL is sent byte for byte.
+/**
+ * RFC 3986 5.2.4 for a path that begins with "/"; only called for relative references, so that an absolute URL is sent byte
+ * for byte. One segment at a time: a server chooses how many there are.
+ */
 function withoutDots(path: string): string {
-  const parts = path.split("/");
-  const kept: string[] = [];
-  for (let i = 0; i < parts.length; i++) {
-    const part = parts[i];
-    const last = i === parts.length - 1;
-    if (part === "..") {
-      if (kept.length > 1) kept.pop();
-      if (last) kept.push("");
-    } else if (part === ".") {
-      if (last) kept.push("");
-    } else kept.push(part);
+  let kept = "";
+  let at = 0;
+  while (at < path.length) {
+    let end = path.indexOf("/", at + 1);
+    if (end < 0) end = path.length;
+    const part = path.substring(at, end);
+    if (part === "/..") kept = kept.substr(0, Math.max(0, kept.lastIndexOf("/")));
+    if (part !== "/.." && part !== "/.") kept += part;
+    else if (end === path.length) kept += "/";
+    at = end;
   }
-  return kept.join("/");
+  return kept;
 }
 
 /**

@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { bytesOf, type Core, type Fn, isObject, strict, textOf, toInt, typeName } from "./core.ts";
 import {
   collect,
+  crc32,
   dataOf,
   floatsOf,
   isBuffer,
@@ -15,6 +16,7 @@ import {
   viewBytes,
 } from "./data.ts";
 import { makeBase64, makeUri } from "./encode.ts";
+import type { Files } from "./files.ts";
 import { define } from "./realm.ts";
 import { makeStorage } from "./storage.ts";
 import { installTypedArrays } from "./typed.ts";
@@ -34,9 +36,11 @@ export type NativeOptions = {
   flash: FlashChip;
   board: string;
   version: string;
+  gitCommit: string;
   mappings: Mapping[];
   registers: Record<number, number>;
-  storage: Map<string, Uint8Array>;
+  files: Files;
+  onStorageWrite?: (name: string) => void;
   otaValid?: (valid: boolean) => void;
   reboot: () => void;
   freeVars: number;
@@ -90,19 +94,7 @@ function makeE(core: Core, options: NativeOptions): object {
     const key = Object.keys(haystack).find((k) => k.toLowerCase() === String(needle).toLowerCase());
     return key === undefined ? undefined : returnKey ? key : haystack[key];
   });
-  return strict(core, "E", E);
-}
-
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, i) => {
-  let c = i;
-  for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ 0xedb88320 : c >>> 1;
-  return c;
-});
-
-function crc32(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[i]) & 255];
-  return ~crc >>> 0;
+  return strict(core, "E", E, ["otaRestartPending", "otaTurn"]); // these are the module's own
 }
 
 function convolve(core: Core, a: any, b: any, offset: unknown): number {
@@ -249,10 +241,11 @@ function makeProcess(core: Core, options: NativeOptions): object {
       const env = new core.realm.Object();
       return Object.assign(env, {
         VERSION: options.version,
+        GIT_COMMIT: options.gitCommit,
         BOARD: options.board,
         RAM: 524288,
         FLASH: options.flash.size,
-        STORAGE: 65536,
+        STORAGE: options.files.area.size,
         SERIAL: "00000000-00000000",
         CONSOLE: "Serial1",
         MODULES,
@@ -286,7 +279,7 @@ export function createNatives(core: Core, options: NativeOptions): Natives {
     },
     libraries: {
       Flash: makeFlash(core, options),
-      Storage: makeStorage(core, options.storage),
+      Storage: makeStorage(core, options.files, options.onStorageWrite),
       crypto: makeCrypto(core),
     },
   };

@@ -2,7 +2,9 @@
 // on a device, and what an update erases meanwhile must not be selected.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
+import { BUNDLE } from "../device.ts";
 import { fsverity } from "../fsverity.ts";
 import {
   behaves,
@@ -123,7 +125,7 @@ test("confirmAfter() whose check fails rolls back when the update that is under 
   failsWith(await update, "FAIL");
   await untilRestart(scene);
   assert.equal(device.running, "factory");
-  assert.deepEqual(plain(device.ota.getStatus().rolledBack), { sequence: 0, digest: fsverity(scene.image) });
+  assert.deepEqual(plain(device.ota.getStatus().rolledBack), [`fsverity-sha256:${fsverity(scene.image)}`]);
 });
 
 test("confirmAfter() whose check fails leaves it at the image that an update has installed meanwhile", async (t) => {
@@ -171,7 +173,7 @@ test("an image that is confirmed while its rollback waits for an update is not r
   assert.deepEqual(await decided, { result: false });
   await device.engine.advance(5000);
   assert.equal(device.rebootAsked, false);
-  assert.equal(plain(device.ota.getStatus().rolledBack), null);
+  assert.deepEqual(plain(device.ota.getStatus().rolledBack), []);
 });
 
 test("a rollback that waits goes before the update that the program asks for right after one has failed", async (t) => {
@@ -191,3 +193,29 @@ test("a rollback that waits goes before the update that the program asks for rig
   await untilRestart(scene);
   assert.equal(device.running, "factory");
 });
+
+for (const [how, code] of [
+  ["after Modules.removeCached()", 'Modules.removeCached("https-ota")'],
+  ["sent again by Modules.addCached()", 'Modules.removeCached("https-ota"); Modules.addCached("https-ota", BUNDLE)'],
+] as const)
+  test(`a second instance of the module, ${how}, is refused while the first one updates`, async (t) => {
+    const { scene, open } = await sceneOfTwo(t);
+    const { device } = scene;
+    const first = scene.update();
+    await asked(scene);
+    device.engine.run(`var BUNDLE = ${JSON.stringify(readFileSync(BUNDLE, "utf8"))}; ${code}`);
+    const second = device.engine.require("https-ota");
+    assert.notEqual(second, device.ota);
+    scene.remember();
+    failsWith(await scene.outcome(second.update(scene.config())), "OTA_ALREADY_IN_PROGRESS");
+    failsWith(await settle(device, second.rollback()), "OTA_ALREADY_IN_PROGRESS");
+    touchesNothing(scene);
+    open();
+    assert.equal((await first).result.partition.label, "ota_0");
+    assert.equal(
+      (await scene.outcome(second.update(scene.config()))).result.partition.label,
+      "ota_0",
+      "and works later",
+    );
+    behaves(scene);
+  });
