@@ -79,7 +79,6 @@ export function loadInEngine(code: string): { engine: Engine; module: any } {
     flash: createFlash({ size: 0x10000 }),
     board: "ESP32",
     mappings: [],
-    storage: new Map(),
     onReboot: () => {},
   });
   hasten(engine);

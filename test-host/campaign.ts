@@ -9,7 +9,7 @@ import { cellName } from "./campaign/ids.ts";
 import { unknown } from "./campaign/known.ts";
 import { powerFailDoc, tellReports } from "./campaign/report.ts";
 import { type Campaign, cellsOf, type Report, runCells } from "./campaign/runner.ts";
-import { FULL_SIZE, startsOf, TOYS } from "./campaign/worlds.ts";
+import { FULL_SIZE, STARTS, startsOf, TOYS } from "./campaign/worlds.ts";
 import { BUNDLE } from "./device.ts";
 
 const USAGE = `usage: npm run campaign -- [options]
@@ -48,8 +48,8 @@ function campaignOf(text: string): Campaign {
 
 const names = values.campaign ?? (values.full ? ["tree:2", "chain", "random:20", "lies"] : ["every"]);
 
-/** Full-size layouts are cut by stride, from one start and under one bootloader. */
-const FULL_SIZE_STARTS = ["one"];
+/** Full-size layouts are cut by stride, from few starts and under one bootloader. */
+const fullSizeStarts = (layout: string): string[] => ["one", ...startsOf(layout).filter((name) => STARTS[name].builds)];
 const isToy = (layout: string): boolean => (TOYS as readonly string[]).includes(layout);
 
 async function runHere(layout: string, start: string): Promise<Report[]> {
@@ -116,7 +116,9 @@ else {
   const only = (layout: string) => !named || !wanted.some((one) => one === named) || layout === named;
   const parts = wanted
     .filter(only)
-    .flatMap((layout) => (isToy(layout) ? startsOf(layout) : FULL_SIZE_STARTS).map((start) => ({ layout, start })));
+    .flatMap((layout) =>
+      (isToy(layout) ? startsOf(layout) : fullSizeStarts(layout)).map((start) => ({ layout, start })),
+    );
   const reports = values.layout ? await runHere(values.layout, values.start ?? "one") : await runAll(parts);
   if (values.json) console.log(JSON.stringify(reports));
   else console.log(`${tellReports(reports)} in ${Math.round((performance.now() - startMs) / 1000)} s`);

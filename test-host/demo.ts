@@ -153,6 +153,8 @@ async function* planUpdates(options: Options, device: Device, server: Server, sc
     return;
   }
   const key = options.insecure ? null : await makeKey({ bits: KEY_BITS });
+  // a dump that was updated before remembers the last one
+  const confirmed: number = device.ota.getStatus().sequence;
   for (const [index, share] of UPDATE_SHARES.entries()) {
     const running = device.boots.at(-1)?.image;
     const file = index === 0 ? options.image : undefined;
@@ -161,7 +163,7 @@ async function* planUpdates(options: Options, device: Device, server: Server, sc
     const about = given && file !== undefined ? aboutFile(given, file) : next;
     about.chip ??= device.board.chip;
     const image = given ?? generate(device.board.chip, rowsOf(device), about, share);
-    const release = await publish(server, image, about, index + 1, key);
+    const release = await publish(server, image, about, confirmed + index + 1, key);
     const title = `Update ${index + 1} of ${UPDATE_SHARES.length}: ${image.length} bytes from ${release.config.url}`;
     if (index > 0 || !options.cut) yield { title, image, ...release };
     else {

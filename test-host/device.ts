@@ -4,10 +4,15 @@
 import { readFileSync } from "node:fs";
 import { type Board, loadBoard } from "./boards.ts";
 import { type Boot, type BootloaderKind, BOOTLOADERS, type Chip, CHIPS, runBootloader } from "./bootloader.ts";
+import { linuxArea } from "./espruino/area.ts";
+import { areaOf, type Build, buildOf, type SizedChip } from "./espruino/build.ts";
 import { createEngine, type Engine, type EngineOptions, type Mapping } from "./espruino/engine.ts";
-import { createFlash, type Faults, type Flash, type Picture } from "./flash.ts";
+import { createFiles } from "./espruino/files.ts";
+import { saveState } from "./espruino/saved.ts";
+import { type StorageView, viewOf } from "./espruino/view.ts";
+import { createFlash, type Faults, type Flash, type Picture, SECTOR } from "./flash.ts";
 import { buildImage } from "./images.ts";
-import { buildTable, findOtadata, type Row, slots, TABLE_OFFSET } from "./partitions.ts";
+import { buildTable, checkTable, findOtadata, type Row, slots, TABLE_OFFSET, TABLE_SIZE } from "./partitions.ts";
 
 export const BUNDLE = new URL("../build/https-ota.min.js", import.meta.url);
 
@@ -30,12 +35,16 @@ export type DeviceOptions = {
 export interface Device {
   readonly board: Board;
   readonly flash: Flash;
-  readonly storage: Map<string, Uint8Array>;
+  readonly storage: StorageView;
   /** of the last boot */
   readonly boots: Boot[];
   readonly engine: Engine;
   /** The module, required in the running context. */
   readonly ota: any;
+  /** What the running image says of the Espruino in it. */
+  readonly build: Build;
+  /** As if `program` had called save() in the build of that commit; default: in the one that runs. */
+  save(program: string, gitCommit?: string): void;
   /** Label of the running slot. */
   readonly running: string;
   /** Has the program asked for a restart since the last boot? */
@@ -94,6 +103,40 @@ export function mappedSegments(boot: Boot, chip: Chip): { addr: number; length: 
     }));
 }
 
+const imageIn = (flash: Flash, { slot, image }: Boot): Uint8Array =>
+  slot && image ? flash.peek(slot.offset, image.length) : new Uint8Array(0);
+
+/** The Espruino that `boot` has started. */
+export const buildIn = (flash: Flash, boot: Boot): Build => buildOf(imageIn(flash, boot));
+
+/** The table that is in flash, where it is one. */
+function tableOf(flash: Flash, board: Board): readonly Row[] {
+  const table = checkTable(flash.peek(TABLE_OFFSET, TABLE_SIZE), flash.size);
+  return "rows" in table ? table.rows : board.rows;
+}
+
+/** Storage's flash for the engine: what it does is logged and can be cut. */
+export const programChip = (flash: Flash): SizedChip => ({
+  size: flash.size,
+  peek: flash.peek,
+  clearBits: flash.clearBits,
+  erase: flash.erase,
+});
+
+/** Storage's flash for what a test does by hand: no operations, no counts. */
+export function hostChip(flash: Flash): SizedChip {
+  return {
+    size: flash.size,
+    peek: flash.peek,
+    clearBits: (addr, bytes) =>
+      flash.load(
+        flash.peek(addr, bytes.length).map((byte, i) => byte & bytes[i]),
+        addr,
+      ),
+    erase: (addr) => flash.load(new Uint8Array(SECTOR).fill(0xff), addr - (addr % SECTOR)),
+  };
+}
+
 export function createDevice(options: DeviceOptions = {}): Device {
   const board = typeof options.board === "object" ? options.board : loadBoard(options.board ?? "esp32");
   const chip = CHIPS.find((one) => one.chipId === board.chipId);
@@ -101,7 +144,6 @@ export function createDevice(options: DeviceOptions = {}): Device {
   const flash = createFlash({ size: board.flashSize, from: options.flash });
   const bundle = options.bundle ?? readFileSync(BUNDLE, "utf8");
   const revision = options.revision ?? chip.revision;
-  const storage = new Map<string, Uint8Array>();
   const row = (label: string) => {
     const found = board.rows.find((one) => one.label === label);
     if (!found) throw new Error(`board ${board.name} has no partition ${label}`);
@@ -117,6 +159,19 @@ export function createDevice(options: DeviceOptions = {}): Device {
   }
   flash.faults = options.faults ?? {};
 
+  let build: Build | undefined;
+  const ofProgram = programChip(flash);
+  const ofHost = hostChip(flash);
+  const spare = linuxArea(undefined, SECTOR);
+  const bootloader = { chipId: board.chipId, revision, kind: options.bootloader ?? BOOTLOADERS.current };
+
+  /** Before the first start it is the build that would start. */
+  function buildNow(): Build {
+    build ??= buildIn(flash, runBootloader(createFlash({ from: flash.picture() }), bootloader));
+    return build;
+  }
+  const areaOn = (chip: SizedChip) => areaOf(chip, tableOf(flash, board), buildNow()) ?? spare;
+  const storage = viewOf(() => createFiles(areaOn(ofHost)));
   let engine: Engine | null = null;
   let ota: unknown;
   let rebootAsked = false;
@@ -126,6 +181,10 @@ export function createDevice(options: DeviceOptions = {}): Device {
     board,
     flash,
     storage,
+    get build() {
+      return buildNow();
+    },
+    save: (program, gitCommit) => saveState(storage.files, program, gitCommit ?? buildNow().gitCommit),
     boots,
     get engine() {
       if (!engine) throw new Error("the device is off");
@@ -143,15 +202,12 @@ export function createDevice(options: DeviceOptions = {}): Device {
     },
     boot() {
       device.stop();
-      const boot = runBootloader(flash, {
-        chipId: board.chipId,
-        revision,
-        kind: options.bootloader ?? BOOTLOADERS.current,
-      });
+      const boot = runBootloader(flash, bootloader);
       boots.push(boot);
       if (!boot.slot) throw new Error(`nothing boots:\n${boot.log.join("\n")}`);
       rebootAsked = false;
       ota = undefined;
+      build = buildIn(flash, boot);
       engine = createEngine({
         flash,
         board: board.espruinoBoard,
@@ -159,7 +215,10 @@ export function createDevice(options: DeviceOptions = {}): Device {
           ({ addr, length, flash: at }): Mapping => ({ addr, length, read: (offset, n) => flash.peek(at + offset, n) }),
         ),
         registers: registersOf(boot, chip, revision, options.encrypted),
-        storage,
+        version: build.version,
+        gitCommit: build.gitCommit,
+        storage: areaOn(ofProgram),
+        onStorageWrite: (name) => storage.onWrite?.(name),
         onReboot() {
           rebootAsked = true;
         },

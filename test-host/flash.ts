@@ -34,6 +34,11 @@ export interface Flash {
   read(addr: number, length: number): Uint8Array;
   /** Clears bits, whatever was there; a cell that is not erased is a violation. */
   write(addr: number, data: Uint8Array): void;
+  /**
+   * The same for a caller who means cells that hold something already, as Espruino's Storage does where it removes a
+   * file: no violation. In log, counts and faults it is a write.
+   */
+  clearBits(addr: number, data: Uint8Array): void;
   /** Sets the whole sector that holds `addr` to 0xff. */
   erase(addr: number): void;
   readonly log: FlashOp[];
@@ -124,7 +129,7 @@ export function createFlash(
 
   function own(index: number): Uint8Array {
     if (!owned[index]) {
-      sectors[index] = sectors[index].slice();
+      sectors[index] = new Uint8Array(sectors[index]); // slice() of a Buffer is no copy
       owned[index] = 1;
     }
     return sectors[index];
@@ -147,12 +152,12 @@ export function createFlash(
     return out;
   }
 
-  function program(addr: number, data: Uint8Array): void {
+  function program(addr: number, data: Uint8Array, strict: boolean): void {
     const { stuckBits } = flash.faults;
     span(addr, data.length, (index, start, end, done) => {
       const mark = marksOf(index);
       const used = mark.subarray(start, end).indexOf(1);
-      if (used >= 0) {
+      if (strict && used >= 0) {
         const cell = index * SECTOR + start + used;
         flash.violations.push(`write ${hex(addr)}+${data.length}: the cell at ${hex(cell)} is not erased`);
       }
@@ -179,6 +184,24 @@ export function createFlash(
     flash.onOp?.(op, "after", data);
   }
 
+  function write(addr: number, data: Uint8Array, strict: boolean): void {
+    checkRange("write", addr, data.length);
+    if (data.length === 0) return;
+    logged(
+      "write",
+      addr,
+      data.length,
+      () => {
+        flash.counts.writes++;
+        flash.counts.bytesWritten += data.length;
+        const pages = Math.floor((addr + data.length - 1) / PAGE) - Math.floor(addr / PAGE) + 1;
+        ms.program += pages * times.programMsPerPage;
+        if (!flash.faults.dropWrite?.(addr, data.length)) program(addr, data, strict);
+      },
+      data,
+    );
+  }
+
   const flash: Flash = {
     size,
     log: [],
@@ -197,23 +220,8 @@ export function createFlash(
       return copyOut(addr, length);
     },
 
-    write(addr, data) {
-      checkRange("write", addr, data.length);
-      if (data.length === 0) return;
-      logged(
-        "write",
-        addr,
-        data.length,
-        () => {
-          flash.counts.writes++;
-          flash.counts.bytesWritten += data.length;
-          const pages = Math.floor((addr + data.length - 1) / PAGE) - Math.floor(addr / PAGE) + 1;
-          ms.program += pages * times.programMsPerPage;
-          if (!flash.faults.dropWrite?.(addr, data.length)) program(addr, data);
-        },
-        data,
-      );
-    },
+    write: (addr, data) => write(addr, data, true),
+    clearBits: (addr, data) => write(addr, data, false),
 
     erase(addr) {
       checkRange("erase", addr, 1);

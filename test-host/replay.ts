@@ -15,10 +15,10 @@ if (positionals.length !== 1) {
   );
   process.exit(2);
 }
-const { lines, flash, left, problems } = await replay(readFileSync(values.bundle ?? BUNDLE, "utf8"), positionals[0]);
+const { lines, flash, problems } = await replay(readFileSync(values.bundle ?? BUNDLE, "utf8"), positionals[0]);
 console.log(lines.join("\n"));
 if (values.dump) {
   writeFileSync(values.dump, flash);
-  console.log(`${values.dump}: the flash after the last cut; .https-ota: ${left.memory ?? "no such file"}`);
+  console.log(`${values.dump}: the flash after the last cut`);
 }
 process.exitCode = problems.length ? 1 : 0;

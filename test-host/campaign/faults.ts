@@ -6,18 +6,14 @@
 import { SECTOR } from "../flash.ts";
 import { noise } from "../images.ts";
 
-/** An operation on what survives: of the flash, or of the Storage file. */
-export type Op = { kind: "erase" | "write" | "storage"; addr: number; length: number };
+/** An operation of the flash. */
+export type Op = { kind: "erase" | "write"; addr: number; length: number };
 
 export const TEARS = {
   write: ["before", "prefix", "bits", "after"],
   erase: ["before", "half", "noise", "after"],
-  storage: ["before", "gone", "part", "after"],
 } as const;
 export type Tear = (typeof TEARS)[Op["kind"]][number];
-
-/** Tears that hurt the Storage file: Espruino deletes the old file before it writes the new one. */
-export const STORAGE_TEARS: readonly string[] = ["gone", "part"];
 
 /** Faults that are no loss of power: the program goes on, and has to notice. */
 export const LIES = { write: ["drop", "stick"], erase: ["silent"] } as const;
@@ -30,14 +26,14 @@ function noiseAt(seed: number, op: Op): Uint8Array {
 /** How many of the bytes of a torn write are there; never none and never all. */
 export function prefixLength(seed: number, op: Op): number {
   const random = new DataView(noiseAt(seed, op).buffer).getUint32(0, true);
-  // a select entry is torn at a word more often than not: seq without its CRC, or all but the CRC
+  // a select entry, or a header in Storage, is torn at a word more often than not: seq without its CRC, size without name
   if (op.length <= 64) return Math.max(1, Math.min(op.length - 1, (random % 8) * 4 + (random & 0x100 ? 2 : 0)));
   return 1 + (random % (op.length - 1));
 }
 
 /** The sector(s) `old` after a torn write of `data`; `at` is the offset of the write in them. */
 export function tornWrite(old: Uint8Array, at: number, data: Uint8Array, tear: Tear, seed: number, op: Op): Uint8Array {
-  const out = old.slice();
+  const out = new Uint8Array(old);
   const mask = noiseAt(seed, op);
   const end = tear === "prefix" ? prefixLength(seed, op) : data.length;
   for (let i = 0; i < end; i++) out[at + i] &= tear === "bits" ? data[i] | mask[i + 4] : data[i];
@@ -46,7 +42,7 @@ export function tornWrite(old: Uint8Array, at: number, data: Uint8Array, tear: T
 
 /** A sector after an erase that ended early. */
 export function tornErase(old: Uint8Array, tear: Tear, seed: number, op: Op): Uint8Array {
-  const out = old.slice();
+  const out = new Uint8Array(old);
   if (tear === "half") return out.fill(0xff, 0, SECTOR / 2);
   const mask = noiseAt(seed, op);
   for (let i = 0; i < SECTOR; i++) out[i] |= mask[i + 4];

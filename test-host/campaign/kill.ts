@@ -1,11 +1,11 @@
 // The cross-check: power really fails. Instead of a picture, the device is stopped before or after an operation, from
-// within it, and what is then in flash and Storage must be what was photographed there.
+// within it, and what is then in flash must be what was photographed there.
 
 import { BUNDLE, createDevice } from "../device.ts";
 import { readFileSync } from "node:fs";
 import { begin, find, powerOn, runProgram } from "./session.ts";
 import { createWire } from "./wire.ts";
-import { MEMORY_FILE, type State, stateKey, type World } from "./worlds.ts";
+import { type State, stateKey, type World } from "./worlds.ts";
 
 export type Disagreement = { op: number; phase: "before" | "after" };
 
@@ -21,7 +21,6 @@ async function kill(world: World, from: State, orders: string[], op: number, pha
     bootloader: world.kind,
     engine: { connect: createWire((path) => find(world, path), world.pieceSize).connect },
   });
-  if (from.memory !== null) device.storage.set(MEMORY_FILE, Buffer.from(from.memory, "latin1"));
   let dead = false;
   let count = 0;
   device.flash.onOp = (_op, when) => {
@@ -42,9 +41,7 @@ async function kill(world: World, from: State, orders: string[], op: number, pha
   }
   await turns(3);
   device.flash.onOp = null;
-  const memory = device.storage.get(MEMORY_FILE);
-  const text = memory ? Buffer.from(memory).toString("latin1") : null;
-  const state = { picture: device.flash.picture(), memory: text };
+  const state = { picture: device.flash.picture() };
   device.stop();
   return state;
 }
@@ -58,7 +55,7 @@ export async function compareWithKills(
   const { boot, steps, end } = powerOn(world, from);
   const bundle = readFileSync(BUNDLE, "utf8");
   const session = await runProgram({ world, bundle, from: end, boot, orders });
-  const photographed = [...steps, ...session.steps].filter((step) => step.kind !== "storage");
+  const photographed = [...steps, ...session.steps];
   const disagreements: Disagreement[] = [];
   for (const [op, step] of photographed.entries())
     for (const phase of ["before", "after"] as const) {

@@ -2,10 +2,12 @@
 // It judges on its way: every start, every order, every end (POWER-FAIL.md 3, invariants).
 
 import type { Boot } from "../bootloader.ts";
-import { createFlash, type Picture, SECTOR } from "../flash.ts";
+import { buildIn, hostChip } from "../device.ts";
+import { createFlash, type Picture, pictureHash, SECTOR } from "../flash.ts";
 import type { Row } from "../partitions.ts";
-import { ANY, allowedIn, type Outcome, type Scenario, type View } from "./scenarios.ts";
+import { allowedIn, type Outcome, type Scenario, type View } from "./scenarios.ts";
 import { isUpdate, type LieAt, powerOn, runProgram, type Session, type Step, UP_TO_DATE } from "./session.ts";
+import { harmed } from "./storages.ts";
 import { namedInVain, sameBytes, type State, stateKey, targetOf, type World } from "./worlds.ts";
 
 const MAX_STARTS = 8;
@@ -14,11 +16,13 @@ const MAX_STARTS = 8;
 export type Lab = {
   bundle: string;
   sessions: Map<string, Promise<Session>>;
+  /** What is wrong with a Storage that was looked at already. */
+  storages: Map<string, string[]>;
   counts: { sessions: number; starts: number };
 };
 
 export function createLab(bundle: string): Lab {
-  return { bundle, sessions: new Map(), counts: { sessions: 0, starts: 0 } };
+  return { bundle, sessions: new Map(), storages: new Map(), counts: { sessions: 0, starts: 0 } };
 }
 
 export type Life = {
@@ -35,7 +39,6 @@ export type Life = {
 export type LifeOptions = {
   /** Something was cut before. */
   retry: boolean;
-  memoryLost?: boolean;
   lie?: LieAt;
   /** Replays only: the bootloader's own words. */
   verbose?: boolean;
@@ -47,18 +50,40 @@ function isInherited(world: World, boot: Boot, picture: Picture): boolean {
   return world.fellBack && boot.selected === world.selected && !!slot && sameBytes(picture, world.origin.picture, slot);
 }
 
-const isAmong = (image: string, names: string[]): boolean =>
-  names.includes(image) || (names.includes(ANY) && image !== "unknown" && image !== "nothing");
-
 function judgeStart(world: World, boot: Boot, image: string, from: State, allowed: Outcome): string[] {
   if (!boot.slot) return ["nothing boots"];
   const problems: string[] = [];
-  if (!isAmong(image, allowed.boots)) problems.push(`boots ${image} (allowed: ${allowed.boots.join(", ")})`);
+  if (!allowed.boots.includes(image)) problems.push(`boots ${image} (allowed: ${allowed.boots.join(", ")})`);
   if (boot.fellBack && !isInherited(world, boot, from.picture))
     problems.push(`falls back from ${boot.selected}, which is selected, to ${boot.slot.label}`);
   for (const label of namedInVain(world, from.picture))
     problems.push(`an entry names ${label}, which holds no whole image`);
   return problems;
+}
+
+/** The next start finds Storage sound, and the program's files as they were. */
+function judgeStorage(lab: Lab, world: World, boot: Boot, { picture }: State): string[] {
+  if (!boot.slot || !boot.image) return [];
+  const flash = createFlash({ from: picture });
+  const area = world.storageOf(hostChip(flash), buildIn(flash, boot));
+  const sectors = picture.sectors.slice(area.address / SECTOR, (area.address + area.size) / SECTOR);
+  const key = `${world.layout}/${world.start} ${area.size} ${pictureHash({ sectors })}`;
+  let found = lab.storages.get(key);
+  if (!found) {
+    found = harmed(area, world.storage !== undefined).map((what) => `Storage: ${what}`);
+    lab.storages.set(key, found);
+  }
+  return found;
+}
+
+/** What an update may answer where Storage takes no boot record: with the facts. */
+function isStorageRefusal(world: World, order: string, error: string): boolean {
+  return world.storage !== undefined && isUpdate(order) && /^ESP_ERR_(NO_MEM|FLASH_OP_FAIL): .*Storage/.test(error);
+}
+
+function isRefusedByStorage(world: World, sessions: Session[]): boolean {
+  const { order, error = "" } = sessions.at(-1)?.results.at(-1) ?? { order: "" };
+  return isStorageRefusal(world, order, error);
 }
 
 function imageOf(world: World, boot: Boot, from: State): string {
@@ -105,10 +130,11 @@ function runSession(lab: Lab, world: World, boot: Boot, from: State, orders: str
   return session;
 }
 
-function judgeSession(scenario: Scenario, session: Session, lied: boolean, retry: boolean): string[] {
+function judgeSession(world: World, scenario: Scenario, session: Session, lied: boolean, retry: boolean): string[] {
   const failed = session.results.filter(({ error }) => error !== undefined);
   const unexpected = failed.filter(({ error = "", order }) => {
     if (/it hangs|settled twice|Cannot read|is not a function|\? *:/.test(error)) return true;
+    if (isStorageRefusal(world, order, error)) return false;
     return !lied && !(order.includes("~") && scenario.refusal?.test(error));
   });
   // after a cut the slot may hold the true bytes already, and what the server spoils is not fetched again
@@ -144,7 +170,7 @@ export async function live(
   from: State,
   options: LifeOptions,
 ): Promise<Life> {
-  const allowed = allowedIn(scenario, world, options.memoryLost ?? false);
+  const allowed = allowedIn(scenario, world);
   const life: Life = { steps: [], end: from, image: "nothing", problems: [], story: [], sessions: [] };
   const { story, problems, sessions } = life;
   let lie = options.lie;
@@ -159,6 +185,7 @@ export async function live(
     life.end = end;
     life.image = imageOf(world, boot, end);
     problems.push(...violations, ...judgeStart(world, boot, life.image, end, allowed));
+    problems.push(...judgeStorage(lab, world, boot, end));
     story.push(
       `starts ${boot.slot?.label ?? "nothing"}: the image is ${life.image}${boot.fellBack ? ", a fallback" : ""}`,
     );
@@ -177,7 +204,7 @@ export async function live(
     life.end = session.end;
     sessions.push(session);
     story.push(...session.results.map(({ order, ok, error }) => `${order}: ${error ? `FAILED ${error}` : ok}`));
-    problems.push(...judgeSession(scenario, session, lied, options.retry));
+    problems.push(...judgeSession(world, scenario, session, lied, options.retry));
     if (!lied && ["update", "resumed"].includes(scenario.name))
       problems.push(...wasted(world, (boot.slot as Row).label, before, orders, session));
   }
@@ -190,14 +217,15 @@ export async function live(
     if (!boot.slot || problems.length > 20) return life;
     const { fellBack } = boot;
     const view: View = { world, image: life.image, running: boot.slot.label, fellBack, sessions, retry: options.retry };
-    const orders = scenario.next(view);
+    const refused = isRefusedByStorage(world, sessions);
+    const orders = refused ? null : scenario.next(view);
     if (orders) {
       await run(boot, orders);
       promised = promiseOf(sessions[sessions.length - 1]);
       continue;
     }
-    if (!isAmong(life.image, allowed.ends))
-      problems.push(`ends in ${life.image} (wanted: ${allowed.ends.join(" or ")})`);
+    const ends = refused ? allowed.boots : allowed.ends;
+    if (!ends.includes(life.image)) problems.push(`ends in ${life.image} (wanted: ${ends.join(" or ")})`);
     const { image } = life;
     const more = (scenario.stays ?? [1, 0])[world.kind.rollback ? 1 : 0];
     for (let i = 0; i < more && !problems.length; i++) {

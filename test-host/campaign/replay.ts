@@ -1,6 +1,6 @@
 // One case again, by its ID: what happened before the cut, what was left, and what came of it.
 
-import { createFlash, type FlashOp } from "../flash.ts";
+import { createFlash } from "../flash.ts";
 import { type Lie, TEARS, type Tear } from "./faults.ts";
 import { type Cut, parseId } from "./ids.ts";
 import { createLab, type Life, live } from "./life.ts";
@@ -22,7 +22,7 @@ const isTear = (tear: Tear | Lie): tear is Tear => Object.values(TEARS).some((li
 function tellCut(life: Life, { step, tear }: Cut): string {
   const at = life.steps[step];
   if (!at) throw new Error(`there is no step ${step}: this life has ${life.steps.length}`);
-  const what: FlashOp | string = at.kind === "storage" ? "the Storage file" : `0x${at.addr.toString(16)}+${at.length}`;
+  const what = `0x${at.addr.toString(16)}+${at.length}`;
   return `--- power fails in step ${step}, ${at.kind} of ${what} by the ${at.by}: ${tear}`;
 }
 
@@ -42,14 +42,12 @@ export async function replay(bundle: string, text: string): Promise<Replay> {
     tell(life);
     return done(lines, left, life);
   }
-  let memoryLost = false;
   let life = await live(lab, world, scenario, left, { retry: false, verbose: true });
   tell(life);
   for (const cut of id.cuts) {
     lines.push(tellCut(life, cut));
     left = cutState(life.steps[cut.step], cut.tear as Tear, id.seed);
-    memoryLost ||= cut.tear === "gone" || cut.tear === "part";
-    life = await live(lab, world, scenario, left, { retry: true, memoryLost, verbose: true });
+    life = await live(lab, world, scenario, left, { retry: true, verbose: true });
     tell(life);
   }
   return done(lines, left, life);

@@ -46,15 +46,12 @@ function outcomeCell(plain: Outcome, other: Partial<Outcome> | undefined, key: k
   return changed && changed.join() !== plain[key].join() ? `${text}; with rollback ${changed.join(" or ")}` : text;
 }
 
-const whenLost = (names: string[] | undefined) =>
-  names ? `; ${names.join(" or ")} when the Storage file was lost` : "";
-
 function scenarioRows(): string[][] {
-  return SCENARIOS.map(({ name, what, allowed, underRollback, memoryLost }) => [
+  return SCENARIOS.map(({ name, what, allowed, underRollback }) => [
     `\`${name}\``,
     what,
-    outcomeCell(allowed, underRollback, "boots") + whenLost(memoryLost?.boots),
-    outcomeCell(allowed, underRollback, "ends") + whenLost(memoryLost?.ends),
+    outcomeCell(allowed, underRollback, "boots"),
+    outcomeCell(allowed, underRollback, "ends"),
   ]);
 }
 
@@ -65,8 +62,6 @@ const TEAR_WORDS: Record<string, string> = {
   bits: "of the bits to be cleared, some are",
   half: "the first half of the sector is erased",
   noise: "of the bits to be set, some are",
-  gone: "the old file is deleted, the new one is not there",
-  part: "the new file is there, its second half is 0xff",
   drop: "a write does nothing",
   stick: "a write leaves some bits as they were",
   silent: "an erase does nothing",
@@ -82,9 +77,10 @@ export function powerFailDoc(): string {
 
 # When the power fails
 
-A loss of power leaves a device with its flash and its Storage file, and nothing else. The campaigns in
-\`test-host/campaign/\` run every scenario below once in a virtual ESP32, take a picture before, in the middle of and
-after every single flash operation, and start a fresh device from each picture. "In the middle" is several things,
+A loss of power leaves a device with its flash, and nothing else. Storage is flash too, and Espruino does more with it at
+a start than read it. The campaigns in \`test-host/campaign/\` run every scenario below once in a virtual ESP32, take a
+picture before, in the middle of and after every single flash operation, Storage's own included, and start a fresh device
+from each picture. "In the middle" is several things,
 because flash that loses power is not tidy. This page is generated from the tables that the campaigns judge by.
 
 ## What may come of it
@@ -101,12 +97,16 @@ ${table(["scenario", "what happens", "may start", "in the end"], scenarioRows())
 1. Some whole image starts, and it is one of those above: never a third, stale one.
 2. The bootloader never has to refuse the slot that is selected, unless it was broken before all this; nor does the
    other entry of otadata, which it obeys when the first is given up, name a slot that holds no whole image.
-3. The running slot is not written; nothing is but otadata, the slot of an update, and the Storage file.
-4. No cell is written that is not erased.
+3. The running slot is not written; nothing is but otadata, the slot of an update, and files of the module in Storage.
+4. No cell is written that is not erased; in Storage cells are cleared as Espruino does it.
 5. A device that starts from the picture ends as it should, and stays there at further starts.
 6. Nothing hangs, no error is lost in a callback, no socket or timer is left behind.
 7. What the program was told to be done is done.
 8. After a cut update at most a sector and a kilobyte are fetched again.
+9. No page of Storage is erased by the program: the engine's next start finds a Storage that it accepts, and in it the
+   program's files as they were. The boot record reads as before the operation that was cut, or as after it.
+10. Where Storage takes no boot record an update may be refused, with the bytes that are missing; a trial that is under
+   way still ends as it should.
 
 ## What a loss of power leaves of one operation
 
@@ -121,10 +121,11 @@ ${table(["operation", "lie", "what happens"], lies)}
 Layouts: ${TOYS.map((name) => `\`${name}\``).join(", ")} with every operation; ${FULL_SIZE.map((name) => `\`${name}\``).join(", ")} by stride.
 Bootloaders: ${Object.keys(KINDS)
     .map((name) => `\`${name}\``)
-    .join(", ")} (of IDF 3, current, current with rollback).
+    .join(", ")} (of IDF 3.1 and 3.2; current; current with rollback; and of IDF 3.3, where images
+are spoiled).
 
 ${table(
-  ["start", "otadata"],
+  ["start", "otadata, and Storage"],
   Object.entries(STARTS).map(([name, { what }]) => [`\`${name}\``, what]),
 )}
 
@@ -153,7 +154,7 @@ ${table(
 
 ## What it decides, and why
 
-- **Two kinds of bootloader.** IDF 3 obeys the newest entry, whatever its state; newer ones pass over INVALID and ABORTED.
+- **Two kinds of bootloader.** IDF 3.1 and 3.2 obey the newest entry, whatever its state; newer ones pass over INVALID and ABORTED.
   Nothing tells which one a device has, so what is written means the same to both: a new entry is above every whole one,
   and when the newest is marked bad and yet names the slot that runs, it counts as obeyed and is superseded first.
 - **Before a slot is written** the running slot is selected, unless it is by an entry that stays, and no entry names the
@@ -169,16 +170,21 @@ ${table(
   to one that an update has begun to write: what is in there may be whole and was not verified. While it or
   \`setBootPartition\` verifies a slot no update can begin, and neither can while an update is under way; \`boot()\` and
   \`confirmAfter()\`, which nobody may be there to call again, wait for its end.
-- **A rolled-back image** is known by sequence and digest, and refused with ESP_ERR_NOT_ALLOWED, which nothing else is. A
-  bootloader's ABORTED counts as that at the third time: a loss of power in the first start looks the same.
+- **A rolled-back image** is known by its digest, whoever signs it again, and refused with ESP_ERR_NOT_ALLOWED, which
+  nothing else is; the last four are. An image that the bootloader aborts or refuses counts as that at the third time: a
+  loss of power in the first start looks the same.
+- **A boot record** is appended to a file of a fixed size; when that is full a second file is created with the record in
+  it, and the first one is removed only when it is to be created anew. Room for it is looked at before: a creation without
+  room makes the engine compact.
 
 ## Known holes
 
 ${known.length ? known.join("\n") : "None."}
 
 What no campaign covers: an image that dies before its JavaScript runs (only a bootloader with rollback rescues that), a
-loss of power within Storage's own compaction, cells that read differently each time, and two faults at once: an image
+loss of power within a compaction of Storage, which the module never causes and which mostly costs all of it, cells that
+read differently each time, and two faults at once: an image
 that is marked bad and runs all the same, because the selected one is broken, under a bootloader that knows states (taken
-for one of IDF 3; a loss of power while otadata is written then starts factory or ota_0).
+for one of IDF 3.1; a loss of power while otadata is written then starts factory or ota_0).
 `;
 }

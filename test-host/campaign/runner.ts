@@ -1,9 +1,11 @@
 // The campaigns of POWER-FAIL.md 3. One uncut life of a scenario gives every state that a loss of power can leave; from
 // each distinct one a fresh device starts and has to finish. Deeper ones do the same with the lives that follow.
 
-import type { Picture } from "../flash.ts";
-import { SECTOR } from "../flash.ts";
-import { LIES, type Lie, STORAGE_TEARS, TEARS, type Tear, tornErase, tornWrite } from "./faults.ts";
+import { hostChip } from "../device.ts";
+import { buildOf } from "../espruino/build.ts";
+import { createFiles } from "../espruino/files.ts";
+import { createFlash, type Picture, SECTOR } from "../flash.ts";
+import { LIES, type Lie, TEARS, type Tear, tornErase, tornWrite } from "./faults.ts";
 import { type Cell, type Cut, idOf } from "./ids.ts";
 import { createLab, type Lab, type Life, live } from "./life.ts";
 import { applies, type Scenario, SCENARIOS, scenarioOf } from "./scenarios.ts";
@@ -63,23 +65,15 @@ export function cutState(step: Step, tear: Tear, seed: number): State {
   const { before, after } = step;
   if (tear === "before") return before;
   if (tear === "after") return after;
-  if (step.kind === "storage") {
-    const text = after.memory ?? "";
-    const part = Math.floor(text.length / 2);
-    return {
-      picture: before.picture,
-      memory: tear === "gone" ? null : text.slice(0, part).padEnd(text.length, "\xff"),
-    };
-  }
   const picture = withSectors(before.picture, step.addr, step.length, (old, at) =>
     step.kind === "erase"
       ? tornErase(old, tear, seed, step)
       : tornWrite(old, at, step.data as Uint8Array, tear, seed, step),
   );
-  return { picture, memory: before.memory };
+  return { picture };
 }
 
-export type Case = { cuts: Cut[]; state: State; memoryLost: boolean };
+export type Case = { cuts: Cut[]; state: State };
 
 /** Every case that one cut makes of a life. */
 function casesOf(life: Life, base: Case, seed: number, stride = 1): Case[] {
@@ -91,7 +85,6 @@ function casesOf(life: Life, base: Case, seed: number, stride = 1): Case[] {
       cases.push({
         cuts: [...base.cuts, { step: i, tear }],
         state: cutState(step, tear, seed),
-        memoryLost: base.memoryLost || STORAGE_TEARS.includes(tear),
       });
   });
   return cases;
@@ -104,7 +97,7 @@ const origins = new WeakMap<Lab, Map<string, Promise<State>>>();
 /** The state that the scenario begins from: what came before it is done uncut, or cut at one place. */
 export function originOf(lab: Lab, world: World, scenario: Scenario): Promise<State> {
   const { prepare } = scenario;
-  if (!prepare) return Promise.resolve(world.origin);
+  if (!prepare) return Promise.resolve(crowded(world, world.origin));
   const known = origins.get(lab) ?? new Map<string, Promise<State>>();
   origins.set(lab, known);
   const key = `${world.layout}/${world.start}/${world.kind.name} ${prepare.orders} ${prepare.share}`;
@@ -121,7 +114,18 @@ async function prepared(lab: Lab, world: World, orders: string[], share?: number
   const session = await runProgram({ world, bundle: lab.bundle, from: end, boot, orders });
   const error = session.results.find((result) => result.error)?.error;
   if (error) throw new Error(`the preparation failed: ${error}`);
-  return share === undefined ? session.end : session.steps[Math.floor(session.steps.length * share)].after;
+  return crowded(
+    world,
+    share === undefined ? session.end : session.steps[Math.floor(session.steps.length * share)].after,
+  );
+}
+
+/** Then Storage fills up, where the world has it so. */
+function crowded(world: World, from: State): State {
+  if (!world.storage) return from;
+  const flash = createFlash({ from: from.picture });
+  world.storage.crowd(createFiles(world.storageOf(hostChip(flash), buildOf(world.images.new))));
+  return { picture: flash.picture() };
 }
 
 // --- Campaigns
@@ -149,8 +153,8 @@ type Field = {
 /** The cases among these that no device was started from yet. */
 function fresh(field: Field, cases: Case[]): Case[] {
   field.report.pictures += cases.length;
-  const kept = cases.filter(({ state, memoryLost }) => {
-    const key = `${memoryLost} ${stateKey(state)}`;
+  const kept = cases.filter(({ state }) => {
+    const key = stateKey(state);
     if (field.seen.has(key)) return false;
     field.seen.add(key);
     return true;
@@ -161,13 +165,13 @@ function fresh(field: Field, cases: Case[]): Case[] {
 
 async function judge(field: Field, one: Case): Promise<Life> {
   const { lab, world, scenario, cell, seed, report } = field;
-  const life = await live(lab, world, scenario, one.state, { retry: true, memoryLost: one.memoryLost });
+  const life = await live(lab, world, scenario, one.state, { retry: true });
   if (life.problems.length) report.findings.push({ id: idOf(cell, one.cuts, seed), problems: life.problems });
   return life;
 }
 
 async function explore(field: Field, first: Life, depth: number, stride: number): Promise<void> {
-  let layer: { life: Life; base: Case }[] = [{ life: first, base: { cuts: [], state: first.end, memoryLost: false } }];
+  let layer: { life: Life; base: Case }[] = [{ life: first, base: { cuts: [], state: first.end } }];
   for (let level = 1; level <= depth; level++) {
     const cases = layer.flatMap(({ life, base }) => fresh(field, casesOf(life, base, field.seed, stride)));
     const next: typeof layer = [];
@@ -182,10 +186,10 @@ async function explore(field: Field, first: Life, depth: number, stride: number)
 /** Cut after one step, then after two of what follows, and so on, in one flash. */
 async function chain(field: Field, first: Life): Promise<void> {
   let life = first;
-  let base: Case = { cuts: [], state: first.end, memoryLost: false };
+  let base: Case = { cuts: [], state: first.end };
   for (let n = 0; n < life.steps.length; n++) {
     const state = life.steps[n].after;
-    base = { cuts: [...base.cuts, { step: n, tear: "after" }], state, memoryLost: base.memoryLost };
+    base = { cuts: [...base.cuts, { step: n, tear: "after" }], state };
     field.report.pictures++;
     field.report.distinct++;
     life = await judge(field, base);
@@ -211,7 +215,7 @@ async function randomly(field: Field, first: Life, runs: number): Promise<void> 
   const random = createRandom(field.seed);
   for (let run = 0; run < runs; run++) {
     let life = first;
-    let base: Case = { cuts: [], state: first.end, memoryLost: false };
+    let base: Case = { cuts: [], state: first.end };
     const cuts = 1 + random(MAX_CUTS);
     for (let n = 0; n < cuts && life.steps.length && !life.problems.length; n++) {
       const i = random(life.steps.length);
@@ -220,7 +224,6 @@ async function randomly(field: Field, first: Life, runs: number): Promise<void> 
       base = {
         cuts: [...base.cuts, { step: i, tear }],
         state: cutState(step, tear, field.seed),
-        memoryLost: base.memoryLost || STORAGE_TEARS.includes(tear),
       };
       field.report.pictures++;
       field.report.distinct++;
@@ -234,8 +237,7 @@ async function lies(field: Field, first: Life, from: State): Promise<void> {
   const { lab, world, scenario, cell, seed, report } = field;
   const cases: { step: number; lie: Lie }[] = [];
   first.steps.forEach((step, i) => {
-    if (step.by === "program" && step.kind !== "storage")
-      for (const lie of LIES[step.kind]) cases.push({ step: i, lie });
+    if (step.by === "program") for (const lie of LIES[step.kind]) cases.push({ step: i, lie });
   });
   await forAll(cases, async ({ step, lie }) => {
     const life = await live(lab, world, scenario, from, { retry: false, lie: { step, lie, seed } });

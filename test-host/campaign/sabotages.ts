@@ -38,7 +38,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "compares no digest",
-    edits: [[/if \(found !== digest\)/, "if (false)"]],
+    edits: [[/!error && found !== digest/, "false"]],
     cell: "toy-two/one/current/other",
     campaign: EVERY,
     says: /boots first/,
@@ -62,7 +62,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     edits: [
       [/chapterSlots\(\)\.nextSlot_\(layout, layout\.running_\) :/, "layout.running_ :"],
       [/if \(target\.address === layout\.running_\.address\)/, "if (false)"],
-      [/if \(slot\.address === layout\.running_\.address\)/, "if (false)"],
+      [/if \(slot\.address === layout\.running_\.address\)(\s+throw)/, "if (false)$1"],
     ],
     cell: "toy-two/one/current/update",
     campaign: EVERY,
@@ -190,7 +190,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "rolls back to what an update has left in a slot",
-    edits: [[/ \|\| slots\[i\]\.label === memory\.written/, ""]],
+    edits: [[/ \|\| slots\[i\]\.label === record\.written/, ""]],
     cell: "toy-two/one/current/foreign",
     campaign: EVERY,
     says: /boots first/,
@@ -217,13 +217,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     says: /ends in new/,
   },
   {
-    name: "counts a trial before it knows which slot runs",
-    edits: [
-      [
-        /var running = memory\.slot && memory\.boots !== -2[^?]+\? chapterSlots\(\)\.readLayout_\(\)\.running_\.label : "";\n\s+if \(!running \|\| memory\.slot !== running\)/,
-        "memory.boots++; chapterRecords().remember_(memory); memory.boots--; if (!memory.slot)",
-      ],
-    ],
+    name: "does not count the starts of a trial",
+    edits: [[/chapterRecords\(\)\.countStart_\(record\);/, ""]],
     cell: "toy-two/one/current/trial",
     campaign: EVERY,
     says: /./,
@@ -232,7 +227,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "writes the trial down after the slot is selected",
     edits: [
       [
-        /(chapterRecords\(\)\.rememberSelected_\(target\.label, layout\.running_\.label, plan\.sequence_, plan\.digest_\);)\n\s+(chapterOtadata\(\)\.select_\(layout, target, 0 \/\* State\.NEW \*\/\);)/,
+        /(chapterRecords\(\)\.recordSelected_\([^;]*\);)\n\s+(chapterOtadata\(\)\.select_\(layout, target, 0 \/\* State\.NEW \*\/\);)/,
         "$2 $1",
       ],
     ],
@@ -242,7 +237,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "forgets which image it gave up",
-    edits: [[/memory\.badDigest = memory\.digest;/, ""]],
+    edits: [[/record\.bad = \[digest\]/, "record.bad = []"]],
     cell: "toy-two/one/current/bad-image",
     campaign: EVERY,
     says: /comes to no end/,
@@ -258,6 +253,44 @@ export const SABOTAGES: readonly Sabotage[] = [
     cell: "toy-two/fallen/current/refused",
     campaign: EVERY,
     says: /was accepted/,
+  },
+  {
+    name: "removes the last record before the next one is written",
+    edits: [
+      [/ \|\| !append\(record, sealed\)\)(?=\s+create)/, " || true)"],
+      [/var file = record\.file_ \? 0 : 1;/, "var file = record.file_ < 0 ? 0 : record.file_;"],
+    ],
+    cell: "toy-two/one/current/trial",
+    campaign: EVERY,
+    says: /ends in new/,
+  },
+  {
+    name: "does not look at the room in Storage",
+    edits: [[/if \(stats\.freeBytes < needed\)/, "if (false)"]],
+    cell: "toy-two/storage-trash/current/update",
+    campaign: EVERY,
+    says: /erase at 0x3\w+ while/,
+  },
+  {
+    name: "believes that a record is there which it has written",
+    edits: [[/return .*\.substr\(record\.end_, sealed\.length\) === sealed;/, "return true;"]],
+    cell: "toy-two/one/current/bad-image",
+    campaign: "lies",
+    says: /ends in new|comes to no end/,
+  },
+  {
+    name: "does not ask where an image keeps its files",
+    edits: [[/if \(claim\)\s+chapter\w+\(\)\.checkStorage_\(claim\);/, ""]],
+    cell: "toy-two/moved/current/other-storage",
+    campaign: EVERY,
+    says: /app\.js is gone/,
+  },
+  {
+    name: "does not look at load addresses",
+    edits: [[/if \(!isLoadable\(chipId, loadAddr, length\)\)/, "if (false)"]],
+    cell: "toy-two/one/idf33/corrupt-address",
+    campaign: EVERY,
+    says: /nothing boots/,
   },
 ];
 

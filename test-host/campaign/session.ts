@@ -2,19 +2,22 @@
 // bundle in a fresh context, and a picture before and after every operation on what survives.
 
 import { type Boot, runBootloader } from "../bootloader.ts";
-import { mappedSegments, registersOf } from "../device.ts";
+import { buildIn, mappedSegments, programChip, registersOf } from "../device.ts";
+import type { StorageArea } from "../espruino/area.ts";
 import { POWER_OFF } from "../espruino/core.ts";
 import { createEngine, type Engine, type Mapping } from "../espruino/engine.ts";
 import { createFlash, type Flash, type FlashOp, SECTOR } from "../flash.ts";
 import { fsverity } from "../fsverity.ts";
+import { mutations } from "../images.ts";
 import type { Row } from "../partitions.ts";
 import { claimsFor, forge, makeKey } from "../release.ts";
 import { type Lie, type Op, stuckMask } from "./faults.ts";
 import { createWire, type Served, WIRE_URL } from "./wire.ts";
-import { MEMORY_FILE, spoiled, type State, targetOf, type World } from "./worlds.ts";
+import { spoiled, type State, targetOf, type World } from "./worlds.ts";
 
 export type Step = Op & {
-  by: "bootloader" | "program";
+  /** The engine's own steps are those of its start. */
+  by: "bootloader" | "engine" | "program";
   before: State;
   after: State;
   /** The bytes of a write. */
@@ -39,74 +42,34 @@ export type Session = {
 /** A lie of the flash, told at the step of that number. */
 export type LieAt = { step: number; lie: Lie; seed: number };
 
-const HANG_MS = 4000;
+/** When an engine still waits for something after so long, it never ends: wall-clock time, so the last resort. */
+const HANG_MS = 120_000;
+/** How often an engine is asked what it waits for. */
+const LOOK_MS = 50;
 
-/** A Storage that tells before a file goes, and when one comes. Its writes are done when the next operation begins. */
-function watchedStorage(memory: string | null, onDelete: () => void, onChange: () => void): Map<string, Uint8Array> {
-  const files = new Map<string, Uint8Array>();
-  if (memory !== null) files.set(MEMORY_FILE, Buffer.from(memory, "latin1"));
-  const { set, delete: remove } = files;
-  files.delete = (name) => {
-    onDelete();
-    return remove.call(files, name);
+type Recorder = { steps: Step[]; by: Step["by"]; finish(): State };
+
+/** Takes the pictures. */
+function record(flash: Flash, by: Step["by"]): Recorder {
+  let last: State = { picture: flash.picture() };
+  const recorder: Recorder = {
+    steps: [],
+    by,
+    finish() {
+      flash.onOp = null;
+      return last;
+    },
   };
-  files.set = (name, bytes) => {
-    onChange();
-    return set.call(files, name, bytes);
-  };
-  return files;
-}
-
-const memoryOf = (files: Map<string, Uint8Array>): string | null => {
-  const bytes = files.get(MEMORY_FILE);
-  return bytes ? Buffer.from(bytes).toString("latin1") : null;
-};
-
-type Recorder = { steps: Step[]; settle(): void; onStorage(): void; finish(): State };
-
-/** Takes the pictures. `memory` tells the present content of the Storage file. */
-function record(flash: Flash, by: Step["by"], memory: () => string | null): Recorder {
-  const steps: Step[] = [];
-  let open: Step | null = null; // a write of the Storage file, which ends unseen
-  let last: State | null = null;
-  function now(): State {
-    const text = memory();
-    last ??= { picture: flash.picture(), memory: text };
-    if (last.memory !== text) last = { picture: last.picture, memory: text };
-    return last;
-  }
-  function settle(): void {
-    if (!open) return;
-    open.after = now();
-    open.length = open.after.memory?.length ?? 0;
-    open = null;
-  }
-  now();
-  flash.onOp = (op: FlashOp, phase, data) => {
-    settle();
+  flash.onOp = ({ kind, addr, length }: FlashOp, phase, data) => {
+    const { steps } = recorder;
     if (phase === "before") {
-      const before = now();
-      steps.push({ by, kind: op.kind, addr: op.addr, length: op.length, before, after: before, data: data?.slice() });
+      steps.push({ by: recorder.by, kind, addr, length, before: last, after: last, data: data?.slice() });
     } else {
-      last = null;
-      steps[steps.length - 1].after = now();
+      last = { picture: flash.picture() };
+      steps[steps.length - 1].after = last;
     }
   };
-  return {
-    steps,
-    settle,
-    onStorage() {
-      settle();
-      const before = last ?? now(); // the old file is deleted by now
-      open = { by, kind: "storage", addr: 0, length: 0, before, after: before };
-      steps.push(open);
-    },
-    finish() {
-      settle();
-      flash.onOp = null;
-      return now();
-    },
-  };
+  return recorder;
 }
 
 function tellLie(flash: Flash, at: LieAt, steps: Step[]): void {
@@ -119,7 +82,7 @@ function tellLie(flash: Flash, at: LieAt, steps: Step[]): void {
 /** Power comes: the bootloader runs, and its writes are photographed. */
 export function powerOn(world: World, from: State): { boot: Boot; steps: Step[]; end: State; violations: string[] } {
   const flash = createFlash({ from: from.picture });
-  const recorder = record(flash, "bootloader", () => from.memory);
+  const recorder = record(flash, "bootloader");
   const boot = runBootloader(flash, { chipId: world.board.chipId, kind: world.kind });
   return { boot, steps: recorder.steps, end: recorder.finish(), violations: flash.violations };
 }
@@ -154,6 +117,7 @@ export function find(world: World, path: string): Served | null {
   if (fault === "cut") return { bytes: bytes.subarray(0, bytes.length - 5000) };
   if (fault === "extra") return { bytes: Buffer.concat([bytes, bytes.subarray(0, 700)]), length: bytes.length };
   if (fault === "other") return { bytes: world.images.first };
+  if (fault) return { bytes: mutations[fault](bytes) };
   return { bytes };
 }
 
@@ -214,12 +178,24 @@ function textOf(value: any): string {
   return value && typeof value === "object" ? `${value.partition?.label ?? UP_TO_DATE}` : String(value);
 }
 
+/** Settles when the engine has nothing left to do, so that what is open stays open. */
+function untilIdle(engine: Engine): { idle: Promise<void>; forget(): void } {
+  const end = performance.now() + HANG_MS;
+  let seen = 0;
+  let timer: NodeJS.Timeout;
+  const idle = new Promise<void>((resolve) => {
+    timer = setInterval(() => {
+      seen = engine.isIdle() ? seen + 1 : 0;
+      if (seen > 1 || performance.now() > end) resolve();
+    }, LOOK_MS);
+  });
+  return { idle, forget: () => clearInterval(timer) };
+}
+
 async function carryOut(world: World, engine: Engine, order: string, rebooted: Promise<void>): Promise<Result> {
   let settled = 0;
-  let timer: NodeJS.Timeout | undefined;
-  const hang = new Promise<Result>((resolve) => {
-    timer = setTimeout(() => resolve({ order, error: "it hangs: neither success nor failure" }), HANG_MS);
-  });
+  const { idle, forget } = untilIdle(engine);
+  const hang = idle.then((): Result => ({ order, error: "it hangs: neither success nor failure" }));
   try {
     const promise = begin(world, engine, order);
     if (promise?.then === undefined) return { order, ok: textOf(promise) };
@@ -240,18 +216,25 @@ async function carryOut(world: World, engine: Engine, order: string, rebooted: P
     if (error === POWER_OFF || error?.message === "the engine has been stopped") return { order, ok: "restarts" };
     return { order, error: `${error?.name ?? "?"}: ${error?.message}` };
   } finally {
-    clearTimeout(timer);
+    forget();
   }
 }
 
-/** Where the program may write in flash: otadata, and an update the slot that does not run. */
-function strays(world: World, running: string, orders: string[], steps: Step[]): string[] {
-  const allowed = [world.otadata];
+/**
+ * What the program must not write: all but otadata, an update's slot, which is not the running one, and Storage; of that
+ * no page is erased, for a loss of power in a compaction costs all of it.
+ */
+function strays(world: World, running: string, orders: string[], steps: Step[], storage: StorageArea): string[] {
+  const allowed = [world.otadata, { offset: storage.address, size: storage.size }];
   if (orders.some(isUpdate)) allowed.push(targetOf(world, running));
-  return steps
-    .filter((step) => step.kind !== "storage")
-    .filter(({ addr, length }) => !allowed.some((row) => addr >= row.offset && addr + length <= row.offset + row.size))
-    .map((step) => `${step.kind} at 0x${step.addr.toString(16)} while ${running} runs`);
+  const inStorage = ({ addr }: Step) => addr >= storage.address && addr < storage.address + storage.size;
+  const own = steps.filter(({ by }) => by === "program");
+  return [
+    ...own.filter(
+      ({ addr, length }) => !allowed.some((row) => addr >= row.offset && addr + length <= row.offset + row.size),
+    ),
+    ...own.filter((step) => step.kind === "erase" && inStorage(step)),
+  ].map((step) => `${step.kind} at 0x${step.addr.toString(16)} while ${running} runs`);
 }
 
 export { isUpdate };
@@ -268,14 +251,10 @@ export async function runProgram(program: Program): Promise<Session> {
   const restart = new Promise<void>((resolve) => {
     reboot = resolve;
   });
-  let recorder: Recorder | null = null;
-  const storage = watchedStorage(
-    from.memory,
-    () => recorder?.settle(),
-    () => recorder?.onStorage(),
-  );
-  recorder = record(flash, "program", () => memoryOf(storage));
+  const recorder = record(flash, "engine");
   if (program.lie) tellLie(flash, program.lie, recorder.steps);
+  const build = buildIn(flash, boot);
+  const storage = world.storageOf(programChip(flash), build);
   const wire = createWire((path) => find(world, path), world.pieceSize);
   const engine = createEngine({
     flash,
@@ -284,6 +263,8 @@ export async function runProgram(program: Program): Promise<Session> {
       ({ addr, length, flash: at }): Mapping => ({ addr, length, read: (offset, n) => flash.peek(at + offset, n) }),
     ),
     registers: registersOf(boot, world.chip),
+    version: build.version,
+    gitCommit: build.gitCommit,
     storage,
     onReboot() {
       rebooted = true;
@@ -291,6 +272,7 @@ export async function runProgram(program: Program): Promise<Session> {
     },
     connect: wire.connect,
   });
+  recorder.by = "program";
   engine.addModule("https-ota", program.bundle);
   const results: Result[] = [];
   for (const order of orders) {
@@ -298,7 +280,7 @@ export async function runProgram(program: Program): Promise<Session> {
     results.push(result);
     if (result.error || rebooted) break;
   }
-  const problems = [...flash.violations, ...strays(world, running, orders, recorder.steps)];
+  const problems = [...flash.violations, ...strays(world, running, orders, recorder.steps, storage)];
   if (!rebooted) {
     for (let pass = 0; pass < 2; pass++) await engine.advance(0);
     const left = engine.accounts();

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { BUNDLE } from "../device.ts";
 import { unknown } from "./known.ts";
 import { type Campaign, cellsOf, type Report, runCells } from "./runner.ts";
-import { KINDS, startsOf } from "./worlds.ts";
+import { KINDS, STARTS, startsOf } from "./worlds.ts";
 
 export const bundle = (): string => readFileSync(BUNDLE, "utf8");
 
@@ -46,6 +46,7 @@ export function campaignTests(layout: string): void {
 
   const seed = Number(process.env.CAMPAIGN_SEED ?? 1 + Math.floor(Math.random() * 1e6));
   test(`${layout}: up to five cuts anywhere, seed ${seed} (CAMPAIGN_SEED)`, async () => {
-    assertSound(await run(layout, { name: "random", runs: 3 }, { starts: ["two-0", "fallen"] }, seed));
+    const starts = ["two-0", "fallen", ...startsOf(layout).filter((start) => STARTS[start].storage)];
+    assertSound(await run(layout, { name: "random", runs: 3 }, { starts }, seed));
   });
 }

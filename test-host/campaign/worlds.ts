@@ -9,27 +9,29 @@ import {
   buildEntry,
   CHIPS,
   type Chip,
+  IDF33,
   parseEntry,
   RECORD_SIZE,
   runBootloader,
   STATE,
 } from "../bootloader.ts";
+import { hostChip } from "../device.ts";
+import type { StorageArea } from "../espruino/area.ts";
+import { areaOf, type Build, buildOf, type SizedChip } from "../espruino/build.ts";
 import { createFlash, type Flash, type Picture, pictureHash, SECTOR } from "../flash.ts";
 import { buildImage, layoutOf, reseal } from "../images.ts";
 import { buildTable, findOtadata, type Row, slots, TABLE_OFFSET } from "../partitions.ts";
+import { createStorage, STORAGES, type Storage } from "./storages.ts";
 
-/** What survives a loss of power: flash, and the Storage file `.https-ota`. */
-export type State = { picture: Picture; memory: string | null };
+/** What survives a loss of power. */
+export type State = { picture: Picture };
 
-export const MEMORY_FILE = ".https-ota";
-
-export function stateKey(state: State): string {
-  return `${pictureHash(state.picture)} ${state.memory}`;
-}
+export const stateKey = ({ picture }: State): string => pictureHash(picture);
 
 export const TOYS = ["toy-two", "toy-factory-two", "toy-factory-one", "toy-three"] as const;
 export const FULL_SIZE = ["esp32", "esp32-dual", "esp32c3", "esp32s3"] as const;
-export const KINDS: Record<string, BootloaderKind> = BOOTLOADERS;
+/** `idf33` differs from `current` in what it does with images, so it stands where these are spoiled. */
+export const KINDS: Record<string, BootloaderKind> = { ...BOOTLOADERS, idf33: IDF33 };
 
 const TOY_SIZE = 4 * SECTOR + 1008;
 const FULL_IMAGE_SIZE = 64 * SECTOR + 1008;
@@ -44,9 +46,24 @@ type Start = {
   broken?(ota: number): number[];
   /** Bytes that the network delivers at a time; SECTOR where nothing is said. */
   pieceSize?: number;
-  /** The only layout with this start. */
-  only?: string;
+  /** The only layouts with this start. */
+  only?: string[];
+  /** What Storage is like when the scenario begins, behind what was prepared for it. */
+  storage?: string;
+  /** Through which partition the build that runs reads its files, and through which the one that is offered. */
+  builds?: [own: "js_code" | "storage", offered: "js_code" | "storage"];
+  /** Another table than the layout's. */
+  table?(rows: Row[]): Row[];
 };
+
+const VERSIONS = { js_code: "2v22.26", storage: "2v27.45" };
+
+/** The row `storage`, and what becomes of it. */
+const withStorage = (change: (storage: Row) => Row[]) => (rows: Row[]) =>
+  rows.flatMap((row) => (row.label === "storage" ? change(row) : [row]));
+
+/** Both names for one place, the older one for its first 256 KB. */
+const bothNames = withStorage((storage) => [{ ...storage, label: "js_code", size: 256 << 10 }, storage]);
 
 function torn(seq: number): Uint8Array {
   const entry = buildEntry(seq, STATE.VALID);
@@ -55,6 +72,17 @@ function torn(seq: number): Uint8Array {
 }
 
 const { VALID, ABORTED } = STATE;
+
+/** One valid entry, and Storage makes it hard to write a boot record. */
+const crowded = (name: string): [string, Start] => [
+  `storage-${name}`,
+  {
+    what: `as \`one\`; ${STORAGES[name].what} (only on toy-two and toy-factory-one)`,
+    entries: () => [buildEntry(1, VALID), null],
+    storage: name,
+    only: ["toy-two", "toy-factory-one"],
+  },
+];
 
 /** The starting states; with one ota_N both entries name it. */
 export const STARTS: Record<string, Start> = {
@@ -68,7 +96,7 @@ export const STARTS: Record<string, Start> = {
     what: "the same; the network delivers 536 bytes at a time, as on an ESP32, elsewhere a sector (only on toy-two)",
     entries: () => [buildEntry(1, VALID), null],
     pieceSize: 536,
-    only: "toy-two",
+    only: ["toy-two"],
   },
   "two-0": {
     what: "two valid entries, ota_0 runs by the newer one in copy 0",
@@ -83,7 +111,7 @@ export const STARTS: Record<string, Start> = {
     entries: () => [buildEntry(1, VALID), torn(2)],
   },
   aborted: {
-    what: "one valid entry, for ota_0, beside a newer one marked ABORTED, which a bootloader of IDF 3 obeys",
+    what: "one valid entry, for ota_0, beside a newer one marked ABORTED, which a bootloader of IDF 3.1 or 3.2 obeys",
     entries: () => [buildEntry(1, VALID), buildEntry(2, ABORTED)],
   },
   fallen: {
@@ -100,13 +128,38 @@ export const STARTS: Record<string, Start> = {
     what: "ota_1 is selected and broken, ota_0 is broken too: the device has fallen back past the slot that an update writes (only on toy-factory-two)",
     entries: () => [buildEntry(1, VALID), buildEntry(2, VALID)],
     broken: () => [0, 1],
-    only: "toy-factory-two",
+    only: ["toy-factory-two"],
+  },
+  ...Object.fromEntries(Object.keys(STORAGES).map(crowded)),
+  moved: {
+    what: "the image that is offered keeps its files elsewhere than the one that runs, as builds from 2v26 on do on older tables (only on toy-two)",
+    entries: () => [buildEntry(1, VALID), null],
+    builds: ["js_code", "storage"],
+    table: withStorage((storage) => [
+      { ...storage, label: "js_code", size: storage.size / 2 },
+      { ...storage, offset: storage.offset + storage.size / 2, size: storage.size / 2 },
+    ]),
+    only: ["toy-two"],
+  },
+  newer: {
+    what: "a build with 256 KB of Storage runs, one with 896 KB is offered, the table has both names (only on esp32)",
+    entries: () => [null, null],
+    builds: ["js_code", "storage"],
+    table: bothNames,
+    only: ["esp32"],
+  },
+  older: {
+    what: "the same the other way (only on esp32)",
+    entries: () => [null, null],
+    builds: ["storage", "js_code"],
+    table: bothNames,
+    only: ["esp32"],
   },
 };
 
 /** The starting states of a layout. */
 export function startsOf(layout: string): string[] {
-  return Object.keys(STARTS).filter((name) => (STARTS[name].only ?? layout) === layout);
+  return Object.keys(STARTS).filter((name) => (STARTS[name].only ?? [layout]).includes(layout));
 }
 
 export type World = {
@@ -126,6 +179,10 @@ export type World = {
   selected: string | null;
   /** Labels of the slots whose image is spoiled. */
   broken: string[];
+  /** undefined: there is room for everything. */
+  storage?: Storage;
+  /** Storage on this flash, as that build sees it. */
+  storageOf(chip: SizedChip, build: Build): StorageArea;
   /** Bytes that the network delivers at a time. */
   pieceSize: number;
   /** Name of the image that `slot` of this flash begins with. */
@@ -137,11 +194,14 @@ export type World = {
 const hash = (bytes: Uint8Array) => createHash("sha1").update(bytes).digest("hex");
 const cache = new Map<string, Uint8Array>();
 
-function image(chip: string, size: number, seed: number, version: string): Uint8Array {
-  const key = `${chip} ${size} ${seed}`;
+type Reads = "js_code" | "storage" | undefined;
+
+function image(chip: string, size: number, seed: number, version: string, storage: Reads): Uint8Array {
+  const key = `${chip} ${size} ${seed} ${storage}`;
   let bytes = cache.get(key);
   if (!bytes) {
-    bytes = buildImage({ chip: chip as never, size, seed, descriptor: { version } });
+    const espruino = storage && { storage, version: VERSIONS[storage] };
+    bytes = buildImage({ chip: chip as never, size, seed, descriptor: { version }, espruino });
     cache.set(key, bytes);
   }
   return bytes;
@@ -162,10 +222,11 @@ export function spoiled(bytes: Uint8Array): Uint8Array {
 }
 
 export function createWorld(layout: string, start: string, kindName: string): World {
-  const board = loadBoard(layout);
+  const state = STARTS[start];
+  const stock = loadBoard(layout);
+  const board = { ...stock, rows: state?.table?.(stock.rows) ?? stock.rows };
   const kind = KINDS[kindName];
   const chip = CHIPS.find((one) => one.chipId === board.chipId);
-  const state = STARTS[start];
   const otadata = findOtadata(board.rows);
   if (!kind || !chip || !state || !otadata) throw new Error(`no world ${layout}/${start}/${kindName}`);
   const size = layout.startsWith("toy-") ? TOY_SIZE : FULL_IMAGE_SIZE;
@@ -177,8 +238,8 @@ export function createWorld(layout: string, start: string, kindName: string): Wo
   const names = new Map<string, string>();
   const lengths = new Set<number>();
   const images: Record<string, Uint8Array> = {
-    new: image(board.chip, size, 2, "2.0.2"),
-    first: image(board.chip, size - 2048, 3, "2.0.3"),
+    new: image(board.chip, size, 2, "2.0.2", state.builds?.[1]),
+    first: image(board.chip, size - 2048, 3, "2.0.3", state.builds?.[1]),
   };
   images.alike = alike(images.new);
   function know(name: string, bytes: Uint8Array): void {
@@ -188,14 +249,20 @@ export function createWorld(layout: string, start: string, kindName: string): Wo
   for (const [name, bytes] of Object.entries(images)) know(name, bytes);
   all.forEach((slot, i) => {
     if (state.empty && i > 0) return;
-    const bytes = image(board.chip, size - 16 * i, 10 + i, `1.0.${i}`);
+    const bytes = image(board.chip, size - 16 * i, 10 + i, `1.0.${i}`, state.builds?.[0]);
     know(slot.label, bytes);
     flash.load(broken.includes(slot.label) ? spoiled(bytes) : bytes, slot.offset);
   });
   state.entries(ota.length).forEach((entry, copy) => {
     if (entry) flash.load(entry, otadata.offset + copy * SECTOR);
   });
-  const origin = { picture: flash.picture(), memory: null };
+  const storageOf = (chip: SizedChip, build: Build): StorageArea => {
+    const area = areaOf(chip, board.rows, build);
+    if (!area) throw new Error(`${layout} has no Storage`);
+    return area;
+  };
+  createStorage(storageOf(hostChip(flash), buildOf(image(board.chip, size, 10, "1.0.0", state.builds?.[0]))));
+  const origin = { picture: flash.picture() };
   const boot = runBootloader(flash, { chipId: board.chipId, kind });
   if (!boot.slot || !boot.image) throw new Error(`${layout}/${start}/${kindName}: nothing boots`);
   const running = boot.slot.label;
@@ -214,6 +281,8 @@ export function createWorld(layout: string, start: string, kindName: string): Wo
     fellBack: boot.fellBack,
     selected: boot.selected,
     broken,
+    storage: state.storage === undefined ? undefined : STORAGES[state.storage],
+    storageOf,
     pieceSize: state.pieceSize ?? SECTOR,
     nameOf(flash, slot, length) {
       const name = names.get(hash(flash.peek(slot.offset, length))) ?? "unknown";

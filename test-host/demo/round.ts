@@ -129,7 +129,7 @@ async function attempt(device: Device, source: Source, screen: Screen): Promise<
     );
     // waits and stalls are the device's own time, not that of the person who looks on
     const result = await Promise.race([line ? hurry(device, line.server, update) : update, expired]);
-    if (result.upToDate) return { error: plain("the image's version is running already"), bytes };
+    if (result.upToDate) return { error: plain("the image is running already"), bytes };
     return { label: result.partition.label, bytes: result.size };
   } catch (error) {
     return power.happened ? null : { error: factOf(error), bytes };
@@ -207,13 +207,17 @@ function judge(device: Device, source: Source, outcome: Outcome, round: Round, c
 const rowOf = (rows: readonly Row[], op: FlashOp) =>
   rows.find((row) => op.addr >= row.offset && op.addr + op.length <= row.offset + row.size);
 
-/** Operations outside the slot that was to be written and otadata; after a failure any slot but the running one may have been meant. */
+/**
+ * Operations outside the slot that was to be written, otadata, and the boot record, which is written in Storage; after a
+ * failure any slot but the running one may have been meant.
+ */
 function strayed(rows: readonly Row[], ops: readonly FlashOp[], from: string, target: string | null): string[] {
   const otadata = findOtadata(rows);
   return ops.flatMap((op) => {
     const row = rowOf(rows, op);
     const slot = row && row.type === TYPE_APP && row.label !== from && (target === null || row.label === target);
-    return slot || (row && row === otadata)
+    const record = (row?.label === "storage" || row?.label === "js_code") && op.kind === "write";
+    return slot || record || (row && row === otadata)
       ? []
       : [`${op.kind} at 0x${op.addr.toString(16)}, ${row?.label ?? "no partition"}`];
   });

@@ -4,14 +4,17 @@
 
 import vm from "node:vm";
 import type { Flash } from "../flash.ts";
+import { linuxArea, type StorageArea } from "./area.ts";
 import { type Core, type ErrorKind, type Fn, POWER_OFF, strict } from "./core.ts";
 import { countListeners, installEvents, PREFIX } from "./events.ts";
+import { createFiles, type Files } from "./files.ts";
 import { type Connect, createHttp } from "./http.ts";
 import { parseJson } from "./json.ts";
 import { createModules } from "./modules.ts";
 import { createNatives, type Mapping } from "./natives.ts";
 import { createPromise } from "./promise.ts";
 import { createRealm, define } from "./realm.ts";
+import { loadState } from "./saved.ts";
 import { describe, printed, stringify } from "./text.ts";
 import { createTimers } from "./timers.ts";
 import { parseUrl } from "./url.ts";
@@ -24,7 +27,12 @@ export type EngineOptions = {
   version?: string;
   mappings: Mapping[];
   registers?: Record<number, number>;
-  storage: Map<string, Uint8Array>;
+  /** process.env.GIT_COMMIT; what save() has left is run when it was left by the same. */
+  gitCommit?: string;
+  /** Default: a Storage of its own, empty, as the Linux build has it. */
+  storage?: StorageArea;
+  /** The program calls Storage.write or writeJSON. */
+  onStorageWrite?: (name: string) => void;
   otaValid?: (valid: boolean) => void;
   onReboot: () => void;
   freeVars?: number;
@@ -40,6 +48,7 @@ export interface Engine {
   /** A module that require() finds; evaluated at the first require. */
   addModule(name: string, code: string): void;
   require(name: string): any;
+  readonly files: Files;
   /** What the program printed, line by line. */
   readonly console: string[];
   /** Throws inside callbacks, unhandled rejections, data lost, things not modelled: a test fails when not empty. */
@@ -50,6 +59,8 @@ export interface Engine {
   advance(deltaMs: number): Promise<void>;
   /** A native call, a lookup say, takes so long: nothing fires meanwhile. */
   block(deltaMs: number): void;
+  /** Nothing is left that could run: no event, no timer, no connection. */
+  isIdle(): boolean;
   /** What is still alive. Listeners: of living connections, E, ESP32 and process. */
   accounts(): { sockets: number; timers: number; listeners: number };
   /**
@@ -68,6 +79,7 @@ export interface Engine {
 }
 
 const VERSION = "2v29";
+const GIT_COMMIT = "0123456789";
 const BOOT_MS = 1500;
 const FREE_VARS = 4000;
 
@@ -95,6 +107,7 @@ export function createEngine(options: EngineOptions): Engine {
   const lines: string[] = [];
   const problems: string[] = [];
   const version = options.version ?? VERSION;
+  const gitCommit = options.gitCommit ?? GIT_COMMIT;
   let partial = "";
   let events: Event[] = [];
   let pending: { error: unknown } | undefined;
@@ -252,6 +265,8 @@ export function createEngine(options: EngineOptions): Engine {
 
   // --- global scope
 
+  const files = createFiles(options.storage ?? linuxArea(), core.print);
+  files.start();
   const timers = createTimers(core, () => pass);
   const http = createHttp(core, { version, hosts: options.hosts ?? {}, connect: options.connect });
 
@@ -262,11 +277,13 @@ export function createEngine(options: EngineOptions): Engine {
     oom: () => false,
     onQuit: () => {},
     run: runCode,
+    files,
     addModule: (name, code) => modules.add(name, code),
     require: (name) => modules.require(name),
     call: bridge,
     advance,
     block: clock.jump,
+    isIdle: () => !immediate && !passing && events.length === 0 && timers.count() + http.connections().length === 0,
     accounts,
     stop,
   };
@@ -275,9 +292,11 @@ export function createEngine(options: EngineOptions): Engine {
     flash: options.flash,
     board: options.board,
     version,
+    gitCommit,
     mappings: options.mappings,
     registers: options.registers ?? {},
-    storage: options.storage,
+    files,
+    onStorageWrite: options.onStorageWrite,
     otaValid: options.otaValid,
     reboot() {
       if (core.stopped) return;
@@ -293,7 +312,7 @@ export function createEngine(options: EngineOptions): Engine {
     libraries[name] = strict(core, name, library);
   }
 
-  const modules = createModules(core, { context, libraries, storage: options.storage });
+  const modules = createModules(core, { context, libraries, files });
 
   // --- what tests call
 
@@ -411,6 +430,8 @@ export function createEngine(options: EngineOptions): Engine {
     "stringify",
     core.native("JSON.stringify", (value, _filter, space) => stringify(core, value, space)),
   );
+  const saved = loadState(files, gitCommit, core.print);
+  if (saved !== undefined) core.queue(undefined, saved, []);
   return engine;
 }
 

@@ -2,6 +2,7 @@
 
 import vm from "node:vm";
 import { type Core, type Fn, typeName } from "./core.ts";
+import type { Files } from "./files.ts";
 
 const NAME_MAX = 128;
 const FILE_NAME_MAX = 28;
@@ -11,7 +12,7 @@ export type ModuleScope = {
   context: vm.Context;
   /** The native ones. */
   libraries: Record<string, object>;
-  storage: Map<string, Uint8Array>;
+  files: Files;
 };
 
 export interface Modules {
@@ -46,7 +47,7 @@ export function createModules(core: Core, scope: ModuleScope): Modules {
       core.problems.push(`not modelled: require("${name}")`);
       throw core.error("Error", `not modelled: require("${name}")`);
     }
-    const file = name.length <= FILE_NAME_MAX ? scope.storage.get(name) : undefined;
+    const file = name.length <= FILE_NAME_MAX ? scope.files.read(name) : undefined;
     const source = sources.get(name) ?? (file && Buffer.from(file).toString("latin1"));
     if (!scope.libraries[name] && source === undefined) throw core.error("Error", `Module "${name}" not found`);
     const exported = scope.libraries[name] ?? evaluateModule(source as string, name);

@@ -1,49 +1,40 @@
-// require("Storage"): files of a fixed size in flash; what was not written is 0xFF. They survive a restart, so the
-// device owns them. Not modelled: how much fits, compaction, and open() with its chunked files.
+// require("Storage"): what src/jswrap_storage.c makes of its arguments; the files themselves are in files.ts. The string
+// that read() gives is a copy: the interpreter's own shows the flash as it is at any time.
+// Not modelled: open() with its chunked files, debug(), optimise().
 
 import { bytesOf, type Core, type Fn, isObject, textOf, toInt } from "./core.ts";
-import { dataOf, makeArrayBuffer } from "./data.ts";
+import { FLAG, type Header, nameOf } from "./chain.ts";
+import { crc32, dataOf, makeArrayBuffer } from "./data.ts";
+import { type Files, StorageError } from "./files.ts";
 import { parseJson } from "./json.ts";
 import { stringify, stringifyLoose } from "./text.ts";
 
-const NAME_MAX = 28;
+const HASH_START = 0xabcddcba;
 
-export function makeStorage(core: Core, files: Map<string, Uint8Array>): object {
-  const nameOf = (name: any): string => textOf(bytesOf(String(name))).slice(0, NAME_MAX);
+export function makeStorage(core: Core, files: Files, onWrite: (name: string) => void = () => {}): object {
+  const nameFrom = (name: any): string => textOf(bytesOf(String(name)));
   const fail = (message: string): never => {
     throw core.error("Error", message);
   };
-  function write(name: any, data: any, offset: any, size: any): boolean {
-    if (data === undefined) fail("Can't get pointer to data to write");
-    const isJson = isObject(core, data);
-    const bytes = isJson ? bytesOf(stringify(core, data)) : dataOf(core, data);
-    const at = isJson ? 0 : toInt(offset);
-    let length = isJson ? 0 : toInt(size);
-    if (at < 0 || length < 0) return false;
-    if (length === 0) length = bytes.length;
-    if (length === 0) fail("Can't create zero length file");
-    const key = nameOf(name);
-    let file = files.get(key);
-    if (at === 0 && !(file && file.length === length && file.every((b) => b === 255))) {
-      file = new Uint8Array(length).fill(255);
-      files.delete(key);
-      files.set(key, file);
+
+  function put(name: any, bytes: Uint8Array, offset: number, size: number): boolean {
+    onWrite(nameFrom(name));
+    try {
+      return files.write(nameFrom(name), bytes, offset, size);
+    } catch (error) {
+      if (error instanceof StorageError) return fail(error.message);
+      throw error;
     }
-    if (!file) return fail("Unable to find or create file");
-    if (at + bytes.length > file.length) return fail("Too much data for file size");
-    if (file.subarray(at, at + bytes.length).some((b) => b !== 255)) {
-      return fail("File already written with different data");
-    }
-    file.set(bytes, at);
-    return true;
   }
+
   function read(name: any, offset: any, length: any): string | undefined {
-    const file = files.get(nameOf(name));
+    const file = files.read(nameFrom(name));
     if (!file) return undefined;
     const from = Math.max(0, toInt(offset));
     const n = toInt(length);
     return textOf(file.subarray(from, n <= 0 ? undefined : from + n));
   }
+
   function readJson(name: any, quiet: any): unknown {
     const text = read(name, 0, 0);
     if (text === undefined) return undefined;
@@ -54,25 +45,66 @@ export function makeStorage(core: Core, files: Map<string, Uint8Array>): object 
       throw error;
     }
   }
+
+  const matches = (name: string, regex: any): boolean => regex === undefined || Boolean(name.match(regex));
+
+  function list(regex: any, filter: any): string[] {
+    const wanted = isObject(core, filter) ? filter.sf : undefined;
+    const chunked = ({ flags }: Header): boolean => (flags & FLAG.STORAGE_FILE) !== 0;
+    return files
+      .list()
+      .filter((header) => wanted === undefined || chunked(header) === Boolean(wanted))
+      .map((header) => (wanted && chunked(header) ? nameOf(header).slice(0, -1) : nameOf(header)))
+      .filter((name) => matches(name, regex));
+  }
+
+  function hash(regex: any): number {
+    let sum = HASH_START;
+    for (const header of files.list()) {
+      const name = nameOf(header);
+      if (header.flags & FLAG.STORAGE_FILE || !matches(name, regex)) continue;
+      sum = (sum << 1) | (sum >>> 31);
+      sum ^= header.addr ^ crc32(bytesOf(name));
+    }
+    return sum | 0;
+  }
+
   const natives: Record<string, Fn> = {
-    write,
+    write(name, data, offset, size) {
+      if (data === undefined) fail("Can't get pointer to data to write");
+      if (isObject(core, data)) return put(name, bytesOf(stringify(core, data)), 0, 0);
+      return put(name, dataOf(core, data), toInt(offset), toInt(size));
+    },
     read,
-    writeJSON: (name, data) => write(name, stringifyLoose(core, data), 0, 0),
+    writeJSON: (name, data) => put(name, bytesOf(stringifyLoose(core, data)), 0, 0),
     readJSON: readJson,
     readArrayBuffer(name) {
-      const file = files.get(nameOf(name));
+      const file = files.read(nameFrom(name));
       return file && makeArrayBuffer(core, file);
     },
-    erase(name) {
-      files.delete(nameOf(name));
-    },
-    eraseAll: () => files.clear(),
-    list(regex) {
+    erase: (name) => files.erase(nameFrom(name)),
+    eraseAll: files.eraseAll,
+    list(regex, filter) {
       const out = new core.realm.Array();
-      for (const name of files.keys()) if (regex === undefined || name.match(regex)) out.push(name);
+      out.push(...list(regex, filter));
       return out;
     },
-    compact: () => undefined,
+    hash,
+    compact() {
+      files.compact();
+    },
+    getFree: () => files.stats().free,
+    getStats() {
+      const { total, free, live, trash } = files.stats();
+      return Object.assign(new core.realm.Object(), {
+        totalBytes: total,
+        freeBytes: free,
+        fileBytes: live.bytes,
+        fileCount: live.count,
+        trashBytes: trash.bytes,
+        trashCount: trash.count,
+      });
+    },
   };
   const library: Record<string, Fn> = {};
   for (const [name, fn] of Object.entries(natives)) library[name] = core.native(`Storage.${name}`, fn);

@@ -241,7 +241,7 @@ async function runSequence(seed: number, tell: (text: string) => void): Promise<
   server.on(`/${seed}/fw.bin`, planned(random, NEW, 1 + random.below(12), names));
   server.on(`/${seed}/m.jws`, planned(random, manifest, random.below(4), names));
   tell(`${trust} over ${server === tls ? "TLS" : "TCP"}: ${names.join(", ")}`);
-  const regions = ["ota_0", "otadata"].map(device.row);
+  const regions = ["ota_0", "otadata", "storage"].map(device.row);
 
   for (let round = 0; round < 4; round++) {
     turnOn(device, trust);
@@ -261,6 +261,11 @@ async function runSequence(seed: number, tell: (text: string) => void): Promise<
         regions.some(({ offset, size }) => op.addr >= offset && op.addr + op.length <= offset + size),
         "it strayed",
       );
+    const { offset } = device.row("storage");
+    assert.ok(
+      !device.flash.log.slice(from).some(({ kind, addr }) => kind === "erase" && addr >= offset),
+      "it compacted",
+    );
     const starts = startsSomethingWhole(device, trust);
     if (cut?.happened) {
       if (starts === "ota_0") break;

@@ -75,7 +75,6 @@ function fakeEngine(options: Partial<EngineOptions> = {}): Engine {
     board: "LINUX",
     version: "2v29.277",
     mappings: [],
-    storage: new Map(),
     onReboot() {},
     ...options,
   });

@@ -109,6 +109,11 @@ async function laterUpdateWorks(scene: Scene, target: string): Promise<void> {
   bootsNewImage(scene, target);
 }
 
+function isInStorage({ device }: Scene, { addr }: FlashOp): boolean {
+  const { address, size } = device.storage.files.area;
+  return addr >= address && addr < address + size;
+}
+
 /** Fires for the operation with this index in the log. */
 const atIndex = (scene: Scene, index: number) => () => scene.device.flash.log.length - 1 === index;
 
@@ -140,8 +145,12 @@ for (const start of Object.keys(STARTS)) {
       const before = bootsNow(scene);
       scene.device.flash.faults = { dropWrite: atIndex(scene, op.index) };
       const outcome = await scene.update();
-      const error = failsWith(outcome, "FLASH_OP_FAIL");
-      assert.match(error.message, new RegExp(`0x${op.addr.toString(16)}\\b`), "it names the address");
+      // what Storage does not take is written once more
+      if (isInStorage(scene, op)) assert.ifError(outcome.error);
+      else {
+        const error = failsWith(outcome, "FLASH_OP_FAIL");
+        assert.match(error.message, new RegExp(`0x${op.addr.toString(16)}\\b`), "it names the address");
+      }
       await isHonest(scene, target, outcome, before);
       await laterUpdateWorks(scene, target);
     });
@@ -213,8 +222,9 @@ test("a bit that sticks in otadata: the device boots old or new, whole either wa
 
 test("a fault that lasts for one try only costs one update: the same call works again at once", async (t) => {
   const { scene } = await started(t, "factory runs, otadata blank");
+  const { offset, size } = scene.device.row("ota_0");
   let broken = 1;
-  scene.device.flash.faults = { dropWrite: () => broken-- > 0 };
+  scene.device.flash.faults = { dropWrite: (addr) => addr >= offset && addr < offset + size && broken-- > 0 };
   failsWith(await scene.update(), "FLASH_OP_FAIL");
   await succeeds(scene, await scene.update(), "ota_0");
 });

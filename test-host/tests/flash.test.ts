@@ -52,6 +52,22 @@ test("a write to a cell that is not erased is reported, even when it changes not
   assert.equal(flash.violations.length, 1);
 });
 
+test("who clears bits of written cells on purpose breaks no rule, and is logged and cut like a write", () => {
+  const flash = createFlash({ size: SIZE });
+  flash.write(0, bytes(4, 0xf0));
+  flash.clearBits(2, bytes(4, 0x3c));
+  assert.deepEqual([...flash.peek(0, 7)], [0xf0, 0xf0, 0x30, 0x30, 0x3c, 0x3c, 0xff]);
+  assert.deepEqual(flash.violations, []);
+  assert.deepEqual(flash.log[1], { index: 1, kind: "write", addr: 2, length: 4 });
+  flash.onOp = () => {
+    throw new Error("power");
+  };
+  assert.throws(() => flash.clearBits(0, bytes(1, 0)), /power/);
+  flash.onOp = null;
+  flash.write(5, bytes(1, 0));
+  assert.equal(flash.violations.length, 1, "what it has written is written for everybody else");
+});
+
 test("writing 0xff marks a cell as written until it is erased", () => {
   const flash = createFlash({ size: SIZE });
   flash.write(0, bytes(4, 0xff));
@@ -128,6 +144,12 @@ test("a picture keeps its content whatever is done to the flash later, and resto
   flash.write(7 * SECTOR + 3, count(3));
   flash.restore(kept);
   assert.deepEqual(flash.dump(), content);
+});
+
+test("a picture made of Buffers is kept like any other", () => {
+  const picture: Picture = { sectors: [Buffer.alloc(SECTOR, 0xff)] };
+  createFlash({ from: picture }).write(0, bytes(1, 0));
+  assert.equal(picture.sectors[0][0], 0xff);
 });
 
 test("two flashes from one picture do not see each other's writes", () => {
