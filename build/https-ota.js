@@ -498,29 +498,38 @@ function chapterRecords() {
         return (chapterEngine().readFile_(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
     }
     /**
-     * Creates the other file with `sealed` in it. The one that holds the last record stays. Throws NO_MEM when Storage lacks
-     * the room, FLASH_OP_FAIL when the file is not there after all.
+     * Creates the other file with `sealed` in it. The one that holds the last record stays. What is written before the file is
+     * seen to be there harms nothing: at the start the engine erases all of Storage when behind the last header of a page the
+     * next page begins with something else (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no
+     * content where no file is. Throws NO_MEM when Storage lacks the room, FLASH_OP_FAIL when the file is not there after all.
      */
     function create(record, sealed) {
         var file = record.file_ ? 0 : 1;
+        var needed = 4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */;
+        var remedy = ": erase files and compact Storage while the power is safe";
         for (var i = 0; i < TRIES; i++) {
             var stats = chapterEngine().storageStats_();
-            var needed = 4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */;
-            if (stats.freeBytes < needed)
+            var free = stats.freeBytes;
+            if (free < needed)
                 throw fault(257 /* Code.NO_MEM */, "Storage has " +
-                    stats.freeBytes +
+                    free +
                     " bytes free and " +
                     stats.trashBytes +
                     " of erased files, the boot record needs " +
                     needed +
-                    ": erase files and compact Storage while the power is safe");
+                    remedy);
+            if ((stats.totalBytes - free) % 4096 /* Flash.SECTOR */ > 4096 /* Flash.SECTOR */ - 32 /* RecordFile.FILE_HEADER */)
+                throw fault(257 /* Code.NO_MEM */, "Storage ends where a file's header would lie across two pages" + remedy);
             chapterEngine().eraseFile_(NAME + file);
+            guarded(function () {
+                chapterEngine().writeFile_(NAME + file, String.fromCharCode(255), 0, 4096 /* RecordFile.SIZE */);
+            }, ignore);
             record.file_ = file;
             record.end_ = 0;
-            if (append(record, sealed))
+            if ((chapterEngine().readFile_(NAME + file) || "").length === 4096 /* RecordFile.SIZE */ && append(record, sealed))
                 return;
         }
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file + ": compact Storage while the power is safe");
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file + remedy);
     }
     /**
      * Saves `record`. `spare`: room for so many records of its size must be left in its file, and for the starts of a trial.

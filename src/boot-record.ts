@@ -4,7 +4,7 @@
 // has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
 
 import { Whole } from "./bytes";
-import { binary, eraseFile, read, readFile, storageStats, writeFile } from "./hal";
+import { binary, eraseFile, Flash, read, readFile, storageStats, writeFile } from "./hal";
 import type { Partition } from "./partitions";
 import { RecordFile, readRecords, sealRecord } from "./record-file";
 import { Code, fault, ignore, guarded } from "./status";
@@ -159,34 +159,40 @@ function append(record: BootRecord, sealed: string): boolean {
 }
 
 /**
- * Creates the other file with `sealed` in it. The one that holds the last record stays. Throws NO_MEM when Storage lacks
- * the room, FLASH_OP_FAIL when the file is not there after all.
+ * Creates the other file with `sealed` in it. The one that holds the last record stays. What is written before the file is
+ * seen to be there harms nothing: at the start the engine erases all of Storage when behind the last header of a page the
+ * next page begins with something else (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no
+ * content where no file is. Throws NO_MEM when Storage lacks the room, FLASH_OP_FAIL when the file is not there after all.
  */
 function create(record: BootRecord, sealed: string): void {
   const file = record.file_ ? 0 : 1;
+  const needed = RecordFile.SIZE + RecordFile.FILE_HEADER;
+  const remedy = ": erase files and compact Storage while the power is safe";
   for (let i = 0; i < TRIES; i++) {
     const stats = storageStats();
-    const needed = RecordFile.SIZE + RecordFile.FILE_HEADER;
-    if (stats.freeBytes < needed)
+    const free = stats.freeBytes;
+    if (free < needed)
       throw fault(
         Code.NO_MEM,
         "Storage has " +
-          stats.freeBytes +
+          free +
           " bytes free and " +
           stats.trashBytes +
           " of erased files, the boot record needs " +
           needed +
-          ": erase files and compact Storage while the power is safe",
+          remedy,
       );
+    if ((stats.totalBytes - free) % Flash.SECTOR > Flash.SECTOR - RecordFile.FILE_HEADER)
+      throw fault(Code.NO_MEM, "Storage ends where a file's header would lie across two pages" + remedy);
     eraseFile(NAME + file);
+    guarded(() => {
+      writeFile(NAME + file, String.fromCharCode(255), 0, RecordFile.SIZE);
+    }, ignore);
     record.file_ = file;
     record.end_ = 0;
-    if (append(record, sealed)) return;
+    if ((readFile(NAME + file) || "").length === RecordFile.SIZE && append(record, sealed)) return;
   }
-  throw fault(
-    Code.FLASH_OP_FAIL,
-    "Storage did not take the boot record, file " + NAME + file + ": compact Storage while the power is safe",
-  );
+  throw fault(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file + remedy);
 }
 
 /**

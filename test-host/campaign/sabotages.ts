@@ -292,6 +292,23 @@ export const SABOTAGES: readonly Sabotage[] = [
     campaign: EVERY,
     says: /nothing boots/,
   },
+  {
+    name: "writes a record together with its file's header",
+    edits: [
+      [/(writeFile_\(NAME \+ file), String\.fromCharCode\(255\)/, "$1, sealed"],
+      [/ && append\(record, sealed\)\)\n(\s+)return;/, ")\n$1return;"],
+    ],
+    cell: "toy-two/storage-torn/current/update",
+    campaign: EVERY,
+    says: /Storage is corrupt/,
+  },
+  {
+    name: "lets a file's header lie across two pages",
+    edits: [[/\(stats\.totalBytes - free\) % 4096/, "0 % 4096"]],
+    cell: "toy-two/storage-across/current/update",
+    campaign: EVERY,
+    says: /Storage is corrupt/,
+  },
 ];
 
 /** The bundle with the safeguard gone. Throws when an edit does not apply, or in more than one place. */
