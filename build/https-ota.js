@@ -363,6 +363,226 @@ function restart() {
     ESP32.reboot();
 }
 
+function chapterImage() {
+    // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
+    // Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
+    var MAGIC = 0xe9;
+    var DESC_MAGIC = 0xabcd5432;
+    var MAX_SEGMENTS = 16;
+    var HASH_LENGTH = 32;
+    var MMU_PAGE = 0x10000;
+    /**
+     * The header and the first segment's, or null when the first byte is no image's.
+     * @chapter image
+     */
+    function parseHeader$1(head) {
+        if (head[0] !== MAGIC)
+            return null;
+        return {
+            segments_: head[1],
+            chipId_: chapterBytes().u16_(head, 12),
+            minMajor_: head[14],
+            minRevision_: chapterBytes().u16_(head, 15),
+            maxRevision_: chapterBytes().u16_(head, 17),
+            hashAppended_: head[23] !== 0,
+            loadAddr_: chapterBytes().u32_(head, 24 /* Size.HEADER */),
+            length_: chapterBytes().u32_(head, 24 /* Size.HEADER */ + 4),
+        };
+    }
+    /**
+     * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
+     * @chapter image
+     */
+    function parseDesc(head) {
+        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== DESC_MAGIC)
+            return null;
+        var sha = "";
+        for (var i = 176; i < 208; i++)
+            sha += (256 + head[i]).toString(16).substr(1);
+        return {
+            secureVersion: chapterBytes().u32_(head, 36),
+            version: chapterBytes().zText_(head, 48, 32),
+            projectName: chapterBytes().zText_(head, 80, 32),
+            time: chapterBytes().zText_(head, 112, 16),
+            date: chapterBytes().zText_(head, 128, 16),
+            idfVer: chapterBytes().zText_(head, 144, 32),
+            appElfSha256: sha,
+        };
+    }
+    /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+    function spiModeOf(head) {
+        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === DESC_MAGIC ? head[213] : 0;
+    }
+    /**
+     * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
+     * 64 KB pages (DROM and IROM of IDF soc.h).
+     */
+    function isMapped(chipId, addr) {
+        var page = addr >>> 16;
+        if (!chipId)
+            return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
+        var pages = chipId === 9 ? 0x200 : 0x80;
+        return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
+    }
+    /**
+     * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
+     * @chapter image
+     */
+    function isRunnable(header, chipId) {
+        return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
+    }
+    /** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns, by chip id. */
+    function loadableRam(chipId) {
+        // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
+        // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
+        if (!chipId)
+            return [
+                0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
+                0x50002000,
+            ];
+        if (chipId === 5)
+            return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
+        return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
+    }
+    /**
+     * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither. At other addresses it refuses
+     * the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of them at an
+     * odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+     */
+    function isLoadable(chipId, addr, length) {
+        if (addr < 0x10000000 || isMapped(chipId, addr))
+            return true;
+        var ram = loadableRam(chipId);
+        // before IDF 4.3.2 a segment must end below the end of its RAM
+        for (var i = 0; i < ram.length; i += 2)
+            if (addr >= ram[i] && addr + length < ram[i + 1])
+                return addr % 4 === 0;
+        return false;
+    }
+    function refuse$2(fact) {
+        throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
+    }
+    function checkSegment(chipId, loadAddr, length, offset, limit) {
+        if (length % 4 || length > limit - offset)
+            refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
+        // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
+        if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
+            refuse$2("segment at offset " + offset + " can't be mapped at " + chapterBytes().hex_(loadAddr));
+        if (!isLoadable(chipId, loadAddr, length))
+            refuse$2("segment at offset " +
+                offset +
+                " would be loaded at " +
+                chapterBytes().hex_(loadAddr) +
+                "+" +
+                chapterBytes().hex_(length) +
+                ", which no app can use");
+    }
+    /** An app's first segment is mapped as data: a bootloader refuses one that is loaded over itself. */
+    function checkFirst(chipId, header) {
+        if (!isRunnable(header, chipId))
+            refuse$2("not an app: its first segment is for " +
+                chapterBytes().hex_(header.loadAddr_) +
+                ", as a bootloader's is, or that of a merged image, which begins with one; wanted the app's own file");
+    }
+    /**
+     * Judges the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
+     * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
+     * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
+     * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+     * @chapter image
+     */
+    function checkHead(head, chipId, revision, running, limit, tell) {
+        var header = parseHeader$1(head);
+        if (!header)
+            return refuse$2("first byte " +
+                chapterBytes().hex_(head[0]) +
+                ", an app image begins with " +
+                chapterBytes().hex_(MAGIC) +
+                (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""));
+        tell("VERIFY_CHIP_ID", header.chipId_);
+        tell("VERIFY_CHIP_REVISION", header.minRevision_);
+        if (header.chipId_ !== chipId)
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        if (revision >= 0 &&
+            (header.minRevision_ > revision ||
+                (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
+        if (revision >= 0 && header.minMajor_ > Math.floor(revision / 100))
+            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revision " +
+                header.minMajor_ +
+                " and later (min_chip_rev), this is " +
+                Math.floor(revision / 100));
+        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+            refuse$2(header.segments_ + " segments, wanted 1 to 16");
+        checkFirst(chipId, header);
+        checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
+        var mode = spiModeOf(head);
+        var spiMode = spiModeOf(running);
+        if (mode && spiMode && mode !== spiMode)
+            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
+    }
+    /**
+     * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
+     * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
+     * each segment's data. Throws OTA_VALIDATE_FAILED.
+     * @chapter image
+     */
+    function walkSegments(chipId, size, read, onData) {
+        var header = parseHeader$1(read(0, 32 /* Size.FIRST_SEGMENT */));
+        if (!header)
+            return refuse$2("no image in the slot");
+        if (header.chipId_ !== chipId)
+            refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+            refuse$2(header.segments_ + " segments, wanted 1 to 16");
+        checkFirst(chipId, header);
+        var offset = 24 /* Size.HEADER */;
+        for (var i = 0; i < header.segments_; i++) {
+            if (offset + 8 /* Size.SEGMENT_HEADER */ > size)
+                refuse$2("segment " + i + " begins at " + offset + " of " + size);
+            var segment = read(offset, 8 /* Size.SEGMENT_HEADER */);
+            var length_1 = chapterBytes().u32_(segment, 4);
+            offset += 8 /* Size.SEGMENT_HEADER */;
+            checkSegment(header.chipId_, chapterBytes().u32_(segment, 0), length_1, offset, size);
+            if (onData)
+                onData(offset, length_1);
+            offset += length_1;
+        }
+        // one checksum byte ends the last line of 16
+        var end = (offset + 16) & -16;
+        var length = header.hashAppended_ ? end + HASH_LENGTH : end;
+        if (length > size)
+            refuse$2("image of " + length + " bytes, only " + size + " are there");
+        return length;
+    }
+    /**
+     * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
+     * @chapter image
+     */
+    function checksumOffset(head, length) {
+        return length - 1 - (head[23] ? HASH_LENGTH : 0);
+    }
+    return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
+}
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
 function chapterRecords() {
     // A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's text.
     // A record is a whole number of units. Its first character is that number, then come the CRC-32 of the rest as eight
@@ -416,7 +636,7 @@ function chapterRecords() {
     var NAME = ".https-ota";
     /** Tries to create a file: on a header that a loss of power has torn the engine reports success (src/jsflash.c). */
     var TRIES = 3;
-    /** Bytes at the end of an image file that tell it from others: there is its own SHA-256. */
+    /** Bytes at the end of an image that tell it from others: there is its own SHA-256. */
     var TAIL = 64;
     /** Characters of a version that are kept. */
     var VERSION = 32;
@@ -552,7 +772,7 @@ function chapterRecords() {
         var before = record.file_;
         var end = record.end_ + sealed.length;
         if (spare)
-            end += spare * (sealed.length + 64 /* RecordFile.UNIT */) + 8 /* Trial.STARTS */ * 64 /* RecordFile.UNIT */;
+            end += spare * (sealed.length + 3 * 64 /* RecordFile.UNIT */) + 8 /* Trial.STARTS */ * 64 /* RecordFile.UNIT */;
         if (before < 0 || end > 4096 /* RecordFile.SIZE */ || !append(record, sealed))
             create(record, sealed);
         if (before < 0)
@@ -563,13 +783,26 @@ function chapterRecords() {
      * @chapter records
      */
     function countStart(record) {
+        if (record.boots === -3 /* Boots.REFUSED */) {
+            // it was not refused: a reset of JavaScript alone looks like a restart
+            record.boots = 1;
+            record.refused--;
+            return saveRecord(record);
+        }
         var tick = sealRecord("+");
         record.boots++;
         if (record.file_ < 0 || record.end_ + tick.length > 4096 /* RecordFile.SIZE */ || !append(record, tick))
             saveRecord(record);
     }
-    function tailOf(address, size) {
-        return E.CRC32(binary(read(address + size - TAIL, TAIL)));
+    /** CRC-32 of the end of the image in `slot`; 0 when it is no whole image. */
+    function tailOf(slot) {
+        var crc = 0;
+        guarded(function () {
+            var chip = chapterBytes().u16_(read(slot.address, 24 /* Size.HEADER */), 12);
+            var length = chapterImage().walkSegments_(chip, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
+            crc = E.CRC32(binary(read(slot.address + length - TAIL, TAIL)));
+        }, ignore);
+        return crc;
     }
     function findImage(record, label) {
         for (var i = 0; i < record.images.length; i++)
@@ -583,7 +816,7 @@ function chapterRecords() {
             label: slot.label,
             size: size,
             digest: digest,
-            tail: tailOf(slot.address, size),
+            tail: tailOf(slot),
             version: version.substr(0, VERSION),
         };
         record.images = [image].concat(record.images.filter(function (one) { return one.label !== slot.label; }));
@@ -597,9 +830,15 @@ function chapterRecords() {
     function knownImage(slot) {
         var record = loadRecord();
         var image = findImage(record, slot.label);
-        return image && record.written !== slot.label && image.size && tailOf(slot.address, image.size) === image.tail
-            ? image
-            : null;
+        return image && record.written !== slot.label && image.size && tailOf(slot) === image.tail ? image : null;
+    }
+    /**
+     * Is the image that the last update selected the one in `slot`, and not another one that came by USB since?
+     * @chapter records
+     */
+    function isSelected(record, slot) {
+        var image = findImage(record, slot.label);
+        return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
     }
     /**
      * The image in the slot that runs was hashed: the answer is kept where Storage has room for it.
@@ -609,16 +848,19 @@ function chapterRecords() {
         guarded(function () {
             var record = loadRecord();
             noteImage(record, slot, size, digest, "");
+            // it runs, so it is whole
+            if (record.written === slot.label)
+                record.written = "";
             saveRecord(record);
         }, ignore);
     }
     /**
-     * The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own.
+     * The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own.
      * @chapter records
      */
     function lowestSequence(running) {
         var record = loadRecord();
-        return record.slot === running ? Math.max(record.sequence, record.next) : record.sequence;
+        return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
     }
     /**
      * Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often.
@@ -642,7 +884,8 @@ function chapterRecords() {
         saveRecord(record, 2);
     }
     /**
-     * Before `slot` is selected while `running` runs: a trial begins. `size`: bytes of the image file.
+     * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the image
+     * file.
      * @chapter records
      */
     function recordSelected(slot, running, size, image) {
@@ -654,11 +897,11 @@ function chapterRecords() {
             record.refused = 0;
         noteImage(record, slot, size, image.digest_, image.version_);
         record.slot = slot.label;
-        record.previous = running;
+        record.previous = running.label;
         record.boots = 0;
         record.next = image.sequence_;
         record.written = "";
-        saveRecord(record);
+        saveRecord(record, 1);
     }
     function giveUp(record, label) {
         var image = findImage(record, label);
@@ -672,43 +915,45 @@ function chapterRecords() {
     }
     /**
      * The bootloader did not start the image in the slot called `label`, or gave it up. Counted once for each time that it
-     * was selected.
+     * was selected; the trial stays, should it start after all.
      * @chapter records
      */
     function recordRefused(label) {
         var record = loadRecord();
-        if (record.slot !== label || record.boots === -1 /* Boots.GIVEN_UP */)
+        if (record.slot !== label || record.boots === -1 /* Boots.GIVEN_UP */ || record.boots === -3 /* Boots.REFUSED */)
             return;
-        record.slot = "";
+        record.boots = -3 /* Boots.REFUSED */;
         if (++record.refused >= 3 /* Trial.REFUSALS */)
             giveUp(record, label);
         saveRecord(record);
     }
     /**
-     * The image in the slot called `running` is good: its trial ends.
+     * The image in the slot `running` is good: its trial ends.
      * @chapter records
      */
     function recordConfirmed(running) {
         var record = loadRecord();
-        if (record.slot !== running || record.boots === -2 /* Boots.CONFIRMED */)
+        if (record.boots === -2 /* Boots.CONFIRMED */ || !isSelected(record, running))
             return;
         record.sequence = Math.max(record.sequence, record.next);
         record.boots = -2 /* Boots.CONFIRMED */;
+        record.refused = 0;
         saveRecord(record);
     }
     /**
-     * The image in the slot called `running` is about to be left for good.
+     * The image in the slot `running` is about to be left for good.
      * @chapter records
      */
     function recordRolledBack(running) {
         var record = loadRecord();
-        if (record.slot !== running || record.boots === -1 /* Boots.GIVEN_UP */)
+        if (record.boots === -1 /* Boots.GIVEN_UP */ || !isSelected(record, running))
             return;
-        giveUp(record, running);
+        giveUp(record, running.label);
         saveRecord(record);
     }
-    return { loadRecord_: loadRecord, saveRecord_: saveRecord, countStart_: countStart, knownImage_: knownImage, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, recordWriting_: recordWriting, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
+    return { loadRecord_: loadRecord, saveRecord_: saveRecord, countStart_: countStart, knownImage_: knownImage, isSelected_: isSelected, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, recordWriting_: recordWriting, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
 }
+
 
 
 
@@ -980,231 +1225,11 @@ function chapterOtadata() {
      */
     function isOnTrial(layout) {
         var record = chapterRecords().loadRecord_();
-        return ((record.slot === layout.running_.label && record.boots >= 0) ||
+        return (((record.boots >= 0 || record.boots === -3 /* Boots.REFUSED */) && chapterRecords().isSelected_(record, layout.running_)) ||
             stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
     }
     return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial };
 }
-
-
-
-
-
-
-
-
-
-
-function chapterImage() {
-    // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
-    // Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
-    var MAGIC = 0xe9;
-    var DESC_MAGIC = 0xabcd5432;
-    var MAX_SEGMENTS = 16;
-    var HASH_LENGTH = 32;
-    var MMU_PAGE = 0x10000;
-    /**
-     * The header and the first segment's, or null when the first byte is no image's.
-     * @chapter image
-     */
-    function parseHeader$1(head) {
-        if (head[0] !== MAGIC)
-            return null;
-        return {
-            segments_: head[1],
-            chipId_: chapterBytes().u16_(head, 12),
-            minMajor_: head[14],
-            minRevision_: chapterBytes().u16_(head, 15),
-            maxRevision_: chapterBytes().u16_(head, 17),
-            hashAppended_: head[23] !== 0,
-            loadAddr_: chapterBytes().u32_(head, 24 /* Size.HEADER */),
-            length_: chapterBytes().u32_(head, 24 /* Size.HEADER */ + 4),
-        };
-    }
-    /**
-     * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
-     * @chapter image
-     */
-    function parseDesc(head) {
-        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== DESC_MAGIC)
-            return null;
-        var sha = "";
-        for (var i = 176; i < 208; i++)
-            sha += (256 + head[i]).toString(16).substr(1);
-        return {
-            secureVersion: chapterBytes().u32_(head, 36),
-            version: chapterBytes().zText_(head, 48, 32),
-            projectName: chapterBytes().zText_(head, 80, 32),
-            time: chapterBytes().zText_(head, 112, 16),
-            date: chapterBytes().zText_(head, 128, 16),
-            idfVer: chapterBytes().zText_(head, 144, 32),
-            appElfSha256: sha,
-        };
-    }
-    /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
-    function spiModeOf(head) {
-        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === DESC_MAGIC ? head[213] : 0;
-    }
-    /**
-     * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
-     * 64 KB pages (DROM and IROM of IDF soc.h).
-     */
-    function isMapped(chipId, addr) {
-        var page = addr >>> 16;
-        if (!chipId)
-            return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
-        var pages = chipId === 9 ? 0x200 : 0x80;
-        return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
-    }
-    /**
-     * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
-     * @chapter image
-     */
-    function isRunnable(header, chipId) {
-        return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
-    }
-    /** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns, by chip id. */
-    function loadableRam(chipId) {
-        // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
-        // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
-        if (!chipId)
-            return [
-                0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
-                0x50002000,
-            ];
-        if (chipId === 5)
-            return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
-        return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
-    }
-    /**
-     * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither. At other addresses it refuses
-     * the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of them at an
-     * odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
-     */
-    function isLoadable(chipId, addr, length) {
-        if (addr < 0x10000000 || isMapped(chipId, addr))
-            return true;
-        var ram = loadableRam(chipId);
-        // before IDF 4.3.2 a segment must end below the end of its RAM
-        for (var i = 0; i < ram.length; i += 2)
-            if (addr >= ram[i] && addr + length < ram[i + 1])
-                return addr % 4 === 0;
-        return false;
-    }
-    function refuse$2(fact) {
-        throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
-    }
-    function checkSegment(chipId, loadAddr, length, offset, limit) {
-        if (length % 4 || length > limit - offset)
-            refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
-        // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
-        if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
-            refuse$2("segment at offset " + offset + " can't be mapped at " + chapterBytes().hex_(loadAddr));
-        if (!isLoadable(chipId, loadAddr, length))
-            refuse$2("segment at offset " +
-                offset +
-                " would be loaded at " +
-                chapterBytes().hex_(loadAddr) +
-                "+" +
-                chapterBytes().hex_(length) +
-                ", which no app can use");
-    }
-    /** An app's first segment is mapped as data: a bootloader refuses one that is loaded over itself. */
-    function checkFirst(chipId, header) {
-        if (!isRunnable(header, chipId))
-            refuse$2("not an app: its first segment is for " +
-                chapterBytes().hex_(header.loadAddr_) +
-                ", as a bootloader's is, or that of a merged image, which begins with one; wanted the app's own file");
-    }
-    /**
-     * Judges the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
-     * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
-     * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
-     * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
-     * @chapter image
-     */
-    function checkHead(head, chipId, revision, running, limit, tell) {
-        var header = parseHeader$1(head);
-        if (!header)
-            return refuse$2("first byte " +
-                chapterBytes().hex_(head[0]) +
-                ", an app image begins with " +
-                chapterBytes().hex_(MAGIC) +
-                (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""));
-        tell("VERIFY_CHIP_ID", header.chipId_);
-        tell("VERIFY_CHIP_REVISION", header.minRevision_);
-        if (header.chipId_ !== chipId)
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (revision >= 0 &&
-            (header.minRevision_ > revision ||
-                (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
-        if (revision >= 0 && header.minMajor_ > Math.floor(revision / 100))
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revision " +
-                header.minMajor_ +
-                " and later (min_chip_rev), this is " +
-                Math.floor(revision / 100));
-        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-            refuse$2(header.segments_ + " segments, wanted 1 to 16");
-        checkFirst(chipId, header);
-        checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
-        var mode = spiModeOf(head);
-        var spiMode = spiModeOf(running);
-        if (mode && spiMode && mode !== spiMode)
-            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
-    }
-    /**
-     * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
-     * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
-     * each segment's data. Throws OTA_VALIDATE_FAILED.
-     * @chapter image
-     */
-    function walkSegments(chipId, size, read, onData) {
-        var header = parseHeader$1(read(0, 32 /* Size.FIRST_SEGMENT */));
-        if (!header)
-            return refuse$2("no image in the slot");
-        if (header.chipId_ !== chipId)
-            refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
-            refuse$2(header.segments_ + " segments, wanted 1 to 16");
-        checkFirst(chipId, header);
-        var offset = 24 /* Size.HEADER */;
-        for (var i = 0; i < header.segments_; i++) {
-            if (offset + 8 /* Size.SEGMENT_HEADER */ > size)
-                refuse$2("segment " + i + " begins at " + offset + " of " + size);
-            var segment = read(offset, 8 /* Size.SEGMENT_HEADER */);
-            var length_1 = chapterBytes().u32_(segment, 4);
-            offset += 8 /* Size.SEGMENT_HEADER */;
-            checkSegment(header.chipId_, chapterBytes().u32_(segment, 0), length_1, offset, size);
-            if (onData)
-                onData(offset, length_1);
-            offset += length_1;
-        }
-        // one checksum byte ends the last line of 16
-        var end = (offset + 16) & -16;
-        var length = header.hashAppended_ ? end + HASH_LENGTH : end;
-        if (length > size)
-            refuse$2("image of " + length + " bytes, only " + size + " are there");
-        return length;
-    }
-    /**
-     * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
-     * @chapter image
-     */
-    function checksumOffset(head, length) {
-        return length - 1 - (head[23] ? HASH_LENGTH : 0);
-    }
-    return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
-}
-
-
-
-
-
-
-
-
-
 
 
 
@@ -1798,10 +1823,14 @@ function chapterSlots() {
             fact +
             "; flash that build once by USB with its own partition table, or set allowStorageLoss");
     }
-    /** The partition through which the running build reads: by its version, "2v27.45". */
+    /**
+     * The partition through which the running build reads: by the size of its Storage, since some builds of 2v25 are of the new
+     * kind, else by its version, such as "2v27.45".
+     */
     function ownPartition() {
         var version = chapterEngine().firmwareVersion_();
-        return version[0] === "2" && +version.substr(2, 2) <= 25 /* Kind.LAST_OLD */ ? "js_code" : "storage";
+        var old = version[0] === "2" && +version.substr(2, 2) <= 25 /* Kind.LAST_OLD */;
+        return old && chapterEngine().storageStats_().totalBytes <= 262144 /* Kind.OLD_SIZE */ ? "js_code" : "storage";
     }
     /**
      * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
@@ -1965,7 +1994,7 @@ function markValid() {
     }
     var layout = chapterSlots().readLayout_();
     confirm(layout);
-    chapterRecords().recordConfirmed_(layout.running_.label);
+    chapterRecords().recordConfirmed_(layout.running_);
 }
 
 /**
@@ -2022,7 +2051,7 @@ function rollback() {
     return chapterSlots().chooseSlot_(slotsToFallBackTo, function (layout, slot, done) {
         guarded(function () {
             // when Storage takes no record it is more important to leave
-            chapterRecords().recordRolledBack_(layout.running_.label);
+            chapterRecords().recordRolledBack_(layout.running_);
         }, ignore);
         reject(layout, slot);
         done();
@@ -3357,7 +3386,7 @@ function createSession(plan, emit, layout, target, download, present) {
                         chapterRecords().checkNotRolledBack_(plan.digest_);
                     if (claim)
                         chapterSlots().checkStorage_(claim);
-                    chapterRecords().recordSelected_(target, layout.running_.label, self.written_, plan);
+                    chapterRecords().recordSelected_(target, layout.running_, self.written_, plan);
                     chapterOtadata().select_(layout, target, 0 /* State.NEW */);
                     emit("UPDATE_BOOT_PARTITION", target.subtype);
                 }, function (thrown) {
@@ -3580,7 +3609,7 @@ function open(settings, emit, offerOnly, done, failed) {
                     board_: boardName(),
                     slotSize_: target.size,
                     nowMs_: now(),
-                    sequence_: chapterRecords().lowestSequence_(layout.running_.label),
+                    sequence_: chapterRecords().lowestSequence_(layout.running_),
                 }, !!settings.allowDowngrade);
                 var desc = chapterImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
                 if (desc)
@@ -3995,8 +4024,14 @@ function leave(still, left, reject) {
     function attempt() {
         guarded(function () {
             var held = chapterEngine().heldTurn_();
-            if (held)
-                held.next_ = attempt;
+            if (held) {
+                var before_1 = held.next_;
+                held.next_ = function () {
+                    if (before_1)
+                        before_1();
+                    attempt();
+                };
+            }
             else if (still())
                 rollback().then(left, reject);
             else
@@ -4023,8 +4058,10 @@ function boot(options) {
             if (!(attempts >= 1))
                 throw fault(258 /* Code.INVALID_ARG */, "attempts is no number above 0");
             var record = chapterRecords().loadRecord_();
-            var running = record.slot && record.boots !== -2 /* Boots.CONFIRMED */ ? chapterSlots().readLayout_().running_.label : "";
-            if (!running || record.slot !== running)
+            if (!record.slot || record.boots === -2 /* Boots.CONFIRMED */)
+                return resolve(false);
+            var running = chapterSlots().readLayout_().running_;
+            if (!chapterRecords().isSelected_(record, running))
                 return resolve(false);
             var counted = false;
             // a start that Storage does not take can't be counted: the trial would never end
@@ -4036,7 +4073,7 @@ function boot(options) {
             if (!counted)
                 return leave(function () {
                     var now = chapterRecords().loadRecord_();
-                    return now.slot === running && now.boots !== -2 /* Boots.CONFIRMED */;
+                    return chapterRecords().isSelected_(now, running) && now.boots !== -2 /* Boots.CONFIRMED */;
                 }, function () { return resolve(false); }, reject);
             resolve(true);
             if (given.onTrial)

@@ -3,8 +3,9 @@
 // of power nor a full Storage costs it. A file is created with its full size, and only where Storage has the room: when it
 // has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
 
-import { Whole } from "./bytes";
+import { u16, Whole } from "./bytes";
 import { binary, eraseFile, Flash, read, readFile, storageStats, writeFile } from "./hal";
+import { Size, walkSegments } from "./image";
 import type { Partition } from "./partitions";
 import { RecordFile, readRecords, sealRecord } from "./record-file";
 import { Code, fault, ignore, guarded } from "./status";
@@ -19,7 +20,7 @@ export interface SlotImage {
   size: number;
   /** fs-verity, 64 hexadecimal digits; "" for an image that was installed without one */
   digest: string;
-  /** CRC-32 of the end of the file, where an image has its own SHA-256: another one that came by USB has another end */
+  /** CRC-32 of the end of the image, where its own SHA-256 is: another one that came by USB has another end */
   tail: number;
   /** of its manifest, "" without one */
   version: string;
@@ -28,7 +29,7 @@ export interface SlotImage {
 export interface BootRecord {
   /** highest sequence of an image that was confirmed */
   sequence: number;
-  /** label of the slot that the last update selected; "" when the bootloader has refused its image */
+  /** label of the slot that the last update selected */
   slot: string;
   /** label of the slot that ran then */
   previous: string;
@@ -54,6 +55,8 @@ export const enum Boots {
   GIVEN_UP = -1,
   /** it was marked as good */
   CONFIRMED = -2,
+  /** the bootloader did not start it since it was selected, as far as this device can tell */
+  REFUSED = -3,
 }
 
 const enum Trial {
@@ -75,7 +78,7 @@ const enum Kept {
 /** Tries to create a file: on a header that a loss of power has torn the engine reports success (src/jsflash.c). */
 const TRIES = 3;
 
-/** Bytes at the end of an image file that tell it from others: there is its own SHA-256. */
+/** Bytes at the end of an image that tell it from others: there is its own SHA-256. */
 const TAIL = 64;
 
 /** Characters of a version that are kept. */
@@ -217,7 +220,7 @@ export function saveRecord(record: BootRecord, spare?: number): void {
   );
   const before = record.file_;
   let end = record.end_ + sealed.length;
-  if (spare) end += spare * (sealed.length + RecordFile.UNIT) + Trial.STARTS * RecordFile.UNIT;
+  if (spare) end += spare * (sealed.length + 3 * RecordFile.UNIT) + Trial.STARTS * RecordFile.UNIT;
   if (before < 0 || end > RecordFile.SIZE || !append(record, sealed)) create(record, sealed);
   if (before < 0) eraseFile(NAME);
 }
@@ -227,13 +230,26 @@ export function saveRecord(record: BootRecord, spare?: number): void {
  * @chapter records
  */
 export function countStart(record: BootRecord): void {
+  if (record.boots === Boots.REFUSED) {
+    // it was not refused: a reset of JavaScript alone looks like a restart
+    record.boots = 1;
+    record.refused--;
+    return saveRecord(record);
+  }
   const tick = sealRecord("+");
   record.boots++;
   if (record.file_ < 0 || record.end_ + tick.length > RecordFile.SIZE || !append(record, tick)) saveRecord(record);
 }
 
-function tailOf(address: number, size: number): number {
-  return E.CRC32(binary(read(address + size - TAIL, TAIL)));
+/** CRC-32 of the end of the image in `slot`; 0 when it is no whole image. */
+function tailOf(slot: Partition): number {
+  let crc = 0;
+  guarded(() => {
+    const chip = u16(read(slot.address, Size.HEADER), 12);
+    const length = walkSegments(chip, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
+    crc = E.CRC32(binary(read(slot.address + length - TAIL, TAIL)));
+  }, ignore);
+  return crc;
 }
 
 function findImage(record: BootRecord, label: string): SlotImage | null {
@@ -247,7 +263,7 @@ function noteImage(record: BootRecord, slot: Partition, size: number, digest: st
     label: slot.label,
     size: size,
     digest: digest,
-    tail: tailOf(slot.address, size),
+    tail: tailOf(slot),
     version: version.substr(0, VERSION),
   };
   record.images = [image].concat(record.images.filter((one) => one.label !== slot.label));
@@ -261,9 +277,16 @@ function noteImage(record: BootRecord, slot: Partition, size: number, digest: st
 export function knownImage(slot: Partition): SlotImage | null {
   const record = loadRecord();
   const image = findImage(record, slot.label);
-  return image && record.written !== slot.label && image.size && tailOf(slot.address, image.size) === image.tail
-    ? image
-    : null;
+  return image && record.written !== slot.label && image.size && tailOf(slot) === image.tail ? image : null;
+}
+
+/**
+ * Is the image that the last update selected the one in `slot`, and not another one that came by USB since?
+ * @chapter records
+ */
+export function isSelected(record: BootRecord, slot: Partition): boolean {
+  const image = findImage(record, slot.label);
+  return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
 }
 
 /**
@@ -274,17 +297,19 @@ export function recordHashed(slot: Partition, size: number, digest: string): voi
   guarded(() => {
     const record = loadRecord();
     noteImage(record, slot, size, digest, "");
+    // it runs, so it is whole
+    if (record.written === slot.label) record.written = "";
     saveRecord(record);
   }, ignore);
 }
 
 /**
- * The lowest sequence that may be installed while the slot called `running` runs: the confirmed one's, and its own.
+ * The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own.
  * @chapter records
  */
-export function lowestSequence(running: string): number {
+export function lowestSequence(running: Partition): number {
   const record = loadRecord();
-  return record.slot === running ? Math.max(record.sequence, record.next) : record.sequence;
+  return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
 }
 
 /**
@@ -313,12 +338,13 @@ export function recordWriting(target: string): void {
 }
 
 /**
- * Before `slot` is selected while `running` runs: a trial begins. `size`: bytes of the image file.
+ * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the image
+ * file.
  * @chapter records
  */
 export function recordSelected(
   slot: Partition,
-  running: string,
+  running: Partition,
   size: number,
   image: { sequence_: number; digest_: string; version_: string },
 ): void {
@@ -329,11 +355,11 @@ export function recordSelected(
   if (!before || before.digest !== image.digest_) record.refused = 0;
   noteImage(record, slot, size, image.digest_, image.version_);
   record.slot = slot.label;
-  record.previous = running;
+  record.previous = running.label;
   record.boots = 0;
   record.next = image.sequence_;
   record.written = "";
-  saveRecord(record);
+  saveRecord(record, 1);
 }
 
 function giveUp(record: BootRecord, label: string): void {
@@ -347,36 +373,37 @@ function giveUp(record: BootRecord, label: string): void {
 
 /**
  * The bootloader did not start the image in the slot called `label`, or gave it up. Counted once for each time that it
- * was selected.
+ * was selected; the trial stays, should it start after all.
  * @chapter records
  */
 export function recordRefused(label: string): void {
   const record = loadRecord();
-  if (record.slot !== label || record.boots === Boots.GIVEN_UP) return;
-  record.slot = "";
+  if (record.slot !== label || record.boots === Boots.GIVEN_UP || record.boots === Boots.REFUSED) return;
+  record.boots = Boots.REFUSED;
   if (++record.refused >= Trial.REFUSALS) giveUp(record, label);
   saveRecord(record);
 }
 
 /**
- * The image in the slot called `running` is good: its trial ends.
+ * The image in the slot `running` is good: its trial ends.
  * @chapter records
  */
-export function recordConfirmed(running: string): void {
+export function recordConfirmed(running: Partition): void {
   const record = loadRecord();
-  if (record.slot !== running || record.boots === Boots.CONFIRMED) return;
+  if (record.boots === Boots.CONFIRMED || !isSelected(record, running)) return;
   record.sequence = Math.max(record.sequence, record.next);
   record.boots = Boots.CONFIRMED;
+  record.refused = 0;
   saveRecord(record);
 }
 
 /**
- * The image in the slot called `running` is about to be left for good.
+ * The image in the slot `running` is about to be left for good.
  * @chapter records
  */
-export function recordRolledBack(running: string): void {
+export function recordRolledBack(running: Partition): void {
   const record = loadRecord();
-  if (record.slot !== running || record.boots === Boots.GIVEN_UP) return;
-  giveUp(record, running);
+  if (record.boots === Boots.GIVEN_UP || !isSelected(record, running)) return;
+  giveUp(record, running.label);
   saveRecord(record);
 }

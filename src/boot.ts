@@ -122,7 +122,7 @@ export function setBootPartition(partition: Partition): Promise<number> {
 export function markValid(): void {
   const layout = readLayout();
   confirm(layout);
-  recordConfirmed(layout.running_.label);
+  recordConfirmed(layout.running_);
 }
 
 /** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
@@ -155,7 +155,7 @@ export function rollback(): Promise<number> {
     (layout, slot, done) => {
       guarded(() => {
         // when Storage takes no record it is more important to leave
-        recordRolledBack(layout.running_.label);
+        recordRolledBack(layout.running_);
       }, ignore);
       rejectRunning(layout, slot);
       done();

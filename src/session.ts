@@ -236,7 +236,7 @@ export function createSession(
           () => {
             if (!plan.allowRolledBack_) checkNotRolledBack(plan.digest_);
             if (claim) checkStorage(claim);
-            recordSelected(target, layout.running_.label, self.written_, plan);
+            recordSelected(target, layout.running_, self.written_, plan);
             select(layout, target, State.NEW);
             emit("UPDATE_BOOT_PARTITION", target.subtype);
           },

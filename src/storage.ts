@@ -38,10 +38,14 @@ function cannot(fact: string): never {
   );
 }
 
-/** The partition through which the running build reads: by its version, "2v27.45". */
+/**
+ * The partition through which the running build reads: by the size of its Storage, since some builds of 2v25 are of the new
+ * kind, else by its version, such as "2v27.45".
+ */
 function ownPartition(): string {
   const version = firmwareVersion();
-  return version[0] === "2" && +version.substr(2, 2) <= Kind.LAST_OLD ? "js_code" : "storage";
+  const old = version[0] === "2" && +version.substr(2, 2) <= Kind.LAST_OLD;
+  return old && storageStats().totalBytes <= Kind.OLD_SIZE ? "js_code" : "storage";
 }
 
 /**

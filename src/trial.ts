@@ -3,7 +3,7 @@
 // Source: DESIGN.md 7.
 
 import { markValid, rollback } from "./boot";
-import { type BootRecord, Boots, countStart, knownImage, loadRecord } from "./boot-record";
+import { type BootRecord, Boots, countStart, isSelected, knownImage, loadRecord } from "./boot-record";
 import { Prefix } from "./digest";
 import { after, firmwareVersion, heldTurn, isRestartPending, read, storageStats } from "./hal";
 import { parseDesc, Size, walkSegments } from "./image";
@@ -30,7 +30,7 @@ export interface BootOptions {
 function isOnTrial(layout: Layout): boolean {
   const record = loadRecord();
   return (
-    (record.slot === layout.running_.label && record.boots >= 0) ||
+    ((record.boots >= 0 || record.boots === Boots.REFUSED) && isSelected(record, layout.running_)) ||
     stateOf(layout, layout.running_) === State.PENDING_VERIFY
   );
 }
@@ -43,8 +43,13 @@ function leave(still: () => boolean, left: () => void, reject: (error: OtaError)
   function attempt(): void {
     guarded(() => {
       const held = heldTurn();
-      if (held) held.next_ = attempt;
-      else if (still()) rollback().then(left, reject);
+      if (held) {
+        const before = held.next_;
+        held.next_ = () => {
+          if (before) before();
+          attempt();
+        };
+      } else if (still()) rollback().then(left, reject);
       else left();
     }, reject);
   }
@@ -64,8 +69,9 @@ export function boot(options?: BootOptions): Promise<boolean> {
       const attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
       if (!(attempts >= 1)) throw fault(Code.INVALID_ARG, "attempts is no number above 0");
       const record = loadRecord();
-      const running = record.slot && record.boots !== Boots.CONFIRMED ? readLayout().running_.label : "";
-      if (!running || record.slot !== running) return resolve(false);
+      if (!record.slot || record.boots === Boots.CONFIRMED) return resolve(false);
+      const running = readLayout().running_;
+      if (!isSelected(record, running)) return resolve(false);
       let counted = false;
       // a start that Storage does not take can't be counted: the trial would never end
       if (record.boots !== Boots.GIVEN_UP && record.boots < attempts)
@@ -77,7 +83,7 @@ export function boot(options?: BootOptions): Promise<boolean> {
         return leave(
           () => {
             const now = loadRecord();
-            return now.slot === running && now.boots !== Boots.CONFIRMED;
+            return isSelected(now, running) && now.boots !== Boots.CONFIRMED;
           },
           () => resolve(false),
           reject,

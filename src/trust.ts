@@ -90,7 +90,7 @@ export function getManifest(
           board_: boardName(),
           slotSize_: target.size,
           nowMs_: now(),
-          sequence_: lowestSequence(layout.running_.label),
+          sequence_: lowestSequence(layout.running_),
         },
         !!settings.allowDowngrade,
       );
