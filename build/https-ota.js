@@ -632,7 +632,7 @@ function chapterRecords() {
     // last whole record counts. The file that holds it stays until the next one is whole in the other file, so neither a loss
     // of power nor a full Storage costs it. A file is created with its full size, and only where Storage has the room: when it
     // has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
-    /** Files NAME0 and NAME1. The file NAME is that of versions before 0.2, and is taken over. */
+    /** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
     var NAME = ".https-ota";
     /** Tries to create a file: on a header that a loss of power has torn the engine reports success (src/jsflash.c). */
     var TRIES = 3;
@@ -643,7 +643,7 @@ function chapterRecords() {
     function isCount(value) {
         return (value >= -2 /* Boots.CONFIRMED */ && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value);
     }
-    /** Fills `record` from the file of versions before 0.2. Anything in it that is not ours counts as absent. */
+    /** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
     function takeOver(record) {
         var old;
         guarded(function () {
@@ -858,8 +858,7 @@ function chapterRecords() {
      * The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own.
      * @chapter records
      */
-    function lowestSequence(running) {
-        var record = loadRecord();
+    function lowestSequence(record, running) {
         return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
     }
     /**
@@ -892,7 +891,7 @@ function chapterRecords() {
         var record = loadRecord();
         var before = findImage(record, slot.label);
         // an image that lives to install the next one counts as confirmed
-        record.sequence = lowestSequence(running);
+        record.sequence = lowestSequence(record, running);
         if (!before || before.digest !== image.digest_)
             record.refused = 0;
         noteImage(record, slot, size, image.digest_, image.version_);
@@ -3400,21 +3399,24 @@ function createSession(plan, emit, layout, target, download, present) {
                 done(0 /* Code.OK */);
             self.release_(failure);
         }
-        function onDigest(error, digest) {
-            plan.digest_ = digest;
-            if (error || !plan.askStorage_ || self.phase_ !== 4 /* Phase.FINISHING */)
-                onStorage(error);
-            else
-                guarded(function () {
-                    chapterSlots().findStorage_(target.address, onStorage);
-                }, onStorage);
-        }
-        function onJudged(error) {
-            // of an image that nobody vouches for the digest is not known yet, and by it a rolled-back one is
-            if (error || plan.digest_ || self.phase_ !== 4 /* Phase.FINISHING */)
-                onDigest(error, plan.digest_);
-            else
-                hashFlash(target.address, self.written_, onDigest);
+        /** What is still to be asked of a verified image: its digest where nobody has given one, then how it reads Storage. */
+        function onJudged(error, found) {
+            if (error || self.phase_ !== 4 /* Phase.FINISHING */)
+                return onStorage(error);
+            guarded(function () {
+                if (typeof found === "string") {
+                    plan.digest_ = found;
+                    found = null;
+                }
+                if (!plan.digest_)
+                    return hashFlash(target.address, self.written_, onJudged);
+                if (plan.askStorage_) {
+                    plan.askStorage_ = false;
+                    return chapterSlots().findStorage_(target.address, onJudged);
+                }
+                // in a later pass: until this one ends, what has read the image holds its memory
+                after(0, function () { return onStorage(null, found); });
+            }, onStorage);
         }
         var bytes = self.size_;
         if (complete && verified)
@@ -3609,7 +3611,7 @@ function open(settings, emit, offerOnly, done, failed) {
                     board_: boardName(),
                     slotSize_: target.size,
                     nowMs_: now(),
-                    sequence_: chapterRecords().lowestSequence_(layout.running_),
+                    sequence_: chapterRecords().lowestSequence_(chapterRecords().loadRecord_(), layout.running_),
                 }, !!settings.allowDowngrade);
                 var desc = chapterImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
                 if (desc)

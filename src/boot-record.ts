@@ -10,7 +10,7 @@ import type { Partition } from "./partitions";
 import { RecordFile, readRecords, sealRecord } from "./record-file";
 import { Code, fault, ignore, guarded } from "./status";
 
-/** Files NAME0 and NAME1. The file NAME is that of versions before 0.2, and is taken over. */
+/** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
 const NAME = ".https-ota";
 
 /** The image in a slot, as far as this module has installed or hashed it. */
@@ -90,7 +90,7 @@ function isCount(value: unknown): boolean {
   );
 }
 
-/** Fills `record` from the file of versions before 0.2. Anything in it that is not ours counts as absent. */
+/** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
 function takeOver(record: any): void {
   let old: any;
   guarded(() => {
@@ -307,8 +307,7 @@ export function recordHashed(slot: Partition, size: number, digest: string): voi
  * The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own.
  * @chapter records
  */
-export function lowestSequence(running: Partition): number {
-  const record = loadRecord();
+export function lowestSequence(record: BootRecord, running: Partition): number {
   return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
 }
 
@@ -351,7 +350,7 @@ export function recordSelected(
   const record = loadRecord();
   const before = findImage(record, slot.label);
   // an image that lives to install the next one counts as confirmed
-  record.sequence = lowestSequence(running);
+  record.sequence = lowestSequence(record, running);
   if (!before || before.digest !== image.digest_) record.refused = 0;
   noteImage(record, slot, size, image.digest_, image.version_);
   record.slot = slot.label;

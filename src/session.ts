@@ -250,18 +250,22 @@ export function createSession(
       else done(Code.OK);
       self.release_(failure);
     }
-    function onDigest(error: OtaError | null, digest: string): void {
-      plan.digest_ = digest;
-      if (error || !plan.askStorage_ || self.phase_ !== Phase.FINISHING) onStorage(error);
-      else
-        guarded(() => {
-          findStorage(target.address, onStorage);
-        }, onStorage);
-    }
-    function onJudged(error: OtaError | null): void {
-      // of an image that nobody vouches for the digest is not known yet, and by it a rolled-back one is
-      if (error || plan.digest_ || self.phase_ !== Phase.FINISHING) onDigest(error, plan.digest_);
-      else hashFlash(target.address, self.written_, onDigest);
+    /** What is still to be asked of a verified image: its digest where nobody has given one, then how it reads Storage. */
+    function onJudged(error: OtaError | null, found?: string | StorageClaim | null): void {
+      if (error || self.phase_ !== Phase.FINISHING) return onStorage(error);
+      guarded(() => {
+        if (typeof found === "string") {
+          plan.digest_ = found;
+          found = null;
+        }
+        if (!plan.digest_) return hashFlash(target.address, self.written_, onJudged);
+        if (plan.askStorage_) {
+          plan.askStorage_ = false;
+          return findStorage(target.address, onJudged);
+        }
+        // in a later pass: until this one ends, what has read the image holds its memory
+        after(0, () => onStorage(null, found as StorageClaim | null));
+      }, onStorage);
     }
     const bytes = self.size_;
     if (complete && verified) onJudged(null);

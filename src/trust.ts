@@ -2,7 +2,7 @@
 // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
 // Source: DESIGN.md 3.3, 4.
 
-import { knownImage, lowestSequence, recordHashed } from "./boot-record";
+import { knownImage, loadRecord, lowestSequence, recordHashed } from "./boot-record";
 import type { Settings } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
@@ -90,7 +90,7 @@ export function getManifest(
           board_: boardName(),
           slotSize_: target.size,
           nowMs_: now(),
-          sequence_: lowestSequence(layout.running_),
+          sequence_: lowestSequence(loadRecord(), layout.running_),
         },
         !!settings.allowDowngrade,
       );

@@ -155,7 +155,7 @@ test("the natives asked for are those that the module uses", () => {
   const { natives, libraries } = usedByModule();
   for (const name of Object.keys(NATIVES)) assert.ok(natives.has(name), `${name}: the module does not use it`);
   // in every ESP32 build; looked for before it is called; a mark of the module's own
-  const exempt = ["read", "write", "erase", "toString", "setOTAValid", "otaRestartPending"];
+  const exempt = ["read", "write", "erase", "toString", "setOTAValid", "otaRestartPending", "otaTurn"];
   assert.deepEqual(
     [...natives].filter((name) => !(name in NATIVES) && !exempt.includes(name)),
     [],
