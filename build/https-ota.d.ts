@@ -249,7 +249,7 @@ interface Handle {
 }
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
- * nothing is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
+ * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
  * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
 declare function begin(config: Config): Promise<Handle>;
@@ -267,7 +267,10 @@ interface Offer {
     size: number;
     manifest: Manifest;
 }
-/** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
+/**
+ * Fetches and verifies the manifest, and compares it with this device. Writes nothing but, at most, one record in Storage that
+ * keeps the digest of the running image. Needs `keys`.
+ */
 declare function checkForUpdate(config: Config): Promise<Offer>;
 
 interface BootOptions {

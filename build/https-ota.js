@@ -3992,7 +3992,7 @@ function run(given, mode, resolve, reject) {
 }
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
- * nothing is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
+ * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
  * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
 function begin(config) {
@@ -4008,7 +4008,10 @@ function update(config) {
         config = undefined;
     });
 }
-/** Fetches and verifies the manifest, and compares it with this device, without touching the flash. Needs `keys`. */
+/**
+ * Fetches and verifies the manifest, and compares it with this device. Writes nothing but, at most, one record in Storage that
+ * keeps the digest of the running image. Needs `keys`.
+ */
 function checkForUpdate(config) {
     return new Promise(function (resolve, reject) {
         run(config, 0 /* Mode.CHECK */, resolve, reject);

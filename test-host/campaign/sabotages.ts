@@ -266,7 +266,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "does not look at the room in Storage",
-    edits: [[/if \(stats\.freeBytes < needed\)/, "if (false)"]],
+    edits: [[/if \(free < needed\)/, "if (false)"]],
     cell: "toy-two/storage-trash/current/update",
     campaign: EVERY,
     says: /erase at 0x3\w+ while/,
