@@ -1095,7 +1095,7 @@ function chapterOtadata() {
         return bootSlot(layout.ota_, layout.factory_, entries);
     }
     /**
-     * A bootloader of IDF 3 obeys the newest entry though it is marked bad, and nothing tells which bootloader a device
+     * A bootloader of IDF 3.1 or 3.2 obeys the newest entry though it is marked bad, and nothing tells which bootloader a device
      * has, but this: such an entry names the slot that runs, and states lead to another one. Then it counts as obeyed.
      */
     function isDisputed(layout, entries) {
@@ -1147,7 +1147,7 @@ function chapterOtadata() {
         }
     }
     /**
-     * Above every whole entry, because a bootloader of IDF 3 obeys those that are marked INVALID too.
+     * Above every whole entry, because a bootloader of IDF 3.1 or 3.2 obeys those that are marked INVALID too.
      * @chapter otadata
      */
     function seqFor(layout, entries, slot) {
