@@ -108,9 +108,8 @@ declare function setBootPartition(partition: Partition): Promise<number>;
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
 declare function markValid(): void;
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, but for one that an update has begun
- * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none, and with
- * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. An update that is under way is
+ * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 declare function rollback(): Promise<number>;
 
@@ -145,7 +144,7 @@ interface Config {
     timeout?: number;
     /** connections made anew without progress before the update fails; 5 */
     retries?: number;
-    /** ms for the whole transfer, manifest and image; 0, the default, sets no limit */
+    /** ms for the whole update, pauses between the steps of a handle included, in whole seconds; an hour; 0 sets no limit */
     deadline?: number;
     /** 5 */
     maxRedirects?: number;
@@ -159,6 +158,10 @@ interface Config {
     allowStorageLoss?: boolean;
     /** install although save() keeps the program (file .varimg): other firmware drops it at its start */
     allowSavedState?: boolean;
+    /** update although boot() or confirmAfter() has the running image on trial: there is nothing left to go back to */
+    allowUnconfirmed?: boolean;
+    /** the manifest's project must be this; default: that of the running image's app descriptor, else of the last manifest */
+    project?: string;
     /** label of the slot to write; default: the next update partition */
     partition?: string;
     /**
@@ -227,7 +230,7 @@ interface UpdateResult {
 interface Handle {
     /**
      * One step: at most one sector. Resolves with `ERR.IN_PROGRESS`, or `ERR.OK` when the last byte is in flash. Callers
-     * may wait as long as they like between two calls; the connection is closed meanwhile if need be, and made again.
+     * may wait between two calls, until the deadline; the connection is closed meanwhile if need be, and made again.
      */
     perform(): Promise<number>;
     /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for images without one, which can be installed all the same. */
@@ -247,6 +250,8 @@ interface Handle {
     /** the slot being written */
     getPartition(): Partition;
 }
+/** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
+declare function abort(): void;
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
  * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
@@ -288,8 +293,8 @@ interface BootOptions {
 declare function boot(options?: BootOptions): Promise<boolean>;
 /**
  * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
- * returns anything else or throws, once no update is under way. Does nothing to an image that is confirmed already.
- * Resolves with what `check` said.
+ * returns anything else or throws, which ends an update that is under way. Does nothing to an image that is confirmed
+ * already. Resolves with what `check` said.
  */
 declare function confirmAfter(ms: number, check: () => boolean): Promise<boolean>;
 /** What a slot holds. */
@@ -341,5 +346,5 @@ declare function getStatus(): Status;
 /** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
 declare const ERR: ReturnType<typeof errorNumbers>;
 
-export { ERR, begin, boot, checkForUpdate, confirmAfter, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
+export { ERR, abort, begin, boot, checkForUpdate, confirmAfter, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
 export type { AppDesc, BootOptions, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, SlotStatus, Status, UpdateResult };

@@ -52,6 +52,13 @@ function fault(code, fact, retry) {
     error.retry = !!retry;
     return error;
 }
+/**
+ * For what somebody else ended.
+ * @chapter
+ */
+function aborted() {
+    return fault(259 /* Code.INVALID_STATE */, "aborted");
+}
 /** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
 function asFault(thrown) {
     return thrown && thrown.code !== undefined && thrown.retry !== undefined
@@ -342,12 +349,23 @@ function chapterEngine() {
     function holdTurn(turn) {
         E.otaTurn = turn;
     }
+    /**
+     * Has `listener` called, or not any more, before the engine ends the program: save(), load(), reset().
+     * @chapter engine
+     */
+    function listenForKill(listener, wanted) {
+        if (wanted)
+            E.on("kill", listener);
+        else
+            E.removeListener("kill", listener);
+    }
     /** @chapter engine */
     function setRestartPending() {
         E.otaRestartPending = true;
     }
-    return { firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, setRestartPending_: setRestartPending };
+    return { firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending };
 }
+
 
 
 
@@ -638,8 +656,8 @@ function chapterRecords() {
     var TRIES = 3;
     /** Bytes at the end of an image that tell it from others: there is its own SHA-256. */
     var TAIL = 64;
-    /** Characters of a version that are kept. */
-    var VERSION = 32;
+    /** Characters of a version that are kept, and of a project that is. */
+    var NAME_LENGTH = 32;
     function isCount(value) {
         return (value >= -2 /* Boots.CONFIRMED */ && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value);
     }
@@ -651,7 +669,7 @@ function chapterRecords() {
         }, ignore);
         if (!old)
             return;
-        var names = ["sequence", "slot", "previous", "boots", "next", "written"];
+        var names = ["sequence", "slot", "previous", "boots", "next"];
         for (var i = 0; i < names.length; i++) {
             var name = names[i];
             var value = old[name];
@@ -673,7 +691,7 @@ function chapterRecords() {
             previous: "",
             boots: 0,
             next: 0,
-            written: "",
+            project: "",
             refused: 0,
             images: [],
             bad: [],
@@ -692,7 +710,6 @@ function chapterRecords() {
             record.previous = fields[3];
             record.boots = fields[4] + found.ticks_;
             record.next = fields[5];
-            record.written = fields[6];
             record.refused = fields[7];
             record.images = fields[8].map(function (image) { return ({
                 label: image[0],
@@ -702,6 +719,7 @@ function chapterRecords() {
                 version: image[4],
             }); });
             record.bad = fields[9];
+            record.project = fields[10] || "";
             record.file_ = file;
             record.end_ = found.end_;
         }
@@ -751,28 +769,34 @@ function chapterRecords() {
         }
         throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file + remedy);
     }
-    /**
-     * Saves `record`. `spare`: room for so many records of its size must be left in its file, and for the starts of a trial.
-     * Throws when Storage is full, and then the record is the one before.
-     * @chapter records
-     */
-    function saveRecord(record, spare) {
-        var sealed = sealRecord(JSON.stringify([
+    function seal(record) {
+        return sealRecord(JSON.stringify([
             record.serial_ + 1,
             record.sequence,
             record.slot,
             record.previous,
             record.boots,
             record.next,
-            record.written,
+            0, // not used
             record.refused,
             record.images.map(function (image) { return [image.label, image.size, image.digest, image.tail, image.version]; }),
             record.bad,
+            record.project,
         ]));
+    }
+    /** Bytes that `count` more records take at most, and the starts of a trial. */
+    function roomFor(sealed, count) {
+        return count * (sealed.length + 3 * 64 /* RecordFile.UNIT */) + 8 /* Trial.STARTS */ * 64 /* RecordFile.UNIT */;
+    }
+    /**
+     * Saves `record`. `spare`: room for so many records must be left in its file, and for the starts of a trial.
+     * Throws when Storage is full, and then the record is the one before.
+     * @chapter records
+     */
+    function saveRecord(record, spare) {
+        var sealed = seal(record);
         var before = record.file_;
-        var end = record.end_ + sealed.length;
-        if (spare)
-            end += spare * (sealed.length + 3 * 64 /* RecordFile.UNIT */) + 8 /* Trial.STARTS */ * 64 /* RecordFile.UNIT */;
+        var end = record.end_ + sealed.length + (spare ? roomFor(sealed, spare) : 0);
         if (before < 0 || end > 4096 /* RecordFile.SIZE */ || !append(record, sealed))
             create(record, sealed);
         if (before < 0)
@@ -817,7 +841,7 @@ function chapterRecords() {
             size: size,
             digest: digest,
             tail: tailOf(slot),
-            version: version.substr(0, VERSION),
+            version: version.substr(0, NAME_LENGTH),
         };
         record.images = [image].concat(record.images.filter(function (one) { return one.label !== slot.label; }));
         while (record.images.length > 3 /* Kept.IMAGES */)
@@ -830,7 +854,7 @@ function chapterRecords() {
     function knownImage(slot) {
         var record = loadRecord();
         var image = findImage(record, slot.label);
-        return image && record.written !== slot.label && image.size && tailOf(slot) === image.tail ? image : null;
+        return image && image.size && tailOf(slot) === image.tail ? image : null;
     }
     /**
      * Is the image that the last update selected the one in `slot`, and not another one that came by USB since?
@@ -848,9 +872,6 @@ function chapterRecords() {
         guarded(function () {
             var record = loadRecord();
             noteImage(record, slot, size, digest, "");
-            // it runs, so it is whole
-            if (record.written === slot.label)
-                record.written = "";
             saveRecord(record);
         }, ignore);
     }
@@ -870,17 +891,24 @@ function chapterRecords() {
             throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
     }
     /**
-     * Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same. Makes
-     * sure that a trial can be recorded to its end; throws when it can't.
+     * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
+     * go back to.
      * @chapter records
      */
-    function recordWriting(target) {
+    function checkNotOnTrial(running) {
         var record = loadRecord();
-        // and the rest of its file has the room that is made sure of below
-        if (record.written === target && record.end_ <= 4096 /* RecordFile.SIZE */ / 2)
-            return;
-        record.written = target;
-        saveRecord(record, 2);
+        if (record.boots > 0 && isSelected(record, running))
+            throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is on trial: call markValid() first, or set allowUnconfirmed");
+    }
+    /**
+     * Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't.
+     * @chapter records
+     */
+    function reserveRecords() {
+        var record = loadRecord();
+        // an update that fails again and again costs no more than one record
+        if (record.file_ < 0 || record.end_ + roomFor(seal(record), 2) > 4096 /* RecordFile.SIZE */)
+            saveRecord(record, 2);
     }
     /**
      * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the image
@@ -899,12 +927,16 @@ function chapterRecords() {
         record.previous = running.label;
         record.boots = 0;
         record.next = image.sequence_;
-        record.written = "";
+        if (image.project_ && image.project_.length <= NAME_LENGTH)
+            record.project = image.project_;
         saveRecord(record, 1);
     }
-    function giveUp(record, label) {
+    /** `verdict`: the program has judged the image, so that it counts as bad at once. */
+    function giveUp(record, label, verdict) {
         var image = findImage(record, label);
         var digest = image && image.digest;
+        if (++record.refused < 3 /* Trial.REFUSALS */ && !verdict)
+            return;
         record.boots = -1 /* Boots.GIVEN_UP */;
         if (!digest)
             return;
@@ -922,8 +954,7 @@ function chapterRecords() {
         if (record.slot !== label || record.boots === -1 /* Boots.GIVEN_UP */ || record.boots === -3 /* Boots.REFUSED */)
             return;
         record.boots = -3 /* Boots.REFUSED */;
-        if (++record.refused >= 3 /* Trial.REFUSALS */)
-            giveUp(record, label);
+        giveUp(record, label, false);
         saveRecord(record);
     }
     /**
@@ -940,18 +971,22 @@ function chapterRecords() {
         saveRecord(record);
     }
     /**
-     * The image in the slot `running` is about to be left for good.
+     * The image in the slot `running` is about to be left, by a `verdict` of the program or because its starts ran out.
      * @chapter records
      */
-    function recordRolledBack(running) {
+    function recordRolledBack(running, verdict) {
         var record = loadRecord();
         if (record.boots === -1 /* Boots.GIVEN_UP */ || !isSelected(record, running))
             return;
-        giveUp(record, running.label);
+        record.boots = -1 /* Boots.GIVEN_UP */;
+        giveUp(record, running.label, verdict);
         saveRecord(record);
     }
-    return { loadRecord_: loadRecord, saveRecord_: saveRecord, countStart_: countStart, knownImage_: knownImage, isSelected_: isSelected, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, recordWriting_: recordWriting, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
+    return { loadRecord_: loadRecord, saveRecord_: saveRecord, countStart_: countStart, knownImage_: knownImage, isSelected_: isSelected, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, checkNotOnTrial_: checkNotOnTrial, reserveRecords_: reserveRecords, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
 }
+
+
+
 
 
 
@@ -1003,10 +1038,10 @@ function isOta(row) {
 
 
 
+// otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
+// Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
+var ENTRY_LENGTH = 32;
 function chapterOtadata() {
-    // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
-    // Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
-    var ENTRY_LENGTH = 32;
     var OFFSET_STATE = 24;
     var OFFSET_CRC = 28;
     var ERASED = 0xffffffff;
@@ -1210,6 +1245,15 @@ function chapterOtadata() {
             eraseActive(layout.otadata_.address + last * 4096 /* Flash.SECTOR */);
     }
     /**
+     * Before a sector of `slot` is written: it must not be selected, nor named by an entry that a bootloader may come to.
+     * @chapter otadata
+     */
+    function checkNotNamed(layout, slot) {
+        var entries = readEntries(layout.otadata_);
+        if (copyOf(layout, entries, slot) >= 0 || selectedSlot(layout, entries).address === slot.address)
+            throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
+    }
+    /**
      * State of the entry that names `slot`; undefined for none, as for factory.
      * @chapter otadata
      */
@@ -1227,7 +1271,7 @@ function chapterOtadata() {
         return (((record.boots >= 0 || record.boots === -3 /* Boots.REFUSED */) && chapterRecords().isSelected_(record, layout.running_)) ||
             stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
     }
-    return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial };
+    return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, checkNotNamed_: checkNotNamed, stateOf_: stateOf, isOnTrial_: isOnTrial };
 }
 
 
@@ -1270,11 +1314,13 @@ function chapterOtadata() {
 
 
 /**
- * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `lost` hears ESP_ERR_NO_MEM when its
- * owner was interrupted, and has to end it.
+ * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `stop` hears why its owner has to end it:
+ * ESP_ERR_NO_MEM when it was interrupted, ESP_ERR_TIMEOUT after `deadline` ms (in whole seconds; 0: never), what somebody
+ * else says, or nothing: before save(), load() and reset(), because save() would keep what is under way, and another slot
+ * may run when that is loaded.
  * @chapter @apart
  */
-function takeTurn(lost) {
+function takeTurn(stop, deadline) {
     /** Calls `callback` each `ms`, until it is cancelled. Unlike a timer that starts anew it needs no memory for that. */
     function every(ms, callback) {
         var timer = setInterval(callback, ms);
@@ -1311,22 +1357,30 @@ function takeTurn(lost) {
     if (chapterEngine().heldTurn_())
         throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected");
     var watch;
-    var turn = { resting_: false };
+    var age = 0; // ms
+    var turn = { resting_: false, stop_: stop };
     function tick() {
         var id = watch;
-        if (chapterEngine().heldTurn_() !== turn || turn.resting_) {
-            watch = undefined;
-            if (id !== undefined)
-                cancel(id);
-        }
-        else if (isLost(WATCH_MS)) {
+        var error;
+        if (chapterEngine().heldTurn_() === turn) {
+            age += WATCH_MS;
+            if (deadline && age >= deadline)
+                error = fault(263 /* Code.TIMEOUT */, "not done within " + deadline + " ms", true);
+            else if (turn.resting_)
+                isLost(0);
+            else if (isLost(WATCH_MS))
+                error = fault(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true);
+            if (!error)
+                return;
             // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
             watch = undefined;
             turn.wake_();
-            lost(fault(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true));
-            if (id !== undefined)
-                cancel(id);
+            stop(error);
         }
+        else
+            watch = undefined;
+        if (id !== undefined)
+            cancel(id);
     }
     turn.wake_ = function () {
         if (watch === undefined) {
@@ -1337,14 +1391,14 @@ function takeTurn(lost) {
     };
     turn.end_ = function () {
         chapterEngine().holdTurn_(undefined);
+        chapterEngine().listenForKill_(stop, false);
         isLost(-1); // or its number would outlive the turn
         // should it be there all the same, the next tick cancels it
         if (watch !== undefined)
             cancel(watch);
-        if (turn.next_)
-            turn.next_();
     };
     turn.wake_(); // or it has no memory for that
+    chapterEngine().listenForKill_(stop, true);
     chapterEngine().holdTurn_(turn);
     return turn;
 }
@@ -1394,15 +1448,16 @@ function inSlices(perSlice, step, finish, done) {
 
 
 /**
- * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong.
+ * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
+ * verifyImage.
  * @chapter
  */
-function hashFlash(addr, size, done) {
+function hashFlash(addr, size, start, done) {
     /**
-     * The digest of the `size` bytes of flash at `addr`.
+     * The digest of the `size` bytes of flash at `addr`. `start`: bytes that count instead of as many at the beginning.
      * @chapter
      */
-    function verity(addr, size) {
+    function verity(addr, size, start) {
         // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
         // one-shot hashes with one block in memory at a time.
         // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
@@ -1432,7 +1487,10 @@ function hashFlash(addr, size, done) {
             if (offset >= size)
                 return false;
             var length = Math.min(size - offset, BLOCK);
-            push(0, hashBlock(binary(read(addr + offset, length))));
+            var block = read(addr + offset, length);
+            if (!offset)
+                block.set(start);
+            push(0, hashBlock(binary(block)));
             offset += length;
             return offset < size;
         }
@@ -1456,7 +1514,7 @@ function hashFlash(addr, size, done) {
         }
         return { step_: step, digest_: digest };
     }
-    var tree = verity(addr, size);
+    var tree = verity(addr, size, start);
     var digest = "";
     inSlices(BLOCKS_PER_SLICE, tree.step_, function () {
         digest = tree.digest_();
@@ -1464,10 +1522,11 @@ function hashFlash(addr, size, done) {
 }
 /**
  * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
- * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
+ * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
+ * image that is complete in flash. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
  * @chapter
  */
-function verifyImage(chipId, slot, size, digest, done) {
+function verifyImage(chipId, slot, size, digest, start, done) {
     // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
     // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
     // Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
@@ -1509,7 +1568,10 @@ function verifyImage(chipId, slot, size, digest, done) {
     }
     var ranges = [];
     function readSlot(offset, length) {
-        return read(slot.address + offset, length);
+        var bytes = read(slot.address + offset, length);
+        if (!offset)
+            bytes.set(start);
+        return bytes;
     }
     var length = 0;
     try {
@@ -1521,7 +1583,7 @@ function verifyImage(chipId, slot, size, digest, done) {
         return done(asFault(thrown));
     }
     if (digest)
-        return hashFlash(slot.address, size, function (error, found) {
+        return hashFlash(slot.address, size, start, function (error, found) {
             done(!error && found !== digest
                 ? fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + found + ", wanted " + digest)
                 : error);
@@ -1765,6 +1827,29 @@ function chapterSlots() {
                 return layout.ota_[i];
         return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
     }
+    /**
+     * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
+     * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+     * @chapter
+     */
+    function reject(layout, slot) {
+        var before = chapterOtadata().readEntries_(layout.otadata_);
+        var own = chapterOtadata().copyOf_(layout, before, layout.running_);
+        var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
+        if (pending)
+            chapterOtadata().writeEntry_(layout, own, before[own].seq_, 3 /* State.INVALID */);
+        // a bootloader that puts images on trial knows states: nothing is disputed
+        if (pending && chapterOtadata().slotByState_(layout, chapterOtadata().readEntries_(layout.otadata_)).address === slot.address)
+            return;
+        // VALID: on trial once more it would lead back to the image that is left now
+        chapterOtadata().select_(layout, slot, 2 /* State.VALID */);
+        if (pending)
+            return;
+        var entries = chapterOtadata().readEntries_(layout.otadata_);
+        var copy = chapterOtadata().copyOf_(layout, entries, layout.running_);
+        if (copy >= 0)
+            chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
+    }
     // Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
     // Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
     /** @chapter slots */
@@ -1776,24 +1861,28 @@ function chapterSlots() {
     }
     /**
      * Verifies slots by their checksums, one after the other, while no update can erase them, and calls `choose` with the
-     * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own.
+     * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own. With
+     * it, whatever else is under way is ended.
      * @chapter slots
      */
     function chooseSlot(list, choose, none) {
         return new Promise(function (resolve, reject) {
             guarded(function () {
                 var layout = readLayout();
+                var held = chapterEngine().heldTurn_();
                 var turn;
                 function fail(error) {
                     turn.end_();
-                    reject(error);
+                    reject(error || aborted());
                 }
-                turn = takeTurn(fail);
+                if (none && held)
+                    held.stop_();
+                turn = takeTurn(fail, 0);
                 function attempt(slots, error) {
                     var slot = slots.shift();
                     if (!slot)
                         return fail(none ? fault(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
-                    verifyImage(layout.chip_, slot, slot.size, "", function (failure) {
+                    verifyImage(layout.chip_, slot, slot.size, "", "", function (failure) {
                         if (chapterEngine().heldTurn_() !== turn)
                             return;
                         if (failure)
@@ -1811,6 +1900,42 @@ function chapterSlots() {
                 }, fail);
             }, reject);
         });
+    }
+    /** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
+    function slotsToFallBackTo(layout) {
+        var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
+        var entries = chapterOtadata().readEntries_(layout.otadata_);
+        var record = chapterRecords().loadRecord_();
+        var previous = record.slot === layout.running_.label ? record.previous : "";
+        var first = [];
+        var rest = [];
+        for (var i = 0; i < slots.length; i++) {
+            if (slots[i].address === layout.running_.address)
+                continue;
+            var copy = chapterOtadata().copyOf_(layout, entries, slots[i]);
+            if (slots[i].label === previous)
+                first.unshift(slots[i]);
+            else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== 0 /* State.NEW */)
+                first.push(slots[i]);
+            else
+                rest.push(slots[i]);
+        }
+        return first.concat(rest);
+    }
+    /**
+     * rollback(), by a `verdict` of the program or because the starts of a trial ran out.
+     * @chapter slots
+     */
+    function fallBack(verdict) {
+        return chooseSlot(slotsToFallBackTo, function (layout, slot, done) {
+            guarded(function () {
+                // when Storage takes no record it is more important to leave
+                chapterRecords().recordRolledBack_(layout.running_, verdict);
+            }, ignore);
+            reject(layout, slot);
+            done();
+            restart();
+        }, "no other slot holds a whole image");
     }
     // Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at an
     // address that is compiled in, and reads their contents through the partition of a label, whatever lies there
@@ -1868,13 +1993,12 @@ function chapterSlots() {
                 cannot("flash at " + chapterBytes().hex_(claim.address + at) + " is not blank, and the image takes it for Storage");
     }
     /**
-     * Looks in the image at `addr` for the text that tells through which partition it reads, in its first segment, which
+     * Looks in the image at `addr`, which was verified, for the text that tells through which partition it reads, in its first segment, which
      * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
      * @chapter slots
      */
     function findStorage(addr, done) {
-        var header = chapterImage().parseHeader_(read(addr, 32 /* Size.FIRST_SEGMENT */));
-        var end = header ? 32 /* Size.FIRST_SEGMENT */ + header.length_ : 0;
+        var end = 32 /* Size.FIRST_SEGMENT */ + chapterBytes().u32_(read(addr, 32 /* Size.FIRST_SEGMENT */), 24 /* Size.HEADER */ + 4);
         var at = 0;
         var found = null;
         function look(label, text, quote) {
@@ -1902,7 +2026,7 @@ function chapterSlots() {
             return !found && at < end;
         }, ignore, function (error) { return done(error, found); });
     }
-    return { readLayout_: readLayout, nextSlot_: nextSlot, dataPartition_: dataPartition, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, checkStorage_: checkStorage, findStorage_: findStorage };
+    return { readLayout_: readLayout, nextSlot_: nextSlot, dataPartition_: dataPartition, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, fallBack_: fallBack, checkStorage_: checkStorage, findStorage_: findStorage };
 }
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 function getRunningPartition() {
@@ -1996,66 +2120,13 @@ function markValid() {
     chapterRecords().recordConfirmed_(layout.running_);
 }
 
+
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, but for one that an update has begun
- * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none, and with
- * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. An update that is under way is
+ * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 function rollback() {
-    /**
-     * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
-     * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
-     * @chapter
-     */
-    function reject(layout, slot) {
-        var before = chapterOtadata().readEntries_(layout.otadata_);
-        var own = chapterOtadata().copyOf_(layout, before, layout.running_);
-        var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
-        if (pending)
-            chapterOtadata().writeEntry_(layout, own, before[own].seq_, 3 /* State.INVALID */);
-        // a bootloader that puts images on trial knows states: nothing is disputed
-        if (pending && chapterOtadata().slotByState_(layout, chapterOtadata().readEntries_(layout.otadata_)).address === slot.address)
-            return;
-        // VALID: on trial once more it would lead back to the image that is left now
-        chapterOtadata().select_(layout, slot, 2 /* State.VALID */);
-        if (pending)
-            return;
-        var entries = chapterOtadata().readEntries_(layout.otadata_);
-        var copy = chapterOtadata().copyOf_(layout, entries, layout.running_);
-        if (copy >= 0)
-            chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
-    }
-    /** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
-    function slotsToFallBackTo(layout) {
-        var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
-        var entries = chapterOtadata().readEntries_(layout.otadata_);
-        var record = chapterRecords().loadRecord_();
-        var previous = record.slot === layout.running_.label ? record.previous : "";
-        var first = [];
-        var rest = [];
-        for (var i = 0; i < slots.length; i++) {
-            // never to what an update left behind: a server decides what that is
-            if (slots[i].address === layout.running_.address || slots[i].label === record.written)
-                continue;
-            var copy = chapterOtadata().copyOf_(layout, entries, slots[i]);
-            if (slots[i].label === previous)
-                first.unshift(slots[i]);
-            else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== 0 /* State.NEW */)
-                first.push(slots[i]);
-            else
-                rest.push(slots[i]);
-        }
-        return first.concat(rest);
-    }
-    return chapterSlots().chooseSlot_(slotsToFallBackTo, function (layout, slot, done) {
-        guarded(function () {
-            // when Storage takes no record it is more important to leave
-            chapterRecords().recordRolledBack_(layout.running_);
-        }, ignore);
-        reject(layout, slot);
-        done();
-        restart();
-    }, "no other slot holds a whole image that ran");
+    return chapterSlots().fallBack_(true);
 }
 
 function chapterManifest() {
@@ -2178,7 +2249,7 @@ function chapterManifest() {
         return name === "espruino-esp32" ? "espruino" : name;
     }
     /**
-     * Refuses another project's manifest. Images without descriptor name none.
+     * Refuses another project's manifest; "" where nothing tells this device's own.
      * @chapter manifest
      */
     function checkProject(manifest, project) {
@@ -3124,6 +3195,9 @@ function createDownload(options, url, limit, onConnected) {
 
 
 
+
+
+
 /**
  * `present`: the target holds the whole image already.
  * @chapter @apart
@@ -3145,27 +3219,79 @@ function createSession(plan, emit, layout, target, download, present) {
             major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
         return major * 100 + ((word5 >>> 24) & 3);
     }
-    /** @chapter */
-    function createWriter(layout, slot) {
-        // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
-        function blank(length) {
-            return binary(new Uint8Array(length).fill(0xff));
+    // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
+    // The first word of a file, with the magic number of an image in it, is written last, when the rest was verified in flash:
+    // what was refused, or never verified, no bootloader takes for an image, whatever becomes of otadata.
+    function blank(length) {
+        return binary(new Uint8Array(length).fill(0xff));
+    }
+    /** Does the slot begin with `bytes`, but for the first word, which may be blank still, or torn by a loss of power? */
+    function beginsWith(slot, bytes) {
+        var found = read(slot.address, 4 /* Size.WORD */);
+        for (var i = 0; i < 4 /* Size.WORD */; i++) {
+            var byte = bytes.charCodeAt(i);
+            if ((found[i] & byte) !== byte)
+                return false;
         }
+        return holds(slot.address + 4 /* Size.WORD */, bytes.substr(4 /* Size.WORD */));
+    }
+    /** Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector. */
+    function clearWord(slot) {
+        var addr = slot.address;
+        if (holds(addr, blank(4 /* Size.WORD */)))
+            return;
+        var rest = binary(read(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
+        erase(addr);
+        write(addr + 4 /* Size.WORD */, rest);
+    }
+    /**
+     * `size`: bytes of the file, or the most that it can have.
+     * @chapter
+     */
+    function createWriter(layout, slot, size) {
+        // a resumed file may be wrong, and is then written once more
+        var limit = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
+        var erases = 0;
+        var otadata = ""; // as it was when it was last seen not to name the slot
         var ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
         var same = false; // flash holds what has come of the sector so far
+        var untouched = true; // nothing was written yet
         if (slot.address === layout.running_.address)
             throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
+        /** Another program, or another instance of this module, may have selected the slot meanwhile. */
+        function checkOtadata() {
+            var addr = layout.otadata_.address;
+            var now = binary(read(addr, ENTRY_LENGTH)) + binary(read(addr + 4096 /* Flash.SECTOR */, ENTRY_LENGTH));
+            if (now === otadata)
+                return;
+            chapterOtadata().checkNotNamed_(layout, slot);
+            otadata = now;
+        }
         /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
         function makeBlank(sector, resumed) {
             if (sector >= slot.address + slot.size)
                 return;
-            if (sector !== ahead && !(resumed && isBlank(sector)))
+            if (sector !== ahead && !(resumed && isBlank(sector))) {
+                if (erases++ >= limit)
+                    throw fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again so often that " + limit + " sectors were erased for it", true);
                 erase(sector);
+            }
             ahead = sector;
+        }
+        /** The first word of the file is left out. */
+        function put(addr, bytes) {
+            if (addr === slot.address)
+                write(addr + 4 /* Size.WORD */, bytes.substr(4 /* Size.WORD */));
+            else
+                write(addr, bytes);
         }
         /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
         function begin(addr, begun, data, compare, more) {
             var sector = addr - begun;
+            // what the slot holds is about to become another file, and no image any more
+            if (untouched && sector !== slot.address)
+                clearWord(slot);
+            untouched = false;
             var again = compare && ahead >= 0;
             var resumed = again || (ahead < 0 && addr > slot.address);
             var kept = "";
@@ -3186,8 +3312,8 @@ function createSession(plan, emit, layout, target, download, present) {
             if (more)
                 makeBlank(sector + 4096 /* Flash.SECTOR */, resumed);
             if (kept)
-                write(sector, kept);
-            write(addr + at, at ? data.substr(at) : data);
+                put(sector, kept);
+            put(addr + at, at ? data.substr(at) : data);
         }
         return function (offset, data, more) {
             var addr = slot.address + offset;
@@ -3195,6 +3321,8 @@ function createSession(plan, emit, layout, target, download, present) {
             var length = data.length;
             if (begun + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
                 throw fault(260 /* Code.INVALID_SIZE */, length + " bytes at " + chapterBytes().hex_(offset) + " of slot " + slot.label);
+            if (!begun)
+                checkOtadata();
             if (begun && !same) {
                 if (more && !ahead)
                     makeBlank(addr - begun + 4096 /* Flash.SECTOR */, false);
@@ -3202,7 +3330,7 @@ function createSession(plan, emit, layout, target, download, present) {
             }
             else {
                 var compare = begun > 0 || addr !== ahead;
-                same = compare && holds(addr, data);
+                same = compare && (offset ? holds(addr, data) : beginsWith(slot, data));
                 if (!same)
                     begin(addr, begun, data, compare, more);
             }
@@ -3210,9 +3338,19 @@ function createSession(plan, emit, layout, target, download, present) {
         };
     }
     /**
+     * The file in `slot` was verified: with its first `word` the slot holds an image.
+     * @chapter
+     */
+    function completeImage(slot, word) {
+        if (holds(slot.address, word))
+            return;
+        clearWord(slot);
+        write(slot.address, word);
+    }
+    /**
      * Where to go on with a file of `total` bytes that begins with the first Size.HEAD of `held`: the start of the last
-     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the end is the judge of
-     * whether it was right.
+     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
+     * end is the judge of whether it was right.
      * @chapter
      */
     function resumeOffset(slot, held, total) {
@@ -3220,7 +3358,7 @@ function createSession(plan, emit, layout, target, download, present) {
             return 0;
         // in two halves, which take less memory
         var half = 1024 /* Size.HEAD */ / 2;
-        if (!holds(slot.address, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half)))
+        if (!beginsWith(slot, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half)))
             return 0;
         var offset = 4096 /* Flash.SECTOR */;
         while (offset < total && !isBlank(slot.address + offset))
@@ -3240,6 +3378,7 @@ function createSession(plan, emit, layout, target, download, present) {
         size_: plan.size_ < 0 ? download.total_ : plan.size_,
     };
     var verified = present;
+    var word = ""; // the file's first bytes, which the writer leaves blank until it is verified
     var judged = false;
     var resumed = false;
     var writeSector; // made when it is wanted: memory is shortest before that
@@ -3268,7 +3407,12 @@ function createSession(plan, emit, layout, target, download, present) {
     function tell(name, data, all) {
         emit(name, data, all);
         if (self.phase_ === 6 /* Phase.DEAD */)
-            throw fault(259 /* Code.INVALID_STATE */, "aborted");
+            throw aborted();
+    }
+    function readHead() {
+        var head = read(target.address, 288 /* Size.DESC_END */);
+        head.set(word);
+        return head;
     }
     function judge(head) {
         chapterImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, 288 /* Size.DESC_END */), self.size_ < 0 ? target.size : self.size_, tell);
@@ -3295,7 +3439,7 @@ function createSession(plan, emit, layout, target, download, present) {
         // not before `takeSlowly` has returned: a file that does not fit is read again from its beginning
         after(0, function () {
             if (self.phase_ === 2 /* Phase.VERIFYING */)
-                verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
+                verifyImage(layout.chip_, target, self.written_, plan.digest_, word, onVerified);
         });
     }
     // most pieces of the network go this way: in the middle of a blank sector there is nothing to decide
@@ -3319,13 +3463,15 @@ function createSession(plan, emit, layout, target, download, present) {
         if (!judged || !start) {
             if (!start && !ended && data.length < (total < 0 ? 4096 /* Flash.SECTOR */ : 1024 /* Size.HEAD */))
                 return 0;
-            judge(start ? read(target.address, 288 /* Size.DESC_END */) : chapterBytes().bytesOf_(data.substr(0, 288 /* Size.DESC_END */)));
-            chapterRecords().recordWriting_(target.label);
+            if (!start)
+                word = data.substr(0, 4 /* Size.WORD */);
+            judge(start ? readHead() : chapterBytes().bytesOf_(data.substr(0, 288 /* Size.DESC_END */)));
+            chapterRecords().reserveRecords_();
             chapterOtadata().deselect_(layout, target);
             judged = true;
         }
         if (!writeSector)
-            writeSector = /*@__NOINLINE__*/ createWriter(layout, target);
+            writeSector = /*@__NOINLINE__*/ createWriter(layout, target, total < 0 ? target.size : total);
         // a listener may end the update, and who waits for this step may begin the next one at once
         while (self.phase_ === 1 /* Phase.WORKING */) {
             var offset = start + at;
@@ -3362,7 +3508,7 @@ function createSession(plan, emit, layout, target, download, present) {
         self.phase_ = 1 /* Phase.WORKING */;
         if (verified)
             guarded(function () {
-                judge(read(target.address, 288 /* Size.DESC_END */));
+                judge(readHead());
                 succeed(true);
             }, fail);
         else if (!download.sink_) {
@@ -3385,6 +3531,8 @@ function createSession(plan, emit, layout, target, download, present) {
                         chapterRecords().checkNotRolledBack_(plan.digest_);
                     if (claim)
                         chapterSlots().checkStorage_(claim);
+                    if (word)
+                        completeImage(target, word);
                     chapterRecords().recordSelected_(target, layout.running_, self.written_, plan);
                     chapterOtadata().select_(layout, target, 0 /* State.NEW */);
                     emit("UPDATE_BOOT_PARTITION", target.subtype);
@@ -3409,7 +3557,7 @@ function createSession(plan, emit, layout, target, download, present) {
                     found = null;
                 }
                 if (!plan.digest_)
-                    return hashFlash(target.address, self.written_, onJudged);
+                    return hashFlash(target.address, self.written_, word, onJudged);
                 if (plan.askStorage_) {
                     plan.askStorage_ = false;
                     return chapterSlots().findStorage_(target.address, onJudged);
@@ -3419,18 +3567,18 @@ function createSession(plan, emit, layout, target, download, present) {
             }, onStorage);
         }
         var bytes = self.size_;
-        if (complete && verified)
-            onJudged(null);
-        else if (complete && (plan.size_ < 0 || self.written_ === bytes))
-            verifyImage(layout.chip_, target, self.written_, plan.digest_, onJudged);
-        else
+        if (!complete || (plan.size_ >= 0 && self.written_ !== bytes))
             onJudged(fault(5379 /* Code.OTA_VALIDATE_FAILED */, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
+        else if (verified)
+            onJudged(null);
+        else
+            verifyImage(layout.chip_, target, self.written_, plan.digest_, word, onJudged);
     };
     self.abort_ = function (error) {
         var phase = self.phase_;
         if (phase === 6 /* Phase.DEAD */)
             return;
-        var reason = error || fault(259 /* Code.INVALID_STATE */, "aborted");
+        var reason = error || aborted();
         free(6 /* Phase.DEAD */);
         emit("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
@@ -3442,6 +3590,7 @@ function createSession(plan, emit, layout, target, download, present) {
         var offset = resumeOffset(target, download.held_, self.size_);
         if (offset > download.held_.length) {
             resumed = true;
+            word = download.held_.substr(0, 4 /* Size.WORD */);
             self.written_ = offset;
             download.seek_(offset);
         }
@@ -3499,7 +3648,7 @@ function open(settings, emit, offerOnly, done, failed) {
         // no whole image, or one of another length; what may follow an image in its file is not blank
         if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
             return done(null, false);
-        hashFlash(slot.address, size, function (error, found) {
+        hashFlash(slot.address, size, "", function (error, found) {
             if (running && !error && length === size)
                 chapterRecords().recordHashed_(slot, size, found);
             done(error, found === digest);
@@ -3614,8 +3763,7 @@ function open(settings, emit, offerOnly, done, failed) {
                     sequence_: chapterRecords().lowestSequence_(chapterRecords().loadRecord_(), layout.running_),
                 }, !!settings.allowDowngrade);
                 var desc = chapterImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
-                if (desc)
-                    chapterManifest().checkProject_(manifest, desc.projectName);
+                chapterManifest().checkProject_(manifest, settings.project || (desc ? desc.projectName : chapterRecords().loadRecord_().project));
                 var image = manifest.image;
                 holdsImage(layout, layout.running_, image.size, digestOf(manifest), function (failure, same) {
                     guarded(function () {
@@ -3665,6 +3813,8 @@ function open(settings, emit, offerOnly, done, failed) {
             throw fault(259 /* Code.INVALID_STATE */, "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
                 "by E.setBootCode() and erase .varimg, or set allowSavedState");
         noteRefusal(layout);
+        if (!settings.allowUnconfirmed)
+            chapterRecords().checkNotOnTrial_(layout.running_);
     }
     function fetchImage(plan, present) {
         if (!settings.allowRolledBack)
@@ -3718,6 +3868,7 @@ function open(settings, emit, offerOnly, done, failed) {
                 digest_: digest,
                 sequence_: manifest.sequence,
                 version_: manifest.version,
+                project_: manifest.project,
                 askStorage_: !manifest.image.storage && !settings.allowStorageLoss,
                 allowRolledBack_: settings.allowRolledBack,
             };
@@ -3739,6 +3890,7 @@ function open(settings, emit, offerOnly, done, failed) {
             digest_: chapterBytes().digitsOf_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
             sequence_: 0,
             version_: "",
+            project_: "",
             askStorage_: !settings.allowStorageLoss,
             allowRolledBack_: settings.allowRolledBack,
         }, false);
@@ -3784,7 +3936,7 @@ function run(given, mode, resolve, reject) {
             cert: "",
             key: "",
             timeout: 20000,
-            deadline: 0,
+            deadline: 3600000,
             retries: 5,
             maxRedirects: 5,
             maxRequestSize: 0,
@@ -3793,6 +3945,8 @@ function run(given, mode, resolve, reject) {
             allowRolledBack: false,
             allowStorageLoss: false,
             allowSavedState: false,
+            allowUnconfirmed: false,
+            project: "",
             partition: "",
             onEvent: refuse,
         };
@@ -3854,7 +4008,7 @@ function run(given, mode, resolve, reject) {
     function createHandle(session, settings, turn) {
         function wrongState(call) {
             var ended = session.phase_ >= 5 /* Phase.FAILED */;
-            return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
+            return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended: " + lastResult : " at the wrong time"));
         }
         /** `phase`: in which it may be called, besides READY. */
         function start(call, phase, step) {
@@ -3897,7 +4051,6 @@ function run(given, mode, resolve, reject) {
         };
     }
     var turn = null;
-    var timer;
     var session = null;
     var settings;
     /** `error`: what it ended with, null when all went well. */
@@ -3907,22 +4060,18 @@ function run(given, mode, resolve, reject) {
             return;
         if (mode !== 0 /* Mode.CHECK */)
             lastResult = error ? error.name + ": " + error.message : "ESP_OK";
-        if (timer !== undefined)
-            cancel(timer);
         if (turn)
             turn.end_();
     }
-    /** Whoever waits for the network hears `error`. */
-    function stop(error) {
-        settings.late_ = error;
-        if (settings.stop_)
-            settings.stop_(error);
-    }
-    function fail(error) {
+    function fail(given) {
+        var error = given || aborted();
         if (session)
             session.abort_(error);
-        else if (turn)
-            stop(error);
+        else if (turn) {
+            settings.late_ = error;
+            if (settings.stop_)
+                settings.stop_(error);
+        }
         reject(error);
         release(error);
     }
@@ -3958,12 +4107,7 @@ function run(given, mode, resolve, reject) {
         given = undefined; // its keys are let go when the signature is verified
         if (mode === 0 /* Mode.CHECK */ && !settings.keys)
             throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
-        turn = takeTurn(fail);
-        if (settings.deadline)
-            timer = after(settings.deadline, function () {
-                timer = undefined;
-                stop(fault(263 /* Code.TIMEOUT */, "not done within " + settings.deadline + " ms", true));
-            }, true);
+        turn = takeTurn(fail, settings.deadline);
         if (mode !== 0 /* Mode.CHECK */)
             emit("START");
         /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (begun, offer, waiting) {
@@ -3989,6 +4133,12 @@ function run(given, mode, resolve, reject) {
             release(null);
         }, fail);
     }, fail);
+}
+/** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
+function abort() {
+    var turn = chapterEngine().heldTurn_();
+    if (turn)
+        turn.stop_();
 }
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
@@ -4022,30 +4172,6 @@ function checkForUpdate(config) {
 
 
 /**
- * Rolls back once no update is under way: that may write the slot to go back to, or install what replaces the running
- * image. `still`: is there still something to roll back by then?
- */
-function leave(still, left, reject) {
-    function attempt() {
-        guarded(function () {
-            var held = chapterEngine().heldTurn_();
-            if (held) {
-                var before_1 = held.next_;
-                held.next_ = function () {
-                    if (before_1)
-                        before_1();
-                    attempt();
-                };
-            }
-            else if (still())
-                rollback().then(left, reject);
-            else
-                left();
-        }, reject);
-    }
-    attempt();
-}
-/**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
  * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
@@ -4075,11 +4201,10 @@ function boot(options) {
                     chapterRecords().countStart_(record);
                     counted = true;
                 }, ignore);
-            if (!counted)
-                return leave(function () {
-                    var now = chapterRecords().loadRecord_();
-                    return chapterRecords().isSelected_(now, running) && now.boots !== -2 /* Boots.CONFIRMED */;
-                }, function () { return resolve(false); }, reject);
+            if (!counted) {
+                chapterSlots().fallBack_(false).then(function () { return resolve(false); }, reject);
+                return;
+            }
             resolve(true);
             if (given.onTrial)
                 given.onTrial(record.boots, attempts);
@@ -4088,8 +4213,8 @@ function boot(options) {
 }
 /**
  * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
- * returns anything else or throws, once no update is under way. Does nothing to an image that is confirmed already.
- * Resolves with what `check` said.
+ * returns anything else or throws, which ends an update that is under way. Does nothing to an image that is confirmed
+ * already. Resolves with what `check` said.
  */
 function confirmAfter(ms, check) {
     return new Promise(function (resolve, reject) {
@@ -4105,8 +4230,14 @@ function confirmAfter(ms, check) {
                 resolve(true);
             }
             else
-                leave(function () { return chapterOtadata().isOnTrial_(chapterSlots().readLayout_()); }, function () { return resolve(false); }, reject);
+                chapterSlots().fallBack_(true).then(function () { return resolve(false); }, reject);
         }
+        guarded(function () {
+            var record = chapterRecords().loadRecord_();
+            // the trial has begun, also where boot() does not count starts
+            if (!record.boots && chapterRecords().isSelected_(record, chapterSlots().readLayout_().running_))
+                chapterRecords().countStart_(record);
+        }, ignore);
         after(ms, function () { return guarded(decide, reject); }, true);
     });
 }
@@ -4127,11 +4258,11 @@ function getStatus() {
             return slot + " was selected, and not restarted into since";
         return "the bootloader refused " + slot + (record.refused ? ", " + record.refused + " times before" : "");
     }
-    function describe(layout, slot, record) {
+    function describe(layout, slot) {
         var version;
         if (slot.address === layout.running_.address)
             version = chapterEngine().firmwareVersion_();
-        else if (record.written !== slot.label)
+        else
             guarded(function () {
                 chapterImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read(slot.address + offset, length); });
                 var image = chapterRecords().knownImage_(slot);
@@ -4154,7 +4285,7 @@ function getStatus() {
         sequence: record.sequence,
         trial: chapterOtadata().isOnTrial_(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
         rolledBack: record.bad.map(function (digest) { return "fsverity-sha256:" /* Prefix.CONFIG */ + digest; }),
-        slots: slots.map(function (slot) { return describe(layout, slot, record); }),
+        slots: slots.map(function (slot) { return describe(layout, slot); }),
         storage: { free: storage.freeBytes, trash: storage.trashBytes },
         last: lastResult,
         differs: whyDifferent(layout, selected, record),
@@ -4167,6 +4298,7 @@ function getStatus() {
  */
 Object.defineProperty(exports, "ERR", { get: errorNumbers });
 
+exports.abort = abort;
 exports.begin = begin;
 exports.boot = boot;
 exports.checkForUpdate = checkForUpdate;

@@ -37,9 +37,9 @@ export interface BootRecord {
   boots: number;
   /** its sequence, 0 without a manifest */
   next: number;
-  /** label of the slot that an update has written in, "" once that was verified and selected */
-  written: string;
-  /** how often the bootloader refused that image, or a bootloader with rollback gave it up */
+  /** of the last manifest whose image was installed, "" before the first */
+  project: string;
+  /** how often that image was given up without the program having judged it: refused by the bootloader, out of starts */
   refused: number;
   images: SlotImage[];
   /** digests of the images that were rolled back, the last one first */
@@ -61,8 +61,9 @@ export const enum Boots {
 
 const enum Trial {
   /**
-   * So often may the bootloader refuse an image before it counts as bad. One with rollback gives an image up after any
-   * restart that comes before markValid(), a loss of power in the first start too.
+   * So often may an image be given up without a verdict of the program before it counts as bad. A bootloader with rollback
+   * does so after any restart that comes before markValid(), boot() after some: losses of power and crashes, which
+   * others may cause, look the same.
    */
   REFUSALS = 3,
   /** starts that an update makes sure of room for */
@@ -81,8 +82,8 @@ const TRIES = 3;
 /** Bytes at the end of an image that tell it from others: there is its own SHA-256. */
 const TAIL = 64;
 
-/** Characters of a version that are kept. */
-const VERSION = 32;
+/** Characters of a version that are kept, and of a project that is. */
+const NAME_LENGTH = 32;
 
 function isCount(value: unknown): boolean {
   return (
@@ -97,7 +98,7 @@ function takeOver(record: any): void {
     old = JSON.parse(readFile(NAME) || "");
   }, ignore);
   if (!old) return;
-  const names = ["sequence", "slot", "previous", "boots", "next", "written"];
+  const names = ["sequence", "slot", "previous", "boots", "next"];
   for (let i = 0; i < names.length; i++) {
     const name = names[i];
     const value = old[name];
@@ -117,7 +118,7 @@ export function loadRecord(): BootRecord {
     previous: "",
     boots: 0,
     next: 0,
-    written: "",
+    project: "",
     refused: 0,
     images: [],
     bad: [],
@@ -135,7 +136,6 @@ export function loadRecord(): BootRecord {
     record.previous = fields[3];
     record.boots = fields[4] + found.ticks_;
     record.next = fields[5];
-    record.written = fields[6];
     record.refused = fields[7];
     record.images = fields[8].map((image: any[]) => ({
       label: image[0],
@@ -145,6 +145,7 @@ export function loadRecord(): BootRecord {
       version: image[4],
     }));
     record.bad = fields[9];
+    record.project = fields[10] || "";
     record.file_ = file;
     record.end_ = found.end_;
   }
@@ -198,13 +199,8 @@ function create(record: BootRecord, sealed: string): void {
   throw fault(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file + remedy);
 }
 
-/**
- * Saves `record`. `spare`: room for so many records of its size must be left in its file, and for the starts of a trial.
- * Throws when Storage is full, and then the record is the one before.
- * @chapter records
- */
-export function saveRecord(record: BootRecord, spare?: number): void {
-  const sealed = sealRecord(
+function seal(record: BootRecord): string {
+  return sealRecord(
     JSON.stringify([
       record.serial_ + 1,
       record.sequence,
@@ -212,15 +208,29 @@ export function saveRecord(record: BootRecord, spare?: number): void {
       record.previous,
       record.boots,
       record.next,
-      record.written,
+      0, // not used
       record.refused,
       record.images.map((image) => [image.label, image.size, image.digest, image.tail, image.version]),
       record.bad,
+      record.project,
     ]),
   );
+}
+
+/** Bytes that `count` more records take at most, and the starts of a trial. */
+function roomFor(sealed: string, count: number): number {
+  return count * (sealed.length + 3 * RecordFile.UNIT) + Trial.STARTS * RecordFile.UNIT;
+}
+
+/**
+ * Saves `record`. `spare`: room for so many records must be left in its file, and for the starts of a trial.
+ * Throws when Storage is full, and then the record is the one before.
+ * @chapter records
+ */
+export function saveRecord(record: BootRecord, spare?: number): void {
+  const sealed = seal(record);
   const before = record.file_;
-  let end = record.end_ + sealed.length;
-  if (spare) end += spare * (sealed.length + 3 * RecordFile.UNIT) + Trial.STARTS * RecordFile.UNIT;
+  const end = record.end_ + sealed.length + (spare ? roomFor(sealed, spare) : 0);
   if (before < 0 || end > RecordFile.SIZE || !append(record, sealed)) create(record, sealed);
   if (before < 0) eraseFile(NAME);
 }
@@ -264,7 +274,7 @@ function noteImage(record: BootRecord, slot: Partition, size: number, digest: st
     size: size,
     digest: digest,
     tail: tailOf(slot),
-    version: version.substr(0, VERSION),
+    version: version.substr(0, NAME_LENGTH),
   };
   record.images = [image].concat(record.images.filter((one) => one.label !== slot.label));
   while (record.images.length > Kept.IMAGES) record.images.pop();
@@ -277,7 +287,7 @@ function noteImage(record: BootRecord, slot: Partition, size: number, digest: st
 export function knownImage(slot: Partition): SlotImage | null {
   const record = loadRecord();
   const image = findImage(record, slot.label);
-  return image && record.written !== slot.label && image.size && tailOf(slot) === image.tail ? image : null;
+  return image && image.size && tailOf(slot) === image.tail ? image : null;
 }
 
 /**
@@ -297,8 +307,6 @@ export function recordHashed(slot: Partition, size: number, digest: string): voi
   guarded(() => {
     const record = loadRecord();
     noteImage(record, slot, size, digest, "");
-    // it runs, so it is whole
-    if (record.written === slot.label) record.written = "";
     saveRecord(record);
   }, ignore);
 }
@@ -324,16 +332,27 @@ export function checkNotRolledBack(digest: string): void {
 }
 
 /**
- * Before the slot called `target` is written: what will be in it was not verified, and may be whole all the same. Makes
- * sure that a trial can be recorded to its end; throws when it can't.
+ * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
+ * go back to.
  * @chapter records
  */
-export function recordWriting(target: string): void {
+export function checkNotOnTrial(running: Partition): void {
   const record = loadRecord();
-  // and the rest of its file has the room that is made sure of below
-  if (record.written === target && record.end_ <= RecordFile.SIZE / 2) return;
-  record.written = target;
-  saveRecord(record, 2);
+  if (record.boots > 0 && isSelected(record, running))
+    throw fault(
+      Code.OTA_ROLLBACK_INVALID_STATE,
+      "the running image is on trial: call markValid() first, or set allowUnconfirmed",
+    );
+}
+
+/**
+ * Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't.
+ * @chapter records
+ */
+export function reserveRecords(): void {
+  const record = loadRecord();
+  // an update that fails again and again costs no more than one record
+  if (record.file_ < 0 || record.end_ + roomFor(seal(record), 2) > RecordFile.SIZE) saveRecord(record, 2);
 }
 
 /**
@@ -345,7 +364,7 @@ export function recordSelected(
   slot: Partition,
   running: Partition,
   size: number,
-  image: { sequence_: number; digest_: string; version_: string },
+  image: { sequence_: number; digest_: string; version_: string; project_: string },
 ): void {
   const record = loadRecord();
   const before = findImage(record, slot.label);
@@ -357,13 +376,15 @@ export function recordSelected(
   record.previous = running.label;
   record.boots = 0;
   record.next = image.sequence_;
-  record.written = "";
+  if (image.project_ && image.project_.length <= NAME_LENGTH) record.project = image.project_;
   saveRecord(record, 1);
 }
 
-function giveUp(record: BootRecord, label: string): void {
+/** `verdict`: the program has judged the image, so that it counts as bad at once. */
+function giveUp(record: BootRecord, label: string, verdict: boolean): void {
   const image = findImage(record, label);
   const digest = image && image.digest;
+  if (++record.refused < Trial.REFUSALS && !verdict) return;
   record.boots = Boots.GIVEN_UP;
   if (!digest) return;
   record.bad = [digest].concat(record.bad.filter((one) => one !== digest));
@@ -379,7 +400,7 @@ export function recordRefused(label: string): void {
   const record = loadRecord();
   if (record.slot !== label || record.boots === Boots.GIVEN_UP || record.boots === Boots.REFUSED) return;
   record.boots = Boots.REFUSED;
-  if (++record.refused >= Trial.REFUSALS) giveUp(record, label);
+  giveUp(record, label, false);
   saveRecord(record);
 }
 
@@ -397,12 +418,13 @@ export function recordConfirmed(running: Partition): void {
 }
 
 /**
- * The image in the slot `running` is about to be left for good.
+ * The image in the slot `running` is about to be left, by a `verdict` of the program or because its starts ran out.
  * @chapter records
  */
-export function recordRolledBack(running: Partition): void {
+export function recordRolledBack(running: Partition, verdict: boolean): void {
   const record = loadRecord();
   if (record.boots === Boots.GIVEN_UP || !isSelected(record, running)) return;
-  giveUp(record, running.label);
+  record.boots = Boots.GIVEN_UP;
+  giveUp(record, running.label, verdict);
   saveRecord(record);
 }

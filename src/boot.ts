@@ -7,7 +7,7 @@ import { State } from "./otadata";
 import { isOta, type Partition } from "./partitions";
 import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
-import { Code, fault, guarded, ignore, type OtaError } from "./status";
+import { aborted, Code, fault, guarded, ignore, type OtaError } from "./status";
 import { type Turn, takeTurn } from "./turn";
 import { verifyImage } from "./verify";
 
@@ -66,7 +66,8 @@ export function getState(partition: Partition): number {
 
 /**
  * Verifies slots by their checksums, one after the other, while no update can erase them, and calls `choose` with the
- * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own.
+ * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own. With
+ * it, whatever else is under way is ended.
  * @chapter slots
  */
 function chooseSlot(
@@ -77,16 +78,18 @@ function chooseSlot(
   return new Promise<number>((resolve, reject) => {
     guarded(() => {
       const layout = readLayout();
+      const held: Turn | null = heldTurn();
       let turn: Turn;
-      function fail(error: OtaError): void {
+      function fail(error?: OtaError): void {
         turn.end_();
-        reject(error);
+        reject(error || aborted());
       }
-      turn = takeTurn(fail);
+      if (none && held) held.stop_();
+      turn = takeTurn(fail, 0);
       function attempt(slots: Partition[], error: OtaError | null): void {
         const slot = slots.shift();
         if (!slot) return fail(none ? fault(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
-        verifyImage(layout.chip_, slot, slot.size, "", (failure) => {
+        verifyImage(layout.chip_, slot, slot.size, "", "", (failure) => {
           if (heldTurn() !== turn) return;
           if (failure) return attempt(slots, failure);
           guarded(() => {
@@ -134,8 +137,7 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
   const first: Partition[] = [];
   const rest: Partition[] = [];
   for (let i = 0; i < slots.length; i++) {
-    // never to what an update left behind: a server decides what that is
-    if (slots[i].address === layout.running_.address || slots[i].label === record.written) continue;
+    if (slots[i].address === layout.running_.address) continue;
     const copy = copyOf(layout, entries, slots[i]);
     if (slots[i].label === previous) first.unshift(slots[i]);
     else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== State.NEW) first.push(slots[i]);
@@ -145,22 +147,29 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
 }
 
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, but for one that an update has begun
- * to write, and restarts. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is none, and with
- * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * rollback(), by a `verdict` of the program or because the starts of a trial ran out.
+ * @chapter slots
  */
-export function rollback(): Promise<number> {
+export function fallBack(verdict: boolean): Promise<number> {
   return chooseSlot(
     slotsToFallBackTo,
     (layout, slot, done) => {
       guarded(() => {
         // when Storage takes no record it is more important to leave
-        recordRolledBack(layout.running_);
+        recordRolledBack(layout.running_, verdict);
       }, ignore);
       rejectRunning(layout, slot);
       done();
       restart();
     },
-    "no other slot holds a whole image that ran",
+    "no other slot holds a whole image",
   );
+}
+
+/**
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. An update that is under way is
+ * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ */
+export function rollback(): Promise<number> {
+  return fallBack(true);
 }

@@ -35,7 +35,7 @@ export interface Config {
   timeout?: number;
   /** connections made anew without progress before the update fails; 5 */
   retries?: number;
-  /** ms for the whole transfer, manifest and image; 0, the default, sets no limit */
+  /** ms for the whole update, pauses between the steps of a handle included, in whole seconds; an hour; 0 sets no limit */
   deadline?: number;
   /** 5 */
   maxRedirects?: number;
@@ -49,6 +49,10 @@ export interface Config {
   allowStorageLoss?: boolean;
   /** install although save() keeps the program (file .varimg): other firmware drops it at its start */
   allowSavedState?: boolean;
+  /** update although boot() or confirmAfter() has the running image on trial: there is nothing left to go back to */
+  allowUnconfirmed?: boolean;
+  /** the manifest's project must be this; default: that of the running image's app descriptor, else of the last manifest */
+  project?: string;
   /** label of the slot to write; default: the next update partition */
   partition?: string;
   /**
@@ -74,7 +78,7 @@ const FIELDS: { [name: string]: unknown } = {
   cert: "",
   key: "",
   timeout: 20000,
-  deadline: 0,
+  deadline: 3600000,
   retries: 5,
   maxRedirects: 5,
   maxRequestSize: 0,
@@ -83,6 +87,8 @@ const FIELDS: { [name: string]: unknown } = {
   allowRolledBack: false,
   allowStorageLoss: false,
   allowSavedState: false,
+  allowUnconfirmed: false,
+  project: "",
   partition: "",
   onEvent: refuse,
 };

@@ -41,10 +41,10 @@ export interface Verity {
 }
 
 /**
- * The digest of the `size` bytes of flash at `addr`.
+ * The digest of the `size` bytes of flash at `addr`. `start`: bytes that count instead of as many at the beginning.
  * @chapter
  */
-export function verity(addr: number, size: number): Verity {
+export function verity(addr: number, size: number, start: string): Verity {
   const levels: string[] = []; // levels[i]: digests of level i whose block is not full yet
   let offset = 0;
 
@@ -61,7 +61,9 @@ export function verity(addr: number, size: number): Verity {
   function step(): boolean {
     if (offset >= size) return false;
     const length = Math.min(size - offset, BLOCK);
-    push(0, hashBlock(binary(read(addr + offset, length))));
+    const block = read(addr + offset, length);
+    if (!offset) block.set(start);
+    push(0, hashBlock(binary(block)));
     offset += length;
     return offset < size;
   }

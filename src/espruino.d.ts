@@ -78,6 +78,8 @@ declare namespace E {
   function CRC32(data: Uint8Array | string): number;
   // biome-ignore lint/suspicious/noShadowRestrictedNames: Espruino's name
   function toString(data: Uint8Array): string;
+  function on(event: "kill", listener: () => void): void;
+  function removeListener(event: "kill", listener: () => void): void;
   /** ours: see hal.ts */
   let otaRestartPending: boolean | undefined;
   let otaTurn: object | undefined;

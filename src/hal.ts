@@ -281,6 +281,15 @@ export function holdTurn(turn: object | undefined): void {
   E.otaTurn = turn;
 }
 
+/**
+ * Has `listener` called, or not any more, before the engine ends the program: save(), load(), reset().
+ * @chapter engine
+ */
+export function listenForKill(listener: () => void, wanted: boolean): void {
+  if (wanted) E.on("kill", listener);
+  else E.removeListener("kill", listener);
+}
+
 /** @chapter engine */
 export function setRestartPending(): void {
   E.otaRestartPending = true;

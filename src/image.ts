@@ -6,6 +6,8 @@ import { Code, fault } from "./status";
 
 /** In bytes. An enum, which takes no variable. */
 export const enum Size {
+  /** the first bytes, which a writer leaves for the end: flash takes them in one operation */
+  WORD = 4,
   HEADER = 24,
   SEGMENT_HEADER = 8,
   /** where the first segment's data begins, and with it the app descriptor */

@@ -21,7 +21,7 @@ export type { AppDesc } from "./image";
 export type { Jwk } from "./jws";
 export type { Manifest } from "./manifest";
 export type { Handle, Offer, UpdateResult } from "./ota";
-export { begin, checkForUpdate, update } from "./ota";
+export { abort, begin, checkForUpdate, update } from "./ota";
 export type { Partition } from "./partitions";
 export type { OtaError } from "./status";
 export type { BootOptions, SlotStatus, Status } from "./trial";

@@ -111,7 +111,7 @@ function projectOf(name: string): string {
 }
 
 /**
- * Refuses another project's manifest. Images without descriptor name none.
+ * Refuses another project's manifest; "" where nothing tells this device's own.
  * @chapter manifest
  */
 export function checkProject(manifest: Manifest, project: string): void {

@@ -11,12 +11,12 @@
 // Whatever fails before 8 leaves the device starting what it started before.
 // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
 
-import { knownImage, loadRecord, recordRefused, checkNotRolledBack } from "./boot-record";
+import { checkNotOnTrial, knownImage, loadRecord, recordRefused, checkNotRolledBack } from "./boot-record";
 import { bytesOf } from "./bytes";
 import { type Config, checkConfig, type EventName, type Settings } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
-import { after, cancel, freeVars, heldTurn, isRestartPending, read, readFile } from "./hal";
+import { after, freeVars, heldTurn, isRestartPending, read, readFile } from "./hal";
 import { type AppDesc, parseDesc, Size } from "./image";
 import type { Manifest } from "./manifest";
 import { State } from "./otadata";
@@ -24,7 +24,7 @@ import type { Partition } from "./partitions";
 import { checkConfirmed, selectedSlot, stateOf } from "./select";
 import { createSession, type Emit, Phase, type Plan, type Session } from "./session";
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
-import { Code, fault, guarded, ignore, type OtaError } from "./status";
+import { aborted, Code, fault, guarded, ignore, type OtaError } from "./status";
 import { digestOf, getManifest, holdsImage } from "./trust";
 import { type Turn, takeTurn } from "./turn";
 import { resolveUrl } from "./url";
@@ -47,7 +47,7 @@ export interface UpdateResult {
 export interface Handle {
   /**
    * One step: at most one sector. Resolves with `ERR.IN_PROGRESS`, or `ERR.OK` when the last byte is in flash. Callers
-   * may wait as long as they like between two calls; the connection is closed meanwhile if need be, and made again.
+   * may wait between two calls, until the deadline; the connection is closed meanwhile if need be, and made again.
    */
   perform(): Promise<number>;
   /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for images without one, which can be installed all the same. */
@@ -122,6 +122,7 @@ function open(
           "by E.setBootCode() and erase .varimg, or set allowSavedState",
       );
     noteRefusal(layout);
+    if (!settings.allowUnconfirmed) checkNotOnTrial(layout.running_);
   }
 
   function fetchImage(plan: Plan, present: boolean): void {
@@ -172,6 +173,7 @@ function open(
         digest_: digest,
         sequence_: manifest.sequence,
         version_: manifest.version,
+        project_: manifest.project,
         askStorage_: !manifest.image.storage && !settings.allowStorageLoss,
         allowRolledBack_: settings.allowRolledBack,
       };
@@ -193,6 +195,7 @@ function open(
         digest_: digitsOf(settings.digest || "", Prefix.CONFIG),
         sequence_: 0,
         version_: "",
+        project_: "",
         askStorage_: !settings.allowStorageLoss,
         allowRolledBack_: settings.allowRolledBack,
       },
@@ -203,7 +206,7 @@ function open(
 function createHandle(session: Session, settings: Settings, turn: Turn): Handle {
   function wrongState(call: string): OtaError {
     const ended = session.phase_ >= Phase.FAILED;
-    return fault(Code.INVALID_STATE, call + (ended ? " after the update ended" : " at the wrong time"));
+    return fault(Code.INVALID_STATE, call + (ended ? " after the update ended: " + lastResult : " at the wrong time"));
   }
   /** `phase`: in which it may be called, besides READY. */
   function start(call: string, phase: Phase, step: Session["perform_"]): Promise<number> {
@@ -258,7 +261,6 @@ const enum Mode {
  */
 function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: (error: OtaError) => void): void {
   let turn = null as Turn | null;
-  let timer: number | undefined;
   let session: Session | null = null;
   let settings: Settings;
   /** `error`: what it ended with, null when all went well. */
@@ -266,17 +268,15 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     // a second call, which is refused, says nothing of the first
     if (heldTurn() !== turn) return;
     if (mode !== Mode.CHECK) lastResult = error ? error.name + ": " + error.message : "ESP_OK";
-    if (timer !== undefined) cancel(timer);
     if (turn) turn.end_();
   }
-  /** Whoever waits for the network hears `error`. */
-  function stop(error: OtaError): void {
-    settings.late_ = error;
-    if (settings.stop_) settings.stop_(error);
-  }
-  function fail(error: OtaError): void {
+  function fail(given?: OtaError): void {
+    const error = given || aborted();
     if (session) session.abort_(error);
-    else if (turn) stop(error);
+    else if (turn) {
+      settings.late_ = error;
+      if (settings.stop_) settings.stop_(error);
+    }
     reject(error);
     release(error);
   }
@@ -310,16 +310,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     settings = checkConfig(given);
     given = undefined as never; // its keys are let go when the signature is verified
     if (mode === Mode.CHECK && !settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
-    turn = takeTurn(fail);
-    if (settings.deadline)
-      timer = after(
-        settings.deadline,
-        () => {
-          timer = undefined;
-          stop(fault(Code.TIMEOUT, "not done within " + settings.deadline + " ms", true));
-        },
-        true,
-      );
+    turn = takeTurn(fail, settings.deadline);
     if (mode !== Mode.CHECK) emit("START");
     /*@__NOINLINE__*/ open(
       settings,
@@ -352,6 +343,12 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       fail,
     );
   }, fail);
+}
+
+/** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
+export function abort(): void {
+  const turn: Turn | null = heldTurn();
+  if (turn) turn.stop_();
 }
 
 /**

@@ -1,18 +1,24 @@
 // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
+// The first word of a file, with the magic number of an image in it, is written last, when the rest was verified in flash:
+// what was refused, or never verified, no bootloader takes for an image, whatever becomes of otadata.
 
 import { hex } from "./bytes";
 import { Flash, binary, erase, holds, isBlank, read, write } from "./hal";
 import { Size } from "./image";
+import { ENTRY_LENGTH } from "./otadata";
 import type { Partition } from "./partitions";
+import { checkNotNamed } from "./select";
 import type { Layout } from "./slot";
 import { Code, fault } from "./status";
 
 /**
- * Writes `data` at `offset` of a slot; whatever comes of a sector comes in order, and from its start. A sector that
+ * Writes `data` at `offset` of a slot; whatever comes of a sector comes in order, and from its start, where it has Size.WORD
+ * bytes at least. The file's first Size.WORD bytes stay blank. A sector that
  * holds the same bytes already is left alone: a download that starts again costs no erase. With `more` sectors to come
  * the next one is erased before this one is written, so that a blank sector always parts this file from what the slot
  * held before. Returns whether the rest of the sector is blank, and the next one too if there is one: what is left of the
- * sector may then be written without this function. Throws FLASH_OP_FAIL with the address.
+ * sector may then be written without this function. Throws FLASH_OP_FAIL with the address, OTA_PARTITION_CONFLICT when
+ * otadata names the slot, and HTTP_INCOMPLETE_DATA when a server makes it erase the slot over and over.
  */
 export type Writer = (offset: number, data: string, more: boolean) => boolean;
 
@@ -20,23 +26,76 @@ function blank(length: number): string {
   return binary(new Uint8Array(length).fill(0xff));
 }
 
-/** @chapter */
-export function createWriter(layout: Layout, slot: Partition): Writer {
+/** Does the slot begin with `bytes`, but for the first word, which may be blank still, or torn by a loss of power? */
+function beginsWith(slot: Partition, bytes: string): boolean {
+  const found = read(slot.address, Size.WORD);
+  for (let i = 0; i < Size.WORD; i++) {
+    const byte = bytes.charCodeAt(i);
+    if ((found[i] & byte) !== byte) return false;
+  }
+  return holds(slot.address + Size.WORD, bytes.substr(Size.WORD));
+}
+
+/** Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector. */
+function clearWord(slot: Partition): void {
+  const addr = slot.address;
+  if (holds(addr, blank(Size.WORD))) return;
+  const rest = binary(read(addr + Size.WORD, Flash.SECTOR - Size.WORD));
+  erase(addr);
+  write(addr + Size.WORD, rest);
+}
+
+/**
+ * `size`: bytes of the file, or the most that it can have.
+ * @chapter
+ */
+export function createWriter(layout: Layout, slot: Partition, size: number): Writer {
+  // a resumed file may be wrong, and is then written once more
+  const limit = 2 * Math.ceil(size / Flash.SECTOR);
+  let erases = 0;
+  let otadata = ""; // as it was when it was last seen not to name the slot
   let ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
   let same = false; // flash holds what has come of the sector so far
+  let untouched = true; // nothing was written yet
   if (slot.address === layout.running_.address)
     throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
+
+  /** Another program, or another instance of this module, may have selected the slot meanwhile. */
+  function checkOtadata(): void {
+    const addr = layout.otadata_.address;
+    const now = binary(read(addr, ENTRY_LENGTH)) + binary(read(addr + Flash.SECTOR, ENTRY_LENGTH));
+    if (now === otadata) return;
+    checkNotNamed(layout, slot);
+    otadata = now;
+  }
 
   /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
   function makeBlank(sector: number, resumed: boolean): void {
     if (sector >= slot.address + slot.size) return;
-    if (sector !== ahead && !(resumed && isBlank(sector))) erase(sector);
+    if (sector !== ahead && !(resumed && isBlank(sector))) {
+      if (erases++ >= limit)
+        throw fault(
+          Code.HTTP_INCOMPLETE_DATA,
+          "the file began again so often that " + limit + " sectors were erased for it",
+          true,
+        );
+      erase(sector);
+    }
     ahead = sector;
+  }
+
+  /** The first word of the file is left out. */
+  function put(addr: number, bytes: string): void {
+    if (addr === slot.address) write(addr + Size.WORD, bytes.substr(Size.WORD));
+    else write(addr, bytes);
   }
 
   /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
   function begin(addr: number, begun: number, data: string, compare: boolean, more: boolean): void {
     const sector = addr - begun;
+    // what the slot holds is about to become another file, and no image any more
+    if (untouched && sector !== slot.address) clearWord(slot);
+    untouched = false;
     const again = compare && ahead >= 0;
     const resumed = again || (ahead < 0 && addr > slot.address);
     let kept = "";
@@ -53,8 +112,8 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
     }
     ahead = 0;
     if (more) makeBlank(sector + Flash.SECTOR, resumed);
-    if (kept) write(sector, kept);
-    write(addr + at, at ? data.substr(at) : data);
+    if (kept) put(sector, kept);
+    put(addr + at, at ? data.substr(at) : data);
   }
 
   return (offset, data, more) => {
@@ -63,12 +122,13 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
     const length = data.length;
     if (begun + length > Flash.SECTOR || offset + length > slot.size)
       throw fault(Code.INVALID_SIZE, length + " bytes at " + hex(offset) + " of slot " + slot.label);
+    if (!begun) checkOtadata();
     if (begun && !same) {
       if (more && !ahead) makeBlank(addr - begun + Flash.SECTOR, false);
       write(addr, data);
     } else {
       const compare = begun > 0 || addr !== ahead;
-      same = compare && holds(addr, data);
+      same = compare && (offset ? holds(addr, data) : beginsWith(slot, data));
       if (!same) begin(addr, begun, data, compare, more);
     }
     return !same;
@@ -76,16 +136,26 @@ export function createWriter(layout: Layout, slot: Partition): Writer {
 }
 
 /**
+ * The file in `slot` was verified: with its first `word` the slot holds an image.
+ * @chapter
+ */
+export function completeImage(slot: Partition, word: string): void {
+  if (holds(slot.address, word)) return;
+  clearWord(slot);
+  write(slot.address, word);
+}
+
+/**
  * Where to go on with a file of `total` bytes that begins with the first Size.HEAD of `held`: the start of the last
- * sector before the first blank one, when the slot begins with them too; else 0. The digest at the end is the judge of
- * whether it was right.
+ * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
+ * end is the judge of whether it was right.
  * @chapter
  */
 export function resumeOffset(slot: Partition, held: string, total: number): number {
   if (total < 0) return 0;
   // in two halves, which take less memory
   const half = Size.HEAD / 2;
-  if (!holds(slot.address, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half))) return 0;
+  if (!beginsWith(slot, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half))) return 0;
   let offset = Flash.SECTOR;
   while (offset < total && !isBlank(slot.address + offset)) offset += Flash.SECTOR;
   return offset - Flash.SECTOR;

@@ -159,6 +159,16 @@ export function deselect(layout: Layout, target: Partition): void {
 }
 
 /**
+ * Before a sector of `slot` is written: it must not be selected, nor named by an entry that a bootloader may come to.
+ * @chapter otadata
+ */
+export function checkNotNamed(layout: Layout, slot: Partition): void {
+  const entries = readEntries(layout.otadata_);
+  if (copyOf(layout, entries, slot) >= 0 || selectedSlot(layout, entries).address === slot.address)
+    throw fault(Code.OTA_PARTITION_CONFLICT, "otadata selects slot " + slot.label + ", which an update is writing");
+}
+
+/**
  * State of the entry that names `slot`; undefined for none, as for factory.
  * @chapter otadata
  */

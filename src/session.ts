@@ -2,7 +2,7 @@
 // memory and can't be had without it.
 // Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
 
-import { checkNotRolledBack, recordSelected, recordWriting } from "./boot-record";
+import { checkNotRolledBack, recordSelected, reserveRecords } from "./boot-record";
 import { bytesOf } from "./bytes";
 import type { EventName } from "./config";
 import type { Download } from "./download";
@@ -10,10 +10,10 @@ import { Flash, after, chipRevision, read, write } from "./hal";
 import { checkHead, Size } from "./image";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
-import { createWriter, resumeOffset, type Writer } from "./sectors";
+import { completeImage, createWriter, resumeOffset, type Writer } from "./sectors";
 import { deselect, select } from "./select";
 import type { Layout } from "./slot";
-import { Code, fault, guarded, type OtaError } from "./status";
+import { aborted, Code, fault, guarded, type OtaError } from "./status";
 import { checkStorage, findStorage, type StorageClaim } from "./storage";
 import { hashFlash, verifyImage } from "./verify";
 
@@ -43,6 +43,7 @@ export interface Plan {
   sequence_: number;
   /** "" without a manifest */
   version_: string;
+  project_: string;
   /** must it still be asked whether the image can read Storage? */
   askStorage_: boolean;
   allowRolledBack_?: boolean;
@@ -91,6 +92,7 @@ export function createSession(
     size_: plan.size_ < 0 ? download.total_ : plan.size_,
   } as Session;
   let verified = present;
+  let word = ""; // the file's first bytes, which the writer leaves blank until it is verified
   let judged = false;
   let resumed = false;
   let writeSector: Writer | undefined; // made when it is wanted: memory is shortest before that
@@ -120,7 +122,13 @@ export function createSession(
   /** Tells the listener, who may abort. */
   function tell(name: EventName, data: number, all?: number): void {
     emit(name, data, all);
-    if (self.phase_ === Phase.DEAD) throw fault(Code.INVALID_STATE, "aborted");
+    if (self.phase_ === Phase.DEAD) throw aborted();
+  }
+
+  function readHead(): Uint8Array {
+    const head = read(target.address, Size.DESC_END);
+    head.set(word);
+    return head;
   }
 
   function judge(head: Uint8Array): void {
@@ -151,7 +159,8 @@ export function createSession(
     self.phase_ = Phase.VERIFYING;
     // not before `takeSlowly` has returned: a file that does not fit is read again from its beginning
     after(0, () => {
-      if (self.phase_ === Phase.VERIFYING) verifyImage(layout.chip_, target, self.written_, plan.digest_, onVerified);
+      if (self.phase_ === Phase.VERIFYING)
+        verifyImage(layout.chip_, target, self.written_, plan.digest_, word, onVerified);
     });
   }
 
@@ -176,12 +185,13 @@ export function createSession(
     // at its beginning once more: the file has changed, or a server without ranges began again
     if (!judged || !start) {
       if (!start && !ended && data.length < (total < 0 ? Flash.SECTOR : Size.HEAD)) return 0;
-      judge(start ? read(target.address, Size.DESC_END) : bytesOf(data.substr(0, Size.DESC_END)));
-      recordWriting(target.label);
+      if (!start) word = data.substr(0, Size.WORD);
+      judge(start ? readHead() : bytesOf(data.substr(0, Size.DESC_END)));
+      reserveRecords();
       deselect(layout, target);
       judged = true;
     }
-    if (!writeSector) writeSector = /*@__NOINLINE__*/ createWriter(layout, target);
+    if (!writeSector) writeSector = /*@__NOINLINE__*/ createWriter(layout, target, total < 0 ? target.size : total);
     // a listener may end the update, and who waits for this step may begin the next one at once
     while (self.phase_ === Phase.WORKING) {
       const offset = start + at;
@@ -214,7 +224,7 @@ export function createSession(
     self.phase_ = Phase.WORKING;
     if (verified)
       guarded(() => {
-        judge(read(target.address, Size.DESC_END));
+        judge(readHead());
         succeed(true);
       }, fail);
     else if (!download.sink_) {
@@ -236,6 +246,7 @@ export function createSession(
           () => {
             if (!plan.allowRolledBack_) checkNotRolledBack(plan.digest_);
             if (claim) checkStorage(claim);
+            if (word) completeImage(target, word);
             recordSelected(target, layout.running_, self.written_, plan);
             select(layout, target, State.NEW);
             emit("UPDATE_BOOT_PARTITION", target.subtype);
@@ -258,7 +269,7 @@ export function createSession(
           plan.digest_ = found;
           found = null;
         }
-        if (!plan.digest_) return hashFlash(target.address, self.written_, onJudged);
+        if (!plan.digest_) return hashFlash(target.address, self.written_, word, onJudged);
         if (plan.askStorage_) {
           plan.askStorage_ = false;
           return findStorage(target.address, onJudged);
@@ -268,16 +279,16 @@ export function createSession(
       }, onStorage);
     }
     const bytes = self.size_;
-    if (complete && verified) onJudged(null);
-    else if (complete && (plan.size_ < 0 || self.written_ === bytes))
-      verifyImage(layout.chip_, target, self.written_, plan.digest_, onJudged);
-    else onJudged(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
+    if (!complete || (plan.size_ >= 0 && self.written_ !== bytes))
+      onJudged(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
+    else if (verified) onJudged(null);
+    else verifyImage(layout.chip_, target, self.written_, plan.digest_, word, onJudged);
   };
 
   self.abort_ = (error) => {
     const phase = self.phase_;
     if (phase === Phase.DEAD) return;
-    const reason = error || fault(Code.INVALID_STATE, "aborted");
+    const reason = error || aborted();
     free(Phase.DEAD);
     emit("ABORT");
     if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING) reject(reason);
@@ -289,6 +300,7 @@ export function createSession(
     const offset = resumeOffset(target, download.held_, self.size_);
     if (offset > download.held_.length) {
       resumed = true;
+      word = download.held_.substr(0, Size.WORD);
       self.written_ = offset;
       download.seek_(offset);
     }

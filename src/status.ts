@@ -98,6 +98,14 @@ export function fault(code: Code, fact: string, retry?: boolean): OtaError {
   return error;
 }
 
+/**
+ * For what somebody else ended.
+ * @chapter
+ */
+export function aborted(): OtaError {
+  return fault(Code.INVALID_STATE, "aborted");
+}
+
 /** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
 export function asFault(thrown: any): OtaError {
   return thrown && thrown.code !== undefined && thrown.retry !== undefined

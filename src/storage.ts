@@ -4,9 +4,9 @@
 // image that reads through another partition than this table has, no program runs after the restart, so nothing of ours
 // could roll it back.
 
-import { hex } from "./bytes";
+import { hex, u32 } from "./bytes";
 import { binary, isBlank, read, storageStats, Flash, firmwareVersion } from "./hal";
-import { parseHeader, Size } from "./image";
+import { Size } from "./image";
 import { RecordFile } from "./record-file";
 import { BLOCKS_PER_SLICE, inSlices } from "./slices";
 import { dataPartition } from "./slot";
@@ -89,13 +89,12 @@ export function checkStorage(claim: StorageClaim): void {
 }
 
 /**
- * Looks in the image at `addr` for the text that tells through which partition it reads, in its first segment, which
+ * Looks in the image at `addr`, which was verified, for the text that tells through which partition it reads, in its first segment, which
  * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
  * @chapter slots
  */
 export function findStorage(addr: number, done: (error: OtaError | null, claim: StorageClaim | null) => void): void {
-  const header = parseHeader(read(addr, Size.FIRST_SEGMENT));
-  const end = header ? Size.FIRST_SEGMENT + header.length_ : 0;
+  const end = Size.FIRST_SEGMENT + u32(read(addr, Size.FIRST_SEGMENT), Size.HEADER + 4);
   let at = 0;
   let found: StorageClaim | null = null;
   function look(label: string, text: string, quote: string): void {

@@ -2,17 +2,17 @@
 // then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
 // Source: DESIGN.md 7.
 
-import { markValid, rollback } from "./boot";
+import { fallBack, markValid } from "./boot";
 import { type BootRecord, Boots, countStart, isSelected, knownImage, loadRecord } from "./boot-record";
 import { Prefix } from "./digest";
-import { after, firmwareVersion, heldTurn, isRestartPending, read, storageStats } from "./hal";
+import { after, firmwareVersion, isRestartPending, read, storageStats } from "./hal";
 import { parseDesc, Size, walkSegments } from "./image";
 import { lastResult } from "./ota";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout } from "./slot";
-import { Code, fault, guarded, ignore, type OtaError } from "./status";
+import { Code, fault, guarded, ignore } from "./status";
 
 const ATTEMPTS = 3;
 
@@ -33,27 +33,6 @@ function isOnTrial(layout: Layout): boolean {
     ((record.boots >= 0 || record.boots === Boots.REFUSED) && isSelected(record, layout.running_)) ||
     stateOf(layout, layout.running_) === State.PENDING_VERIFY
   );
-}
-
-/**
- * Rolls back once no update is under way: that may write the slot to go back to, or install what replaces the running
- * image. `still`: is there still something to roll back by then?
- */
-function leave(still: () => boolean, left: () => void, reject: (error: OtaError) => void): void {
-  function attempt(): void {
-    guarded(() => {
-      const held = heldTurn();
-      if (held) {
-        const before = held.next_;
-        held.next_ = () => {
-          if (before) before();
-          attempt();
-        };
-      } else if (still()) rollback().then(left, reject);
-      else left();
-    }, reject);
-  }
-  attempt();
 }
 
 /**
@@ -79,15 +58,10 @@ export function boot(options?: BootOptions): Promise<boolean> {
           countStart(record);
           counted = true;
         }, ignore);
-      if (!counted)
-        return leave(
-          () => {
-            const now = loadRecord();
-            return isSelected(now, running) && now.boots !== Boots.CONFIRMED;
-          },
-          () => resolve(false),
-          reject,
-        );
+      if (!counted) {
+        fallBack(false).then(() => resolve(false), reject);
+        return;
+      }
       resolve(true);
       if (given.onTrial) given.onTrial(record.boots, attempts);
     }, reject);
@@ -96,8 +70,8 @@ export function boot(options?: BootOptions): Promise<boolean> {
 
 /**
  * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
- * returns anything else or throws, once no update is under way. Does nothing to an image that is confirmed already.
- * Resolves with what `check` said.
+ * returns anything else or throws, which ends an update that is under way. Does nothing to an image that is confirmed
+ * already. Resolves with what `check` said.
  */
 export function confirmAfter(ms: number, check: () => boolean): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
@@ -110,13 +84,13 @@ export function confirmAfter(ms: number, check: () => boolean): Promise<boolean>
       if (good) {
         markValid();
         resolve(true);
-      } else
-        leave(
-          () => isOnTrial(readLayout()),
-          () => resolve(false),
-          reject,
-        );
+      } else fallBack(true).then(() => resolve(false), reject);
     }
+    guarded(() => {
+      const record = loadRecord();
+      // the trial has begun, also where boot() does not count starts
+      if (!record.boots && isSelected(record, readLayout().running_)) countStart(record);
+    }, ignore);
     after(ms, () => guarded(decide, reject), true);
   });
 }
@@ -168,10 +142,10 @@ function whyDifferent(layout: Layout, selected: Partition, record: BootRecord): 
   return "the bootloader refused " + slot + (record.refused ? ", " + record.refused + " times before" : "");
 }
 
-function describe(layout: Layout, slot: Partition, record: BootRecord): SlotStatus {
+function describe(layout: Layout, slot: Partition): SlotStatus {
   let version: string | undefined;
   if (slot.address === layout.running_.address) version = firmwareVersion();
-  else if (record.written !== slot.label)
+  else
     guarded(() => {
       walkSegments(layout.chip_, slot.size, (offset, length) => read(slot.address + offset, length));
       const image = knownImage(slot);
@@ -196,7 +170,7 @@ export function getStatus(): Status {
     sequence: record.sequence,
     trial: isOnTrial(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
     rolledBack: record.bad.map((digest) => Prefix.CONFIG + digest),
-    slots: slots.map((slot) => describe(layout, slot, record)),
+    slots: slots.map((slot) => describe(layout, slot)),
     storage: { free: storage.freeBytes, trash: storage.trashBytes },
     last: lastResult,
     differs: whyDifferent(layout, selected, record),

@@ -56,7 +56,7 @@ export function holdsImage(
   // no whole image, or one of another length; what may follow an image in its file is not blank
   if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
     return done(null, false);
-  hashFlash(slot.address, size, (error, found) => {
+  hashFlash(slot.address, size, "", (error, found) => {
     if (running && !error && length === size) recordHashed(slot, size, found);
     done(error, found === digest);
   });
@@ -95,7 +95,7 @@ export function getManifest(
         !!settings.allowDowngrade,
       );
       const desc = parseDesc(read(layout.running_.address, Size.DESC_END));
-      if (desc) checkProject(manifest, desc.projectName);
+      checkProject(manifest, settings.project || (desc ? desc.projectName : loadRecord().project));
       const image = manifest.image;
       holdsImage(layout, layout.running_, image.size, digestOf(manifest), (failure, same) => {
         guarded(() => {

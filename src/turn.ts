@@ -2,16 +2,16 @@
 // whoever has the turn is watched over. Out of memory, the engine interrupts a callback in its middle: nothing catches
 // that, and what was to follow never comes. Such an owner waits for nothing any more, which is how it is found.
 
-import { cancel, every, heldTurn, holdTurn, isLost } from "./hal";
+import { cancel, every, heldTurn, holdTurn, isLost, listenForKill } from "./hal";
 import { Code, fault, type OtaError } from "./status";
 
 const WATCH_MS = 1000;
 
 export interface Turn {
-  /** its owner waits for the user, who may pause as long as he likes: nothing to watch over */
+  /** its owner waits for the user, who may pause: nothing to watch over but the deadline */
   resting_: boolean;
-  /** called when it was given back, before anybody else can take it */
-  next_?: () => void;
+  /** Ends what its owner does. `error` says why; without one it is "aborted". */
+  stop_(error?: OtaError): void;
   /** To be called after a rest. */
   wake_(): void;
   /** Gives it back. To be called once. */
@@ -19,27 +19,33 @@ export interface Turn {
 }
 
 /**
- * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `lost` hears ESP_ERR_NO_MEM when its
- * owner was interrupted, and has to end it.
+ * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `stop` hears why its owner has to end it:
+ * ESP_ERR_NO_MEM when it was interrupted, ESP_ERR_TIMEOUT after `deadline` ms (in whole seconds; 0: never), what somebody
+ * else says, or nothing: before save(), load() and reset(), because save() would keep what is under way, and another slot
+ * may run when that is loaded.
  * @chapter @apart
  */
-export function takeTurn(lost: (error: OtaError) => void): Turn {
+export function takeTurn(stop: (error?: OtaError) => void, deadline: number): Turn {
   if (heldTurn())
     throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way, or another slot is being selected");
   let watch: number | undefined;
-  const turn = { resting_: false } as Turn;
+  let age = 0; // ms
+  const turn = { resting_: false, stop_: stop } as Turn;
   function tick(): void {
     const id = watch;
-    if (heldTurn() !== turn || turn.resting_) {
-      watch = undefined;
-      if (id !== undefined) cancel(id);
-    } else if (isLost(WATCH_MS)) {
+    let error: OtaError | undefined;
+    if (heldTurn() === turn) {
+      age += WATCH_MS;
+      if (deadline && age >= deadline) error = fault(Code.TIMEOUT, "not done within " + deadline + " ms", true);
+      else if (turn.resting_) isLost(0);
+      else if (isLost(WATCH_MS)) error = fault(Code.NO_MEM, "out of memory: the call was interrupted", true);
+      if (!error) return;
       // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
       watch = undefined;
       turn.wake_();
-      lost(fault(Code.NO_MEM, "out of memory: the call was interrupted", true));
-      if (id !== undefined) cancel(id);
-    }
+      stop(error);
+    } else watch = undefined;
+    if (id !== undefined) cancel(id);
   }
   turn.wake_ = (): void => {
     if (watch === undefined) {
@@ -50,12 +56,13 @@ export function takeTurn(lost: (error: OtaError) => void): Turn {
   };
   turn.end_ = (): void => {
     holdTurn(undefined);
+    listenForKill(stop, false);
     isLost(-1); // or its number would outlive the turn
     // should it be there all the same, the next tick cancels it
     if (watch !== undefined) cancel(watch);
-    if (turn.next_) turn.next_();
   };
   turn.wake_(); // or it has no memory for that
+  listenForKill(stop, true);
   holdTurn(turn);
   return turn;
 }

@@ -47,11 +47,17 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
 }
 
 /**
- * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong.
+ * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
+ * verifyImage.
  * @chapter
  */
-export function hashFlash(addr: number, size: number, done: (error: OtaError | null, digest: string) => void): void {
-  const tree = verity(addr, size);
+export function hashFlash(
+  addr: number,
+  size: number,
+  start: string,
+  done: (error: OtaError | null, digest: string) => void,
+): void {
+  const tree = verity(addr, size, start);
   let digest = "";
   inSlices(
     BLOCKS_PER_SLICE,
@@ -65,7 +71,8 @@ export function hashFlash(addr: number, size: number, done: (error: OtaError | n
 
 /**
  * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
- * "" judges the image by its own checksum instead. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
+ * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
+ * image that is complete in flash. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
  * @chapter
  */
 export function verifyImage(
@@ -73,11 +80,14 @@ export function verifyImage(
   slot: Partition,
   size: number,
   digest: string,
+  start: string,
   done: (error: OtaError | null) => void,
 ): void {
   const ranges: number[] = [];
   function readSlot(offset: number, length: number): Uint8Array {
-    return read(slot.address + offset, length);
+    const bytes = read(slot.address + offset, length);
+    if (!offset) bytes.set(start);
+    return bytes;
   }
   let length = 0;
   try {
@@ -88,7 +98,7 @@ export function verifyImage(
     return done(asFault(thrown));
   }
   if (digest)
-    return hashFlash(slot.address, size, (error, found) => {
+    return hashFlash(slot.address, size, start, (error, found) => {
       done(
         !error && found !== digest
           ? fault(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + found + ", wanted " + digest)

@@ -102,6 +102,13 @@ export function newImage(chip = "esp32", seed = 2): Uint8Array {
   return buildImage({ chip: chip as never, size: 61008, seed, descriptor: { version: `2.0.${seed}` } });
 }
 
+/** An image as an update leaves it in flash until it is verified: its first word is blank. */
+export function unfinished(image: Uint8Array): Uint8Array {
+  const bytes = image.slice();
+  bytes.fill(0xff, 0, 4);
+  return bytes;
+}
+
 export function boardWith(rows: Row[], base = SMALL, more: Partial<Board> = {}): Board {
   return { ...loadBoard(base), name: "made up", rows, ...more };
 }

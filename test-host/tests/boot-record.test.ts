@@ -331,6 +331,9 @@ function roomOf(device: Device): number {
   return SIZE - usedIn(bytes);
 }
 
+/** How often the image of the last update was given up without a verdict. */
+const givenUp = (device: Device) => recordOf(device)?.fields[7];
+
 test("an update refused for Storage costs neither sequence nor trial nor its count", async (t) => {
   const signed = await startSigned(t, { image: IMAGE, images: { factory: OLD } });
   const { scene } = signed;
@@ -350,7 +353,7 @@ test("an update refused for Storage costs neither sequence nor trial nor its cou
   const before = statusOf(device);
   assert.ok(before.sequence === 5 && before.trial.boots > 5);
   const other = buildImage({ size: 12000, seed: 4 });
-  failsWith(await signed.update(other, { sequence: 9 }), "NO_MEM");
+  failsWith(await signed.update(other, { sequence: 9 }, { allowUnconfirmed: true }), "NO_MEM");
   const after = statusOf(device);
   assert.deepEqual([after.sequence, after.trial, after.rolledBack], [before.sequence, before.trial, before.rolledBack]);
   device.restart();
@@ -372,7 +375,11 @@ test("in a full Storage a trial is recorded to its end, or not begun", async (t)
     fill(device, 100);
     server.on("/next.bin", serveFile(next));
     scene.remember();
-    const outcome = await scene.update({ digest: digestOf(next), url: server.url("/next.bin") });
+    const outcome = await scene.update({
+      digest: digestOf(next),
+      url: server.url("/next.bin"),
+      allowUnconfirmed: true,
+    });
     if (outcome.error) {
       await failsCleanly(scene, outcome, "NO_MEM", { says: /^Storage has/ });
       results.refused++;
@@ -387,7 +394,7 @@ test("in a full Storage a trial is recorded to its end, or not begun", async (t)
     assert.equal(await boot(scene), "restarts");
     device.restart();
     assert.equal(device.running, "ota_0");
-    assert.deepEqual(statusOf(device).rolledBack, [digestOf(next)], `${starts} starts before`);
+    assert.equal(givenUp(device), 1, `${starts} starts before`);
     results.recorded++;
   }
   assert.ok(results.refused > 2 && results.recorded > 2, JSON.stringify(results));
@@ -407,8 +414,7 @@ for (const free of [0, 31, 180, 4000])
     assert.equal(await boot(scene), "restarts");
     device.restart();
     assert.equal(device.running, "factory");
-    assert.deepEqual(statusOf(device).rolledBack, [digestOf(IMAGE)]);
-    isRolledBack(await scene.update({ digest: digestOf(IMAGE) }));
+    assert.equal(givenUp(device), 1);
     compactsNothing(scene);
     behaves(scene);
   });

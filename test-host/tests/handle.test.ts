@@ -6,13 +6,16 @@ import { test } from "node:test";
 import { buildImage, MIN_SIZE, noise, padTo } from "../images.ts";
 import {
   behaves,
+  behind,
   bootsNewImage,
   type Config,
+  createGate,
   failsWith,
   IDF,
   type IdfName,
   keepsOldImage,
   nothingLeft,
+  type Outcome,
   type Scene,
   type SceneOptions,
   settle,
@@ -21,7 +24,9 @@ import {
   touchesNothing,
   touchesOnly,
   until,
+  unfinished,
 } from "../scenario.ts";
+import { makeKey } from "../release.ts";
 import { changedEtag, cutAt, sequence, serveFile, silent, status } from "../server.ts";
 
 const IMAGE = buildImage({ size: 20000, seed: 2 }); // five sectors
@@ -98,7 +103,7 @@ function sectorsIn(scene: Scene): number {
   while (last >= 0 && bytes[last] === 0xff) last--;
   const count = Math.ceil((last + 1) / 4096);
   const length = Math.min(count * 4096, IMAGE.length);
-  assert.deepEqual(bytes.subarray(0, length), IMAGE.subarray(0, length));
+  assert.deepEqual(bytes.subarray(0, length), unfinished(IMAGE).subarray(0, length));
   return count;
 }
 
@@ -606,22 +611,21 @@ test("the caller's config is not changed, and changing it during the update has 
 const LONG = buildImage({ size: 61008, seed: 2 });
 const MINUTE = 60_000;
 
-/** The device has held the network back: what came is small, and no connection is open. */
+/** The device has held the network back: what came is small, and no connection is open. Only the turn's watch is left. */
 async function holdsBack(scene: Scene): Promise<void> {
   await until("the connection is closed", () => scene.device.engine.accounts().sockets === 0);
-  // the watch over a step notices within a second that it is over
   await scene.device.engine.advance(1100);
-  assert.deepEqual(scene.device.engine.accounts(), { sockets: 0, timers: 0, listeners: 0 });
+  assert.deepEqual(scene.device.engine.accounts(), { sockets: 0, timers: 1, listeners: 1 });
 }
 
-for (const [name, ms] of [
-  ["a minute", MINUTE],
-  ["an hour", 60 * MINUTE],
-  ["a month", 30 * 24 * 60 * MINUTE],
+for (const [name, ms, config] of [
+  ["a minute", MINUTE, {}],
+  ["fifty minutes", 50 * MINUTE, {}],
+  ["a day without a deadline", 24 * 60 * MINUTE, { deadline: 0 }],
 ] as const)
   for (const tls of [false, true])
     test(`a pause of ${name} between two performs: the ${tls ? "TLS " : ""}connection is closed and taken up again with Range`, async (t) => {
-      const run = await begun(t, { image: LONG, tls });
+      const run = await begun(t, { image: LONG, tls, config });
       const { scene, handle } = run;
       await run.perform();
       await run.perform();
@@ -678,9 +682,9 @@ test("a pause between any two performs: every one ends in a success, and each by
 test("a pause before the last perform, after the server has closed, needs no new connection", async (t) => {
   const run = await begun(t, { image: IMAGE });
   for (let i = 0; i < SECTORS - 1; i++) await run.perform();
-  await run.scene.device.engine.advance(60 * MINUTE);
+  await run.scene.device.engine.advance(20 * MINUTE);
   assert.equal(await run.perform(), OK);
-  await run.scene.device.engine.advance(60 * MINUTE);
+  await run.scene.device.engine.advance(20 * MINUTE);
   assert.equal(await run.scene.device.engine.call(run.handle.finish()), OK);
   behaves(run.scene);
   bootsNewImage(run.scene, "ota_0");
@@ -701,14 +705,50 @@ test("a server that falls silent during a pause is asked anew afterwards", async
   bootsNewImage(scene, "ota_0", LONG);
 });
 
-test("a caller that never comes back holds nothing but the handle", async (t) => {
+test("a caller that never comes back loses its handle after an hour, and the next update begins", async (t) => {
   const run = await begun(t, { image: LONG });
+  const { scene, handle } = run;
   await run.perform();
-  await holdsBack(run.scene);
-  await run.scene.device.engine.advance(365 * 24 * 60 * MINUTE);
-  assert.deepEqual(run.scene.device.engine.accounts(), { sockets: 0, timers: 0, listeners: 0 });
-  assert.equal(run.scene.server.requests.length, 1);
-  keepsOldImage(run.scene);
+  await holdsBack(scene);
+  await scene.device.engine.advance(59 * MINUTE);
+  failsWith(await scene.update(), "OTA_ALREADY_IN_PROGRESS");
+  await scene.device.engine.advance(MINUTE);
+  await nothingLeft(scene);
+  assert.equal(scene.server.requests.length, 1);
+  assert.match((await settle(scene.device, handle.perform())).error?.message ?? "", /not done within 3600000 ms/);
+  assert.match(scene.device.ota.getStatus().last, /^ESP_ERR_TIMEOUT: not done within 3600000 ms$/);
+  assert.ifError((await scene.update()).error);
+  behaves(scene);
+  bootsNewImage(scene, "ota_0", LONG);
+});
+
+test("abort() ends whatever is under way: a handle that is lost, one in a step, an update, a check", async (t) => {
+  const scene = await startScene(t, { image: LONG });
+  const { device } = scene;
+  device.ota.abort(); // nothing is under way
+  await device.engine.call(device.ota.begin(scene.config()));
+  device.ota.abort();
+  const handle: any = await device.engine.call(device.ota.begin(scene.config()));
+  const step = settle(device, handle.perform());
+  device.ota.abort();
+  failsWith((await step) as Outcome, "INVALID_STATE");
+  await isDead(scene, handle);
+  const gate = createGate();
+  scene.server.on("/slow", behind(gate, serveFile(LONG)));
+  for (const call of ["update", "checkForUpdate"]) {
+    const asked = scene.server.requests.length;
+    const keys = [(await makeKey({ exponent: 3 })).jwk];
+    const config = { url: scene.server.url("/slow"), ...(call === "update" ? {} : { keys, insecure: undefined }) };
+    const outcome = scene.outcome(device.ota[call](scene.config(config)));
+    await until("asked", () => scene.server.requests.length === asked + 1);
+    device.ota.abort();
+    failsWith(await outcome, "INVALID_STATE");
+  }
+  gate.open();
+  await nothingLeft(scene);
+  assert.ifError((await scene.update()).error);
+  behaves(scene);
+  bootsNewImage(scene, "ota_0", LONG);
 });
 
 test("a file that is replaced during a pause is installed whole, never as a mixture", async (t) => {

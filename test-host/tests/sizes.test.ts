@@ -130,13 +130,14 @@ test("slots of different size: what fits the smaller target decides, not the run
   failsWith(await updateFrom(scene, serveFile(padTo(newImage(), 0x180001))), "INVALID_SIZE");
 });
 
-test("sectors that hold their bytes already are not erased again: after a change of one sector, one erase", async (t) => {
+test("sectors that hold their bytes already are not erased again: after a change of one, only that and the first are", async (t) => {
   const first = padTo(newImage(), 63000);
   const second = first.slice();
   second[62500] ^= 1; // in the padding
   const scene = await startScene(t, { load: { ota_0: first }, image: second });
   const outcome = await scene.update();
-  assert.equal(erasesIn(scene, "ota_0"), 1);
+  // the first, so that what is written is no image before it is verified
+  assert.equal(erasesIn(scene, "ota_0"), 2);
   await succeeds(scene, outcome, "ota_0");
 });
 

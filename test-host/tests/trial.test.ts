@@ -356,3 +356,70 @@ test("getStatus says why the bootloader fell back", async (t) => {
   assert.deepEqual([status.running, status.boot], ["factory", "ota_0"]);
   assert.match(status.differs, /^slot ota_0 can't start: /);
 });
+
+// --- A crash is no verdict
+
+/** Starts the image that was just installed until boot() gives it up: it crashes each time, whatever the cause. */
+async function crashUntilGivenUp(scene: Scene): Promise<void> {
+  const { device } = scene;
+  device.restart();
+  for (let start = 0; start < 3; start++) {
+    assert.equal(device.running, "ota_0");
+    assert.equal(await boot(scene), true);
+    device.powerCycle();
+  }
+  assert.equal(await boot(scene), "restarts");
+  device.restart();
+  assert.equal(device.running, "factory");
+}
+
+test("an image whose starts ran out may be installed again: who crashed it can be gone", async (t) => {
+  const scene = await startScene(t);
+  const { device } = scene;
+  for (let round = 0; round < 2; round++) {
+    assert.ifError((await scene.update(byDigest(scene))).error);
+    await crashUntilGivenUp(scene);
+    assert.deepEqual(statusOf(scene).rolledBack, []);
+  }
+  assert.ifError((await scene.update(byDigest(scene))).error);
+  device.restart();
+  assert.equal(await boot(scene), true);
+  device.ota.markValid();
+  for (let start = 0; start < 3; start++) {
+    device.restart();
+    assert.equal(device.running, "ota_0");
+    assert.equal(await boot(scene), false);
+  }
+  behaves(scene);
+});
+
+test("an image that crashes in each of its starts is bad at the third time, and the device stays with the one before", async (t) => {
+  const scene = await startScene(t);
+  for (let round = 0; round < 3; round++) {
+    assert.ifError((await scene.update(byDigest(scene))).error);
+    await crashUntilGivenUp(scene);
+  }
+  assert.deepEqual(statusOf(scene).rolledBack, [`fsverity-sha256:${fsverity(scene.image)}`]);
+  scene.remember();
+  assert.equal((await scene.update(byDigest(scene))).error?.name, "ESP_ERR_NOT_ALLOWED");
+  assert.deepEqual(scene.device.flash.log.slice(scene.mark.log), []);
+  behaves(scene);
+});
+
+for (const [what, judge] of [
+  ["rollback()", (device: Device) => device.ota.rollback()],
+  [
+    "confirmAfter() whose check says no",
+    (device: Device) => device.ota.confirmAfter(10, device.engine.run("(function () { return false; })")),
+  ],
+] as [string, (device: Device) => Promise<unknown>][])
+  test(`an image that its program gave up by ${what} is bad at once`, async (t) => {
+    const scene = await onTrial(t);
+    const { device } = scene;
+    void settle(device, judge(device)).catch(() => {});
+    for (let pass = 0; pass < 100 && !device.rebootAsked; pass++) await device.engine.advance(10);
+    device.restart();
+    assert.equal(device.running, "factory");
+    assert.equal((await scene.update(byDigest(scene))).error?.name, "ESP_ERR_NOT_ALLOWED");
+    behaves(scene);
+  });

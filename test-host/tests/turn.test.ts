@@ -4,17 +4,17 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
-import { BUNDLE } from "../device.ts";
+import { BUNDLE, type Device } from "../device.ts";
 import { fsverity } from "../fsverity.ts";
 import {
   behaves,
   behind,
   createGate,
   failsWith,
-  newImage,
+  IDF,
   nothingLeft,
-  oldImage,
   plain,
+  oldImage,
   type Scene,
   settle,
   startScene,
@@ -52,15 +52,11 @@ for (const call of ["setBootPartition", "rollback"] as const) {
     behaves(scene);
   });
 
-  test(`${call}() is refused while an update is under way, and works when it was given up`, async (t) => {
+  test(`${call}() works when an update was given up`, async (t) => {
     const { scene, open } = await sceneOfTwo(t);
     const { device } = scene;
     open();
     const handle: any = await device.engine.call(device.ota.begin(scene.config()));
-    scene.remember();
-    failsWith(await order(scene, call), "OTA_ALREADY_IN_PROGRESS");
-    touchesNothing(scene);
-    assert.equal(device.rebootAsked, false);
     handle.abort();
     const chosen = order(scene, call).catch(() => {});
     for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
@@ -82,11 +78,21 @@ for (const call of ["setBootPartition", "rollback"] as const) {
   });
 }
 
-// --- Trials: what has to be rolled back waits for an update
+test("setBootPartition() is refused while an update is under way", async (t) => {
+  const { scene, open } = await sceneOfTwo(t);
+  open();
+  const handle: any = await scene.device.engine.call(scene.device.ota.begin(scene.config()));
+  scene.remember();
+  failsWith(await order(scene, "setBootPartition"), "OTA_ALREADY_IN_PROGRESS");
+  touchesNothing(scene);
+  assert.equal(await scene.device.engine.call(handle.perform()), IDF.HTTPS_OTA_IN_PROGRESS);
+});
 
-/** An image on trial in ota_0 that asks a server for the next one, which does not answer yet. */
+// --- A rollback ends an update: a slow server must not hold it off
+
+/** An image on trial in ota_0, on a board with a third slot, that asks a server for the next one, which does not answer yet. */
 async function onTrial(t: TestContext, what: Behaviour) {
-  const scene = await startScene(t);
+  const scene = await startScene(t, { board: "toy-factory-two" });
   const { device } = scene;
   assert.ifError((await scene.update({ digest: `fsverity-sha256:${fsverity(scene.image)}` })).error);
   device.restart();
@@ -94,11 +100,11 @@ async function onTrial(t: TestContext, what: Behaviour) {
   const gate = createGate();
   scene.server.on("/next.bin", behind(gate, what));
   const requests = scene.server.requests.length;
-  const ask = async () => {
-    const update = scene.update({ url: scene.server.url("/next.bin"), timeout: 600000 });
+  async function ask() {
+    const update = scene.update({ url: scene.server.url("/next.bin"), allowUnconfirmed: true });
     await asked(scene, requests + 1);
-    return update;
-  };
+    return { update };
+  }
   return { scene, device, ask, open: gate.open };
 }
 
@@ -108,90 +114,89 @@ const untilRestart = async ({ device }: Scene) => {
   device.restart();
 };
 
-test("confirmAfter() whose check fails rolls back when the update that is under way has failed", async (t) => {
-  const { scene, device, ask, open } = await onTrial(t, status(404));
-  const update = ask();
-  await asked(scene, 2);
-  let decided: unknown;
-  void settle(device, device.ota.confirmAfter(1000, device.engine.run("(function () { return false; })"))).then(
-    (outcome) => {
-      decided = outcome;
-    },
-    () => {},
-  );
-  for (let second = 0; second < 20; second++) await device.engine.advance(1000);
-  assert.deepEqual([decided, device.rebootAsked], [undefined, false], "it does not wait");
-  open();
-  failsWith(await update, "FAIL");
-  await untilRestart(scene);
-  assert.equal(device.running, "factory");
-  assert.deepEqual(plain(device.ota.getStatus().rolledBack), [`fsverity-sha256:${fsverity(scene.image)}`]);
-});
+const NO = "(function () { return false; })";
 
-test("confirmAfter() whose check fails leaves it at the image that an update has installed meanwhile", async (t) => {
-  const next = newImage("esp32", 9);
-  const { scene, device, ask, open } = await onTrial(t, serveFile(next));
-  const update = ask();
-  await asked(scene, 2);
-  const decided = settle(device, device.ota.confirmAfter(1000, device.engine.run("(function () { return false; })")));
-  for (let second = 0; second < 3; second++) await device.engine.advance(1000);
-  open();
-  assert.ifError((await update).error);
-  await device.engine.advance(2000);
-  assert.deepEqual(await decided, { result: false });
-  assert.equal(device.rebootAsked, false);
-  await nothingLeft(scene);
-  device.restart();
-  assert.equal(device.running, "factory");
-  assert.deepEqual(device.slot("factory", next.length), next);
-});
+for (const [what, start] of [
+  ["rollback()", ({ ota }: Device) => ota.rollback()],
+  ["confirmAfter() whose check says no", ({ ota, engine }: Device) => ota.confirmAfter(1000, engine.run(NO))],
+  ["boot() whose starts ran out", ({ ota, engine }: Device) => ota.boot(engine.run("({ attempts: 1 })"))],
+] as [string, (device: Device) => Promise<unknown>][])
+  test(`${what} ends the update that is under way, and the image before runs again`, async (t) => {
+    const { scene, device, ask } = await onTrial(t, status(404));
+    if (what.startsWith("boot")) assert.equal(await device.engine.call(start(device)), true);
+    const { update } = await ask();
+    void settle(device, start(device)).catch(() => {});
+    for (let second = 0; second < 3; second++) await device.engine.advance(500);
+    await untilRestart(scene);
+    assert.equal(device.running, "factory");
+    void update;
+    behaves(scene);
+  });
 
-test("boot() that gives an image up waits for an update that began before it", async (t) => {
-  const { scene, device, ask, open } = await onTrial(t, status(404));
-  const attempts = device.engine.run("({ attempts: 1 })");
-  assert.equal(await device.engine.call(device.ota.boot(attempts)), true);
-  const update = ask();
-  await asked(scene, 2);
-  void settle(device, device.ota.boot(attempts)).catch(() => {});
-  for (let second = 0; second < 20; second++) await device.engine.advance(1000);
-  assert.equal(device.rebootAsked, false);
-  open();
-  failsWith(await update, "FAIL");
-  await untilRestart(scene);
-  assert.equal(device.running, "factory");
-});
-
-test("an image that is confirmed while its rollback waits for an update is not rolled back", async (t) => {
-  const { scene, device, ask, open } = await onTrial(t, status(404));
-  const update = ask();
-  await asked(scene, 2);
-  const decided = settle(device, device.ota.confirmAfter(1000, device.engine.run("(function () { return false; })")));
-  await device.engine.advance(3000);
-  device.ota.markValid();
-  open();
-  failsWith(await update, "FAIL");
-  assert.deepEqual(await decided, { result: false });
-  await device.engine.advance(5000);
-  assert.equal(device.rebootAsked, false);
-  assert.deepEqual(plain(device.ota.getStatus().rolledBack), []);
-});
-
-test("a rollback that waits goes before the update that the program asks for right after one has failed", async (t) => {
-  const { scene, device, open } = await onTrial(t, status(404));
-  open();
-  const config = scene.config({ url: scene.server.url("/next.bin") });
+test("an update whose rollback began hears that it was ended, and one after it is refused until the restart", async (t) => {
+  const { scene, device, ask } = await onTrial(t, status(404));
+  const { update } = await ask();
+  device.engine.run("var heard = []");
   (
     device.engine.run(`(function (ota, config) {
-    function later() { setTimeout(again, 1); }
-    function again() { ota.update(config).then(later, later); }
-    again();
-  })`) as any
-  )(device.ota, config);
-  void settle(device, device.ota.confirmAfter(10, device.engine.run("(function () { return false; })"))).catch(
-    () => {},
-  );
+      ota.rollback();
+      ota.update(config).catch(function (error) { heard.push(error.name); });
+    })`) as any
+  )(device.ota, scene.config({ allowUnconfirmed: true }));
+  failsWith(await update, "INVALID_STATE");
+  assert.deepEqual(plain(device.engine.run("heard")), ["ESP_ERR_OTA_ALREADY_IN_PROGRESS"]);
   await untilRestart(scene);
   assert.equal(device.running, "factory");
+});
+
+test("a rollback that finds no whole image leaves the update ended and the running image selected", async (t) => {
+  const scene = await startScene(t);
+  const gate = createGate();
+  scene.server.on("/fw.bin", behind(gate, serveFile(scene.image)));
+  const update = scene.update();
+  await asked(scene);
+  failsWith(await order(scene, "rollback"), "OTA_ROLLBACK_FAILED");
+  failsWith(await update, "INVALID_STATE");
+  gate.open();
+  assert.ifError((await scene.update()).error);
+  behaves(scene);
+});
+
+test("an update during a trial that boot() counts is refused, unless it is asked for", async (t) => {
+  const { scene, device } = await onTrial(t, status(404));
+  assert.ifError(
+    (await scene.update({ url: scene.server.url("/none"), retries: 0 })).error?.code === IDF.FAIL
+      ? null
+      : new Error("a program without boot() is not on trial"),
+  );
+  assert.equal(await device.engine.call(device.ota.boot()), true);
+  scene.remember();
+  failsWith(await scene.update(), "OTA_ROLLBACK_INVALID_STATE");
+  touchesNothing(scene);
+  assert.ifError((await scene.update({ allowUnconfirmed: true, url: scene.server.url("/fw.bin") })).error);
+});
+
+test("an update while confirmAfter() has not decided is refused; after it has, it is not", async (t) => {
+  const { scene, device } = await onTrial(t, status(404));
+  const decided = settle(device, device.ota.confirmAfter(5000, device.engine.run("(function () { return true; })")));
+  scene.remember();
+  failsWith(await scene.update(), "OTA_ROLLBACK_INVALID_STATE");
+  touchesNothing(scene);
+  for (let second = 0; second < 6; second++) await device.engine.advance(1000);
+  assert.deepEqual(await decided, { result: true });
+  assert.ifError((await scene.update()).error);
+});
+
+test("an update is ended before save(), load() and reset(), and its handle is dead", async (t) => {
+  const { scene, open } = await sceneOfTwo(t);
+  open();
+  const { device } = scene;
+  const handle: any = await device.engine.call(device.ota.begin(scene.config()));
+  device.engine.run('E.emit("kill")');
+  for (let pass = 0; pass < 3; pass++) await device.engine.advance(1);
+  failsWith(await settle(device, handle.perform()), "INVALID_STATE");
+  await nothingLeft(scene);
+  assert.ifError((await scene.update()).error);
 });
 
 for (const [how, code] of [
@@ -208,7 +213,10 @@ for (const [how, code] of [
     assert.notEqual(second, device.ota);
     scene.remember();
     failsWith(await scene.outcome(second.update(scene.config())), "OTA_ALREADY_IN_PROGRESS");
-    failsWith(await settle(device, second.rollback()), "OTA_ALREADY_IN_PROGRESS");
+    failsWith(
+      await settle(device, second.setBootPartition(second.getNextUpdatePartition())),
+      "OTA_ALREADY_IN_PROGRESS",
+    );
     touchesNothing(scene);
     open();
     assert.equal((await first).result.partition.label, "ota_0");
