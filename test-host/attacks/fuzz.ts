@@ -105,7 +105,7 @@ export function edited(text: string, list: readonly Edit[]): string {
     const at = out.length ? edit.at % (out.length + 1) : 0;
     if (edit.how === "put") out = out.slice(0, at) + edit.text + out.slice(at);
     else if (edit.how === "over") out = out.slice(0, at) + edit.text + out.slice(at + edit.text.length);
-    else {
+    else if (edit.how !== "put" && edit.how !== "over") {
       const piece = out.slice(at, at + edit.length);
       if (edit.how === "cut") out = out.slice(0, at);
       if (edit.how === "drop") out = out.slice(0, at) + out.slice(at + edit.length);
