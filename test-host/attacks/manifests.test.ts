@@ -191,8 +191,10 @@ function withClaims(changes: [string, unknown][]): string {
   for (const [field, value] of changes) {
     const names = field.split(".");
     let at = claims;
-    for (const name of names.slice(0, -1))
-      at = typeof at[name] === "object" && at[name] !== null ? at[name] : (at[name] = {});
+    for (const name of names.slice(0, -1)) {
+      if (typeof at[name] !== "object" || at[name] === null) at[name] = {};
+      at = at[name];
+    }
     Object.defineProperty(at, names[names.length - 1], { value, enumerable: true, configurable: true, writable: true });
   }
   return JSON.stringify(claims);
