@@ -60,6 +60,8 @@ const CONFIGS: Record<string, object> = {
   wrong: { url: URL_OF("/none"), digest: digestOf(GOOD), retries: 0 },
 };
 
+const GETTERS = "getImgDesc isCompleteDataReceived getImageLenRead getImageSize getStatusCode getPartition".split(" ");
+
 /** What onEvent does. */
 const LISTENERS: Record<string, string> = {
   nothing: "",
@@ -151,14 +153,14 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
   const { device } = rig;
   rig.knows(GOOD, NEXT);
   const seen = rig.watch();
-  let program = createProgram(rig);
+  const holder = { program: createProgram(rig) };
 
   function afterRestart(): void {
     const good = [OLD, GOOD, NEXT].some(
       (image) => Buffer.compare(device.slot(device.running, image.length), image) === 0,
     );
     assert.ok(good, `${device.running} runs, and nobody knows what that is`);
-    program = createProgram(rig);
+    holder.program = createProgram(rig);
   }
   function restart(): void {
     device.flash.onOp = null;
@@ -183,34 +185,27 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
   for (const one of steps) {
     if (device.rebootAsked) restart();
     if (one.do === "update" || one.do === "begin")
-      act(() => program.call(one.do, rig.config(CONFIGS[one.name]), body(rig, one.listener)));
-    else if (one.do === "check") act(() => program.call("checkForUpdate", rig.config(CONFIGS.signed), null));
+      act(() => holder.program.call(one.do, rig.config(CONFIGS[one.name]), body(rig, one.listener)));
+    else if (one.do === "check") act(() => holder.program.call("checkForUpdate", rig.config(CONFIGS.signed), null));
     else if (one.do === "perform")
       for (let i = 0; i < one.times && !device.rebootAsked; i++) {
-        act(() => program.handle("perform"));
+        act(() => holder.program.handle("perform"));
         await rig.pass(100);
       }
-    else if (one.do === "finish" || one.do === "abort") act(() => program.handle(one.do));
+    else if (one.do === "finish" || one.do === "abort") act(() => holder.program.handle(one.do));
     else if (one.do === "getters")
-      act(() =>
-        [
-          "getImgDesc",
-          "isCompleteDataReceived",
-          "getImageLenRead",
-          "getImageSize",
-          "getStatusCode",
-          "getPartition",
-        ].forEach((call) => program.handle(call)),
-      );
-    else if (one.do === "markValid") act(() => program.sync("markValid"));
-    else if (one.do === "giveUp") act(() => program.sync("abort"));
-    else if (one.do === "status") act(() => program.sync("getStatus"));
-    else if (one.do === "rollback") act(() => program.order("rollback"));
-    else if (one.do === "setBoot") act(() => program.setBoot());
-    else if (one.do === "boot") act(() => program.order("boot", rig.config({ attempts: one.attempts })));
+      act(() => {
+        for (const call of GETTERS) holder.program.handle(call);
+      });
+    else if (one.do === "markValid") act(() => holder.program.sync("markValid"));
+    else if (one.do === "giveUp") act(() => holder.program.sync("abort"));
+    else if (one.do === "status") act(() => holder.program.sync("getStatus"));
+    else if (one.do === "rollback") act(() => holder.program.order("rollback"));
+    else if (one.do === "setBoot") act(() => holder.program.setBoot());
+    else if (one.do === "boot") act(() => holder.program.order("boot", rig.config({ attempts: one.attempts })));
     else if (one.do === "confirmAfter")
       act(() =>
-        program.order(
+        holder.program.order(
           "confirmAfter",
           one.ms,
           device.engine.run(
@@ -226,11 +221,11 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
     if (!device.rebootAsked && one.do !== "pass") await rig.pass(25);
   }
   // what is under way comes to its end by itself, or is given up by the program
-  for (let past = 0; past < LIMIT && !device.rebootAsked && program.open() > 0; past += 30_000) {
+  for (let past = 0; past < LIMIT && !device.rebootAsked && holder.program.open() > 0; past += 30_000) {
     await rig.pass(30_000);
-    if (past === 0) act(() => program.handle("abort"));
+    if (past === 0) act(() => holder.program.handle("abort"));
   }
-  if (!device.rebootAsked) assert.equal(program.open(), 0, "a promise stays open");
+  if (!device.rebootAsked) assert.equal(holder.program.open(), 0, "a promise stays open");
   device.flash.onOp = null;
   checkProblems();
   assert.deepEqual([...seen, ...rig.intruders()], []);
