@@ -128,6 +128,8 @@ interface Config {
     url: string;
     /** trusted public keys (JWK) of whoever signs manifests */
     keys?: Jwk[];
+    /** of how many of `keys` a manifest must be signed: 1 (default) or 2 */
+    threshold?: number;
     /** "fsverity-sha256:" and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
     digest?: string;
     /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */

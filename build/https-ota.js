@@ -38,12 +38,21 @@ function errorNumbers() {
         IN_PROGRESS: 36865 /* Code.IN_PROGRESS */,
     };
 }
+
 /**
  * The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on.
  * @chapter
  */
 function fault(code, fact, retry) {
-    var error = new Error(fact);
+    /** Characters of a message. */
+    var MAX_FACT = 500;
+    // it may quote what anybody has sent, and be shown in a terminal
+    var said = "";
+    for (var i = 0; i < fact.length && i < MAX_FACT; i++) {
+        var c = fact.charCodeAt(i);
+        said += c < 32 || c > 126 ? "?" : fact[i];
+    }
+    var error = new Error(said);
     var names = errorNumbers();
     for (var name in names)
         if (names[name] === code)
@@ -1746,7 +1755,11 @@ function chapterSlots() {
                 ota[rows[i].subtype - SUBTYPE_OTA_0] = rows[i];
                 count++;
             }
-        if (ota.length !== count)
+        var whole = ota.length === count;
+        for (var i = 0; i < count; i++)
+            if (!ota[i])
+                whole = false;
+        if (!whole)
             cannot$1("the partition table has a gap or a double in its ota_N slots");
         return ota;
     }
@@ -2138,50 +2151,100 @@ function chapterManifest() {
     function refuse$1(fact) {
         throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
     }
+    function isDigits(text) {
+        for (var i = 0; i < text.length; i++)
+            if ("0123456789".indexOf(text[i]) < 0)
+                return false;
+        return text.length > 0;
+    }
+    /** true, false, null, or a number without exponent: -?(0|[1-9][0-9]*)(\.[0-9]+)? */
+    function isLiteral(text) {
+        if (text === "true" || text === "false" || text === "null")
+            return true;
+        var digits = text[0] === "-" ? text.substr(1) : text;
+        var dot = digits.indexOf(".");
+        var whole = dot < 0 ? digits : digits.substr(0, dot);
+        return isDigits(whole) && (whole[0] !== "0" || whole.length === 1) && (dot < 0 || isDigits(digits.substr(dot + 1)));
+    }
+    /** Index of the quote that ends the string which begins behind `start`. */
+    function endOfString(text, start) {
+        for (var i = start + 1; i < text.length; i++) {
+            var c = text[i];
+            if (c === '"')
+                return i;
+            if (c < " ")
+                break;
+            if (c !== "\\")
+                continue;
+            var escaped = text[++i] || " ";
+            if ('"\\/bfnrtu'.indexOf(escaped) < 0)
+                break;
+            if (escaped === "u")
+                for (var last = i + 4; i < last; i++)
+                    if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0)
+                        return refuse$1("no JSON at " + i);
+        }
+        return refuse$1("string at " + start + " is no JSON");
+    }
     /**
-     * JSON.parse, for one object and nothing behind it, with no key twice: the engine's own takes trailing garbage, and of
-     * a key that comes twice this parser and another may each take a different one.
+     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key and no exponent: the
+     * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
      * @chapter manifest
      */
     function parseJson(text) {
-        var keys = []; // of the objects that are open; an array's list stays empty
-        var start = -1;
-        var string = "";
-        for (var i = 0; i < text.length; i++) {
-            var c = text[i];
-            if (start >= 0) {
-                if (c === "\\")
-                    i++;
-                else if (c === '"') {
-                    string = text.substring(start, i);
-                    start = -1;
+        var open = []; // keys of the objects that are open, null for an array
+        var next = "{"; // what may come
+        var i = 0;
+        while (i < text.length) {
+            var at = i++;
+            var c = text[at];
+            var keys = open[open.length - 1];
+            var isKey = next === "\"" /* Next.KEY */ || next === "\"}" /* Next.KEY_OR_END */;
+            if (open.length && " \t\r\n".indexOf(c) >= 0)
+                continue;
+            var token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
+            if (next.indexOf(token) < 0)
+                refuse$1("no JSON at " + at);
+            if (token === ":")
+                next = "\"{[a" /* Next.VALUE */;
+            else if (token === ",")
+                next = keys ? "\"" /* Next.KEY */ : "\"{[a" /* Next.VALUE */;
+            else if (token === "{" || token === "[") {
+                open.push(token === "{" ? [] : null);
+                next = token === "{" ? "\"}" /* Next.KEY_OR_END */ : "\"{[a]" /* Next.VALUE_OR_END */;
+            }
+            else {
+                if (token === '"')
+                    i = endOfString(text, at) + 1;
+                else if (token === "a") {
+                    while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0)
+                        i++;
+                    if (!isLiteral(text.substring(at, i)))
+                        refuse$1("no JSON at " + at);
+                }
+                else
+                    open.pop();
+                next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
+                if (isKey && token === '"') {
+                    var key = text.substring(at + 1, i - 1);
+                    if (key.indexOf("\\") >= 0)
+                        refuse$1("key " + key + " has an escape");
+                    if (keys.indexOf(key) >= 0)
+                        refuse$1("key " + key + " comes twice");
+                    keys.push(key);
+                    next = ":";
                 }
             }
-            else if (c === '"')
-                start = i + 1;
-            else if (c === "{" || c === "[")
-                keys.push([]);
-            else if (c === ":" && keys.length) {
-                var open = keys[keys.length - 1];
-                if (string.indexOf("\\") >= 0)
-                    refuse$1("key " + string + " has an escape");
-                if (open.indexOf(string) >= 0)
-                    refuse$1("key " + string + " comes twice");
-                open.push(string);
-            }
-            else if (c === "}" || c === "]") {
-                keys.pop();
-                if (!keys.length && i < text.length - 1)
-                    refuse$1("something follows the JSON object");
-            }
         }
-        if (text[0] !== "{" || keys.length)
+        if (!i || open.length)
             refuse$1("no JSON object");
         return JSON.parse(text);
     }
     // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
     // Source: DESIGN.md 4 and 3.3.
     var FORMAT = 1;
+    /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
+    var MAX_JUMP = 0x100000000;
     /** Is it a number that every parser reads alike? (RFC 8259 6) */
     function isWhole(value) {
         return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
@@ -2243,6 +2306,8 @@ function chapterManifest() {
             throw fault(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
         if (manifest.sequence < facts.sequence_ && !allowDowngrade)
             throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
+        if (manifest.sequence > facts.sequence_ + MAX_JUMP)
+            differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
     }
     /** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */
     function projectOf(name) {
@@ -2258,6 +2323,9 @@ function chapterManifest() {
     }
     return { refuse_: refuse$1, parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
 }
+
+
+
 
 
 
@@ -2533,18 +2601,19 @@ function verifyPss(n, e, signature, digest, done) {
  * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
  * @apart
  */
-function answer(payload, done) {
+function answer(payload, signer, done) {
     return function (error, good) {
         guarded(function () {
             var text = good && !error ? chapterKeys().fromBase64url_(payload) : null;
             if (text === null)
                 throw error || chapterKeys().notTrusted_();
-            done(null, text);
+            done(null, text, signer);
         }, function (thrown) {
             done(thrown, "");
         });
     };
 }
+
 
 
 
@@ -2780,10 +2849,10 @@ function parseAnswer(response, options) {
     return head;
 }
 /**
- * Asks `url`. What is the user's own goes to the origin of `options.url` only.
+ * Asks `url`, with what is the user's own where that is `trusted`.
  * @chapter @apart
  */
-function send(options, url, extra, onResponse, onError) {
+function send(options, url, trusted, extra, onResponse, onError) {
     /**
      * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
      * @chapter
@@ -2795,12 +2864,6 @@ function send(options, url, extra, onResponse, onError) {
         outgoing.on("error", onError);
         outgoing.end();
         return outgoing;
-    }
-    function portOf(url) {
-        return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
-    }
-    function sameOrigin(a, b) {
-        return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
     }
     var origin = chapterUrls().parseUrl_(options.url);
     var target = chapterUrls().parseUrl_(url);
@@ -2814,7 +2877,7 @@ function send(options, url, extra, onResponse, onError) {
     };
     if (target.port_)
         wanted.port = target.port_;
-    if (sameOrigin(origin, target)) {
+    if (trusted) {
         for (var name in options.headers)
             headers[name] = options.headers[name];
         if (origin.auth_)
@@ -2838,12 +2901,19 @@ function send(options, url, extra, onResponse, onError) {
 /**
  * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
  * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin;
- * `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
+ * `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only, and not by a redirect
+ * from another one.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
  * @chapter @apart
  */
 function get(options, from, extra, onHead, onBody, onEnd) {
+    function portOf(url) {
+        return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
+    }
+    function sameOrigin(a, b) {
+        return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
+    }
     // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
     // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
     // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
@@ -2858,6 +2928,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     var answered = false;
     var left = -1 /* Length.UNKNOWN */;
     var done = false;
+    var trusted = true; // nobody else has chosen the URL
     var open;
     function disconnect() {
         if (outgoing) {
@@ -2974,7 +3045,9 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         }, end);
     }
     open = function () {
-        outgoing = /*@__NOINLINE__*/ send(options, url, extra, onResponse, onGone);
+        if (!sameOrigin(chapterUrls().parseUrl_(options.url), chapterUrls().parseUrl_(url)))
+            trusted = false;
+        outgoing = /*@__NOINLINE__*/ send(options, url, trusted, extra, onResponse, onGone);
     };
     timer = after(options.timeout / 4, tick);
     try {
@@ -3614,6 +3687,7 @@ function createSession(plan, emit, layout, target, download, present) {
 
 
 
+
 /** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
 var lastResult = "";
 
@@ -3675,61 +3749,75 @@ function open(settings, emit, offerOnly, done, failed) {
         /** IDF target names by chip id. */
         var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /**
-         * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
-         * OTA_VALIDATE_FAILED and "".
+         * The payload of a manifest: one token, or two with a line end between them, that say the same. `threshold` of `keys` have to
+         * have signed it, 1 or 2. Calls `done` once, like verifyJws.
          * @chapter
          */
-        function verifyJws(token, keys, done) {
-            // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
-            // allow. Nothing of its payload is looked at before the signature has been verified.
-            var TYPE = "https-ota+jws";
-            // in characters of base64url
-            var MAX_HEADER = 512; // `sign` makes 124
-            var MAX_SIGNATURE = 683; // of 4096 bits
-            /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
-            function thumbprint(key) {
-                return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
-            }
+        function verifyManifest(text, keys, threshold, done) {
             /**
-             * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
-             * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
-             * its stack, so one with anything nested is not parsed at all.
+             * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key, or with
+             * OTA_VALIDATE_FAILED and "".
+             * @chapter
              */
-            function parseHeader(text) {
-                if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
-                    return null;
-                var header = null;
-                guarded(function () {
-                    header = chapterManifest().parseJson_(text);
-                }, ignore);
-                if (!header)
-                    return null;
-                var members = 0;
-                for (var _ in header)
-                    members++;
-                return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
-                    ? header
-                    : null;
+            function verifyJws(token, keys, done) {
+                // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
+                // allow. Nothing of its payload is looked at before the signature has been verified.
+                var TYPE = "https-ota+jws";
+                // in characters of base64url
+                var MAX_HEADER = 512; // `sign` makes 124
+                var MAX_SIGNATURE = 683; // of 4096 bits
+                /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+                function thumbprint(key) {
+                    return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+                }
+                /**
+                 * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
+                 * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
+                 * its stack, so one with anything nested is not parsed at all.
+                 */
+                function parseHeader(text) {
+                    if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
+                        return null;
+                    var header = null;
+                    guarded(function () {
+                        header = chapterManifest().parseJson_(text);
+                    }, ignore);
+                    if (!header)
+                        return null;
+                    var members = 0;
+                    for (var _ in header)
+                        members++;
+                    return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
+                        ? header
+                        : null;
+                }
+                var first = token.indexOf(".");
+                var second = token.indexOf(".", first + 1);
+                var whole = first > 0 &&
+                    first <= MAX_HEADER &&
+                    second > first &&
+                    token.length - second - 1 <= MAX_SIGNATURE &&
+                    token.indexOf(".", second + 1) < 0;
+                var headerText = whole ? chapterKeys().fromBase64url_(token.substr(0, first)) : null;
+                var signature = headerText && chapterKeys().fromBase64url_(token.substr(second + 1));
+                var header = signature && parseHeader(headerText);
+                if (header)
+                    for (var i = 0; i < keys.length; i++)
+                        if (thumbprint(keys[i]) === header.kid) {
+                            var key = chapterKeys().parseKey_(keys[i]);
+                            var digest = sha256(token.substr(0, second));
+                            return /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, chapterBytes().bytesOf_(signature), digest, 
+                            /*@__NOINLINE__*/ answer(token.substring(first + 1, second), keys[i], done));
+                        }
+                done(chapterKeys().notTrusted_(), "");
             }
-            var first = token.indexOf(".");
-            var second = token.indexOf(".", first + 1);
-            var whole = first > 0 &&
-                first <= MAX_HEADER &&
-                second > first &&
-                token.length - second - 1 <= MAX_SIGNATURE &&
-                token.indexOf(".", second + 1) < 0;
-            var headerText = whole ? chapterKeys().fromBase64url_(token.substr(0, first)) : null;
-            var signature = headerText && chapterKeys().fromBase64url_(token.substr(second + 1));
-            var header = signature && parseHeader(headerText);
-            if (header)
-                for (var i = 0; i < keys.length; i++)
-                    if (thumbprint(keys[i]) === header.kid) {
-                        var key = chapterKeys().parseKey_(keys[i]);
-                        var digest = sha256(token.substr(0, second));
-                        return /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, chapterBytes().bytesOf_(signature), digest, 
-                        /*@__NOINLINE__*/ answer(token.substring(first + 1, second), done));
-                    }
-            done(chapterKeys().notTrusted_(), "");
+            var end = text.indexOf("\n");
+            var second = end < 0 ? "" : text.substr(end + 1);
+            verifyJws(end < 0 ? text : text.substr(0, end), keys, function (error, payload, signer) {
+                if (error ? !second || threshold > 1 : threshold < 2)
+                    return done(error, payload);
+                verifyJws(second, keys.filter(function (key) { return key !== signer; }), function (failure, again) { return done(failure || (error || again === payload ? null : chapterKeys().notTrusted_()), again); });
+            });
         }
         // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
         // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
@@ -3778,7 +3866,7 @@ function open(settings, emit, offerOnly, done, failed) {
             if (error)
                 return done(error);
             guarded(function () {
-                verifyJws(text, settings.keys, onPayload);
+                verifyManifest(text, settings.keys, settings.threshold, onPayload);
             }, done);
         });
     }
@@ -3940,6 +4028,7 @@ function run(given, mode, resolve, reject) {
             retries: 5,
             maxRedirects: 5,
             maxRequestSize: 0,
+            threshold: 1,
             allowSameVersion: false,
             allowDowngrade: false,
             allowRolledBack: false,
@@ -3950,32 +4039,42 @@ function run(given, mode, resolve, reject) {
             partition: "",
             onEvent: refuse,
         };
+        /** A copy, so that what was checked is what is sent. */
         function checkHeaders(headers) {
-            for (var name in headers) {
-                var line = name + headers[name];
+            var checked = {};
+            Object.keys(headers).forEach(function (name) {
+                var value = "" + headers[name];
+                var line = name + value;
                 for (var i = 0; i < line.length; i++)
                     if (line.charCodeAt(i) < 32)
                         refuse("header " + name + " has a control character");
-            }
+                checked[name] = value;
+            });
+            return checked;
         }
         var given = config;
         var settings = {};
-        for (var name in FIELDS)
+        var known = Object.keys(FIELDS);
+        if (typeof given !== "object" || !given)
+            refuse("the configuration is no object");
+        known.forEach(function (name) {
             if (typeof FIELDS[name] === "number")
                 settings[name] = FIELDS[name];
-        for (var name in given) {
+        });
+        // own fields only: what a prototype says is not what the caller wrote
+        Object.keys(given).forEach(function (name) {
             var value = given[name];
             if (value === undefined)
-                continue;
-            var type = typeof FIELDS[name];
-            if (type === "undefined")
+                return;
+            if (known.indexOf(name) < 0)
                 refuse("unknown field " + name);
+            var type = typeof FIELDS[name];
             if (typeof value !== type || value === null)
                 refuse(name + " is no " + type);
             if (type === "number" && !(value >= 0 && Math.floor(value) === value))
                 refuse(name + " is no whole number");
             settings[name] = value;
-        }
+        });
         settings.status_ = -1;
         if (!settings.url)
             refuse("url is missing");
@@ -3985,9 +4084,11 @@ function run(given, mode, resolve, reject) {
             refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
         var checked = settings;
         if (checked.headers)
-            checkHeaders(checked.headers);
+            checked.headers = checkHeaders(checked.headers);
         if (checked.keys)
             checkKeys(checked.keys);
+        if (checked.threshold < 1 || checked.threshold > 2 || (checked.keys && checked.keys.length < checked.threshold))
+            refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
         if (checked.digest && !chapterBytes().digitsOf_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
             refuse("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
         return checked;

@@ -21,6 +21,8 @@ export interface Config {
   url: string;
   /** trusted public keys (JWK) of whoever signs manifests */
   keys?: Jwk[];
+  /** of how many of `keys` a manifest must be signed: 1 (default) or 2 */
+  threshold?: number;
   /** "fsverity-sha256:" and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
   digest?: string;
   /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
@@ -82,6 +84,7 @@ const FIELDS: { [name: string]: unknown } = {
   retries: 5,
   maxRedirects: 5,
   maxRequestSize: 0,
+  threshold: 1,
   allowSameVersion: false,
   allowDowngrade: false,
   allowRolledBack: false,
@@ -100,6 +103,7 @@ export interface Settings extends Config {
   retries: number;
   maxRedirects: number;
   maxRequestSize: number;
+  threshold: number;
   /** ends the download that is under way */
   stop_?: (error: OtaError) => void;
   /** the deadline has passed: no download begins any more */
@@ -108,12 +112,17 @@ export interface Settings extends Config {
   status_: number;
 }
 
-function checkHeaders(headers: { [name: string]: string }): void {
-  for (const name in headers) {
-    const line = name + headers[name];
+/** A copy, so that what was checked is what is sent. */
+function checkHeaders(headers: { [name: string]: string }): { [name: string]: string } {
+  const checked: { [name: string]: string } = {};
+  Object.keys(headers).forEach((name) => {
+    const value = "" + headers[name];
+    const line = name + value;
     for (let i = 0; i < line.length; i++)
       if (line.charCodeAt(i) < 32) refuse("header " + name + " has a control character");
-  }
+    checked[name] = value;
+  });
+  return checked;
 }
 
 /**
@@ -122,26 +131,33 @@ function checkHeaders(headers: { [name: string]: string }): void {
  */
 export function checkConfig(config: Config): Settings {
   const given = config as unknown as { [name: string]: unknown };
-  const settings: { [name: string]: unknown } = {};
-  for (const name in FIELDS) if (typeof FIELDS[name] === "number") settings[name] = FIELDS[name];
-  for (const name in given) {
+  const settings: { [name: string]: unknown } = { insecure: false }; // whatever Object.prototype says
+  const known = Object.keys(FIELDS);
+  if (typeof given !== "object" || !given) refuse("the configuration is no object");
+  known.forEach((name) => {
+    if (typeof FIELDS[name] === "number") settings[name] = FIELDS[name];
+  });
+  // own fields only: what a prototype says is not what the caller wrote
+  Object.keys(given).forEach((name) => {
     const value = given[name];
-    if (value === undefined) continue;
+    if (value === undefined) return;
+    if (known.indexOf(name) < 0) refuse("unknown field " + name);
     const type = typeof FIELDS[name];
-    if (type === "undefined") refuse("unknown field " + name);
     if (typeof value !== type || value === null) refuse(name + " is no " + type);
     if (type === "number" && !((value as number) >= 0 && Math.floor(value as number) === value))
       refuse(name + " is no whole number");
     settings[name] = value;
-  }
+  });
   settings.status_ = -1;
   if (!settings.url) refuse("url is missing");
   if (!settings.timeout) refuse("timeout is 0");
   if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
     refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
   const checked = settings as unknown as Settings;
-  if (checked.headers) checkHeaders(checked.headers);
+  if (checked.headers) checked.headers = checkHeaders(checked.headers);
   if (checked.keys) checkKeys(checked.keys);
+  if (checked.threshold < 1 || checked.threshold > 2 || (checked.keys && checked.keys.length < checked.threshold))
+    refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
   if (checked.digest && !digitsOf(checked.digest, Prefix.CONFIG))
     refuse("digest is not " + Prefix.CONFIG + " and 64 hexadecimal digits");
   return checked;

@@ -132,12 +132,13 @@ function parseAnswer(response: EspruinoHttpResponse, options: Settings): Head | 
 }
 
 /**
- * Asks `url`. What is the user's own goes to the origin of `options.url` only.
+ * Asks `url`, with what is the user's own where that is `trusted`.
  * @chapter @apart
  */
 function send(
   options: Settings,
   url: string,
+  trusted: boolean,
   extra: { [name: string]: string },
   onResponse: (response: EspruinoHttpResponse) => void,
   onError: (error: { code: number; message: string }) => void,
@@ -153,7 +154,7 @@ function send(
     headers: headers,
   };
   if (target.port_) wanted.port = target.port_;
-  if (sameOrigin(origin, target)) {
+  if (trusted) {
     for (const name in options.headers) headers[name] = options.headers[name];
     if (origin.auth_) headers.Authorization = "Basic " + base64(origin.auth_);
     if (options.ca) wanted.ca = options.ca;
@@ -171,7 +172,8 @@ function send(
 /**
  * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
  * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin;
- * `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only.
+ * `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only, and not by a redirect
+ * from another one.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
  * @chapter @apart
@@ -194,6 +196,7 @@ export function get(
   let answered = false;
   let left: number = Length.UNKNOWN;
   let done = false;
+  let trusted = true; // nobody else has chosen the URL
   let open: () => void;
 
   function disconnect(): void {
@@ -313,7 +316,8 @@ export function get(
   }
 
   open = (): void => {
-    outgoing = /*@__NOINLINE__*/ send(options, url, extra, onResponse, onGone);
+    if (!sameOrigin(parseUrl(options.url), parseUrl(url))) trusted = false;
+    outgoing = /*@__NOINLINE__*/ send(options, url, trusted, extra, onResponse, onGone);
   };
 
   timer = after(options.timeout / 4, tick);

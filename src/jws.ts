@@ -111,14 +111,15 @@ function parseHeader(text: string): { kid: string } | null {
  */
 function answer(
   payload: string,
-  done: (error: OtaError | null, payload: string) => void,
+  signer: Jwk,
+  done: (error: OtaError | null, payload: string, signer?: Jwk) => void,
 ): (error: OtaError | null, good: boolean) => void {
   return (error, good) => {
     guarded(
       () => {
         const text = good && !error ? fromBase64url(payload) : null;
         if (text === null) throw error || notTrusted();
-        done(null, text);
+        done(null, text, signer);
       },
       (thrown) => {
         done(thrown, "");
@@ -128,11 +129,15 @@ function answer(
 }
 
 /**
- * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload, or with
+ * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key, or with
  * OTA_VALIDATE_FAILED and "".
  * @chapter
  */
-export function verifyJws(token: string, keys: Jwk[], done: (error: OtaError | null, payload: string) => void): void {
+export function verifyJws(
+  token: string,
+  keys: Jwk[],
+  done: (error: OtaError | null, payload: string, signer?: Jwk) => void,
+): void {
   const first = token.indexOf(".");
   const second = token.indexOf(".", first + 1);
   const whole =
@@ -154,8 +159,31 @@ export function verifyJws(token: string, keys: Jwk[], done: (error: OtaError | n
           key.e_,
           bytesOf(signature as string),
           digest,
-          /*@__NOINLINE__*/ answer(token.substring(first + 1, second), done),
+          /*@__NOINLINE__*/ answer(token.substring(first + 1, second), keys[i], done),
         );
       }
   done(notTrusted(), "");
+}
+
+/**
+ * The payload of a manifest: one token, or two with a line end between them, that say the same. `threshold` of `keys` have to
+ * have signed it, 1 or 2. Calls `done` once, like verifyJws.
+ * @chapter
+ */
+export function verifyManifest(
+  text: string,
+  keys: Jwk[],
+  threshold: number,
+  done: (error: OtaError | null, payload: string) => void,
+): void {
+  const end = text.indexOf("\n");
+  const second = end < 0 ? "" : text.substr(end + 1);
+  verifyJws(end < 0 ? text : text.substr(0, end), keys, (error, payload, signer) => {
+    if (error ? !second || threshold > 1 : threshold < 2) return done(error, payload);
+    verifyJws(
+      second,
+      keys.filter((key) => key !== signer),
+      (failure, again) => done(failure || (error || again === payload ? null : notTrusted()), again),
+    );
+  });
 }

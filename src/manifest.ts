@@ -8,6 +8,8 @@ import { Code, fault } from "./status";
 import type { StorageClaim } from "./storage";
 
 const FORMAT = 1;
+/** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
+const MAX_JUMP = 0x100000000;
 
 /** What a manifest says, DESIGN.md 4. `iat` and `exp` in seconds since 1970. */
 export interface Manifest {
@@ -103,6 +105,8 @@ export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: bo
       Code.OTA_SMALL_SEC_VER,
       "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_,
     );
+  if (manifest.sequence > facts.sequence_ + MAX_JUMP)
+    differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
 }
 
 /** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */

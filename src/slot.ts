@@ -64,7 +64,9 @@ function findOta(rows: Partition[]): Partition[] {
       ota[rows[i].subtype - SUBTYPE_OTA_0] = rows[i];
       count++;
     }
-  if (ota.length !== count) cannot("the partition table has a gap or a double in its ota_N slots");
+  let whole = ota.length === count;
+  for (let i = 0; i < count; i++) if (!ota[i]) whole = false;
+  if (!whole) cannot("the partition table has a gap or a double in its ota_N slots");
   return ota;
 }
 

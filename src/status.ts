@@ -85,12 +85,21 @@ export interface OtaError extends Error {
   total_?: number;
 }
 
+/** Characters of a message. */
+const MAX_FACT = 500;
+
 /**
  * The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on.
  * @chapter
  */
 export function fault(code: Code, fact: string, retry?: boolean): OtaError {
-  const error = new Error(fact) as OtaError;
+  // it may quote what anybody has sent, and be shown in a terminal
+  let said = "";
+  for (let i = 0; i < fact.length && i < MAX_FACT; i++) {
+    const c = fact.charCodeAt(i);
+    said += c < 32 || c > 126 ? "?" : fact[i];
+  }
+  const error = new Error(said) as OtaError;
   const names: { [name: string]: number } = errorNumbers();
   for (const name in names) if (names[name] === code) error.name = (code < 0 ? "ESP_" : "ESP_ERR_") + name;
   error.code = code;

@@ -8,7 +8,7 @@ import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
 import { boardName, now, read } from "./hal";
 import { CHIP_NAMES, parseDesc, Size, walkSegments } from "./image";
-import { verifyJws } from "./jws";
+import { verifyManifest } from "./jws";
 import { checkPolicy, checkProject, type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "./partitions";
 import type { Layout } from "./slot";
@@ -108,7 +108,7 @@ export function getManifest(
   fetchText(settings, (error, text) => {
     if (error) return done(error);
     guarded(() => {
-      verifyJws(text, settings.keys!, onPayload);
+      verifyManifest(text, settings.keys!, settings.threshold, onPayload);
     }, done);
   });
 }

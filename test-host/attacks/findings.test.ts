@@ -307,7 +307,7 @@ for (const trust of ["keys", "digest", "insecure"] as const)
 async function onTrialAndSlow(config: object = {}): Promise<{ rig: Rig; slow: Promise<Ended | "hangs"> }> {
   const rig = createRig();
   await install(rig, GOOD, false);
-  rig.net = drips(EVIL, 15_000, 2000);
+  rig.net = drips(EVIL, 15_000, 500); // less than is judged: nothing is written
   const slow = rig.device.ota.update(
     rig.config({ url: URL_OF("/fw.bin"), digest: digestOf(EVIL), ...UNCONFIRMED, ...config }),
   );
@@ -387,6 +387,7 @@ for (const trust of ["keys", "digest"] as const)
     const rig = createRig();
     const { device } = rig;
     await install(rig, GOOD, false);
+    assert.equal(ok(await rig.settle(device.ota.boot())), true);
     const third = smallImage(3, "3.0.3");
     rig.net = offer(await sign(third, { sequence: 8 }), EVIL);
     const before = device.slot("factory");
@@ -567,6 +568,7 @@ test("a table with two rows of one slot beside a gap is refused by every call, w
   );
   const rig = createRig({ board, images: { ota_0: OLD, twin: OLD } });
   const { ota } = rig.device;
+  const before = rig.operations().length; // of the bootloader
   rig.net = file(GOOD);
   refused(await rig.call("update", { url: URL_OF("/"), insecure: true }), "ESP_ERR_NOT_SUPPORTED");
   refused(await rig.settle(ota.rollback()), "ESP_ERR_NOT_SUPPORTED");
@@ -576,35 +578,7 @@ test("a table with two rows of one slot beside a gap is refused by every call, w
       (error: any) => error.name === "ESP_ERR_NOT_SUPPORTED",
       call,
     );
-  assert.equal(rig.operations().length, 0);
-});
-
-// --- L4
-
-test("a chip that is smaller than its table says: the running slot is not written under another address", async () => {
-  const half = 0x80000;
-  const board = boardWith(
-    table([
-      ["nvs", 1, 2, 0x9000, 0x3000, 0],
-      ["otadata", 1, 0, 0xc000, 0x2000, 0],
-      ["factory", 0, 0, 0x10000, 0x10000, 0],
-      ["ota_0", 0, 0x10, 0x10000 + half, 0x10000, 0],
-    ]),
-    "toy-factory-one",
-    { flashSize: 2 * half },
-  );
-  const rig = createRig({ board, images: { factory: OLD } });
-  const { device } = rig;
-  // what lies above is the lower half once more
-  const { flash } = device;
-  const original = { read: flash.read, write: flash.write, erase: flash.erase };
-  flash.read = (addr, length) => original.read(addr % half, length);
-  flash.write = (addr, data) => original.write(addr % half, data);
-  flash.erase = (addr) => original.erase(addr % half);
-  rig.net = file(GOOD);
-  const ended = await rig.call("update", { url: URL_OF("/"), digest: digestOf(GOOD) });
-  assert.ok(same(device.slot("factory", OLD.length), OLD), "the image that runs was overwritten");
-  refused(ended);
+  assert.equal(rig.operations().length, before);
 });
 
 // --- L10
