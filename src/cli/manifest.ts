@@ -7,6 +7,7 @@ import { printable, refuse } from "./errors.ts";
 import { type StorageClaim, storageText } from "./espruino-storage.ts";
 import { fsverity } from "./fsverity.ts";
 import type { Image } from "./image.ts";
+import { jsonProblem } from "./json.ts";
 import type { PublicKey, SigningKey } from "./keys.ts";
 
 export const TYPE = "https-ota+jws";
@@ -104,37 +105,12 @@ function fromBase64url(where: string, part: string, text: string): Buffer {
   return bytes;
 }
 
-/** The key that occurs twice in one object of this JSON text, or is written with an escape; null when there is none. */
-export function doubleKey(json: string): string | null {
-  const open: Set<string>[] = [];
-  let last = "";
-  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]:]/g)) {
-    if (token === "{" || token === "[") open.push(new Set());
-    else if (token === "}" || token === "]") open.pop();
-    else if (token !== ":") last = token;
-    else {
-      const keys = open.at(-1);
-      if (last.includes("\\") || keys?.has(last)) return last;
-      keys?.add(last);
-    }
-  }
-  return null;
-}
-
 function parseObject(where: string, part: string, bytes: Buffer): Record<string, unknown> {
   const text = bytes.toString("utf8");
   if (!Buffer.from(text).equals(bytes)) refuse(where, `${part}: not UTF-8`);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    refuse(where, `${part}: no JSON: ${(error as Error).message}`);
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value) || !/^\{.*\}$/s.test(text))
-    return refuse(where, `${part}: wanted a JSON object and nothing around it`);
-  const double = doubleKey(text);
-  if (double !== null) refuse(where, `${part}: the key ${double} comes twice, or is written with an escape`);
-  return value as Record<string, unknown>;
+  const problem = jsonProblem(text);
+  if (problem !== null) refuse(where, `${part}: ${problem}`);
+  return JSON.parse(text);
 }
 
 function checkHeader(where: string, header: Record<string, unknown>): void {
