@@ -1,7 +1,7 @@
 // The JSON of a manifest's header and payload, as strict as on the device (src/json.ts), so that nobody can write a text
 // which two parsers read differently. test-host/vectors/json.ts has what is taken and what is not.
 
-const MAX_QUOTE = 60;
+const MAX_QUOTE = 100;
 
 /** So much of a file's text as an error message needs. */
 export function excerpt(text: string): string {
