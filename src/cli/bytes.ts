@@ -21,7 +21,8 @@ export function zText(bytes: Uint8Array, offset: number, room: number): string {
   const end = field.indexOf(0);
   const text = end < 0 ? field : field.subarray(0, end);
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(text);
+    // ignoreBOM keeps U+FEFF: a label that begins with it is another one
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(text);
   } catch {
     return Buffer.from(text).toString("latin1");
   }

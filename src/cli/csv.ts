@@ -1,11 +1,12 @@
 // Partition tables as people write them. Source: reference 6.2 (IDF gen_esp32part.py, partition-tables.rst).
 import { hex } from "./bytes.ts";
-import { refuse } from "./errors.ts";
+import { printable, refuse } from "./errors.ts";
 import {
   alignmentOf,
   checkRows,
   FLAGS,
   flagNames,
+  MAX_ROWS,
   type Row,
   SECTOR,
   SUBTYPES,
@@ -16,6 +17,7 @@ import {
 } from "./partitions.ts";
 
 const LABEL_SIZE = 16;
+const KNOWN_FLAGS = Object.values(FLAGS).reduce((all, flag) => all | flag);
 
 /** gen_esp32part.py parse_int: decimal or 0x, with K or M behind it. */
 export function parseSize(text: string): number | null {
@@ -32,8 +34,8 @@ export function parseCsv(file: string, text: string, flashSize = 0): Row[] {
   const rows: Row[] = [];
   const lines: number[] = [];
   let end = TABLE_OFFSET + SECTOR;
-  text.split(/\r?\n/).forEach((raw, i) => {
-    const line = raw.replace(/#.*$/, "").trim();
+  text.split(/\r\n|\r|\n/).forEach((raw, i) => {
+    const line = raw.split("#", 1)[0].trim();
     if (!line) return;
     const wrong = (what: string) => refuse(file, `line ${i + 1}: ${what}`);
     const fields = line.split(",").map((field) => field.trim());
@@ -43,6 +45,8 @@ export function parseCsv(file: string, text: string, flashSize = 0): Row[] {
     end = row.offset + row.size;
     rows.push(row);
     lines.push(i + 1);
+    // at once: the rules compare each row with all before it
+    if (rows.length > MAX_ROWS) wrong(`${rows.length} rows, a table holds ${MAX_ROWS}`);
   });
   if (!rows.length) refuse(file, "no partition in it");
   const [problem] = checkRows(rows, flashSize);
@@ -107,7 +111,17 @@ function sizeField(size: number): string {
   return size && size % 0x400 === 0 ? `${size / 0x400}K` : hex(size);
 }
 
-/** As gen_esp32part.py writes it. */
+/** Why a row cannot be written as a line of CSV, which has no quotes and no escapes; null when it can. */
+export function csvProblem({ label, flags }: Row): string | null {
+  const name = `name "${printable(label)}"`;
+  if (/[,#]/.test(label)) return `${name} has a comma or a #, which no CSV can hold`;
+  if (label !== printable(label)) return `${name} has characters that cannot be shown, so no CSV of it is made`;
+  if (label !== label.trim()) return `${name} has blanks at its begin or end, which no CSV can hold`;
+  if (flags & ~KNOWN_FLAGS) return `flags ${hex(flags)}, of which a CSV knows ${Object.keys(FLAGS).join(" and ")} only`;
+  return null;
+}
+
+/** As gen_esp32part.py writes it. For rows without a csvProblem. */
 export function toCsv(rows: readonly Row[]): string {
   const lines = rows.map((row) =>
     [row.label, typeName(row.type), subtypeName(row), hex(row.offset), sizeField(row.size), flagNames(row.flags)].join(

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import type { Command } from "commander";
 import { hex, isBlank } from "./bytes.ts";
 import { boardsWith } from "./boards.ts";
-import { isRefusal, printable, refuse } from "./errors.ts";
+import { isRefusal, jsonText, printable, refuse } from "./errors.ts";
 import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
 import { readInput } from "./files.ts";
 import { readDump } from "./flash.ts";
@@ -103,7 +103,7 @@ function refuseUnknown(file: string, bytes: Buffer): never {
 
 function inspect(file: string, { json }: { json?: boolean }): void {
   const report = inspectBytes(file, readInput(file));
-  if (json) console.log(JSON.stringify(report, null, 2));
+  if (json) console.log(jsonText(report));
   else for (const line of renderReport(report)) console.log(line);
   const [problem] = report.problems;
   if (!problem) return;

@@ -9,7 +9,7 @@ export const TABLE_OFFSET = 0x8000;
 export const TABLE_SIZE = 0xc00;
 export const SECTOR = 0x1000;
 
-const ROW_SIZE = 32;
+export const ROW_SIZE = 32;
 const MAGIC = 0x50aa;
 const MAGIC_MD5 = 0xebeb;
 const MAGIC_END = 0xffff;

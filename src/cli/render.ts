@@ -2,6 +2,7 @@
 import pc from "picocolors";
 import { hex, sizeText } from "./bytes.ts";
 import { loadBoards } from "./boards.ts";
+import { dateText } from "./dates.ts";
 import { printable } from "./errors.ts";
 import type { EspruinoImage } from "./espruino-image.ts";
 import { inhabitants, remedy, storageOf, storageText } from "./espruino-storage.ts";
@@ -165,7 +166,7 @@ function slotText(slot: Slot): string {
   const name = nameText(slot);
   if (content === "image") return `${name}, ${image.length} bytes, ${pc.green("valid")}`;
   const [{ offset, text }] = image.problems;
-  return `${name}, ${pc.red(`broken at ${hex(offset)}: ${text}`)}`;
+  return `${name}, ${pc.red(printable(`broken at ${hex(offset)}: ${text}`))}`;
 }
 
 /** Does the app of this slot find its files? Storage is one for all slots, and builds differ in where they look. */
@@ -229,7 +230,6 @@ function dumpLines(report: Report & { kind: "dump" }): string[] {
 function manifestLines(report: Report & { kind: "manifest" }): string[] {
   if (!report.token) return [];
   const { header, claims } = report.token;
-  const time = (seconds: number) => new Date(seconds * 1000).toISOString();
   const signed = (kid: unknown, bytes: number) =>
     field("signed by", `${printable(String(kid))}, ${bytes} bytes, not checked (see verify)`);
   return [
@@ -238,12 +238,12 @@ function manifestLines(report: Report & { kind: "manifest" }): string[] {
     field("project", printable(`${claims.project} ${claims.version}`)),
     field("chip", printable(claims.chip + (claims.board === undefined ? "" : `, board ${claims.board}`))),
     field("sequence", String(claims.sequence)),
-    field("signed at", time(claims.iat)),
-    field("expires", claims.exp === undefined ? "never" : time(claims.exp)),
-    field("image", `${claims.image.url}, ${claims.image.size} bytes`),
+    field("signed at", dateText(claims.iat)),
+    field("expires", claims.exp === undefined ? "never" : dateText(claims.exp)),
+    field("image", printable(`${claims.image.url}, ${claims.image.size} bytes`)),
     ...(claims.image.storage ? [field("storage", printable(storageText(claims.image.storage)))] : []),
-    field("fs-verity", claims.image.fsverity),
-    ...(claims.image.sha256 ? [field("SHA-256", claims.image.sha256)] : []),
+    field("fs-verity", printable(claims.image.fsverity)),
+    ...(claims.image.sha256 ? [field("SHA-256", printable(claims.image.sha256))] : []),
   ];
 }
 

@@ -2,12 +2,12 @@
 import { InvalidArgumentError, type Command } from "commander";
 import pc from "picocolors";
 import { hex } from "./bytes.ts";
-import { parseCsv, parseSize, toCsv } from "./csv.ts";
+import { csvProblem, parseCsv, parseSize, toCsv } from "./csv.ts";
 import { misuse, printable, refuse } from "./errors.ts";
 import { inhabitants } from "./espruino-storage.ts";
 import { parseOut, readInput, STDOUT, writeOutput } from "./files.ts";
 import { kindOf } from "./kind.ts";
-import { buildTable, type Row, readTable, TABLE_OFFSET, updatePath } from "./partitions.ts";
+import { buildTable, ROW_SIZE, type Row, readTable, TABLE_OFFSET, updatePath } from "./partitions.ts";
 
 interface Options {
   out?: string;
@@ -37,6 +37,21 @@ function readRows(file: string, bytes: Buffer, options: Options): Row[] {
   return rows;
 }
 
+/** The CSV, if it gives these very rows when it is read again. */
+function csvOf(file: string, bytes: Buffer, rows: readonly Row[]): string {
+  const base = kindOf(bytes) === "dump" ? TABLE_OFFSET : 0;
+  rows.forEach((row, i) => {
+    const problem = csvProblem(row);
+    if (problem) refuse(file, `offset ${hex(base + i * ROW_SIZE)}: ${problem}`);
+  });
+  const csv = toCsv(rows);
+  const again = buildTable(parseCsv(file, csv)).subarray(0, rows.length * ROW_SIZE);
+  const at = again.findIndex((byte, i) => byte !== bytes[base + i]);
+  if (at >= 0)
+    refuse(file, `offset ${hex(base + at)}: found ${hex(bytes[base + at], 2)}, a CSV gives ${hex(again[at], 2)} there`);
+  return csv;
+}
+
 function compare(file: string, out: string, wanted: Buffer): void {
   const found = readInput(out);
   const length = Math.max(found.length, wanted.length);
@@ -51,10 +66,10 @@ function compare(file: string, out: string, wanted: Buffer): void {
 function fromBinary(file: string, bytes: Buffer, options: Options): void {
   const rows = readRows(file, bytes, options);
   if (options.check) {
-    report(`${file}: ${pc.green("valid")}`, rows);
+    report(`${printable(file)}: ${pc.green("valid")}`, rows);
     return reportEspruino(rows);
   }
-  const csv = toCsv(rows);
+  const csv = csvOf(file, bytes, rows);
   if (options.out === undefined || options.out === STDOUT) process.stdout.write(csv);
   else writeOutput(options.out, csv);
 }
@@ -64,14 +79,15 @@ function fromCsv(file: string, bytes: Buffer, options: Options): void {
   const table = buildTable(rows);
   if (options.check) {
     if (options.out !== undefined) compare(file, options.out, table);
-    report(`${file}: ${pc.green(options.out === undefined ? "valid" : `valid, and what ${options.out} holds`)}`, rows);
+    const holds = options.out === undefined ? "" : `, and what ${printable(options.out)} holds`;
+    report(`${printable(file)}: ${pc.green(`valid${holds}`)}`, rows);
     return reportEspruino(rows);
   }
   const out = options.out as string;
   if (out === STDOUT) process.stdout.write(table);
   else {
     writeOutput(out, table);
-    report(`${out}: ${table.length} bytes for flash address ${hex(TABLE_OFFSET)}`, rows);
+    report(`${printable(out)}: ${table.length} bytes for flash address ${hex(TABLE_OFFSET)}`, rows);
   }
 }
 

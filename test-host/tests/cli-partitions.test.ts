@@ -1,5 +1,6 @@
 // partitions: CSV to binary and back, by the rules of gen_esp32part.py (reference 6.2).
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
 import { boardNames, loadBoard } from "../boards.ts";
@@ -304,5 +305,61 @@ test("js_code and storage may share their begin, and nothing else may", async ()
   for (const rows of overlapping) {
     shop.put("over.csv", HEAD + rows);
     fails(await shop.run("partitions", "over.csv", "--check"), 1, /: line \d: .*overlaps|comes twice/);
+  }
+});
+
+// --- CSV that says what the table says -------------------------------------------------------------------------------
+
+/** A table of two rows, the second with these bytes for a label, and what else `change` does to its row. */
+function tableWithLabel(label: string | Uint8Array, change: (row: Buffer) => void = () => {}): Buffer {
+  const rows = GOLDEN.two_ota.rows.slice(0, 2).map((row) => Buffer.from(row, "hex"));
+  rows[1].fill(0, 12, 28).set(Buffer.from(label).subarray(0, 16), 12);
+  change(rows[1]);
+  const md5 = createHash("md5").update(Buffer.concat(rows)).digest("hex");
+  return binaryOf([...rows.map((row) => row.toString("hex")), `ebeb${"ff".repeat(14)}${md5}`]);
+}
+
+test("a CSV gives the same table when it is read again, or is not made", async () => {
+  const good = ["läbel", "a b", 'a"b', "'a'", "漢字", "a;b", "-1", "sixteen_bytes_in", "\\x1b"];
+  await forAll([...good.entries()], async ([i, label]) => {
+    shop.put(`good${i}.bin`, tableWithLabel(label));
+    succeeds(await shop.run("partitions", `good${i}.bin`, "--csv", "--out", `good${i}.csv`));
+    succeeds(await shop.run("partitions", `good${i}.csv`, "--out", `good${i}.again`));
+    assert.deepEqual(shop.get(`good${i}.again`), shop.get(`good${i}.bin`), label);
+  });
+  const flags = (value: number) => (row: Buffer) => void row.writeUInt32LE(value, 28);
+  const bad: [Buffer, RegExp][] = [
+    [tableWithLabel("a,b"), /offset 0x20: name "a,b" has a comma or a #/],
+    [tableWithLabel("#ab"), /name "#ab" has a comma or a #/],
+    [tableWithLabel("x,data,fat,\n"), /name "x,data,fat,\\x0a" has a comma/],
+    [tableWithLabel("a\nb"), /name "a\\x0ab" has characters that cannot be shown/],
+    [tableWithLabel("a\rb"), /name "a\\x0db" has characters that cannot be shown/],
+    [tableWithLabel("\u001b]0;t\u0007"), /name "\\x1b\]0;t\\x07" has characters that cannot be shown/],
+    [tableWithLabel("a\u202eb"), /name "a\\u202eb" has characters that cannot be shown/],
+    [tableWithLabel("\ufeffa"), /name "\\ufeffa" has characters that cannot be shown/],
+    [tableWithLabel(" a"), /name " a" has blanks at its begin or end/],
+    [tableWithLabel("a\u00a0"), /name "a\u00a0" has blanks at its begin or end/],
+    [tableWithLabel(Buffer.from("l\u00e4bel", "latin1")), /offset 0x2d: found 0xe4, a CSV gives 0xc3 there/],
+    [tableWithLabel("ab\0cd"), /offset 0x2f: found 0x63, a CSV gives 0x00 there/],
+    [tableWithLabel("ab", flags(4)), /flags 0x4, of which a CSV knows encrypted and readonly only/],
+    [tableWithLabel("ab", flags(0x80000001)), /flags 0x80000001, of which/],
+  ];
+  await forAll([...bad.entries()], async ([i, [table, says]]) => {
+    shop.put(`bad${i}.table`, table);
+    for (const more of [[], ["--out", `bad${i}.made`]]) {
+      const run = fails(await shop.run("partitions", `bad${i}.table`, "--csv", ...more), 1, says);
+      assert.equal(run.stdout, "");
+    }
+    assert.ok(!existsSync(shop.at(`bad${i}.made`)));
+    // it is a table all the same
+    succeeds(await shop.run("partitions", `bad${i}.table`, "--check"));
+  });
+});
+
+test("a line ends with LF, CR LF or CR", async () => {
+  for (const end of ["\n", "\r\n", "\r"]) {
+    shop.put("ends.csv", GOLDEN.two_ota.csv.replaceAll("\n", end));
+    succeeds(await shop.run("partitions", "ends.csv", "--out", "ends.bin"));
+    assert.deepEqual(shop.get("ends.bin"), binaryOf(GOLDEN.two_ota.rows));
   }
 });
