@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { before, test } from "node:test";
 import { compactVerify, importJWK } from "jose";
 import { buildImage, mutations } from "../images.ts";
-import { claimsFor, forge, type Key, keyOf, manifestOfLength } from "../release.ts";
+import { claimsFor, cosignManifest, forge, type Key, keyOf, manifestOfLength, signManifest } from "../release.ts";
 import { imageWith, textsOf } from "./cli-espruino.ts";
 import { fails, forAll, succeeds, workshop } from "./cli-run.ts";
 
@@ -175,6 +175,13 @@ test("--cosign keeps the first signer's bytes, whatever program wrote them", asy
   succeeds(await cosign("foreign.jws", "--key", "b.pem", "--out", "foreign2.jws"));
   assert.equal(Buffer.from(tokens("foreign2.jws")[1].split(".")[1], "base64url").toString(), payloadText);
   succeeds(await verify("foreign2.jws", "ab", "--threshold", "2", "--image", "fw.bin"));
+});
+
+test("verify takes two signatures that another program made", async () => {
+  const claims = claimsFor(IMAGE, { project: "lamp", version: "2.0.0", image: { url: "fw.bin" } });
+  const first = await signManifest(claims, await keyNamed("a"));
+  shop.put("other2.jws", cosignManifest(first, await keyNamed("b")));
+  succeeds(await verify("other2.jws", "ab", "--threshold", "2", "--image", "fw.bin"));
 });
 
 test("--cosign signs nothing but what it was shown with its image", async () => {
