@@ -5,14 +5,14 @@ import type { TestContext } from "node:test";
 import { hasten } from "./bundle.ts";
 import { fsverity } from "./fsverity.ts";
 import { buildImage, CLASSIC_DESCRIPTOR, type EspruinoTexts, type ImageSpec, reseal } from "./images.ts";
-import { type Claims, claimsFor, type Key, makeKey, signManifest } from "./release.ts";
+import { type Claims, claimsFor, cosignManifest, type Key, makeKey, signManifest } from "./release.ts";
 import { type Config, type Outcome, type Scene, type SceneOptions, startScene } from "./scenario.ts";
 import { serveFile } from "./server.ts";
 
 export interface Signed {
   scene: Scene;
   key: Key;
-  /** Serves the image and its manifest, and updates from it. */
+  /** Serves the image and its manifest, and updates from it. Beside claims: `key` signs, `cosigner` signs too. */
   update(image: Uint8Array, claims?: Claims, config?: Config): Promise<Outcome>;
   check(image: Uint8Array, claims?: Claims, config?: Config): Promise<Outcome>;
   begin(image: Uint8Array, claims?: Claims, config?: Config): Promise<Outcome>;
@@ -30,8 +30,9 @@ export async function startSigned(t: Pick<TestContext, "after">, options: SceneO
       hasten(scene.device.engine);
       scene.device.engine.run("E.convolve.fast = true");
     }
-    const { key: other, ...claimed } = claims;
-    const manifest = await signManifest(claimsFor(image, claimed), (other as Key) ?? key);
+    const { key: other, cosigner, ...claimed } = claims;
+    const first = await signManifest(claimsFor(image, claimed), (other as Key) ?? key);
+    const manifest = cosigner ? cosignManifest(first, cosigner as Key) : first;
     scene.server.on("/fw.bin", serveFile(image));
     scene.server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
     return { url: scene.server.url("/m.jws"), keys: [key.jwk], ...config };

@@ -1,7 +1,9 @@
 // Files, with errors that name them.
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, statSync, writeFileSync } from "node:fs";
 import { InvalidArgumentError } from "commander";
 import { refuse, systemReason } from "./errors.ts";
+
+const CHUNK = 0x10000;
 
 /** Device and inode of what was read: a file may have several names. */
 const inputs = new Set<string>();
@@ -26,14 +28,88 @@ export function readInput(file: string): Buffer {
   }
 }
 
-export function readText(file: string): string {
-  return readInput(file).toString("utf8");
+/** Of an open file: all bytes, or the first ones beyond `most`. Pipes and devices do not tell a size. */
+function readUpTo(handle: number, most: number): Buffer {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  while (length <= most) {
+    const chunk = Buffer.alloc(Math.min(CHUNK, most + 1 - length));
+    const count = readSync(handle, chunk);
+    if (!count) break;
+    chunks.push(chunk.subarray(0, count));
+    length += count;
+  }
+  return Buffer.concat(chunks);
 }
 
-/** A slip in --out must not cost the private key, nor the image that was signed. */
-export function writeOutput(file: string, content: string | Uint8Array): void {
+/** Reads a file of at most `most` bytes. `excess` says what is wrong with a larger one, of which no more is read. */
+export function readLimited(file: string, most: number, excess: (found: string) => string): Buffer {
+  let size = 0;
+  let bytes: Buffer | undefined;
+  try {
+    const handle = openSync(file, "r");
+    try {
+      size = fstatSync(handle).size;
+      if (size <= most) bytes = readUpTo(handle, most);
+    } finally {
+      closeSync(handle);
+    }
+  } catch (error) {
+    return refuse(file, systemReason(error));
+  }
+  if (!bytes) return refuse(file, excess(`${size} bytes`));
+  if (bytes.length > most) return refuse(file, excess(`more than ${most} bytes`));
+  inputs.add(identityOf(file));
+  return bytes;
+}
+
+/** A private JWK, or a list or a set with one. */
+function isPrivateJwk(text: string): boolean {
+  try {
+    const parsed = JSON.parse(text);
+    const keys: unknown[] = Array.isArray(parsed) ? parsed : Array.isArray(parsed.keys) ? parsed.keys : [parsed];
+    return keys.some((key: any) => key !== null && typeof key === "object" && ("d" in key || "k" in key));
+  } catch {
+    return false;
+  }
+}
+
+function isPrivateKey(bytes: Buffer): boolean {
+  const text = bytes.toString("latin1");
+  return /-----BEGIN [A-Z0-9 ]*PRIVATE KEY/.test(text) || isPrivateJwk(text);
+}
+
+/** The begin of a file that is there; empty for one that is not, and for a pipe or a device. */
+function headOf(file: string): Buffer {
+  if (!identityOf(file)) return Buffer.alloc(0);
+  const handle = openSync(file, "r");
+  try {
+    return readUpTo(handle, CHUNK - 1);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/**
+ * A slip in --out must not cost a private key, nor a file that this command reads. `problem`: why a file that begins with
+ * these bytes must stay too, or null.
+ */
+export function writeOutput(
+  file: string,
+  content: string | Uint8Array,
+  problem: (head: Buffer) => string | null = () => null,
+): void {
   const identity = identityOf(file);
   if (identity && inputs.has(identity)) refuse(file, "is read by this command, and is not overwritten");
+  let head: Buffer;
+  try {
+    head = headOf(file);
+  } catch (error) {
+    return refuse(file, systemReason(error));
+  }
+  if (isPrivateKey(head)) refuse(file, "is a private key, and is not overwritten: choose another --out");
+  const reason = problem(head);
+  if (reason !== null) refuse(file, reason);
   try {
     writeFileSync(file, content);
   } catch (error) {

@@ -10,7 +10,7 @@ import { readDump } from "./flash.ts";
 import { fsverity } from "./fsverity.ts";
 import { type Image, isBootloader, type Problem, readImage } from "./image.ts";
 import { kindOf } from "./kind.ts";
-import { parseToken, type Token } from "./manifest.ts";
+import { type Claims, parseManifest, type Token } from "./manifest.ts";
 import { activeCopy, readOtadata } from "./otadata.ts";
 import { readTable, updatePath } from "./partitions.ts";
 import { renderReport } from "./render.ts";
@@ -24,7 +24,13 @@ export type Report = { file: string; size: number; problems: Problem[] } & (
       fsverity: string;
       sha256OfFile: string;
     }
-  | { kind: "manifest"; token: Pick<Token, "header" | "claims"> | null; signatureBytes: number }
+  | {
+      kind: "manifest";
+      token: (Pick<Token, "header"> & { claims: Claims }) | null;
+      signatureBytes: number;
+      /** null when there is one signature */
+      second: (Pick<Token, "header"> & { signatureBytes: number }) | null;
+    }
   | { kind: "table"; table: ReturnType<typeof readTable>; boards: string[]; updates: string }
   | { kind: "otadata"; entries: ReturnType<typeof readOtadata>; active: 0 | 1 | null }
   | { kind: "dump"; dump: ReturnType<typeof readDump>; boards: string[]; updates: string }
@@ -47,13 +53,15 @@ function imageReport(file: string, bytes: Buffer): Report {
 function manifestReport(file: string, bytes: Buffer): Report {
   const base = { file, size: bytes.length, kind: "manifest" as const };
   try {
-    const { header, claims, signature } = parseToken("", bytes);
-    return { ...base, token: { header, claims }, signatureBytes: signature.length, problems: [] };
+    const { tokens, claims } = parseManifest("", bytes);
+    const [{ header, signature }, other] = tokens;
+    const second = other ? { header: other.header, signatureBytes: other.signature.length } : null;
+    return { ...base, token: { header, claims }, signatureBytes: signature.length, second, problems: [] };
   } catch (error) {
     if (!isRefusal(error)) throw error;
     const text = error.message.replace(/^: /, "");
     const offset = Number(/at offset (\d+)/.exec(text)?.[1] ?? 0);
-    return { ...base, token: null, signatureBytes: 0, problems: [{ offset, text }] };
+    return { ...base, token: null, signatureBytes: 0, second: null, problems: [{ offset, text }] };
   }
 }
 

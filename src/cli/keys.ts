@@ -3,7 +3,8 @@ import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } fr
 import { promisify } from "node:util";
 import { calculateJwkThumbprint } from "jose";
 import { refuse } from "./errors.ts";
-import { readText } from "./files.ts";
+import { readLimited } from "./files.ts";
+import { excerpt } from "./json.ts";
 
 /** What the device program lists in `keys`. */
 export interface PublicJwk {
@@ -31,12 +32,19 @@ const MIN_BITS = 2048;
 const MAX_BITS = 4096;
 const MAX_EXPONENT = 0xffffffffn;
 
+/** A set of hundred keys has some 50 KB. */
+const MAX_FILE = 0x10000;
+
+function readKeyFile(file: string): string {
+  return readLimited(file, MAX_FILE, (found) => `${found}, a key file has at most ${MAX_FILE}`).toString("utf8");
+}
+
 function checkRsa(file: string, key: KeyObject): void {
   const { modulusLength: bits = 0, publicExponent: e = 0n } = key.asymmetricKeyDetails ?? {};
   if (key.asymmetricKeyType !== "rsa") refuse(file, `a key of type ${key.asymmetricKeyType}, wanted rsa`);
   if (bits < MIN_BITS || bits > MAX_BITS) refuse(file, `an RSA key of ${bits} bits, wanted ${MIN_BITS} to ${MAX_BITS}`);
   if (e < 3n || e > MAX_EXPONENT || e % 2n === 0n)
-    refuse(file, `an RSA key with exponent ${e}, wanted an odd one of 3 to ${MAX_EXPONENT}`);
+    refuse(file, `an RSA key with exponent ${excerpt(String(e))}, wanted an odd one of 3 to ${MAX_EXPONENT}`);
 }
 
 async function publicKeyOf(file: string, key: KeyObject): Promise<PublicKey> {
@@ -52,7 +60,7 @@ function parseJwks(file: string, text: string): Record<string, unknown>[] {
   try {
     parsed = JSON.parse(text);
   } catch (error) {
-    return refuse(file, `no JSON: ${(error as Error).message}`);
+    return refuse(file, `no JSON: ${excerpt((error as Error).message)}`);
   }
   const set = Array.isArray(parsed) ? parsed : ((parsed as { keys?: unknown }).keys ?? parsed);
   const list: unknown[] = Array.isArray(set) ? set : [set];
@@ -60,7 +68,7 @@ function parseJwks(file: string, text: string): Record<string, unknown>[] {
   return list.map((jwk, i) => {
     const where = list.length > 1 ? `key ${i + 1}: ` : "";
     const kty = (jwk as { kty?: unknown } | null)?.kty;
-    if (kty !== "RSA") refuse(file, `${where}kty ${JSON.stringify(kty)}, wanted "RSA"`);
+    if (kty !== "RSA") refuse(file, `${where}kty ${excerpt(JSON.stringify(kty) ?? "undefined")}, wanted "RSA"`);
     return jwk as Record<string, unknown>;
   });
 }
@@ -75,7 +83,7 @@ function fromPem(file: string, text: string, create: (pem: string) => KeyObject)
   try {
     return create(text);
   } catch (error) {
-    return refuse(file, `no key can be read from this PEM (${(error as Error).message})`);
+    return refuse(file, `no key can be read from this PEM (${excerpt((error as Error).message)})`);
   }
 }
 
@@ -83,13 +91,13 @@ function fromJwk(file: string, jwk: Record<string, unknown>, create: typeof crea
   try {
     return create({ key: jwk as never, format: "jwk" });
   } catch (error) {
-    return refuse(file, `no RSA key can be read from this JWK (${(error as Error).message})`);
+    return refuse(file, `no RSA key can be read from this JWK (${excerpt((error as Error).message)})`);
   }
 }
 
 /** The keys in a PEM (public, private or certificate), JWK or JWK set. Of a private key the public half. */
 export async function loadPublicKeys(file: string): Promise<PublicKey[]> {
-  const text = readText(file);
+  const text = readKeyFile(file);
   const keys = isJson(text)
     ? parseJwks(file, text).map(({ kty, n, e }) => fromJwk(file, { kty, n, e }, createPublicKey))
     : [fromPem(file, text, createPublicKey)];
@@ -98,7 +106,7 @@ export async function loadPublicKeys(file: string): Promise<PublicKey[]> {
 
 /** `otherwise`: what else to do with a public key. */
 export async function loadSigningKey(file: string, otherwise = ""): Promise<SigningKey> {
-  const text = readText(file);
+  const text = readKeyFile(file);
   let privateKey: KeyObject;
   const onlyPublic = `a public key, wanted the private one${otherwise}`;
   if (isJson(text)) {

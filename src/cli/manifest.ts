@@ -1,17 +1,24 @@
-// The manifest: a JWS in compact serialization, DESIGN.md 4 (RFC 7515; PS256 of RFC 7518 3.5). Written for, and judged
-// as strictly as, the device: src/jws.ts and src/manifest.ts.
+// The manifest: a JWS in compact serialization, DESIGN.md 4 (RFC 7515; PS256 of RFC 7518 3.5), or two of them over one
+// payload by two keys, with "\n" between them. Written for, and judged as strictly as, the device: src/jws.ts and
+// src/manifest.ts.
 import { constants, createHash, type KeyObject, verify as verifySignature } from "node:crypto";
 import { CompactSign, compactVerify } from "jose";
 import { chipById } from "./chips.ts";
+import { dateText, LAST_SECOND } from "./dates.ts";
 import { printable, refuse } from "./errors.ts";
 import { type StorageClaim, storageText } from "./espruino-storage.ts";
+import { readLimited } from "./files.ts";
 import { fsverity } from "./fsverity.ts";
 import type { Image } from "./image.ts";
+import { excerpt, jsonProblem } from "./json.ts";
 import type { PublicKey, SigningKey } from "./keys.ts";
 
 export const TYPE = "https-ota+jws";
 /** src/trust.ts reads no more. */
 export const MAX_MANIFEST = 8192;
+// src/jws.ts, in characters of base64url
+const MAX_HEADER = 512;
+const MAX_SIGNATURE = 683;
 const MAX_HOST = 127; // src/url.ts
 
 export interface Claims {
@@ -77,24 +84,51 @@ function headerFor(key: PublicKey): { alg: "PS256"; typ: string; kid: string } {
   return { alg: "PS256", typ: TYPE, kid: key.jwk.kid };
 }
 
-export function signingInput(claims: Claims, key: PublicKey): string {
-  const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  return `${encode(headerFor(key))}.${encode(claims)}`;
+const base64url = (text: string) => Buffer.from(text).toString("base64url");
+
+/** The payload as it stands in a token. */
+export function encodeClaims(claims: Claims): string {
+  return base64url(JSON.stringify(claims));
+}
+
+/** What a key has to sign: `payload` is the middle part of a token. */
+export function signingInput(payload: string, key: PublicKey): string {
+  return `${base64url(JSON.stringify(headerFor(key)))}.${payload}`;
+}
+
+/** A token over the payload part of a token. Refuses a private key whose parts do not belong together. */
+export async function signPayload(payload: string, key: SigningKey): Promise<string> {
+  let token: string;
+  try {
+    const signer = new CompactSign(Buffer.from(payload, "base64url")).setProtectedHeader(headerFor(key));
+    token = await signer.sign(key.privateKey);
+  } catch (error) {
+    return refuse(key.file, `this key cannot sign (${excerpt((error as Error).message)})`);
+  }
+  const problem = await signatureProblem(token, key);
+  return problem === null ? token : refuse(key.file, "the private half of this key does not belong to its public half");
 }
 
 export async function signClaims(claims: Claims, key: SigningKey): Promise<string> {
-  return new CompactSign(Buffer.from(JSON.stringify(claims))).setProtectedHeader(headerFor(key)).sign(key.privateKey);
+  return signPayload(encodeClaims(claims), key);
 }
 
 // --- Reading ---------------------------------------------------------------------------------------------------------
 
+/** One of the one or two tokens of a manifest. */
 export interface Token {
   header: Record<string, unknown>;
-  claims: Claims;
-  /** of the payload as it was signed */
-  payload: string;
+  kid: string;
   signature: Buffer;
-  input: string;
+  /** as it stands in the file */
+  text: string;
+}
+
+export interface Manifest {
+  claims: Claims;
+  /** the middle part of all tokens */
+  payload: string;
+  tokens: Token[];
 }
 
 /** The bytes that `text` encodes; refused unless it is exactly how they are encoded (RFC 7515 2). */
@@ -104,48 +138,25 @@ function fromBase64url(where: string, part: string, text: string): Buffer {
   return bytes;
 }
 
-/** The key that occurs twice in one object of this JSON text, or is written with an escape; null when there is none. */
-export function doubleKey(json: string): string | null {
-  const open: Set<string>[] = [];
-  let last = "";
-  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]:]/g)) {
-    if (token === "{" || token === "[") open.push(new Set());
-    else if (token === "}" || token === "]") open.pop();
-    else if (token !== ":") last = token;
-    else {
-      const keys = open.at(-1);
-      if (last.includes("\\") || keys?.has(last)) return last;
-      keys?.add(last);
-    }
-  }
-  return null;
-}
-
 function parseObject(where: string, part: string, bytes: Buffer): Record<string, unknown> {
   const text = bytes.toString("utf8");
   if (!Buffer.from(text).equals(bytes)) refuse(where, `${part}: not UTF-8`);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    refuse(where, `${part}: no JSON: ${(error as Error).message}`);
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value) || !/^\{.*\}$/s.test(text))
-    return refuse(where, `${part}: wanted a JSON object and nothing around it`);
-  const double = doubleKey(text);
-  if (double !== null) refuse(where, `${part}: the key ${double} comes twice, or is written with an escape`);
-  return value as Record<string, unknown>;
+  const problem = jsonProblem(text);
+  if (problem !== null) refuse(where, `${part}: ${problem}`);
+  return JSON.parse(text);
 }
+
+/** A value of the file in an error message. */
+const quote = (value: unknown) => excerpt(JSON.stringify(value) ?? "undefined");
 
 function checkHeader(where: string, header: Record<string, unknown>): void {
   const wanted: Record<string, unknown> = { alg: "PS256", typ: TYPE };
   for (const [name, value] of Object.entries(wanted))
     if (header[name] !== value)
-      refuse(where, `header: ${name} is ${JSON.stringify(header[name])}, wanted ${JSON.stringify(value)}`);
-  if (typeof header.kid !== "string")
-    refuse(where, `header: kid is ${JSON.stringify(header.kid)}, wanted a thumbprint`);
+      refuse(where, `header: ${name} is ${quote(header[name])}, wanted ${JSON.stringify(value)}`);
+  if (typeof header.kid !== "string") refuse(where, `header: kid is ${quote(header.kid)}, wanted a thumbprint`);
   const foreign = Object.keys(header).filter((name) => !["alg", "typ", "kid"].includes(name));
-  if (foreign.length) refuse(where, `header: ${foreign.join(", ")} is a member that no device accepts`);
+  if (foreign.length) refuse(where, `header: ${excerpt(foreign.join(", "))} is a member that no device accepts`);
 }
 
 /**
@@ -165,10 +176,10 @@ const isWhole = (value: unknown) => Number.isSafeInteger(value) && (value as num
 /** Refuses what the device refuses: a claim that is missing or mistyped. Unknown ones are ignored. */
 function checkClaims(where: string, claims: Record<string, any>): Claims {
   const { image = {} } = claims;
-  if (claims.format !== 1) refuse(where, `claim format is ${JSON.stringify(claims.format)}, wanted 1`);
+  if (claims.format !== 1) refuse(where, `claim format is ${quote(claims.format)}, wanted 1`);
   const want = (name: string, value: unknown, good: (value: unknown) => boolean, type: string, optional = false) => {
     if (!(optional && value === undefined) && !good(value))
-      refuse(where, `claim ${name} is ${value === undefined ? "missing" : JSON.stringify(value)}, wanted ${type}`);
+      refuse(where, `claim ${name} is ${value === undefined ? "missing" : quote(value)}, wanted ${type}`);
   };
   const digest = (prefix: string) => (value: unknown) =>
     typeof value === "string" && value.startsWith(prefix) && /^[0-9a-f]{64}$/i.test(value.slice(prefix.length));
@@ -188,42 +199,81 @@ function checkClaims(where: string, claims: Record<string, any>): Claims {
     want("image.storage.size", storage.size, (size) => isWhole(size) && size !== 0, "a whole number above 0");
   }
   const wrongUrl = urlProblem(image.url);
-  if (wrongUrl) refuse(where, `claim image.url is ${JSON.stringify(image.url)}: ${wrongUrl}`);
+  if (wrongUrl) refuse(where, `claim image.url is ${quote(image.url)}: ${wrongUrl}`);
   return claims as Claims;
 }
 
-/** Refuses names that not all devices read alike. They can be read, so that `inspect` shows them. */
-export function checkNames(where: string, { project, version, board }: Claims): void {
-  for (const [claim, name] of Object.entries({ project, version, board })) {
-    const problem = name === undefined ? null : nameProblem(name);
-    if (problem) refuse(where, `claim ${claim} "${printable(name as string)}" ${problem}`);
-  }
+function parseClaims(where: string, payload: string): Claims {
+  return checkClaims(where, parseObject(where, "payload", fromBase64url(where, "payload", payload)));
 }
 
-/** Takes a manifest apart. Nothing is said of its signature. `where` names it in errors. */
-export function parseToken(where: string, bytes: Uint8Array): Token {
-  if (bytes.length > MAX_MANIFEST) refuse(where, `form: ${bytes.length} bytes, a device reads ${MAX_MANIFEST}`);
-  const text = Buffer.from(bytes).toString("latin1");
-  const blank = text.search(/\s/);
-  if (blank >= 0) refuse(where, `form: white space at offset ${blank}, which no device accepts`);
+function parseHeader(where: string, part: string): Record<string, unknown> {
+  if (part.length > MAX_HEADER)
+    refuse(where, `form: a header of ${part.length} characters, a device reads ${MAX_HEADER}`);
+  const header = parseObject(where, "header", fromBase64url(where, "header", part));
+  checkHeader(where, header);
+  return header;
+}
+
+function parseToken(where: string, text: string): Token {
   const parts = text.split(".");
   if (parts.length !== 3) refuse(where, `form: ${parts.length} parts, a JWS in compact serialization has 3`);
-  const header = parseObject(where, "header", fromBase64url(where, "header", parts[0]));
-  checkHeader(where, header);
-  const payload = fromBase64url(where, "payload", parts[1]);
-  const signature = fromBase64url(where, "signature", parts[2]);
-  const claims = checkClaims(where, parseObject(where, "payload", payload));
-  return { header, claims, payload: payload.toString("utf8"), signature, input: `${parts[0]}.${parts[1]}` };
+  const header = parseHeader(where, parts[0]);
+  if (parts[2].length > MAX_SIGNATURE)
+    refuse(where, `form: a signature of ${parts[2].length} characters, a device reads ${MAX_SIGNATURE}`);
+  return { header, kid: header.kid as string, signature: fromBase64url(where, "signature", parts[2]), text };
 }
 
-/** Takes the output of signingInput apart. */
-export function parseSigningInput(where: string, text: string): { header: Record<string, unknown>; claims: Claims } {
+const tooLong = (found: string) => `form: ${found}, a device reads ${MAX_MANIFEST}`;
+
+/** Takes a manifest apart. Nothing is said of its signatures. `where` names it in errors. */
+export function parseManifest(where: string, bytes: Uint8Array): Manifest {
+  if (bytes.length > MAX_MANIFEST) refuse(where, tooLong(`${bytes.length} bytes`));
+  const text = Buffer.from(bytes).toString("latin1");
+  const blank = text.search(/[^\S\n]|^\n|\n\n|\n$/);
+  if (blank >= 0) refuse(where, `form: white space at offset ${blank}, which no device accepts`);
+  const texts = text.split("\n");
+  if (texts.length > 2) refuse(where, `form: ${texts.length} tokens, wanted one or two`);
+  const tokens = texts.map((one) => parseToken(where, one));
+  const [payload, other = payload] = texts.map((one) => one.split(".")[1]);
+  if (other !== payload) refuse(where, "form: the two tokens have different payloads");
+  if (tokens.length > 1 && tokens[0].kid === tokens[1].kid)
+    refuse(where, `form: both tokens are by key ${tokens[0].kid}, wanted two different keys`);
+  return { claims: parseClaims(where, payload), payload, tokens };
+}
+
+/** A file is not read when it is longer than a device reads. */
+export function readManifest(file: string): Manifest & { size: number } {
+  const bytes = readLimited(file, MAX_MANIFEST, tooLong);
+  return { ...parseManifest(file, bytes), size: bytes.length };
+}
+
+export interface SigningInput {
+  text: string;
+  kid: string;
+  /** its second part */
+  payload: string;
+  claims: Claims;
+}
+
+/** Reads and takes apart what signingInput made. White space around it does not count. */
+export function readSigningInput(file: string): SigningInput {
+  const excess = (found: string) => `${found}, a signing input has at most ${MAX_MANIFEST}`;
+  const text = readLimited(file, MAX_MANIFEST, excess).toString("latin1").trim();
   const parts = text.split(".");
-  if (parts.length !== 2) refuse(where, `${parts.length} parts, a signing input has 2`);
-  const header = parseObject(where, "header", fromBase64url(where, "header", parts[0]));
-  checkHeader(where, header);
-  const payload = parseObject(where, "payload", fromBase64url(where, "payload", parts[1]));
-  return { header, claims: checkClaims(where, payload) };
+  if (parts.length !== 2) refuse(file, `${parts.length} parts, a signing input has 2`);
+  const { kid } = parseHeader(file, parts[0]);
+  return { text, kid: kid as string, payload: parts[1], claims: parseClaims(file, parts[1]) };
+}
+
+/** Does a file that begins with these bytes hold a manifest or a signing input, whole or not? */
+export function looksSigned(head: Buffer): boolean {
+  const [part] = head.subarray(0, MAX_MANIFEST).toString("latin1").split(".", 1);
+  try {
+    return JSON.parse(Buffer.from(part, "base64url").toString()).typ === TYPE;
+  } catch {
+    return false;
+  }
 }
 
 /** Which other signature is it? For the people whose HSM was told the wrong scheme. */
@@ -236,17 +286,36 @@ function schemeHint(key: KeyObject, input: string, signature: Buffer): string {
   return "";
 }
 
-/** Refuses a token whose signature is not by `key`. */
-export async function checkSignature(where: string, token: string, key: PublicKey): Promise<void> {
+/** Why this token is not signed by `key`, or null. */
+export async function signatureProblem(token: string, key: PublicKey): Promise<string | null> {
   const dot = token.lastIndexOf(".");
   const signature = Buffer.from(token.slice(dot + 1), "base64url");
   if (signature.length !== key.length)
-    refuse(where, `signature: ${signature.length} bytes, one by ${printable(key.file)} has ${key.length}`);
+    return `signature: ${signature.length} bytes, one by ${printable(key.file)} has ${key.length}`;
   try {
     await compactVerify(token, key.key, { algorithms: ["PS256"] });
+    return null;
   } catch {
     const hint = schemeHint(key.key, token.slice(0, dot), signature);
-    refuse(where, `signature: not made by ${key.file} (${key.jwk.kid}) over these bytes with PS256${hint}`);
+    return `signature: not made by ${key.file} (${key.jwk.kid}) over these bytes with PS256${hint}`;
+  }
+}
+
+// --- What a device would make of it ----------------------------------------------------------------------------------
+
+/**
+ * Refuses claims that no device of today takes, or that not all take alike: expired ones, names beyond ASCII, and times
+ * that are no date, which nobody means. They can be read, so that `inspect` shows them.
+ */
+export function checkRelease(where: string, claims: Claims, now = Date.now() / 1000): void {
+  const { project, version, board, iat, exp } = claims;
+  for (const [claim, time] of Object.entries({ iat, exp }))
+    if (time !== undefined && time > LAST_SECOND)
+      refuse(where, `claim ${claim} is ${dateText(time)}, wanted at most ${LAST_SECOND}`);
+  if (exp !== undefined && exp < now) refuse(where, `claim exp: expired at ${dateText(exp)}`);
+  for (const [claim, name] of Object.entries({ project, version, board })) {
+    const problem = name === undefined ? null : nameProblem(name);
+    if (problem) refuse(where, `claim ${claim} "${printable(name as string)}" ${problem}`);
   }
 }
 

@@ -4,11 +4,13 @@ import { printable } from "./errors.ts";
 import type { StorageLabel } from "./espruino-image.ts";
 import { nameProblem, urlProblem } from "./manifest.ts";
 
+/** Seconds from now, or an instant in seconds since 1970. */
+export type Expiry = { after: number } | { at: number } | "never";
+
 export interface ReleaseOptions {
   url?: string;
   sequence?: number;
-  /** seconds from now, or an instant */
-  expires?: { after: number } | { at: number };
+  expires?: Expiry;
   board?: string;
   project?: string;
   appVersion?: string;
@@ -18,8 +20,14 @@ export interface ReleaseOptions {
 
 export function parseWhole(text: string): number {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new InvalidArgumentError("Wanted a whole number.");
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value))
+    throw new InvalidArgumentError(`Wanted a whole number of at most ${Number.MAX_SAFE_INTEGER}.`);
   return value;
+}
+
+/** Of an option that may be repeated. */
+export function collect(text: string, texts: string[] = []): string[] {
+  return [...texts, text];
 }
 
 export function parseUrlOption(text: string): string {
@@ -48,14 +56,16 @@ function parseDate(text: string): number {
   return Date.parse(text);
 }
 
-/** "90d", or a date as ISO 8601 writes it. */
-export function parseExpiry(text: string): { after: number } | { at: number } {
+/** "90d", a date as ISO 8601 writes it, or "never". */
+export function parseExpiry(text: string): Expiry {
+  if (text === "never") return text;
   const [, count, unit] = /^(\d+)([smhdwy])$/.exec(text) ?? [];
   const after = unit ? Number(count) * UNITS[unit] : Number.NaN;
   if (after > MAX_EXPIRY) throw new InvalidArgumentError("Wanted at most 1000y.");
   if (after > 0) return { after };
   const at = /^\d{4}-\d\d-\d\d/.test(text) ? parseDate(text) : Number.NaN;
-  if (Number.isNaN(at)) throw new InvalidArgumentError("Wanted a time as 90d, 12h or 2w, or a date as 2030-01-31.");
+  if (Number.isNaN(at))
+    throw new InvalidArgumentError("Wanted a time as 90d, 12h or 2w, a date as 2030-01-31, or never.");
   return { at: Math.floor(at / 1000) };
 }
 

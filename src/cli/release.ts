@@ -2,14 +2,15 @@
 import path from "node:path";
 import { hex } from "./bytes.ts";
 import { DEVICE_CHIPS } from "./chips.ts";
+import { dateText } from "./dates.ts";
 import { printable, refuse } from "./errors.ts";
 import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
 import { type StorageClaim, storageOf } from "./espruino-storage.ts";
-import { readInput } from "./files.ts";
+import { readLimited } from "./files.ts";
 import { type Image, isBootloader, readImage } from "./image.ts";
 import { kindOf } from "./kind.ts";
 import { buildClaims, type Claims, nameProblem, type Release } from "./manifest.ts";
-import type { ReleaseOptions } from "./release-options.ts";
+import type { Expiry, ReleaseOptions } from "./release-options.ts";
 
 export interface Firmware {
   file: string;
@@ -19,9 +20,12 @@ export interface Firmware {
   espruino: EspruinoImage | null;
 }
 
+/** What the header of an image can say of its flash chip, and more than any device has. */
+const MAX_FLASH = 128 * 2 ** 20;
+
 /** Reads an image and refuses a broken one, with the offset of the first thing that is wrong. */
 export function readFirmware(file: string): Firmware {
-  const bytes = readInput(file);
+  const bytes = readLimited(file, MAX_FLASH, (found) => `${found}, a flash chip has at most ${MAX_FLASH}`);
   const image = readImage(bytes);
   if (kindOf(bytes) === "dump")
     refuse(file, "a whole flash or a merged image (partition table at 0x8000), wanted the image of one app");
@@ -101,7 +105,7 @@ function storageFor({ file, espruino }: Firmware, options: ReleaseOptions): Stor
 }
 
 /** In a build without them the module cannot run: it would never confirm, roll back or update again. */
-function refuseMissing({ file, espruino }: Firmware, options: ReleaseOptions): void {
+export function refuseMissing({ file, espruino }: Firmware, options: ReleaseOptions): void {
   if (!espruino?.missing.length || options.allowMissingNatives) return;
   refuse(
     file,
@@ -110,11 +114,15 @@ function refuseMissing({ file, espruino }: Firmware, options: ReleaseOptions): v
   );
 }
 
+function expiryOf(expires: Expiry | undefined, now: number): number | undefined {
+  if (expires === undefined || expires === "never") return undefined;
+  return "at" in expires ? expires.at : now + expires.after;
+}
+
 export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Math.floor(Date.now() / 1000)): Claims {
   const { file, bytes, image } = firmware;
-  const { expires } = options;
-  const exp = expires && ("at" in expires ? expires.at : now + expires.after);
-  if (exp !== undefined && exp <= now) refuse("--expires", `${new Date(exp * 1000).toISOString()} is over`);
+  const exp = expiryOf(options.expires, now);
+  if (exp !== undefined && exp <= now) refuse("--expires", `${dateText(exp)} is over`);
   refuseMissing(firmware, options);
   const said = namesOf(firmware);
   const release: Release = {
@@ -140,6 +148,24 @@ export function storageSaid({ espruino }: Firmware, claims: Claims): StorageClai
   return espruino?.partition ? storageOf(espruino.partition, espruino.version ?? claims.version) : undefined;
 }
 
+/** A device takes at most so much more than the highest sequence that it has confirmed. */
+const MAX_LEAP = 2 ** 32;
+/** Above the time of signing: half the leap, so that a new device takes all below it until 2038. */
+const FAR = 2 ** 31;
+
+/** Facts about a manifest, whatever its image is, that a person who signs or verifies it should know. */
+export function claimNotes({ sequence, exp }: Claims, now = Date.now() / 1000): string[] {
+  const notes: string[] = [];
+  if (sequence > now + FAR)
+    notes.push(
+      `sequence ${sequence} is more than ${FAR} above the time now: ` +
+        `a device takes at most ${MAX_LEAP} more than it has confirmed, and a new one has confirmed none`,
+    );
+  if (exp === undefined)
+    notes.push("never expires: an attacker on the network can offer this release instead of a newer one at any time");
+  return notes;
+}
+
 /** Facts that a person who signs or verifies this release should know. None of them is an error. */
 export function releaseNotes(firmware: Firmware, claims: Claims): string[] {
   const { image, espruino } = firmware;
@@ -149,7 +175,15 @@ export function releaseNotes(firmware: Firmware, claims: Claims): string[] {
   const own = (name: "project" | "version") =>
     `${name} ${claims[name]} is this release's own, the image says ${said[name]}`;
   // src/manifest.ts checkProject
-  if (differs("project")) notes.push(`${own("project")}; devices that run another project refuse it`);
+  const takers = espruino
+    ? `it is for devices with project: "${claims.project}" in their configuration`
+    : "devices that run another project refuse it";
+  if (differs("project")) notes.push(`${own("project")}; ${takers}`);
+  else if (espruino)
+    notes.push(
+      `all stock Espruino builds have the project ${claims.project}: to keep two products of one key apart, ` +
+        "give --project a name of your own, and the same in the configuration of the devices",
+    );
   if (differs("version")) notes.push(own("version"));
   if (!DEVICE_CHIPS.includes(claims.chip))
     notes.push(`https-ota runs on ${DEVICE_CHIPS.join(", ")}, not on ${claims.chip}`);

@@ -232,8 +232,11 @@ function dumpLines(report: Report & { kind: "dump" }): string[] {
 function manifestLines(report: Report & { kind: "manifest" }): string[] {
   if (!report.token) return [];
   const { header, claims } = report.token;
+  const signed = (kid: unknown, bytes: number) =>
+    field("signed by", `${printable(String(kid))}, ${bytes} bytes, not checked (see verify)`);
   return [
-    field("signed by", `${printable(String(header.kid))}, ${report.signatureBytes} bytes, not checked (see verify)`),
+    signed(header.kid, report.signatureBytes),
+    ...(report.second ? [signed(report.second.header.kid, report.second.signatureBytes)] : []),
     field("project", printable(`${claims.project} ${claims.version}`)),
     field("chip", printable(claims.chip + (claims.board === undefined ? "" : `, board ${claims.board}`))),
     field("sequence", String(claims.sequence)),

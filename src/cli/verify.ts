@@ -1,47 +1,79 @@
 // `https-ota verify`: what a device would decide, step by step, without a device.
 import type { Command } from "commander";
+import { Option } from "commander";
 import pc from "picocolors";
-import { refuse } from "./errors.ts";
-import { readInput } from "./files.ts";
-import { loadPublicKeys } from "./keys.ts";
-import { checkImageMatches, checkNames, checkSignature, parseToken } from "./manifest.ts";
-import { type Firmware, readFirmware, storageSaid } from "./release.ts";
+import { misuse, printable, refuse } from "./errors.ts";
+import { excerpt } from "./json.ts";
+import { loadPublicKeys, type PublicKey } from "./keys.ts";
+import { checkImageMatches, checkRelease, readManifest, signatureProblem, type Token } from "./manifest.ts";
+import { claimNotes, readFirmware, releaseNotes, storageSaid } from "./release.ts";
+import { collect } from "./release-options.ts";
 import { summary } from "./sign.ts";
 
 interface Options {
   key: string[];
   image?: string;
+  /** "1" or "2" */
+  threshold: string;
 }
 
-function passed(step: string, fact: string): void {
-  console.log(`${pc.green("ok")} ${step.padEnd(10)} ${fact}`);
+/** What became of one token: the key that has signed it, or why it does not count. */
+type Verdict = { key: PublicKey } | { problem: string };
+
+function say(mark: string, step: string, fact: string): void {
+  console.log(`${mark} ${step.padEnd(10)} ${printable(fact)}`);
+}
+
+const passed = (step: string, fact: string) => say(pc.green("ok"), step, fact);
+
+/** The trusted keys, each of them once. */
+async function loadKeys(files: string[]): Promise<PublicKey[]> {
+  const keys = (await Promise.all(files.map(loadPublicKeys))).flat();
+  return [...new Map(keys.map((key) => [key.jwk.kid, key])).values()];
+}
+
+async function judge(token: Token, keys: PublicKey[]): Promise<Verdict> {
+  const key = keys.find(({ jwk }) => jwk.kid === token.kid);
+  if (!key)
+    return { problem: `key: kid ${excerpt(token.kid)} is none of ${keys.map(({ jwk }) => jwk.kid).join(", ")}` };
+  const problem = await signatureProblem(token.text, key);
+  return problem === null ? { key } : { problem };
+}
+
+/** The keys that have signed; refused when they are fewer than `threshold`. */
+async function checkSignatures(file: string, tokens: Token[], keys: PublicKey[], threshold: number) {
+  const verdicts = await Promise.all(tokens.map((token) => judge(token, keys)));
+  const signers = verdicts.flatMap((verdict) => ("key" in verdict ? [verdict.key] : []));
+  const problems = verdicts.flatMap((verdict) => ("problem" in verdict ? [verdict.problem] : []));
+  if (signers.length < threshold) {
+    if (tokens.length === 1 && threshold === 1) refuse(file, problems[0]);
+    const why = problems.length ? problems.join("; ") : "add the second with sign --cosign";
+    refuse(file, `signature: ${signers.length} of ${threshold} wanted: ${why}`);
+  }
+  for (const { file: from, jwk } of signers) passed("signature", `by ${from} (${jwk.kid})`);
+  for (const problem of problems) say(pc.yellow("no"), "signature", problem);
+  return signers;
 }
 
 async function verify(file: string, options: Options): Promise<void> {
-  const keys = (await Promise.all(options.key.map(loadPublicKeys))).flat();
-  const bytes = readInput(file);
-  const token = parseToken(file, bytes);
-  passed("form", `JWS in compact serialization, ${bytes.length} bytes, PS256`);
-  const key = keys.find(({ jwk }) => jwk.kid === token.header.kid);
-  if (!key) return refuse(file, `key: kid ${token.header.kid} is none of ${keys.map(({ jwk }) => jwk.kid).join(", ")}`);
-  await checkSignature(file, bytes.toString("latin1"), key);
-  passed("signature", `by ${key.file} (${key.jwk.kid})`);
-  const { claims } = token;
-  if (claims.exp !== undefined && claims.exp * 1000 < Date.now())
-    refuse(file, `claim exp: expired at ${new Date(claims.exp * 1000).toISOString()}`);
-  checkNames(file, claims);
+  const threshold = Number(options.threshold);
+  const keys = await loadKeys(options.key);
+  if (keys.length < threshold) misuse(`--threshold ${threshold} needs ${threshold} different keys, --key gives one`);
+  const { size, tokens, claims } = readManifest(file);
+  const two = tokens.length > 1 ? ", two signatures" : "";
+  passed("form", `JWS in compact serialization, ${size} bytes, PS256${two}`);
+  const signers = await checkSignatures(file, tokens, keys, threshold);
+  checkRelease(file, claims);
   passed("claims", "complete, not expired");
-  let firmware: Firmware | undefined;
+  const notes = claimNotes(claims);
   if (options.image !== undefined) {
-    firmware = readFirmware(options.image);
+    const firmware = readFirmware(options.image);
     checkImageMatches(file, claims, firmware.file, firmware.bytes, firmware.image, storageSaid(firmware, claims));
     passed("image", `${options.image}: valid, and the one that is named`);
+    notes.push(...releaseNotes(firmware, claims));
   }
-  for (const line of summary(claims, key.jwk.kid, firmware)) console.log(line);
-}
-
-function collect(file: string, files: string[] = []): string[] {
-  return [...files, file];
+  const kids = signers.map(({ jwk }) => jwk.kid);
+  for (const line of summary(claims, kids, notes)) console.log(line);
 }
 
 const HELP = `
@@ -49,6 +81,8 @@ Example:
   npx https-ota verify firmware.jws --key release.pub.jwk --image firmware.bin
 Several keys, as in the device program while keys are rotated:
   npx https-ota verify firmware.jws --key new.pub.jwk --key old.pub.jwk
+As a device with threshold: 2 decides:
+  npx https-ota verify firmware.jws --key anna.pub.jwk --key ben.pub.jwk --threshold 2
 `;
 
 export function addVerify(program: Command): void {
@@ -58,6 +92,9 @@ export function addVerify(program: Command): void {
     .argument("<manifest>")
     .requiredOption("--key <file>", "a trusted key: PEM, JWK or JWK set; may be repeated", collect)
     .option("--image <file>", "the image has to be valid, and the one that the manifest names")
+    .addOption(
+      new Option("--threshold <n>", "so many different trusted keys must have signed").choices(["1", "2"]).default("1"),
+    )
     .addHelpText("after", HELP)
     .action(verify);
 }

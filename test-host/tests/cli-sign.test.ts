@@ -52,7 +52,8 @@ test("a manifest says what the image says, and exactly what the format wants", (
     typ: "https-ota+jws",
     kid: jwk.kid,
   });
-  const { iat, ...claims } = claimsOf("fw.jws");
+  const { iat, exp, ...claims } = claimsOf("fw.jws");
+  assert.equal(exp, iat + 365 * 86400);
   assert.ok(Math.abs(iat - Date.now() / 1000) < 300);
   assert.deepEqual(claims, {
     format: 1,
@@ -144,7 +145,7 @@ test("no file that was read is overwritten: not the key, nor the image, nor what
   for (const out of ["my.txt", "my.sig"]) fails(await signIt(...back, "--out", out), 1, /is read by this command/);
   for (const [name, bytes] of Object.entries({ ...inputs, "my.txt": text, "my.sig": signature }))
     assert.ok(shop.get(name).equals(bytes), `${name} was overwritten`);
-  shop.put("my.jws", "an older release, which is replaced as ever");
+  shop.put("my.jws", shop.get("fw.jws")); // an older release
   succeeds(await signIt(...back, "--out", "my.jws"));
 });
 
@@ -466,7 +467,7 @@ test("an Espruino build may have a version and a project of its own", async () =
   const named = ["--project", "lamp", "--app-version", "7", "--board", "LAMP"];
   succeeds(
     await signTo("esp.jws", "esp.bin", ...named),
-    /note +project lamp is this release's own, the image says espruino; devices/,
+    /note +project lamp is this release's own, the image says espruino; it is for devices with project: "lamp" in/,
     /note +version 7 is this release's own, the image says 2v29\n/,
     /note +for devices of board LAMP, but built for ESP32\n/,
   );

@@ -224,7 +224,7 @@ test("what took minutes takes less than five seconds", async () => {
       "blanks.csv",
       "--check",
     ],
-    [/^blanks\.jwk: kty "a +\.\.\. +b", wanted "RSA"\n$/, "verify", "fw.jws", "--key", "blanks.jwk"],
+    [/^blanks\.jwk: 1000012 bytes, a key file has at most 65536\n$/, "verify", "fw.jws", "--key", "blanks.jwk"],
     [/^hashes\.csv: line 2: 1 fields/, "partitions", "hashes.csv", "--check"],
     [/^rows\.csv: line 95: 95 rows, a table holds 94\n$/, "partitions", "rows.csv", "--check"],
   ];
