@@ -4053,7 +4053,7 @@ function run(given, mode, resolve, reject) {
             return checked;
         }
         var given = config;
-        var settings = {};
+        var settings = { insecure: false }; // whatever Object.prototype says
         var known = Object.keys(FIELDS);
         if (typeof given !== "object" || !given)
             refuse("the configuration is no object");
