@@ -2172,7 +2172,7 @@ function chapterManifest() {
             var c = text[i];
             if (c === '"')
                 return i;
-            if (c < " ")
+            if (text.charCodeAt(i) < 32)
                 break;
             if (c !== "\\")
                 continue;
@@ -2613,6 +2613,7 @@ function answer(payload, signer, done) {
         });
     };
 }
+
 
 
 
@@ -3749,8 +3750,8 @@ function open(settings, emit, offerOnly, done, failed) {
         /** IDF target names by chip id. */
         var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /**
-         * The payload of a manifest: one token, or two with a line end between them, that say the same. `threshold` of `keys` have to
-         * have signed it, 1 or 2. Calls `done` once, like verifyJws.
+         * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or
+         * 2, have to have signed it. Calls `done` once, like verifyJws.
          * @chapter
          */
         function verifyManifest(text, keys, threshold, done) {
@@ -3811,12 +3812,18 @@ function open(settings, emit, offerOnly, done, failed) {
                         }
                 done(chapterKeys().notTrusted_(), "");
             }
+            function payloadOf(token) {
+                return token.substring(token.indexOf("."), token.lastIndexOf("."));
+            }
             var end = text.indexOf("\n");
+            var first = end < 0 ? text : text.substr(0, end);
             var second = end < 0 ? "" : text.substr(end + 1);
-            verifyJws(end < 0 ? text : text.substr(0, end), keys, function (error, payload, signer) {
+            if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0))
+                return done(chapterKeys().notTrusted_(), "");
+            verifyJws(first, keys, function (error, payload, signer) {
                 if (error ? !second || threshold > 1 : threshold < 2)
                     return done(error, payload);
-                verifyJws(second, keys.filter(function (key) { return key !== signer; }), function (failure, again) { return done(failure || (error || again === payload ? null : chapterKeys().notTrusted_()), again); });
+                verifyJws(second, keys.filter(function (key) { return key !== signer; }), done);
             });
         }
         // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this

@@ -29,7 +29,7 @@ function endOfString(text: string, start: number): number {
   for (let i = start + 1; i < text.length; i++) {
     const c = text[i];
     if (c === '"') return i;
-    if (c < " ") break;
+    if (text.charCodeAt(i) < 32) break;
     if (c !== "\\") continue;
     const escaped = text[++i] || " ";
     if ('"\\/bfnrtu'.indexOf(escaped) < 0) break;
