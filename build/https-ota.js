@@ -2613,7 +2613,74 @@ function answer(payload, signer, done) {
         });
     };
 }
-
+/**
+ * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key, or with
+ * OTA_VALIDATE_FAILED and "".
+ * @chapter
+ */
+function verifyJws(token, keys, done) {
+    // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
+    // allow. Nothing of its payload is looked at before the signature has been verified.
+    var TYPE = "https-ota+jws";
+    // in characters of base64url
+    var MAX_HEADER = 512; // `sign` makes 124
+    var MAX_SIGNATURE = 683; // of 4096 bits
+    /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+    function thumbprint(key) {
+        return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+    }
+    /**
+     * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
+     * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
+     * its stack, so one with anything nested is not parsed at all.
+     */
+    function parseHeader(text) {
+        if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
+            return null;
+        var header = null;
+        guarded(function () {
+            header = chapterManifest().parseJson_(text);
+        }, ignore);
+        if (!header)
+            return null;
+        var members = 0;
+        for (var _ in header)
+            members++;
+        return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
+            ? header
+            : null;
+    }
+    var first = token.indexOf(".");
+    var second = token.indexOf(".", first + 1);
+    var whole = first > 0 &&
+        first <= MAX_HEADER &&
+        second > first &&
+        token.length - second - 1 <= MAX_SIGNATURE &&
+        token.indexOf(".", second + 1) < 0;
+    var headerText = whole ? chapterKeys().fromBase64url_(token.substr(0, first)) : null;
+    var signature = headerText && chapterKeys().fromBase64url_(token.substr(second + 1));
+    var header = signature && parseHeader(headerText);
+    if (header)
+        for (var i = 0; i < keys.length; i++)
+            if (thumbprint(keys[i]) === header.kid) {
+                var key = chapterKeys().parseKey_(keys[i]);
+                var digest = sha256(token.substr(0, second));
+                return /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, chapterBytes().bytesOf_(signature), digest, 
+                /*@__NOINLINE__*/ answer(token.substring(first + 1, second), keys[i], done));
+            }
+    done(chapterKeys().notTrusted_(), "");
+}
+/**
+ * What follows the first signature: the second, where that is wanted. Apart, like `answer`.
+ * @apart
+ */
+function askSecond(second, keys, threshold, done) {
+    return function (error, payload, signer) {
+        if (error ? threshold > 1 : threshold < 2)
+            return done(error, payload);
+        verifyJws(second, keys.filter(function (key) { return key !== signer; }), done);
+    };
+}
 
 
 
@@ -3755,63 +3822,6 @@ function open(settings, emit, offerOnly, done, failed) {
          * @chapter
          */
         function verifyManifest(text, keys, threshold, done) {
-            /**
-             * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key, or with
-             * OTA_VALIDATE_FAILED and "".
-             * @chapter
-             */
-            function verifyJws(token, keys, done) {
-                // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
-                // allow. Nothing of its payload is looked at before the signature has been verified.
-                var TYPE = "https-ota+jws";
-                // in characters of base64url
-                var MAX_HEADER = 512; // `sign` makes 124
-                var MAX_SIGNATURE = 683; // of 4096 bits
-                /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
-                function thumbprint(key) {
-                    return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
-                }
-                /**
-                 * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
-                 * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
-                 * its stack, so one with anything nested is not parsed at all.
-                 */
-                function parseHeader(text) {
-                    if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
-                        return null;
-                    var header = null;
-                    guarded(function () {
-                        header = chapterManifest().parseJson_(text);
-                    }, ignore);
-                    if (!header)
-                        return null;
-                    var members = 0;
-                    for (var _ in header)
-                        members++;
-                    return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
-                        ? header
-                        : null;
-                }
-                var first = token.indexOf(".");
-                var second = token.indexOf(".", first + 1);
-                var whole = first > 0 &&
-                    first <= MAX_HEADER &&
-                    second > first &&
-                    token.length - second - 1 <= MAX_SIGNATURE &&
-                    token.indexOf(".", second + 1) < 0;
-                var headerText = whole ? chapterKeys().fromBase64url_(token.substr(0, first)) : null;
-                var signature = headerText && chapterKeys().fromBase64url_(token.substr(second + 1));
-                var header = signature && parseHeader(headerText);
-                if (header)
-                    for (var i = 0; i < keys.length; i++)
-                        if (thumbprint(keys[i]) === header.kid) {
-                            var key = chapterKeys().parseKey_(keys[i]);
-                            var digest = sha256(token.substr(0, second));
-                            return /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, chapterBytes().bytesOf_(signature), digest, 
-                            /*@__NOINLINE__*/ answer(token.substring(first + 1, second), keys[i], done));
-                        }
-                done(chapterKeys().notTrusted_(), "");
-            }
             function payloadOf(token) {
                 return token.substring(token.indexOf("."), token.lastIndexOf("."));
             }
@@ -3820,11 +3830,7 @@ function open(settings, emit, offerOnly, done, failed) {
             var second = end < 0 ? "" : text.substr(end + 1);
             if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0))
                 return done(chapterKeys().notTrusted_(), "");
-            verifyJws(first, keys, function (error, payload, signer) {
-                if (error ? !second || threshold > 1 : threshold < 2)
-                    return done(error, payload);
-                verifyJws(second, keys.filter(function (key) { return key !== signer; }), done);
-            });
+            verifyJws(first, keys, second || threshold > 1 ? /*@__NOINLINE__*/ askSecond(second, keys, threshold, done) : done);
         }
         // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
         // order. What is left of it then is small: key, signature and text are gone before the image is fetched.

@@ -581,7 +581,7 @@ test("threshold: 2 wants signatures by two keys of the list over one payload", a
     ["by one, and a line end", `${one}\n`, false, false],
     ["behind a line end", `\n${one}`, false, false],
     ["by two, with two line ends", `${one}\n\n${two}`, false, false],
-    ["by two, with a line end of another kind", `${one}\r\n${two}`, false, false],
+    ["by two, with a line end of another kind: only the second is one", `${one}\r\n${two}`, true, false],
   ];
   for (const [what, manifest, ...good] of cases)
     for (const threshold of [1, 2]) {
