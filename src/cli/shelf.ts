@@ -338,13 +338,18 @@ export function createShelf(
     return iat === now || (before === latest && fresh);
   }
 
-  async function manifestOf(file: string, stamp: string, claims: Claims, signer: SigningKey): Promise<Content> {
+  async function manifestOf(
+    file: string,
+    stamp: string,
+    claims: Claims,
+    signer: SigningKey,
+  ): Promise<Content | string> {
     const now = Math.floor(Date.now() / 1000);
     const before = signed.get(file);
     if (isCurrent(before, stamp, now)) return before.content;
     const { iat, exp } = claims;
     const end = exp !== undefined && options.expires && "after" in options.expires ? exp + now - iat : exp;
-    if (end !== undefined && end <= now) refuse("--expires", "the time is over");
+    if (end !== undefined && end <= now) return "the time that --expires gave to manifests is over";
     const fresh: Claims = { ...claims, sequence: now, iat: now, ...(end === undefined ? {} : { exp: end }) };
     latest = { stamp, claims: fresh, content: signedContent(fresh, signer) };
     signed.set(file, latest);
