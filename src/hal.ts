@@ -13,9 +13,9 @@ export const enum Flash {
   SECTOR = 4096,
   /** what is read back at once: a whole sector would be 300 JsVars, and smaller pieces take more time */
   PIECE = 1024,
+  /** E.CRC32 of so many bytes 0xff */
+  BLANK_PIECE_CRC = 0xb83afff4,
 }
-
-const BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
 
 // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
 const EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
@@ -56,7 +56,7 @@ export function holds(addr: number, bytes: string): boolean {
 export function isBlank(addr: number): boolean {
   // without a variable for what is read, which would still hold one piece while the next one comes
   for (let at = 0; at < Flash.SECTOR; at += Flash.PIECE)
-    if (E.CRC32(read(addr + at, Flash.PIECE)) !== BLANK_PIECE_CRC) return false;
+    if (E.CRC32(read(addr + at, Flash.PIECE)) !== Flash.BLANK_PIECE_CRC) return false;
   return true;
 }
 

@@ -165,26 +165,6 @@ export function verifyJws(
   done(notTrusted(), "");
 }
 
-/**
- * What follows the first signature: the second, where that is wanted. Apart, like `answer`.
- * @apart
- */
-function askSecond(
-  second: string,
-  keys: Jwk[],
-  threshold: number,
-  done: (error: OtaError | null, payload: string) => void,
-): (error: OtaError | null, payload: string, signer?: Jwk) => void {
-  return (error, payload, signer) => {
-    if (error ? threshold > 1 : threshold < 2) return done(error, payload);
-    verifyJws(
-      second,
-      keys.filter((key) => key !== signer),
-      done,
-    );
-  };
-}
-
 function payloadOf(token: string): string {
   return token.substring(token.indexOf("."), token.lastIndexOf("."));
 }
@@ -204,5 +184,14 @@ export function verifyManifest(
   const first = end < 0 ? text : text.substr(0, end);
   const second = end < 0 ? "" : text.substr(end + 1);
   if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0)) return done(notTrusted(), "");
-  verifyJws(first, keys, second || threshold > 1 ? /*@__NOINLINE__*/ askSecond(second, keys, threshold, done) : done);
+  // one alone is answered without a function of ours, which would keep all of this in memory
+  if (end < 0 && threshold < 2) return verifyJws(first, keys, done);
+  verifyJws(first, keys, (error, payload, signer) => {
+    if (error ? threshold > 1 : threshold < 2) return done(error, payload);
+    verifyJws(
+      second,
+      keys.filter((key) => key !== signer),
+      done,
+    );
+  });
 }

@@ -5,7 +5,7 @@
 import { hex } from "./bytes";
 import { Flash, binary, erase, holds, isBlank, read, write } from "./hal";
 import { Size } from "./image";
-import { ENTRY_LENGTH } from "./otadata";
+import { Entries } from "./otadata";
 import type { Partition } from "./partitions";
 import { checkNotNamed } from "./select";
 import type { Layout } from "./slot";
@@ -53,21 +53,12 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
   // a resumed file may be wrong, and is then written once more
   const limit = 2 * Math.ceil(size / Flash.SECTOR);
   let erases = 0;
-  let otadata = ""; // as it was when it was last seen not to name the slot
+  let otadata = -1; // CRC-32 of its entries when they were last seen not to name the slot
   let ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
   let same = false; // flash holds what has come of the sector so far
   let untouched = true; // nothing was written yet
   if (slot.address === layout.running_.address)
     throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
-
-  /** Another program, or another instance of this module, may have selected the slot meanwhile. */
-  function checkOtadata(): void {
-    const addr = layout.otadata_.address;
-    const now = binary(read(addr, ENTRY_LENGTH)) + binary(read(addr + Flash.SECTOR, ENTRY_LENGTH));
-    if (now === otadata) return;
-    checkNotNamed(layout, slot);
-    otadata = now;
-  }
 
   /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
   function makeBlank(sector: number, resumed: boolean): void {
@@ -82,12 +73,6 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
       erase(sector);
     }
     ahead = sector;
-  }
-
-  /** The first word of the file is left out. */
-  function put(addr: number, bytes: string): void {
-    if (addr === slot.address) write(addr + Size.WORD, bytes.substr(Size.WORD));
-    else write(addr, bytes);
   }
 
   /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
@@ -112,8 +97,10 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
     }
     ahead = 0;
     if (more) makeBlank(sector + Flash.SECTOR, resumed);
-    if (kept) put(sector, kept);
-    put(addr + at, at ? data.substr(at) : data);
+    const skipped = sector === slot.address ? Size.WORD : 0;
+    if (kept) write(sector + skipped, kept.substr(skipped));
+    else if (!at) at = skipped;
+    write(addr + at, at ? data.substr(at) : data);
   }
 
   return (offset, data, more) => {
@@ -122,7 +109,13 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
     const length = data.length;
     if (begun + length > Flash.SECTOR || offset + length > slot.size)
       throw fault(Code.INVALID_SIZE, length + " bytes at " + hex(offset) + " of slot " + slot.label);
-    if (!begun) checkOtadata();
+    if (!begun) {
+      // another program, or another instance of this module, may have selected the slot meanwhile
+      const copy = layout.otadata_.address;
+      const crc = E.CRC32(binary(read(copy, Entries.LENGTH)) + binary(read(copy + Flash.SECTOR, Entries.LENGTH)));
+      if (crc !== otadata) checkNotNamed(layout, slot);
+      otadata = crc;
+    }
     if (begun && !same) {
       if (more && !ahead) makeBlank(addr - begun + Flash.SECTOR, false);
       write(addr, data);

@@ -13,7 +13,7 @@ import {
   setRestartPending,
   write,
 } from "./hal";
-import { activeCopy, buildEntry, ENTRY_LENGTH, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
+import { activeCopy, buildEntry, Entries, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
 import { isOta, type Partition, SUBTYPE_OTA_0 } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";
 import { Code, fault } from "./status";
@@ -77,7 +77,7 @@ function copyToKeep(layout: Layout, entries: Entry[]): number {
  */
 function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
   const addr = layout.otadata_.address + copy * Flash.SECTOR;
-  const entry = binary(buildEntry(read(addr, ENTRY_LENGTH), seq, state));
+  const entry = binary(buildEntry(read(addr, Entries.LENGTH), seq, state));
   erase(addr);
   try {
     write(addr, entry);
@@ -89,7 +89,7 @@ function writeEntry(layout: Layout, copy: number, seq: number, state: State): vo
 
 /** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
 function eraseActive(addr: number): void {
-  const entry = binary(read(addr, ENTRY_LENGTH));
+  const entry = binary(read(addr, Entries.LENGTH));
   try {
     erase(addr);
   } catch (thrown) {

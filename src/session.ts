@@ -125,13 +125,13 @@ export function createSession(
     if (self.phase_ === Phase.DEAD) throw aborted();
   }
 
-  function readHead(): Uint8Array {
-    const head = read(target.address, Size.DESC_END);
-    head.set(word);
-    return head;
-  }
-
-  function judge(head: Uint8Array): void {
+  /** `start`: as many bytes of the file as hold its descriptor; without it they are in flash. */
+  function judge(start?: string): void {
+    let head: Uint8Array;
+    if (start === undefined) {
+      head = read(target.address, Size.DESC_END);
+      head.set(word);
+    } else head = bytesOf(start);
     checkHead(
       head,
       layout.chip_,
@@ -186,7 +186,7 @@ export function createSession(
     if (!judged || !start) {
       if (!start && !ended && data.length < (total < 0 ? Flash.SECTOR : Size.HEAD)) return 0;
       if (!start) word = data.substr(0, Size.WORD);
-      judge(start ? readHead() : bytesOf(data.substr(0, Size.DESC_END)));
+      judge(start ? undefined : data.substr(0, Size.DESC_END));
       reserveRecords();
       deselect(layout, target);
       judged = true;
@@ -224,7 +224,7 @@ export function createSession(
     self.phase_ = Phase.WORKING;
     if (verified)
       guarded(() => {
-        judge(readHead());
+        judge();
         succeed(true);
       }, fail);
     else if (!download.sink_) {

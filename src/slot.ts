@@ -4,7 +4,7 @@
 import { hex } from "./bytes";
 import { Flash, binary, chipId, isEncrypted, mapped, mappedFlash, read } from "./hal";
 import { isRunnable, parseHeader, Size } from "./image";
-import { activeCopy, ENTRY_LENGTH, type Entry, parseEntry, slotOfSeq } from "./otadata";
+import { activeCopy, Entries, type Entry, parseEntry, slotOfSeq } from "./otadata";
 import {
   isOta,
   isOtadata,
@@ -79,8 +79,8 @@ function findFactory(rows: Partition[]): Partition | null {
 /** @chapter otadata */
 export function readEntries(otadata: Partition): Entry[] {
   return [
-    parseEntry(read(otadata.address, ENTRY_LENGTH)),
-    parseEntry(read(otadata.address + Flash.SECTOR, ENTRY_LENGTH)),
+    parseEntry(read(otadata.address, Entries.LENGTH)),
+    parseEntry(read(otadata.address + Flash.SECTOR, Entries.LENGTH)),
   ];
 }
 

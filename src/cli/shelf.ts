@@ -338,7 +338,12 @@ export function createShelf(
     return iat === now || (before === latest && fresh);
   }
 
-  async function manifestOf(file: string, stamp: string, claims: Claims, signer: SigningKey): Promise<Content> {
+  async function manifestOf(
+    file: string,
+    stamp: string,
+    claims: Claims,
+    signer: SigningKey,
+  ): Promise<Content | string> {
     const now = Math.floor(Date.now() / 1000);
     const before = signed.get(file);
     if (isCurrent(before, stamp, now)) return before.content;
@@ -346,7 +351,7 @@ export function createShelf(
     const { expires } = options;
     const fixed = typeof expires === "object" && "at" in expires;
     const end = exp === undefined || fixed ? exp : exp + now - iat;
-    if (end !== undefined && end <= now) refuse("--expires", "the time is over");
+    if (end !== undefined && end <= now) return "the time that --expires gave to manifests is over";
     const fresh: Claims = { ...claims, sequence: now, iat: now, ...(end === undefined ? {} : { exp: end }) };
     latest = { stamp, claims: fresh, content: signedContent(fresh, signer) };
     signed.set(file, latest);
