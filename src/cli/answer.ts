@@ -2,8 +2,9 @@
 import { createHash } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 
-export interface Content {
-  bytes: Uint8Array;
+export interface Facts {
+  /** bytes */
+  size: number;
   type: string;
   etag: string;
 }
@@ -11,13 +12,11 @@ export interface Content {
 export interface Answer {
   status: number;
   headers: Record<string, string | number>;
-  /** what follows; empty for HEAD */
-  body: Uint8Array;
   /** where in the file the body begins */
   start: number;
+  /** bytes of the body; 0 for HEAD */
+  length: number;
 }
-
-const NOTHING = new Uint8Array(0);
 
 /** A strong validator: the same bytes, the same tag. */
 export function etagOf(bytes: Uint8Array): string {
@@ -34,30 +33,21 @@ function parseRange(text: string | undefined, size: number): [start: number, end
   return [Number(first), last === "" ? size - 1 : Math.min(Number(last), size - 1)];
 }
 
-export function answer(method: string, request: IncomingHttpHeaders, { bytes, type, etag }: Content): Answer {
+export function answer(method: string, request: IncomingHttpHeaders, { size, type, etag }: Facts): Answer {
   const base = { "Accept-Ranges": "bytes", ETag: etag, "Cache-Control": "no-cache", "Content-Type": type };
   const known = (request["if-none-match"] ?? "").split(",").map((tag) => tag.trim().replace(/^W\//, ""));
-  if (known.includes(etag) || known.includes("*")) return { status: 304, headers: base, body: NOTHING, start: 0 };
+  if (known.includes(etag) || known.includes("*")) return { status: 304, headers: base, start: 0, length: 0 };
   const head = method === "HEAD";
   // RFC 9110 13.1.5: another version than the one that the client has a part of is sent whole
   const same = request["if-range"] === undefined || request["if-range"] === etag;
-  const range = same && !head ? parseRange(request.range, bytes.length) : null;
+  const range = same && !head ? parseRange(request.range, size) : null;
   if (range === "none") {
-    const headers = { ...base, "Content-Range": `bytes */${bytes.length}`, "Content-Length": 0 };
-    return { status: 416, headers, body: NOTHING, start: 0 };
+    const headers = { ...base, "Content-Range": `bytes */${size}`, "Content-Length": 0 };
+    return { status: 416, headers, start: 0, length: 0 };
   }
-  if (!range)
-    return {
-      status: 200,
-      headers: { ...base, "Content-Length": bytes.length },
-      body: head ? NOTHING : bytes,
-      start: 0,
-    };
+  if (!range) return { status: 200, headers: { ...base, "Content-Length": size }, start: 0, length: head ? 0 : size };
   const [start, end] = range;
-  const headers = {
-    ...base,
-    "Content-Range": `bytes ${start}-${end}/${bytes.length}`,
-    "Content-Length": end - start + 1,
-  };
-  return { status: 206, headers, body: bytes.subarray(start, end + 1), start };
+  const length = end - start + 1;
+  const headers = { ...base, "Content-Range": `bytes ${start}-${end}/${size}`, "Content-Length": length };
+  return { status: 206, headers, start, length };
 }

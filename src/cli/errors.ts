@@ -4,7 +4,7 @@
 /** What main() prints as one line: 1 is wrong input, 2 is wrong usage. */
 export type Refusal = Error & { exitCode: 1 | 2 };
 
-function refusal(text: string, exitCode: 1 | 2): Refusal {
+export function refusal(text: string, exitCode: 1 | 2): Refusal {
   return Object.assign(new Error(text), { exitCode });
 }
 

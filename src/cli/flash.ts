@@ -5,24 +5,14 @@ import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
 import { misfit, type StorageClaim, storageOf } from "./espruino-storage.ts";
 import { IMAGE_MAGIC, type Image, type Problem, readImage } from "./image.ts";
 import { activeCopy, type Entry, OTADATA_SIZE, readOtadata, slotOfSeq } from "./otadata.ts";
-import {
-  findOtadata,
-  isFactory,
-  isOta,
-  isSlot,
-  type Row,
-  readTable,
-  slotsOf,
-  TABLE_OFFSET,
-  type Table,
-} from "./partitions.ts";
+import { findOtadata, isFactory, isOta, type Row, readTable, slotsOf, TABLE_OFFSET, type Table } from "./partitions.ts";
 
 export interface Slot {
   label: string;
   offset: number;
   size: number;
-  /** outside: not in this file; cut: the file ends before its image does */
-  content: "blank" | "image" | "broken" | "other" | "outside" | "cut";
+  /** outside: not in this file; cut: the file ends before its image does; unread: see MAX_READS */
+  content: "blank" | "image" | "broken" | "other" | "outside" | "cut" | "unread";
   image: Image | null;
   /** what a whole Espruino image says of itself */
   espruino: EspruinoImage | null;
@@ -76,6 +66,29 @@ function readSlot(bytes: Uint8Array, row: Row, rows: readonly Row[], chipId: num
   return { ...slot, content: "image", image, espruino, storage: storageIn(rows, espruino) };
 }
 
+/** Rows that overlap ask for the same bytes again and again. Two that do are a slip that should still be shown. */
+const MAX_READS = 2;
+
+/** The slots in the order of their use. What is read of the file has a bound, whatever its table says. */
+function readSlots(bytes: Uint8Array, rows: readonly Row[], chipId: number | undefined): Slot[] {
+  const known = new Map<string, Slot>();
+  let left = MAX_READS * bytes.length;
+  return slotsOf(rows).map((row) => {
+    const { label, offset, size } = row;
+    const place = `${offset}+${size}`;
+    const length = Math.max(0, Math.min(size, bytes.length - offset));
+    let slot = known.get(place);
+    if (!slot && length > left)
+      return { label, offset, size, content: "unread", image: null, espruino: null, storage: null };
+    if (!slot) {
+      left -= length;
+      slot = readSlot(bytes, row, rows, chipId);
+      known.set(place, slot);
+    }
+    return { ...slot, label };
+  });
+}
+
 function storageIn(rows: readonly Row[], espruino: EspruinoImage | null): Slot["storage"] {
   if (!espruino?.partition) return null;
   const storage = storageOf(espruino.partition, espruino.version);
@@ -109,9 +122,11 @@ function choose(dump: Dump, rows: readonly Row[]): void {
   const order = startOrder(index, ota.length)
     .map(rowAt)
     .map((row) => dump.slots.find(({ label }) => label === row?.label));
+  dump.selected = rowAt(index)?.label ?? null;
+  // an image in any of them might start before one that was read
+  if (dump.slots.some(({ content }) => content === "unread")) return;
   const first = order.findIndex((slot) => slot?.content === "image");
   const tried = order.slice(0, first < 0 ? order.length : first);
-  dump.selected = rowAt(index)?.label ?? null;
   dump.starts = order[first]?.label ?? null;
   dump.crashesIn = tried.find((slot) => slot?.image?.problems.some(({ crashes }) => crashes))?.label ?? null;
 }
@@ -129,9 +144,7 @@ export function readDump(bytes: Uint8Array): Dump {
     flashSize,
     table,
     otadata: entries && { offset: (otadata as Row).offset, entries, active: activeCopy(entries) },
-    slots: slotsOf(table.rows)
-      .filter(isSlot)
-      .map((row) => readSlot(bytes, row, table.rows, bootloader?.header.chipId)),
+    slots: readSlots(bytes, table.rows, bootloader?.header.chipId),
     selected: null,
     starts: null,
     crashesIn: null,
@@ -141,6 +154,12 @@ export function readDump(bytes: Uint8Array): Dump {
     ],
   };
   choose(dump, table.rows);
-  if (!dump.starts) dump.problems.push({ offset: TABLE_OFFSET, text: "no slot holds an image that starts" });
+  if (!dump.starts) {
+    const unread = dump.slots.some(({ content }) => content === "unread");
+    const text = unread
+      ? "which slot starts was not found out: too many overlap"
+      : "no slot holds an image that starts";
+    dump.problems.push({ offset: TABLE_OFFSET, text });
+  }
   return dump;
 }

@@ -161,6 +161,7 @@ function slotText(slot: Slot): string {
   const { content, image } = slot;
   if (content === "blank") return pc.dim("blank");
   if (content === "outside") return pc.yellow("not in this file");
+  if (content === "unread") return pc.yellow("not read: too many slots overlap");
   if (content === "cut") return pc.yellow("only its begin is in this file");
   if (!image) return pc.yellow("no image");
   const name = nameText(slot);
@@ -180,7 +181,8 @@ function storageLines({ label, storage }: Slot): string[] {
   ];
 }
 
-function startText({ selected, starts, crashesIn }: Dump): string {
+function startText({ selected, starts, crashesIn, slots }: Dump): string {
+  if (slots.some(({ content }) => content === "unread")) return pc.red("not found out");
   const crash = crashesIn ? pc.red(`, unless its bootloader crashes in ${printable(crashesIn)} (ESP-IDF 3)`) : "";
   if (!starts) return pc.red("nothing");
   const other = selected !== null && selected !== starts;

@@ -7,20 +7,21 @@ import {
   type ServerResponse,
 } from "node:http";
 import { createServer as createHttps } from "node:https";
-import { isIPv4, type AddressInfo } from "node:net";
+import { type AddressInfo, isIPv4, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import type { TLSSocket } from "node:tls";
 import { type Command, InvalidArgumentError } from "commander";
 import pc from "picocolors";
 import { type Answer, answer } from "./answer.ts";
 import { createCertificate } from "./certificate.ts";
-import { isRefusal, oneLine, printable, refuse, systemReason } from "./errors.ts";
+import { type Connections, createConnections } from "./connections.ts";
+import { isRefusal, oneLine, printable, refusal, refuse, systemReason } from "./errors.ts";
 import { fsverity } from "./fsverity.ts";
 import { loadSigningKey, type SigningKey } from "./keys.ts";
 import { createLog, type Log } from "./log.ts";
 import { espruinoProgram } from "./program.ts";
 import { addEspruinoOptions, parseExpiry, parseName, type ReleaseOptions } from "./release-options.ts";
-import { createShelf, type Shelf } from "./shelf.ts";
+import { createShelf, type Part, type Shelf } from "./shelf.ts";
 
 interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
   port?: number;
@@ -32,7 +33,14 @@ interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
 const EVERYWHERE = "0.0.0.0";
 const HTTPS_PORT = 8443;
 const HTTP_PORT = 8080;
-const PIECE = 8192;
+/** of less no rate is told */
+const LEAST_RATED = 8192;
+/** Some devices at a time are a lot; what everybody can open has a bound. */
+const MOST_CONNECTIONS = 256;
+/** ms in which a peer has to shake hands, has to ask, and has to take or say something. Devices give up after 20 s. */
+const HANDSHAKE_TIME = 20_000;
+const ASK_TIME = 20_000;
+const IDLE_TIME = 60_000;
 /** A device holds a whole TLS record in memory before it can use it; mbedTLS builds may take no larger ones. */
 const TLS_RECORD = 4096;
 
@@ -48,96 +56,137 @@ function hostsOf(host: string): string[] {
 
 // --- Requests --------------------------------------------------------------------------------------------------------
 
-/** Sends the body piece by piece, so that what is reported is what the peer has taken. Resolves with the bytes sent. */
-async function send(response: ServerResponse, body: Uint8Array, progress: (sent: number) => void): Promise<number> {
-  let sent = 0;
-  for (let at = 0; at < body.length && !response.destroyed; at += PIECE) {
-    const piece = body.subarray(at, at + PIECE);
-    const failed = await new Promise<unknown>((resolve) => {
-      // a socket that dies does not always call back
-      const onClose = () => resolve(true);
-      response.once("close", onClose);
-      response.write(piece, (error) => {
-        response.off("close", onClose);
-        resolve(error);
-      });
+/** An answer with its body; none when the headers are all. */
+type Reply = Answer & { body: Part | string };
+
+/** Resolves when the peer's side has taken the piece: true, or false when it has gone. */
+function written(response: ServerResponse, piece: Uint8Array): Promise<boolean> {
+  // the request's socket: a response that waits for another one on its connection does not hear of the end of it
+  const { socket } = response.req;
+  if (socket.destroyed) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const onClose = () => resolve(false);
+    socket.once("close", onClose);
+    response.write(piece, (error) => {
+      socket.off("close", onClose);
+      resolve(!error);
     });
-    if (failed) break;
-    sent += piece.length;
-    progress(sent);
+  });
+}
+
+/** Sends the part as fast as the peer takes it, and holds one piece of it at a time. Resolves with the bytes taken. */
+async function send(response: ServerResponse, part: Part, progress: (sent: number) => void): Promise<number> {
+  let sent = 0;
+  try {
+    for (let piece = await part.next(); piece; piece = await part.next()) {
+      if (!(await written(response, piece))) break;
+      sent += piece.length;
+      progress(sent);
+    }
+  } finally {
+    await part.close();
   }
-  response.end();
   return sent;
 }
 
-function outcome({ status, body, start, headers }: Answer, sent: number, ms: number): string {
+function outcome({ status, length, start, headers }: Reply, sent: number, ms: number): string {
   const range = status === 206 ? ` from ${start}` : "";
-  const rate = ms && sent > PIECE ? ` in ${(ms / 1000).toFixed(1)} s (${Math.round(sent / ms)} KB/s)` : "";
+  const rate = ms && sent > LEAST_RATED ? ` in ${(ms / 1000).toFixed(1)} s (${Math.round(sent / ms)} KB/s)` : "";
   const color = status < 400 ? pc.green : pc.red;
-  if (sent < body.length) return pc.red(`cut after ${sent} of ${body.length} bytes${range}`);
-  return `${color(String(status))} ${body.length || headers["Content-Length"] || 0} bytes${range}${rate}`;
+  if (sent < length) return pc.red(`cut after ${sent} of ${length} bytes${range}`);
+  return `${color(String(status))} ${length || headers["Content-Length"] || 0} bytes${range}${rate}`;
 }
 
-function plain(status: number, text: string): Answer {
-  const body = Buffer.from(`${text}\n`);
-  const headers = { "Content-Type": "text/plain; charset=utf-8", "Content-Length": body.length };
-  return { status, headers, body, start: 0 };
+function plain(status: number, text: string): Reply {
+  const body = `${text}\n`;
+  const length = Buffer.byteLength(body);
+  const headers = { "Content-Type": "text/plain; charset=utf-8", "Content-Length": length };
+  return { status, headers, start: 0, length, body };
 }
 
-async function answerFor(
-  request: IncomingMessage,
-  urlPath: string,
+async function replyTo(
+  { method = "", headers, url = "/" }: IncomingMessage,
   shelf: Shelf,
-  key: SigningKey | undefined,
-): Promise<Answer> {
-  const method = request.method ?? "";
+  key: unknown,
+): Promise<Reply> {
   if (method !== "GET" && method !== "HEAD") {
     const refused = plain(405, "only GET and HEAD");
     return { ...refused, headers: { ...refused.headers, Allow: "GET, HEAD" } };
   }
+  const urlPath = url.split("?")[0];
   const index = () => shelf.images().flatMap((image) => (key ? [image, `${image}.jws`] : [image]));
-  if (urlPath === "/") return plain(200, index().join("\n"));
-  const content = await shelf.get(urlPath, request.headers["if-range"]?.toString());
+  if (urlPath === "/") return plain(200, [...new Set([...index(), ...shelf.manifests()])].join("\n"));
+  const content = await shelf.get(urlPath, headers["if-range"]?.toString());
   if (content === null) return plain(404, "no image and no manifest");
   // 4xx: the same request fails again until somebody has made a better image
   if (typeof content === "string") return plain(422, oneLine(content));
-  return answer(method, request.headers, content);
+  const found = answer(method, headers, content);
+  return { ...found, body: found.length ? await content.open(found.start, found.length) : "" };
 }
 
-function listener(shelf: Shelf, key: SigningKey | undefined, log: Log): RequestListener {
-  return async (request, response) => {
+/** What the reply is, if need be that there is none. */
+async function replyOrFailure(request: IncomingMessage, shelf: Shelf, key: unknown): Promise<Reply> {
+  try {
+    return await replyTo(request, shelf, key);
+  } catch (error) {
+    // the only refusal here: a file that has changed between two looks at it
+    return isRefusal(error) ? plain(503, oneLine(error.message)) : plain(500, oneLine(systemReason(error)));
+  }
+}
+
+function listener(shelf: Shelf, key: SigningKey | undefined, log: Log, connections: Connections): RequestListener {
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.socket.destroyed) return;
     const begun = performance.now();
-    const urlPath = (request.url ?? "/").split("?")[0];
     const range = request.headers.range ? ` ${request.headers.range}` : "";
     const who = request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "?";
-    const label = printable(`${who} ${request.method} ${request.url}${range}`);
-    response.on("error", () => {});
-    let reply: Answer;
-    try {
-      reply = await answerFor(request, urlPath, shelf, key);
-    } catch (error) {
-      reply = plain(500, isRefusal(error) ? oneLine(error.message) : systemReason(error));
+    const label = oneLine(`${who} ${request.method} ${request.url}${range}`);
+    const reply = await replyOrFailure(request, shelf, key);
+    const { status, headers, body } = reply;
+    const length = request.method === "HEAD" ? 0 : reply.length;
+    response.writeHead(status, headers);
+    const transfer = log.transfer(label, length);
+    const progress = (sent: number) => {
+      connections.touch(request.socket);
+      transfer.update(sent);
+    };
+    let sent = length;
+    if (typeof body === "string") response.end(length ? body : "");
+    else {
+      sent = await send(response, body, progress);
+      // the end of the connection is how a peer learns that bytes are missing
+      if (sent < length) request.socket.destroy();
+      else response.end();
     }
-    if (request.method === "HEAD") reply = { ...reply, body: new Uint8Array(0) };
-    response.writeHead(reply.status, reply.headers);
-    response.flushHeaders();
-    const transfer = log.transfer(label, reply.body.length);
-    const sent = await send(response, reply.body, transfer.update);
-    const why = reply.status >= 400 && reply.body.length ? `: ${oneLine(Buffer.from(reply.body).toString())}` : "";
-    transfer.end(outcome(reply, sent, performance.now() - begun) + why);
+    const why = status >= 400 && length && typeof body === "string" ? `: ${oneLine(body)}` : "";
+    transfer.end(outcome({ ...reply, length }, sent, performance.now() - begun) + why);
+  }
+  return (request, response) => {
+    response.on("error", () => {});
+    connections.touch(request.socket);
+    void connections.inTurn(request.socket, () => handle(request, response));
   };
 }
 
 // --- Server ----------------------------------------------------------------------------------------------------------
 
-async function createServer(options: Options, handle: RequestListener, log: Log): Promise<Server> {
+async function createServer(
+  options: Options,
+  handle: RequestListener,
+  connections: Connections,
+  log: Log,
+): Promise<Server> {
+  const times = { headersTimeout: ASK_TIME, requestTimeout: ASK_TIME, connectionsCheckingInterval: ASK_TIME / 4 };
+  const tls = { ...times, handshakeTimeout: HANDSHAKE_TIME, minVersion: "TLSv1.2" as const };
   const server = options.http
-    ? createHttp(handle)
-    : createHttps({ ...(await createCertificate(hostsOf(options.host))), minVersion: "TLSv1.2" }, handle);
+    ? createHttp(times, handle)
+    : createHttps({ ...(await createCertificate(hostsOf(options.host))), ...tls }, handle);
+  server.setTimeout(IDLE_TIME);
+  server.on("connection", (socket: Socket) => connections.add(socket));
   server.on("secureConnection", (socket: TLSSocket) => void socket.setMaxSendFragment(TLS_RECORD));
   server.on("tlsClientError", (error: NodeJS.ErrnoException, socket: TLSSocket) => {
     if (error.code !== "ECONNRESET")
-      log.line(`${socket.remoteAddress ?? "?"} TLS: ${error.code ?? oneLine(error.message)}`);
+      log.line(`${socket.remoteAddress ?? "?"} TLS: ${oneLine(error.code ?? error.message)}`);
   });
   server.on("clientError", (_error, socket) => void socket.destroy());
   return server;
@@ -162,11 +211,14 @@ function announce(options: Options, port: number, shelf: Shelf, key: SigningKey 
   const urls = hostsOf(options.host).map((host) => `${scheme}://${host}:${port}`);
   const images = shelf.images();
   const reach =
-    options.host === EVERYWHERE ? `everybody on your network (--host 127.0.0.1: this computer only)` : options.host;
+    options.host === EVERYWHERE
+      ? "everybody on your network (--host 127.0.0.1: this computer only)"
+      : printable(options.host);
   console.log(`${pc.bold("https-ota serve")} for ${reach}. Ctrl-C ends it.`);
   for (const url of urls) for (const image of images) console.log(`  ${url}${image}${key ? ".jws" : ""}`);
   const [newest] = images;
-  const trust = { jwk: key?.jwk, fsverity: fsverity(shelf.firmware(newest).bytes) };
+  const trust = { jwk: key?.jwk, fsverity: shelf.digest(newest) };
+  for (const why of shelf.problems()) console.log(pc.yellow(`Not served: ${oneLine(why)}`));
   if (!key)
     console.log(pc.yellow("No --key: nothing is signed. The program below takes exactly this image, by its digest."));
   console.log(`\nFor the Espruino Web IDE${images.length > 1 ? ` (newest image: ${newest})` : ""}:\n`);
@@ -188,11 +240,13 @@ function untilSignal(server: Server): Promise<void> {
 async function serve(target: string, options: Options): Promise<void> {
   const key = options.key === undefined ? undefined : await loadSigningKey(options.key);
   const shelf = createShelf(target, key, options, fsverity);
-  const [newest] = shelf.images();
-  if (newest === undefined) return refuse(target, "no image in it (a .bin that begins with 0xe9)");
-  shelf.firmware(newest); // a broken one is refused before anybody asks for it
+  if (!shelf.images().length) {
+    const [why] = shelf.problems();
+    throw why === undefined ? refusal(`${target}: no image in it (a .bin that begins with 0xe9)`, 1) : refusal(why, 1);
+  }
   const log = createLog();
-  const server = await createServer(options, listener(shelf, key, log), log);
+  const connections = createConnections(MOST_CONNECTIONS);
+  const server = await createServer(options, listener(shelf, key, log, connections), connections, log);
   const port = await listen(server, options);
   const end = untilSignal(server);
   announce(options, port, shelf, key);
@@ -212,8 +266,8 @@ function parseHost(text: string): string {
 }
 
 const HELP = `
-Serves images (.bin) and manifests (.jws) of the folder, nothing else of it. With --key there is a freshly signed
-manifest for each image at /<image>.jws. By default everybody on your network can fetch them.
+Serves valid images (.bin) and manifests (.jws) of the folder, nothing else of it; / lists them. With --key there is a
+freshly signed manifest for each image at /<image>.jws. By default everybody on your network can fetch them.
 The certificate is made anew at each start; Espruino does not check it, and curl needs -k.
 
 Example:

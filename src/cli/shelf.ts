@@ -1,63 +1,154 @@
-// What `serve` has to offer: images and manifests of one folder, and nothing else of it. A private key that lies there
-// is never served.
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, realpathSync, statSync } from "node:fs";
+// What `serve` has to offer: images and manifests of one folder. It serves what it lists, and lists what it has read and
+// found to be one of the two, so a key, a note or the dump of a flash is not served, whatever its name.
+import {
+  type BigIntStats,
+  closeSync,
+  type Dirent,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
+import { open } from "node:fs/promises";
 import path from "node:path";
-import { type Content, etagOf } from "./answer.ts";
+import { etagOf, type Facts } from "./answer.ts";
 import { isRefusal, refuse, systemReason } from "./errors.ts";
 import { IMAGE_MAGIC } from "./image.ts";
 import type { SigningKey } from "./keys.ts";
-import { signClaims } from "./manifest.ts";
+import { type Claims, MAX_MANIFEST, parseManifest, signClaims } from "./manifest.ts";
 import { claimsFor, type Firmware, namesOf, readFirmware } from "./release.ts";
 import type { ReleaseOptions } from "./release-options.ts";
 
 const MANIFEST = ".jws";
+const IMAGE = ".bin";
 const MAX_DEPTH = 4;
-const MAX_FILES = 1000;
+/** of each kind; a folder with more offers the newest */
+const MAX_FILES = 100;
+/** that are looked at in search of them */
+const MAX_ENTRIES = 10_000;
+/** more than any flash of these chips */
+const MAX_IMAGE = 64 << 20;
+/** What may follow an image in a file of its own: a signature block for secure boot, in the next MMU page. */
+const MAX_BEHIND = 0x10000 + 0x1000;
+/** ms for which the folder is not read again */
+const LIST_AGE = 1000;
+const PIECE = 32768;
+
+export interface Content extends Facts {
+  /** Opens a part of it; rejects when the file has changed. */
+  open(start: number, length: number): Promise<Part>;
+}
+
+export interface Part {
+  /** The next bytes, which are good until the next call; null at the end, or when the file was written to meanwhile. */
+  next(): Promise<Uint8Array | null>;
+  close(): Promise<void>;
+}
 
 export interface Shelf {
   /** URL paths of the images, the newest first. */
   images(): string[];
-  /** What is at a URL path; null for nothing, a text when it cannot be made. */
+  /** URL paths of the manifests that lie there. */
+  manifests(): string[];
+  /** What is at a URL path; null for nothing, a text when it is no good. `ifRange`: the tag of what was begun. */
   get(urlPath: string, ifRange: string | undefined): Promise<Content | string | null>;
-  /** Reads and checks an image by its URL path. */
-  firmware(urlPath: string): Firmware;
+  /** The fs-verity digest of an image. */
+  digest(urlPath: string): string;
+  /** Images that are not served because they are broken, with the reason. */
+  problems(): string[];
 }
+
+/** What was found out about a file, once for each of its contents. */
+type Judged = { stamp: string } & (
+  | { kind: "image"; facts: Facts; fsverity: string; claims: Claims | string | null }
+  | { kind: "manifest"; bytes: Uint8Array; facts: Facts }
+  | { kind: "broken"; why: string }
+  | { kind: "other" }
+);
+
+interface Signed {
+  stamp: string;
+  claims: Claims;
+  content: Promise<Content>;
+}
+
+// --- Files -----------------------------------------------------------------------------------------------------------
 
 const isHidden = (name: string) => name.startsWith(".") || name === "node_modules";
 
-/** One byte of a file is enough to leave keys and pages alone. */
-function beginsAsImage(file: string): boolean {
+/** Changes with every change of the file. */
+function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(":");
+}
+
+function firstByte(file: string): number | undefined {
   const first = Buffer.alloc(1);
+  const handle = openSync(file, "r");
   try {
-    const handle = openSync(file, "r");
-    readSync(handle, first);
+    return readSync(handle, first) ? first[0] : undefined;
+  } finally {
     closeSync(handle);
+  }
+}
+
+/** Of a link: is its end a file inside of the folder that would be found there itself? */
+function endsInside(realRoot: string, link: string): boolean {
+  try {
+    const end = realpathSync(link);
+    const parts = path.relative(realRoot, end).split(path.sep);
+    return !path.isAbsolute(parts[0]) && !parts.some(isHidden) && statSync(end).isFile();
   } catch {
     return false;
   }
-  return first[0] === IMAGE_MAGIC;
 }
 
-/** Image files below `folder`, relative to it. */
-function listImages(folder: string, below = "", depth = 0): string[] {
-  const found: string[] = [];
-  for (const entry of readdirSync(path.join(folder, below), { withFileTypes: true })) {
-    const name = path.join(below, entry.name);
-    if (isHidden(entry.name)) continue;
-    if (entry.isDirectory() && depth < MAX_DEPTH) found.push(...listImages(folder, name, depth + 1));
-    else if (entry.isFile() && entry.name.endsWith(".bin") && beginsAsImage(path.join(folder, name))) found.push(name);
-    if (found.length > MAX_FILES) break;
+function entriesOf(folder: string): Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return []; // one that may not be read, or has gone
   }
+}
+
+/** Names of files below `root`, in parts, that may be images or manifests. Near ones come first. */
+function findFiles(root: string, realRoot: string): string[][] {
+  const found: string[][] = [];
+  const folders: string[][] = [[]];
+  let seen = 0;
+  for (const below of folders)
+    for (const entry of entriesOf(path.join(root, ...below))) {
+      if (++seen > MAX_ENTRIES) return found;
+      if (isHidden(entry.name)) continue;
+      const parts = [...below, entry.name];
+      if (entry.isDirectory() && parts.length <= MAX_DEPTH) folders.push(parts);
+      if (!entry.name.endsWith(IMAGE) && !entry.name.endsWith(MANIFEST)) continue;
+      const link = entry.isSymbolicLink() && endsInside(realRoot, path.join(root, ...parts));
+      if (entry.isFile() || link) found.push(parts);
+    }
   return found;
 }
 
-function statOf(target: string) {
+/** Null for a name that has no URL. */
+function urlPathOf(parts: readonly string[]): string | null {
   try {
-    return statSync(target);
-  } catch (error) {
-    return refuse(target, systemReason(error));
+    return `/${parts.map(encodeURIComponent).join("/")}`;
+  } catch {
+    return null;
   }
 }
+
+/** The same with one spelling for each file. "/a%2fb" is not "/a/b". */
+function canonical(urlPath: string): string | null {
+  try {
+    return urlPathOf(urlPath.split("/").slice(1).map(decodeURIComponent));
+  } catch {
+    return null;
+  }
+}
+
+// --- Judging ---------------------------------------------------------------------------------------------------------
 
 /** A file's name as far as it can be a project's. */
 function nameFor(file: string): string {
@@ -77,6 +168,33 @@ function withNames(firmware: Firmware, options: ReleaseOptions, fsverity: string
   };
 }
 
+/** A part of a flash that begins with an app holds what lies behind it too: Storage, NVS with names and passwords. */
+function refuseFlash({ file, bytes, image }: Firmware): void {
+  const end = image.length ?? 0;
+  const rest = bytes.subarray(end + MAX_BEHIND);
+  if (rest.every((byte) => byte === rest[0] && (byte === 0xff || byte === 0))) return;
+  refuse(
+    file,
+    `${bytes.length} bytes, and its image ends at ${end}: a part of a flash? Cut it there to serve it ` +
+      `(head -c ${end})`,
+  );
+}
+
+/** Devices and their neighbours need not know where the folder is. */
+function toldWithout(file: string, why: string): string {
+  return why.replace(file, () => path.basename(file));
+}
+
+/** What `make` returns, or what it refuses with. */
+function orRefusal<T>(make: () => T): T | string {
+  try {
+    return make();
+  } catch (error) {
+    if (isRefusal(error)) return error.message;
+    throw error;
+  }
+}
+
 export function createShelf(
   target: string,
   key: SigningKey | undefined,
@@ -87,65 +205,201 @@ export function createShelf(
   /** as the user calls it, for messages */
   const root = single ? path.dirname(target) : target;
   const realRoot = realpathSync(root);
-  const only = single ? path.basename(target) : undefined;
-  /** for a download of a manifest that goes on with If-Range */
-  const signed = new Map<string, Content>();
+  const judged = new Map<string, Judged>();
+  const signed = new Map<string, Signed>();
+  let latest: Signed | undefined;
+  let listed = { at: Number.NEGATIVE_INFINITY, files: new Map<string, string>() };
 
-  function images(): string[] {
-    const files = only === undefined ? listImages(root) : [only];
-    const byAge = files
-      .map((file) => ({ file, at: statSync(path.join(root, file)).mtimeMs }))
-      .sort((a, b) => b.at - a.at);
-    return byAge.map(({ file }) => `/${file.split(path.sep).map(encodeURIComponent).join("/")}`);
+  /** Files by URL path, the newest first. */
+  function files(): Map<string, string> {
+    if (performance.now() - listed.at < LIST_AGE) return listed.files;
+    const found = single ? [[path.basename(target)]] : findFiles(root, realRoot);
+    const aged = found.flatMap((parts) => {
+      const file = path.join(root, ...parts);
+      const urlPath = urlPathOf(parts);
+      const at = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+      return urlPath === null || at === undefined ? [] : [{ file, urlPath, at }];
+    });
+    aged.sort((a, b) => b.at - a.at);
+    const newest = (end: string) => aged.filter(({ file }) => file.endsWith(end)).slice(0, MAX_FILES);
+    const kept = single ? aged : [...newest(IMAGE), ...newest(MANIFEST)];
+    listed = { at: performance.now(), files: new Map(kept.map(({ urlPath, file }) => [urlPath, file])) };
+    const names = new Set(listed.files.values());
+    for (const file of judged.keys()) if (!names.has(file)) judged.delete(file);
+    return listed.files;
   }
 
-  /** The file for a URL path, or null: nothing hidden, nothing outside of the folder, not even by a link. */
-  function resolve(urlPath: string): string | null {
-    let parts: string[];
+  function judgeImage(file: string, stamp: string, size: number): Judged {
+    if (size > MAX_IMAGE) return { stamp, kind: "broken", why: `${file}: ${size} bytes, more than any flash has` };
+    // of what does not even begin as an image nothing is said to anybody
+    if (!single && firstByte(file) !== IMAGE_MAGIC) return { stamp, kind: "other" };
+    const firmware = orRefusal(() => {
+      const read = readFirmware(file);
+      refuseFlash(read);
+      return read;
+    });
+    if (typeof firmware === "string") return { stamp, kind: "broken", why: firmware };
+    const fsverity = digest(firmware.bytes);
+    const claims = key ? orRefusal(() => claimsFor(firmware, withNames(firmware, options, fsverity))) : null;
+    const facts = { size: firmware.bytes.length, type: "application/octet-stream", etag: etagOf(firmware.bytes) };
+    return { stamp, kind: "image", facts, fsverity, claims };
+  }
+
+  function judgeManifest(file: string, stamp: string, size: number): Judged {
+    if (size > MAX_MANIFEST) return { stamp, kind: "other" };
+    const bytes = readFileSync(file);
+    const token = orRefusal(() => parseManifest(file, bytes));
+    // why it is none is not told: the reason may quote a file that is somebody's secret
+    if (typeof token === "string") return { stamp, kind: "other" };
+    return {
+      stamp,
+      kind: "manifest",
+      bytes,
+      facts: { size: bytes.length, type: "application/jose", etag: etagOf(bytes) },
+    };
+  }
+
+  function judge(file: string): Judged {
+    const before = statSync(file, { bigint: true });
+    const stamp = stampOf(before);
+    const known = judged.get(file);
+    if (known?.stamp === stamp) return known;
+    const size = Number(before.size);
+    const verdict =
+      !single && file.endsWith(MANIFEST) ? judgeManifest(file, stamp, size) : judgeImage(file, stamp, size);
+    // one that is being written is judged again
+    if (stampOf(statSync(file, { bigint: true })) === stamp) judged.set(file, verdict);
+    return verdict;
+  }
+
+  /** Null for a file that has gone. */
+  function look(urlPath: string): { file: string; verdict: Judged } | null {
+    const file = files().get(urlPath);
+    if (file === undefined) return null;
     try {
-      parts = urlPath.split("/").slice(1).map(decodeURIComponent);
+      return { file, verdict: judge(file) };
     } catch {
       return null;
     }
-    if (parts.some((part) => !part || isHidden(part) || /[/\\\0]/.test(part))) return null;
-    const file = path.join(root, ...parts);
-    if (only !== undefined && parts.join("/") !== only && parts.join("/") !== only + MANIFEST) return null;
-    if (!existsSync(file) || !statSync(file).isFile()) return null;
-    return realpathSync(file).startsWith(path.join(realRoot, path.sep)) ? file : null;
   }
 
-  async function manifestOf(image: string, signer: SigningKey, ifRange: string | undefined): Promise<Content> {
-    const before = signed.get(image);
-    if (before && ifRange === before.etag) return before;
-    // each request is a release: the sequence grows, and a device may go back to an older build by asking for it
-    const firmware = readFirmware(image);
-    const claims = claimsFor(firmware, withNames(firmware, options, digest(firmware.bytes)));
+  function listOf(kind: Judged["kind"]): string[] {
+    return [...files().keys()].filter((urlPath) => look(urlPath)?.verdict.kind === kind);
+  }
+
+  // --- Contents ---
+
+  function fromMemory(bytes: Uint8Array, facts: Facts): Content {
+    return {
+      ...facts,
+      async open(start, length) {
+        const pieces = [bytes.subarray(start, start + length)];
+        return { next: async () => pieces.pop() ?? null, close: async () => {} };
+      },
+    };
+  }
+
+  function fromFile(file: string, stamp: string, facts: Facts): Content {
+    return {
+      ...facts,
+      async open(start, length) {
+        const handle = await open(file);
+        const intact = async () => stampOf(await handle.stat({ bigint: true })) === stamp;
+        if (!(await intact())) {
+          await handle.close();
+          refuse(path.basename(file), "has just changed: ask again");
+        }
+        const buffer = Buffer.allocUnsafe(Math.min(PIECE, length));
+        let at = start;
+        async function next(): Promise<Uint8Array | null> {
+          const wanted = Math.min(buffer.length, start + length - at);
+          if (!wanted) return null;
+          const { bytesRead } = await handle.read(buffer, 0, wanted, at);
+          at += bytesRead;
+          // half of one image and half of the next would be worse than an end: devices ask again, with If-Range
+          return bytesRead && (await intact()) ? buffer.subarray(0, bytesRead) : null;
+        }
+        return { next, close: () => handle.close() };
+      },
+    };
+  }
+
+  async function signedContent(claims: Claims, signer: SigningKey): Promise<Content> {
     const bytes = Buffer.from(await signClaims(claims, signer));
-    const content = { bytes, type: "application/jose", etag: etagOf(bytes) };
-    signed.set(image, content);
-    return content;
+    return fromMemory(bytes, { size: bytes.length, type: "application/jose", etag: etagOf(bytes) });
+  }
+
+  /** May a manifest be given out again? Not behind another image's: a device goes back to an older build by asking. */
+  function isCurrent(before: Signed | undefined, stamp: string, now: number): before is Signed {
+    if (before?.stamp !== stamp) return false;
+    const { iat, exp } = before.claims;
+    const fresh = exp === undefined || now - iat < exp - now;
+    // the sequence counts seconds, so nothing is gained by a second signature in one
+    return iat === now || (before === latest && fresh);
+  }
+
+  async function manifestOf(file: string, stamp: string, claims: Claims, signer: SigningKey): Promise<Content> {
+    const now = Math.floor(Date.now() / 1000);
+    const before = signed.get(file);
+    if (isCurrent(before, stamp, now)) return before.content;
+    const { iat, exp } = claims;
+    const end =
+      exp !== undefined && typeof options.expires === "object" && "after" in options.expires ? exp + now - iat : exp;
+    if (end !== undefined && end <= now) refuse("--expires", "the time is over");
+    const fresh: Claims = { ...claims, sequence: now, iat: now, ...(end === undefined ? {} : { exp: end }) };
+    latest = { stamp, claims: fresh, content: signedContent(fresh, signer) };
+    signed.set(file, latest);
+    return latest.content;
+  }
+
+  async function manifestFor(image: string, signer: SigningKey, ifRange: string | undefined) {
+    const found = look(image);
+    if (!found || found.verdict.kind === "other" || found.verdict.kind === "manifest") return null;
+    const { file, verdict } = found;
+    // a download that goes on gets the rest of what it began with
+    const before = ifRange === undefined ? undefined : await signed.get(file)?.content;
+    if (before && before.etag === ifRange) return before;
+    if (verdict.kind === "broken") return toldWithout(file, verdict.why);
+    const { claims, stamp } = verdict;
+    if (typeof claims === "string") return toldWithout(file, claims);
+    return claims && manifestOf(file, stamp, claims, signer);
   }
 
   async function get(urlPath: string, ifRange: string | undefined): Promise<Content | string | null> {
-    const image = urlPath.endsWith(MANIFEST) ? resolve(urlPath.slice(0, -MANIFEST.length)) : null;
-    try {
-      if (image && key && beginsAsImage(image)) return await manifestOf(image, key, ifRange);
-    } catch (error) {
-      if (!isRefusal(error)) throw error;
-      // devices and their neighbours need not know where the folder is
-      return error.message.replace(image as string, path.basename(image as string));
+    const wanted = canonical(urlPath);
+    if (wanted === null) return null;
+    if (key && wanted.endsWith(MANIFEST)) {
+      const made = await manifestFor(wanted.slice(0, -MANIFEST.length), key, ifRange);
+      if (made !== null) return made;
     }
-    const file = resolve(urlPath);
-    if (!file) return null;
-    const manifest = file.endsWith(MANIFEST);
-    const bytes = readFileSync(file);
-    if (!manifest && bytes[0] !== IMAGE_MAGIC) return null;
-    return { bytes, type: manifest ? "application/jose" : "application/octet-stream", etag: etagOf(bytes) };
+    const found = look(wanted);
+    if (!found) return null;
+    const { file, verdict } = found;
+    if (verdict.kind === "image") return fromFile(file, verdict.stamp, verdict.facts);
+    if (verdict.kind === "manifest") return fromMemory(verdict.bytes, verdict.facts);
+    return verdict.kind === "broken" ? toldWithout(file, verdict.why) : null;
   }
 
   return {
-    images,
+    images: () => listOf("image"),
+    manifests: () => listOf("manifest"),
     get,
-    firmware: (urlPath) => readFirmware(path.join(root, ...urlPath.split("/").slice(1).map(decodeURIComponent))),
+    digest(urlPath) {
+      const verdict = look(urlPath)?.verdict;
+      return verdict?.kind === "image" ? verdict.fsverity : refuse(target, "it has just gone");
+    },
+    problems: () =>
+      [...files().keys()].flatMap((urlPath) => {
+        const verdict = look(urlPath)?.verdict;
+        return verdict?.kind === "broken" ? [verdict.why] : [];
+      }),
   };
+}
+
+function statOf(target: string) {
+  try {
+    return statSync(target);
+  } catch (error) {
+    return refuse(target, systemReason(error));
+  }
 }

@@ -361,6 +361,50 @@ test("a dump of a chip whose bootloader lies at 0 is no image", async () => {
   assert.deepEqual([report.kind, report.dump.bootloader.offset, report.dump.starts], ["dump", 0, "ota_0"]);
 });
 
+/** A flash of 16 MB with these app partitions, and an image at the begin of each place. */
+function crowd(slots: [label: string, subtype: number, offset: number, size: number][]): Buffer {
+  const bytes = Buffer.alloc(0x1000000, 0x5a);
+  const rows = slots.map(([label, subtype, offset, size]) => ({ label, type: 0, subtype, offset, size, flags: 0 }));
+  bytes.set(buildTable(rows), TABLE_OFFSET);
+  for (const [, , offset] of slots) bytes.set(image(1), offset);
+  return bytes;
+}
+
+test("slots that overlap are not read again and again", async () => {
+  const many = Array.from({ length: 90 }, (_, i): [string, number, number, number] => [
+    `s${i}`,
+    0x10 + (i % 16),
+    0x10000 * (i + 1),
+    0x1000000 - 0x10000 * (i + 1),
+  ]);
+  shop.put("many.bin", crowd(many));
+  const begun = performance.now();
+  const run = fails(await shop.run("inspect", "many.bin"), 1, /^many\.bin: offset 0x8020: s1 at .* overlaps s0/);
+  const ms = performance.now() - begun;
+  assert.ok(ms < 8000, `${Math.round(ms)} ms`);
+  assert.match(run.stdout, /\n {2}s0 +espruino 1\.0, 60000 bytes, valid\n/);
+  assert.equal(run.stdout.match(/not read: too many slots overlap\n/g)?.length, 88);
+  assert.match(run.stdout, /\n {2}starts +not found out\n/);
+  assert.match(run.stdout, /error at 0x8000: which slot starts was not found out: too many overlap\n/);
+  // the same place under many names is read once
+  shop.put("same.bin", crowd(many.map(([label, subtype]) => [label, subtype, 0x10000, 0xff0000])));
+  const same = await shop.run("inspect", "same.bin");
+  assert.equal(same.stdout.match(/espruino 1\.0, 60000 bytes, valid\n/g)?.length, 90);
+});
+
+test("two slots that overlap by a slip are both shown, and what starts", async () => {
+  shop.put(
+    "slip.bin",
+    crowd([
+      ["factory", 0, 0x10000, 0x190000],
+      ["ota_0", 0x10, 0x190000, 0x180000],
+    ]),
+  );
+  const run = fails(await shop.run("inspect", "slip.bin"), 1, /ota_0 at 0x190000\+0x180000 overlaps factory/);
+  for (const says of [/factory +espruino 1\.0, .*valid\n/, /ota_0 +espruino 1\.0, .*valid\n/, /starts +factory\n/])
+    assert.match(run.stdout, says);
+});
+
 test("a dump from which nothing starts, or whose table is broken, is an error", async () => {
   shop.put("dead.bin", dump({ board: "esp32", slots: { factory: broken } }));
   fails(await shop.run("inspect", "dead.bin"), 1, /^dead\.bin: offset 0x8000: no slot holds an image that starts/);

@@ -1,10 +1,8 @@
 // serve: HTTP as RFC 9110 has it, what is not served, and a device that updates itself from it, from end to end.
 import assert from "node:assert/strict";
-import type { ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
-import http from "node:http";
-import https from "node:https";
+import type http from "node:http";
 import net, { type AddressInfo } from "node:net";
 import { before, type TestContext, test } from "node:test";
 import tls from "node:tls";
@@ -12,12 +10,14 @@ import { compactVerify, importJWK } from "jose";
 import { answer, etagOf } from "../../src/cli/answer.ts";
 import { createDevice, type Device } from "../device.ts";
 import { fsverity } from "../fsverity.ts";
-import { buildImage, mutations, padTo } from "../images.ts";
+import { buildImage, mutations } from "../images.ts";
 import { settle, until } from "../scenario.ts";
 import { imageWith, textsOf } from "./cli-espruino.ts";
-import { fails, type Run, succeeds, workshop } from "./cli-run.ts";
+import { fails, succeeds, workshop } from "./cli-run.ts";
+import { ask, server } from "./cli-serving.ts";
 
 const shop = workshop();
+const serve = server(shop);
 const IMAGE = buildImage({ size: 300000, seed: 2, descriptor: { version: "2.0.0" } });
 let jwk: any;
 
@@ -35,72 +35,12 @@ before(async () => {
   shop.put("many/.hidden.bin", IMAGE);
   shop.put("many/secret.pem", shop.get("key.pem"));
   shop.put("many/table.bin", "no image");
-  shop.put("many/ready.jws", "e.e.e");
+  succeeds(await shop.run("sign", "fw.bin", "--key", "key.pem", "--out", "many/ready.jws"));
   symlinkSync(shop.at("fw.bin"), shop.at("many/link.bin"));
   age("many/broken.bin", 1000);
   age("many/old.bin", 2000);
   age("many/sub/new.bin", 3000);
 });
-
-type Served = {
-  url: string;
-  port: number;
-  child: ChildProcess;
-  out(): string;
-  end(signal?: NodeJS.Signals): Promise<Run>;
-};
-
-/** Starts `serve` on loopback, and waits until it says where it is. */
-async function serve(t: Pick<TestContext, "after">, ...args: string[]): Promise<Served> {
-  const child = shop.start("serve", ...args, "--host", "127.0.0.1", "--port", "0");
-  let stdout = "";
-  let stderr = "";
-  child.stdout?.setEncoding("utf8").on("data", (text) => {
-    stdout += text;
-  });
-  child.stderr?.setEncoding("utf8").on("data", (text) => {
-    stderr += text;
-  });
-  const closed = new Promise<number | null>((resolve) => child.on("close", resolve));
-  t.after(() => void child.kill("SIGKILL"));
-  await until(
-    "the server has told everything",
-    () => stdout.includes("else update();\n});\n") || child.exitCode !== null,
-  );
-  const [, url, port] = /(https?:\/\/127\.0\.0\.1:(\d+))\//.exec(stdout) ?? [];
-  assert.ok(url, `no URL: ${stdout}${stderr}`);
-  return {
-    url,
-    port: Number(port),
-    child,
-    out: () => stdout,
-    async end(signal = "SIGINT") {
-      child.kill(signal);
-      return { code: await closed, stdout, stderr, bytes: Buffer.from(stdout) };
-    },
-  };
-}
-
-type Reply = { status: number; headers: http.IncomingHttpHeaders; body: Buffer };
-
-function ask(url: string, options: http.RequestOptions = {}): Promise<Reply> {
-  return new Promise((resolve, reject) => {
-    const { request } = url.startsWith("https:") ? https : http;
-    const all = { rejectUnauthorized: false, agent: false, ...options } as https.RequestOptions;
-    const { protocol, hostname, port } = new URL(url);
-    // the path as it is: URL would take dots out of it
-    const path = url.slice(`${protocol}//${hostname}:${port}`.length);
-    request({ protocol, hostname, port, path, ...all }, (response) => {
-      const parts: Buffer[] = [];
-      response.on("data", (part) => parts.push(part));
-      response.on("end", () =>
-        resolve({ status: response.statusCode as number, headers: response.headers, body: Buffer.concat(parts) }),
-      );
-    })
-      .on("error", reject)
-      .end();
-  });
-}
 
 const claimsOf = (token: Buffer) => JSON.parse(Buffer.from(token.toString().split(".")[1], "base64url").toString());
 
@@ -108,7 +48,7 @@ const claimsOf = (token: Buffer) => JSON.parse(Buffer.from(token.toString().spli
 
 test("ranges and validators are RFC 9110's", () => {
   const bytes = Buffer.from("0123456789");
-  const content = { bytes, type: "x/y", etag: etagOf(bytes) };
+  const content = { size: bytes.length, type: "x/y", etag: etagOf(bytes) };
   const cases: [http.IncomingHttpHeaders, number, string, string | undefined][] = [
     [{}, 200, "0123456789", undefined],
     [{ range: "bytes=0-" }, 206, "0123456789", "bytes 0-9/10"],
@@ -133,7 +73,7 @@ test("ranges and validators are RFC 9110's", () => {
     const length = got.headers["Content-Length"];
     const what = JSON.stringify(headers);
     assert.deepEqual(
-      [got.status, Buffer.from(got.body).toString(), got.headers["Content-Range"]],
+      [got.status, bytes.subarray(got.start, got.start + got.length).toString(), got.headers["Content-Range"]],
       [status, body, range],
       what,
     );
@@ -141,7 +81,7 @@ test("ranges and validators are RFC 9110's", () => {
     assert.equal(got.headers.ETag, content.etag);
   }
   const head = answer("HEAD", { range: "bytes=3-5" }, content);
-  assert.deepEqual([head.status, head.headers["Content-Length"], head.body.length], [200, 10, 0]);
+  assert.deepEqual([head.status, head.headers["Content-Length"], head.length], [200, 10, 0]);
 });
 
 test("images come over HTTPS and HTTP, whole, in parts and as HEAD", async (t) => {
@@ -176,7 +116,7 @@ test("only images and manifests of the folder are served", async (t) => {
   const { url } = await serve(t, "many", "--key", "key.pem");
   const found = ["/old.bin", "/sub/new.bin", "/broken.bin", "/ready.jws", "/sub/new.bin.jws", "/sub%2fnew.bin"];
   const status = async (path: string) => (await ask(url + path)).status;
-  assert.deepEqual(await Promise.all(found.map(status)), [200, 200, 200, 200, 200, 404]);
+  assert.deepEqual(await Promise.all(found.map(status)), [200, 200, 422, 200, 200, 404]);
   const none = [
     "/secret.pem",
     "/.hidden.bin",
@@ -199,8 +139,8 @@ test("only images and manifests of the folder are served", async (t) => {
   ];
   for (const path of [...none, ...odd]) assert.equal(await status(path), 404, path);
   const listed = (await ask(`${url}/`)).body.toString().split("\n").filter(Boolean);
-  assert.deepEqual(listed.slice(0, 4), ["/sub/new.bin", "/sub/new.bin.jws", "/old.bin", "/old.bin.jws"]);
-  assert.ok(!listed.some((path) => /hidden|secret|link|table/.test(path)));
+  const wanted = ["/sub/new.bin", "/sub/new.bin.jws", "/old.bin", "/old.bin.jws", "/ready.jws"];
+  assert.deepEqual(listed, wanted);
 });
 
 test("serving one image serves nothing beside it", async (t) => {
@@ -306,7 +246,7 @@ test("each request is one line with what became of it, and SIGINT ends it all", 
 });
 
 test("a download that a device gives up is told with its bytes", async (t) => {
-  shop.put("big.bin", padTo(IMAGE, 16 * 1024 * 1024));
+  shop.put("big.bin", buildImage({ size: 16 * 1024 * 1024 }));
   const served = await serve(t, "big.bin", "--http");
   const socket = net.connect({ port: served.port, host: "127.0.0.1" });
   socket.on("error", () => {});
@@ -441,7 +381,7 @@ test("signed files in a folder serve a device as they are", async (t) => {
   assert.equal(digest, createHash("sha256").update(IMAGE).digest("hex"));
 });
 
-test("a device refuses what verify refuses: a line end, another key, another board", async (t) => {
+test("a device refuses what verify refuses: another key, another board", async (t) => {
   mkdirSync(shop.at("bad"), { recursive: true });
   writeFileSync(shop.at("bad/lamp.bin"), IMAGE);
   succeeds(await shop.run("keygen", "--out", "thief.pem", "--bits", "2048"));
@@ -452,7 +392,6 @@ test("a device refuses what verify refuses: a line end, another key, another boa
     sign("thief.jws", "thief.pem"),
     sign("board.jws", "key.pem", "--board", "OTHER"),
   ]);
-  writeFileSync(shop.at("bad/line.jws"), `${shop.get("bad/good.jws")}\n`);
   const served = await serve(t, "bad", "--http");
   const device = start(t);
   const check = (name: string) =>
@@ -463,7 +402,6 @@ test("a device refuses what verify refuses: a line end, another key, another boa
       ),
     );
   assert.equal((await check("good.jws")).result?.available, true);
-  assert.equal((await check("line.jws")).error?.name, "ESP_ERR_OTA_VALIDATE_FAILED");
   assert.equal((await check("thief.jws")).error?.name, "ESP_ERR_OTA_VALIDATE_FAILED");
   assert.match((await check("board.jws")).error?.message ?? "", /board OTHER/);
 });

@@ -1,0 +1,65 @@
+// Who is connected to `serve`. Everybody on the network can connect and say or read nothing, so connections are bounded,
+// and who has done nothing for the longest time gives way to who comes.
+import type { Socket } from "node:net";
+
+/** Requests that wait on one connection for the one before them. Devices send none ahead. */
+const MOST_AHEAD = 8;
+
+export interface Connections {
+  /** A connection that was just accepted. */
+  add(socket: Socket): void;
+  /** Something went forward on it. For HTTPS also with the TLS socket on top of the one that was added. */
+  touch(socket: Socket): void;
+  /**
+   * Runs `job` when those given before for this connection are done. Ends the connection when too many wait, or when it
+   * rejects. Never rejects.
+   */
+  inTurn(socket: Socket, job: () => Promise<void>): Promise<void>;
+}
+
+export function createConnections(most: number): Connections {
+  /** by the peer's address and port, the longest idle one first */
+  const open = new Map<string, Socket>();
+  const queues = new WeakMap<Socket, { last: Promise<void>; length: number }>();
+
+  const nameOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`;
+
+  /** The longest idle connection of the address that has most of them: one flood drives out itself. */
+  function victim(): Socket | undefined {
+    const counts = new Map<string | undefined, number>();
+    for (const { remoteAddress: from } of open.values()) counts.set(from, (counts.get(from) ?? 0) + 1);
+    const highest = Math.max(...counts.values());
+    return [...open.values()].find(({ remoteAddress: from }) => counts.get(from) === highest);
+  }
+
+  return {
+    add(socket) {
+      const name = nameOf(socket);
+      open.set(name, socket);
+      socket.once("close", () => {
+        if (open.get(name) === socket) open.delete(name);
+      });
+      if (open.size > most) victim()?.destroy();
+    },
+    touch(socket) {
+      const name = nameOf(socket);
+      const known = open.get(name);
+      if (!known) return;
+      open.delete(name);
+      open.set(name, known);
+    },
+    inTurn(socket, job) {
+      const queue = queues.get(socket) ?? { last: Promise.resolve(), length: 0 };
+      queues.set(socket, queue);
+      if (queue.length > MOST_AHEAD) {
+        socket.destroy();
+        return Promise.resolve();
+      }
+      queue.length++;
+      const failed = () => void socket.destroy();
+      queue.last = queue.last.then(job).catch(failed);
+      void queue.last.then(() => queue.length--);
+      return queue.last;
+    },
+  };
+}
