@@ -2225,8 +2225,9 @@ function chapterManifest() {
                     var key = text.substring(at + 1, i - 1);
                     if (key.indexOf("\\") >= 0)
                         refuse$1("key " + key + " has an escape");
-                    if (keys.indexOf(key) >= 0)
-                        refuse$1("key " + key + " comes twice");
+                    // to the engine's parser it would be the object's prototype
+                    if (keys.indexOf(key) >= 0 || key === "__proto__")
+                        refuse$1("key " + key + " comes twice, or may not come");
                     keys.push(key);
                     next = ":";
                 }
@@ -3309,19 +3310,23 @@ function createSession(plan, emit, layout, target, download, present) {
         write(addr + 4 /* Size.WORD */, rest);
     }
     /**
-     * `size`: bytes of the file, or the most that it can have.
+     * Made when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
      * @chapter
      */
     function createWriter(layout, slot, size) {
         // a resumed file may be wrong, and is then written once more
         var limit = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
         var erases = 0;
-        var otadata = -1; // CRC-32 of its entries when they were last seen not to name the slot
         var ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
         var same = false; // flash holds what has come of the sector so far
         var untouched = true; // nothing was written yet
         if (slot.address === layout.running_.address)
             throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
+        function otadataCrc() {
+            var addr = layout.otadata_.address;
+            return E.CRC32(binary(read(addr, 32 /* Entries.LENGTH */)) + binary(read(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
+        }
+        var otadata = otadataCrc(); // of entries that do not name the slot
         /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
         function makeBlank(sector, resumed) {
             if (sector >= slot.address + slot.size)
@@ -3374,8 +3379,7 @@ function createSession(plan, emit, layout, target, download, present) {
                 throw fault(260 /* Code.INVALID_SIZE */, length + " bytes at " + chapterBytes().hex_(offset) + " of slot " + slot.label);
             if (!begun) {
                 // another program, or another instance of this module, may have selected the slot meanwhile
-                var copy = layout.otadata_.address;
-                var crc = E.CRC32(binary(read(copy, 32 /* Entries.LENGTH */)) + binary(read(copy + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
+                var crc = otadataCrc();
                 if (crc !== otadata)
                     chapterOtadata().checkNotNamed_(layout, slot);
                 otadata = crc;

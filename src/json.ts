@@ -80,7 +80,8 @@ export function parseJson(text: string): any {
       if (isKey && token === '"') {
         const key = text.substring(at + 1, i - 1);
         if (key.indexOf("\\") >= 0) refuse("key " + key + " has an escape");
-        if (keys!.indexOf(key) >= 0) refuse("key " + key + " comes twice");
+        // to the engine's parser it would be the object's prototype
+        if (keys!.indexOf(key) >= 0 || key === "__proto__") refuse("key " + key + " comes twice, or may not come");
         keys!.push(key);
         next = ":";
       }
