@@ -61,13 +61,7 @@ function fault(code, fact, retry) {
     error.retry = !!retry;
     return error;
 }
-/**
- * For what somebody else ended.
- * @chapter
- */
-function aborted() {
-    return fault(259 /* Code.INVALID_STATE */, "aborted");
-}
+
 /** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
 function asFault(thrown) {
     return thrown && thrown.code !== undefined && thrown.retry !== undefined
@@ -183,8 +177,8 @@ function holds(addr, bytes) {
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
     // without a variable for what is read, which would still hold one piece while the next one comes
-    for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 1024 /* Flash.PIECE */)
-        if (E.CRC32(read(addr + at, 1024 /* Flash.PIECE */)) !== 3090874356 /* Flash.BLANK_PIECE_CRC */)
+    for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 512 /* Flash.SMALL_PIECE */)
+        if (E.CRC32(read(addr + at, 512 /* Flash.SMALL_PIECE */)) !== 3179004831 /* Flash.BLANK_CRC */)
             return false;
     return true;
 }
@@ -231,79 +225,18 @@ function after(ms, callback, aside) {
 
 /** Ends a timer or an interval. */
 var cancel = clearTimeout;
-var base64 = btoa;
-function chapterKeys() {
-    /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
-    function fromBase64(text) {
-        return atob(text);
-    }
-    /** @chapter keys */
-    function bitLength(bytes) {
-        var bits = 8 * bytes.length;
-        for (var top = 128; top && bytes[0] < top; top >>>= 1)
-            bits--;
-        return bits;
-    }
-    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
-    function isKey(n, e) {
-        var bits = n.length ? bitLength(n) : 0;
-        return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
-    }
-    /**
-     * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
-     * @chapter keys
-     */
-    function notTrusted() {
-        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
-    }
-    /**
-     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
-     * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
-     * src/jswrap_string.c), and anybody can send a text of separators.
-     */
-    function translate(text, from, to) {
-        var result = "";
-        for (var i = 0; i < text.length; i++) {
-            var at = from.indexOf(text[i]);
-            result += at < 0 ? text[i] : to.substr(at, 1);
-        }
-        return result;
-    }
-    /**
-     * RFC 7515 2: base64url without padding, of whole bytes.
-     * @chapter keys
-     */
-    function toBase64url(bytes) {
-        return translate(base64(bytes), "+/=", "-_");
-    }
-    /**
-     * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
-     * @chapter keys
-     */
-    function fromBase64url(text) {
-        var bytes = fromBase64(translate(text, "-_", "+/"));
-        return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
-    }
-    /**
-     * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
-     * @chapter keys
-     */
-    function parseKey(key) {
-        var n = chapterBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
-        var eText = fromBase64url("" + (key && key.e)) || "";
-        var e = 0;
-        for (var i = 0; i < eText.length; i++)
-            e = e * 256 + eText.charCodeAt(i);
-        if (!isKey(n, e))
-            throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
-        return { n_: n, e_: e };
-    }
-    return { bitLength_: bitLength, notTrusted_: notTrusted, toBase64url_: toBase64url, fromBase64url_: fromBase64url, parseKey_: parseKey };
-}
-
-
-
 function chapterEngine() {
+    /**
+     * For what somebody else ended.
+     * @chapter engine
+     */
+    function aborted() {
+        return fault(259 /* Code.INVALID_STATE */, "aborted");
+    }
+    /** @chapter engine */
+    function base64(text) {
+        return btoa(text);
+    }
     /**
      * Espruino's version, such as "2v27.45".
      * @chapter engine
@@ -371,8 +304,109 @@ function chapterEngine() {
     function setRestartPending() {
         E.otaRestartPending = true;
     }
-    return { firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending };
+    // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
+    // The first word of a file, with the magic number of an image in it, is written last, when the rest was verified in flash:
+    // what was refused, or never verified, no bootloader takes for an image, whatever becomes of otadata.
+    /** @chapter engine */
+    function blank(length) {
+        return binary(new Uint8Array(length).fill(0xff));
+    }
+    /**
+     * Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector.
+     * @chapter engine
+     */
+    function clearWord(slot) {
+        var addr = slot.address;
+        if (holds(addr, blank(4 /* Size.WORD */)))
+            return;
+        var rest = binary(read(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
+        erase(addr);
+        write(addr + 4 /* Size.WORD */, rest);
+    }
+    /**
+     * The file in `slot` was verified: with its first `word` the slot holds an image.
+     * @chapter engine
+     */
+    function completeImage(slot, word) {
+        if (holds(slot.address, word))
+            return;
+        clearWord(slot);
+        write(slot.address, word);
+    }
+    return { aborted_: aborted, base64_: base64, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
 }
+function chapterKeys() {
+    /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
+    function fromBase64(text) {
+        return atob(text);
+    }
+    /** @chapter keys */
+    function bitLength(bytes) {
+        var bits = 8 * bytes.length;
+        for (var top = 128; top && bytes[0] < top; top >>>= 1)
+            bits--;
+        return bits;
+    }
+    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
+    function isKey(n, e) {
+        var bits = n.length ? bitLength(n) : 0;
+        return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
+    }
+    /**
+     * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
+     * @chapter keys
+     */
+    function notTrusted() {
+        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+    }
+    /**
+     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
+     * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
+     * src/jswrap_string.c), and anybody can send a text of separators.
+     */
+    function translate(text, from, to) {
+        var result = "";
+        for (var i = 0; i < text.length; i++) {
+            var at = from.indexOf(text[i]);
+            result += at < 0 ? text[i] : to.substr(at, 1);
+        }
+        return result;
+    }
+    /**
+     * RFC 7515 2: base64url without padding, of whole bytes.
+     * @chapter keys
+     */
+    function toBase64url(bytes) {
+        return translate(chapterEngine().base64_(bytes), "+/=", "-_");
+    }
+    /**
+     * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
+     * @chapter keys
+     */
+    function fromBase64url(text) {
+        var bytes = fromBase64(translate(text, "-_", "+/"));
+        return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
+    }
+    /**
+     * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
+     * @chapter keys
+     */
+    function parseKey(key) {
+        var n = chapterBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+        var eText = fromBase64url("" + (key && key.e)) || "";
+        var e = 0;
+        for (var i = 0; i < eText.length; i++)
+            e = e * 256 + eText.charCodeAt(i);
+        if (!isKey(n, e))
+            throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+        return { n_: n, e_: e };
+    }
+    return { bitLength_: bitLength, notTrusted_: notTrusted, toBase64url_: toBase64url, fromBase64url_: fromBase64url, parseKey_: parseKey };
+}
+
+
+
+
 
 
 
@@ -1029,15 +1063,10 @@ function chapterRecords() {
 
 
 
-var TYPE_APP = 0;
-
-
-var SUBTYPE_OTA_0 = 0x10;
-var SUBTYPE_OTA_15 = 0x1f;
 
 /** ota_0 to ota_15? */
 function isOta(row) {
-    return row.type === TYPE_APP && row.subtype >= SUBTYPE_OTA_0 && row.subtype <= SUBTYPE_OTA_15;
+    return row.type === 0 /* Type.APP */ && row.subtype >= 16 /* Subtype.OTA_0 */ && row.subtype <= 31 /* Subtype.OTA_15 */;
 }
 
 
@@ -1116,7 +1145,7 @@ function chapterOtadata() {
     // fallback the entry of the running slot would otherwise be the one that is overwritten.
     /** Does a whole entry name `slot`? */
     function names(layout, entry, slot) {
-        return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
+        return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - 16 /* Subtype.OTA_0 */;
     }
     /**
      * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
@@ -1197,7 +1226,7 @@ function chapterOtadata() {
         for (var i = 0; i < 2; i++)
             if (entries[i].whole_ && entries[i].seq_ > highest)
                 highest = entries[i].seq_;
-        var seq = nextSeq(highest, slot.subtype - SUBTYPE_OTA_0, layout.ota_.length);
+        var seq = nextSeq(highest, slot.subtype - 16 /* Subtype.OTA_0 */, layout.ota_.length);
         if (!seq)
             throw fault(5378 /* Code.OTA_SELECT_INFO_INVALID */, "no sequence number above " + highest);
         return seq;
@@ -1252,15 +1281,6 @@ function chapterOtadata() {
             eraseActive(layout.otadata_.address + last * 4096 /* Flash.SECTOR */);
     }
     /**
-     * Before a sector of `slot` is written: it must not be selected, nor named by an entry that a bootloader may come to.
-     * @chapter otadata
-     */
-    function checkNotNamed(layout, slot) {
-        var entries = readEntries(layout.otadata_);
-        if (copyOf(layout, entries, slot) >= 0 || selectedSlot(layout, entries).address === slot.address)
-            throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
-    }
-    /**
      * State of the entry that names `slot`; undefined for none, as for factory.
      * @chapter otadata
      */
@@ -1278,9 +1298,8 @@ function chapterOtadata() {
         return (((record.boots >= 0 || record.boots === -3 /* Boots.REFUSED */) && chapterRecords().isSelected_(record, layout.running_)) ||
             stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
     }
-    return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, checkNotNamed_: checkNotNamed, stateOf_: stateOf, isOnTrial_: isOnTrial };
+    return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial };
 }
-
 
 
 
@@ -1653,15 +1672,13 @@ function chapterSlots() {
     var MD5_MAGIC = 0xebeb;
     var END_MAGIC = 0xffff;
     var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
-    var TYPE_DATA = 1;
-    var SUBTYPE_FACTORY = 0;
     var SUBTYPE_OTADATA = 0;
     /** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
     function isSlot(row) {
-        return row.type === TYPE_APP && (row.subtype === SUBTYPE_FACTORY || isOta(row));
+        return row.type === 0 /* Type.APP */ && (row.subtype === 0 /* Subtype.FACTORY */ || isOta(row));
     }
     function isOtadata(row) {
-        return row.type === TYPE_DATA && row.subtype === SUBTYPE_OTADATA;
+        return row.type === 1 /* Type.DATA */ && row.subtype === SUBTYPE_OTADATA;
     }
     function parseRow(table, offset) {
         return {
@@ -1675,17 +1692,17 @@ function chapterSlots() {
     /** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
     function isStorageTwice(a, b) {
         var names = a.label + " " + b.label;
-        return (a.type === TYPE_DATA &&
-            b.type === TYPE_DATA &&
+        return (a.type === 1 /* Type.DATA */ &&
+            b.type === 1 /* Type.DATA */ &&
             a.address === b.address &&
             (names === "js_code storage" || names === "storage js_code"));
     }
     function checkRow(row, others) {
         var end = row.address + row.size;
         var wrong = "";
-        if (row.address % (row.type === TYPE_APP ? 0x10000 : 0x1000))
+        if (row.address % (row.type === 0 /* Type.APP */ ? 0x10000 : 0x1000))
             wrong = "is not aligned";
-        else if (row.type === TYPE_APP && row.size % 0x1000)
+        else if (row.type === 0 /* Type.APP */ && row.size % 0x1000)
             wrong = "has no whole number of sectors";
         else if (!row.size || end > FLASH_END)
             wrong = "leaves the flash";
@@ -1748,7 +1765,7 @@ function chapterSlots() {
         var count = 0;
         for (var i = 0; i < rows.length; i++)
             if (isOta(rows[i])) {
-                ota[rows[i].subtype - SUBTYPE_OTA_0] = rows[i];
+                ota[rows[i].subtype - 16 /* Subtype.OTA_0 */] = rows[i];
                 count++;
             }
         var whole = ota.length === count;
@@ -1761,7 +1778,7 @@ function chapterSlots() {
     }
     function findFactory(rows) {
         for (var i = 0; i < rows.length; i++)
-            if (rows[i].type === TYPE_APP && rows[i].subtype === SUBTYPE_FACTORY)
+            if (rows[i].type === 0 /* Type.APP */ && rows[i].subtype === 0 /* Subtype.FACTORY */)
                 return rows[i];
         return null;
     }
@@ -1812,7 +1829,7 @@ function chapterSlots() {
      */
     function nextSlot(layout, start) {
         var ota = layout.ota_;
-        var next = isOta(start) ? ota[(start.subtype - SUBTYPE_OTA_0 + 1) % ota.length] : ota[0];
+        var next = isOta(start) ? ota[(start.subtype - 16 /* Subtype.OTA_0 */ + 1) % ota.length] : ota[0];
         return next.address === start.address ? layout.factory_ : next;
     }
     /**
@@ -1822,7 +1839,7 @@ function chapterSlots() {
     function dataPartition(label) {
         var rows = parseTable(read(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
         for (var i = 0; i < rows.length; i++)
-            if (rows[i].type === TYPE_DATA && rows[i].label === label)
+            if (rows[i].type === 1 /* Type.DATA */ && rows[i].label === label)
                 return rows[i];
         return null;
     }
@@ -1882,7 +1899,7 @@ function chapterSlots() {
                 var turn;
                 function fail(error) {
                     turn.end_();
-                    reject(error || aborted());
+                    reject(error || chapterEngine().aborted_());
                 }
                 if (none && held)
                     held.stop_();
@@ -2873,7 +2890,7 @@ function send(options, url, trusted, extra, onResponse, onError) {
         for (var name in options.headers)
             headers[name] = options.headers[name];
         if (origin.auth_)
-            headers.Authorization = "Basic " + base64(origin.auth_);
+            headers.Authorization = "Basic " + chapterEngine().base64_(origin.auth_);
         if (options.ca)
             wanted.ca = options.ca;
         if (options.cert)
@@ -3262,7 +3279,6 @@ function createDownload(options, url, limit, onConnected) {
 
 
 
-
 /**
  * `present`: the target holds the whole image already.
  * @chapter @apart
@@ -3284,56 +3300,29 @@ function createSession(plan, emit, layout, target, download, present) {
             major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
         return major * 100 + ((word5 >>> 24) & 3);
     }
-    // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
-    // The first word of a file, with the magic number of an image in it, is written last, when the rest was verified in flash:
-    // what was refused, or never verified, no bootloader takes for an image, whatever becomes of otadata.
-    function blank(length) {
-        return binary(new Uint8Array(length).fill(0xff));
-    }
-    /** Does the slot begin with `bytes`, but for the first word, which may be blank still, or torn by a loss of power? */
-    function beginsWith(slot, bytes) {
-        var found = read(slot.address, 4 /* Size.WORD */);
-        for (var i = 0; i < 4 /* Size.WORD */; i++) {
-            var byte = bytes.charCodeAt(i);
-            if ((found[i] & byte) !== byte)
-                return false;
-        }
-        return holds(slot.address + 4 /* Size.WORD */, bytes.substr(4 /* Size.WORD */));
-    }
-    /** Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector. */
-    function clearWord(slot) {
-        var addr = slot.address;
-        if (holds(addr, blank(4 /* Size.WORD */)))
-            return;
-        var rest = binary(read(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
-        erase(addr);
-        write(addr + 4 /* Size.WORD */, rest);
-    }
     /**
-     * Made when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
+     * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
      * @chapter
      */
     function createWriter(layout, slot, size) {
         // a resumed file may be wrong, and is then written once more
-        var limit = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
-        var erases = 0;
+        var left = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
         var ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
         var same = false; // flash holds what has come of the sector so far
-        var untouched = true; // nothing was written yet
         if (slot.address === layout.running_.address)
             throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
         function otadataCrc() {
             var addr = layout.otadata_.address;
             return E.CRC32(binary(read(addr, 32 /* Entries.LENGTH */)) + binary(read(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
         }
-        var otadata = otadataCrc(); // of entries that do not name the slot
+        var otadata = otadataCrc(); // when it was last seen not to name the slot
         /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
         function makeBlank(sector, resumed) {
             if (sector >= slot.address + slot.size)
                 return;
             if (sector !== ahead && !(resumed && isBlank(sector))) {
-                if (erases++ >= limit)
-                    throw fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again so often that " + limit + " sectors were erased for it", true);
+                if (!left--)
+                    throw fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again too often: twice its sectors were erased", true);
                 erase(sector);
             }
             ahead = sector;
@@ -3342,9 +3331,8 @@ function createSession(plan, emit, layout, target, download, present) {
         function begin(addr, begun, data, compare, more) {
             var sector = addr - begun;
             // what the slot holds is about to become another file, and no image any more
-            if (untouched && sector !== slot.address)
-                clearWord(slot);
-            untouched = false;
+            if (ahead < 0 && sector !== slot.address)
+                chapterEngine().clearWord_(slot);
             var again = compare && ahead >= 0;
             var resumed = again || (ahead < 0 && addr > slot.address);
             var kept = "";
@@ -3355,7 +3343,7 @@ function createSession(plan, emit, layout, target, download, present) {
                 while (at < data.length - 1 && held[at] === data[at])
                     at++;
             }
-            if (!again || !(begun + at) || !holds(addr + at, blank(4096 /* Flash.SECTOR */ - begun - at))) {
+            if (!again || !(begun + at) || !holds(addr + at, chapterEngine().blank_(4096 /* Flash.SECTOR */ - begun - at))) {
                 at = 0;
                 if (begun)
                     kept = binary(read(sector, begun));
@@ -3380,9 +3368,12 @@ function createSession(plan, emit, layout, target, download, present) {
             if (!begun) {
                 // another program, or another instance of this module, may have selected the slot meanwhile
                 var crc = otadataCrc();
-                if (crc !== otadata)
-                    chapterOtadata().checkNotNamed_(layout, slot);
-                otadata = crc;
+                if (crc !== otadata) {
+                    var entries = chapterOtadata().readEntries_(layout.otadata_);
+                    if (chapterOtadata().copyOf_(layout, entries, slot) >= 0 || chapterOtadata().selectedSlot_(layout, entries).address === slot.address)
+                        throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
+                    otadata = crc;
+                }
             }
             if (begun && !same) {
                 if (more && !ahead)
@@ -3391,22 +3382,14 @@ function createSession(plan, emit, layout, target, download, present) {
             }
             else {
                 var compare = begun > 0 || addr !== ahead;
-                same = compare && (offset ? holds(addr, data) : beginsWith(slot, data));
+                // whatever the first word is: it is written at the end
+                var from = offset ? 0 : 4 /* Size.WORD */;
+                same = compare && holds(addr + from, from ? data.substr(from) : data);
                 if (!same)
                     begin(addr, begun, data, compare, more);
             }
             return !same;
         };
-    }
-    /**
-     * The file in `slot` was verified: with its first `word` the slot holds an image.
-     * @chapter
-     */
-    function completeImage(slot, word) {
-        if (holds(slot.address, word))
-            return;
-        clearWord(slot);
-        write(slot.address, word);
     }
     /**
      * Where to go on with a file of `total` bytes that begins with the first Size.HEAD of `held`: the start of the last
@@ -3417,10 +3400,10 @@ function createSession(plan, emit, layout, target, download, present) {
     function resumeOffset(slot, held, total) {
         if (total < 0)
             return 0;
-        // in two halves, which take less memory
-        var half = 1024 /* Size.HEAD */ / 2;
-        if (!beginsWith(slot, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half)))
-            return 0;
+        // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
+        for (var at = 4 /* Size.WORD */; at < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; at += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
+            if (!holds(slot.address + at, held.substr(at, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
+                return 0;
         var offset = 4096 /* Flash.SECTOR */;
         while (offset < total && !isBlank(slot.address + offset))
             offset += 4096 /* Flash.SECTOR */;
@@ -3460,15 +3443,17 @@ function createSession(plan, emit, layout, target, download, present) {
     /** The end of a perform; `complete` when there is nothing left to do for another one. */
     function succeed(complete) {
         self.phase_ = complete ? 3 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
-        if (complete)
+        if (complete) {
             download.close_();
+            writeSector = undefined; // memory is shortest while the digest is computed
+        }
         resolve(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
     }
     /** Tells the listener, who may abort. */
     function tell(name, data, all) {
         emit(name, data, all);
         if (self.phase_ === 6 /* Phase.DEAD */)
-            throw aborted();
+            throw chapterEngine().aborted_();
     }
     /** `start`: as many bytes of the file as hold its descriptor; without it they are in flash. */
     function judge(start) {
@@ -3549,6 +3534,9 @@ function createSession(plan, emit, layout, target, download, present) {
             var length = room;
             if (rest < room)
                 length = rest;
+            // the writer copies what begins a file, and memory is shortest here
+            if (offset < 1024 /* Size.HEAD */ && length > 1024 /* Size.HEAD */ / 4)
+                length = 1024 /* Size.HEAD */ / 4;
             var more = total < 0 ? !ended || rest > room : offset - begun + 4096 /* Flash.SECTOR */ < total;
             plainEnd = 0;
             if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
@@ -3596,7 +3584,7 @@ function createSession(plan, emit, layout, target, download, present) {
                     if (claim)
                         chapterSlots().checkStorage_(claim);
                     if (word)
-                        completeImage(target, word);
+                        chapterEngine().completeImage_(target, word);
                     chapterRecords().recordSelected_(target, layout.running_, self.written_, plan);
                     chapterOtadata().select_(layout, target, 0 /* State.NEW */);
                     emit("UPDATE_BOOT_PARTITION", target.subtype);
@@ -3642,7 +3630,7 @@ function createSession(plan, emit, layout, target, download, present) {
         var phase = self.phase_;
         if (phase === 6 /* Phase.DEAD */)
             return;
-        var reason = error || aborted();
+        var reason = error || chapterEngine().aborted_();
         free(6 /* Phase.DEAD */);
         emit("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
@@ -4165,7 +4153,7 @@ function run(given, mode, resolve, reject) {
             turn.end_();
     }
     function fail(given) {
-        var error = given || aborted();
+        var error = given || chapterEngine().aborted_();
         if (session)
             session.abort_(error);
         else if (turn) {

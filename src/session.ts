@@ -115,7 +115,10 @@ export function createSession(
   /** The end of a perform; `complete` when there is nothing left to do for another one. */
   function succeed(complete: boolean): void {
     self.phase_ = complete ? Phase.COMPLETE : Phase.READY;
-    if (complete) download.close_();
+    if (complete) {
+      download.close_();
+      writeSector = undefined; // memory is shortest while the digest is computed
+    }
     resolve(complete ? Code.OK : Code.IN_PROGRESS);
   }
 
@@ -203,6 +206,8 @@ export function createSession(
       // no Math.min, which makes floats, and Flash.erasePage takes none for an address
       let length = room;
       if (rest < room) length = rest;
+      // the writer copies what begins a file, and memory is shortest here
+      if (offset < Size.HEAD && length > Size.HEAD / 4) length = Size.HEAD / 4;
       const more = total < 0 ? !ended || rest > room : offset - begun + Flash.SECTOR < total;
       plainEnd = 0;
       if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
