@@ -136,18 +136,16 @@ export function select(layout: Layout, slot: Partition, state: State): void {
 }
 
 /**
- * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
- * `target`, so that a half-written slot is never started. What else is selected gives way: when it is broken, the
- * bootloader's fallback might come to `target` before it comes to the slot that runs.
+ * Before `target` is erased: makes sure that otadata leads to another slot, then erases what still names `target`, so that
+ * a half-written slot is never selected. What else is selected stays: a fallback from it passes over `target`, which holds
+ * no image until it is verified.
  * @chapter otadata
  */
 export function deselect(layout: Layout, target: Partition): void {
   let entries = readEntries(layout.otadata_);
   const own = copyOf(layout, entries, layout.running_);
-  const selected = slotByState(layout, entries).address;
   // the running slot's entry is left when the one of `target` is erased
-  const left = selected === target.address && own >= 0 && entries[own].valid_;
-  if (selected !== layout.running_.address && !left) {
+  if (slotByState(layout, entries).address === target.address && !(own >= 0 && entries[own].valid_)) {
     entries = []; // it reads its own, and memory is shortest here
     select(layout, layout.running_, State.VALID);
     entries = readEntries(layout.otadata_);

@@ -8,7 +8,7 @@ import type { Row } from "../partitions.ts";
 import { allowedIn, type Outcome, type Scenario, type View } from "./scenarios.ts";
 import { isUpdate, type LieAt, powerOn, runProgram, type Session, type Step, UP_TO_DATE } from "./session.ts";
 import { harmed } from "./storages.ts";
-import { namedInVain, sameBytes, type State, stateKey, targetOf, type World } from "./worlds.ts";
+import { namedInVain, sameBytes, type State, stateKey, targetOf, unvouched, type World } from "./worlds.ts";
 
 const MAX_STARTS = 8;
 
@@ -58,6 +58,7 @@ function judgeStart(world: World, boot: Boot, image: string, from: State, allowe
     problems.push(`falls back from ${boot.selected}, which is selected, to ${boot.slot.label}`);
   for (const label of namedInVain(world, from.picture))
     problems.push(`an entry names ${label}, which holds no whole image`);
+  problems.push(...unvouched(world, from.picture, ["old", ...allowed.boots]));
   return problems;
 }
 
@@ -97,7 +98,10 @@ function sectorsDone(world: World, running: string, state: State, image: Uint8Ar
   let done = 0;
   while ((done + 1) * SECTOR <= image.length) {
     const wanted = image.subarray(done * SECTOR, (done + 1) * SECTOR);
-    if (Buffer.compare(state.picture.sectors[first + done], wanted) !== 0) break;
+    const found = state.picture.sectors[first + done];
+    // the first word comes last
+    const from = done ? 0 : 4;
+    if (Buffer.compare(found.subarray(from), wanted.subarray(from)) !== 0) break;
     done++;
   }
   return done;

@@ -31,7 +31,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "does not verify the image",
-    edits: [[/verifyImage\(layout\.chip_, target, self\.written_, plan\.digest_, onJudged\)/, "onJudged(null)"]],
+    edits: [[/verifyImage\(layout\.chip_, target, self\.written_, plan\.digest_, word, onJudged\)/, "onJudged(null)"]],
     cell: "toy-two/one/current/corrupt",
     campaign: EVERY,
     says: /falls back from ota_1/,
@@ -100,7 +100,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "goes on with whatever the slot holds",
-    edits: [[/if \(!holds\(slot\.address, held\.substr\(0, half\)\) \|\| .*\)/, "if (false)"]],
+    edits: [[/if \(!holds\(slot\.address \+ at, .*\)\)/, "if (false)"]],
     cell: "toy-two/pieces/current/update",
     campaign: EVERY,
     says: /fetched/,
@@ -182,18 +182,18 @@ export const SABOTAGES: readonly Sabotage[] = [
     says: /boots factory/,
   },
   {
-    name: "leaves a broken slot selected whose fallback leads to the slot that it is about to write",
-    edits: [[/if \(selected !== layout\.running_\.address && !left\)/, "if (selected === target.address && !left)"]],
-    cell: "toy-factory-two/past/current/other",
+    name: "writes an image's first word before it is verified",
+    edits: [[/var skipped = sector === slot\.address \? 4 .* : 0;/, "var skipped = 0;"]],
+    cell: "toy-two/one/current/other",
     campaign: EVERY,
-    says: /boots first/,
+    says: /holds first, which could start/,
   },
   {
-    name: "rolls back to what an update has left in a slot",
-    edits: [[/ \|\| slots\[i\]\.label === record\.written/, ""]],
-    cell: "toy-two/one/current/foreign",
+    name: "leaves the first word of an image that is about to become another one",
+    edits: [[/chapterEngine\(\)\.clearWord_\(slot\);/, ";"]],
+    cell: "toy-two/one/current/refused-again",
     campaign: EVERY,
-    says: /boots first/,
+    says: /could start/,
   },
   {
     name: "obeys states where the bootloader does not",
@@ -218,7 +218,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "does not count the starts of a trial",
-    edits: [[/chapterRecords\(\)\.countStart_\(record\);/, ""]],
+    edits: [[/chapterRecords\(\)\.countStart_\(record\);(?=\s+counted)/, ""]],
     cell: "toy-two/one/current/trial",
     campaign: EVERY,
     says: /./,
@@ -231,7 +231,7 @@ export const SABOTAGES: readonly Sabotage[] = [
         "$2 $1",
       ],
     ],
-    cell: "toy-two/one/current/bad-image",
+    cell: "toy-two/one/current/given-up",
     campaign: EVERY,
     says: /ends in new/,
   },
@@ -246,7 +246,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "selects a slot that was not verified",
     edits: [
       [
-        /verifyImage\(layout\.chip_, slot, slot\.size, "", function \(failure\) \{/,
+        /verifyImage\(layout\.chip_, slot, slot\.size, "", "", function \(failure\) \{/,
         "(function (fn) { fn(null); })(function (failure) {",
       ],
     ],
@@ -274,7 +274,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "believes that a record is there which it has written",
     edits: [[/return .*\.substr\(record\.end_, sealed\.length\) === sealed;/, "return true;"]],
-    cell: "toy-two/one/current/bad-image",
+    cell: "toy-two/one/current/given-up",
     campaign: "lies",
     says: /ends in new|comes to no end/,
   },

@@ -97,7 +97,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "resumed-alike",
     what: "the same, but the slot holds part of another file with the same first kilobyte",
-    prepare: { orders: ["update:alike"], share: 0.6 },
+    prepare: { orders: ["update:alike"], share: 0.75 },
     next: untilNew("update:new"),
     allowed: { boots: oldOrNew, ends: ["new"] },
   },
@@ -139,16 +139,27 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "bad-image",
-    what: "an image that never confirms itself, offered for ever: installed, tried, given up, and refused from then on",
+    what: "an image that its program finds bad, offered for ever: installed, rolled back, and refused from then on",
     next({ image, sessions }) {
-      const { ok, error } = lastOf(sessions);
-      if (image === "old") return error ? null : ["boot:2", "update:new~"];
-      return ok === "false" ? null : ["boot:2"];
+      if (image === "old") return lastOf(sessions).error ? null : ["boot:2", "update:new~"];
+      return ["rollback"];
     },
     allowed: { boots: oldOrNew, ends: ["old"] },
     refusal: /^ESP_ERR_NOT_ALLOWED/,
     accepted: true,
     stays: [2, 2],
+  },
+  {
+    name: "given-up",
+    what: "an image is installed that never confirms itself, as one that crashes: boot({attempts: 2}) gives it up",
+    next({ image, sessions }) {
+      const { order, ok } = lastOf(sessions);
+      if (image === "old") return order === undefined || order === "update:new" ? ["update:new"] : null;
+      return ok === "false" ? null : ["boot:2"];
+    },
+    allowed: { boots: oldOrNew, ends: ["old"] },
+    stays: [2, 2],
+    applies: (world) => !world.kind.rollback,
   },
   {
     name: "on-trial",
@@ -221,11 +232,10 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "signed-bad",
-    what: "a release whose image never confirms itself, offered for ever: given up, and refused from then on",
+    what: "a release whose program finds it bad, offered for ever: rolled back, and refused from then on",
     next({ image, sessions }) {
-      const { ok, error } = lastOf(sessions);
-      if (image === "old") return error ? null : ["boot:2", "signed:new~"];
-      return ok === "false" ? null : ["boot:2"];
+      if (image === "old") return lastOf(sessions).error ? null : ["boot:2", "signed:new~"];
+      return ["rollback"];
     },
     allowed: { boots: oldOrNew, ends: ["old"] },
     refusal: /^ESP_ERR_NOT_ALLOWED/,
@@ -298,6 +308,15 @@ export const SCENARIOS: readonly Scenario[] = [
     spoilsImages: true,
   },
   spoilt("other", "another whole image is served than the one whose digest is known", "update:new~other", VALIDATE),
+  {
+    name: "refused-again",
+    what: "the slot holds an image, and another one with the same first sector comes than the one whose digest is known: refused",
+    prepare: { orders: ["update:new", "setBoot:ota_0"] },
+    next: ({ sessions }) => (sessions.length ? null : ["update:first~alike"]),
+    allowed: { boots: oldOrNew, ends: ["old"] },
+    refusal: VALIDATE,
+    applies: (world) => oneStart(world) && world.slots.length === 2 && world.running === "ota_0",
+  },
   spoilt("truncated", "the file is short, and the server says so", "update:new~cut", VALIDATE),
   spoilt("lost", "the connection ends too early", "update:new~short", /^ESP_ERR_HTTP_INCOMPLETE_DATA/),
   {
@@ -326,7 +345,7 @@ export function scenarioOf(name: string): Scenario {
 
 /** Those whose records matter where Storage makes them hard to write. */
 const RECORDED =
-  /^(update|resumed|second|markValid|rollback|trial|bad-image|on-trial|confirm.*|signed.*|setBoot:ota_1)$/;
+  /^(update|resumed|second|markValid|rollback|trial|bad-image|given-up|on-trial|confirm.*|signed.*|setBoot:ota_1)$/;
 
 export function applies(scenario: Scenario, world: World): boolean {
   if (world.storage && world.kind !== KINDS.idf33)

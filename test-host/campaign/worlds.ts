@@ -14,6 +14,7 @@ import {
   RECORD_SIZE,
   runBootloader,
   STATE,
+  verifyImage,
 } from "../bootloader.ts";
 import { hostChip } from "../device.ts";
 import type { StorageArea } from "../espruino/area.ts";
@@ -310,6 +311,23 @@ export function namedInVain(world: World, picture: Picture): string[] {
     const slot = ota[(seq - 1) % ota.length];
     if (sameBytes(picture, world.origin.picture, slot)) continue;
     if (!world.holdsWhole(flash, slot)) found.push(slot.label);
+  }
+  return found;
+}
+
+/**
+ * Slots that hold an image which a bootloader would start, though nobody has vouched for it: `wanted` are the names of those that
+ * may be there. What was there at the origin does not count.
+ */
+export function unvouched(world: World, picture: Picture, wanted: string[]): string[] {
+  const flash = createFlash({ from: picture });
+  const found: string[] = [];
+  for (const slot of world.slots) {
+    if (flash.peek(slot.offset, 1)[0] !== 0xe9 || sameBytes(picture, world.origin.picture, slot)) continue;
+    const verdict = verifyImage(flash, slot, { chipId: world.board.chipId, kind: world.kind });
+    if (!verdict.ok) continue;
+    const name = world.nameOf(flash, slot, verdict.image.length);
+    if (!wanted.includes(name)) found.push(`${slot.label} holds ${name}, which could start`);
   }
   return found;
 }
