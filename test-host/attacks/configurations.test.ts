@@ -113,7 +113,7 @@ const field = fc.record({
   ),
   how,
   value: fc.constantFrom(...VALUES),
-  then: fc.constantFrom("true", "undefined", IMAGE, JSON.stringify(DIGEST)),
+  later: fc.constantFrom("true", "undefined", IMAGE, JSON.stringify(DIGEST)),
 });
 type Field = typeof field extends fc.Arbitrary<infer F> ? F : never;
 
@@ -127,7 +127,7 @@ const BASES: Record<string, string> = {
 /** Makes the object; `reads` counts how often each getter was asked. */
 const programOf = (base: string, fields: Field[]): string => {
   let code = `var base=${BASES[base]},above={},reads={},config=Object.create(above);for(var k in base)config[k]=base[k];`;
-  for (const { name, how, value, then } of fields) {
+  for (const { name, how, value, later } of fields) {
     const at = JSON.stringify(name);
     const key = JSON.stringify(`of ${name}`);
     if (how === "own") code += `config[${at}]=${value};`;
@@ -143,7 +143,7 @@ const programOf = (base: string, fields: Field[]): string => {
         how === "throws"
           ? "throw new Error('mine');"
           : how === "turns"
-            ? `return reads[${key}]>1?${then}:${value};`
+            ? `return reads[${key}]>1?${later}:${value};`
             : `return ${value};`
       }}});`;
   }

@@ -136,6 +136,8 @@ const answer = fc.oneof(
   { weight: 1, arbitrary: bulk.map((text) => `HTTP/1.1 ${text.slice(0, 2000)}\r\n\r\n`) },
 );
 
+/** JsVars: what one error and the counts of names take. */
+const LOST = 400;
 const COUNT = Math.min(300, casesOf(0.01));
 
 for (const free of [2200, 3000, 4000])
@@ -155,11 +157,11 @@ for (const free of [2200, 3000, 4000])
         createDevice(),
         `${BALLAST}
       var config = { url: ${JSON.stringify(server.url("/m.jws"))}, keys: ${JSON.stringify([key.jwk])}, retries: 0, timeout: 1000, maxRedirects: 1, deadline: 4000 };
-      var count = 0, names = {};
+      var count = 0, names = {}, free = 0;
       function installed() { release(); report({ installed: true }); finish(); }
-      function refused(error) { names[error.name] = (names[error.name] || 0) + 1; next(); }
+      function refused(error) { if (count === 1) free = engineProcess.memory().free; names[error.name] = (names[error.name] || 0) + 1; next(); }
       function next() {
-        if (count++ === ${COUNT}) { release(); report({ count: count - 1, names: names }); finish(); }
+        if (count++ === ${COUNT}) { var lost = free - engineProcess.memory().free; release(); report({ count: count - 1, names: names, lost: lost }); finish(); }
         else setTimeout(begin, 5);
       }
       function begin() { ota.update(config).then(installed, refused); }
@@ -171,5 +173,27 @@ for (const free of [2200, 3000, 4000])
       assert.equal(run.exitCode, 0, `it crashed after answer ${asked}: ${last}\n${run.output.slice(-1000)}`);
       assert.equal(run.reports[0]?.count, COUNT, run.output.slice(-1000));
       t.diagnostic(JSON.stringify(run.reports[0].names));
+      assert.ok(run.reports[0].lost < LOST, `${run.reports[0].lost} JsVars did not come back`);
     },
   );
+
+for (const location of ["ftp://x/", "/a b", "http://127.0.0.1:99999/", "//u%@h/", "http:///", "https://[::1]/"])
+  test(`exhaust memory: updates that are redirected to ${location} give all of theirs back`, options, async () => {
+    server.on("/m.jws", (_req, io) => {
+      io.write(`HTTP/1.1 302 Found\r\nLocation: ${location}\r\nContent-Length: 0\r\n\r\n`);
+      io.end();
+    });
+    const run = await runInEngine(
+      createDevice(),
+      `var config = { url: ${JSON.stringify(server.url("/m.jws"))}, insecure: true, retries: 0, timeout: 2000 };
+      var count = 0, free = 0;
+      function next() {
+        if (count === 1) free = engineProcess.memory().free;
+        if (count++ === 6) { report(free - engineProcess.memory().free); finish(); }
+        else ota.update(config).then(next, function () { setTimeout(next, 50); });
+      }
+      setTimeout(next, 100);`,
+    );
+    assert.equal(run.exitCode, 0, run.output);
+    assert.ok(run.reports[0] < 50, `five updates cost ${run.reports[0]} JsVars`);
+  });
