@@ -61,13 +61,7 @@ function fault(code, fact, retry) {
     error.retry = !!retry;
     return error;
 }
-/**
- * For what somebody else ended.
- * @chapter
- */
-function aborted() {
-    return fault(259 /* Code.INVALID_STATE */, "aborted");
-}
+
 /** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
 function asFault(thrown) {
     return thrown && thrown.code !== undefined && thrown.retry !== undefined
@@ -150,7 +144,6 @@ function chapterBytes() {
 // ESP32 port drops flash errors (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 var flash = require("Flash");
 var crypto = require("crypto");
-var BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
 
 
 
@@ -184,8 +177,8 @@ function holds(addr, bytes) {
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
     // without a variable for what is read, which would still hold one piece while the next one comes
-    for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 1024 /* Flash.PIECE */)
-        if (E.CRC32(read(addr + at, 1024 /* Flash.PIECE */)) !== BLANK_PIECE_CRC)
+    for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 512 /* Flash.SMALL_PIECE */)
+        if (E.CRC32(read(addr + at, 512 /* Flash.SMALL_PIECE */)) !== 3179004831 /* Flash.BLANK_CRC */)
             return false;
     return true;
 }
@@ -232,79 +225,18 @@ function after(ms, callback, aside) {
 
 /** Ends a timer or an interval. */
 var cancel = clearTimeout;
-var base64 = btoa;
-function chapterKeys() {
-    /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
-    function fromBase64(text) {
-        return atob(text);
-    }
-    /** @chapter keys */
-    function bitLength(bytes) {
-        var bits = 8 * bytes.length;
-        for (var top = 128; top && bytes[0] < top; top >>>= 1)
-            bits--;
-        return bits;
-    }
-    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
-    function isKey(n, e) {
-        var bits = n.length ? bitLength(n) : 0;
-        return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
-    }
-    /**
-     * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
-     * @chapter keys
-     */
-    function notTrusted() {
-        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
-    }
-    /**
-     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
-     * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
-     * src/jswrap_string.c), and anybody can send a text of separators.
-     */
-    function translate(text, from, to) {
-        var result = "";
-        for (var i = 0; i < text.length; i++) {
-            var at = from.indexOf(text[i]);
-            result += at < 0 ? text[i] : to.substr(at, 1);
-        }
-        return result;
-    }
-    /**
-     * RFC 7515 2: base64url without padding, of whole bytes.
-     * @chapter keys
-     */
-    function toBase64url(bytes) {
-        return translate(base64(bytes), "+/=", "-_");
-    }
-    /**
-     * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
-     * @chapter keys
-     */
-    function fromBase64url(text) {
-        var bytes = fromBase64(translate(text, "-_", "+/"));
-        return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
-    }
-    /**
-     * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
-     * @chapter keys
-     */
-    function parseKey(key) {
-        var n = chapterBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
-        var eText = fromBase64url("" + (key && key.e)) || "";
-        var e = 0;
-        for (var i = 0; i < eText.length; i++)
-            e = e * 256 + eText.charCodeAt(i);
-        if (!isKey(n, e))
-            throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
-        return { n_: n, e_: e };
-    }
-    return { bitLength_: bitLength, notTrusted_: notTrusted, toBase64url_: toBase64url, fromBase64url_: fromBase64url, parseKey_: parseKey };
-}
-
-
-
 function chapterEngine() {
+    /**
+     * For what somebody else ended.
+     * @chapter engine
+     */
+    function aborted() {
+        return fault(259 /* Code.INVALID_STATE */, "aborted");
+    }
+    /** @chapter engine */
+    function base64(text) {
+        return btoa(text);
+    }
     /**
      * Espruino's version, such as "2v27.45".
      * @chapter engine
@@ -372,8 +304,109 @@ function chapterEngine() {
     function setRestartPending() {
         E.otaRestartPending = true;
     }
-    return { firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending };
+    // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
+    // The first word of a file, with the magic number of an image in it, is written last, when the rest was verified in flash:
+    // what was refused, or never verified, no bootloader takes for an image, whatever becomes of otadata.
+    /** @chapter engine */
+    function blank(length) {
+        return binary(new Uint8Array(length).fill(0xff));
+    }
+    /**
+     * Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector.
+     * @chapter engine
+     */
+    function clearWord(slot) {
+        var addr = slot.address;
+        if (holds(addr, blank(4 /* Size.WORD */)))
+            return;
+        var rest = binary(read(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
+        erase(addr);
+        write(addr + 4 /* Size.WORD */, rest);
+    }
+    /**
+     * The file in `slot` was verified: with its first `word` the slot holds an image.
+     * @chapter engine
+     */
+    function completeImage(slot, word) {
+        if (holds(slot.address, word))
+            return;
+        clearWord(slot);
+        write(slot.address, word);
+    }
+    return { aborted_: aborted, base64_: base64, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
 }
+function chapterKeys() {
+    /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
+    function fromBase64(text) {
+        return atob(text);
+    }
+    /** @chapter keys */
+    function bitLength(bytes) {
+        var bits = 8 * bytes.length;
+        for (var top = 128; top && bytes[0] < top; top >>>= 1)
+            bits--;
+        return bits;
+    }
+    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
+    function isKey(n, e) {
+        var bits = n.length ? bitLength(n) : 0;
+        return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
+    }
+    /**
+     * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
+     * @chapter keys
+     */
+    function notTrusted() {
+        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+    }
+    /**
+     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
+     * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
+     * src/jswrap_string.c), and anybody can send a text of separators.
+     */
+    function translate(text, from, to) {
+        var result = "";
+        for (var i = 0; i < text.length; i++) {
+            var at = from.indexOf(text[i]);
+            result += at < 0 ? text[i] : to.substr(at, 1);
+        }
+        return result;
+    }
+    /**
+     * RFC 7515 2: base64url without padding, of whole bytes.
+     * @chapter keys
+     */
+    function toBase64url(bytes) {
+        return translate(chapterEngine().base64_(bytes), "+/=", "-_");
+    }
+    /**
+     * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
+     * @chapter keys
+     */
+    function fromBase64url(text) {
+        var bytes = fromBase64(translate(text, "-_", "+/"));
+        return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
+    }
+    /**
+     * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
+     * @chapter keys
+     */
+    function parseKey(key) {
+        var n = chapterBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+        var eText = fromBase64url("" + (key && key.e)) || "";
+        var e = 0;
+        for (var i = 0; i < eText.length; i++)
+            e = e * 256 + eText.charCodeAt(i);
+        if (!isKey(n, e))
+            throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+        return { n_: n, e_: e };
+    }
+    return { bitLength_: bitLength, notTrusted_: notTrusted, toBase64url_: toBase64url, fromBase64url_: fromBase64url, parseKey_: parseKey };
+}
+
+
+
+
 
 
 
@@ -1030,15 +1063,10 @@ function chapterRecords() {
 
 
 
-var TYPE_APP = 0;
-
-
-var SUBTYPE_OTA_0 = 0x10;
-var SUBTYPE_OTA_15 = 0x1f;
 
 /** ota_0 to ota_15? */
 function isOta(row) {
-    return row.type === TYPE_APP && row.subtype >= SUBTYPE_OTA_0 && row.subtype <= SUBTYPE_OTA_15;
+    return row.type === 0 /* Type.APP */ && row.subtype >= 16 /* Subtype.OTA_0 */ && row.subtype <= 31 /* Subtype.OTA_15 */;
 }
 
 
@@ -1047,10 +1075,9 @@ function isOta(row) {
 
 
 
-// otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
-// Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
-var ENTRY_LENGTH = 32;
 function chapterOtadata() {
+    // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
+    // Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
     var OFFSET_STATE = 24;
     var OFFSET_CRC = 28;
     var ERASED = 0xffffffff;
@@ -1074,7 +1101,7 @@ function chapterOtadata() {
     }
     /** A copy of the 32 bytes `old` (its label is kept, as IDF keeps it) that says `seq` and `state`. */
     function buildEntry(old, seq, state) {
-        var bytes = new Uint8Array(ENTRY_LENGTH);
+        var bytes = new Uint8Array(32 /* Entries.LENGTH */);
         bytes.set(old);
         chapterBytes().setU32_(bytes, 0, seq);
         chapterBytes().setU32_(bytes, OFFSET_STATE, state);
@@ -1102,8 +1129,8 @@ function chapterOtadata() {
     /** @chapter otadata */
     function readEntries(otadata) {
         return [
-            parseEntry(read(otadata.address, ENTRY_LENGTH)),
-            parseEntry(read(otadata.address + 4096 /* Flash.SECTOR */, ENTRY_LENGTH)),
+            parseEntry(read(otadata.address, 32 /* Entries.LENGTH */)),
+            parseEntry(read(otadata.address + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)),
         ];
     }
     /** The slot that otadata tells the bootloader to start (it falls back to others when that image is broken). */
@@ -1118,7 +1145,7 @@ function chapterOtadata() {
     // fallback the entry of the running slot would otherwise be the one that is overwritten.
     /** Does a whole entry name `slot`? */
     function names(layout, entry, slot) {
-        return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
+        return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - 16 /* Subtype.OTA_0 */;
     }
     /**
      * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
@@ -1168,7 +1195,7 @@ function chapterOtadata() {
      */
     function writeEntry(layout, copy, seq, state) {
         var addr = layout.otadata_.address + copy * 4096 /* Flash.SECTOR */;
-        var entry = binary(buildEntry(read(addr, ENTRY_LENGTH), seq, state));
+        var entry = binary(buildEntry(read(addr, 32 /* Entries.LENGTH */), seq, state));
         erase(addr);
         try {
             write(addr, entry);
@@ -1180,7 +1207,7 @@ function chapterOtadata() {
     }
     /** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
     function eraseActive(addr) {
-        var entry = binary(read(addr, ENTRY_LENGTH));
+        var entry = binary(read(addr, 32 /* Entries.LENGTH */));
         try {
             erase(addr);
         }
@@ -1199,7 +1226,7 @@ function chapterOtadata() {
         for (var i = 0; i < 2; i++)
             if (entries[i].whole_ && entries[i].seq_ > highest)
                 highest = entries[i].seq_;
-        var seq = nextSeq(highest, slot.subtype - SUBTYPE_OTA_0, layout.ota_.length);
+        var seq = nextSeq(highest, slot.subtype - 16 /* Subtype.OTA_0 */, layout.ota_.length);
         if (!seq)
             throw fault(5378 /* Code.OTA_SELECT_INFO_INVALID */, "no sequence number above " + highest);
         return seq;
@@ -1254,15 +1281,6 @@ function chapterOtadata() {
             eraseActive(layout.otadata_.address + last * 4096 /* Flash.SECTOR */);
     }
     /**
-     * Before a sector of `slot` is written: it must not be selected, nor named by an entry that a bootloader may come to.
-     * @chapter otadata
-     */
-    function checkNotNamed(layout, slot) {
-        var entries = readEntries(layout.otadata_);
-        if (copyOf(layout, entries, slot) >= 0 || selectedSlot(layout, entries).address === slot.address)
-            throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
-    }
-    /**
      * State of the entry that names `slot`; undefined for none, as for factory.
      * @chapter otadata
      */
@@ -1280,9 +1298,8 @@ function chapterOtadata() {
         return (((record.boots >= 0 || record.boots === -3 /* Boots.REFUSED */) && chapterRecords().isSelected_(record, layout.running_)) ||
             stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
     }
-    return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, checkNotNamed_: checkNotNamed, stateOf_: stateOf, isOnTrial_: isOnTrial };
+    return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial };
 }
-
 
 
 
@@ -1419,8 +1436,6 @@ function takeTurn(stop, deadline) {
 
 
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
-/** Steps of one block (a flash read and a hash) per pass of the idle loop. */
-var BLOCKS_PER_SLICE = 8;
 /**
  * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
  * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
@@ -1525,7 +1540,7 @@ function hashFlash(addr, size, start, done) {
     }
     var tree = verity(addr, size, start);
     var digest = "";
-    inSlices(BLOCKS_PER_SLICE, tree.step_, function () {
+    inSlices(8 /* Slice.BLOCKS */, tree.step_, function () {
         digest = tree.digest_();
     }, function (error) { return done(error, digest); });
 }
@@ -1598,7 +1613,7 @@ function verifyImage(chipId, slot, size, digest, start, done) {
                 : error);
         });
     var sum = checksum(slot.address, ranges);
-    inSlices(BLOCKS_PER_SLICE, sum.step, function () {
+    inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
         var wanted = readSlot(chapterImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
         if (sum.value() !== wanted)
             throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + chapterBytes().hex_(sum.value()) + ", the image says " + chapterBytes().hex_(wanted));
@@ -1657,15 +1672,13 @@ function chapterSlots() {
     var MD5_MAGIC = 0xebeb;
     var END_MAGIC = 0xffff;
     var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
-    var TYPE_DATA = 1;
-    var SUBTYPE_FACTORY = 0;
     var SUBTYPE_OTADATA = 0;
     /** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
     function isSlot(row) {
-        return row.type === TYPE_APP && (row.subtype === SUBTYPE_FACTORY || isOta(row));
+        return row.type === 0 /* Type.APP */ && (row.subtype === 0 /* Subtype.FACTORY */ || isOta(row));
     }
     function isOtadata(row) {
-        return row.type === TYPE_DATA && row.subtype === SUBTYPE_OTADATA;
+        return row.type === 1 /* Type.DATA */ && row.subtype === SUBTYPE_OTADATA;
     }
     function parseRow(table, offset) {
         return {
@@ -1679,17 +1692,17 @@ function chapterSlots() {
     /** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
     function isStorageTwice(a, b) {
         var names = a.label + " " + b.label;
-        return (a.type === TYPE_DATA &&
-            b.type === TYPE_DATA &&
+        return (a.type === 1 /* Type.DATA */ &&
+            b.type === 1 /* Type.DATA */ &&
             a.address === b.address &&
             (names === "js_code storage" || names === "storage js_code"));
     }
     function checkRow(row, others) {
         var end = row.address + row.size;
         var wrong = "";
-        if (row.address % (row.type === TYPE_APP ? 0x10000 : 0x1000))
+        if (row.address % (row.type === 0 /* Type.APP */ ? 0x10000 : 0x1000))
             wrong = "is not aligned";
-        else if (row.type === TYPE_APP && row.size % 0x1000)
+        else if (row.type === 0 /* Type.APP */ && row.size % 0x1000)
             wrong = "has no whole number of sectors";
         else if (!row.size || end > FLASH_END)
             wrong = "leaves the flash";
@@ -1752,7 +1765,7 @@ function chapterSlots() {
         var count = 0;
         for (var i = 0; i < rows.length; i++)
             if (isOta(rows[i])) {
-                ota[rows[i].subtype - SUBTYPE_OTA_0] = rows[i];
+                ota[rows[i].subtype - 16 /* Subtype.OTA_0 */] = rows[i];
                 count++;
             }
         var whole = ota.length === count;
@@ -1765,7 +1778,7 @@ function chapterSlots() {
     }
     function findFactory(rows) {
         for (var i = 0; i < rows.length; i++)
-            if (rows[i].type === TYPE_APP && rows[i].subtype === SUBTYPE_FACTORY)
+            if (rows[i].type === 0 /* Type.APP */ && rows[i].subtype === 0 /* Subtype.FACTORY */)
                 return rows[i];
         return null;
     }
@@ -1816,7 +1829,7 @@ function chapterSlots() {
      */
     function nextSlot(layout, start) {
         var ota = layout.ota_;
-        var next = isOta(start) ? ota[(start.subtype - SUBTYPE_OTA_0 + 1) % ota.length] : ota[0];
+        var next = isOta(start) ? ota[(start.subtype - 16 /* Subtype.OTA_0 */ + 1) % ota.length] : ota[0];
         return next.address === start.address ? layout.factory_ : next;
     }
     /**
@@ -1826,7 +1839,7 @@ function chapterSlots() {
     function dataPartition(label) {
         var rows = parseTable(read(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
         for (var i = 0; i < rows.length; i++)
-            if (rows[i].type === TYPE_DATA && rows[i].label === label)
+            if (rows[i].type === 1 /* Type.DATA */ && rows[i].label === label)
                 return rows[i];
         return null;
     }
@@ -1886,7 +1899,7 @@ function chapterSlots() {
                 var turn;
                 function fail(error) {
                     turn.end_();
-                    reject(error || aborted());
+                    reject(error || chapterEngine().aborted_());
                 }
                 if (none && held)
                     held.stop_();
@@ -2024,7 +2037,7 @@ function chapterSlots() {
                 size: !row || label === "js_code" ? 262144 /* Kind.OLD_SIZE */ : row.size,
             };
         }
-        inSlices(BLOCKS_PER_SLICE, function () {
+        inSlices(8 /* Slice.BLOCKS */, function () {
             var piece = binary(read(addr + at, 1024 /* Flash.PIECE */));
             // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on
             for (var from = 0, index = 0;; from = index + 1) {
@@ -2172,7 +2185,7 @@ function chapterManifest() {
             var c = text[i];
             if (c === '"')
                 return i;
-            if (c < " ")
+            if (text.charCodeAt(i) < 32)
                 break;
             if (c !== "\\")
                 continue;
@@ -2229,8 +2242,9 @@ function chapterManifest() {
                     var key = text.substring(at + 1, i - 1);
                     if (key.indexOf("\\") >= 0)
                         refuse$1("key " + key + " has an escape");
-                    if (keys.indexOf(key) >= 0)
-                        refuse$1("key " + key + " comes twice");
+                    // to the engine's parser it would be the object's prototype
+                    if (keys.indexOf(key) >= 0 || key === "__proto__")
+                        refuse$1("key " + key + " comes twice, or may not come");
                     keys.push(key);
                     next = ":";
                 }
@@ -2621,6 +2635,7 @@ function answer(payload, signer, done) {
 
 
 
+
 function chapterUrls() {
     // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
     // The engine's own url.parse knows no user:password and no relative reference.
@@ -2730,12 +2745,6 @@ function chapterUrls() {
 
 
 
-/**
- * ms between the end of a connection and the next one. A request that is made inside a data listener ends the engine's
- * idle pass with its network gone, which over TLS is a null pointer (libs/network/network.c networkFree); and the old
- * connection is only closed, and its memory free, when that pass is over.
- */
-var SETTLE_MS = 20;
 
 
 
@@ -2881,7 +2890,7 @@ function send(options, url, trusted, extra, onResponse, onError) {
         for (var name in options.headers)
             headers[name] = options.headers[name];
         if (origin.auth_)
-            headers.Authorization = "Basic " + base64(origin.auth_);
+            headers.Authorization = "Basic " + chapterEngine().base64_(origin.auth_);
         if (options.ca)
             wanted.ca = options.ca;
         if (options.cert)
@@ -3012,7 +3021,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
             throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
         url = next;
         disconnect();
-        after(SETTLE_MS, function () {
+        after(20 /* Pause.SETTLE */, function () {
             // a pass more: the engine closes connections after it has looked at its timers
             guarded(function () {
                 after(0, function () {
@@ -3143,7 +3152,7 @@ function createDownload(options, url, limit, onConnected) {
             known = false;
             if (head.start_) {
                 close();
-                return goOnAfter(SETTLE_MS);
+                return goOnAfter(20 /* Pause.SETTLE */);
             }
         }
         else if (head.start_ !== received) {
@@ -3189,7 +3198,7 @@ function createDownload(options, url, limit, onConnected) {
     function onEnd(error) {
         var received = self.offset_ + self.held_.length;
         close();
-        var wait = SETTLE_MS;
+        var wait = 20 /* Pause.SETTLE */;
         // all of a chunked body may be there but its end
         if (!error || (self.total_ < 0 && error.total_ === received)) {
             if (self.total_ < 0 || received >= self.total_)
@@ -3242,7 +3251,7 @@ function createDownload(options, url, limit, onConnected) {
             settle(broken);
         // from a timer: what a reader does needs more memory than there is below a data listener
         else if (timer === undefined)
-            goOnAfter(disconnect || self.ended_ ? 0 : SETTLE_MS);
+            goOnAfter(disconnect || self.ended_ ? 0 : 20 /* Pause.SETTLE */);
     };
     self.seek_ = function (offset) {
         close();
@@ -3257,7 +3266,6 @@ function createDownload(options, url, limit, onConnected) {
     };
     return self;
 }
-
 
 
 
@@ -3292,79 +3300,39 @@ function createSession(plan, emit, layout, target, download, present) {
             major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
         return major * 100 + ((word5 >>> 24) & 3);
     }
-    // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
-    // The first word of a file, with the magic number of an image in it, is written last, when the rest was verified in flash:
-    // what was refused, or never verified, no bootloader takes for an image, whatever becomes of otadata.
-    function blank(length) {
-        return binary(new Uint8Array(length).fill(0xff));
-    }
-    /** Does the slot begin with `bytes`, but for the first word, which may be blank still, or torn by a loss of power? */
-    function beginsWith(slot, bytes) {
-        var found = read(slot.address, 4 /* Size.WORD */);
-        for (var i = 0; i < 4 /* Size.WORD */; i++) {
-            var byte = bytes.charCodeAt(i);
-            if ((found[i] & byte) !== byte)
-                return false;
-        }
-        return holds(slot.address + 4 /* Size.WORD */, bytes.substr(4 /* Size.WORD */));
-    }
-    /** Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector. */
-    function clearWord(slot) {
-        var addr = slot.address;
-        if (holds(addr, blank(4 /* Size.WORD */)))
-            return;
-        var rest = binary(read(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
-        erase(addr);
-        write(addr + 4 /* Size.WORD */, rest);
-    }
     /**
-     * `size`: bytes of the file, or the most that it can have.
+     * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
      * @chapter
      */
     function createWriter(layout, slot, size) {
         // a resumed file may be wrong, and is then written once more
-        var limit = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
-        var erases = 0;
-        var otadata = ""; // as it was when it was last seen not to name the slot
+        var left = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
         var ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
         var same = false; // flash holds what has come of the sector so far
-        var untouched = true; // nothing was written yet
         if (slot.address === layout.running_.address)
             throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
-        /** Another program, or another instance of this module, may have selected the slot meanwhile. */
-        function checkOtadata() {
+        function otadataCrc() {
             var addr = layout.otadata_.address;
-            var now = binary(read(addr, ENTRY_LENGTH)) + binary(read(addr + 4096 /* Flash.SECTOR */, ENTRY_LENGTH));
-            if (now === otadata)
-                return;
-            chapterOtadata().checkNotNamed_(layout, slot);
-            otadata = now;
+            return E.CRC32(binary(read(addr, 32 /* Entries.LENGTH */)) + binary(read(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
         }
+        var otadata = otadataCrc(); // when it was last seen not to name the slot
         /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
         function makeBlank(sector, resumed) {
             if (sector >= slot.address + slot.size)
                 return;
             if (sector !== ahead && !(resumed && isBlank(sector))) {
-                if (erases++ >= limit)
-                    throw fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again so often that " + limit + " sectors were erased for it", true);
+                if (!left--)
+                    throw fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again too often: twice its sectors were erased", true);
                 erase(sector);
             }
             ahead = sector;
-        }
-        /** The first word of the file is left out. */
-        function put(addr, bytes) {
-            if (addr === slot.address)
-                write(addr + 4 /* Size.WORD */, bytes.substr(4 /* Size.WORD */));
-            else
-                write(addr, bytes);
         }
         /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
         function begin(addr, begun, data, compare, more) {
             var sector = addr - begun;
             // what the slot holds is about to become another file, and no image any more
-            if (untouched && sector !== slot.address)
-                clearWord(slot);
-            untouched = false;
+            if (ahead < 0 && sector !== slot.address)
+                chapterEngine().clearWord_(slot);
             var again = compare && ahead >= 0;
             var resumed = again || (ahead < 0 && addr > slot.address);
             var kept = "";
@@ -3375,7 +3343,7 @@ function createSession(plan, emit, layout, target, download, present) {
                 while (at < data.length - 1 && held[at] === data[at])
                     at++;
             }
-            if (!again || !(begun + at) || !holds(addr + at, blank(4096 /* Flash.SECTOR */ - begun - at))) {
+            if (!again || !(begun + at) || !holds(addr + at, chapterEngine().blank_(4096 /* Flash.SECTOR */ - begun - at))) {
                 at = 0;
                 if (begun)
                     kept = binary(read(sector, begun));
@@ -3384,9 +3352,12 @@ function createSession(plan, emit, layout, target, download, present) {
             ahead = 0;
             if (more)
                 makeBlank(sector + 4096 /* Flash.SECTOR */, resumed);
+            var skipped = sector === slot.address ? 4 /* Size.WORD */ : 0;
             if (kept)
-                put(sector, kept);
-            put(addr + at, at ? data.substr(at) : data);
+                write(sector + skipped, kept.substr(skipped));
+            else if (!at)
+                at = skipped;
+            write(addr + at, at ? data.substr(at) : data);
         }
         return function (offset, data, more) {
             var addr = slot.address + offset;
@@ -3394,8 +3365,16 @@ function createSession(plan, emit, layout, target, download, present) {
             var length = data.length;
             if (begun + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
                 throw fault(260 /* Code.INVALID_SIZE */, length + " bytes at " + chapterBytes().hex_(offset) + " of slot " + slot.label);
-            if (!begun)
-                checkOtadata();
+            if (!begun) {
+                // another program, or another instance of this module, may have selected the slot meanwhile
+                var crc = otadataCrc();
+                if (crc !== otadata) {
+                    var entries = chapterOtadata().readEntries_(layout.otadata_);
+                    if (chapterOtadata().copyOf_(layout, entries, slot) >= 0 || chapterOtadata().selectedSlot_(layout, entries).address === slot.address)
+                        throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
+                    otadata = crc;
+                }
+            }
             if (begun && !same) {
                 if (more && !ahead)
                     makeBlank(addr - begun + 4096 /* Flash.SECTOR */, false);
@@ -3403,22 +3382,14 @@ function createSession(plan, emit, layout, target, download, present) {
             }
             else {
                 var compare = begun > 0 || addr !== ahead;
-                same = compare && (offset ? holds(addr, data) : beginsWith(slot, data));
+                // whatever the first word is: it is written at the end
+                var from = offset ? 0 : 4 /* Size.WORD */;
+                same = compare && holds(addr + from, from ? data.substr(from) : data);
                 if (!same)
                     begin(addr, begun, data, compare, more);
             }
             return !same;
         };
-    }
-    /**
-     * The file in `slot` was verified: with its first `word` the slot holds an image.
-     * @chapter
-     */
-    function completeImage(slot, word) {
-        if (holds(slot.address, word))
-            return;
-        clearWord(slot);
-        write(slot.address, word);
     }
     /**
      * Where to go on with a file of `total` bytes that begins with the first Size.HEAD of `held`: the start of the last
@@ -3429,10 +3400,10 @@ function createSession(plan, emit, layout, target, download, present) {
     function resumeOffset(slot, held, total) {
         if (total < 0)
             return 0;
-        // in two halves, which take less memory
-        var half = 1024 /* Size.HEAD */ / 2;
-        if (!beginsWith(slot, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half)))
-            return 0;
+        // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
+        for (var at = 4 /* Size.WORD */; at < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; at += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
+            if (!holds(slot.address + at, held.substr(at, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
+                return 0;
         var offset = 4096 /* Flash.SECTOR */;
         while (offset < total && !isBlank(slot.address + offset))
             offset += 4096 /* Flash.SECTOR */;
@@ -3472,22 +3443,27 @@ function createSession(plan, emit, layout, target, download, present) {
     /** The end of a perform; `complete` when there is nothing left to do for another one. */
     function succeed(complete) {
         self.phase_ = complete ? 3 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
-        if (complete)
+        if (complete) {
             download.close_();
+            writeSector = undefined; // memory is shortest while the digest is computed
+        }
         resolve(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
     }
     /** Tells the listener, who may abort. */
     function tell(name, data, all) {
         emit(name, data, all);
         if (self.phase_ === 6 /* Phase.DEAD */)
-            throw aborted();
+            throw chapterEngine().aborted_();
     }
-    function readHead() {
-        var head = read(target.address, 288 /* Size.DESC_END */);
-        head.set(word);
-        return head;
-    }
-    function judge(head) {
+    /** `start`: as many bytes of the file as hold its descriptor; without it they are in flash. */
+    function judge(start) {
+        var head;
+        if (start === undefined) {
+            head = read(target.address, 288 /* Size.DESC_END */);
+            head.set(word);
+        }
+        else
+            head = chapterBytes().bytesOf_(start);
         chapterImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, 288 /* Size.DESC_END */), self.size_ < 0 ? target.size : self.size_, tell);
     }
     function onVerified(error) {
@@ -3538,7 +3514,7 @@ function createSession(plan, emit, layout, target, download, present) {
                 return 0;
             if (!start)
                 word = data.substr(0, 4 /* Size.WORD */);
-            judge(start ? readHead() : chapterBytes().bytesOf_(data.substr(0, 288 /* Size.DESC_END */)));
+            judge(start ? undefined : data.substr(0, 288 /* Size.DESC_END */));
             chapterRecords().reserveRecords_();
             chapterOtadata().deselect_(layout, target);
             judged = true;
@@ -3558,6 +3534,9 @@ function createSession(plan, emit, layout, target, download, present) {
             var length = room;
             if (rest < room)
                 length = rest;
+            // the writer copies what begins a file, and memory is shortest here
+            if (offset < 1024 /* Size.HEAD */ && length > 1024 /* Size.HEAD */ / 4)
+                length = 1024 /* Size.HEAD */ / 4;
             var more = total < 0 ? !ended || rest > room : offset - begun + 4096 /* Flash.SECTOR */ < total;
             plainEnd = 0;
             if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
@@ -3581,7 +3560,7 @@ function createSession(plan, emit, layout, target, download, present) {
         self.phase_ = 1 /* Phase.WORKING */;
         if (verified)
             guarded(function () {
-                judge(readHead());
+                judge();
                 succeed(true);
             }, fail);
         else if (!download.sink_) {
@@ -3605,7 +3584,7 @@ function createSession(plan, emit, layout, target, download, present) {
                     if (claim)
                         chapterSlots().checkStorage_(claim);
                     if (word)
-                        completeImage(target, word);
+                        chapterEngine().completeImage_(target, word);
                     chapterRecords().recordSelected_(target, layout.running_, self.written_, plan);
                     chapterOtadata().select_(layout, target, 0 /* State.NEW */);
                     emit("UPDATE_BOOT_PARTITION", target.subtype);
@@ -3651,7 +3630,7 @@ function createSession(plan, emit, layout, target, download, present) {
         var phase = self.phase_;
         if (phase === 6 /* Phase.DEAD */)
             return;
-        var reason = error || aborted();
+        var reason = error || chapterEngine().aborted_();
         free(6 /* Phase.DEAD */);
         emit("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
@@ -3749,8 +3728,8 @@ function open(settings, emit, offerOnly, done, failed) {
         /** IDF target names by chip id. */
         var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /**
-         * The payload of a manifest: one token, or two with a line end between them, that say the same. `threshold` of `keys` have to
-         * have signed it, 1 or 2. Calls `done` once, like verifyJws.
+         * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or
+         * 2, have to have signed it. Calls `done` once, like verifyJws.
          * @chapter
          */
         function verifyManifest(text, keys, threshold, done) {
@@ -3811,12 +3790,21 @@ function open(settings, emit, offerOnly, done, failed) {
                         }
                 done(chapterKeys().notTrusted_(), "");
             }
+            function payloadOf(token) {
+                return token.substring(token.indexOf("."), token.lastIndexOf("."));
+            }
             var end = text.indexOf("\n");
+            var first = end < 0 ? text : text.substr(0, end);
             var second = end < 0 ? "" : text.substr(end + 1);
-            verifyJws(end < 0 ? text : text.substr(0, end), keys, function (error, payload, signer) {
-                if (error ? !second || threshold > 1 : threshold < 2)
+            if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0))
+                return done(chapterKeys().notTrusted_(), "");
+            // one alone is answered without a function of ours, which would keep all of this in memory
+            if (end < 0 && threshold < 2)
+                return verifyJws(first, keys, done);
+            verifyJws(first, keys, function (error, payload, signer) {
+                if (error ? threshold > 1 : threshold < 2)
                     return done(error, payload);
-                verifyJws(second, keys.filter(function (key) { return key !== signer; }), function (failure, again) { return done(failure || (error || again === payload ? null : chapterKeys().notTrusted_()), again); });
+                verifyJws(second, keys.filter(function (key) { return key !== signer; }), done);
             });
         }
         // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
@@ -4053,7 +4041,7 @@ function run(given, mode, resolve, reject) {
             return checked;
         }
         var given = config;
-        var settings = {};
+        var settings = { insecure: false }; // whatever Object.prototype says
         var known = Object.keys(FIELDS);
         if (typeof given !== "object" || !given)
             refuse("the configuration is no object");
@@ -4165,7 +4153,7 @@ function run(given, mode, resolve, reject) {
             turn.end_();
     }
     function fail(given) {
-        var error = given || aborted();
+        var error = given || chapterEngine().aborted_();
         if (session)
             session.abort_(error);
         else if (turn) {

@@ -5,7 +5,7 @@
 
 import type { Settings } from "./config";
 import { after, cancel } from "./hal";
-import { get, type Head, SETTLE_MS } from "./http";
+import { get, type Head, Pause } from "./http";
 import { asFault, Code, fault, guarded, ignore, type OtaError } from "./status";
 
 const MAX_HELD = 3500; // what may wait for a reader that pauses
@@ -117,7 +117,7 @@ export function createDownload(
       known = false;
       if (head.start_) {
         close();
-        return goOnAfter(SETTLE_MS);
+        return goOnAfter(Pause.SETTLE);
       }
     } else if (head.start_ !== received) {
       if (head.start_) throw fault(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted " + received);
@@ -158,7 +158,7 @@ export function createDownload(
   function onEnd(error: OtaError | null): void {
     const received = self.offset_ + self.held_.length;
     close();
-    let wait = SETTLE_MS;
+    let wait = Pause.SETTLE;
     // all of a chunked body may be there but its end
     if (!error || (self.total_ < 0 && error.total_ === received)) {
       if (self.total_ < 0 || received >= self.total_) self.ended_ = true;
@@ -206,7 +206,7 @@ export function createDownload(
   self.read_ = () => {
     if (broken) settle(broken);
     // from a timer: what a reader does needs more memory than there is below a data listener
-    else if (timer === undefined) goOnAfter(disconnect || self.ended_ ? 0 : SETTLE_MS);
+    else if (timer === undefined) goOnAfter(disconnect || self.ended_ ? 0 : Pause.SETTLE);
   };
   self.seek_ = (offset) => {
     close();

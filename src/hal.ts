@@ -11,11 +11,12 @@ const crypto = require("crypto");
 /** In bytes. */
 export const enum Flash {
   SECTOR = 4096,
-  /** what is read back at once: a whole sector would be 300 JsVars, and smaller pieces take more time */
+  /** what is read at once: a whole sector would be 300 JsVars, and smaller pieces take more time */
   PIECE = 1024,
+  /** the same where memory is shortest, and its E.CRC32 when it is blank */
+  SMALL_PIECE = 512,
+  BLANK_CRC = 0xbd7bc39f,
 }
-
-const BLANK_PIECE_CRC = 0xb83afff4; // E.CRC32 of so many bytes 0xff
 
 // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
 const EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
@@ -55,8 +56,8 @@ export function holds(addr: number, bytes: string): boolean {
 /** Is the whole sector at `addr` erased? */
 export function isBlank(addr: number): boolean {
   // without a variable for what is read, which would still hold one piece while the next one comes
-  for (let at = 0; at < Flash.SECTOR; at += Flash.PIECE)
-    if (E.CRC32(read(addr + at, Flash.PIECE)) !== BLANK_PIECE_CRC) return false;
+  for (let at = 0; at < Flash.SECTOR; at += Flash.SMALL_PIECE)
+    if (E.CRC32(read(addr + at, Flash.SMALL_PIECE)) !== Flash.BLANK_CRC) return false;
   return true;
 }
 
@@ -179,7 +180,10 @@ export function isLost(ms: number): boolean {
 /** Ends a timer or an interval. */
 export const cancel: (timer: number) => void = clearTimeout;
 
-export const base64: (text: string) => string = btoa;
+/** @chapter engine */
+export function base64(text: string): string {
+  return btoa(text);
+}
 
 /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
 export function fromBase64(text: string): string {

@@ -18,7 +18,9 @@ const CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
  * idle pass with its network gone, which over TLS is a null pointer (libs/network/network.c networkFree); and the old
  * connection is only closed, and its memory free, when that pass is over.
  */
-export const SETTLE_MS = 20;
+export const enum Pause {
+  SETTLE = 20,
+}
 
 /** What the final answer says of its body. Lengths in bytes, -1 when the server does not say. */
 export interface Head {
@@ -285,7 +287,7 @@ export function get(
       throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
     url = next;
     disconnect();
-    after(SETTLE_MS, () => {
+    after(Pause.SETTLE, () => {
       // a pass more: the engine closes connections after it has looked at its timers
       guarded(() => {
         after(0, () => {

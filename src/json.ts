@@ -29,7 +29,7 @@ function endOfString(text: string, start: number): number {
   for (let i = start + 1; i < text.length; i++) {
     const c = text[i];
     if (c === '"') return i;
-    if (c < " ") break;
+    if (text.charCodeAt(i) < 32) break;
     if (c !== "\\") continue;
     const escaped = text[++i] || " ";
     if ('"\\/bfnrtu'.indexOf(escaped) < 0) break;
@@ -80,7 +80,8 @@ export function parseJson(text: string): any {
       if (isKey && token === '"') {
         const key = text.substring(at + 1, i - 1);
         if (key.indexOf("\\") >= 0) refuse("key " + key + " has an escape");
-        if (keys!.indexOf(key) >= 0) refuse("key " + key + " comes twice");
+        // to the engine's parser it would be the object's prototype
+        if (keys!.indexOf(key) >= 0 || key === "__proto__") refuse("key " + key + " comes twice, or may not come");
         keys!.push(key);
         next = ":";
       }

@@ -165,9 +165,13 @@ export function verifyJws(
   done(notTrusted(), "");
 }
 
+function payloadOf(token: string): string {
+  return token.substring(token.indexOf("."), token.lastIndexOf("."));
+}
+
 /**
- * The payload of a manifest: one token, or two with a line end between them, that say the same. `threshold` of `keys` have to
- * have signed it, 1 or 2. Calls `done` once, like verifyJws.
+ * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or
+ * 2, have to have signed it. Calls `done` once, like verifyJws.
  * @chapter
  */
 export function verifyManifest(
@@ -177,13 +181,17 @@ export function verifyManifest(
   done: (error: OtaError | null, payload: string) => void,
 ): void {
   const end = text.indexOf("\n");
+  const first = end < 0 ? text : text.substr(0, end);
   const second = end < 0 ? "" : text.substr(end + 1);
-  verifyJws(end < 0 ? text : text.substr(0, end), keys, (error, payload, signer) => {
-    if (error ? !second || threshold > 1 : threshold < 2) return done(error, payload);
+  if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0)) return done(notTrusted(), "");
+  // one alone is answered without a function of ours, which would keep all of this in memory
+  if (end < 0 && threshold < 2) return verifyJws(first, keys, done);
+  verifyJws(first, keys, (error, payload, signer) => {
+    if (error ? threshold > 1 : threshold < 2) return done(error, payload);
     verifyJws(
       second,
       keys.filter((key) => key !== signer),
-      (failure, again) => done(failure || (error || again === payload ? null : notTrusted()), again),
+      done,
     );
   });
 }

@@ -3,7 +3,10 @@
 
 import { setU32, u32 } from "./bytes";
 
-export const ENTRY_LENGTH = 32;
+/** In bytes. An enum, which takes no variable. */
+export const enum Entries {
+  LENGTH = 32,
+}
 
 const OFFSET_STATE = 24;
 const OFFSET_CRC = 28;
@@ -49,7 +52,7 @@ export function parseEntry(bytes: Uint8Array): Entry {
 
 /** A copy of the 32 bytes `old` (its label is kept, as IDF keeps it) that says `seq` and `state`. */
 export function buildEntry(old: Uint8Array, seq: number, state: State): Uint8Array {
-  const bytes = new Uint8Array(ENTRY_LENGTH);
+  const bytes = new Uint8Array(Entries.LENGTH);
   bytes.set(old);
   setU32(bytes, 0, seq);
   setU32(bytes, OFFSET_STATE, state);

@@ -18,11 +18,17 @@ const MD5_MAGIC = 0xebeb;
 const END_MAGIC = 0xffff;
 const FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
 
-export const TYPE_APP = 0;
-export const TYPE_DATA = 1;
-export const SUBTYPE_FACTORY = 0;
-export const SUBTYPE_OTA_0 = 0x10;
-const SUBTYPE_OTA_15 = 0x1f;
+/** Types of rows (esp_partition.h). */
+export const enum Type {
+  APP = 0,
+  DATA = 1,
+}
+/** Subtypes of apps. */
+export const enum Subtype {
+  FACTORY = 0,
+  OTA_0 = 0x10,
+  OTA_15 = 0x1f,
+}
 const SUBTYPE_OTADATA = 0;
 
 /** A row of the partition table, as IDF's `esp_partition_t`; `address` and `size` in bytes. */
@@ -36,16 +42,16 @@ export interface Partition {
 
 /** ota_0 to ota_15? */
 export function isOta(row: Partition): boolean {
-  return row.type === TYPE_APP && row.subtype >= SUBTYPE_OTA_0 && row.subtype <= SUBTYPE_OTA_15;
+  return row.type === Type.APP && row.subtype >= Subtype.OTA_0 && row.subtype <= Subtype.OTA_15;
 }
 
 /** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
 export function isSlot(row: Partition): boolean {
-  return row.type === TYPE_APP && (row.subtype === SUBTYPE_FACTORY || isOta(row));
+  return row.type === Type.APP && (row.subtype === Subtype.FACTORY || isOta(row));
 }
 
 export function isOtadata(row: Partition): boolean {
-  return row.type === TYPE_DATA && row.subtype === SUBTYPE_OTADATA;
+  return row.type === Type.DATA && row.subtype === SUBTYPE_OTADATA;
 }
 
 function parseRow(table: Uint8Array, offset: number): Partition {
@@ -62,8 +68,8 @@ function parseRow(table: Uint8Array, offset: number): Partition {
 function isStorageTwice(a: Partition, b: Partition): boolean {
   const names = a.label + " " + b.label;
   return (
-    a.type === TYPE_DATA &&
-    b.type === TYPE_DATA &&
+    a.type === Type.DATA &&
+    b.type === Type.DATA &&
     a.address === b.address &&
     (names === "js_code storage" || names === "storage js_code")
   );
@@ -72,8 +78,8 @@ function isStorageTwice(a: Partition, b: Partition): boolean {
 function checkRow(row: Partition, others: Partition[]): void {
   const end = row.address + row.size;
   let wrong = "";
-  if (row.address % (row.type === TYPE_APP ? 0x10000 : 0x1000)) wrong = "is not aligned";
-  else if (row.type === TYPE_APP && row.size % 0x1000) wrong = "has no whole number of sectors";
+  if (row.address % (row.type === Type.APP ? 0x10000 : 0x1000)) wrong = "is not aligned";
+  else if (row.type === Type.APP && row.size % 0x1000) wrong = "has no whole number of sectors";
   else if (!row.size || end > FLASH_END) wrong = "leaves the flash";
   // rows of type bootloader (2) and partition_table (3) describe what lies below
   else if (row.address < Table.ADDR + 0x1000 && row.type < 2) wrong = "lies on bootloader or table";

@@ -5,10 +5,10 @@
 import { hex } from "./bytes";
 import { Flash, binary, erase, holds, isBlank, read, write } from "./hal";
 import { Size } from "./image";
-import { ENTRY_LENGTH } from "./otadata";
+import { Entries } from "./otadata";
 import type { Partition } from "./partitions";
-import { checkNotNamed } from "./select";
-import type { Layout } from "./slot";
+import { copyOf, selectedSlot } from "./select";
+import { type Layout, readEntries } from "./slot";
 import { Code, fault } from "./status";
 
 /**
@@ -22,21 +22,15 @@ import { Code, fault } from "./status";
  */
 export type Writer = (offset: number, data: string, more: boolean) => boolean;
 
+/** @chapter engine */
 function blank(length: number): string {
   return binary(new Uint8Array(length).fill(0xff));
 }
 
-/** Does the slot begin with `bytes`, but for the first word, which may be blank still, or torn by a loss of power? */
-function beginsWith(slot: Partition, bytes: string): boolean {
-  const found = read(slot.address, Size.WORD);
-  for (let i = 0; i < Size.WORD; i++) {
-    const byte = bytes.charCodeAt(i);
-    if ((found[i] & byte) !== byte) return false;
-  }
-  return holds(slot.address + Size.WORD, bytes.substr(Size.WORD));
-}
-
-/** Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector. */
+/**
+ * Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector.
+ * @chapter engine
+ */
 function clearWord(slot: Partition): void {
   const addr = slot.address;
   if (holds(addr, blank(Size.WORD))) return;
@@ -46,56 +40,39 @@ function clearWord(slot: Partition): void {
 }
 
 /**
- * `size`: bytes of the file, or the most that it can have.
+ * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
  * @chapter
  */
 export function createWriter(layout: Layout, slot: Partition, size: number): Writer {
   // a resumed file may be wrong, and is then written once more
-  const limit = 2 * Math.ceil(size / Flash.SECTOR);
-  let erases = 0;
-  let otadata = ""; // as it was when it was last seen not to name the slot
+  let left = 2 * Math.ceil(size / Flash.SECTOR);
   let ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
   let same = false; // flash holds what has come of the sector so far
-  let untouched = true; // nothing was written yet
   if (slot.address === layout.running_.address)
     throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
 
-  /** Another program, or another instance of this module, may have selected the slot meanwhile. */
-  function checkOtadata(): void {
+  function otadataCrc(): number {
     const addr = layout.otadata_.address;
-    const now = binary(read(addr, ENTRY_LENGTH)) + binary(read(addr + Flash.SECTOR, ENTRY_LENGTH));
-    if (now === otadata) return;
-    checkNotNamed(layout, slot);
-    otadata = now;
+    return E.CRC32(binary(read(addr, Entries.LENGTH)) + binary(read(addr + Flash.SECTOR, Entries.LENGTH)));
   }
+  let otadata = otadataCrc(); // when it was last seen not to name the slot
 
   /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
   function makeBlank(sector: number, resumed: boolean): void {
     if (sector >= slot.address + slot.size) return;
     if (sector !== ahead && !(resumed && isBlank(sector))) {
-      if (erases++ >= limit)
-        throw fault(
-          Code.HTTP_INCOMPLETE_DATA,
-          "the file began again so often that " + limit + " sectors were erased for it",
-          true,
-        );
+      if (!left--)
+        throw fault(Code.HTTP_INCOMPLETE_DATA, "the file began again too often: twice its sectors were erased", true);
       erase(sector);
     }
     ahead = sector;
-  }
-
-  /** The first word of the file is left out. */
-  function put(addr: number, bytes: string): void {
-    if (addr === slot.address) write(addr + Size.WORD, bytes.substr(Size.WORD));
-    else write(addr, bytes);
   }
 
   /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
   function begin(addr: number, begun: number, data: string, compare: boolean, more: boolean): void {
     const sector = addr - begun;
     // what the slot holds is about to become another file, and no image any more
-    if (untouched && sector !== slot.address) clearWord(slot);
-    untouched = false;
+    if (ahead < 0 && sector !== slot.address) clearWord(slot);
     const again = compare && ahead >= 0;
     const resumed = again || (ahead < 0 && addr > slot.address);
     let kept = "";
@@ -112,8 +89,10 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
     }
     ahead = 0;
     if (more) makeBlank(sector + Flash.SECTOR, resumed);
-    if (kept) put(sector, kept);
-    put(addr + at, at ? data.substr(at) : data);
+    const skipped = sector === slot.address ? Size.WORD : 0;
+    if (kept) write(sector + skipped, kept.substr(skipped));
+    else if (!at) at = skipped;
+    write(addr + at, at ? data.substr(at) : data);
   }
 
   return (offset, data, more) => {
@@ -122,13 +101,27 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
     const length = data.length;
     if (begun + length > Flash.SECTOR || offset + length > slot.size)
       throw fault(Code.INVALID_SIZE, length + " bytes at " + hex(offset) + " of slot " + slot.label);
-    if (!begun) checkOtadata();
+    if (!begun) {
+      // another program, or another instance of this module, may have selected the slot meanwhile
+      const crc = otadataCrc();
+      if (crc !== otadata) {
+        const entries = readEntries(layout.otadata_);
+        if (copyOf(layout, entries, slot) >= 0 || selectedSlot(layout, entries).address === slot.address)
+          throw fault(
+            Code.OTA_PARTITION_CONFLICT,
+            "otadata selects slot " + slot.label + ", which an update is writing",
+          );
+        otadata = crc;
+      }
+    }
     if (begun && !same) {
       if (more && !ahead) makeBlank(addr - begun + Flash.SECTOR, false);
       write(addr, data);
     } else {
       const compare = begun > 0 || addr !== ahead;
-      same = compare && (offset ? holds(addr, data) : beginsWith(slot, data));
+      // whatever the first word is: it is written at the end
+      const from = offset ? 0 : Size.WORD;
+      same = compare && holds(addr + from, from ? data.substr(from) : data);
       if (!same) begin(addr, begun, data, compare, more);
     }
     return !same;
@@ -137,7 +130,7 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
 
 /**
  * The file in `slot` was verified: with its first `word` the slot holds an image.
- * @chapter
+ * @chapter engine
  */
 export function completeImage(slot: Partition, word: string): void {
   if (holds(slot.address, word)) return;
@@ -153,9 +146,9 @@ export function completeImage(slot: Partition, word: string): void {
  */
 export function resumeOffset(slot: Partition, held: string, total: number): number {
   if (total < 0) return 0;
-  // in two halves, which take less memory
-  const half = Size.HEAD / 2;
-  if (!beginsWith(slot, held.substr(0, half)) || !holds(slot.address + half, held.substr(half, half))) return 0;
+  // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
+  for (let at: number = Size.WORD; at < Size.HEAD - Size.WORD; at += Size.HEAD / 4 - Size.WORD)
+    if (!holds(slot.address + at, held.substr(at, Size.HEAD / 4 - Size.WORD))) return 0;
   let offset = Flash.SECTOR;
   while (offset < total && !isBlank(slot.address + offset)) offset += Flash.SECTOR;
   return offset - Flash.SECTOR;

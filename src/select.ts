@@ -13,14 +13,14 @@ import {
   setRestartPending,
   write,
 } from "./hal";
-import { activeCopy, buildEntry, ENTRY_LENGTH, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
-import { isOta, type Partition, SUBTYPE_OTA_0 } from "./partitions";
+import { activeCopy, buildEntry, Entries, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
+import { isOta, type Partition, Subtype } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";
 import { Code, fault } from "./status";
 
 /** Does a whole entry name `slot`? */
 function names(layout: Layout, entry: Entry, slot: Partition): boolean {
-  return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - SUBTYPE_OTA_0;
+  return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - Subtype.OTA_0;
 }
 
 /**
@@ -77,7 +77,7 @@ function copyToKeep(layout: Layout, entries: Entry[]): number {
  */
 function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
   const addr = layout.otadata_.address + copy * Flash.SECTOR;
-  const entry = binary(buildEntry(read(addr, ENTRY_LENGTH), seq, state));
+  const entry = binary(buildEntry(read(addr, Entries.LENGTH), seq, state));
   erase(addr);
   try {
     write(addr, entry);
@@ -89,7 +89,7 @@ function writeEntry(layout: Layout, copy: number, seq: number, state: State): vo
 
 /** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
 function eraseActive(addr: number): void {
-  const entry = binary(read(addr, ENTRY_LENGTH));
+  const entry = binary(read(addr, Entries.LENGTH));
   try {
     erase(addr);
   } catch (thrown) {
@@ -105,7 +105,7 @@ function eraseActive(addr: number): void {
 function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
   let highest = 0;
   for (let i = 0; i < 2; i++) if (entries[i].whole_ && entries[i].seq_ > highest) highest = entries[i].seq_;
-  const seq = nextSeq(highest, slot.subtype - SUBTYPE_OTA_0, layout.ota_.length);
+  const seq = nextSeq(highest, slot.subtype - Subtype.OTA_0, layout.ota_.length);
   if (!seq) throw fault(Code.OTA_SELECT_INFO_INVALID, "no sequence number above " + highest);
   return seq;
 }
@@ -156,16 +156,6 @@ export function deselect(layout: Layout, target: Partition): void {
   const last = activeCopy(entries) === 0 ? 0 : 1;
   if (names(layout, entries[1 - last], target)) erase(layout.otadata_.address + (1 - last) * Flash.SECTOR);
   if (names(layout, entries[last], target)) eraseActive(layout.otadata_.address + last * Flash.SECTOR);
-}
-
-/**
- * Before a sector of `slot` is written: it must not be selected, nor named by an entry that a bootloader may come to.
- * @chapter otadata
- */
-export function checkNotNamed(layout: Layout, slot: Partition): void {
-  const entries = readEntries(layout.otadata_);
-  if (copyOf(layout, entries, slot) >= 0 || selectedSlot(layout, entries).address === slot.address)
-    throw fault(Code.OTA_PARTITION_CONFLICT, "otadata selects slot " + slot.label + ", which an update is writing");
 }
 
 /**

@@ -115,7 +115,10 @@ export function createSession(
   /** The end of a perform; `complete` when there is nothing left to do for another one. */
   function succeed(complete: boolean): void {
     self.phase_ = complete ? Phase.COMPLETE : Phase.READY;
-    if (complete) download.close_();
+    if (complete) {
+      download.close_();
+      writeSector = undefined; // memory is shortest while the digest is computed
+    }
     resolve(complete ? Code.OK : Code.IN_PROGRESS);
   }
 
@@ -125,13 +128,13 @@ export function createSession(
     if (self.phase_ === Phase.DEAD) throw aborted();
   }
 
-  function readHead(): Uint8Array {
-    const head = read(target.address, Size.DESC_END);
-    head.set(word);
-    return head;
-  }
-
-  function judge(head: Uint8Array): void {
+  /** `start`: as many bytes of the file as hold its descriptor; without it they are in flash. */
+  function judge(start?: string): void {
+    let head: Uint8Array;
+    if (start === undefined) {
+      head = read(target.address, Size.DESC_END);
+      head.set(word);
+    } else head = bytesOf(start);
     checkHead(
       head,
       layout.chip_,
@@ -186,7 +189,7 @@ export function createSession(
     if (!judged || !start) {
       if (!start && !ended && data.length < (total < 0 ? Flash.SECTOR : Size.HEAD)) return 0;
       if (!start) word = data.substr(0, Size.WORD);
-      judge(start ? readHead() : bytesOf(data.substr(0, Size.DESC_END)));
+      judge(start ? undefined : data.substr(0, Size.DESC_END));
       reserveRecords();
       deselect(layout, target);
       judged = true;
@@ -203,6 +206,8 @@ export function createSession(
       // no Math.min, which makes floats, and Flash.erasePage takes none for an address
       let length = room;
       if (rest < room) length = rest;
+      // the writer copies what begins a file, and memory is shortest here
+      if (offset < Size.HEAD && length > Size.HEAD / 4) length = Size.HEAD / 4;
       const more = total < 0 ? !ended || rest > room : offset - begun + Flash.SECTOR < total;
       plainEnd = 0;
       if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
@@ -224,7 +229,7 @@ export function createSession(
     self.phase_ = Phase.WORKING;
     if (verified)
       guarded(() => {
-        judge(readHead());
+        judge();
         succeed(true);
       }, fail);
     else if (!download.sink_) {

@@ -3,8 +3,10 @@
 import { after } from "./hal";
 import { asFault, guarded, type OtaError } from "./status";
 
-/** Steps of one block (a flash read and a hash) per pass of the idle loop. */
-export const BLOCKS_PER_SLICE = 8;
+/** Steps of one block (a flash read and a hash) per pass of the idle loop. An enum, which takes no variable. */
+export const enum Slice {
+  BLOCKS = 8,
+}
 
 /**
  * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what

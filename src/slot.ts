@@ -4,19 +4,8 @@
 import { hex } from "./bytes";
 import { Flash, binary, chipId, isEncrypted, mapped, mappedFlash, read } from "./hal";
 import { isRunnable, parseHeader, Size } from "./image";
-import { activeCopy, ENTRY_LENGTH, type Entry, parseEntry, slotOfSeq } from "./otadata";
-import {
-  isOta,
-  isOtadata,
-  isSlot,
-  type Partition,
-  parseTable,
-  SUBTYPE_FACTORY,
-  SUBTYPE_OTA_0,
-  Table,
-  TYPE_APP,
-  TYPE_DATA,
-} from "./partitions";
+import { activeCopy, Entries, type Entry, parseEntry, slotOfSeq } from "./otadata";
+import { isOta, isOtadata, isSlot, type Partition, parseTable, Subtype, Table, Type } from "./partitions";
 import { Code, fault } from "./status";
 
 const OTADATA_SIZE = 0x2000;
@@ -61,7 +50,7 @@ function findOta(rows: Partition[]): Partition[] {
   let count = 0;
   for (let i = 0; i < rows.length; i++)
     if (isOta(rows[i])) {
-      ota[rows[i].subtype - SUBTYPE_OTA_0] = rows[i];
+      ota[rows[i].subtype - Subtype.OTA_0] = rows[i];
       count++;
     }
   let whole = ota.length === count;
@@ -72,15 +61,15 @@ function findOta(rows: Partition[]): Partition[] {
 
 function findFactory(rows: Partition[]): Partition | null {
   for (let i = 0; i < rows.length; i++)
-    if (rows[i].type === TYPE_APP && rows[i].subtype === SUBTYPE_FACTORY) return rows[i];
+    if (rows[i].type === Type.APP && rows[i].subtype === Subtype.FACTORY) return rows[i];
   return null;
 }
 
 /** @chapter otadata */
 export function readEntries(otadata: Partition): Entry[] {
   return [
-    parseEntry(read(otadata.address, ENTRY_LENGTH)),
-    parseEntry(read(otadata.address + Flash.SECTOR, ENTRY_LENGTH)),
+    parseEntry(read(otadata.address, Entries.LENGTH)),
+    parseEntry(read(otadata.address + Flash.SECTOR, Entries.LENGTH)),
   ];
 }
 
@@ -136,7 +125,7 @@ export function readLayout(): Layout {
  */
 export function nextSlot(layout: Layout, start: Partition): Partition {
   const ota = layout.ota_;
-  const next = isOta(start) ? ota[(start.subtype - SUBTYPE_OTA_0 + 1) % ota.length] : ota[0];
+  const next = isOta(start) ? ota[(start.subtype - Subtype.OTA_0 + 1) % ota.length] : ota[0];
   return next.address === start.address ? (layout.factory_ as Partition) : next;
 }
 
@@ -146,7 +135,7 @@ export function nextSlot(layout: Layout, start: Partition): Partition {
  */
 export function dataPartition(label: string): Partition | null {
   const rows = parseTable(read(Table.ADDR, Table.LENGTH));
-  for (let i = 0; i < rows.length; i++) if (rows[i].type === TYPE_DATA && rows[i].label === label) return rows[i];
+  for (let i = 0; i < rows.length; i++) if (rows[i].type === Type.DATA && rows[i].label === label) return rows[i];
   return null;
 }
 

@@ -109,7 +109,7 @@ export function fault(code: Code, fact: string, retry?: boolean): OtaError {
 
 /**
  * For what somebody else ended.
- * @chapter
+ * @chapter engine
  */
 export function aborted(): OtaError {
   return fault(Code.INVALID_STATE, "aborted");

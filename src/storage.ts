@@ -8,7 +8,7 @@ import { hex, u32 } from "./bytes";
 import { binary, isBlank, read, storageStats, Flash, firmwareVersion } from "./hal";
 import { Size } from "./image";
 import { RecordFile } from "./record-file";
-import { BLOCKS_PER_SLICE, inSlices } from "./slices";
+import { inSlices, Slice } from "./slices";
 import { dataPartition } from "./slot";
 import { Code, fault, ignore, type OtaError } from "./status";
 
@@ -107,7 +107,7 @@ export function findStorage(addr: number, done: (error: OtaError | null, claim: 
     };
   }
   inSlices(
-    BLOCKS_PER_SLICE,
+    Slice.BLOCKS,
     () => {
       const piece = binary(read(addr + at, Flash.PIECE));
       // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on

@@ -7,7 +7,7 @@ import { verity } from "./digest";
 import { Flash, read } from "./hal";
 import { checksumOffset, Size, walkSegments } from "./image";
 import type { Partition } from "./partitions";
-import { BLOCKS_PER_SLICE, inSlices } from "./slices";
+import { inSlices, Slice } from "./slices";
 import { asFault, Code, fault, type OtaError } from "./status";
 
 const CHECKSUM_SEED = 0xef;
@@ -60,7 +60,7 @@ export function hashFlash(
   const tree = verity(addr, size, start);
   let digest = "";
   inSlices(
-    BLOCKS_PER_SLICE,
+    Slice.BLOCKS,
     tree.step_,
     () => {
       digest = tree.digest_();
@@ -107,7 +107,7 @@ export function verifyImage(
     });
   const sum = checksum(slot.address, ranges);
   inSlices(
-    BLOCKS_PER_SLICE,
+    Slice.BLOCKS,
     sum.step,
     () => {
       const wanted = readSlot(checksumOffset(readSlot(0, Size.FIRST_SEGMENT), length), 1)[0];

@@ -174,7 +174,7 @@ function shapes(claims: Claims, key: Key, other: Key): Record<string, string> {
     "an empty part before": `.${token}`,
     "no payload": `${header}..${signature}`,
     "two signatures by a comma": `${token},${second[2]}`,
-    "two manifests": `${token}\n${token}`,
+    "two manifests": `${token}\n${header}.${base64url("{}")}.${signature}`,
     "flattened JSON": JSON.stringify({ payload, protected: header, signature }),
     "general JSON, two signatures": JSON.stringify({
       payload,

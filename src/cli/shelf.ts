@@ -17,7 +17,7 @@ import { etagOf, type Facts } from "./answer.ts";
 import { isRefusal, refuse, systemReason } from "./errors.ts";
 import { IMAGE_MAGIC } from "./image.ts";
 import type { SigningKey } from "./keys.ts";
-import { type Claims, MAX_MANIFEST, parseToken, signClaims } from "./manifest.ts";
+import { type Claims, MAX_MANIFEST, parseManifest, signClaims } from "./manifest.ts";
 import { claimsFor, type Firmware, namesOf, readFirmware } from "./release.ts";
 import type { ReleaseOptions } from "./release-options.ts";
 
@@ -248,7 +248,7 @@ export function createShelf(
   function judgeManifest(file: string, stamp: string, size: number): Judged {
     if (size > MAX_MANIFEST) return { stamp, kind: "other" };
     const bytes = readFileSync(file);
-    const token = orRefusal(() => parseToken(file, bytes));
+    const token = orRefusal(() => parseManifest(file, bytes));
     // why it is none is not told: the reason may quote a file that is somebody's secret
     if (typeof token === "string") return { stamp, kind: "other" };
     return {
@@ -338,13 +338,20 @@ export function createShelf(
     return iat === now || (before === latest && fresh);
   }
 
-  async function manifestOf(file: string, stamp: string, claims: Claims, signer: SigningKey): Promise<Content> {
+  async function manifestOf(
+    file: string,
+    stamp: string,
+    claims: Claims,
+    signer: SigningKey,
+  ): Promise<Content | string> {
     const now = Math.floor(Date.now() / 1000);
     const before = signed.get(file);
     if (isCurrent(before, stamp, now)) return before.content;
     const { iat, exp } = claims;
-    const end = exp !== undefined && options.expires && "after" in options.expires ? exp + now - iat : exp;
-    if (end !== undefined && end <= now) refuse("--expires", "the time is over");
+    const { expires } = options;
+    const fixed = typeof expires === "object" && "at" in expires;
+    const end = exp === undefined || fixed ? exp : exp + now - iat;
+    if (end !== undefined && end <= now) return "the time that --expires gave to manifests is over";
     const fresh: Claims = { ...claims, sequence: now, iat: now, ...(end === undefined ? {} : { exp: end }) };
     latest = { stamp, claims: fresh, content: signedContent(fresh, signer) };
     signed.set(file, latest);

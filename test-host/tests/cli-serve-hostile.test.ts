@@ -10,7 +10,7 @@ import { loadBoard } from "../boards.ts";
 import { buildBootloader, buildImage, mutations, padTo } from "../images.ts";
 import { buildTable } from "../partitions.ts";
 import { until } from "../scenario.ts";
-import { fails, forAll, succeeds, workshop } from "./cli-run.ts";
+import { fails, succeeds, workshop } from "./cli-run.ts";
 import { ask, type Served, server } from "./cli-serving.ts";
 
 const shop = workshop();
@@ -150,6 +150,14 @@ test("a manifest is signed once, and again when a device may want to go back", a
   const back = claimsOf(await manifest("a"));
   assert.ok(back.sequence >= other.sequence, "a device that confirmed b would refuse a");
   assert.deepEqual([back.iat, back.exp - back.iat], [back.sequence, 3600]);
+  // whoever asks for one and the other in turns makes no work
+  const begun = Date.now();
+  const made = new Set<string>();
+  for (let i = 0; i < 20; i++) {
+    made.add((await manifest("a")).toString());
+    await manifest("b");
+  }
+  assert.ok(made.size <= 2 + (Date.now() - begun) / 1000, `${made.size} signatures`);
   await sleepSecond();
   shop.put("two/a.bin", IMAGE);
   assert.ok(claimsOf(await manifest("a")).sequence > back.sequence, "a file that was written anew is a release");
@@ -167,7 +175,10 @@ test("a download whose file changes is cut, and the rest of it is never another 
   const next = Buffer.from(buildImage({ size: 4 * MB, seed: 9, descriptor: { version: "9" } }));
   writeFileSync(shop.at("change.bin"), next);
   socket.on("data", (part) => parts.push(part));
+  const changed = performance.now();
   await once(socket, "close");
+  // who waits for the rest of a kept connection waits for its end
+  assert.ok(performance.now() - changed < 4000, "the device was not told");
   const got = Buffer.concat(parts);
   const body = got.subarray(got.indexOf("\r\n\r\n") + 4);
   assert.ok(body.length < old.length && body.equals(old.subarray(0, body.length)));
@@ -315,17 +326,20 @@ test("of many connections those of the address with most give way, the longest i
 
 test("a log line is printable, and short", async (t) => {
   const served = await serve(t, "large.bin", "--http");
-  const path = `/%e2%80%ae\u00e2\u0080\u00ae\u00c2\u009b31m${"x".repeat(8000)}`;
-  await forAll([`GET ${path}`, `GET /a\u00ad`, `HEAD ${path}`], async (start) => {
-    const socket = net.connect(served.port, "127.0.0.1").on("error", () => {});
-    socket.end(Buffer.from(`${start} HTTP/1.1\r\nHost: x\r\nRange: bytes=\u009b\u00ad\r\n\r\n`, "latin1"));
+  // Node takes bytes above 0x7f in fields, not in paths
+  const heads = ["GET /a HTTP/1.1\r\nRange: bytes=\u009b31m\u00ad", `HEAD /${"x".repeat(8000)} HTTP/1.1`];
+  for (const head of heads) {
+    const socket = net.connect(served.port, "127.0.0.1");
+    socket.end(Buffer.from(`${head}\r\nHost: x\r\n\r\n`, "latin1"));
     await once(socket.resume(), "close");
-  });
+  }
   await ask(`${served.url}/last`);
   await until("it is logged", () => /GET \/last 404/.test(served.out()));
   const { stdout, stderr } = await served.end();
   const log = stdout.slice(stdout.indexOf("else update();\n});\n") + 19);
   assert.equal(stderr, "");
+  assert.match(log, /GET \/a bytes=\\x9b31m\\xad 404/);
+  assert.match(log, /HEAD \/x+ \.\.\. x+ 404/);
   for (const line of log.split("\n")) {
     assert.doesNotMatch(line, /[\p{C}\p{Zl}\p{Zp}]/u);
     assert.ok(line.length < 700, `${line.length} characters`);

@@ -216,6 +216,7 @@ test("what took minutes takes less than five seconds", async () => {
   shop.put("blanks.csv", `x${blanks}y,data,fat,,4K\n`);
   shop.put("blanks.jwk", `{"kty":"a${blanks}b"}`);
   shop.put("hashes.csv", `${"#".repeat(1_000_000)}\r!`);
+  shop.put("separators.csv", `${"#".repeat(1_000_000)}\u2028!`);
   shop.put("rows.csv", "x,data,fat,,4K\n".repeat(60_000));
   const cases: [RegExp, string, ...string[]][] = [
     [
@@ -226,6 +227,7 @@ test("what took minutes takes less than five seconds", async () => {
     ],
     [/^blanks\.jwk: 1000012 bytes, a key file has at most 65536\n$/, "verify", "fw.jws", "--key", "blanks.jwk"],
     [/^hashes\.csv: line 2: 1 fields/, "partitions", "hashes.csv", "--check"],
+    [/^separators\.csv: no partition in it\n$/, "partitions", "separators.csv", "--check"],
     [/^rows\.csv: line 95: 95 rows, a table holds 94\n$/, "partitions", "rows.csv", "--check"],
   ];
   for (const [says, ...args] of cases) {

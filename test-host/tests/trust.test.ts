@@ -35,6 +35,7 @@ import {
   touchesNothing,
 } from "../scenario.ts";
 import * as serve from "../server.ts";
+import { JSON_TEXTS } from "../vectors/json.ts";
 
 const IMAGE = newImage();
 const RUNNING = oldImage();
@@ -538,6 +539,78 @@ test("a signed payload that is not one JSON object, or has a key twice, is refus
     });
 });
 
+test("what is JSON to a device is what it is to the command: RFC 8259, no key twice, no exponent", async (t) => {
+  const release = await startRelease(t);
+  const wrong: string[] = [];
+  for (const [characters, accepted] of JSON_TEXTS) {
+    const payloadText = Buffer.from(characters, "utf8").toString("latin1");
+    const { error } = await release.check(forge({}, release.key, { payloadText }));
+    // an object of any other kind is a manifest of a format that is not known
+    if ((error?.name === "ESP_ERR_NOT_SUPPORTED") !== accepted) wrong.push(`${payloadText}: ${error?.message}`);
+    if (!accepted) assert.equal(error?.name, "ESP_ERR_INVALID_RESPONSE", payloadText);
+  }
+  assert.deepEqual(wrong, []);
+});
+
+// --- Two signatures ----------------------------------------------------------------------------------------------------
+
+test("threshold: 2 wants signatures by two keys of the list over one payload", async (t) => {
+  const release = await startRelease(t);
+  const second = await makeKey({ exponent: 3, name: "second" });
+  const third = await makeKey({ exponent: 3, name: "third" });
+  const stranger = await makeKey({ exponent: 3, name: "stranger" });
+  const claims = release.claims();
+  const [one, two, three, other] = await Promise.all(
+    [release.key, second, third, stranger].map((key) => signManifest(claims, key)),
+  );
+  const elsewhere = await signManifest(release.claims({ version: "9.9" }), second);
+  const spoilt = `${two.slice(0, -1)}${two.endsWith("A") ? "B" : "A"}`;
+  const keys = [release.key.jwk, second.jwk, third.jwk];
+  const cases: [what: string, manifest: string, one: boolean, two: boolean][] = [
+    ["by one", one, true, false],
+    ["by two", `${one}\n${two}`, true, true],
+    ["by two others, in another order", `${three}\n${two}`, true, true],
+    ["by the same key twice", `${one}\n${one}`, true, false],
+    ["by one and a stranger", `${one}\n${other}`, true, false],
+    ["by a stranger and one", `${other}\n${one}`, true, false],
+    ["by strangers", `${other}\n${other}`, false, false],
+    ["by two, over different payloads", `${one}\n${elsewhere}`, false, false],
+    ["by two, the second spoilt", `${one}\n${spoilt}`, true, false],
+    ["by two, the first spoilt", `${spoilt}\n${one}`, true, false],
+    ["by three", `${one}\n${two}\n${three}`, false, false],
+    ["by one, and a line end", `${one}\n`, false, false],
+    ["behind a line end", `\n${one}`, false, false],
+    ["by two, with two line ends", `${one}\n\n${two}`, false, false],
+    ["by two, with a line end of another kind: only the second is one", `${one}\r\n${two}`, true, false],
+  ];
+  for (const [what, manifest, ...good] of cases)
+    for (const threshold of [1, 2]) {
+      const { error } = await release.check(manifest, { keys, threshold });
+      if (good[threshold - 1]) assert.ifError(error ? new Error(`${what}, ${threshold}: ${error.message}`) : null);
+      else assert.match(error?.message ?? "taken", notSigned.says, `${what}, threshold ${threshold}`);
+    }
+  await succeeds(release.scene, await release.update(`${one}\n${two}`, { keys, threshold: 2 }), "ota_0");
+});
+
+test("a threshold that the keys cannot reach is refused before anything is asked for", async (t) => {
+  const release = await startRelease(t);
+  for (const threshold of [0, 2, 3]) {
+    const outcome = await refuses(release, await release.sign(), "INVALID_ARG", { config: { threshold } });
+    assert.match(outcome.error?.message ?? "", /^threshold is \d: wanted 1 or 2, and as many keys$/);
+    assert.equal(release.asked("/m.jws"), 0);
+  }
+});
+
+test("a sequence is at most 2^32 above the one that the device has: a thief's highest changes nothing", async (t) => {
+  const release = await startRelease(t);
+  release.scene.device.storage.set(FILE, memory(10));
+  const says = /sequence \d+, this is 10, and takes at most 4294967296 more/;
+  for (const sequence of [10 + 2 ** 32 + 1, 2 ** 53 - 1])
+    for (const config of [{}, { allowDowngrade: true }])
+      await refuses(release, await release.sign({ sequence }), "INVALID_VERSION", { says, config });
+  assert.ifError((await release.check(await release.sign({ sequence: 10 + 2 ** 32 }))).error);
+});
+
 // --- Policy, in its order ----------------------------------------------------------------------------------------------
 
 const NOW = 1_800_000_000; // seconds, by a clock that was set
@@ -787,7 +860,7 @@ for (const number of ["1e999", "1e300", "99999999999999999999", "900719925474099
   test(`a manifest's sequence of ${number}, which no number holds exactly, is refused`, async (t) => {
     const release = await startRelease(t);
     const payloadText = JSON.stringify(release.claims()).replace('"sequence":7', `"sequence":${number}`);
-    await refuses(release, forge({}, release.key, { payloadText }), "INVALID_RESPONSE", { says: /sequence/ });
+    await refuses(release, forge({}, release.key, { payloadText }), "INVALID_RESPONSE", { says: /sequence|no JSON/ });
   });
 
 // --- The image ---------------------------------------------------------------------------------------------------------
