@@ -291,8 +291,8 @@ const story = fc.record({
 });
 type Story = typeof story extends fc.Arbitrary<infer S> ? S : never;
 
-/** The slot that would start from this flash. */
-const starts = () => runBootloader(createFlash({ from: rig.picture() }), { chipId: 0 }).slot?.label;
+/** What would start from this flash. */
+const starts = () => runBootloader(createFlash({ from: rig.picture() }), { chipId: 0 });
 
 async function attack(one: Story): Promise<void> {
   rig.restore(clean);
@@ -321,8 +321,9 @@ async function attack(one: Story): Promise<void> {
     const { result, error } = ended as Ended;
     if (error) assert.equal(typeof error.retry, "boolean", `no OtaError: ${error.message}`);
     const good = !!result && result.partition !== undefined;
-    // an update that fails takes back what one before it has installed, once it has begun to write
-    installed = good || (installed && rig.operations(since).every((op) => op.addr < device.row("ota_0").offset));
+    // an update that fails takes back what one before it has installed, once it has begun
+    const touched = rig.operations(since).some(({ addr }) => addr < device.storage.files.area.address);
+    installed = good || (installed && !touched);
     if (one.trust === "check") assert.equal(rig.operations(since).length, 0, "checkForUpdate wrote");
     const erases = rig.erasesIn("ota_0", since);
     assert.ok(erases <= 2 * SECTORS, `${erases} erases in one call, the slot has ${SECTORS} sectors`);
@@ -346,7 +347,10 @@ async function attack(one: Story): Promise<void> {
     assert.deepEqual(rig.intruders(), []);
     if (installed) assert.equal(sha(device.slot("ota_0", SIZE)), sha(GOOD), "another image was installed");
   } else if (!installed) assert.deepEqual(rig.intruders(), []);
-  assert.equal(starts(), installed ? "ota_0" : "factory");
+  const { slot, selected } = starts();
+  assert.equal(selected, installed ? "ota_0" : "factory");
+  // a bit that is wrong in two bytes the checksum of one byte does not show, and the bootloader refuses it
+  if (!installed || one.trust !== "insecure") assert.equal(slot?.label, selected);
 }
 
 test("keep the manifest and exchange the image; exhaust flash: whatever a server answers, only what was verified starts", async (t) => {

@@ -64,7 +64,7 @@ const load = (): any => record.module.loadRecord();
 function isRecord(one: any): void {
   assert.ok(Number.isSafeInteger(one.sequence) && one.sequence >= 0, `sequence ${one.sequence}`);
   assert.ok(Number.isSafeInteger(one.boots) && one.boots >= -3, `boots ${one.boots}`);
-  for (const name of ["slot", "previous", "written"]) assert.equal(typeof one[name], "string", name);
+  for (const name of ["slot", "previous", "project"]) assert.equal(typeof one[name], "string", name);
   assert.ok(record.engine.run("Array.isArray") && Array.isArray(one.bad) && Array.isArray(one.images));
 }
 
