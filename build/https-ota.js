@@ -670,12 +670,12 @@ function chapterRecords() {
             var length = file.charCodeAt(at) * 64 /* RecordFile.UNIT */;
             var text = file.substr(at + 9 /* RecordFile.HEAD */, length ? length - 9 /* RecordFile.HEAD */ : 0);
             if (length && at + length <= file.length && digitsOfCrc(text) === file.substr(at + 1, 8)) {
-                if (text[0] !== "+") {
+                if (text[0] === "+")
+                    found.ticks_++;
+                else {
                     found.fields_ = JSON.parse(text);
                     found.ticks_ = 0;
                 }
-                else
-                    found.ticks_++;
                 at += length;
                 found.end_ = at;
             }
@@ -2679,14 +2679,23 @@ function chapterUrls() {
             var digit = host.charCodeAt(i) - 48;
             port = digit >= 0 && digit <= 9 ? port * 10 + digit : 65536;
         }
-        if (!name || name.length > MAX_HOST || name[0] === "[" || port > 65535)
+        var auth = "";
+        try {
+            if (at > 0)
+                auth = decodeURIComponent(rest.substr(0, at));
+        }
+        catch (_) {
+            bad(url, "user and password");
+        }
+        var noPort = portAt >= 0 && portAt < host.length - 1 && !port;
+        if (!name || name.length > MAX_HOST || name[0] === "[" || port > 65535 || noPort)
             bad(url, "host " + host);
         return {
             protocol_: protocol,
             host_: name.toLowerCase(),
             port_: port,
             path_: path,
-            auth_: at < 0 ? "" : decodeURIComponent(rest.substr(0, at)),
+            auth_: auth,
         };
     }
     /**
@@ -2715,8 +2724,10 @@ function chapterUrls() {
      * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
      * @chapter urls
      */
-    function resolveUrl(base, reference) {
+    function resolveUrl(base, given) {
         var page = parseUrl(base);
+        var hash = given.indexOf("#");
+        var reference = hash < 0 ? given : given.substr(0, hash);
         var question = reference.indexOf("?");
         var beforeQuery = question < 0 ? reference : reference.substr(0, question);
         var colon = beforeQuery.indexOf(":");
@@ -2728,6 +2739,8 @@ function chapterUrls() {
         var origin = page.protocol_ + "//" + page.host_ + (page.port_ ? ":" + page.port_ : "");
         var pageQuery = page.path_.indexOf("?");
         var pagePath = pageQuery < 0 ? page.path_ : page.path_.substr(0, pageQuery);
+        if (!reference)
+            return origin + page.path_;
         if (!beforeQuery)
             return origin + pagePath + reference;
         var path = slash === 0 ? beforeQuery : pagePath.substr(0, pagePath.lastIndexOf("/") + 1) + beforeQuery;
@@ -3015,6 +3028,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         if (++redirects > options.maxRedirects)
             throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
         var next = chapterUrls().resolveUrl_(url, location);
+        chapterUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
         if (chapterUrls().parseUrl_(url).protocol_ === "https:" && chapterUrls().parseUrl_(next).protocol_ !== "https:")
             throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
         url = next;
@@ -3319,8 +3333,9 @@ function createSession(plan, emit, layout, target, download, present) {
             if (sector >= slot.address + slot.size)
                 return;
             if (sector !== ahead && !(resumed && isBlank(sector))) {
-                if (!left--)
-                    throw fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again too often: twice its sectors were erased", true);
+                // to be tried again by nobody within this update: every try would be the last one
+                if (left-- < 1)
+                    throw fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again too often: twice its sectors were erased");
                 erase(sector);
             }
             ahead = sector;
@@ -4039,7 +4054,7 @@ function run(given, mode, resolve, reject) {
             return checked;
         }
         var given = config;
-        var settings = { insecure: false }; // whatever Object.prototype says
+        var settings = {};
         var known = Object.keys(FIELDS);
         if (typeof given !== "object" || !given)
             refuse("the configuration is no object");

@@ -131,7 +131,7 @@ function checkHeaders(headers: { [name: string]: string }): { [name: string]: st
  */
 export function checkConfig(config: Config): Settings {
   const given = config as unknown as { [name: string]: unknown };
-  const settings: { [name: string]: unknown } = { insecure: false }; // whatever Object.prototype says
+  const settings: { [name: string]: unknown } = {};
   const known = Object.keys(FIELDS);
   if (typeof given !== "object" || !given) refuse("the configuration is no object");
   known.forEach((name) => {

@@ -283,6 +283,7 @@ export function get(
     if (++redirects > options.maxRedirects)
       throw fault(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
     const next = resolveUrl(url, location);
+    parseUrl(next); // from the timer below an error would leave its memory behind
     if (parseUrl(url).protocol_ === "https:" && parseUrl(next).protocol_ !== "https:")
       throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
     url = next;

@@ -45,10 +45,11 @@ export function readRecords(file: string): Found {
     const length = file.charCodeAt(at) * RecordFile.UNIT;
     const text = file.substr(at + RecordFile.HEAD, length ? length - RecordFile.HEAD : 0);
     if (length && at + length <= file.length && digitsOfCrc(text) === file.substr(at + 1, 8)) {
-      if (text[0] !== "+") {
+      if (text[0] === "+") found.ticks_++;
+      else {
         found.fields_ = JSON.parse(text);
         found.ticks_ = 0;
-      } else found.ticks_++;
+      }
       at += length;
       found.end_ = at;
     } else {

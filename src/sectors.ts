@@ -61,8 +61,9 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
   function makeBlank(sector: number, resumed: boolean): void {
     if (sector >= slot.address + slot.size) return;
     if (sector !== ahead && !(resumed && isBlank(sector))) {
-      if (!left--)
-        throw fault(Code.HTTP_INCOMPLETE_DATA, "the file began again too often: twice its sectors were erased", true);
+      // to be tried again by nobody within this update: every try would be the last one
+      if (left-- < 1)
+        throw fault(Code.HTTP_INCOMPLETE_DATA, "the file began again too often: twice its sectors were erased");
       erase(sector);
     }
     ahead = sector;

@@ -54,13 +54,20 @@ export function parseUrl(url: string): Url {
     const digit = host.charCodeAt(i) - 48;
     port = digit >= 0 && digit <= 9 ? port * 10 + digit : 65536;
   }
-  if (!name || name.length > MAX_HOST || name[0] === "[" || port > 65535) bad(url, "host " + host);
+  let auth = "";
+  try {
+    if (at > 0) auth = decodeURIComponent(rest.substr(0, at));
+  } catch (_) {
+    bad(url, "user and password");
+  }
+  const noPort = portAt >= 0 && portAt < host.length - 1 && !port;
+  if (!name || name.length > MAX_HOST || name[0] === "[" || port > 65535 || noPort) bad(url, "host " + host);
   return {
     protocol_: protocol,
     host_: name.toLowerCase(),
     port_: port,
     path_: path,
-    auth_: at < 0 ? "" : decodeURIComponent(rest.substr(0, at)),
+    auth_: auth,
   };
 }
 
@@ -95,8 +102,10 @@ function withoutDots(path: string): string {
  * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
  * @chapter urls
  */
-export function resolveUrl(base: string, reference: string): string {
+export function resolveUrl(base: string, given: string): string {
   const page = parseUrl(base);
+  const hash = given.indexOf("#");
+  const reference = hash < 0 ? given : given.substr(0, hash);
   const question = reference.indexOf("?");
   const beforeQuery = question < 0 ? reference : reference.substr(0, question);
   const colon = beforeQuery.indexOf(":");
@@ -106,6 +115,7 @@ export function resolveUrl(base: string, reference: string): string {
   const origin = page.protocol_ + "//" + page.host_ + (page.port_ ? ":" + page.port_ : "");
   const pageQuery = page.path_.indexOf("?");
   const pagePath = pageQuery < 0 ? page.path_ : page.path_.substr(0, pageQuery);
+  if (!reference) return origin + page.path_;
   if (!beforeQuery) return origin + pagePath + reference;
   const path = slash === 0 ? beforeQuery : pagePath.substr(0, pagePath.lastIndexOf("/") + 1) + beforeQuery;
   return origin + withoutDots(path) + reference.substr(beforeQuery.length);

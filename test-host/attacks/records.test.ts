@@ -118,58 +118,6 @@ test("replay an older release: a torn record lowers no sequence below that of th
   );
 });
 
-/** Records whose check sum fits, and whose fields are anything. */
-const odd = fc.oneof(
-  fc.jsonValue({ maxDepth: 3 }).map((value) => JSON.stringify(value)),
-  fc
-    .tuple(
-      fc.nat(9),
-      fc.oneof(
-        fc.jsonValue({ maxDepth: 2 }),
-        fc.constantFrom(-1, 1e300, 2 ** 53, null, "7", [], {}, [null], [[]], [["ota_0"]], "__proto__"),
-      ),
-    )
-    .map(([at, value]) => {
-      const fields = fieldsOf(9, 200);
-      fields[at] = value;
-      return JSON.stringify(fields);
-    }),
-  fc.nat(9).map((length) => JSON.stringify(fieldsOf(9, 200).slice(0, length))),
-  fc.string({ maxLength: 80 }).map((text) => Buffer.from(text, "latin1").toString("latin1")),
-  fc.constantFrom(
-    "+",
-    "++",
-    "-",
-    "",
-    "[",
-    "{",
-    "null",
-    "[9]",
-    "[9,200]",
-    `[${"[".repeat(300)}`,
-    '[9,200,"ota_0","factory",0,0,"",0,[],[]',
-  ),
-);
-
-test("a boot record whose check sum fits and whose fields are anything throws nowhere, and lowers no sequence", async (t) => {
-  await holds(
-    t,
-    fc.tuple(odd, fc.nat(1), fc.boolean()),
-    ([text, file, behind]) => {
-      const good = seal(JSON.stringify(fieldsOf(5, 100)));
-      const files: (Uint8Array | null)[] = [null, null];
-      if (behind) files[file] = fileOf([good, seal(text)]);
-      else {
-        files[file] = fileOf([seal(text)]);
-        files[1 - file] = fileOf([good]);
-      }
-      put(files);
-      isRecord(load());
-    },
-    { share: 0.5 },
-  );
-});
-
 test("a file that is no boot record throws nowhere", async (t) => {
   const bytes = fc.oneof(
     fc.uint8Array({ maxLength: 300 }),

@@ -176,7 +176,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "deselects without making sure that the slot that runs is left",
-    edits: [[/if \(selected !== layout\.running_\.address && !left\)/, "if (false)"]],
+    edits: [[/ && !\(own >= 0 && entries\[own\]\.valid_\)/, " && false"]],
     cell: "toy-factory-two/alone/current/update",
     campaign: EVERY,
     says: /boots factory/,
