@@ -94,7 +94,8 @@ ${table(["scenario", "what happens", "may start", "in the end"], scenarioRows())
 
 ## What holds in every picture
 
-1. Some whole image starts, and it is one of those above: never a third, stale one.
+1. Some whole image starts, and it is one of those above: never a third, stale one. No slot holds any other image that a
+   bootloader would start, whatever becomes of otadata.
 2. The bootloader never has to refuse the slot that is selected, unless it was broken before all this; nor does the
    other entry of otadata, which it obeys when the first is given up, name a slot that holds no whole image.
 3. The running slot is not written; nothing is but otadata, the slot of an update, and files of the module in Storage.
@@ -157,22 +158,23 @@ ${table(
 - **Two kinds of bootloader.** IDF 3.1 and 3.2 obey the newest entry, whatever its state; newer ones pass over INVALID and ABORTED.
   Nothing tells which one a device has, so what is written means the same to both: a new entry is above every whole one,
   and when the newest is marked bad and yet names the slot that runs, it counts as obeyed and is superseded first.
-- **Before a slot is written** the running slot is selected, unless it is by an entry that stays, and no entry names the
-  target. A slot that was chosen by \`setBootPartition\` and not started since is given up by an update to a third one:
-  nobody can tell it from a broken one that the bootloader fell back from, perhaps to the target next time.
+- **Before a slot is written** another one is selected, and no entry names the target; before each of its sectors that is
+  looked at again. What else was chosen by \`setBootPartition\` stays: a fallback from it passes over the target.
+- **The first word of an image**, with its magic number, is written last: when the rest was verified in flash. So what is
+  half written, spoilt or refused is no image to any bootloader. A word that a loss of power has torn is made blank, by
+  writing its sector anew, before it is written again; and so is that of an image which is about to become another one.
 - **\`markValid\`** writes its entry to the other copy and erases the old one after it. Under a bootloader with rollback
   (PENDING_VERIFY) it rewrites the entry in place instead, as IDF does: a loss of power there ends the trial, and the image
   before it starts. Only then is \`ESP32.setOTAValid(true)\` asked, and only when the active entry is the running slot's, for
   IDF marks the active one; it tells nothing, so the state is read back and written if need be. In any other state IDF's
   rewriting in place would be a window in which another image starts; but it is what is done when the program itself has
   selected another slot since the start, which is to start next in any case.
-- **\`rollback\`** goes to the slot that ran before, else to one whose entry says that it ran, else to any whole one, but never
-  to one that an update has begun to write: what is in there may be whole and was not verified. While it or
-  \`setBootPartition\` verifies a slot no update can begin, and neither can while an update is under way; \`boot()\` and
-  \`confirmAfter()\`, which nobody may be there to call again, wait for its end.
+- **\`rollback\`** goes to the slot that ran before, else to one whose entry says that it ran, else to any whole one. It ends an
+  update that is under way, which a slow server could make last for hours; so do \`boot()\` and \`confirmAfter()\`.
+  \`setBootPartition\` is refused meanwhile, and while a slot is verified no update can begin.
 - **A rolled-back image** is known by its digest, whoever signs it again, and refused with ESP_ERR_NOT_ALLOWED, which
-  nothing else is; the last four are. An image that the bootloader aborts or refuses counts as that at the third time: a
-  loss of power in the first start looks the same.
+  nothing else is; the last four are. An image that the bootloader aborts or refuses, or whose starts ran out, counts as that
+  at the third time: losses of power and crashes that others cause look the same.
 - **A boot record** is appended to a file of a fixed size; when that is full a second file is created with the record in
   it, and the first one is removed only when it is to be created anew. Room for it is looked at before: a creation without
   room makes the engine compact.
