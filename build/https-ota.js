@@ -321,7 +321,9 @@ function chapterEngine() {
             return;
         var rest = binary(read(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
         erase(addr);
-        write(addr + 4 /* Size.WORD */, rest);
+        // the beginning last: a sector that is torn here must not look like one to go on with
+        write(addr + 1024 /* Size.HEAD */, rest.substr(1024 /* Size.HEAD */ - 4 /* Size.WORD */));
+        write(addr + 4 /* Size.WORD */, rest.substr(0, 1024 /* Size.HEAD */ - 4 /* Size.WORD */));
     }
     /**
      * The file in `slot` was verified: with its first `word` the slot holds an image.

@@ -36,7 +36,9 @@ function clearWord(slot: Partition): void {
   if (holds(addr, blank(Size.WORD))) return;
   const rest = binary(read(addr + Size.WORD, Flash.SECTOR - Size.WORD));
   erase(addr);
-  write(addr + Size.WORD, rest);
+  // the beginning last: a sector that is torn here must not look like one to go on with
+  write(addr + Size.HEAD, rest.substr(Size.HEAD - Size.WORD));
+  write(addr + Size.WORD, rest.substr(0, Size.HEAD - Size.WORD));
 }
 
 /**

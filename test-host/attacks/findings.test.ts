@@ -12,7 +12,7 @@ import { HEADER } from "../espruino/chain.ts";
 import { fsverity } from "../fsverity.ts";
 import { buildImage, noise } from "../images.ts";
 import { type Claims, claimsFor, forge, type Key, makeKey, signManifest } from "../release.ts";
-import { boardWith, row } from "../scenario.ts";
+import { boardWith, plain, row } from "../scenario.ts";
 import { startServer } from "../server.ts";
 import { workshop } from "../tests/cli-run.ts";
 import {
@@ -420,6 +420,39 @@ test("a thief's highest sequence does not outlive the removal of his key", async
   const older = smallImage(4, "0.9.0");
   rig.net = offer(await sign(older, { sequence: 1_700_000_000 }, next), older);
   refused(await rig.call("update", { url: URL_OF("/m.jws"), keys: [next.jwk] }), "ESP_ERR_OTA_SMALL_SEC_VER");
+});
+
+test("after a theft the releases of the spare key are followed again, by the steps of SECURITY.md", async () => {
+  const rig = createRig();
+  const { device } = rig;
+  const spare = await makeKey({ exponent: 3, name: "spare" });
+  const fresh = await makeKey({ exponent: 3, name: "fresh" });
+  const both = { url: URL_OF("/m.jws"), keys: [key.jwk, spare.jwk] };
+  async function follow(image: Uint8Array, sequence: number, by: Key, config: object): Promise<void> {
+    rig.knows(image);
+    rig.net = offer(await sign(image, { sequence }, by), image);
+    ok(await rig.call("update", config));
+    rig.restart();
+    assert.ok(runs(rig, image));
+    device.ota.markValid();
+  }
+  await follow(GOOD, 1_795_000_000, key, both);
+  // the thief goes as far as a device lets him
+  const highest = 1_795_000_000 + 2 ** 32;
+  await follow(smallImage(3, "3.0.3"), highest, key, both);
+  // 2. the highest sequence that he used
+  const seen = plain(device.ota.getStatus()).sequence;
+  assert.equal(seen, highest);
+  // 3. the program that trusts the new key and the spare one comes with a release of the spare key, one above
+  const rotated = { url: URL_OF("/m.jws"), keys: [fresh.jwk, spare.jwk] };
+  await follow(smallImage(4, "4.0.4"), seen + 1, spare, rotated);
+  // the thief is out, old releases are refused, and the new key's are followed
+  const fifth = smallImage(5, "5.0.5");
+  rig.net = offer(await sign(fifth, { sequence: seen + 2 }), fifth);
+  refused(await rig.call("update", rotated), "ESP_ERR_OTA_VALIDATE_FAILED");
+  rig.net = offer(await sign(fifth, { sequence: 1_796_000_000 }, fresh), fifth);
+  refused(await rig.call("update", rotated), "ESP_ERR_OTA_SMALL_SEC_VER");
+  await follow(fifth, seen + 2, fresh, rotated);
 });
 
 // --- M8

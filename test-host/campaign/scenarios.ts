@@ -210,9 +210,12 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "foreign",
     what: "an image on trial gets another than the one whose digest is known, refuses it, and is then to be rolled back: to nothing, for there are two slots only",
     prepare: { orders: INSTALLED },
-    next: ({ sessions }) => [["boot:99", "update:alike~other"], ["rollback~"]][sessions.length] ?? null,
-    allowed: { boots: ["new"], ends: ["new"] },
+    next: ({ image, sessions }) =>
+      image === "old" ? null : ([["boot:99", "update:alike~other"], ["rollback~"]][sessions.length] ?? null),
+    // to the image before, where the update failed before it touched the slot
+    allowed: { boots: oldOrNew, ends: oldOrNew },
     refusal: /^ESP_ERR_OTA_(VALIDATE|ROLLBACK)_FAILED/,
+    accepted: true,
     stays: [2, 2],
     applies: ({ kind, slots }) => !kind.rollback && slots.length === 2,
   },
@@ -315,7 +318,8 @@ export const SCENARIOS: readonly Scenario[] = [
     next: ({ sessions }) => (sessions.length ? null : ["update:first~alike"]),
     allowed: { boots: oldOrNew, ends: ["old"] },
     refusal: VALIDATE,
-    applies: (world) => oneStart(world) && world.slots.length === 2 && world.running === "ota_0",
+    applies: (world) =>
+      oneStart(world) && world.slots.length === 2 && world.running === "ota_0" && !world.kind.rollback,
   },
   spoilt("truncated", "the file is short, and the server says so", "update:new~cut", VALIDATE),
   spoilt("lost", "the connection ends too early", "update:new~short", /^ESP_ERR_HTTP_INCOMPLETE_DATA/),
