@@ -209,22 +209,6 @@ function sha256(data) {
 
 
 
-
-var patience = 0; // ms until the last of the timers that an update waits for has come
-var counted = 0; // ms since 1970 when that was last looked at
-/** `aside`: no update waits for this one. */
-function after(ms, callback, aside) {
-    var timer = setTimeout(callback, ms);
-    if (timer === undefined)
-        return noMemory("timer");
-    if (!aside && ms > patience)
-        patience = ms;
-    return timer;
-}
-
-
-/** Ends a timer or an interval. */
-var cancel = clearTimeout;
 function chapterEngine() {
     /**
      * For what somebody else ended.
@@ -232,6 +216,13 @@ function chapterEngine() {
      */
     function aborted() {
         return fault(259 /* Code.INVALID_STATE */, "aborted");
+    }
+    /**
+     * Free JsVars.
+     * @chapter engine
+     */
+    function freeVars() {
+        return process.memory().free;
     }
     /** @chapter engine */
     function base64(text) {
@@ -335,8 +326,24 @@ function chapterEngine() {
         clearWord(slot);
         write(slot.address, word);
     }
-    return { aborted_: aborted, base64_: base64, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
+    return { aborted_: aborted, freeVars_: freeVars, base64_: base64, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
 }
+var patience = 0; // ms until the last of the timers that an update waits for has come
+var counted = 0; // ms since 1970 when that was last looked at
+/** `aside`: no update waits for this one. */
+function after(ms, callback, aside) {
+    var timer = setTimeout(callback, ms);
+    if (timer === undefined)
+        return noMemory("timer");
+    if (!aside && ms > patience)
+        patience = ms;
+    return timer;
+}
+
+
+/** Ends a timer or an interval. */
+var cancel = clearTimeout;
+
 function chapterKeys() {
     /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
     function fromBase64(text) {
@@ -3825,14 +3832,27 @@ function open(settings, emit, offerOnly, done, failed) {
         // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
         // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
         // Source: DESIGN.md 3.3, 4.
-        var MAX_MANIFEST = 8192;
+        /**
+         * The most characters that a manifest may have with `free` JsVars: of some of them there are four copies for a while, 12 to a
+         * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
+         */
+        function mostOf(free) {
+            var most = 3 * (free - 800 /* Needed.SIGNATURE */);
+            return most < 8192 /* Needed.LENGTH */ ? most : 8192 /* Needed.LENGTH */;
+        }
         function fetchText(settings, done) {
-            var download = createDownload(settings, settings.url, MAX_MANIFEST, ignore);
+            var free = chapterEngine().freeVars_();
+            var limit = mostOf(free);
+            var download = createDownload(settings, settings.url, limit, ignore);
             function end(error, text) {
                 download.close_();
                 done(error, text);
             }
-            download.failed_ = function (error) { return end(error, ""); };
+            download.failed_ = function (error) {
+                return end(error.code === 260 /* Code.INVALID_SIZE */ && limit < 8192 /* Needed.LENGTH */
+                    ? fault(257 /* Code.NO_MEM */, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
+                    : error, "");
+            };
             download.sink_ = function (text, ended) {
                 if (ended)
                     end(null, text);
@@ -3993,10 +4013,6 @@ function open(settings, emit, offerOnly, done, failed) {
  * @chapter @apart
  */
 function run(given, mode, resolve, reject) {
-    /** Free JsVars. */
-    function freeVars() {
-        return process.memory().free;
-    }
     /**
      * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
      * @chapter
@@ -4203,7 +4219,7 @@ function run(given, mode, resolve, reject) {
             resolve({ upToDate: false, partition: one.target_, size: one.written_ });
     }
     guarded(function () {
-        var free = freeVars();
+        var free = chapterEngine().freeVars_();
         // before the keys are looked at, which takes memory
         if (!chapterEngine().heldTurn_() && free < NEEDED_VARS)
             throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);

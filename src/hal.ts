@@ -132,7 +132,10 @@ export function mappedFlash(chip: number, addr: number): number {
   return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
 }
 
-/** Free JsVars. */
+/**
+ * Free JsVars.
+ * @chapter engine
+ */
 export function freeVars(): number {
   return process.memory().free;
 }

@@ -6,25 +6,47 @@ import { knownImage, loadRecord, lowestSequence, recordHashed } from "./boot-rec
 import type { Settings } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
-import { boardName, now, read } from "./hal";
+import { boardName, freeVars, now, read } from "./hal";
 import { CHIP_NAMES, parseDesc, Size, walkSegments } from "./image";
 import { verifyManifest } from "./jws";
 import { checkPolicy, checkProject, type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "./partitions";
 import type { Layout } from "./slot";
-import { guarded, ignore, type OtaError } from "./status";
+import { Code, fault, guarded, ignore, type OtaError } from "./status";
 import { checkStorage } from "./storage";
 import { hashFlash } from "./verify";
 
-const MAX_MANIFEST = 8192;
+const enum Needed {
+  /** of a manifest, in characters at most */
+  LENGTH = 8192,
+  /** JsVars, besides the manifest's text */
+  SIGNATURE = 800,
+}
+
+/**
+ * The most characters that a manifest may have with `free` JsVars: of some of them there are four copies for a while, 12 to a
+ * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
+ */
+function mostOf(free: number): number {
+  const most = 3 * (free - Needed.SIGNATURE);
+  return most < Needed.LENGTH ? most : Needed.LENGTH;
+}
 
 function fetchText(settings: Settings, done: (error: OtaError | null, text: string) => void): void {
-  const download = createDownload(settings, settings.url, MAX_MANIFEST, ignore);
+  const free = freeVars();
+  const limit = mostOf(free);
+  const download = createDownload(settings, settings.url, limit, ignore);
   function end(error: OtaError | null, text: string): void {
     download.close_();
     done(error, text);
   }
-  download.failed_ = (error) => end(error, "");
+  download.failed_ = (error) =>
+    end(
+      error.code === Code.INVALID_SIZE && limit < Needed.LENGTH
+        ? fault(Code.NO_MEM, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
+        : error,
+      "",
+    );
   download.sink_ = (text, ended) => {
     if (ended) end(null, text);
     return 0;

@@ -259,7 +259,13 @@ const CASES: Case[] = [
     outcome: "",
     config: { retries: 4 },
   },
-  { what: "a deadline", behaviour: () => serve.silent(), outcome: "TIMEOUT", retry: true, config: { deadline: 150 } },
+  {
+    what: "a deadline",
+    behaviour: () => serve.silent(),
+    outcome: "TIMEOUT",
+    retry: true,
+    config: { deadline: 1000, timeout: 9000 },
+  },
 ];
 
 /** A good beginning, then chunks without end. */
