@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
+import { buildEntry, STATE } from "../bootloader.ts";
 import { BUNDLE, type Device } from "../device.ts";
 import { fsverity } from "../fsverity.ts";
 import {
@@ -227,3 +228,20 @@ for (const [how, code] of [
     );
     behaves(scene);
   });
+
+test("a slot that somebody else selects while it is being written is written no further", async (t) => {
+  const scene = await startScene(t, { board: "toy-two" });
+  const { device } = scene;
+  const target = "ota_1";
+  const handle: any = await device.engine.call(device.ota.begin(scene.config()));
+  assert.equal(await device.engine.call(handle.perform()), IDF.HTTPS_OTA_IN_PROGRESS);
+  const { address } = device.otadata();
+  // as an older version of this module would, which knows nothing of the turn
+  device.flash.load(buildEntry(2, STATE.NEW), address + 4096);
+  const before = device.slot(target);
+  let error: any;
+  for (let step = 0; step < 4 && !error; step++) error = (await settle(device, handle.perform())).error;
+  assert.equal(error?.name, "ESP_ERR_OTA_PARTITION_CONFLICT");
+  // of the sector that was begun, and erased ahead, nothing more
+  assert.deepEqual(device.slot(target).subarray(3 * 4096), before.subarray(3 * 4096));
+});
