@@ -3542,7 +3542,7 @@ function createSession(plan, emit, layout, target, download, present) {
             judged = true;
         }
         if (!writeSector)
-            writeSector = /*@__NOINLINE__*/ createWriter(layout, target, total < 0 ? target.size : total);
+            writeSector = /*@__NOINLINE__*/ createWriter(layout, target, plan.size_ < 0 ? target.size : plan.size_);
         // a listener may end the update, and who waits for this step may begin the next one at once
         while (self.phase_ === 1 /* Phase.WORKING */) {
             var offset = start + at;
@@ -3657,6 +3657,8 @@ function createSession(plan, emit, layout, target, download, present) {
         emit("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
             reject(reason);
+        else
+            self.unheard_ = error;
         self.release_(reason);
     };
     if (!present && plan.digest_) {
@@ -4127,8 +4129,10 @@ function run(given, mode, resolve, reject) {
     var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
     function createHandle(session, settings, turn) {
         function wrongState(call) {
+            var unheard = session.unheard_;
+            session.unheard_ = undefined;
             var ended = session.phase_ >= 5 /* Phase.FAILED */;
-            return fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended: " + lastResult : " at the wrong time"));
+            return unheard || fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
         }
         /** `phase`: in which it may be called, besides READY. */
         function start(call, phase, step) {

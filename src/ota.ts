@@ -205,8 +205,10 @@ function open(
 
 function createHandle(session: Session, settings: Settings, turn: Turn): Handle {
   function wrongState(call: string): OtaError {
+    const unheard = session.unheard_;
+    session.unheard_ = undefined;
     const ended = session.phase_ >= Phase.FAILED;
-    return fault(Code.INVALID_STATE, call + (ended ? " after the update ended: " + lastResult : " at the wrong time"));
+    return unheard || fault(Code.INVALID_STATE, call + (ended ? " after the update ended" : " at the wrong time"));
   }
   /** `phase`: in which it may be called, besides READY. */
   function start(call: string, phase: Phase, step: Session["perform_"]): Promise<number> {

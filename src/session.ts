@@ -61,6 +61,8 @@ export interface Session {
   readonly emit_: Emit;
   /** bytes of the file, -1 when nobody has said */
   size_: number;
+  /** what ended it while nobody waited */
+  unheard_?: OtaError;
   /** In phase READY. */
   perform_(resolve: (outcome: number) => void, reject: (error: OtaError) => void): void;
   /** In phase READY, which is too early, or COMPLETE. */
@@ -194,7 +196,8 @@ export function createSession(
       deselect(layout, target);
       judged = true;
     }
-    if (!writeSector) writeSector = /*@__NOINLINE__*/ createWriter(layout, target, total < 0 ? target.size : total);
+    if (!writeSector)
+      writeSector = /*@__NOINLINE__*/ createWriter(layout, target, plan.size_ < 0 ? target.size : plan.size_);
     // a listener may end the update, and who waits for this step may begin the next one at once
     while (self.phase_ === Phase.WORKING) {
       const offset = start + at;
@@ -297,6 +300,7 @@ export function createSession(
     free(Phase.DEAD);
     emit("ABORT");
     if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING) reject(reason);
+    else self.unheard_ = error;
     self.release_(reason);
   };
 
