@@ -1,5 +1,17 @@
 // Files, with errors that name them.
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, statSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { refuse, systemReason } from "./errors.ts";
 
@@ -90,19 +102,26 @@ function headOf(file: string): Buffer {
   }
 }
 
+/** Fails as a write would, and writes nothing. */
+function tryAccess(file: string): void {
+  if (!existsSync(file)) {
+    // a file as folder is refused by the system only when the path goes through it
+    statSync(`${dirname(file)}/.`);
+    accessSync(dirname(file), constants.W_OK);
+  } else if (statSync(file).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
+  else accessSync(file, constants.W_OK);
+}
+
 /**
  * A slip in --out must not cost a private key, nor a file that this command reads. `problem`: why a file that begins with
- * these bytes must stay too, or null.
+ * these bytes must stay too, or null. Called before a long run, so that the run is not lost.
  */
-export function writeOutput(
-  file: string,
-  content: string | Uint8Array,
-  problem: (head: Buffer) => string | null = () => null,
-): void {
+export function checkOutput(file: string, problem: (head: Buffer) => string | null = () => null): void {
   const identity = identityOf(file);
   if (identity && inputs.has(identity)) refuse(file, "is read by this command, and is not overwritten");
   let head: Buffer;
   try {
+    tryAccess(file);
     head = headOf(file);
   } catch (error) {
     return refuse(file, systemReason(error));
@@ -110,6 +129,15 @@ export function writeOutput(
   if (isPrivateKey(head)) refuse(file, "is a private key, and is not overwritten: choose another --out");
   const reason = problem(head);
   if (reason !== null) refuse(file, reason);
+}
+
+/** Writes what checkOutput lets pass. */
+export function writeOutput(
+  file: string,
+  content: string | Uint8Array,
+  problem?: (head: Buffer) => string | null,
+): void {
+  checkOutput(file, problem);
   try {
     writeFileSync(file, content);
   } catch (error) {
