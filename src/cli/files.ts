@@ -6,7 +6,6 @@ import {
   existsSync,
   fstatSync,
   openSync,
-  readFileSync,
   readSync,
   statSync,
   writeFileSync,
@@ -30,14 +29,18 @@ function identityOf(file: string): string {
   }
 }
 
+/** Why a file cannot be read. `-` is standard output elsewhere, so it is a likely slip. */
+function readProblem(file: string, error: unknown): string {
+  const slip = file === STDOUT && (error as NodeJS.ErrnoException).code === "ENOENT";
+  return slip ? "standard input is not read, wanted the name of a file" : systemReason(error);
+}
+
+/** What the header of an image can say of its flash chip, and more than any device has. */
+export const MAX_FLASH = 128 * 2 ** 20;
+
+/** Of whatever kind: nothing that is looked at here is larger than a flash chip. */
 export function readInput(file: string): Buffer {
-  try {
-    const bytes = readFileSync(file);
-    inputs.add(identityOf(file));
-    return bytes;
-  } catch (error) {
-    return refuse(file, systemReason(error));
-  }
+  return readLimited(file, MAX_FLASH, (found) => `${found}, a flash chip has at most ${MAX_FLASH}`);
 }
 
 /** Of an open file: all bytes, or the first ones beyond `most`. Pipes and devices do not tell a size. */
@@ -67,7 +70,7 @@ export function readLimited(file: string, most: number, excess: (found: string) 
       closeSync(handle);
     }
   } catch (error) {
-    return refuse(file, systemReason(error));
+    return refuse(file, readProblem(file, error));
   }
   if (!bytes) return refuse(file, excess(`${size} bytes`));
   if (bytes.length > most) return refuse(file, excess(`more than ${most} bytes`));

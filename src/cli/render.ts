@@ -250,7 +250,7 @@ function manifestLines(report: Report & { kind: "manifest" }): string[] {
     field("expires", claims.exp === undefined ? "never" : dateText(claims.exp)),
     field("image", printable(`${claims.image.url}, ${claims.image.size} bytes`)),
     ...(claims.image.storage ? [field("storage", printable(storageText(claims.image.storage)))] : []),
-    field("fs-verity", printable(claims.image.fsverity)),
+    field("digest", printable(`fsverity-${claims.image.fsverity}`)),
     ...(claims.image.sha256 ? [field("SHA-256", printable(claims.image.sha256))] : []),
   ];
 }
@@ -261,7 +261,7 @@ function bodyLines(report: Report): string[] {
     case "bootloader":
       return [
         ...imageLines(report.image, report.espruino),
-        field("fs-verity", report.fsverity),
+        field("digest", `fsverity-${report.fsverity}`),
         field("whole file", `SHA-256 ${report.sha256OfFile}`),
       ];
     case "manifest":
