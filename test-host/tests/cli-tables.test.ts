@@ -326,3 +326,16 @@ test("an app that carries a table in its data is an app", async () => {
   shop.put("carrier.bin", app);
   assert.equal(JSON.parse((await shop.run("inspect", "carrier.bin", "--json")).stdout).kind, "image");
 });
+
+test("a binary table whose rows do not ascend is a table, and no CSV gives it", async () => {
+  const [nvs, otadata, ...others] = FIELD.utf16.rows.slice(0, -1);
+  const rows = [otadata, nvs, ...others];
+  shop.put("mixed.bin", binaryOf([...rows, md5Row(rows)]));
+  succeeds(await shop.run("partitions", "mixed.bin", "--check"));
+  succeeds(await shop.run("inspect", "mixed.bin"));
+  fails(
+    await shop.run("partitions", "mixed.bin", "--csv"),
+    1,
+    /^mixed\.bin: no CSV gives this table: line 4: nvs at 0x9000/,
+  );
+});
