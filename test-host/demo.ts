@@ -1,8 +1,10 @@
 // npm run demo: the main job from end to end, on a virtual ESP32 and a real HTTPS server on this computer.
 // Exit code 0 only when the bootloader model started what update() installed, each time.
-import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import pc from "picocolors";
+import { isRefusal } from "../src/cli/errors.ts";
+import { checkOutput, readInput, writeOutput } from "../src/cli/files.ts";
+import { loadPublicKeys } from "../src/cli/keys.ts";
 import { loadBoard } from "./boards.ts";
 import { createBadLine } from "./demo/line.ts";
 import { type Options, parseOptions } from "./demo/options.ts";
@@ -38,22 +40,6 @@ const PATIENCE = { timeout: 8000, retries: 2 };
 /** A fact that ends the demo with exit code 1. */
 class Failure extends Error {}
 
-function readInput(file: string): Uint8Array {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    throw new Failure(`cannot read ${file}: ${(error as NodeJS.ErrnoException).code}`);
-  }
-}
-
-function writeOutput(file: string, bytes: Uint8Array): void {
-  try {
-    writeFileSync(file, bytes);
-  } catch (error) {
-    throw new Failure(`cannot write ${file}: ${(error as NodeJS.ErrnoException).code}`);
-  }
-}
-
 // --- Generated firmware --------------------------------------------------------------------------------------------
 
 type About = { project: string; version: string; chip?: string };
@@ -75,11 +61,13 @@ function aboutFile(image: Uint8Array, file: string): About {
   return { project: PROJECT, version: path.basename(file).replace(/\.bin$/, ""), ...describe(image), chip };
 }
 
-function generate(chip: string, rows: readonly Row[], { version, project }: About, share: number): Uint8Array {
+/** `about` null: an image that names neither project nor version, on which manifests of every project are installed. */
+function generate(chip: string, rows: readonly Row[], about: About | null, share: number): Uint8Array {
+  const { version, project } = about ?? { version: FIRST_VERSION, project: PROJECT };
   const room = Math.min(...slots(rows).map((row) => row.size));
   const seed = version.split(".").reduce((sum, part) => sum * 100 + Number(part), 1);
   const size = Math.floor((room * share) / 16) * 16;
-  return buildImage({ chip: chip as ImageSpec["chip"], size, seed, descriptor: { version, project } });
+  return buildImage({ chip: chip as ImageSpec["chip"], size, seed, descriptor: about ? { version, project } : false });
 }
 
 /** One minor version up; images without descriptor, or with a version of another kind, count as the first one. */
@@ -96,7 +84,8 @@ function openDevice(options: Options): Device {
     const label = slots(board.rows)[0].label;
     // a manifest is refused by the firmware of another project: what is to be installed says which one runs
     const project = (options.image !== undefined && describe(readInput(options.image))?.project) || PROJECT;
-    const first = generate(board.chip, board.rows, { version: FIRST_VERSION, project }, RUNNING_SHARE);
+    const about = options.key === undefined ? { version: FIRST_VERSION, project } : null;
+    const first = generate(board.chip, board.rows, about, RUNNING_SHARE);
     return createDevice({ board, images: { [label]: first } });
   }
   const flash = readInput(options.flash);
@@ -144,12 +133,25 @@ async function publish(
   return { config: { url: server.url(`/${name}.jws`), keys: [{ ...key.jwk, kid: key.kid }] }, trust };
 }
 
+/** What a server of the user has: with keys a signed manifest. */
+async function foreignSource(url: string, key: string | undefined): Promise<Source> {
+  if (key !== undefined) {
+    const keys = (await loadPublicKeys(key)).map(({ jwk }) => jwk);
+    const kids = keys.map(({ kid }) => kid).join(", ");
+    return { title: `Update from ${url}`, trust: `signed manifest, key ${kids}`, config: { url, keys, ...PATIENCE } };
+  }
+  const manifest = new URL(url).pathname.endsWith(".jws") ? "; a manifest wants --key FILE" : "";
+  return {
+    title: `Update from ${url}, unauthenticated`,
+    trust: `insecure: whatever the server has${manifest}`,
+    config: { url, insecure: true, ...PATIENCE },
+  };
+}
+
 /** The updates one after another: the next one is made only when the one before has been installed. */
 async function* planUpdates(options: Options, device: Device, server: Server, screen: Screen): AsyncGenerator<Source> {
   if (options.url !== undefined) {
-    const { url } = options;
-    const trust = "insecure: whatever the server has";
-    yield { title: `Update from ${url}, unauthenticated`, trust, config: { url, insecure: true, ...PATIENCE } };
+    yield await foreignSource(options.url, options.key);
     return;
   }
   const key = options.insecure ? null : await makeKey({ bits: KEY_BITS });
@@ -168,7 +170,7 @@ async function* planUpdates(options: Options, device: Device, server: Server, sc
     if (index > 0 || !options.cut) yield { title, image, ...release };
     else {
       const line = createBadLine(server, image, options.cut, (number, offset, how) =>
-        screen.line(`cut ${number} of ${options.cut}: ${how} at byte ${offset}`),
+        screen.text(`cut ${number} of ${options.cut}: ${how} at byte ${offset}`),
       );
       server.on(`/${encodeURIComponent(about.version)}.bin`, line.behaviour);
       yield { title, image, line, ...release, config: { ...release.config, timeout: 2000 } };
@@ -227,10 +229,30 @@ async function updates(options: Options, device: Device, screen: Screen): Promis
   return { line: report(rounds), error: rounds.at(-1)?.error };
 }
 
+function headline({ url, badImage, powerCuts, insecure }: Options): string {
+  if (powerCuts) return "A virtual ESP32 loses its power at every flash operation of an update.";
+  if (badImage) return "A virtual ESP32 installs an image that never says it works, and goes back.";
+  if (url !== undefined) return "A virtual ESP32 updates itself over the network, once.";
+  return `A virtual ESP32 updates itself over HTTPS, twice, ${insecure ? "without signatures" : "from signed releases"}.`;
+}
+
+const NEXT =
+  "Next: npm run demo -- --image FILE takes your own image, -- --help shows more. For a board, README.md: " +
+  "From a fresh board to a signed update.";
+
+/** Before anything runs, so that no slip costs a file or a run. */
+async function checkFiles({ image, flash, key, dump }: Options): Promise<void> {
+  for (const file of [image, flash]) if (file !== undefined) readInput(file);
+  if (key !== undefined) await loadPublicKeys(key);
+  if (dump !== undefined) checkOutput(dump);
+}
+
 async function run(options: Options): Promise<void> {
   const screen = options.json ? createSilence() : createScreen();
+  await checkFiles(options);
+  screen.heading(headline(options));
+  screen.text("Flash, bootloader and Espruino are models, the network is this computer's own.");
   if (options.powerCuts) return powerCuts(options, screen);
-  if (options.image !== undefined) readInput(options.image); // before anything is shown
   const device = openDevice(options);
   try {
     boot(device, options, screen);
@@ -241,6 +263,8 @@ async function run(options: Options): Promise<void> {
     }
     if (options.json) console.log(line);
     if (error) throw new Failure(factText(error));
+    screen.heading("Done: after each restart the bootloader model started the slot that it should.");
+    screen.text(NEXT);
   } finally {
     device.stop();
   }
@@ -259,7 +283,9 @@ async function main(): Promise<void> {
     process.exitCode = 0;
   } catch (error) {
     const text =
-      error instanceof Failure ? error.message : `internal error: ${(error as Error)?.message ?? String(error)}`;
+      error instanceof Failure || isRefusal(error)
+        ? error.message
+        : `internal error: ${(error as Error)?.message ?? String(error)}`;
     console.error(pc.red(`demo: ${text.replaceAll("\n", " ")}`));
   }
 }

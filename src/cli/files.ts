@@ -1,5 +1,16 @@
 // Files, with errors that name them.
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, statSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  openSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { refuse, systemReason } from "./errors.ts";
 
@@ -18,14 +29,18 @@ function identityOf(file: string): string {
   }
 }
 
+/** Why a file cannot be read. `-` is standard output elsewhere, so it is a likely slip. */
+function readProblem(file: string, error: unknown): string {
+  const slip = file === STDOUT && (error as NodeJS.ErrnoException).code === "ENOENT";
+  return slip ? "standard input is not read, wanted the name of a file" : systemReason(error);
+}
+
+/** What the header of an image can say of its flash chip, and more than any device has. */
+export const MAX_FLASH = 128 * 2 ** 20;
+
+/** Of whatever kind: nothing that is looked at here is larger than a flash chip. */
 export function readInput(file: string): Buffer {
-  try {
-    const bytes = readFileSync(file);
-    inputs.add(identityOf(file));
-    return bytes;
-  } catch (error) {
-    return refuse(file, systemReason(error));
-  }
+  return readLimited(file, MAX_FLASH, (found) => `${found}, a flash chip has at most ${MAX_FLASH}`);
 }
 
 /** Of an open file: all bytes, or the first ones beyond `most`. Pipes and devices do not tell a size. */
@@ -55,7 +70,7 @@ export function readLimited(file: string, most: number, excess: (found: string) 
       closeSync(handle);
     }
   } catch (error) {
-    return refuse(file, systemReason(error));
+    return refuse(file, readProblem(file, error));
   }
   if (!bytes) return refuse(file, excess(`${size} bytes`));
   if (bytes.length > most) return refuse(file, excess(`more than ${most} bytes`));
@@ -90,19 +105,26 @@ function headOf(file: string): Buffer {
   }
 }
 
+/** Fails as a write would, and writes nothing. */
+function tryAccess(file: string): void {
+  if (!existsSync(file)) {
+    // a file as folder is refused by the system only when the path goes through it
+    statSync(`${dirname(file)}/.`);
+    accessSync(dirname(file), constants.W_OK);
+  } else if (statSync(file).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
+  else accessSync(file, constants.W_OK);
+}
+
 /**
  * A slip in --out must not cost a private key, nor a file that this command reads. `problem`: why a file that begins with
- * these bytes must stay too, or null.
+ * these bytes must stay too, or null. Called before a long run, so that the run is not lost.
  */
-export function writeOutput(
-  file: string,
-  content: string | Uint8Array,
-  problem: (head: Buffer) => string | null = () => null,
-): void {
+export function checkOutput(file: string, problem: (head: Buffer) => string | null = () => null): void {
   const identity = identityOf(file);
   if (identity && inputs.has(identity)) refuse(file, "is read by this command, and is not overwritten");
   let head: Buffer;
   try {
+    tryAccess(file);
     head = headOf(file);
   } catch (error) {
     return refuse(file, systemReason(error));
@@ -110,6 +132,15 @@ export function writeOutput(
   if (isPrivateKey(head)) refuse(file, "is a private key, and is not overwritten: choose another --out");
   const reason = problem(head);
   if (reason !== null) refuse(file, reason);
+}
+
+/** Writes what checkOutput lets pass. */
+export function writeOutput(
+  file: string,
+  content: string | Uint8Array,
+  problem?: (head: Buffer) => string | null,
+): void {
+  checkOutput(file, problem);
   try {
     writeFileSync(file, content);
   } catch (error) {

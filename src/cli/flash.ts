@@ -5,7 +5,7 @@ import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
 import { misfit, type StorageClaim, storageOf } from "./espruino-storage.ts";
 import { IMAGE_MAGIC, type Image, type Problem, readImage } from "./image.ts";
 import { activeCopy, type Entry, OTADATA_SIZE, readOtadata, slotOfSeq } from "./otadata.ts";
-import { findOtadata, isFactory, isOta, type Row, readTable, slotsOf, TABLE_OFFSET, type Table } from "./partitions.ts";
+import { findOtadata, isFactory, isOta, type Row, readTable, slotsOf, type Table } from "./partitions.ts";
 
 export interface Slot {
   label: string;
@@ -25,6 +25,7 @@ export interface Dump {
   bootloader: Image | null;
   /** as the bootloader's header says; 0 when there is none */
   flashSize: number;
+  tableOffset: number;
   table: Table;
   otadata: { offset: number; entries: [Entry, Entry]; active: 0 | 1 | null } | null;
   slots: Slot[];
@@ -37,10 +38,10 @@ export interface Dump {
 }
 
 /** The bootloader is where its chip wants it (reference 4.1). */
-function findBootloader(bytes: Uint8Array): Image | null {
+function findBootloader(bytes: Uint8Array, tableOffset: number): Image | null {
   for (const offset of [0x1000, 0, 0x2000]) {
     if (bytes[offset] !== IMAGE_MAGIC) continue;
-    const image = readImage(bytes.subarray(offset, TABLE_OFFSET), offset, "bootloader");
+    const image = readImage(bytes.subarray(offset, tableOffset), offset, "bootloader");
     const fits = CHIPS.some((chip) => chip.id === image?.header.chipId && chip.bootloaderOffset === offset);
     if (image && fits) return image;
   }
@@ -131,10 +132,10 @@ function choose(dump: Dump, rows: readonly Row[]): void {
   dump.crashesIn = tried.find((slot) => slot?.image?.problems.some(({ crashes }) => crashes))?.label ?? null;
 }
 
-export function readDump(bytes: Uint8Array): Dump {
-  const bootloader = findBootloader(bytes);
+export function readDump(bytes: Uint8Array, tableOffset: number): Dump {
+  const bootloader = findBootloader(bytes, tableOffset);
   const flashSize = bootloader?.header.flashSize ?? 0;
-  const table = readTable(bytes.subarray(TABLE_OFFSET), flashSize);
+  const table = readTable(bytes.subarray(tableOffset), flashSize, tableOffset);
   const otadata = findOtadata(table.rows);
   const readable = otadata && otadata.size >= OTADATA_SIZE && otadata.offset + OTADATA_SIZE <= bytes.length;
   const entries = readable ? readOtadata(bytes.subarray(otadata.offset), otadata.offset) : null;
@@ -142,6 +143,7 @@ export function readDump(bytes: Uint8Array): Dump {
     size: bytes.length,
     bootloader,
     flashSize,
+    tableOffset,
     table,
     otadata: entries && { offset: (otadata as Row).offset, entries, active: activeCopy(entries) },
     slots: readSlots(bytes, table.rows, bootloader?.header.chipId),
@@ -150,7 +152,7 @@ export function readDump(bytes: Uint8Array): Dump {
     crashesIn: null,
     problems: [
       ...(bootloader?.problems ?? []),
-      ...table.problems.map(({ offset, text }) => ({ offset: TABLE_OFFSET + offset, text })),
+      ...table.problems.map(({ offset, text }) => ({ offset: tableOffset + offset, text })),
     ],
   };
   choose(dump, table.rows);
@@ -159,7 +161,7 @@ export function readDump(bytes: Uint8Array): Dump {
     const text = unread
       ? "which slot starts was not found out: too many overlap"
       : "no slot holds an image that starts";
-    dump.problems.push({ offset: TABLE_OFFSET, text });
+    dump.problems.push({ offset: tableOffset, text });
   }
   return dump;
 }

@@ -6,13 +6,14 @@ import { boardsWith } from "./boards.ts";
 import { isRefusal, jsonText, printable, refuse } from "./errors.ts";
 import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
 import { readInput } from "./files.ts";
+import { parseSectorOffset } from "./csv.ts";
 import { readDump } from "./flash.ts";
 import { fsverity } from "./fsverity.ts";
 import { type Image, isBootloader, type Problem, readImage } from "./image.ts";
-import { kindOf } from "./kind.ts";
+import { findTable, kindOf } from "./kind.ts";
 import { type Claims, parseManifest, type Token } from "./manifest.ts";
 import { activeCopy, readOtadata } from "./otadata.ts";
-import { readTable, updatePath } from "./partitions.ts";
+import { looksLikeTable, readTable, TABLE_OFFSET, updatePath } from "./partitions.ts";
 import { renderReport } from "./render.ts";
 
 export type Report = { file: string; size: number; problems: Problem[] } & (
@@ -65,8 +66,23 @@ function manifestReport(file: string, bytes: Buffer): Report {
   }
 }
 
-/** Refuses what is none of the kinds, with the bytes that it begins with. */
-export function inspectBytes(file: string, bytes: Buffer): Report {
+function dumpReport(file: string, bytes: Buffer, tableOffset: number): Report {
+  const dump = readDump(bytes, tableOffset);
+  const { rows } = dump.table;
+  const boards = boardsWith(rows).map(({ name }) => name);
+  const updates = updatePath(rows, tableOffset);
+  return { file, size: bytes.length, kind: "dump", dump, boards, updates, problems: dump.problems };
+}
+
+/**
+ * Refuses what is none of the kinds, with the bytes that it begins with. `tableOffset`: the file is a flash with its
+ * table there.
+ */
+export function inspectBytes(file: string, bytes: Buffer, tableOffset?: number): Report {
+  if (tableOffset !== undefined) {
+    checkTableOffset(file, bytes, tableOffset);
+    return dumpReport(file, bytes, tableOffset);
+  }
   const base = { file, size: bytes.length };
   switch (kindOf(bytes)) {
     case "image":
@@ -82,15 +98,19 @@ export function inspectBytes(file: string, bytes: Buffer): Report {
       const entries = readOtadata(bytes);
       return { ...base, kind: "otadata", entries, active: activeCopy(entries), problems: [] };
     }
-    case "dump": {
-      const dump = readDump(bytes);
-      const { rows } = dump.table;
-      const boards = boardsWith(rows).map(({ name }) => name);
-      return { ...base, kind: "dump", dump, boards, updates: updatePath(rows), problems: dump.problems };
-    }
+    case "dump":
+      return dumpReport(file, bytes, findTable(bytes) ?? TABLE_OFFSET);
     default:
       return refuseUnknown(file, bytes);
   }
+}
+
+/** For --table-offset. */
+export function checkTableOffset(file: string, bytes: Buffer, offset: number): void {
+  const part = bytes.subarray(offset);
+  if (looksLikeTable(part)) return;
+  const found = part.length ? `found ${part.subarray(0, 2).toString("hex")}` : `the file has ${bytes.length} bytes`;
+  refuse(file, `offset ${hex(offset)}: no partition table, ${found} (a row begins with aa50)`);
 }
 
 function refuseUnknown(file: string, bytes: Buffer): never {
@@ -98,11 +118,14 @@ function refuseUnknown(file: string, bytes: Buffer): never {
   if (isBlank(bytes)) return refuse(file, `${bytes.length} bytes, all of them 0xff: erased flash`);
   const begin = bytes.subarray(0, 8);
   const text = `offset 0: found ${begin.toString("hex")} ("${printable(begin.toString("latin1"))}")`;
-  return refuse(file, `${text}, wanted an image, a manifest, a partition table, otadata or a whole flash`);
+  return refuse(
+    file,
+    `${text}, wanted an image, a manifest, a partition table, otadata or a whole flash (--table-offset tells where its table is)`,
+  );
 }
 
-function inspect(file: string, { json }: { json?: boolean }): void {
-  const report = inspectBytes(file, readInput(file));
+function inspect(file: string, { json, tableOffset }: { json?: boolean; tableOffset?: number }): void {
+  const report = inspectBytes(file, readInput(file), tableOffset);
   if (json) console.log(jsonText(report));
   else for (const line of renderReport(report)) console.log(line);
   const [problem] = report.problems;
@@ -129,6 +152,7 @@ export function addInspect(program: Command): void {
     )
     .argument("<file>", "told apart by its content")
     .option("--json", "for machines; numbers are bytes, offsets count from the begin of the file")
+    .option("--table-offset <offset>", "the file is a flash with its partition table there", parseSectorOffset)
     .addHelpText("after", HELP)
     .action(inspect);
 }

@@ -29,8 +29,8 @@ async function keygen({ out, bits }: Options): Promise<void> {
 
 const HELP = `
 Example:
-  npx https-ota keygen --out release.pem
-  writes release.pem (PKCS#8, mode 0600) and release.pub.jwk, and prints the line for the device program.
+  npx https-ota keygen --out key.pem
+  writes key.pem (PKCS#8, mode 0600) and key.pub.jwk, and prints the line for the device program.
 `;
 
 export function addKeygen(program: Command): void {

@@ -36,7 +36,10 @@ const MAX_EXPONENT = 0xffffffffn;
 const MAX_FILE = 0x10000;
 
 function readKeyFile(file: string): string {
-  return readLimited(file, MAX_FILE, (found) => `${found}, a key file has at most ${MAX_FILE}`).toString("utf8");
+  const bytes = readLimited(file, MAX_FILE, (found) => `${found}, a key file has at most ${MAX_FILE}`);
+  // a firmware may have PEM of its own in it
+  if (bytes.includes(0)) refuse(file, "binary data, wanted a key as PEM or JWK text (openssl pkey converts DER)");
+  return bytes.toString("utf8");
 }
 
 function checkRsa(file: string, key: KeyObject): void {
@@ -79,6 +82,8 @@ function isJson(text: string): boolean {
 
 function fromPem(file: string, text: string, create: (pem: string) => KeyObject): KeyObject {
   if (!text.includes("-----BEGIN ")) refuse(file, "neither PEM nor JWK");
+  if (/BEGIN OPENSSH PRIVATE/.test(text))
+    refuse(file, "an OpenSSH key, wanted PKCS#8: ssh-keygen -p -m PKCS8 -f FILE converts it");
   if (/ENCRYPTED/.test(text)) refuse(file, "the key is encrypted: decrypt it first (openssl pkey), or use --external");
   try {
     return create(text);
@@ -115,8 +120,11 @@ export async function loadSigningKey(file: string, otherwise = ""): Promise<Sign
     if (jwks[0].d === undefined) refuse(file, onlyPublic);
     privateKey = fromJwk(file, jwks[0], createPrivateKey);
   } else {
-    if (/-----BEGIN (RSA )?PUBLIC KEY-----/.test(text)) refuse(file, onlyPublic);
-    privateKey = fromPem(file, text, createPrivateKey);
+    // a file may hold the public half as well, before or behind it
+    const [own] = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----/.exec(text) ?? [];
+    if (!own && /-----BEGIN (RSA )?PUBLIC KEY-----/.test(text)) refuse(file, onlyPublic);
+    if (!own && text.includes("-----BEGIN CERTIFICATE")) refuse(file, `a certificate: ${onlyPublic}`);
+    privateKey = fromPem(file, own ?? text, createPrivateKey);
   }
   return { ...(await publicKeyOf(file, createPublicKey(privateKey))), privateKey };
 }

@@ -11,9 +11,9 @@ import { addVerify } from "./verify.ts";
 
 const HELP = `
 Example, from nothing to a device that updates itself:
-  npx https-ota keygen --out release.pem
-  npx https-ota sign firmware.bin --key release.pem --out firmware.jws
-  npx https-ota verify firmware.jws --key release.pub.jwk --image firmware.bin
+  npx https-ota keygen --out key.pem
+  npx https-ota sign firmware.bin --key key.pem --out firmware.jws
+  npx https-ota verify firmware.jws --key key.pub.jwk --image firmware.bin
 Publish firmware.bin and firmware.jws beside each other; docs/cli.md has it all.
 `;
 

@@ -18,6 +18,11 @@ export const MAX_ROWS = TABLE_SIZE / ROW_SIZE - 2;
 const APP_ALIGNMENT = 0x10000;
 const OTADATA_SIZE = 0x2000;
 const LEAST_NVS = 0x3000;
+/**
+ * An address of flash has 24 bits, unless bootloader and firmware are built for 32 (octal flash, or
+ * CONFIG_BOOTLOADER_CACHE_32BIT_ADDR_QUAD_FLASH), which no Espruino build is.
+ */
+const REACH = 0x1000000;
 
 export const TYPE = { app: 0, data: 1, bootloader: 2, partition_table: 3 } as const;
 const OTA_0 = 0x10;
@@ -75,6 +80,12 @@ export const isOta = ({ type, subtype }: Row) => type === TYPE.app && subtype >=
 export const isFactory = ({ type, subtype }: Row) => type === TYPE.app && subtype === 0;
 export const isSlot = (row: Row) => isOta(row) || isFactory(row);
 const isOtadata = ({ type, subtype }: Row) => type === TYPE.data && subtype === 0;
+const isTeeOtadata = ({ type, subtype }: Row) => type === TYPE.data && subtype === SUBTYPES[TYPE.data].tee_ota;
+
+/** The bootloader and the table of the chip itself: where they are is no matter of the table. */
+export function isPrimary({ type, subtype }: Pick<Row, "type" | "subtype">): boolean {
+  return (type === TYPE.bootloader || type === TYPE.partition_table) && subtype === 0;
+}
 
 /** Do Espruino builds read the files of their Storage through this partition? (targets/esp32/main.c) */
 export const isEspruinoStorage = ({ type, label }: Row) =>
@@ -144,8 +155,11 @@ function readRow(bytes: Uint8Array, at: number): Row {
   };
 }
 
-/** Reads a table as the bootloader does (reference 6.1), then judges its rows. `flashSize` 0: not known. */
-export function readTable(bytes: Uint8Array, flashSize = 0): Table {
+/**
+ * Reads a table as the bootloader does (reference 6.1), then judges its rows. A table without MD5 row is valid for the
+ * bootloader and for gen_esp32part.py: MISSING_MD5 is a note. `flashSize` 0: not known.
+ */
+export function readTable(bytes: Uint8Array, flashSize = 0, tableOffset = TABLE_OFFSET): Table {
   const table: Table = { rows: [], md5: "missing", problems: [] };
   const wrong = (offset: number, text: string) => table.problems.push({ row: offset / ROW_SIZE, offset, text });
   const limit = Math.min(bytes.length, TABLE_SIZE);
@@ -171,17 +185,19 @@ export function readTable(bytes: Uint8Array, flashSize = 0): Table {
     }
   }
   if (!ended) wrong(limit, "no terminating row");
-  if (table.md5 === "missing") wrong(table.rows.length * ROW_SIZE, "no MD5 row, which ESP-IDF wants since 3.1");
-  for (const { row, text } of checkRows(table.rows, flashSize))
+  for (const { row, text } of checkRows(table.rows, flashSize, tableOffset))
     table.problems.push({ row, offset: row * ROW_SIZE, text });
   return table;
 }
 
+export const MISSING_MD5 =
+  "no MD5 row (ESP-IDF writes one since 3.1): a damaged table is not noticed by the bootloader";
+
 /** Is this the begin of a partition table? For telling files apart: more than two bytes have to fit. */
 export function looksLikeTable(bytes: Uint8Array): boolean {
   if (bytes.length < ROW_SIZE || u16(bytes, 0) !== MAGIC) return false;
-  const { type, offset, label } = readRow(bytes, 0);
-  const sane = (type <= 3 || type >= 0x40) && offset % SECTOR === 0 && label === printable(label);
+  const { offset, label } = readRow(bytes, 0);
+  const sane = offset % SECTOR === 0 && label === printable(label);
   return sane || [MAGIC, MAGIC_MD5].includes(u16(bytes, ROW_SIZE));
 }
 
@@ -189,20 +205,19 @@ export function looksLikeTable(bytes: Uint8Array): boolean {
 
 const place = (row: Row) => `${hex(row.offset)}+${hex(row.size)}`;
 
-function rowProblem(row: Row, flashSize: number): string | null {
+function rowProblem(row: Row, flashSize: number, tableOffset: number): string | null {
   const alignment = alignmentOf(row.type);
   const end = row.offset + row.size;
   if (!row.label) return "no name";
-  if (row.type > 3 && (row.type < 0x40 || row.type > 0xfe)) return `type ${hex(row.type)} is reserved`;
-  if (row.subtype > 0xfe) return `subtype ${hex(row.subtype)} is reserved`;
   if (row.offset % alignment) return `offset ${hex(row.offset)} is no multiple of ${hex(alignment)}`;
   if (!row.size) return "size 0";
   if (row.type === TYPE.app && row.size % SECTOR) return `size ${hex(row.size)} is no multiple of 0x1000`;
-  const below = row.type === TYPE.bootloader || row.type === TYPE.partition_table;
-  if (!below && row.offset < TABLE_OFFSET + SECTOR)
-    return `offset ${hex(row.offset)} is below ${hex(TABLE_OFFSET + SECTOR)}, where bootloader and table are`;
+  const first = tableOffset + SECTOR;
+  if (!isPrimary(row) && row.offset < first)
+    return `offset ${hex(row.offset)} is below ${hex(first)}, where bootloader and table are`;
   if (flashSize && end > flashSize) return `${place(row)} ends behind a flash of ${sizeText(flashSize)}`;
-  if (isOtadata(row) && row.size !== OTADATA_SIZE) return `otadata of ${hex(row.size)} bytes, wanted 0x2000`;
+  const otadata = isOtadata(row) ? "otadata" : isTeeOtadata(row) && "TEE otadata";
+  if (otadata && row.size !== OTADATA_SIZE) return `${otadata} of ${hex(row.size)} bytes, wanted 0x2000`;
   const readonly = (row.flags & FLAGS.readonly) !== 0;
   if (row.type === TYPE.data && row.subtype === SUBTYPES[TYPE.data].nvs && row.size < LEAST_NVS && !readonly)
     return `nvs of ${hex(row.size)} bytes, wanted 0x3000 or more, or readonly`;
@@ -212,12 +227,16 @@ function rowProblem(row: Row, flashSize: number): string | null {
 }
 
 /** gen_esp32part.py's rules (reference 6.2); what one row has wrong, and what two rows have against each other. */
-export function checkRows(rows: readonly Row[], flashSize = 0): { row: number; text: string }[] {
+export function checkRows(
+  rows: readonly Row[],
+  flashSize = 0,
+  tableOffset = TABLE_OFFSET,
+): { row: number; text: string }[] {
   const problems: { row: number; text: string }[] = [];
   rows.forEach((row, i) => {
     const before = rows.slice(0, i);
     const name = printable(row.label);
-    const own = rowProblem(row, flashSize);
+    const own = rowProblem(row, flashSize, tableOffset);
     if (own) problems.push({ row: i, text: `${name || "row"}: ${own}` });
     const twin = before.find((other) => other.label === row.label);
     if (twin) problems.push({ row: i, text: `${name}: the name comes twice` });
@@ -227,6 +246,8 @@ export function checkRows(rows: readonly Row[], flashSize = 0): { row: number; t
         row: i,
         text: `${name}: a second otadata beside ${printable(same.label)}; the bootloader obeys the last`,
       });
+    const tee = before.find((other) => isTeeOtadata(other) && isTeeOtadata(row));
+    if (tee) problems.push({ row: i, text: `${name}: a second TEE otadata beside ${printable(tee.label)}` });
     const hit = before.find(
       (other) =>
         row.offset < other.offset + other.size && other.offset < row.offset + row.size && !sharesStorage(row, other),
@@ -242,9 +263,37 @@ export function alignmentOf(type: number): number {
   return type === TYPE.app ? APP_ALIGNMENT : SECTOR;
 }
 
-/** What updates do on a device with this table (DESIGN.md 5, src/slot.ts). */
-export function updatePath(rows: readonly Row[]): string {
+/** "app1 ends at 0x1910000, ..." for a partition that an update needs and cannot get at; null when it can. */
+function outOfReach(row: Row): string | null {
+  const end = row.offset + row.size;
+  if (end <= REACH) return null;
+  const what = `${printable(row.label)} at ${place(row)} ends at ${hex(end)}`;
+  return `${what}: Espruino's bootloaders and builds address ${sizeText(REACH)} of flash`;
+}
+
+/** What a person should know of the slots: which image fits where, and what cannot be reached. */
+export function slotNotes(rows: readonly Row[]): string[] {
+  const slots = slotsOf(rows);
+  const far = [...slots, ...rows.filter(isOtadata), ...rows.filter(isEspruinoStorage)].map(outOfReach);
+  const notes = far.filter((text): text is string => text !== null);
+  const sizes = [...new Set(slots.map(({ size }) => size))].sort((a, b) => a - b);
+  if (sizes.length > 1) {
+    const each = slots.map(({ label, size }) => `${printable(label)} ${sizeText(size)}`).join(", ");
+    const all = slots.filter(({ size }) => size > sizes[0]).map(({ label }) => printable(label));
+    notes.push(
+      `the slots differ in size (${each}): an image of more than ${sizeText(sizes[0])} fits ${all.join(", ")} only, ` +
+        "so it cannot be followed by another of that size",
+    );
+  }
+  return notes;
+}
+
+/** What updates do on a device with this table (src/slot.ts). */
+export function updatePath(rows: readonly Row[], tableOffset = TABLE_OFFSET): string {
+  if (tableOffset !== TABLE_OFFSET) return `impossible: https-ota reads the table at ${hex(TABLE_OFFSET)} only`;
   const otadata = rows.filter(isOtadata);
+  const far = [...slotsOf(rows), ...otadata].map(outOfReach).find((text) => text !== null);
+  if (far) return `impossible: ${far}`;
   const ota = slotsOf(rows).filter(isOta);
   const factory = rows.some(isFactory);
   if (!otadata.length) return "impossible: no otadata partition";

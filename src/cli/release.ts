@@ -1,15 +1,17 @@
 // From an image file to what is signed: the image is judged completely, and what it says of itself is not typed again.
 import path from "node:path";
+import { loadBoards } from "./boards.ts";
 import { hex } from "./bytes.ts";
 import { DEVICE_CHIPS } from "./chips.ts";
 import { dateText } from "./dates.ts";
 import { printable, refuse } from "./errors.ts";
 import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
 import { type StorageClaim, storageOf } from "./espruino-storage.ts";
-import { readLimited } from "./files.ts";
+import { readInput } from "./files.ts";
 import { type Image, isBootloader, readImage } from "./image.ts";
-import { kindOf } from "./kind.ts";
+import { findTable } from "./kind.ts";
 import { buildClaims, type Claims, nameProblem, type Release } from "./manifest.ts";
+import { slotsOf } from "./partitions.ts";
 import type { Expiry, ReleaseOptions } from "./release-options.ts";
 
 export interface Firmware {
@@ -20,15 +22,13 @@ export interface Firmware {
   espruino: EspruinoImage | null;
 }
 
-/** What the header of an image can say of its flash chip, and more than any device has. */
-const MAX_FLASH = 128 * 2 ** 20;
-
 /** Reads an image and refuses a broken one, with the offset of the first thing that is wrong. */
 export function readFirmware(file: string): Firmware {
-  const bytes = readLimited(file, MAX_FLASH, (found) => `${found}, a flash chip has at most ${MAX_FLASH}`);
+  const bytes = readInput(file);
   const image = readImage(bytes);
-  if (kindOf(bytes) === "dump")
-    refuse(file, "a whole flash or a merged image (partition table at 0x8000), wanted the image of one app");
+  const table = findTable(bytes);
+  if (table !== null)
+    refuse(file, `a whole flash or a merged image (partition table at ${hex(table)}), wanted the image of one app`);
   if (!image) {
     const found = bytes.length ? `offset 0: found ${hex(bytes[0], 2)}, an image begins with 0xe9` : "the file is empty";
     return refuse(file, found);
@@ -166,6 +166,12 @@ export function claimNotes({ sequence, exp }: Claims, now = Date.now() / 1000): 
   return notes;
 }
 
+/** In bytes; 0 where no table is known. */
+function largestSlot(chip: string): number {
+  const boards = loadBoards().filter((board) => board.chip === chip);
+  return Math.max(0, ...boards.flatMap(({ rows }) => slotsOf(rows)).map(({ size }) => size));
+}
+
 /** Facts that a person who signs or verifies this release should know. None of them is an error. */
 export function releaseNotes(firmware: Firmware, claims: Claims): string[] {
   const { image, espruino } = firmware;
@@ -188,6 +194,11 @@ export function releaseNotes(firmware: Firmware, claims: Claims): string[] {
   if (!DEVICE_CHIPS.includes(claims.chip))
     notes.push(`https-ota runs on ${DEVICE_CHIPS.join(", ")}, not on ${claims.chip}`);
   if (!image.sha256) notes.push("the image has no SHA-256 of its own: this only says that its checksum holds");
+  const room = largestSlot(claims.chip);
+  if (room && claims.image.size > room)
+    notes.push(
+      `${claims.image.size} bytes fit no slot of the tables in boards/: the largest for ${claims.chip} has ${room}`,
+    );
   if (image.trailing) notes.push(`${image.trailing} bytes behind the image's end are part of the release`);
   if (espruino?.missing.length)
     notes.push(`https-ota cannot run in this build, which has no ${espruino.missing.join(", ")}`);

@@ -10,7 +10,7 @@ import type { Dump, Slot } from "./flash.ts";
 import type { Compared, Image, Problem } from "./image.ts";
 import type { Report } from "./inspect.ts";
 import { type Entry, slotOfSeq } from "./otadata.ts";
-import { flagNames, type Row, subtypeName, typeName } from "./partitions.ts";
+import { flagNames, MISSING_MD5, type Row, slotNotes, subtypeName, type Table, typeName } from "./partitions.ts";
 
 const KINDS: Record<Report["kind"], string> = {
   image: "app image",
@@ -124,6 +124,15 @@ function tableLines(rows: readonly Row[], notes: (row: Row) => string = () => ""
   return columns([["name", "type", "subtype", "offset", "size", "flags", ""], ...cells]);
 }
 
+function md5Text({ md5 }: Table): string {
+  if (md5 === "ok") return pc.green("ok");
+  return md5 === "missing" ? pc.yellow("missing") : pc.red(md5);
+}
+
+function tableNotes({ rows, md5 }: Table): string[] {
+  return [...(md5 === "missing" ? [MISSING_MD5] : []), ...slotNotes(rows)];
+}
+
 function boardText(names: string[]): string {
   if (!names.length) return "none of boards/";
   const boards = loadBoards();
@@ -204,10 +213,7 @@ function dumpLines(report: Report & { kind: "dump" }): string[] {
       "bootloader",
       bootloader ? `at ${hex(bootloader.offset)}, ${chip}, flash ${flashText(bootloader)}${idf}` : "none",
     ),
-    field(
-      "table",
-      `at 0x8000, MD5 ${table.md5 === "ok" ? pc.green("ok") : pc.red(table.md5)}, board ${boardText(boards)}`,
-    ),
+    field("table", `at ${hex(dump.tableOffset)}, MD5 ${md5Text(table)}, board ${boardText(boards)}`),
     ...tableLines(table.rows),
     ...(otadata
       ? otadata.entries.map((entry, i) =>
@@ -221,7 +227,7 @@ function dumpLines(report: Report & { kind: "dump" }): string[] {
       : [field("otadata", "none")]),
     ...dump.slots.map((slot) => field(printable(slot.label), slotText(slot))),
     ...dump.slots.flatMap(storageLines),
-    ...inhabitants(table.rows).notes.map((note) => field("note", note)),
+    ...[...tableNotes(table), ...inhabitants(table.rows).notes].map((note) => field("note", note)),
     field("updates", printable(updates)),
     field("starts", startText(dump)),
   ];
@@ -244,7 +250,7 @@ function manifestLines(report: Report & { kind: "manifest" }): string[] {
     field("expires", claims.exp === undefined ? "never" : dateText(claims.exp)),
     field("image", printable(`${claims.image.url}, ${claims.image.size} bytes`)),
     ...(claims.image.storage ? [field("storage", printable(storageText(claims.image.storage)))] : []),
-    field("fs-verity", printable(claims.image.fsverity)),
+    field("digest", printable(`fsverity-${claims.image.fsverity}`)),
     ...(claims.image.sha256 ? [field("SHA-256", printable(claims.image.sha256))] : []),
   ];
 }
@@ -255,7 +261,7 @@ function bodyLines(report: Report): string[] {
     case "bootloader":
       return [
         ...imageLines(report.image, report.espruino),
-        field("fs-verity", report.fsverity),
+        field("digest", `fsverity-${report.fsverity}`),
         field("whole file", `SHA-256 ${report.sha256OfFile}`),
       ];
     case "manifest":
@@ -263,9 +269,10 @@ function bodyLines(report: Report): string[] {
     case "table":
       return [
         ...tableLines(report.table.rows),
-        field("MD5", report.table.md5 === "ok" ? pc.green("ok") : pc.red(report.table.md5)),
+        field("MD5", md5Text(report.table)),
         field("board", boardText(report.boards)),
         field("updates", printable(report.updates)),
+        ...tableNotes(report.table).map((note) => field("note", note)),
         ...inhabitantLines(report.table.rows),
       ];
     case "otadata":

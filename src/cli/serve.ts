@@ -30,6 +30,10 @@ interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
   http?: boolean;
 }
 
+/** What only a manifest says. */
+const SIGNING_OPTIONS = ["expires", "board", "project", "appVersion", "storage", "allowMissingNatives"] as const;
+const optionText = (name: string) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
 const EVERYWHERE = "0.0.0.0";
 const HTTPS_PORT = 8443;
 const HTTP_PORT = 8080;
@@ -168,6 +172,11 @@ function listener(shelf: Shelf, key: SigningKey | undefined, log: Log, connectio
   };
 }
 
+function tlsReason({ code, message }: NodeJS.ErrnoException): string {
+  if (code !== "ERR_SSL_HTTP_REQUEST") return oneLine(code ?? message);
+  return "somebody spoke HTTP to the HTTPS port (https:// in the URL, or serve with --http)";
+}
+
 // --- Server ----------------------------------------------------------------------------------------------------------
 
 async function createServer(
@@ -185,8 +194,7 @@ async function createServer(
   server.on("connection", (socket: Socket) => connections.add(socket));
   server.on("secureConnection", (socket: TLSSocket) => void socket.setMaxSendFragment(TLS_RECORD));
   server.on("tlsClientError", (error: NodeJS.ErrnoException, socket: TLSSocket) => {
-    if (error.code !== "ECONNRESET")
-      log.line(`${socket.remoteAddress ?? "?"} TLS: ${oneLine(error.code ?? error.message)}`);
+    if (error.code !== "ECONNRESET") log.line(`${socket.remoteAddress ?? "?"} TLS: ${tlsReason(error)}`);
   });
   server.on("clientError", (_error, socket) => void socket.destroy());
   return server;
@@ -219,6 +227,9 @@ function announce(options: Options, port: number, shelf: Shelf, key: SigningKey 
   const [newest] = images;
   const trust = { jwk: key?.jwk, fsverity: shelf.digest(newest) };
   for (const why of shelf.problems()) console.log(pc.yellow(`Not served: ${oneLine(why)}`));
+  const idle = SIGNING_OPTIONS.filter((name) => !key && options[name] !== undefined);
+  if (idle.length)
+    console.log(pc.yellow(`Without --key ${idle.map(optionText).join(", ")} says nothing: no manifest.`));
   if (!key)
     console.log(pc.yellow("No --key: nothing is signed. The program below takes exactly this image, by its digest."));
   console.log(`\nFor the Espruino Web IDE${images.length > 1 ? ` (newest image: ${newest})` : ""}:\n`);
@@ -271,8 +282,8 @@ freshly signed manifest for each image at /<image>.jws. By default everybody on 
 The certificate is made anew at each start; Espruino does not check it, and curl needs -k.
 
 Example:
-  npx https-ota serve build/ --key dev.pem
-  npx https-ota serve espruino_esp32.bin --key dev.pem
+  npx https-ota serve build/ --key key.pem
+  npx https-ota serve espruino_esp32.bin --key key.pem
   npx https-ota serve firmware.bin --http --host 127.0.0.1 --port 8000
 `;
 

@@ -106,7 +106,7 @@ export function summary(claims: Claims, kids: string[], notes: string[]): string
     ["expires", claims.exp === undefined ? "never" : dateText(claims.exp)],
     ["image", `${image.url}, ${image.size} bytes`],
     ...(image.storage ? [["storage", storageText(image.storage)] as [string, string]] : []),
-    ["fs-verity", image.fsverity],
+    ["digest", `fsverity-${image.fsverity}`],
     ...kids.map((kid) => ["key", kid] as [string, string]),
   ];
   return [
@@ -250,8 +250,8 @@ All stock Espruino builds have the project espruino. To keep two products of one
 --project of its own, and the same project in the configuration of its devices.
 
 Example:
-  npx https-ota sign firmware.bin --key release.pem --out firmware.jws --expires 90d
-  npx https-ota sign espruino_esp32.bin --key release.pem --out espruino.jws --board ESP32
+  npx https-ota sign firmware.bin --key key.pem --out firmware.jws --expires 90d
+  npx https-ota sign espruino_esp32.bin --key key.pem --out firmware.jws --board ESP32
 
 Two signatures, for devices that want two (threshold: 2): with both keys here, or by a second person elsewhere, who
 has the image too:
@@ -259,9 +259,9 @@ has the image too:
   npx https-ota sign firmware.bin --cosign anna.jws --key ben.pem --out firmware.jws
 
 With a key in an HSM or KMS, in two steps (with --cosign in both of them, for the second signature):
-  npx https-ota sign firmware.bin --external --key release.pub.jwk --out input.txt
+  npx https-ota sign firmware.bin --external --key key.pub.jwk --out input.txt
   openssl dgst -sha256 -sign hsm.pem -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32 -out sig.bin input.txt
-  npx https-ota sign firmware.bin --external --key release.pub.jwk --signing-input input.txt --signature sig.bin \\
+  npx https-ota sign firmware.bin --external --key key.pub.jwk --signing-input input.txt --signature sig.bin \\
     --out firmware.jws
 `;
 

@@ -78,7 +78,7 @@ async function verify(file: string, options: Options): Promise<void> {
 
 const HELP = `
 Example:
-  npx https-ota verify firmware.jws --key release.pub.jwk --image firmware.bin
+  npx https-ota verify firmware.jws --key key.pub.jwk --image firmware.bin
 Several keys, as in the device program while keys are rotated:
   npx https-ota verify firmware.jws --key new.pub.jwk --key old.pub.jwk
 As a device with threshold: 2 decides:

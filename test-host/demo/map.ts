@@ -3,7 +3,7 @@ import pc from "picocolors";
 import { type Flash, type FlashOp, SECTOR } from "../flash.ts";
 import type { Row } from "../partitions.ts";
 
-const WIDTH = 32;
+const WIDTH = 28;
 
 type Cell = { sign: string; paint: (text: string) => string };
 const WRITTEN: Cell = { sign: "█", paint: pc.green };
@@ -11,8 +11,15 @@ const ERASED: Cell = { sign: "□", paint: pc.green };
 const HELD: Cell = { sign: "▒", paint: (text) => text };
 const BLANK: Cell = { sign: "·", paint: pc.dim };
 
+const legendOf = ({ sign, paint }: Cell, text: string) => `${paint(sign)} ${text}`;
+
 export const LEGEND = [
-  "█ written by this update (n/m: sectors)   □ erased   ▒ data from before   · blank",
+  [
+    legendOf(WRITTEN, "written by this update (n/m: sectors)"),
+    legendOf(ERASED, "erased"),
+    legendOf(HELD, "as before"),
+    legendOf(BLANK, "blank"),
+  ].join("   "),
   `a cell is 4 KB, or 1/${WIDTH} of a larger partition`,
 ];
 

@@ -8,6 +8,8 @@ export type Options = {
   flash?: string;
   dump?: string;
   url?: string;
+  /** Public keys for what `url` names: a signed manifest then. */
+  key?: string;
   insecure?: boolean;
   /** How often the connection breaks in the first download. */
   cut?: number;
@@ -28,6 +30,7 @@ Examples:
   npm run demo -- --dump after.bin            then go on from there:
   npm run demo -- --flash after.bin
   npm run demo -- --url https://localhost:8443/firmware.bin
+  npm run demo -- --url https://localhost:8443/firmware.bin.jws --key key.pub.jwk
   npm run --silent demo -- --json
 
 Exit code: 0 when the bootloader started the new image each time, 1 when it did not, 2 for wrong usage.
@@ -58,12 +61,17 @@ function createCommand(): Command {
   return new Command("npm run demo --")
     .description(
       "Updates a virtual ESP32 over HTTPS: boots it, runs the module's update() with a signed manifest, shows what lies " +
-        "in flash, restarts into the new image, and does it once more. With --url there is one update: what the server " +
-        "has, unauthenticated.",
+        "in flash, restarts into the new image, and does it once more. With --url there is one update: with --key a " +
+        "signed manifest and its image, otherwise whatever the server has, unauthenticated.",
     )
-    .addOption(new Option("--board <name>", "a board of boards/").choices(boardNames()).default("esp32"))
+    .addOption(
+      new Option("--board <name>", "a board of boards/; toy-* are small layouts for tests")
+        .choices(boardNames())
+        .default("esp32"),
+    )
     .addOption(new Option("--image <file>", "install this image first (default: a generated one)").conflicts("url"))
     .option("--url <url>", "fetch the image from a server on this computer, whatever it is", parseUrl)
+    .option("--key <file>", "with --url, which then names a signed manifest: the public key, JWK or PEM")
     .option("--insecure", "without manifest and key: the device takes whatever the server has")
     .addOption(
       new Option("--cut <count>", "cut the connection so often in the first download, and the power twice")
@@ -93,17 +101,33 @@ function createCommand(): Command {
     )
     .helpOption("-h, --help", "show this")
     .addHelpText("after", EXAMPLES)
+    .configureOutput({ outputError: (text, write) => write(hintOf(text)) })
     .exitOverride();
+}
+
+/** `npm run demo --cut 5` keeps the option for npm and passes on the 5. */
+function hintOf(text: string): string {
+  const hint = "options of the demo come behind two dashes (npm run demo -- --help)";
+  return text.includes("too many arguments") ? text.replace(/\n$/, `; ${hint}\n`) : text;
+}
+
+function checkKey({ key, url, insecure }: Options): void {
+  if (key === undefined) return;
+  if (url === undefined)
+    throw new CommanderError(2, "demo.key", "error: --key wants --url: without it the demo makes a key of its own");
+  if (insecure) throw new CommanderError(2, "demo.key", "error: option '--key' cannot be used with '--insecure'");
 }
 
 /** The options, or the code to exit with at once. */
 export function parseOptions(argv: string[]): Options | number {
   const command = createCommand();
   try {
-    return command.parse(argv, { from: "user" }).opts<Options>();
+    const options = command.parse(argv, { from: "user" }).opts<Options>();
+    checkKey(options);
+    return options;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.code === "demo.url" || error.code === "demo.cut") console.error(error.message);
+    if (error.code.startsWith("demo.")) console.error(error.message);
     return error.exitCode === 0 ? 0 : 2;
   }
 }

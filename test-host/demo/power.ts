@@ -45,15 +45,17 @@ export async function runPowerCuts(board: string, screen: Screen): Promise<Power
   const layout = toyOf(board);
   const cells = cellsOf(layout, undefined, [START]);
   const lab = createLab(bundle());
-  screen.heading(`Power fails before, in and after every flash operation: ${cells.length} cells of ${layout}`);
-  screen.line("cell: pictures of what a loss of power leaves, different ones that a device was started from");
+  screen.heading(`Power fails before, in, after each flash operation: ${cells.length} cells of ${layout}`);
+  screen.text("cell: pictures of what a loss of power leaves, different ones that a device was started from");
   const reports: Report[] = [];
   for (const cell of cells) {
     const report = await runCell(lab, cell, { name: "every" });
     reports.push(report);
-    const counts = `${String(report.pictures).padStart(5)} pictures ${String(report.distinct).padStart(5)} started`;
+    const counts = report.pictures
+      ? `${String(report.pictures).padStart(4)} pictures ${String(report.distinct).padStart(4)} started`
+      : "   no flash operation";
     const found = report.findings.length ? `  ${report.findings.length} FINDINGS` : "";
-    screen.line(`${cellName(cell).padEnd(48)}${counts}${found}`);
+    screen.line(`${cellName(cell).padEnd(46)}${counts}${found}`);
   }
   const sum = (of: (report: Report) => number) => reports.reduce((total, report) => total + of(report), 0);
   const findings = sum((report) => report.findings.length);

@@ -118,7 +118,7 @@ async function attempt(device: Device, source: Source, screen: Screen): Promise<
     }
     bar?.stop();
     bar = undefined;
-    screen.line(eventText(device, name, data));
+    screen.text(eventText(device, name, data));
   }
 
   try {
@@ -246,8 +246,9 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
   const startOp = flash.log.length;
   const startMs = flash.deviceMs();
   screen.heading(source.title);
-  screen.line(source.trust);
+  screen.text(source.trust);
   const outcome = await update(device, source, screen);
+  if (outcome.error) screen.failure(factText(outcome.error));
 
   const rows = rowsOf(device);
   const ops = flash.log.slice(startOp);
@@ -268,8 +269,8 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
   const complaints = [...strayed(rows, ops, from, target), ...flash.violations, ...device.engine.problems];
   if (target !== null)
     screen.success(
-      `${outcome.bytes} bytes in ${target}, verified from flash: ${round.erases} sectors erased and written, ` +
-        `${round.deviceSeconds.toFixed(1)} s on a device (flash alone)`,
+      `${outcome.bytes} bytes in ${target}, verified from flash: ${round.erases} sectors erased and written ` +
+        `(${round.deviceSeconds.toFixed(1)} s of flash work on a device)`,
     );
   if (source.line) {
     const least = Math.ceil(outcome.bytes / SECTOR);
@@ -277,7 +278,7 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
       `${round.cuts} cuts and ${round.powerLosses} losses of power: ${round.fetched} bytes fetched, ${round.refetched} ` +
         `of them again; ${round.erases} erases for ${least} sectors`,
     );
-    if (source.config.insecure) screen.line("without a digest an update begins at byte 0 after a loss of power");
+    if (source.config.insecure) screen.text("without a digest an update begins at byte 0 after a loss of power");
   }
   showFlash(device, ops, target === null, screen);
 
@@ -285,5 +286,6 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
   round.version = device.boots.at(-1)?.image?.version ?? null;
   round.error = judge(device, source, outcome, round, complaints);
   if (!round.error) screen.success(`${round.to} runs ${runningImage(device)}`);
+  else if (!outcome.error) screen.failure(round.error.message);
   return round;
 }

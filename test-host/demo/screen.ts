@@ -11,8 +11,13 @@ export interface Progress {
 
 export interface Screen {
   heading(text: string): void;
+  /** As it is: pictures and rows. */
   line(text: string): void;
+  /** Sentences, which are wrapped. */
+  text(text: string): void;
   success(text: string): void;
+  /** What was refused or went wrong, where it happened. */
+  failure(text: string): void;
   /** Lines of the bootloader. */
   log(lines: readonly string[]): void;
   /** `from`: bytes of the file that an earlier start has left in flash. */
@@ -21,7 +26,9 @@ export interface Screen {
 
 const LINES_PER_DOWNLOAD = 4;
 const BYTES_PER_LINE = 256 * 1024;
-const FORMAT = "  {bar} {percentage}%  {value}/{total} bytes  {rate} KB/s  device {seconds} s";
+/** 80 columns have room for images of 99 MB. */
+const BAR_SIZE = 20;
+const FORMAT = `  ${pc.green("{bar}")} {percentage}%  {value}/{total} bytes  {rate} KB/s  flash {seconds} s`;
 
 const rateOf = (bytes: number, deviceMs: number) =>
   deviceMs > 0 ? (Math.max(0, bytes) / 1.024 / deviceMs).toFixed(0) : "0";
@@ -30,7 +37,7 @@ const secondsOf = (deviceMs: number) => (deviceMs / 1000).toFixed(1);
 function createBar(from: number): Progress {
   const bar = new SingleBar({
     format: FORMAT,
-    barsize: 32,
+    barsize: BAR_SIZE,
     barCompleteChar: "█",
     barIncompleteChar: "░",
     fps: 30,
@@ -63,11 +70,28 @@ function createLines(print: (text: string) => void, from: number): Progress {
       nextAt = (Math.floor(bytes / step) + 1) * step;
       const part = total > 0 ? `${String(Math.floor((bytes * 100) / total)).padStart(3)} %  ` : "";
       const counts = `${bytes}${total > 0 ? `/${total}` : ""} bytes`;
-      print(`  ${part}${counts}  ${rateOf(bytes - from, deviceMs)} KB/s  device ${secondsOf(deviceMs)} s`);
+      print(`  ${part}${counts}  ${rateOf(bytes - from, deviceMs)} KB/s  flash ${secondsOf(deviceMs)} s`);
     },
     stop() {},
   };
 }
+
+const INDENT = "  ";
+const LEAST_COLUMNS = 80;
+
+/** `text` in lines of `width` characters at most, broken at blanks; a word that is longer stays whole. */
+export function wrap(text: string, width: number): string[] {
+  const lines = [""];
+  for (const word of text.match(/ *[^ ]+/g) ?? []) {
+    const last = lines.length - 1;
+    if (lines[last] !== "" && lines[last].length + word.length > width) lines.push(word.trimStart());
+    else lines[last] += word;
+  }
+  return lines;
+}
+
+/** The size of a segment in hexadecimal is enough, and 80 columns have no room for both. */
+const shortLog = (text: string) => text.replace(/(size=[0-9a-f]+h) \( *\d+\)/, "$1");
 
 export function createScreen(): Screen {
   let bar: Progress | undefined;
@@ -75,11 +99,20 @@ export function createScreen(): Screen {
     bar?.stop();
     console.log(text);
   }
+  const width = Math.max(LEAST_COLUMNS, process.stdout.columns ?? 0);
+  /** Lines below the first begin where the text of the first does. */
+  function block(mark: string, text: string, paint: (line: string) => string): void {
+    const lines = wrap(text, width - INDENT.length - (mark ? 2 : 0));
+    lines.forEach((line, i) => void print(`${INDENT}${mark && (i ? "  " : `${mark} `)}${paint(line)}`));
+  }
+  const asIs = (text: string) => text;
   return {
-    heading: (text) => print(`\n${pc.bold(text)}`),
-    line: (text) => print(`  ${text}`),
-    success: (text) => print(`  ${pc.green("✔")} ${text}`),
-    log: (lines) => lines.forEach((text) => void print(`  ${/^[EW] /.test(text) ? pc.red(text) : pc.dim(text)}`)),
+    heading: (text) => print(`\n${wrap(text, width).map(pc.bold).join("\n")}`),
+    line: (text) => print(`${INDENT}${text}`),
+    text: (text) => block("", text, asIs),
+    success: (text) => block(pc.green("✔"), text, asIs),
+    failure: (text) => block(pc.red("✘"), text, pc.red),
+    log: (lines) => lines.forEach((text) => void block("", shortLog(text), /^[EW] /.test(text) ? pc.red : pc.dim)),
     progress(from) {
       if (!process.stdout.isTTY) return createLines(print, from);
       bar = createBar(from);
@@ -94,7 +127,9 @@ export function createSilence(): Screen {
   return {
     heading: nothing,
     line: nothing,
+    text: nothing,
     success: nothing,
+    failure: nothing,
     log: nothing,
     progress: () => ({ update: nothing, stop: nothing }),
   };

@@ -1,11 +1,14 @@
 // An image that is valid and of no use: it starts, and never says that it works. What the device makes of it, from boot
 // to boot (DESIGN 7).
 
+import { inspect } from "node:util";
 import type { Device } from "../device.ts";
 import { type Fact, factText, restart, type Round, runningImage, runRound, type Source, tryUpdate } from "./round.ts";
-import type { Screen } from "./screen.ts";
+import { createSilence, type Screen } from "./screen.ts";
 
 const ATTEMPTS = 3;
+/** What counts as bad is known to src/boot-record.ts: an image whose starts ran out so often. */
+const MOST_TRIALS = 3;
 const MOST_STARTS = 3 * ATTEMPTS;
 
 export type Trial = {
@@ -19,6 +22,8 @@ export type Trial = {
   /** Starts of the image on trial, and how many it was given. */
   starts: number;
   attempts: number;
+  /** How often it was installed and given up, before it was refused. */
+  trials: number;
   /** What the same update comes to after that. */
   refused?: Fact;
   steps: Round[];
@@ -44,12 +49,12 @@ async function startUntilGivenUp(device: Device, screen: Screen): Promise<number
   const { running } = device;
   for (let start = 1; start <= MOST_STARTS; start++) {
     if (!(await startProgram(device))) {
-      screen.line(`start ${start}: boot() has had enough of it, and selects the slot that ran before`);
+      screen.text(`start ${start}: boot() has had enough of it, and selects the slot that ran before`);
       restart(device, false, screen);
       return start;
     }
     const { trial, state } = device.ota.getStatus();
-    screen.line(`start ${trial?.boots} of ${ATTEMPTS} (state ${state ?? "none"}): markValid() is never called`);
+    screen.text(`start ${trial?.boots} of ${ATTEMPTS} (state ${state ?? "none"}): markValid() is never called`);
     if (restart(device, false, screen) !== running) return start;
   }
   throw new Error(`still on trial after ${MOST_STARTS} starts`);
@@ -73,6 +78,7 @@ export async function runTrial(device: Device, source: Source, screen: Screen): 
     back: null,
     starts: 0,
     attempts: ATTEMPTS,
+    trials: 1,
     steps: [round],
     error: round.error,
   };
@@ -82,7 +88,21 @@ export async function runTrial(device: Device, source: Source, screen: Screen): 
   trial.to = device.running;
   trial.back = versionOf(device);
   screen.success(`${trial.to} runs ${runningImage(device)} again`);
-  screen.line(`getStatus(): ${JSON.stringify(device.ota.getStatus())}`);
+  const status = inspect(JSON.parse(JSON.stringify(device.ota.getStatus())), { depth: null, breakLength: 72 });
+  screen.line(`getStatus(): ${status.replaceAll("\n", "\n  ")}`);
+
+  screen.heading("The same update again");
+  screen.text("losses of power may have ended those starts, so the image gets another trial");
+  while (trial.trials < MOST_TRIALS) {
+    const next = await runRound(device, source, createSilence());
+    trial.error = next.error;
+    if (trial.error) return trial;
+    await startUntilGivenUp(device, createSilence());
+    trial.trials++;
+    screen.success(`trial ${trial.trials}: installed and rolled back, ${device.running} runs ${runningImage(device)}`);
+  }
+  trial.to = device.running;
+  trial.back = versionOf(device);
 
   screen.heading("The same update once more");
   trial.refused = await tryUpdate(device, source, screen);

@@ -16,6 +16,34 @@ test("the boards that the README promises are there", () => {
   for (const name of ["esp32", "esp32-dual", "esp32c3", "esp32s3"]) assert.ok(real.includes(name), name);
 });
 
+/** As process.env.BOARD shows them; src/cli/espruino-image.ts knows the same. */
+const BUILDS: Record<string, string[]> = {
+  esp32: ["ESP32", "ESP32_CYD", "ESP32_IDF4", "ESP32_IDF5"],
+  esp32c3: ["ESP32C3_IDF4", "ESP32C3_IDF5", "EPAPER_BADGE", "CURIO"],
+  esp32s3: ["ESP32S3_IDF4", "ESP32S3_IDF5", "ESP32S3_TOUCH_LCD_35"],
+};
+
+test("docs/boards.md has every build once, each with a table for its chip", () => {
+  const text = readFileSync(new URL("../../docs/boards.md", import.meta.url), "utf8");
+  const lines = text.split("\n").filter((line) => /^\| `[A-Z0-9_]+` \| ESP32/.test(line));
+  const cells = lines.map((line) => line.split("|").map((cell) => cell.trim()));
+  const names = cells.map(([, name]) => name.replaceAll("`", ""));
+  assert.deepEqual([...names].sort(), Object.values(BUILDS).flat().sort());
+  cells.forEach(([, , , , , table], i) => {
+    const [chip] = Object.entries(BUILDS).find(([, builds]) => builds.includes(names[i])) as [string, string[]];
+    const [, ours] = /\b(esp32[\w-]*)`/.exec(table) ?? [];
+    if (ours) assert.equal(loadBoard(ours).chip, chip);
+    else assert.match(table, /cannot run/);
+  });
+});
+
+test("docs/boards.md says what the slots of our tables hold", () => {
+  const text = readFileSync(new URL("../../docs/boards.md", import.meta.url), "utf8");
+  for (const name of real)
+    for (const { size } of slots(loadBoard(name).rows))
+      assert.ok(text.includes(`${size >> 10} K (${size} bytes)`), name);
+});
+
 for (const name of real) {
   const board = loadBoard(name);
 

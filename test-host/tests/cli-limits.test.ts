@@ -1,8 +1,9 @@
 // What sign, verify and keygen read and write: files that are too large, keys that do not fit, files that must stay.
 import assert from "node:assert/strict";
-import { createPrivateKey, generateKeyPairSync } from "node:crypto";
-import { mkdirSync, symlinkSync, truncateSync } from "node:fs";
+import { createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
+import { existsSync, mkdirSync, symlinkSync, truncateSync } from "node:fs";
 import { before, test } from "node:test";
+import { fsverity } from "../fsverity.ts";
 import { buildImage } from "../images.ts";
 import { fails, forAll, type Run, succeeds, workshop } from "./cli-run.ts";
 
@@ -234,4 +235,61 @@ test("sign --out replaces manifests and signing inputs, and no other file", asyn
   });
   succeeds(await signTo("new.jws"));
   succeeds(await signTo("/dev/null"));
+});
+
+// --- Slips -----------------------------------------------------------------------------------------------------------
+
+test("a file beyond every flash chip is named by its size, whatever it was to be", async () => {
+  shop.put("sparse.bin", "");
+  truncateSync(shop.at("sparse.bin"), 3 * 2 ** 30);
+  const excess = /^sparse\.bin: 3221225472 bytes, a flash chip has at most 134217728$/m;
+  await forAll(["inspect", "partitions"], async (command) => {
+    fails(await shop.run(command, "sparse.bin", ...(command === "partitions" ? ["--check"] : [])), 1, excess);
+  });
+  if (existsSync("/dev/zero")) fails(await shop.run("inspect", "/dev/zero"), 1, /more than 134217728 bytes, a flash/);
+});
+
+test("- is standard output, and no input", async () => {
+  const says = /^-: standard input is not read, wanted the name of a file$/m;
+  fails(await shop.run("sign", "-", "--key", "key.pem", "--out", "no.jws"), 1, says);
+  fails(await shop.run("inspect", "-"), 1, says);
+  fails(await shop.run("verify", "-", "--key", "key.pub.jwk"), 1, says);
+});
+
+test("what is given for a key and is none is named", async () => {
+  const pem = shop.get("key.pem").toString();
+  const pub = createPublicKey(pem).export({ type: "spki", format: "pem" }).toString();
+  shop.put("carrier.bin", Buffer.concat([IMAGE, Buffer.from(pub)]).subarray(-0xf000));
+  shop.put("ssh.pem", pem.replaceAll("PRIVATE KEY", "OPENSSH PRIVATE KEY"));
+  shop.put("cert.pem", pub.replaceAll("PUBLIC KEY", "CERTIFICATE"));
+  const cases: [string, RegExp][] = [
+    ["carrier.bin", /^carrier\.bin: binary data, wanted a key as PEM or JWK text/m],
+    ["ssh.pem", /^ssh\.pem: an OpenSSH key, wanted PKCS#8: ssh-keygen -p -m PKCS8/m],
+    ["cert.pem", /^cert\.pem: a certificate: a public key, wanted the private one/m],
+  ];
+  await forAll(cases, async ([key, says]) => {
+    fails(await shop.run("sign", "fw.bin", "--key", key, "--out", "no.jws"), 1, says);
+  });
+  // both halves in one file
+  for (const [i, both] of [pem + pub, pub + pem].entries()) {
+    shop.put(`both${i}.pem`, both);
+    succeeds(await shop.run("sign", "fw.bin", "--key", `both${i}.pem`, "--out", `both${i}.jws`));
+    succeeds(await shop.run("verify", `both${i}.jws`, "--key", "key.pub.jwk", "--image", "fw.bin"));
+  }
+});
+
+test("an image that fits no slot of the known tables is signed with a note", async () => {
+  shop.put("big.bin", Buffer.concat([IMAGE, Buffer.alloc(5 * 2 ** 20 - IMAGE.length, 0xff)]));
+  const note = /note +5242880 bytes fit no slot of the tables in boards\/: the largest for esp32 has \d+\n/;
+  succeeds(await shop.run("sign", "big.bin", "--key", "key.pem", "--out", "big.jws"), note);
+  const small = succeeds(await shop.run("sign", "fw.bin", "--key", "key.pem", "--out", "small.jws"));
+  assert.doesNotMatch(small.stdout, /boards\//);
+});
+
+test("digests are printed as the device's digest takes them", async () => {
+  const digest = new RegExp(`digest +fsverity-sha256:${fsverity(IMAGE)}\n`);
+  succeeds(await shop.run("inspect", "fw.bin"), digest);
+  succeeds(await shop.run("sign", "fw.bin", "--key", "key.pem", "--out", "digest.jws"), digest);
+  succeeds(await shop.run("inspect", "digest.jws"), digest);
+  succeeds(await shop.run("verify", "digest.jws", "--key", "key.pub.jwk"), digest);
 });

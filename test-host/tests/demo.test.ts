@@ -1,7 +1,7 @@
 // The demo is run as a user runs it: another process, judged by exit code, stdout and stderr.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
@@ -11,6 +11,7 @@ import { BOOTLOADERS, buildEntry, runBootloader } from "../bootloader.ts";
 import { createFlash, SECTOR } from "../flash.ts";
 import { buildImage, mutations } from "../images.ts";
 import { buildTable, type Row, TABLE_OFFSET } from "../partitions.ts";
+import { claimsFor, makeKey, signManifest } from "../release.ts";
 import { serveFile, startServer, status } from "../server.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -68,14 +69,22 @@ function parseReport(run: Run): any {
   return JSON.parse(run.stdout);
 }
 
-/** Each pattern is found behind the one before it. */
-function assertOrder(text: string, patterns: RegExp[]): void {
+/** Each pattern is found behind the one before it; what was wrapped for 80 columns is one line again. */
+function assertOrder(stdout: string, patterns: RegExp[]): void {
+  const text = stdout.replace(/\n {4}(?! )/g, " ");
   let at = 0;
   for (const pattern of patterns) {
     const found = pattern.exec(text.slice(at));
     assert.ok(found, `${pattern} is missing behind:\n${text.slice(0, at)}`);
     at += found.index + found[0].length;
   }
+}
+
+function assertNarrow(stdout: string): void {
+  assert.deepEqual(
+    stdout.split("\n").filter((line) => line.length > 80),
+    [],
+  );
 }
 
 function file(name: string, bytes: Uint8Array): string {
@@ -102,12 +111,13 @@ test("updates factory to ota_0 and back, and shows the bootloader starting each"
   const run = await demo();
   succeeds(run);
   assertOrder(run.stdout, [
+    /^\nA virtual ESP32 updates itself over HTTPS, twice, from signed releases\.\n/,
     /I \(\d+\) boot: Loaded app from partition at offset 0x10000\n/,
     /✔ factory runs espruino 1\.0\.0/,
     /Update 1 of 2: \d+ bytes from https:\/\/localhost:\d+\/1\.1\.0\.jws\n/,
     /signed manifest, RSA-2048 key [\w-]{43}\n/,
     /CONNECTED\n/,
-    /\n +50 % +\d+\/\d+ bytes +\d+ KB\/s +device [\d.]+ s\n/,
+    /\n +50 % +\d+\/\d+ bytes +\d+ KB\/s +flash [\d.]+ s\n/,
     /100 % /,
     /UPDATE_BOOT_PARTITION ota_0\n/,
     /0x00c000 otadata +8K +█·/,
@@ -122,8 +132,15 @@ test("updates factory to ota_0 and back, and shows the bootloader starting each"
     /0x190000 ota_0 +1536K +▒+·+ +running\n/,
     /I \(\d+\) boot: Loaded app from partition at offset 0x10000\n/,
     /✔ factory runs espruino 1\.2\.0/,
+    /\nDone: .*\n +Next: npm run demo -- --image FILE/,
   ]);
 });
+
+for (const args of [[], ["--bad-image"], ["--cut", "3", "--insecure"], ["--board", "esp32s3"]])
+  test(`no line of the demo ${args.join(" ")} is longer than 80 characters`, async () => {
+    const { stdout } = await demo(...args);
+    assertNarrow(stdout);
+  });
 
 test("--json prints one line: the first update, and both under steps, one erase per sector", async () => {
   const run = await demo("--json");
@@ -178,7 +195,7 @@ test("--insecure does it without manifest and key", async () => {
     /✔ ota_1 runs/,
     /insecure/,
   ]);
-  assert.doesNotMatch(run.stdout, /signed/);
+  assert.doesNotMatch(run.stdout, /signed manifest/);
 });
 
 test("--image of the image that runs is not installed: the manifest says so", async () => {
@@ -274,7 +291,10 @@ test("--bad-image shows a valid image that never confirms itself, from boot to b
     /start 4: boot\(\) has had enough of it/,
     /Loaded app from partition at offset 0x10000/,
     /✔ factory runs espruino 1\.0\.0 again/,
-    /getStatus\(\): \{"running":"factory",.*"rolledBack":\["fsverity-sha256:[0-9a-f]{64}"\]/,
+    /getStatus\(\): \{ running: 'factory',/,
+    /The same update again/,
+    /✔ trial 2: installed and rolled back, factory runs espruino 1\.0\.0/,
+    /✔ trial 3: installed and rolled back, factory runs espruino 1\.0\.0/,
     /The same update once more/,
     /✔ refused: .*rolled back on this device before, .*allowRolledBack installs it\n/,
   ]);
@@ -289,7 +309,7 @@ for (const [name, from, tried] of [
     succeeds(run);
     const { refused, steps, ...trial } = parseReport(run);
     const versions = { version: "1.1.0", back: "1.0.0" };
-    assert.deepEqual(trial, { from, tried, to: from, ...versions, starts: 4, attempts: 3 });
+    assert.deepEqual(trial, { from, tried, to: from, ...versions, starts: 4, attempts: 3, trials: 3 });
     assert.match(refused.message, /rolled back/);
     assert.equal(steps[0].erases, Math.ceil(steps[0].bytes / SECTOR));
   });
@@ -303,12 +323,13 @@ test("--power-cuts shows a campaign: pictures of each cell, and how many devices
   const run = await demo("--power-cuts", "--board", "esp32");
   succeeds(run);
   assertOrder(run.stdout, [
-    /Power fails before, in and after every flash operation: \d+ cells of toy-factory-one\n/,
+    /Power fails before, in, after each flash operation: \d+ cells of toy-factory-one\n/,
     /toy-factory-one\/one\/idf3\/update +\d\d+ pictures +\d\d+ started\n/,
     /toy-factory-one\/one\/current\/bad-image +\d\d+ pictures/,
     /toy-factory-one\/one\/rollback\/markValid +\d+ pictures/,
     /✔ \d{4,} pictures, \d{3,} devices started from them/,
   ]);
+  assertNarrow(run.stdout);
 });
 
 test("--power-cuts --json has the counts of every cell, and their sums", async () => {
@@ -408,10 +429,40 @@ test("an image larger than the slot exits 1 before the first erase", async () =>
 });
 
 test("files that cannot be read or written exit 1 and are named", async () => {
-  fails(await demo("--image", "/nowhere/x.bin"), 1, /cannot read \/nowhere\/x\.bin: ENOENT/);
-  fails(await demo("--flash", folder), 1, /cannot read .*: EISDIR/);
-  const run = await demo("--board", "toy-two", "--dump", "/nowhere/x.dump");
-  fails(run, 1, /cannot write \/nowhere\/x\.dump: ENOENT/);
+  fails(await demo("--image", "/nowhere/x.bin"), 1, /\/nowhere\/x\.bin: no such file or folder/);
+  fails(await demo("--flash", folder), 1, /: is a folder, wanted a file/);
+  fails(await demo("--url", "http://localhost/x.jws", "--key", "/nowhere/x.jwk"), 1, /x\.jwk: no such file or folder/);
+});
+
+for (const [what, target, why] of [
+  ["a folder that is not there", "/nowhere/x.dump", /^demo: \/nowhere\/x\.dump: no such file or folder\n/],
+  ["a file as a folder", "package.json/x.dump", /package\.json\/x\.dump: a part of the path is no folder/],
+  ["a folder", folder, /: is a folder, wanted a file/],
+] as const)
+  test(`--dump to ${what} is refused before anything runs`, async () => {
+    const run = await demo("--dump", target);
+    fails(run, 1, why);
+    assert.equal(run.stdout, "");
+  });
+
+for (const option of ["--image", "--flash"])
+  test(`--dump to the file of ${option}, by whatever name, is refused before anything runs`, async () => {
+    const bytes = option === "--image" ? IMAGE : dumpOf(IMAGE);
+    const input = file(`input${option}.bin`, bytes);
+    const link = `${input}.link`;
+    symlinkSync(input, link);
+    for (const dump of [input, link]) {
+      const run = await demo(option, input, "--dump", dump);
+      fails(run, 1, /is read by this command, and is not overwritten/);
+      assert.equal(run.stdout, "");
+      assert.equal(Buffer.compare(readFileSync(input), bytes), 0);
+    }
+  });
+
+test("a refusal is shown where it happens, before flash and restart", async () => {
+  const { stdout } = await demo("--image", file("other-chip.bin", mutations.chipId(IMAGE)));
+  assertOrder(stdout, [/START\n/, /✘ ESP_ERR_INVALID_VERSION \(0x10a\): .*esp32c3/, /\nFlash\n/, /\nRestart\n/]);
+  assert.doesNotMatch(stdout, /Done/);
 });
 
 for (const [what, args, why] of [
@@ -424,7 +475,9 @@ for (const [what, args, why] of [
   ["--power-cuts with --image", ["--power-cuts", "--image", "x.bin"], /cannot be used with/],
   ["--cut with --url", ["--cut", "3", "--url", "http://localhost/"], /cannot be used with/],
   ["--image with --url", ["--image", "x.bin", "--url", "http://localhost/"], /cannot be used with/],
-  ["an argument too many", ["x.bin"], /too many arguments/],
+  ["an argument too many", ["x.bin"], /too many arguments.*behind two dashes \(npm run demo -- --help\)/],
+  ["--key without --url", ["--key", "key.pub.jwk"], /--key wants --url/],
+  ["--key with --insecure", ["--key", "k", "--insecure", "--url", "http://localhost/"], /cannot be used with/],
   ["a URL that is none", ["--url", "localhost"], /--url localhost: /],
   ["a URL beyond this computer", ["--url", "https://example.com/x.bin"], /reaches localhost and 127\.0\.0\.1 only/],
 ] as [string, string[], RegExp][]) {
@@ -438,9 +491,9 @@ for (const [what, args, why] of [
 test("--help shows every option and examples", async () => {
   const run = await demo("--help");
   succeeds(run);
-  for (const option of "board image url insecure cut bad-image power-cuts flash dump json".split(" ")) {
+  for (const option of "board image url key insecure cut bad-image power-cuts flash dump json".split(" ")) {
     assert.match(run.stdout, new RegExp(`^ +--${option}\\b`, "m"));
-    assert.match(run.stdout, new RegExp(`^ +npm run .*demo -- --${option}\\b`, "m"));
+    assert.match(run.stdout, new RegExp(`^ +npm run .*demo -- .*--${option}\\b`, "m"));
   }
 });
 
@@ -465,6 +518,34 @@ for (const tls of [false, true]) {
     }
   });
 }
+
+test("--url with --key installs what a signed manifest of any project names", async () => {
+  const server = await startServer({ tls: true });
+  try {
+    const key = await makeKey();
+    const lamp = buildImage({ size: 40000, seed: 9, descriptor: { version: "2.0.0", project: "lamp" } });
+    const about = { project: "lamp", version: "2.0.0", chip: "esp32" };
+    const claims = claimsFor(lamp, { ...about, sequence: 5, iat: 1_790_000_000, image: { url: "lamp.bin" } });
+    server.on("/lamp.bin", serveFile(lamp));
+    server.on("/lamp.bin.jws", serveFile(new Uint8Array(Buffer.from(await signManifest(claims, key), "latin1"))));
+    const url = server.url("/lamp.bin.jws");
+    const jwk = file("key.pub.jwk", Buffer.from(JSON.stringify(key.jwk)));
+    const run = await demo("--url", url, "--key", jwk);
+    succeeds(run);
+    assertOrder(run.stdout, [
+      /✔ factory runs an image without/,
+      /signed manifest, key [\w-]{43}/,
+      /✔ ota_0 runs lamp 2/,
+    ]);
+
+    const other = file("other.jwk", Buffer.from(JSON.stringify((await makeKey({ name: "other" })).jwk)));
+    fails(await demo("--url", url, "--key", other), 1, /ESP_ERR_.*; nothing was erased/);
+    const unsigned = await demo("--url", url);
+    assert.match(unsigned.stdout, /insecure: whatever the server has; a manifest wants --key FILE/);
+  } finally {
+    await server.close();
+  }
+});
 
 test("--url shows progress where the server names no length", async () => {
   const server = await startServer();
