@@ -3839,8 +3839,7 @@ function open(settings, emit, offerOnly, done, failed) {
          * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
          */
         function mostOf(free) {
-            var most = 3 * (free - 800 /* Needed.SIGNATURE */);
-            return most < 8192 /* Needed.LENGTH */ ? most : 8192 /* Needed.LENGTH */;
+            return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 8192 /* Needed.LENGTH */);
         }
         function fetchText(settings, done) {
             var free = chapterEngine().freeVars_();

@@ -28,8 +28,7 @@ const enum Needed {
  * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
  */
 function mostOf(free: number): number {
-  const most = 3 * (free - Needed.SIGNATURE);
-  return most < Needed.LENGTH ? most : Needed.LENGTH;
+  return Math.min(3 * (free - Needed.SIGNATURE), Needed.LENGTH);
 }
 
 function fetchText(settings: Settings, done: (error: OtaError | null, text: string) => void): void {

@@ -124,7 +124,7 @@ const TWINS: Twin[] = [
     guard: "what another origin has chosen gets no headers, on the first origin either",
     edits: [
       [
-        /var trusted = true;([^]*)if \((!.*sameOrigin.*)\)\s+trusted = false;/g,
+        /var trusted = true;([\s\S]*)if \((!.*sameOrigin.*)\)\s+trusted = false;/g,
         "var trusted = true;$1trusted = !($2);",
       ],
     ],
