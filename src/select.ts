@@ -136,16 +136,18 @@ export function select(layout: Layout, slot: Partition, state: State): void {
 }
 
 /**
- * Before `target` is erased: makes sure that otadata leads to another slot, then erases what still names `target`, so that
- * a half-written slot is never selected. What else is selected stays: a fallback from it passes over `target`, which holds
- * no image until it is verified.
+ * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
+ * `target`, so that a half-written slot is never selected. What else is selected gives way: when it is broken, the
+ * bootloader's fallback might come to `target` once that is whole, and before its trial is recorded.
  * @chapter otadata
  */
 export function deselect(layout: Layout, target: Partition): void {
   let entries = readEntries(layout.otadata_);
   const own = copyOf(layout, entries, layout.running_);
+  const selected = slotByState(layout, entries).address;
   // the running slot's entry is left when the one of `target` is erased
-  if (slotByState(layout, entries).address === target.address && !(own >= 0 && entries[own].valid_)) {
+  const left = selected === target.address && own >= 0 && entries[own].valid_;
+  if (selected !== layout.running_.address && !left) {
     entries = []; // it reads its own, and memory is shortest here
     select(layout, layout.running_, State.VALID);
     entries = readEntries(layout.otadata_);

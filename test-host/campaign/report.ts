@@ -158,8 +158,10 @@ ${table(
 - **Two kinds of bootloader.** IDF 3.1 and 3.2 obey the newest entry, whatever its state; newer ones pass over INVALID and ABORTED.
   Nothing tells which one a device has, so what is written means the same to both: a new entry is above every whole one,
   and when the newest is marked bad and yet names the slot that runs, it counts as obeyed and is superseded first.
-- **Before a slot is written** another one is selected, and no entry names the target; before each of its sectors that is
-  looked at again. What else was chosen by \`setBootPartition\` stays: a fallback from it passes over the target.
+- **Before a slot is written** the running slot is selected, unless it is by an entry that stays, and no entry names the
+  target; before each of its sectors that is looked at again. A slot that was chosen by \`setBootPartition\` and not started
+  since is given up by an update to a third one: nobody can tell it from a broken one that the bootloader fell back from,
+  perhaps to the target next time, when that is whole and its trial is not recorded yet.
 - **The first word of an image**, with its magic number, is written last: when the rest was verified in flash. So what is
   half written, spoilt or refused is no image to any bootloader. A word that a loss of power has torn is made blank, by
   writing its sector anew, before it is written again; and so is that of an image which is about to become another one.

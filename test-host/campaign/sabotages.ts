@@ -176,10 +176,17 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "deselects without making sure that the slot that runs is left",
-    edits: [[/ && !\(own >= 0 && entries\[own\]\.valid_\)/, " && false"]],
+    edits: [[/if \(selected !== layout\.running_\.address && !left\)/, "if (false)"]],
     cell: "toy-factory-two/alone/current/update",
     campaign: EVERY,
     says: /boots factory/,
+  },
+  {
+    name: "leaves a broken slot selected whose fallback leads to the slot that it is about to write",
+    edits: [[/if \(selected !== layout\.running_\.address && !left\)/, "if (selected === target.address && !left)"]],
+    cell: "toy-factory-two/past/current/given-up",
+    campaign: EVERY,
+    says: /ends in new/,
   },
   {
     name: "writes an image's first word before it is verified",
