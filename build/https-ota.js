@@ -3416,7 +3416,7 @@ function createSession(plan, emit, layout, target, download, present) {
         };
     }
     /**
-     * Where to go on with a file of `total` bytes that begins with the first Size.HEAD of `held`: the start of the last
+     * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
      * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
      * end is the judge of whether it was right.
      * @chapter

@@ -481,9 +481,9 @@ describe("resume", AT_ONCE, () => {
     assert.deepEqual(ranges(scene), expectedRanges(5 * SECTOR));
   });
 
-  test("a slot that is full of something else behind the same first 1024 bytes: one full download, then success", async (t) => {
+  test("a slot that is full of something else behind the same first 1500 bytes: one full download, then success", async (t) => {
     const before = noise(4, SLOT);
-    before.set(unfinished(NEW).subarray(0, 1024));
+    before.set(unfinished(NEW).subarray(0, 1500));
     const scene = await startScene(t, { image: NEW, load: { ota_0: before } });
     const outcome = await scene.update({ digest: NEW_DIGEST });
     assert.deepEqual(ranges(scene), ["bytes=0-", `bytes=${(NEW_SECTORS - 1) * SECTOR}-`, "bytes=0-"]);
