@@ -2209,7 +2209,7 @@ function chapterManifest() {
         return refuse$1("string at " + start + " is no JSON");
     }
     /**
-     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key and no exponent: the
+     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
      * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
      * @chapter manifest
      */
@@ -2251,9 +2251,11 @@ function chapterManifest() {
                     var key = text.substring(at + 1, i - 1);
                     if (key.indexOf("\\") >= 0)
                         refuse$1("key " + key + " has an escape");
-                    // to the engine's parser it would be the object's prototype
-                    if (keys.indexOf(key) >= 0 || key === "__proto__")
-                        refuse$1("key " + key + " comes twice, or may not come");
+                    if (keys.indexOf(key) >= 0)
+                        refuse$1("key " + key + " comes twice");
+                    // to the engine's parser it is the object's prototype
+                    if (key === "__proto__")
+                        refuse$1("key __proto__ is not taken");
                     keys.push(key);
                     next = ":";
                 }

@@ -22,6 +22,7 @@ function ambiguity(json: string): string | null {
       const keys = open.at(-1);
       if (last.includes("\\") || keys?.has(last))
         return `the key ${excerpt(last)} comes twice, or is written with an escape`;
+      if (last === '"__proto__"') return "the key __proto__ is not taken: to Espruino's parser it is the prototype";
       keys?.add(last);
     } else if (token[0] === '"') last = token;
     else if (/[eE]/.test(token)) return `the number ${excerpt(token)} has an exponent`;
@@ -31,7 +32,7 @@ function ambiguity(json: string): string | null {
 
 /**
  * Why `text` is not what a header or payload has to be, or null: one JSON object of RFC 8259 and nothing around it, no
- * key twice in one object, no escape in a key, no number with an exponent.
+ * key twice in one object, no escape in a key, no key __proto__, no number with an exponent.
  */
 export function jsonProblem(text: string): string | null {
   try {

@@ -1,5 +1,5 @@
 // Which texts are a manifest's header or payload: for the command and for the device alike. The rules: RFC 8259, one
-// object and nothing around it, no key twice in one object, no escape in a key, a number is
+// object and nothing around it, no key twice in one object, no escape in a key, no key __proto__, a number is
 // -?(0|[1-9][0-9]*)(\.[0-9]+)? without exponent. Everything else is refused.
 
 /** [text, accepted]. The texts are characters; in a manifest they are encoded in UTF-8. */
@@ -116,6 +116,14 @@ export const JSON_TEXTS: readonly (readonly [text: string, accepted: boolean])[]
   [`{"a":[1,{"c":1}],"b":{},"a":[]}`, false],
   [`{"a" :1,"a": 2}`, false],
   [`{"a":{"a":{"a":1}}}`, true],
+  // as a key it would be the prototype to Espruino's own parser
+  [`{"__proto__":1}`, false],
+  [`{"__proto__":{}}`, false],
+  [`{"a":{"__proto__":null}}`, false],
+  [`{"a":[{"__proto__":{"b":1}}]}`, false],
+  [`{"a":"__proto__"}`, true],
+  [`{"a":["__proto__"]}`, true],
+  [`{"__proto":1,"proto__":2}`, true],
   [`{"a":[{"b":1},{"b":2}]}`, true],
   [`{"a":["a","a"],"b":"a"}`, true],
   [`{"a":1,"A":2,"a ":3}`, true],
