@@ -2763,8 +2763,12 @@ function chapterUrls() {
 }
 
 
-
-
+function portOf(url) {
+    return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
+}
+function sameOrigin(a, b) {
+    return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
+}
 
 
 
@@ -2882,7 +2886,7 @@ function parseAnswer(response, options) {
     return head;
 }
 /**
- * Asks `url`, with what is the user's own where that is `trusted`.
+ * Asks `url`. What is the user's own goes to the origin of `options.url` only, and nowhere when the URL is not `trusted`.
  * @chapter @apart
  */
 function send(options, url, trusted, extra, onResponse, onError) {
@@ -2910,7 +2914,7 @@ function send(options, url, trusted, extra, onResponse, onError) {
     };
     if (target.port_)
         wanted.port = target.port_;
-    if (trusted) {
+    if (trusted && sameOrigin(origin, target)) {
         for (var name in options.headers)
             headers[name] = options.headers[name];
         if (origin.auth_)
@@ -2941,12 +2945,6 @@ function send(options, url, trusted, extra, onResponse, onError) {
  * @chapter @apart
  */
 function get(options, from, extra, onHead, onBody, onEnd) {
-    function portOf(url) {
-        return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
-    }
-    function sameOrigin(a, b) {
-        return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
-    }
     // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
     // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
     // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
@@ -2961,7 +2959,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     var answered = false;
     var left = -1 /* Length.UNKNOWN */;
     var done = false;
-    var trusted = true; // nobody else has chosen the URL
+    var trusted = true; // no other origin has chosen the URL
     var open;
     function disconnect() {
         if (outgoing) {
@@ -3040,9 +3038,12 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     function redirect(location) {
         if (++redirects > options.maxRedirects)
             throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
+        var page = chapterUrls().parseUrl_(url);
         var next = chapterUrls().resolveUrl_(url, location);
-        chapterUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
-        if (chapterUrls().parseUrl_(url).protocol_ === "https:" && chapterUrls().parseUrl_(next).protocol_ !== "https:")
+        var target = chapterUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
+        if (!sameOrigin(page, chapterUrls().parseUrl_(options.url)))
+            trusted = false;
+        if (page.protocol_ === "https:" && target.protocol_ !== "https:")
             throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
         url = next;
         disconnect();
@@ -3079,8 +3080,6 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         }, end);
     }
     open = function () {
-        if (!sameOrigin(chapterUrls().parseUrl_(options.url), chapterUrls().parseUrl_(url)))
-            trusted = false;
         outgoing = /*@__NOINLINE__*/ send(options, url, trusted, extra, onResponse, onGone);
     };
     timer = after(options.timeout / 4, tick);
@@ -4124,10 +4123,11 @@ function run(given, mode, resolve, reject) {
     //   3. connect, redirects, status, length, first 1024 bytes (begin)
     //   4. those bytes are judged                             (first perform)
     //   5. otadata stops naming the target slot               (first perform)
-    //   6. sector by sector: erase, read back, write, read back (perform)
+    //   6. sector by sector: erase, read back, write, read back (perform); the first word stays blank
     //   7. segments, length, digest or checksum, from flash   (finish)
-    //   8. select: the only commit point                      (finish)
-    // Whatever fails before 8 leaves the device starting what it started before.
+    //   8. the first word, record, select: the only commit point (finish)
+    // Whatever fails before the selection leaves the device starting what runs; what fails before the first word is written
+    // leaves no image in the slot.
     // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
     var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
     function createHandle(session, settings, turn) {

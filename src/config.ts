@@ -106,7 +106,7 @@ export interface Settings extends Config {
   threshold: number;
   /** ends the download that is under way */
   stop_?: (error: OtaError) => void;
-  /** the deadline has passed: no download begins any more */
+  /** what ended the update: no download begins any more */
   late_?: OtaError;
   /** HTTP status of the last answer, -1 before the first */
   status_: number;

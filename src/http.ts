@@ -134,7 +134,7 @@ function parseAnswer(response: EspruinoHttpResponse, options: Settings): Head | 
 }
 
 /**
- * Asks `url`, with what is the user's own where that is `trusted`.
+ * Asks `url`. What is the user's own goes to the origin of `options.url` only, and nowhere when the URL is not `trusted`.
  * @chapter @apart
  */
 function send(
@@ -156,7 +156,7 @@ function send(
     headers: headers,
   };
   if (target.port_) wanted.port = target.port_;
-  if (trusted) {
+  if (trusted && sameOrigin(origin, target)) {
     for (const name in options.headers) headers[name] = options.headers[name];
     if (origin.auth_) headers.Authorization = "Basic " + base64(origin.auth_);
     if (options.ca) wanted.ca = options.ca;
@@ -198,7 +198,7 @@ export function get(
   let answered = false;
   let left: number = Length.UNKNOWN;
   let done = false;
-  let trusted = true; // nobody else has chosen the URL
+  let trusted = true; // no other origin has chosen the URL
   let open: () => void;
 
   function disconnect(): void {
@@ -282,9 +282,11 @@ export function get(
   function redirect(location: string): void {
     if (++redirects > options.maxRedirects)
       throw fault(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
+    const page = parseUrl(url);
     const next = resolveUrl(url, location);
-    parseUrl(next); // from the timer below an error would leave its memory behind
-    if (parseUrl(url).protocol_ === "https:" && parseUrl(next).protocol_ !== "https:")
+    const target = parseUrl(next); // from the timer below an error would leave its memory behind
+    if (!sameOrigin(page, parseUrl(options.url))) trusted = false;
+    if (page.protocol_ === "https:" && target.protocol_ !== "https:")
       throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
     url = next;
     disconnect();
@@ -319,7 +321,6 @@ export function get(
   }
 
   open = (): void => {
-    if (!sameOrigin(parseUrl(options.url), parseUrl(url))) trusted = false;
     outgoing = /*@__NOINLINE__*/ send(options, url, trusted, extra, onResponse, onGone);
   };
 

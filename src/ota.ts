@@ -5,10 +5,11 @@
 //   3. connect, redirects, status, length, first 1024 bytes (begin)
 //   4. those bytes are judged                             (first perform)
 //   5. otadata stops naming the target slot               (first perform)
-//   6. sector by sector: erase, read back, write, read back (perform)
+//   6. sector by sector: erase, read back, write, read back (perform); the first word stays blank
 //   7. segments, length, digest or checksum, from flash   (finish)
-//   8. select: the only commit point                      (finish)
-// Whatever fails before 8 leaves the device starting what it started before.
+//   8. the first word, record, select: the only commit point (finish)
+// Whatever fails before the selection leaves the device starting what runs; what fails before the first word is written
+// leaves no image in the slot.
 // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
 
 import { checkNotOnTrial, knownImage, loadRecord, recordRefused, checkNotRolledBack } from "./boot-record";
