@@ -33,11 +33,7 @@ const GOOD = smallImage(2, "2.0.2");
 const EVIL = smallImage(66, "6.6.6");
 const key = await makeKey({ exponent: 3 });
 const MANIFEST = await signManifest(claimsFor(GOOD), key);
-function fresh() {
-  const made = createRig();
-  made.knows(GOOD);
-  return made;
-}
+const fresh = () => createRig({ knows: [GOOD] });
 let rig = fresh();
 const clean = rig.picture();
 const SECTORS = rig.device.row("ota_0").size / 4096;

@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { fsverity } from "../fsverity.ts";
 import { claimsFor, forge, makeKey } from "../release.ts";
 import { holds } from "./fuzz.ts";
-import { createRig, type Ended, file, paths, smallImage, stopAll, text, URL_OF } from "./rig.ts";
+import { createRig, type Ended, file, paths, smallImage, stopAll, text, URL_OF, cleanly } from "./rig.ts";
 
 after(stopAll);
 
@@ -196,19 +196,14 @@ async function attack(code: string, call: "update" | "begin" | "checkForUpdate",
   if (!result || call !== "update") assert.deepEqual(rig.intruders(), []);
 }
 
-async function cleanly(property: () => Promise<void>): Promise<void> {
-  try {
-    await property();
-  } catch (error) {
-    rig.device.stop();
-    rig = fresh();
-    throw error;
-  }
+function renew(): void {
+  rig.device.stop();
+  rig = fresh();
 }
 
 test("configure by mistake: ESP_ERR_INVALID_ARG, or what the caller's own fields say, each read once", async (t) => {
   await holds(t, given, ({ base, fields, call }) =>
-    cleanly(() =>
+    cleanly(renew, () =>
       attack(
         programOf(base, fields),
         call,

@@ -11,7 +11,7 @@ import { createFlash } from "../flash.ts";
 import { fsverity } from "../fsverity.ts";
 import { base64url, claimsFor, forge, makeKey } from "../release.ts";
 import { type Edit, edited, edits, holds } from "./fuzz.ts";
-import { createRig, type Ended, file, paths, sha, SIZE, smallImage, stopAll, text, URL_OF } from "./rig.ts";
+import { createRig, type Ended, file, paths, sha, SIZE, smallImage, stopAll, text, URL_OF, cleanly } from "./rig.ts";
 
 after(stopAll);
 
@@ -23,11 +23,7 @@ const CLAIMS = claimsFor(GOOD);
 const TEXT = JSON.stringify(CLAIMS);
 const TOKENS = keys.map((key) => forge(CLAIMS, key));
 
-function fresh() {
-  const made = createRig();
-  made.knows(GOOD);
-  return made;
-}
+const fresh = () => createRig({ knows: [GOOD] });
 let rig = fresh();
 const clean = rig.picture();
 const LIMIT = 600_000;
@@ -55,15 +51,9 @@ async function ask(manifest: string, call: "checkForUpdate" | "update", image = 
   return ended as Ended;
 }
 
-/** Runs `property` on a device that nothing is under way on, whatever became of the case before. */
-async function cleanly(property: () => Promise<void>): Promise<void> {
-  try {
-    await property();
-  } catch (error) {
-    rig.device.stop();
-    rig = fresh();
-    throw error;
-  }
+function renew(): void {
+  rig.device.stop();
+  rig = fresh();
 }
 
 function isRefused({ result, error }: Ended): void {
@@ -109,7 +99,7 @@ test("change a manifest; send firmware of their own: no text is followed that no
     t,
     tampered,
     (manifest) =>
-      cleanly(async () => {
+      cleanly(renew, async () => {
         if (isSigned(manifest)) return;
         isRefused(await ask(manifest, "checkForUpdate"));
       }),
@@ -121,7 +111,8 @@ test("no text that no trusted key has signed makes update() write or ask for an 
   await holds(
     t,
     tampered,
-    (manifest) => cleanly(async () => void (isSigned(manifest) || isRefused(await ask(manifest, "update", EVIL)))),
+    (manifest) =>
+      cleanly(renew, async () => void (isSigned(manifest) || isRefused(await ask(manifest, "update", EVIL)))),
     { share: 0.05 },
   );
 });
@@ -155,7 +146,7 @@ test("with a threshold of 2 no text is followed that two trusted keys have not s
     t,
     two,
     (manifest) =>
-      cleanly(async () => {
+      cleanly(renew, async () => {
         const ended = await ask(manifest, "checkForUpdate", GOOD, { threshold: 2 });
         if (!BOTH.includes(manifest)) isRefused(ended);
         else assert.ok(ended.result, ended.error?.message);
@@ -308,7 +299,7 @@ test("JSON that two parsers read differently; another product's release: what is
     t,
     signed,
     (one) =>
-      cleanly(async () => {
+      cleanly(renew, async () => {
         const { result } = await ask(tokenOf(one), "checkForUpdate");
         assert.deepEqual(written(), []);
         if (!result) return;
@@ -326,7 +317,7 @@ test("keep the manifest and exchange the image: by an odd manifest that is signe
     t,
     fc.record({ one: signed, evil: fc.boolean() }),
     ({ one, evil }) =>
-      cleanly(async () => {
+      cleanly(renew, async () => {
         const token = tokenOf(one);
         const seen = rig.watch();
         const { result } = await ask(token, "update", evil ? EVIL : GOOD);

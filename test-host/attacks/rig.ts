@@ -27,6 +27,8 @@ export type RigOptions = DeviceOptions & {
   /** Most bytes that the engine gets at a time; an ESP32 gets 536. Default: a sector. */
   pieceSize?: number;
   net?: Net;
+  /** Images that may start besides those that are whole at first. */
+  knows?: Uint8Array[];
 };
 
 export interface Rig {
@@ -125,6 +127,16 @@ export function drips(bytes: Uint8Array, pauseMs: number, begun = 0): Net {
   return () => ({ parts, end: "stall" });
 }
 
+/** Runs `property`; when it fails, `renew` makes the device of the next case, on which nothing is under way. */
+export async function cleanly(renew: () => void, property: () => Promise<void>): Promise<void> {
+  try {
+    await property();
+  } catch (error) {
+    renew();
+    throw error;
+  }
+}
+
 const rigs = new Set<Device>();
 
 /** For after(): no timer of a device keeps the process alive. */
@@ -133,7 +145,7 @@ export function stopAll(): void {
 }
 
 export function createRig(options: RigOptions = {}): Rig {
-  const { pieceSize, net, ...deviceOptions } = options;
+  const { pieceSize, net, knows = [], ...deviceOptions } = options;
   const known = new Set<string>();
   const verdicts = new Map<string, string>();
   const asked: Asked[] = [];
@@ -302,5 +314,6 @@ export function createRig(options: RigOptions = {}): Rig {
   device.boot();
   prepare();
   rigs.add(device);
+  rig.knows(...knows);
   return rig;
 }
