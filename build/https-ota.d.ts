@@ -87,6 +87,8 @@ interface Partition {
     size: number;
 }
 
+/** The partition called `label`, of any type; null when the table has none. `esp_partition_find_first` */
+declare function findPartition(label: string): Partition | null;
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 declare function getRunningPartition(): Partition;
 /** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
@@ -96,15 +98,15 @@ declare function getNextUpdatePartition(): Partition;
 /** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
 declare function getLastInvalidPartition(): Partition | null;
 /**
- * `esp_ota_img_states_t` of a slot: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
  * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
  */
-declare function getState(partition: Partition): number;
+declare function getState(partition: Partition | string): number;
 /**
- * Verifies the image in a slot by its checksum, then makes it the one that starts next. Rejects with
+ * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects with
  * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
  */
-declare function setBootPartition(partition: Partition): Promise<number>;
+declare function setBootPartition(partition: Partition | string): Promise<number>;
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
 declare function markValid(): void;
 /**
@@ -130,7 +132,7 @@ interface Config {
     keys?: Jwk[];
     /** of how many of `keys` a manifest must be signed: 1 (default) or 2 */
     threshold?: number;
-    /** "fsverity-sha256:" and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
+    /** "fsverity-sha256:", or "sha256:" as fsverity-utils prints it, and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
     digest?: string;
     /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
     insecure?: boolean;
@@ -237,7 +239,7 @@ interface Handle {
     perform(): Promise<number>;
     /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for images without one, which can be installed all the same. */
     getImgDesc(): AppDesc;
-    /** Has every byte of the file arrived? */
+    /** Has every byte of the file arrived? After `finish` it answers as before it. */
     isCompleteDataReceived(): boolean;
     /** Verifies the image in flash, then selects its slot; resolves with `ERR.OK`. Whatever happens, the handle is dead after it. */
     finish(): Promise<number>;
@@ -290,15 +292,20 @@ interface BootOptions {
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
  * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
- * like the last one.
+ * like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
  */
 declare function boot(options?: BootOptions): Promise<boolean>;
 /**
- * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
- * returns anything else or throws, which ends an update that is under way. Does nothing to an image that is confirmed
- * already. Resolves with what `check` said.
+ * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
+ * rolled back otherwise, which ends an update that is under way. A check that throws, or whose promise is rejected, rolls
+ * back too, but is no verdict on the image: it may be offered again, and only the third time counts as bad. The engine
+ * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
+ * boot() counts the starts.
+ * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
+ * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with ESP_ERR_INVALID_ARG, and
+ * decides nothing, unless `ms` is a whole number and `check` a function.
  */
-declare function confirmAfter(ms: number, check: () => boolean): Promise<boolean>;
+declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean>, onEvent?: (name: "ROLLBACK", reason: string) => void): Promise<boolean>;
 /** What a slot holds. */
 interface SlotStatus {
     label: string;
@@ -326,6 +333,8 @@ interface Status {
     } | null;
     /** digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes them */
     rolledBack: string[];
+    /** why the last image that was left was left, "" when none was since the last update: what check() threw, for one */
+    rollbackReason: string;
     /** all slots, the running one too */
     slots: SlotStatus[];
     /** of Storage, in bytes: behind the last file, and of erased files, which only a compaction gives back */
@@ -348,5 +357,5 @@ declare function getStatus(): Status;
 /** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
 declare const ERR: ReturnType<typeof errorNumbers>;
 
-export { ERR, abort, begin, boot, checkForUpdate, confirmAfter, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
+export { ERR, abort, begin, boot, checkForUpdate, confirmAfter, findPartition, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
 export type { AppDesc, BootOptions, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, SlotStatus, Status, UpdateResult };

@@ -143,7 +143,13 @@ function chapterBytes() {
 // memory shows as undefined, and two of those compare equal), and every erase and write is read back, because the
 // ESP32 port drops flash errors (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 var flash = require("Flash");
-var crypto = require("crypto");
+var crypto;
+try {
+    crypto = require("crypto");
+}
+catch (_) {
+    throw fault(262 /* Code.NOT_SUPPORTED */, "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)");
+}
 
 
 
@@ -209,6 +215,18 @@ function sha256(data) {
 
 
 
+
+var patience = 0; // ms until the last of the timers that an update waits for has come
+var counted = 0; // ms since 1970 when that was last looked at
+/** `aside`: no update waits for this one. */
+function after(ms, callback, aside) {
+    var timer = setTimeout(callback, ms);
+    if (timer === undefined)
+        return noMemory("timer");
+    if (!aside && ms > patience)
+        patience = ms;
+    return timer;
+}
 function chapterEngine() {
     /**
      * For what somebody else ended.
@@ -223,6 +241,18 @@ function chapterEngine() {
      */
     function freeVars() {
         return process.memory().free;
+    }
+    /**
+     * Has the engine print what a callback of the user threw, as it prints any uncaught error: it must neither harm what is
+     * under way nor be lost.
+     * @chapter engine
+     */
+    function printLater(thrown) {
+        guarded(function () {
+            after(0, function () {
+                throw thrown;
+            }, true);
+        }, ignore);
     }
     /** @chapter engine */
     function base64(text) {
@@ -326,18 +356,7 @@ function chapterEngine() {
         clearWord(slot);
         write(slot.address, word);
     }
-    return { aborted_: aborted, freeVars_: freeVars, base64_: base64, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
-}
-var patience = 0; // ms until the last of the timers that an update waits for has come
-var counted = 0; // ms since 1970 when that was last looked at
-/** `aside`: no update waits for this one. */
-function after(ms, callback, aside) {
-    var timer = setTimeout(callback, ms);
-    if (timer === undefined)
-        return noMemory("timer");
-    if (!aside && ms > patience)
-        patience = ms;
-    return timer;
+    return { aborted_: aborted, freeVars_: freeVars, printLater_: printLater, base64_: base64, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
 }
 
 
@@ -707,8 +726,6 @@ function chapterRecords() {
     var TRIES = 3;
     /** Bytes at the end of an image that tell it from others: there is its own SHA-256. */
     var TAIL = 64;
-    /** Characters of a version that are kept, and of a project that is. */
-    var NAME_LENGTH = 32;
     function isCount(value) {
         return (value >= -2 /* Boots.CONFIRMED */ && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value);
     }
@@ -746,6 +763,7 @@ function chapterRecords() {
             refused: 0,
             images: [],
             bad: [],
+            reason: "",
             serial_: 0,
             file_: -1,
             end_: 0,
@@ -771,6 +789,7 @@ function chapterRecords() {
             }); });
             record.bad = fields[9];
             record.project = fields[10] || "";
+            record.reason = fields[11] || "";
             record.file_ = file;
             record.end_ = found.end_;
         }
@@ -833,11 +852,12 @@ function chapterRecords() {
             record.images.map(function (image) { return [image.label, image.size, image.digest, image.tail, image.version]; }),
             record.bad,
             record.project,
+            record.reason,
         ]));
     }
     /** Bytes that `count` more records take at most, and the starts of a trial. */
     function roomFor(sealed, count) {
-        return count * (sealed.length + 3 * 64 /* RecordFile.UNIT */) + 8 /* Trial.STARTS */ * 64 /* RecordFile.UNIT */;
+        return count * (sealed.length + 4 * 64 /* RecordFile.UNIT */) + 8 /* Trial.STARTS */ * 64 /* RecordFile.UNIT */;
     }
     /**
      * Saves `record`. `spare`: room for so many records must be left in its file, and for the starts of a trial.
@@ -892,7 +912,7 @@ function chapterRecords() {
             size: size,
             digest: digest,
             tail: tailOf(slot),
-            version: version.substr(0, NAME_LENGTH),
+            version: version.substr(0, 32 /* Length.NAME */),
         };
         record.images = [image].concat(record.images.filter(function (one) { return one.label !== slot.label; }));
         while (record.images.length > 3 /* Kept.IMAGES */)
@@ -978,12 +998,14 @@ function chapterRecords() {
         record.previous = running.label;
         record.boots = 0;
         record.next = image.sequence_;
-        if (image.project_ && image.project_.length <= NAME_LENGTH)
+        record.reason = "";
+        if (image.project_ && image.project_.length <= 32 /* Length.NAME */)
             record.project = image.project_;
         saveRecord(record, 1);
     }
     /** `verdict`: the program has judged the image, so that it counts as bad at once. */
-    function giveUp(record, label, verdict) {
+    function giveUp(record, label, verdict, reason) {
+        record.reason = reason.substr(0, 80 /* Length.REASON */);
         var image = findImage(record, label);
         var digest = image && image.digest;
         if (++record.refused < 3 /* Trial.REFUSALS */ && !verdict)
@@ -1005,7 +1027,7 @@ function chapterRecords() {
         if (record.slot !== label || record.boots === -1 /* Boots.GIVEN_UP */ || record.boots === -3 /* Boots.REFUSED */)
             return;
         record.boots = -3 /* Boots.REFUSED */;
-        giveUp(record, label, false);
+        giveUp(record, label, false, "the bootloader did not start it");
         saveRecord(record);
     }
     /**
@@ -1023,14 +1045,15 @@ function chapterRecords() {
     }
     /**
      * The image in the slot `running` is about to be left, by a `verdict` of the program or because its starts ran out.
+     * `reason`: printable text, for getStatus().
      * @chapter records
      */
-    function recordRolledBack(running, verdict) {
+    function recordRolledBack(running, verdict, reason) {
         var record = loadRecord();
         if (record.boots === -1 /* Boots.GIVEN_UP */ || !isSelected(record, running))
             return;
         record.boots = -1 /* Boots.GIVEN_UP */;
-        giveUp(record, running.label, verdict);
+        giveUp(record, running.label, verdict, reason);
         saveRecord(record);
     }
     return { loadRecord_: loadRecord, saveRecord_: saveRecord, countStart_: countStart, knownImage_: knownImage, isSelected_: isSelected, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, checkNotOnTrial_: checkNotOnTrial, reserveRecords_: reserveRecords, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
@@ -1059,24 +1082,6 @@ function chapterRecords() {
 
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-/** ota_0 to ota_15? */
-function isOta(row) {
-    return row.type === 0 /* Type.APP */ && row.subtype >= 16 /* Subtype.OTA_0 */ && row.subtype <= 31 /* Subtype.OTA_15 */;
-}
 
 
 
@@ -1152,9 +1157,9 @@ function chapterOtadata() {
     // otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
     // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
     // fallback the entry of the running slot would otherwise be the one that is overwritten.
-    /** Does a whole entry name `slot`? */
+    /** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
     function names(layout, entry, slot) {
-        return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - 16 /* Subtype.OTA_0 */;
+        return entry.whole_ && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - 16 /* Subtype.OTA_0 */;
     }
     /**
      * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
@@ -1252,7 +1257,7 @@ function chapterOtadata() {
         chapterEngine().setRestartPending_();
         if (!disputed && slotByState(layout, entries).address === slot.address)
             return;
-        if (!isOta(slot)) {
+        if (slot.subtype === 0 /* Subtype.FACTORY */) {
             // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
             var active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
             entries = []; // from here on memory is shortest
@@ -1348,6 +1353,20 @@ function chapterOtadata() {
 
 
 
+
+
+
+
+
+
+
+
+
+
+
+
+
+
 /**
  * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `stop` hears why its owner has to end it:
  * ESP_ERR_NO_MEM when it was interrupted, ESP_ERR_TIMEOUT after `deadline` ms (in whole seconds; 0: never), what somebody
@@ -1390,7 +1409,7 @@ function takeTurn(stop, deadline) {
     // that, and what was to follow never comes. Such an owner waits for nothing any more, which is how it is found.
     var WATCH_MS = 1000;
     if (chapterEngine().heldTurn_())
-        throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected");
+        throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected", true);
     var watch;
     var age = 0; // ms
     var turn = { resting_: false, stop_: stop };
@@ -1444,13 +1463,19 @@ function takeTurn(stop, deadline) {
 
 
 
-// Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
+
+
+
 /**
  * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
  * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
  * @chapter
  */
 function inSlices(perSlice, step, finish, done) {
+    // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
+    /** ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its memory. */
+    var SETTLE = 20;
+    var pause = SETTLE;
     var next;
     function slice() {
         var error = null;
@@ -1471,7 +1496,8 @@ function inSlices(perSlice, step, finish, done) {
     }
     next = function () {
         guarded(function () {
-            after(0, slice);
+            after(pause, slice);
+            pause = 0;
         }, done);
     };
     next();
@@ -1482,12 +1508,14 @@ function inSlices(perSlice, step, finish, done) {
 
 /**
  * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
- * verifyImage.
+ * verifyImage. `wanted`: another digest than this is OTA_VALIDATE_FAILED; "" for any. Compared here and not by the caller,
+ * whose functions would stay in memory while this one hashes.
  * @chapter
  */
-function hashFlash(addr, size, start, done) {
+function hashFlash(addr, size, start, wanted, done) {
     /**
-     * The digest of the `size` bytes of flash at `addr`. `start`: bytes that count instead of as many at the beginning.
+     * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of
+     * the level below. `start`: bytes that count instead of as many at the beginning.
      * @chapter
      */
     function verity(addr, size, start) {
@@ -1495,50 +1523,59 @@ function hashFlash(addr, size, start, done) {
         // one-shot hashes with one block in memory at a time.
         // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
         var BLOCK = 4096;
+        var HASH$1 = 32; // of a SHA-256
         var DESCRIPTOR_LENGTH = 256;
-        /** SHA-256 of `text` zero-padded to a block, as a binary string. */
-        function hashBlock(text) {
-            if (text.length === BLOCK)
-                return binary(sha256(text));
-            var block = new Uint8Array(BLOCK);
-            block.set(text);
+        /** SHA-256 of a block, as a binary string. */
+        function hashBlock(block) {
             return binary(sha256(block));
         }
-        var levels = []; // levels[i]: digests of level i whose block is not full yet
-        var offset = 0;
-        function push(level, digest) {
-            if (level === levels.length)
-                levels.push("");
-            if (levels[level].length === BLOCK) {
-                var full = levels[level];
-                levels[level] = "";
-                push(level + 1, hashBlock(full));
-            }
-            levels[level] += digest;
+        /** A block that begins with `bytes` and is zero behind them. */
+        function padded(bytes) {
+            var block = new Uint8Array(BLOCK);
+            block.set(bytes);
+            return block;
         }
+        // digests of blocks of the file, and zeros behind them. In one piece: as a growing string they would take 100 JsVars more
+        var leaves;
+        var filled = 0; // bytes of `leaves`
+        var above = ""; // digests of what `leaves` was each time that it was full
+        var offset = 0;
         function step() {
             if (offset >= size)
                 return false;
             var length = Math.min(size - offset, BLOCK);
-            var block = read(addr + offset, length);
+            if (!offset)
+                leaves = new Uint8Array(BLOCK);
+            if (filled === BLOCK) {
+                above += hashBlock(leaves);
+                leaves.fill(0);
+                filled = 0;
+            }
+            // what is read of a last, shorter block is let go before that is hashed
+            var block = length < BLOCK ? padded(read(addr + offset, length)) : read(addr + offset, length);
             if (!offset)
                 block.set(start);
-            push(0, hashBlock(binary(block)));
+            leaves.set(sha256(block), filled);
+            filled += HASH$1;
             offset += length;
             return offset < size;
         }
         function digest() {
-            // a level that is neither the top nor a single digest still has to be hashed into the one above
-            for (var i = 0; i < levels.length; i++)
-                if (i < levels.length - 1 || levels[i].length > 32)
-                    push(i + 1, hashBlock(levels[i]));
             var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
             descriptor[0] = 1; // version
             descriptor[1] = 1; // SHA-256
             descriptor[2] = 12; // log2 of the block size
             chapterBytes().setU32_(descriptor, 8, size);
+            var root = leaves; // of a single block its digest is the root
+            if (size > BLOCK) {
+                above += hashBlock(leaves);
+                leaves.fill(0);
+                leaves.set(above);
+                if (above.length > HASH$1)
+                    root = sha256(leaves);
+            }
             if (size)
-                descriptor.set(levels[levels.length - 1], 16);
+                descriptor.set(root.subarray(0, HASH$1), 16);
             var hash = sha256(descriptor);
             var text = "";
             for (var i = 0; i < hash.length; i++)
@@ -1551,12 +1588,14 @@ function hashFlash(addr, size, start, done) {
     var digest = "";
     inSlices(8 /* Slice.BLOCKS */, tree.step_, function () {
         digest = tree.digest_();
+        if (wanted && digest !== wanted)
+            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", wanted " + wanted);
     }, function (error) { return done(error, digest); });
 }
 /**
  * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
- * image that is complete in flash. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
+ * image that is complete in flash. Calls `done` once: with null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
  * @chapter
  */
 function verifyImage(chipId, slot, size, digest, start, done) {
@@ -1616,11 +1655,7 @@ function verifyImage(chipId, slot, size, digest, start, done) {
         return done(asFault(thrown));
     }
     if (digest)
-        return hashFlash(slot.address, size, start, function (error, found) {
-            done(!error && found !== digest
-                ? fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + found + ", wanted " + digest)
-                : error);
-        });
+        return /*@__NOINLINE__*/ hashFlash(slot.address, size, start, digest, done);
     var sum = checksum(slot.address, ranges);
     inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
         var wanted = readSlot(chapterImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
@@ -1682,6 +1717,10 @@ function chapterSlots() {
     var END_MAGIC = 0xffff;
     var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
     var SUBTYPE_OTADATA = 0;
+    /** ota_0 to ota_15? */
+    function isOta(row) {
+        return row.type === 0 /* Type.APP */ && row.subtype >= 16 /* Subtype.OTA_0 */ && row.subtype <= 31 /* Subtype.OTA_15 */;
+    }
     /** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
     function isSlot(row) {
         return row.type === 0 /* Type.APP */ && (row.subtype === 0 /* Subtype.FACTORY */ || isOta(row));
@@ -1838,17 +1877,17 @@ function chapterSlots() {
      */
     function nextSlot(layout, start) {
         var ota = layout.ota_;
-        var next = isOta(start) ? ota[(start.subtype - 16 /* Subtype.OTA_0 */ + 1) % ota.length] : ota[0];
+        var next = start.subtype === 0 /* Subtype.FACTORY */ ? ota[0] : ota[(start.subtype - 16 /* Subtype.OTA_0 */ + 1) % ota.length];
         return next.address === start.address ? layout.factory_ : next;
     }
     /**
-     * The data partition called `label`, or null.
+     * The partition called `label`, of `type` if that is given; or null.
      * @chapter slots
      */
-    function dataPartition(label) {
+    function partitionByLabel(label, type) {
         var rows = parseTable(read(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
         for (var i = 0; i < rows.length; i++)
-            if (rows[i].type === 1 /* Type.DATA */ && rows[i].label === label)
+            if (rows[i].label === label && (type === undefined || rows[i].type === type))
                 return rows[i];
         return null;
     }
@@ -1888,10 +1927,11 @@ function chapterSlots() {
     // Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
     // Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
     /** @chapter slots */
-    function slotOf(layout, partition) {
-        var slot = partition && slotByLabel(layout, partition.label);
-        if (!slot || slot.address !== partition.address)
-            throw fault(261 /* Code.NOT_FOUND */, "no slot of this device");
+    function slotOf(layout, given) {
+        var label = typeof given === "string" ? given : given && given.label;
+        var slot = slotByLabel(layout, label);
+        if (!slot || (typeof given !== "string" && slot.address !== given.address))
+            throw fault(261 /* Code.NOT_FOUND */, "this device has no slot " + label + ": getStatus().slots lists them");
         return slot;
     }
     /**
@@ -1958,14 +1998,14 @@ function chapterSlots() {
         return first.concat(rest);
     }
     /**
-     * rollback(), by a `verdict` of the program or because the starts of a trial ran out.
+     * rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus().
      * @chapter slots
      */
-    function fallBack(verdict) {
+    function fallBack(verdict, reason) {
         return chooseSlot(slotsToFallBackTo, function (layout, slot, done) {
             guarded(function () {
                 // when Storage takes no record it is more important to leave
-                chapterRecords().recordRolledBack_(layout.running_, verdict);
+                chapterRecords().recordRolledBack_(layout.running_, verdict, reason);
             }, ignore);
             reject(layout, slot);
             done();
@@ -1997,7 +2037,7 @@ function chapterSlots() {
      */
     function checkStorage(claim) {
         var label = claim.partition;
-        var row = dataPartition(label);
+        var row = partitionByLabel(label, 1 /* Type.DATA */);
         if (!row)
             return cannot("the image reads its files through partition " + label + ", which this table does not have");
         if (row.address !== claim.address)
@@ -2010,7 +2050,7 @@ function chapterSlots() {
         if (row.size < claim.size)
             cannot("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
         var own = ownPartition();
-        var ownRow = own === label ? row : dataPartition(own);
+        var ownRow = own === label ? row : partitionByLabel(own, 1 /* Type.DATA */);
         if (!ownRow || ownRow.address !== claim.address)
             cannot("this firmware keeps its files in another place than the image, " + chapterBytes().hex_(claim.address));
         var stats = chapterEngine().storageStats_();
@@ -2039,7 +2079,7 @@ function chapterSlots() {
         function look(label, text, quote) {
             if (text.substr(13 /* Kind.NEEDLE_LENGTH */, label.length + 2 * quote.length) !== quote + label + quote)
                 return;
-            var row = dataPartition(label);
+            var row = partitionByLabel(label, 1 /* Type.DATA */);
             found = {
                 partition: label,
                 address: row ? row.address : 0,
@@ -2061,7 +2101,11 @@ function chapterSlots() {
             return !found && at < end;
         }, ignore, function (error) { return done(error, found); });
     }
-    return { readLayout_: readLayout, nextSlot_: nextSlot, dataPartition_: dataPartition, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, fallBack_: fallBack, checkStorage_: checkStorage, findStorage_: findStorage };
+    return { readLayout_: readLayout, nextSlot_: nextSlot, partitionByLabel_: partitionByLabel, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, fallBack_: fallBack, checkStorage_: checkStorage, findStorage_: findStorage };
+}
+/** The partition called `label`, of any type; null when the table has none. `esp_partition_find_first` */
+function findPartition(label) {
+    return chapterSlots().partitionByLabel_(label);
 }
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 function getRunningPartition() {
@@ -2093,13 +2137,13 @@ function getLastInvalidPartition() {
     return found;
 }
 /**
- * `esp_ota_img_states_t` of a slot: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
  * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
  */
 function getState(partition) {
     var layout = chapterSlots().readLayout_();
     var slot = chapterSlots().slotOf_(layout, partition);
-    if (!isOta(slot))
+    if (slot.subtype === 0 /* Subtype.FACTORY */)
         throw fault(262 /* Code.NOT_SUPPORTED */, "factory has no state");
     var state = chapterOtadata().stateOf_(layout, slot);
     if (state === undefined)
@@ -2108,7 +2152,7 @@ function getState(partition) {
 }
 
 /**
- * Verifies the image in a slot by its checksum, then makes it the one that starts next. Rejects with
+ * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects with
  * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
  */
 function setBootPartition(partition) {
@@ -2161,7 +2205,7 @@ function markValid() {
  * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 function rollback() {
-    return chapterSlots().fallBack_(true);
+    return chapterSlots().fallBack_(true, "rollback() was called");
 }
 
 function chapterManifest() {
@@ -2711,6 +2755,13 @@ function chapterUrls() {
             auth_: auth,
         };
     }
+    function portOf(url) {
+        return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
+    }
+    /** @chapter urls */
+    function sameOrigin(a, b) {
+        return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
+    }
     /**
      * RFC 3986 5.2.4 for a path that begins with "/"; only called for relative references, so that an absolute URL is sent byte
      * for byte. One segment at a time: a server chooses how many there are.
@@ -2759,16 +2810,12 @@ function chapterUrls() {
         var path = slash === 0 ? beforeQuery : pagePath.substr(0, pagePath.lastIndexOf("/") + 1) + beforeQuery;
         return origin + withoutDots(path) + reference.substr(beforeQuery.length);
     }
-    return { parseUrl_: parseUrl, resolveUrl_: resolveUrl };
+    return { parseUrl_: parseUrl, sameOrigin_: sameOrigin, resolveUrl_: resolveUrl };
 }
 
 
-function portOf(url) {
-    return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
-}
-function sameOrigin(a, b) {
-    return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
-}
+
+
 
 
 
@@ -2914,7 +2961,7 @@ function send(options, url, trusted, extra, onResponse, onError) {
     };
     if (target.port_)
         wanted.port = target.port_;
-    if (trusted && sameOrigin(origin, target)) {
+    if (trusted && chapterUrls().sameOrigin_(origin, target)) {
         for (var name in options.headers)
             headers[name] = options.headers[name];
         if (origin.auth_)
@@ -3041,7 +3088,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         var page = chapterUrls().parseUrl_(url);
         var next = chapterUrls().resolveUrl_(url, location);
         var target = chapterUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
-        if (!sameOrigin(page, chapterUrls().parseUrl_(options.url)))
+        if (!chapterUrls().sameOrigin_(page, chapterUrls().parseUrl_(options.url)))
             trusted = false;
         if (page.protocol_ === "https:" && target.protocol_ !== "https:")
             throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
@@ -3441,6 +3488,7 @@ function createSession(plan, emit, layout, target, download, present) {
     var self = {
         phase_: 0 /* Phase.READY */,
         written_: present ? plan.size_ : 0,
+        complete_: false,
         target_: target,
         download_: download,
         emit_: emit,
@@ -3469,6 +3517,7 @@ function createSession(plan, emit, layout, target, download, present) {
     function succeed(complete) {
         self.phase_ = complete ? 3 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
         if (complete) {
+            self.complete_ = true;
             download.close_();
             writeSector = undefined; // memory is shortest while the digest is computed
         }
@@ -3477,7 +3526,7 @@ function createSession(plan, emit, layout, target, download, present) {
     /** Tells the listener, who may abort. */
     function tell(name, data, all) {
         emit(name, data, all);
-        if (self.phase_ === 6 /* Phase.DEAD */)
+        if (self.phase_ >= 6 /* Phase.DEAD */)
             throw chapterEngine().aborted_();
     }
     /** `start`: as many bytes of the file as hold its descriptor; without it they are in flash. */
@@ -3616,7 +3665,7 @@ function createSession(plan, emit, layout, target, download, present) {
                 }, function (thrown) {
                     failure = thrown;
                 });
-            free(6 /* Phase.DEAD */);
+            free(failure ? 6 /* Phase.DEAD */ : 7 /* Phase.FINISHED */);
             emit("FINISH");
             if (failure)
                 failed(failure);
@@ -3634,7 +3683,7 @@ function createSession(plan, emit, layout, target, download, present) {
                     found = null;
                 }
                 if (!plan.digest_)
-                    return hashFlash(target.address, self.written_, word, onJudged);
+                    return hashFlash(target.address, self.written_, word, "", onJudged);
                 if (plan.askStorage_) {
                     plan.askStorage_ = false;
                     return chapterSlots().findStorage_(target.address, onJudged);
@@ -3653,7 +3702,7 @@ function createSession(plan, emit, layout, target, download, present) {
     };
     self.abort_ = function (error) {
         var phase = self.phase_;
-        if (phase === 6 /* Phase.DEAD */)
+        if (phase >= 6 /* Phase.DEAD */)
             return;
         var reason = error || chapterEngine().aborted_();
         free(6 /* Phase.DEAD */);
@@ -3728,7 +3777,7 @@ function open(settings, emit, offerOnly, done, failed) {
         // no whole image, or one of another length; what may follow an image in its file is not blank
         if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
             return done(null, false);
-        hashFlash(slot.address, size, "", function (error, found) {
+        hashFlash(slot.address, size, "", "", function (error, found) {
             if (running && !error && length === size)
                 chapterRecords().recordHashed_(slot, size, found);
             done(error, found === digest);
@@ -3811,6 +3860,11 @@ function open(settings, emit, offerOnly, done, failed) {
                     for (var i = 0; i < keys.length; i++)
                         if (thumbprint(keys[i]) === header.kid) {
                             var key = chapterKeys().parseKey_(keys[i]);
+                            // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
+                            var needed = 100 + 1.5 * key.n_.length;
+                            var free = chapterEngine().freeVars_();
+                            if (free < needed)
+                                throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, a key of this length needs " + needed + " here", true);
                             var digest = sha256(token.substr(0, second));
                             return /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, chapterBytes().bytesOf_(signature), digest, 
                             /*@__NOINLINE__*/ answer(token.substring(first + 1, second), keys[i], done));
@@ -4027,8 +4081,8 @@ function run(given, mode, resolve, reject) {
          * @chapter
          */
         function checkKeys(keys) {
-            if (!keys.length)
-                throw fault(258 /* Code.INVALID_ARG */, "keys is empty");
+            if (!(keys.length > 0))
+                throw fault(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
             for (var i = 0; i < keys.length; i++)
                 chapterKeys().parseKey_(keys[i]);
         }
@@ -4112,6 +4166,9 @@ function run(given, mode, resolve, reject) {
             checkKeys(checked.keys);
         if (checked.threshold < 1 || checked.threshold > 2 || (checked.keys && checked.keys.length < checked.threshold))
             refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
+        // as fsverity-utils prints it
+        if (checked.digest && chapterBytes().digitsOf_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
+            checked.digest = "fsverity-" + checked.digest;
         if (checked.digest && !chapterBytes().digitsOf_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
             refuse("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
         return checked;
@@ -4154,7 +4211,7 @@ function run(given, mode, resolve, reject) {
         return {
             perform: function () { return start("perform", 0 /* Phase.READY */, session.perform_); },
             getImgDesc: function () {
-                if (session.phase_ >= 5 /* Phase.FAILED */)
+                if (session.phase_ === 5 /* Phase.FAILED */ || session.phase_ === 6 /* Phase.DEAD */)
                     throw wrongState("getImgDesc");
                 session.emit_("GET_IMG_DESC");
                 var desc = chapterImage().parseDesc_(session.written_
@@ -4164,10 +4221,10 @@ function run(given, mode, resolve, reject) {
                     throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
                 return desc;
             },
-            isCompleteDataReceived: function () { return session.phase_ === 3 /* Phase.COMPLETE */ || session.phase_ === 4 /* Phase.FINISHING */; },
+            isCompleteDataReceived: function () { return session.complete_; },
             finish: function () { return start("finish", 3 /* Phase.COMPLETE */, session.finish_); },
             abort: function () {
-                if (session.phase_ === 6 /* Phase.DEAD */ || session.phase_ === 4 /* Phase.FINISHING */)
+                if (session.phase_ >= 6 /* Phase.DEAD */ || session.phase_ === 4 /* Phase.FINISHING */)
                     throw wrongState("abort");
                 session.abort_();
             },
@@ -4208,12 +4265,7 @@ function run(given, mode, resolve, reject) {
                 settings.onEvent(name, data, total);
         }
         catch (thrown) {
-            // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
-            guarded(function () {
-                after(0, function () {
-                    throw thrown;
-                }, true);
-            }, ignore);
+            chapterEngine().printLater_(thrown);
         }
     }
     function onStep(outcome) {
@@ -4298,23 +4350,44 @@ function checkForUpdate(config) {
 
 
 
+
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
  * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
- * like the last one.
+ * like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
  */
 function boot(options) {
     // Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
     // then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
     // Source: DESIGN.md 7.
     var ATTEMPTS = 3;
+    /** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */
+    function checkBootOptions(options) {
+        var given = options;
+        if (typeof given !== "object" || !given)
+            throw fault(258 /* Code.INVALID_ARG */, "boot: the options must be an object");
+        Object.keys(given).forEach(function (name) {
+            var value = given[name];
+            var wanted = "";
+            if (name === "onTrial") {
+                if (typeof value !== "function")
+                    wanted = " must be a function";
+            }
+            else if (name !== "attempts")
+                wanted = " is no option";
+            else if (!(value >= 1 && Math.floor(value) === value))
+                wanted = " must be a whole number above 0";
+            if (wanted && value !== undefined)
+                throw fault(258 /* Code.INVALID_ARG */, "boot: " + name + wanted);
+        });
+    }
     return new Promise(function (resolve, reject) {
         guarded(function () {
+            if (options !== undefined)
+                checkBootOptions(options);
             var given = options || {};
             var attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
-            if (!(attempts >= 1))
-                throw fault(258 /* Code.INVALID_ARG */, "attempts is no number above 0");
             var record = chapterRecords().loadRecord_();
             if (!record.slot || record.boots === -2 /* Boots.CONFIRMED */)
                 return resolve(false);
@@ -4329,43 +4402,85 @@ function boot(options) {
                     counted = true;
                 }, ignore);
             if (!counted) {
-                chapterSlots().fallBack_(false).then(function () { return resolve(false); }, reject);
+                chapterSlots().fallBack_(false, "not confirmed in " + attempts + " starts").then(function () { return resolve(false); }, reject);
                 return;
             }
             resolve(true);
-            if (given.onTrial)
-                given.onTrial(record.boots, attempts);
+            try {
+                if (given.onTrial)
+                    given.onTrial(record.boots, attempts);
+            }
+            catch (thrown) {
+                chapterEngine().printLater_(thrown);
+            }
         }, reject);
     });
 }
 /**
- * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
- * returns anything else or throws, which ends an update that is under way. Does nothing to an image that is confirmed
- * already. Resolves with what `check` said.
+ * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
+ * rolled back otherwise, which ends an update that is under way. A check that throws, or whose promise is rejected, rolls
+ * back too, but is no verdict on the image: it may be offered again, and only the third time counts as bad. The engine
+ * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
+ * boot() counts the starts.
+ * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
+ * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with ESP_ERR_INVALID_ARG, and
+ * decides nothing, unless `ms` is a whole number and `check` a function.
  */
-function confirmAfter(ms, check) {
+function confirmAfter(ms, check, onEvent) {
     return new Promise(function (resolve, reject) {
-        function decide() {
-            if (!chapterOtadata().isOnTrial_(chapterSlots().readLayout_()))
-                return resolve(true);
-            var good = false;
+        function leave(reason, verdict) {
+            try {
+                if (onEvent)
+                    onEvent("ROLLBACK", reason);
+            }
+            catch (thrown) {
+                chapterEngine().printLater_(thrown);
+            }
+            chapterSlots().fallBack_(verdict, reason).then(function () { return resolve(false); }, reject);
+        }
+        function onThrown(thrown) {
+            chapterEngine().printLater_(thrown);
+            leave("check() threw: " + asFault(thrown).message, false);
+        }
+        function onAnswer(answer) {
             guarded(function () {
-                good = check() === true;
-            }, ignore);
-            if (good) {
+                // while a promise was waited for somebody else may have decided
+                if (!chapterOtadata().isOnTrial_(chapterSlots().readLayout_()))
+                    return resolve(true);
+                if (answer !== true)
+                    return leave("check() did not answer true", true);
                 markValid();
                 resolve(true);
+            }, reject);
+        }
+        function decide() {
+            var answer;
+            if (!chapterOtadata().isOnTrial_(chapterSlots().readLayout_()))
+                return resolve(true);
+            try {
+                answer = check();
             }
+            catch (thrown) {
+                return onThrown(thrown);
+            }
+            if (answer && typeof answer.then === "function")
+                answer.then(onAnswer, onThrown);
             else
-                chapterSlots().fallBack_(true).then(function () { return resolve(false); }, reject);
+                onAnswer(answer);
         }
         guarded(function () {
-            var record = chapterRecords().loadRecord_();
-            // the trial has begun, also where boot() does not count starts
-            if (!record.boots && chapterRecords().isSelected_(record, chapterSlots().readLayout_().running_))
-                chapterRecords().countStart_(record);
-        }, ignore);
-        after(ms, function () { return guarded(decide, reject); }, true);
+            if (!(ms >= 0 && Math.floor(ms) === ms) || typeof check !== "function")
+                throw fault(258 /* Code.INVALID_ARG */, "confirmAfter(ms, check): ms must be a whole number, check a function");
+            if (onEvent !== undefined && typeof onEvent !== "function")
+                throw fault(258 /* Code.INVALID_ARG */, "confirmAfter: onEvent must be a function");
+            guarded(function () {
+                var record = chapterRecords().loadRecord_();
+                // the trial has begun, also where boot() does not count starts
+                if (!record.boots && chapterRecords().isSelected_(record, chapterSlots().readLayout_().running_))
+                    chapterRecords().countStart_(record);
+            }, ignore);
+            after(ms, function () { return guarded(decide, reject); }, true);
+        }, reject);
     });
 }
 
@@ -4412,6 +4527,7 @@ function getStatus() {
         sequence: record.sequence,
         trial: chapterOtadata().isOnTrial_(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
         rolledBack: record.bad.map(function (digest) { return "fsverity-sha256:" /* Prefix.CONFIG */ + digest; }),
+        rollbackReason: record.reason,
         slots: slots.map(function (slot) { return describe(layout, slot); }),
         storage: { free: storage.freeBytes, trash: storage.trashBytes },
         last: lastResult,
@@ -4430,6 +4546,7 @@ exports.begin = begin;
 exports.boot = boot;
 exports.checkForUpdate = checkForUpdate;
 exports.confirmAfter = confirmAfter;
+exports.findPartition = findPartition;
 exports.getBootPartition = getBootPartition;
 exports.getLastInvalidPartition = getLastInvalidPartition;
 exports.getNextUpdatePartition = getNextUpdatePartition;

@@ -44,6 +44,8 @@ export interface BootRecord {
   images: SlotImage[];
   /** digests of the images that were rolled back, the last one first */
   bad: string[];
+  /** why the last image that was left was left, "" when none was since the last update */
+  reason: string;
   /** number of the record; which of the two files it is in, -1 for none; and where the next record goes in it */
   serial_: number;
   file_: number;
@@ -82,8 +84,13 @@ const TRIES = 3;
 /** Bytes at the end of an image that tell it from others: there is its own SHA-256. */
 const TAIL = 64;
 
-/** Characters of a version that are kept, and of a project that is. */
-const NAME_LENGTH = 32;
+/** Characters that are kept, in an enum, which takes no variable. */
+const enum Length {
+  /** of a version, and of a project */
+  NAME = 32,
+  /** of the reason of a rollback */
+  REASON = 80,
+}
 
 function isCount(value: unknown): boolean {
   return (
@@ -122,6 +129,7 @@ export function loadRecord(): BootRecord {
     refused: 0,
     images: [],
     bad: [],
+    reason: "",
     serial_: 0,
     file_: -1,
     end_: 0,
@@ -146,6 +154,7 @@ export function loadRecord(): BootRecord {
     }));
     record.bad = fields[9];
     record.project = fields[10] || "";
+    record.reason = fields[11] || "";
     record.file_ = file;
     record.end_ = found.end_;
   }
@@ -213,13 +222,14 @@ function seal(record: BootRecord): string {
       record.images.map((image) => [image.label, image.size, image.digest, image.tail, image.version]),
       record.bad,
       record.project,
+      record.reason,
     ]),
   );
 }
 
 /** Bytes that `count` more records take at most, and the starts of a trial. */
 function roomFor(sealed: string, count: number): number {
-  return count * (sealed.length + 3 * RecordFile.UNIT) + Trial.STARTS * RecordFile.UNIT;
+  return count * (sealed.length + 4 * RecordFile.UNIT) + Trial.STARTS * RecordFile.UNIT;
 }
 
 /**
@@ -274,7 +284,7 @@ function noteImage(record: BootRecord, slot: Partition, size: number, digest: st
     size: size,
     digest: digest,
     tail: tailOf(slot),
-    version: version.substr(0, NAME_LENGTH),
+    version: version.substr(0, Length.NAME),
   };
   record.images = [image].concat(record.images.filter((one) => one.label !== slot.label));
   while (record.images.length > Kept.IMAGES) record.images.pop();
@@ -376,12 +386,14 @@ export function recordSelected(
   record.previous = running.label;
   record.boots = 0;
   record.next = image.sequence_;
-  if (image.project_ && image.project_.length <= NAME_LENGTH) record.project = image.project_;
+  record.reason = "";
+  if (image.project_ && image.project_.length <= Length.NAME) record.project = image.project_;
   saveRecord(record, 1);
 }
 
 /** `verdict`: the program has judged the image, so that it counts as bad at once. */
-function giveUp(record: BootRecord, label: string, verdict: boolean): void {
+function giveUp(record: BootRecord, label: string, verdict: boolean, reason: string): void {
+  record.reason = reason.substr(0, Length.REASON);
   const image = findImage(record, label);
   const digest = image && image.digest;
   if (++record.refused < Trial.REFUSALS && !verdict) return;
@@ -400,7 +412,7 @@ export function recordRefused(label: string): void {
   const record = loadRecord();
   if (record.slot !== label || record.boots === Boots.GIVEN_UP || record.boots === Boots.REFUSED) return;
   record.boots = Boots.REFUSED;
-  giveUp(record, label, false);
+  giveUp(record, label, false, "the bootloader did not start it");
   saveRecord(record);
 }
 
@@ -419,12 +431,13 @@ export function recordConfirmed(running: Partition): void {
 
 /**
  * The image in the slot `running` is about to be left, by a `verdict` of the program or because its starts ran out.
+ * `reason`: printable text, for getStatus().
  * @chapter records
  */
-export function recordRolledBack(running: Partition, verdict: boolean): void {
+export function recordRolledBack(running: Partition, verdict: boolean, reason: string): void {
   const record = loadRecord();
   if (record.boots === Boots.GIVEN_UP || !isSelected(record, running)) return;
   record.boots = Boots.GIVEN_UP;
-  giveUp(record, running.label, verdict);
+  giveUp(record, running.label, verdict, reason);
   saveRecord(record);
 }

@@ -4,18 +4,25 @@
 import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
 import { heldTurn, restart } from "./hal";
 import { State } from "./otadata";
-import { isOta, type Partition } from "./partitions";
+import { type Partition, Subtype } from "./partitions";
 import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./select";
-import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
+import { type Layout, nextSlot, partitionByLabel, readEntries, readLayout, slotByLabel } from "./slot";
 import { aborted, Code, fault, guarded, ignore, type OtaError } from "./status";
 import { type Turn, takeTurn } from "./turn";
 import { verifyImage } from "./verify";
 
 /** @chapter slots */
-function slotOf(layout: Layout, partition: Partition): Partition {
-  const slot = partition && slotByLabel(layout, partition.label);
-  if (!slot || slot.address !== partition.address) throw fault(Code.NOT_FOUND, "no slot of this device");
+function slotOf(layout: Layout, given: Partition | string): Partition {
+  const label = typeof given === "string" ? given : given && given.label;
+  const slot = slotByLabel(layout, label);
+  if (!slot || (typeof given !== "string" && slot.address !== given.address))
+    throw fault(Code.NOT_FOUND, "this device has no slot " + label + ": getStatus().slots lists them");
   return slot;
+}
+
+/** The partition called `label`, of any type; null when the table has none. `esp_partition_find_first` */
+export function findPartition(label: string): Partition | null {
+  return partitionByLabel(label);
 }
 
 /** The slot whose image is running. `esp_ota_get_running_partition` */
@@ -52,13 +59,13 @@ export function getLastInvalidPartition(): Partition | null {
 }
 
 /**
- * `esp_ota_img_states_t` of a slot: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
  * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
  */
-export function getState(partition: Partition): number {
+export function getState(partition: Partition | string): number {
   const layout = readLayout();
   const slot = slotOf(layout, partition);
-  if (!isOta(slot)) throw fault(Code.NOT_SUPPORTED, "factory has no state");
+  if (slot.subtype === Subtype.FACTORY) throw fault(Code.NOT_SUPPORTED, "factory has no state");
   const state = stateOf(layout, slot);
   if (state === undefined) throw fault(Code.NOT_FOUND, "otadata does not name " + slot.label);
   return state;
@@ -108,10 +115,10 @@ function chooseSlot(
 }
 
 /**
- * Verifies the image in a slot by its checksum, then makes it the one that starts next. Rejects with
+ * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects with
  * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
  */
-export function setBootPartition(partition: Partition): Promise<number> {
+export function setBootPartition(partition: Partition | string): Promise<number> {
   return chooseSlot(
     (layout) => [slotOf(layout, partition)],
     (layout, slot, done) => {
@@ -147,16 +154,16 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
 }
 
 /**
- * rollback(), by a `verdict` of the program or because the starts of a trial ran out.
+ * rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus().
  * @chapter slots
  */
-export function fallBack(verdict: boolean): Promise<number> {
+export function fallBack(verdict: boolean, reason: string): Promise<number> {
   return chooseSlot(
     slotsToFallBackTo,
     (layout, slot, done) => {
       guarded(() => {
         // when Storage takes no record it is more important to leave
-        recordRolledBack(layout.running_, verdict);
+        recordRolledBack(layout.running_, verdict, reason);
       }, ignore);
       rejectRunning(layout, slot);
       done();
@@ -171,5 +178,5 @@ export function fallBack(verdict: boolean): Promise<number> {
  * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 export function rollback(): Promise<number> {
-  return fallBack(true);
+  return fallBack(true, "rollback() was called");
 }

@@ -23,7 +23,7 @@ export interface Config {
   keys?: Jwk[];
   /** of how many of `keys` a manifest must be signed: 1 (default) or 2 */
   threshold?: number;
-  /** "fsverity-sha256:" and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
+  /** "fsverity-sha256:", or "sha256:" as fsverity-utils prints it, and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
   digest?: string;
   /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
   insecure?: boolean;
@@ -158,6 +158,8 @@ export function checkConfig(config: Config): Settings {
   if (checked.keys) checkKeys(checked.keys);
   if (checked.threshold < 1 || checked.threshold > 2 || (checked.keys && checked.keys.length < checked.threshold))
     refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
+  // as fsverity-utils prints it
+  if (checked.digest && digitsOf(checked.digest, Prefix.MANIFEST)) checked.digest = "fsverity-" + checked.digest;
   if (checked.digest && !digitsOf(checked.digest, Prefix.CONFIG))
     refuse("digest is not " + Prefix.CONFIG + " and 64 hexadecimal digits");
   return checked;

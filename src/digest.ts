@@ -12,6 +12,7 @@ export const enum Prefix {
 }
 
 const BLOCK = 4096;
+const HASH = 32; // of a SHA-256
 const DESCRIPTOR_LENGTH = 256;
 
 /**
@@ -25,59 +26,69 @@ export function digitsOf(text: string, prefix: string): string {
   return digits;
 }
 
-/** SHA-256 of `text` zero-padded to a block, as a binary string. */
-function hashBlock(text: string): string {
-  if (text.length === BLOCK) return binary(sha256(text));
-  const block = new Uint8Array(BLOCK);
-  block.set(text);
+/** SHA-256 of a block, as a binary string. */
+function hashBlock(block: Uint8Array): string {
   return binary(sha256(block));
+}
+
+/** A block that begins with `bytes` and is zero behind them. */
+function padded(bytes: ArrayLike<number>): Uint8Array {
+  const block = new Uint8Array(BLOCK);
+  block.set(bytes);
+  return block;
 }
 
 export interface Verity {
   /** hashes the next block; false when all are done */
   step_(): boolean;
-  /** the digest, as 64 hexadecimal digits; after the last step */
+  /** the digest, as 64 hexadecimal digits; after the last step, and once */
   digest_(): string;
 }
 
 /**
- * The digest of the `size` bytes of flash at `addr`. `start`: bytes that count instead of as many at the beginning.
+ * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of
+ * the level below. `start`: bytes that count instead of as many at the beginning.
  * @chapter
  */
 export function verity(addr: number, size: number, start: string): Verity {
-  const levels: string[] = []; // levels[i]: digests of level i whose block is not full yet
+  // digests of blocks of the file, and zeros behind them. In one piece: as a growing string they would take 100 JsVars more
+  let leaves: Uint8Array;
+  let filled = 0; // bytes of `leaves`
+  let above = ""; // digests of what `leaves` was each time that it was full
   let offset = 0;
-
-  function push(level: number, digest: string): void {
-    if (level === levels.length) levels.push("");
-    if (levels[level].length === BLOCK) {
-      const full = levels[level];
-      levels[level] = "";
-      push(level + 1, hashBlock(full));
-    }
-    levels[level] += digest;
-  }
 
   function step(): boolean {
     if (offset >= size) return false;
     const length = Math.min(size - offset, BLOCK);
-    const block = read(addr + offset, length);
+    if (!offset) leaves = new Uint8Array(BLOCK);
+    if (filled === BLOCK) {
+      above += hashBlock(leaves);
+      leaves.fill(0);
+      filled = 0;
+    }
+    // what is read of a last, shorter block is let go before that is hashed
+    const block = length < BLOCK ? padded(read(addr + offset, length)) : read(addr + offset, length);
     if (!offset) block.set(start);
-    push(0, hashBlock(binary(block)));
+    leaves.set(sha256(block), filled);
+    filled += HASH;
     offset += length;
     return offset < size;
   }
 
   function digest(): string {
-    // a level that is neither the top nor a single digest still has to be hashed into the one above
-    for (let i = 0; i < levels.length; i++)
-      if (i < levels.length - 1 || levels[i].length > 32) push(i + 1, hashBlock(levels[i]));
     const descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
     descriptor[0] = 1; // version
     descriptor[1] = 1; // SHA-256
     descriptor[2] = 12; // log2 of the block size
     setU32(descriptor, 8, size);
-    if (size) descriptor.set(levels[levels.length - 1], 16);
+    let root = leaves; // of a single block its digest is the root
+    if (size > BLOCK) {
+      above += hashBlock(leaves);
+      leaves.fill(0);
+      leaves.set(above);
+      if (above.length > HASH) root = sha256(leaves);
+    }
+    if (size) descriptor.set(root.subarray(0, HASH), 16);
     const hash = sha256(descriptor);
     let text = "";
     for (let i = 0; i < hash.length; i++) text += (256 + hash[i]).toString(16).substr(1);

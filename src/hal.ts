@@ -3,10 +3,18 @@
 // ESP32 port drops flash errors (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 
 import { hex } from "./bytes";
-import { Code, fault } from "./status";
+import { Code, fault, guarded, ignore } from "./status";
 
 const flash = require("Flash");
-const crypto = require("crypto");
+let crypto: EspruinoCrypto;
+try {
+  crypto = require("crypto");
+} catch (_) {
+  throw fault(
+    Code.NOT_SUPPORTED,
+    "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)",
+  );
+}
 
 /** In bytes. */
 export const enum Flash {
@@ -150,6 +158,23 @@ export function after(ms: number, callback: () => void, aside?: boolean): number
   if (timer === undefined) return noMemory("timer");
   if (!aside && ms > patience) patience = ms;
   return timer;
+}
+
+/**
+ * Has the engine print what a callback of the user threw, as it prints any uncaught error: it must neither harm what is
+ * under way nor be lost.
+ * @chapter engine
+ */
+export function printLater(thrown: unknown): void {
+  guarded(() => {
+    after(
+      0,
+      () => {
+        throw thrown;
+      },
+      true,
+    );
+  }, ignore);
 }
 
 /** Calls `callback` each `ms`, until it is cancelled. Unlike a timer that starts anew it needs no memory for that. */

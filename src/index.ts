@@ -6,6 +6,7 @@
 import { errorNumbers } from "./status";
 
 export {
+  findPartition,
   getBootPartition,
   getLastInvalidPartition,
   getNextUpdatePartition,

@@ -2,7 +2,7 @@
 // allow. Nothing of its payload is looked at before the signature has been verified.
 
 import { bytesOf } from "./bytes";
-import { binary, fromBase64, sha256, base64 } from "./hal";
+import { binary, freeVars, fromBase64, sha256, base64 } from "./hal";
 import { parseJson } from "./json";
 import { isKey, verifyPss } from "./rsa";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
@@ -82,7 +82,7 @@ function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
  * @chapter
  */
 export function checkKeys(keys: Jwk[]): void {
-  if (!keys.length) throw fault(Code.INVALID_ARG, "keys is empty");
+  if (!(keys.length > 0)) throw fault(Code.INVALID_ARG, "keys must be a list of one key or more");
   for (let i = 0; i < keys.length; i++) parseKey(keys[i]);
 }
 
@@ -153,6 +153,11 @@ export function verifyJws(
     for (let i = 0; i < keys.length; i++)
       if (thumbprint(keys[i]) === header.kid) {
         const key = parseKey(keys[i]);
+        // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
+        const needed = 100 + 1.5 * key.n_.length;
+        const free = freeVars();
+        if (free < needed)
+          throw fault(Code.NO_MEM, free + " JsVars are free, a key of this length needs " + needed + " here", true);
         const digest = sha256(token.substr(0, second));
         return /*@__NOINLINE__*/ verifyPss(
           key.n_,

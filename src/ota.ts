@@ -17,7 +17,7 @@ import { bytesOf } from "./bytes";
 import { type Config, checkConfig, type EventName, type Settings } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
-import { after, freeVars, heldTurn, isRestartPending, read, readFile } from "./hal";
+import { freeVars, heldTurn, isRestartPending, printLater, read, readFile } from "./hal";
 import { type AppDesc, parseDesc, Size } from "./image";
 import type { Manifest } from "./manifest";
 import { State } from "./otadata";
@@ -25,7 +25,7 @@ import type { Partition } from "./partitions";
 import { checkConfirmed, selectedSlot, stateOf } from "./select";
 import { createSession, type Emit, Phase, type Plan, type Session } from "./session";
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
-import { aborted, Code, fault, guarded, ignore, type OtaError } from "./status";
+import { aborted, Code, fault, guarded, type OtaError } from "./status";
 import { digestOf, getManifest, holdsImage } from "./trust";
 import { type Turn, takeTurn } from "./turn";
 import { resolveUrl } from "./url";
@@ -53,7 +53,7 @@ export interface Handle {
   perform(): Promise<number>;
   /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for images without one, which can be installed all the same. */
   getImgDesc(): AppDesc;
-  /** Has every byte of the file arrived? */
+  /** Has every byte of the file arrived? After `finish` it answers as before it. */
   isCompleteDataReceived(): boolean;
   /** Verifies the image in flash, then selects its slot; resolves with `ERR.OK`. Whatever happens, the handle is dead after it. */
   finish(): Promise<number>;
@@ -227,7 +227,7 @@ function createHandle(session: Session, settings: Settings, turn: Turn): Handle 
   return {
     perform: () => start("perform", Phase.READY, session.perform_),
     getImgDesc: () => {
-      if (session.phase_ >= Phase.FAILED) throw wrongState("getImgDesc");
+      if (session.phase_ === Phase.FAILED || session.phase_ === Phase.DEAD) throw wrongState("getImgDesc");
       session.emit_("GET_IMG_DESC");
       const desc = parseDesc(
         session.written_
@@ -237,10 +237,10 @@ function createHandle(session: Session, settings: Settings, turn: Turn): Handle 
       if (!desc) throw fault(Code.NOT_FOUND, "the image has no app descriptor");
       return desc;
     },
-    isCompleteDataReceived: () => session.phase_ === Phase.COMPLETE || session.phase_ === Phase.FINISHING,
+    isCompleteDataReceived: () => session.complete_,
     finish: () => start("finish", Phase.COMPLETE, session.finish_),
     abort: () => {
-      if (session.phase_ === Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState("abort");
+      if (session.phase_ >= Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState("abort");
       session.abort_();
     },
     getImageLenRead: () => session.written_,
@@ -287,16 +287,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     try {
       if (settings.onEvent) settings.onEvent(name, data, total);
     } catch (thrown) {
-      // it must not harm the update, nor be lost: thrown from the idle loop the engine prints it
-      guarded(() => {
-        after(
-          0,
-          () => {
-            throw thrown;
-          },
-          true,
-        );
-      }, ignore);
+      printLater(thrown);
     }
   }
   function onStep(outcome: number): void {

@@ -14,13 +14,13 @@ import {
   write,
 } from "./hal";
 import { activeCopy, buildEntry, Entries, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
-import { isOta, type Partition, Subtype } from "./partitions";
+import { type Partition, Subtype } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";
 import { Code, fault } from "./status";
 
-/** Does a whole entry name `slot`? */
+/** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
 function names(layout: Layout, entry: Entry, slot: Partition): boolean {
-  return entry.whole_ && isOta(slot) && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - Subtype.OTA_0;
+  return entry.whole_ && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - Subtype.OTA_0;
 }
 
 /**
@@ -121,7 +121,7 @@ export function select(layout: Layout, slot: Partition, state: State): void {
   const disputed = isDisputed(layout, entries);
   setRestartPending();
   if (!disputed && slotByState(layout, entries).address === slot.address) return;
-  if (!isOta(slot)) {
+  if (slot.subtype === Subtype.FACTORY) {
     // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
     const active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
     entries = []; // from here on memory is shortest

@@ -29,7 +29,10 @@ export const enum Phase {
   FINISHING,
   /** a perform failed: only abort is left */
   FAILED,
+  /** given up, or finish() failed */
   DEAD,
+  /** its slot is selected: only the getters are left */
+  FINISHED,
 }
 
 /** What is to be installed: an image's URL, and what is known of it. */
@@ -61,6 +64,8 @@ export interface Session {
   readonly emit_: Emit;
   /** bytes of the file, -1 when nobody has said */
   size_: number;
+  /** is every byte of the file in flash? */
+  complete_: boolean;
   /** what ended it while nobody waited */
   unheard_?: OtaError;
   /** In phase READY. */
@@ -88,6 +93,7 @@ export function createSession(
   const self = {
     phase_: Phase.READY,
     written_: present ? plan.size_ : 0,
+    complete_: false,
     target_: target,
     download_: download,
     emit_: emit,
@@ -118,6 +124,7 @@ export function createSession(
   function succeed(complete: boolean): void {
     self.phase_ = complete ? Phase.COMPLETE : Phase.READY;
     if (complete) {
+      self.complete_ = true;
       download.close_();
       writeSector = undefined; // memory is shortest while the digest is computed
     }
@@ -127,7 +134,7 @@ export function createSession(
   /** Tells the listener, who may abort. */
   function tell(name: EventName, data: number, all?: number): void {
     emit(name, data, all);
-    if (self.phase_ === Phase.DEAD) throw aborted();
+    if (self.phase_ >= Phase.DEAD) throw aborted();
   }
 
   /** `start`: as many bytes of the file as hold its descriptor; without it they are in flash. */
@@ -263,7 +270,7 @@ export function createSession(
             failure = thrown;
           },
         );
-      free(Phase.DEAD);
+      free(failure ? Phase.DEAD : Phase.FINISHED);
       emit("FINISH");
       if (failure) failed(failure);
       else done(Code.OK);
@@ -277,7 +284,7 @@ export function createSession(
           plan.digest_ = found;
           found = null;
         }
-        if (!plan.digest_) return hashFlash(target.address, self.written_, word, onJudged);
+        if (!plan.digest_) return hashFlash(target.address, self.written_, word, "", onJudged);
         if (plan.askStorage_) {
           plan.askStorage_ = false;
           return findStorage(target.address, onJudged);
@@ -295,7 +302,7 @@ export function createSession(
 
   self.abort_ = (error) => {
     const phase = self.phase_;
-    if (phase === Phase.DEAD) return;
+    if (phase >= Phase.DEAD) return;
     const reason = error || aborted();
     free(Phase.DEAD);
     emit("ABORT");

@@ -3,6 +3,9 @@
 import { after } from "./hal";
 import { asFault, guarded, type OtaError } from "./status";
 
+/** ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its memory. */
+const SETTLE = 20;
+
 /** Steps of one block (a flash read and a hash) per pass of the idle loop. An enum, which takes no variable. */
 export const enum Slice {
   BLOCKS = 8,
@@ -19,6 +22,7 @@ export function inSlices(
   finish: () => void,
   done: (error: OtaError | null) => void,
 ): void {
+  let pause = SETTLE;
   let next: () => void;
   function slice(): void {
     let error: OtaError | null = null;
@@ -34,7 +38,8 @@ export function inSlices(
   }
   next = () => {
     guarded(() => {
-      after(0, slice);
+      after(pause, slice);
+      pause = 0;
     }, done);
   };
   next();

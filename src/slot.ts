@@ -125,17 +125,18 @@ export function readLayout(): Layout {
  */
 export function nextSlot(layout: Layout, start: Partition): Partition {
   const ota = layout.ota_;
-  const next = isOta(start) ? ota[(start.subtype - Subtype.OTA_0 + 1) % ota.length] : ota[0];
+  const next = start.subtype === Subtype.FACTORY ? ota[0] : ota[(start.subtype - Subtype.OTA_0 + 1) % ota.length];
   return next.address === start.address ? (layout.factory_ as Partition) : next;
 }
 
 /**
- * The data partition called `label`, or null.
+ * The partition called `label`, of `type` if that is given; or null.
  * @chapter slots
  */
-export function dataPartition(label: string): Partition | null {
+export function partitionByLabel(label: string, type?: Type): Partition | null {
   const rows = parseTable(read(Table.ADDR, Table.LENGTH));
-  for (let i = 0; i < rows.length; i++) if (rows[i].type === Type.DATA && rows[i].label === label) return rows[i];
+  for (let i = 0; i < rows.length; i++)
+    if (rows[i].label === label && (type === undefined || rows[i].type === type)) return rows[i];
   return null;
 }
 

@@ -7,9 +7,10 @@
 import { hex, u32 } from "./bytes";
 import { binary, isBlank, read, storageStats, Flash, firmwareVersion } from "./hal";
 import { Size } from "./image";
+import { Type } from "./partitions";
 import { RecordFile } from "./record-file";
 import { inSlices, Slice } from "./slices";
-import { dataPartition } from "./slot";
+import { partitionByLabel } from "./slot";
 import { Code, fault, ignore, type OtaError } from "./status";
 
 /** Where a build keeps Storage; `address` and `size` in bytes. */
@@ -54,7 +55,7 @@ function ownPartition(): string {
  */
 export function checkStorage(claim: StorageClaim): void {
   const label = claim.partition;
-  const row = dataPartition(label);
+  const row = partitionByLabel(label, Type.DATA);
   if (!row) return cannot("the image reads its files through partition " + label + ", which this table does not have");
   if (row.address !== claim.address)
     cannot(
@@ -68,7 +69,7 @@ export function checkStorage(claim: StorageClaim): void {
   if (row.size < claim.size)
     cannot("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
   const own = ownPartition();
-  const ownRow = own === label ? row : dataPartition(own);
+  const ownRow = own === label ? row : partitionByLabel(own, Type.DATA);
   if (!ownRow || ownRow.address !== claim.address)
     cannot("this firmware keeps its files in another place than the image, " + hex(claim.address));
   const stats = storageStats();
@@ -99,7 +100,7 @@ export function findStorage(addr: number, done: (error: OtaError | null, claim: 
   let found: StorageClaim | null = null;
   function look(label: string, text: string, quote: string): void {
     if (text.substr(Kind.NEEDLE_LENGTH, label.length + 2 * quote.length) !== quote + label + quote) return;
-    const row = dataPartition(label);
+    const row = partitionByLabel(label, Type.DATA);
     found = {
       partition: label,
       address: row ? row.address : 0,

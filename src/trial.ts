@@ -5,14 +5,14 @@
 import { fallBack, markValid } from "./boot";
 import { type BootRecord, Boots, countStart, isSelected, knownImage, loadRecord } from "./boot-record";
 import { Prefix } from "./digest";
-import { after, firmwareVersion, isRestartPending, read, storageStats } from "./hal";
+import { after, firmwareVersion, isRestartPending, printLater, read, storageStats } from "./hal";
 import { parseDesc, Size, walkSegments } from "./image";
 import { lastResult } from "./ota";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout } from "./slot";
-import { Code, fault, guarded, ignore } from "./status";
+import { asFault, Code, fault, guarded, ignore } from "./status";
 
 const ATTEMPTS = 3;
 
@@ -35,18 +35,33 @@ function isOnTrial(layout: Layout): boolean {
   );
 }
 
+/** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */
+function checkBootOptions(options: BootOptions): void {
+  const given = options as { [name: string]: unknown };
+  if (typeof given !== "object" || !given) throw fault(Code.INVALID_ARG, "boot: the options must be an object");
+  Object.keys(given).forEach((name) => {
+    const value = given[name] as number;
+    let wanted = "";
+    if (name === "onTrial") {
+      if (typeof value !== "function") wanted = " must be a function";
+    } else if (name !== "attempts") wanted = " is no option";
+    else if (!(value >= 1 && Math.floor(value) === value)) wanted = " must be a whole number above 0";
+    if (wanted && value !== undefined) throw fault(Code.INVALID_ARG, "boot: " + name + wanted);
+  });
+}
+
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
  * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
- * like the last one.
+ * like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
  */
 export function boot(options?: BootOptions): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
     guarded(() => {
+      if (options !== undefined) checkBootOptions(options);
       const given = options || {};
       const attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
-      if (!(attempts >= 1)) throw fault(Code.INVALID_ARG, "attempts is no number above 0");
       const record = loadRecord();
       if (!record.slot || record.boots === Boots.CONFIRMED) return resolve(false);
       const running = readLayout().running_;
@@ -59,39 +74,79 @@ export function boot(options?: BootOptions): Promise<boolean> {
           counted = true;
         }, ignore);
       if (!counted) {
-        fallBack(false).then(() => resolve(false), reject);
+        fallBack(false, "not confirmed in " + attempts + " starts").then(() => resolve(false), reject);
         return;
       }
       resolve(true);
-      if (given.onTrial) given.onTrial(record.boots, attempts);
+      try {
+        if (given.onTrial) given.onTrial(record.boots, attempts);
+      } catch (thrown) {
+        printLater(thrown);
+      }
     }, reject);
   });
 }
 
 /**
- * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, and rolled back when it
- * returns anything else or throws, which ends an update that is under way. Does nothing to an image that is confirmed
- * already. Resolves with what `check` said.
+ * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
+ * rolled back otherwise, which ends an update that is under way. A check that throws, or whose promise is rejected, rolls
+ * back too, but is no verdict on the image: it may be offered again, and only the third time counts as bad. The engine
+ * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
+ * boot() counts the starts.
+ * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
+ * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with ESP_ERR_INVALID_ARG, and
+ * decides nothing, unless `ms` is a whole number and `check` a function.
  */
-export function confirmAfter(ms: number, check: () => boolean): Promise<boolean> {
+export function confirmAfter(
+  ms: number,
+  check: () => boolean | Promise<boolean>,
+  onEvent?: (name: "ROLLBACK", reason: string) => void,
+): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
-    function decide(): void {
-      if (!isOnTrial(readLayout())) return resolve(true);
-      let good = false;
+    function leave(reason: string, verdict: boolean): void {
+      try {
+        if (onEvent) onEvent("ROLLBACK", reason);
+      } catch (thrown) {
+        printLater(thrown);
+      }
+      fallBack(verdict, reason).then(() => resolve(false), reject);
+    }
+    function onThrown(thrown: unknown): void {
+      printLater(thrown);
+      leave("check() threw: " + asFault(thrown).message, false);
+    }
+    function onAnswer(answer: unknown): void {
       guarded(() => {
-        good = check() === true;
-      }, ignore);
-      if (good) {
+        // while a promise was waited for somebody else may have decided
+        if (!isOnTrial(readLayout())) return resolve(true);
+        if (answer !== true) return leave("check() did not answer true", true);
         markValid();
         resolve(true);
-      } else fallBack(true).then(() => resolve(false), reject);
+      }, reject);
+    }
+    function decide(): void {
+      let answer: any;
+      if (!isOnTrial(readLayout())) return resolve(true);
+      try {
+        answer = check();
+      } catch (thrown) {
+        return onThrown(thrown);
+      }
+      if (answer && typeof answer.then === "function") answer.then(onAnswer, onThrown);
+      else onAnswer(answer);
     }
     guarded(() => {
-      const record = loadRecord();
-      // the trial has begun, also where boot() does not count starts
-      if (!record.boots && isSelected(record, readLayout().running_)) countStart(record);
-    }, ignore);
-    after(ms, () => guarded(decide, reject), true);
+      if (!(ms >= 0 && Math.floor(ms) === ms) || typeof check !== "function")
+        throw fault(Code.INVALID_ARG, "confirmAfter(ms, check): ms must be a whole number, check a function");
+      if (onEvent !== undefined && typeof onEvent !== "function")
+        throw fault(Code.INVALID_ARG, "confirmAfter: onEvent must be a function");
+      guarded(() => {
+        const record = loadRecord();
+        // the trial has begun, also where boot() does not count starts
+        if (!record.boots && isSelected(record, readLayout().running_)) countStart(record);
+      }, ignore);
+      after(ms, () => guarded(decide, reject), true);
+    }, reject);
   });
 }
 
@@ -120,6 +175,8 @@ export interface Status {
   trial: { boots: number; previous: string } | null;
   /** digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes them */
   rolledBack: string[];
+  /** why the last image that was left was left, "" when none was since the last update: what check() threw, for one */
+  rollbackReason: string;
   /** all slots, the running one too */
   slots: SlotStatus[];
   /** of Storage, in bytes: behind the last file, and of erased files, which only a compaction gives back */
@@ -170,6 +227,7 @@ export function getStatus(): Status {
     sequence: record.sequence,
     trial: isOnTrial(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
     rolledBack: record.bad.map((digest) => Prefix.CONFIG + digest),
+    rollbackReason: record.reason,
     slots: slots.map((slot) => describe(layout, slot)),
     storage: { free: storage.freeBytes, trash: storage.trashBytes },
     last: lastResult,

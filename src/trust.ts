@@ -77,7 +77,7 @@ export function holdsImage(
   // no whole image, or one of another length; what may follow an image in its file is not blank
   if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
     return done(null, false);
-  hashFlash(slot.address, size, "", (error, found) => {
+  hashFlash(slot.address, size, "", "", (error, found) => {
     if (running && !error && length === size) recordHashed(slot, size, found);
     done(error, found === digest);
   });

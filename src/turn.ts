@@ -27,7 +27,7 @@ export interface Turn {
  */
 export function takeTurn(stop: (error?: OtaError) => void, deadline: number): Turn {
   if (heldTurn())
-    throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way, or another slot is being selected");
+    throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way, or another slot is being selected", true);
   let watch: number | undefined;
   let age = 0; // ms
   const turn = { resting_: false, stop_: stop } as Turn;

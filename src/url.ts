@@ -75,6 +75,7 @@ function portOf(url: Url): number {
   return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
 }
 
+/** @chapter urls */
 export function sameOrigin(a: Url, b: Url): boolean {
   return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
 }

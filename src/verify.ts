@@ -48,13 +48,15 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
 
 /**
  * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
- * verifyImage.
+ * verifyImage. `wanted`: another digest than this is OTA_VALIDATE_FAILED; "" for any. Compared here and not by the caller,
+ * whose functions would stay in memory while this one hashes.
  * @chapter
  */
 export function hashFlash(
   addr: number,
   size: number,
   start: string,
+  wanted: string,
   done: (error: OtaError | null, digest: string) => void,
 ): void {
   const tree = verity(addr, size, start);
@@ -64,6 +66,8 @@ export function hashFlash(
     tree.step_,
     () => {
       digest = tree.digest_();
+      if (wanted && digest !== wanted)
+        throw fault(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", wanted " + wanted);
     },
     (error) => done(error, digest),
   );
@@ -72,7 +76,7 @@ export function hashFlash(
 /**
  * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
- * image that is complete in flash. Calls `done` once: with null, or with OTA_VALIDATE_FAILED.
+ * image that is complete in flash. Calls `done` once: with null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
  * @chapter
  */
 export function verifyImage(
@@ -81,7 +85,7 @@ export function verifyImage(
   size: number,
   digest: string,
   start: string,
-  done: (error: OtaError | null) => void,
+  done: (error: OtaError | null, digest?: string) => void,
 ): void {
   const ranges: number[] = [];
   function readSlot(offset: number, length: number): Uint8Array {
@@ -97,14 +101,7 @@ export function verifyImage(
   } catch (thrown) {
     return done(asFault(thrown));
   }
-  if (digest)
-    return hashFlash(slot.address, size, start, (error, found) => {
-      done(
-        !error && found !== digest
-          ? fault(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + found + ", wanted " + digest)
-          : error,
-      );
-    });
+  if (digest) return /*@__NOINLINE__*/ hashFlash(slot.address, size, start, digest, done);
   const sum = checksum(slot.address, ranges);
   inSlices(
     Slice.BLOCKS,

@@ -19,11 +19,12 @@ const program = new Command("bench")
     "The numbers of DESIGN.md 9. The interpreter's rows need ESPRUINO; their targets are meant for a 32-bit build.",
   )
   .option("--json", "one JSON line")
+  .option("--memory", "only the JsVars held, and at the peak of an update over HTTP")
   .option("--instructions", "also count instructions, with valgrind: some minutes")
   .parse();
-const options = program.opts<{ json?: boolean; instructions?: boolean }>();
+const options = program.opts<{ json?: boolean; memory?: boolean; instructions?: boolean }>();
 
-const SMALL = buildImage({ chip: "esp32", size: 100_000, seed: 3, descriptor: { version: "2.0.2" } });
+const SMALL = buildImage({ chip: "esp32", size: 600_000, seed: 3, descriptor: { version: "2.0.2" } });
 const http = await startServer();
 const https = await startServer({ tls: true });
 const key = await makeKey({ bits: 3072 });
@@ -33,6 +34,11 @@ for (const server of [http, https]) {
   server.on("/small.jws", serveFile(Buffer.from(manifest)));
 }
 try {
+  if (options.memory && ESPRUINO) {
+    await memory(http, JSON.stringify([key.jwk]), "HTTP");
+    show(rows, options.json);
+    process.exit();
+  }
   sizes();
   const spent = await counts(http, key, IMAGE);
   if (ESPRUINO) {

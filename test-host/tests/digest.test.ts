@@ -75,6 +75,11 @@ test("the message of a wrong digest has both, found and wanted", async (t) => {
   assert.match(error.message, new RegExp(`${fsverity(scene.image)}.*${"ab".repeat(32)}`));
 });
 
+test("digest takes what fsverity-utils prints: sha256: and the digits of the fs-verity digest", async (t) => {
+  const scene = await startScene(t);
+  await succeeds(scene, await scene.update({ digest: `sha256:${fsverity(scene.image)}` }), "ota_0");
+});
+
 test("SHA-256 of the file, in place of its fs-verity digest, is refused", async (t) => {
   const { createHash } = await import("node:crypto");
   const scene = await startScene(t);

@@ -25,6 +25,7 @@ import {
   touchesOnly,
   until,
   unfinished,
+  plain,
 } from "../scenario.ts";
 import { makeKey } from "../release.ts";
 import { changedEtag, cutAt, sequence, serveFile, silent, status } from "../server.ts";
@@ -51,15 +52,15 @@ function throwsCode(call: () => unknown, name: IdfName): void {
   });
 }
 
-/** Every call that a dead handle gets is refused, and does nothing. */
-async function isDead(scene: Scene, handle: any): Promise<void> {
+/** Every call that a dead handle gets is refused, and does nothing. After a `finished` one the getters still answer. */
+async function isDead(scene: Scene, handle: any, finished = false): Promise<void> {
   const log = scene.device.flash.log.length;
   const events = scene.events().length;
   const requests = scene.server.requests.length;
   failsWith(await settle(scene.device, handle.perform()), "INVALID_STATE");
   failsWith(await settle(scene.device, handle.finish()), "INVALID_STATE");
   throwsCode(() => handle.abort(), "INVALID_STATE");
-  throwsCode(() => handle.getImgDesc(), "INVALID_STATE");
+  if (!finished) throwsCode(() => handle.getImgDesc(), "INVALID_STATE");
   await nothingLeft(scene);
   assert.equal(scene.device.flash.log.length, log, "a dead handle wrote");
   assert.equal(scene.events().length, events, "a dead handle sent events");
@@ -120,8 +121,18 @@ test("each perform writes one sector and says ESP_ERR_HTTPS_OTA_IN_PROGRESS; wit
     assert.equal(handle.isCompleteDataReceived(), last);
     assert.equal(outcome, last ? OK : HTTPS_OTA_IN_PROGRESS);
   }
+  const answers = () => [
+    plain(handle.getImgDesc()),
+    handle.isCompleteDataReceived(),
+    handle.getImageLenRead(),
+    handle.getImageSize(),
+    handle.getStatusCode(),
+    plain(handle.getPartition()),
+  ];
+  const before = answers();
   assert.equal(await scene.device.engine.call(handle.finish()), OK);
-  await isDead(scene, handle);
+  assert.deepEqual(answers(), before, "the getters answer after finish as before it");
+  await isDead(scene, handle, true);
   behaves(scene);
   bootsNewImage(scene, "ota_0");
 });
@@ -182,7 +193,7 @@ test("perform and abort during a finish are ESP_ERR_INVALID_STATE, the finish go
   throwsCode(() => handle.abort(), "INVALID_STATE");
   failsWith(await settle(scene.device, handle.perform()), "INVALID_STATE");
   assert.equal(await finish, OK);
-  await isDead(scene, handle);
+  await isDead(scene, handle, true);
   bootsNewImage(scene, "ota_0");
 });
 
@@ -337,7 +348,7 @@ test("a second update at the same time is ESP_ERR_OTA_ALREADY_IN_PROGRESS in eve
   const { engine, ota } = scene.device;
   const refused = async () => {
     const both = [ota.begin(scene.config()), ota.update(scene.config())].map((one) => settle(scene.device, one));
-    for (const outcome of await Promise.all(both)) failsWith(outcome, "OTA_ALREADY_IN_PROGRESS");
+    for (const outcome of await Promise.all(both)) failsWith(outcome, "OTA_ALREADY_IN_PROGRESS", true);
   };
   const beginning = engine.call(ota.begin(scene.config()));
   await refused();
@@ -363,7 +374,7 @@ test("two updates started in one breath: one succeeds, one is refused", async (t
   const both = [ota.update(scene.config()), ota.update(scene.config())];
   const outcomes = await Promise.all(both.map((one) => settle(scene.device, one)));
   assert.equal(outcomes[0].result?.size, IMAGE.length);
-  failsWith(outcomes[1], "OTA_ALREADY_IN_PROGRESS");
+  failsWith(outcomes[1], "OTA_ALREADY_IN_PROGRESS", true);
   bootsNewImage(scene, "ota_0");
 });
 
@@ -640,7 +651,7 @@ for (const [name, ms, config] of [
       assert.ok(first.headers["if-range"] === undefined);
       assert.equal(second.sent, LONG.length - from);
       assert.equal(await scene.device.engine.call(handle.finish()), OK);
-      await isDead(scene, handle);
+      await isDead(scene, handle, true);
       behaves(scene);
       bootsNewImage(scene, "ota_0");
     });
@@ -711,7 +722,7 @@ test("a caller that never comes back loses its handle after an hour, and the nex
   await run.perform();
   await holdsBack(scene);
   await scene.device.engine.advance(59 * MINUTE);
-  failsWith(await scene.update(), "OTA_ALREADY_IN_PROGRESS");
+  failsWith(await scene.update(), "OTA_ALREADY_IN_PROGRESS", true);
   await scene.device.engine.advance(MINUTE);
   await nothingLeft(scene);
   assert.equal(scene.server.requests.length, 1);

@@ -169,7 +169,7 @@ const TWINS: Twin[] = [
       const first = scene.outcome(scene.device.ota.update(scene.config()));
       const second = scene.outcome(scene.device.ota.update(scene.config()));
       await first;
-      failsWith(await second, "OTA_ALREADY_IN_PROGRESS");
+      failsWith(await second, "OTA_ALREADY_IN_PROGRESS", true);
     },
   },
   {

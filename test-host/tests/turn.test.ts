@@ -42,7 +42,7 @@ for (const call of ["setBootPartition", "rollback"] as const) {
     const { device } = scene;
     open();
     const chosen = order(scene, call).catch((error) => error);
-    failsWith(await scene.update(), "OTA_ALREADY_IN_PROGRESS");
+    failsWith(await scene.update(), "OTA_ALREADY_IN_PROGRESS", true);
     for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
     await chosen;
     assert.equal(device.rebootAsked, call === "rollback");
@@ -84,7 +84,7 @@ test("setBootPartition() is refused while an update is under way", async (t) => 
   open();
   const handle: any = await scene.device.engine.call(scene.device.ota.begin(scene.config()));
   scene.remember();
-  failsWith(await order(scene, "setBootPartition"), "OTA_ALREADY_IN_PROGRESS");
+  failsWith(await order(scene, "setBootPartition"), "OTA_ALREADY_IN_PROGRESS", true);
   touchesNothing(scene);
   assert.equal(await scene.device.engine.call(handle.perform()), IDF.HTTPS_OTA_IN_PROGRESS);
 });
@@ -213,10 +213,11 @@ for (const [how, code] of [
     const second = device.engine.require("https-ota");
     assert.notEqual(second, device.ota);
     scene.remember();
-    failsWith(await scene.outcome(second.update(scene.config())), "OTA_ALREADY_IN_PROGRESS");
+    failsWith(await scene.outcome(second.update(scene.config())), "OTA_ALREADY_IN_PROGRESS", true);
     failsWith(
       await settle(device, second.setBootPartition(second.getNextUpdatePartition())),
       "OTA_ALREADY_IN_PROGRESS",
+      true,
     );
     touchesNothing(scene);
     open();
