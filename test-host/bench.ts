@@ -36,7 +36,7 @@ for (const server of [http, https]) {
 try {
   if (options.memory && ESPRUINO) {
     await memory(http, JSON.stringify([key.jwk]), "HTTP");
-    show(rows, options.json);
+    show();
     process.exit();
   }
   sizes();

@@ -25,7 +25,8 @@ async function work({ device }: Scene, ms = 1): Promise<void> {
 /** A call of the program's own, `text`, with its outcome. */
 function call(scene: Scene, text: string) {
   const { engine, ota } = scene.device;
-  return settle(scene.device, engine.run(`(function (ota) { return ${text}; })`)(ota));
+  const program = engine.run(`(function (ota) { return ${text}; })`) as (module: unknown) => unknown;
+  return settle(scene.device, program(ota));
 }
 
 for (const [what, text, says] of [

@@ -1,4 +1,4 @@
-// Partitions by their labels, as a program writes them: findPartition(), and labels where a partition is taken.
+// What a program asks for by its name: partitions by their labels, and the module itself on a build that cannot run it.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -35,4 +35,16 @@ test("a partition of another device, with the right label at a wrong place, is r
   const { device } = await startScene(t);
   const slot = { ...plain(device.ota.findPartition("ota_0")), address: 0x200000 };
   failsWith(await settle(device, device.ota.setBootPartition(slot as never)), "NOT_FOUND");
+});
+
+test("on a build without crypto require() says so, and which build has it", async (t) => {
+  const { device } = await startScene(t);
+  const said = device.engine.run(`
+    var native = require;
+    require = function (name) {
+      if (name === "crypto") throw new Error('Module "crypto" not found');
+      return native(name);
+    };
+    (function () { try { require("https-ota"); } catch (error) { return error.name + " " + error.message; } })()`);
+  assert.match(String(said), /^ESP_ERR_NOT_SUPPORTED this Espruino \(ESP32\) has no crypto module/);
 });
