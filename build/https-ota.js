@@ -1367,6 +1367,9 @@ function chapterOtadata() {
 
 
 
+/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
+var lastResult = "";
+
 /**
  * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `stop` hears why its owner has to end it:
  * ESP_ERR_NO_MEM when it was interrupted, ESP_ERR_TIMEOUT after `deadline` ms (in whole seconds; 0: never), what somebody
@@ -1593,12 +1596,12 @@ function hashFlash(addr, size, start, wanted, done) {
     }, function (error) { return done(error, digest); });
 }
 /**
- * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
+ * Judges the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
  * image that is complete in flash. Calls `done` once: with null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
  * @chapter
  */
-function verifyImage(chipId, slot, size, digest, start, done) {
+function verifyImage(chipId, address, size, digest, start, done) {
     // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
     // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
     // Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
@@ -1640,7 +1643,7 @@ function verifyImage(chipId, slot, size, digest, start, done) {
     }
     var ranges = [];
     function readSlot(offset, length) {
-        var bytes = read(slot.address + offset, length);
+        var bytes = read(address + offset, length);
         if (!offset)
             bytes.set(start);
         return bytes;
@@ -1655,8 +1658,8 @@ function verifyImage(chipId, slot, size, digest, start, done) {
         return done(asFault(thrown));
     }
     if (digest)
-        return /*@__NOINLINE__*/ hashFlash(slot.address, size, start, digest, done);
-    var sum = checksum(slot.address, ranges);
+        return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done);
+    var sum = checksum(address, ranges);
     inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
         var wanted = readSlot(chapterImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
         if (sum.value() !== wanted)
@@ -1957,7 +1960,7 @@ function chapterSlots() {
                     var slot = slots.shift();
                     if (!slot)
                         return fail(none ? fault(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
-                    verifyImage(layout.chip_, slot, slot.size, "", "", function (failure) {
+                    verifyImage(layout.chip_, slot.address, slot.size, "", "", function (failure) {
                         if (chapterEngine().heldTurn_() !== turn)
                             return;
                         if (failure)
@@ -3562,7 +3565,7 @@ function createSession(plan, emit, layout, target, download, present) {
         // not before `takeSlowly` has returned: a file that does not fit is read again from its beginning
         after(0, function () {
             if (self.phase_ === 2 /* Phase.VERIFYING */)
-                verifyImage(layout.chip_, target, self.written_, plan.digest_, word, onVerified);
+                verifyImage(layout.chip_, target.address, self.written_, plan.digest_, word, onVerified);
         });
     }
     // most pieces of the network go this way: in the middle of a blank sector there is nothing to decide
@@ -3698,7 +3701,7 @@ function createSession(plan, emit, layout, target, download, present) {
         else if (verified)
             onJudged(null);
         else
-            verifyImage(layout.chip_, target, self.written_, plan.digest_, word, onJudged);
+            verifyImage(layout.chip_, target.address, self.written_, plan.digest_, word, onJudged);
     };
     self.abort_ = function (error) {
         var phase = self.phase_;
@@ -3743,8 +3746,6 @@ function createSession(plan, emit, layout, target, download, present) {
 
 
 
-/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
-var lastResult = "";
 
 
 
@@ -4071,6 +4072,10 @@ function open(settings, emit, offerOnly, done, failed) {
  * @chapter @apart
  */
 function run(given, mode, resolve, reject) {
+    /** For getStatus(). */
+    function noteResult(result) {
+        lastResult = result;
+    }
     /**
      * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
      * @chapter
@@ -4242,8 +4247,9 @@ function run(given, mode, resolve, reject) {
         // a second call, which is refused, says nothing of the first
         if (chapterEngine().heldTurn_() !== turn)
             return;
+        var result = error ? error.name + ": " + error.message : "ESP_OK";
         if (mode !== 0 /* Mode.CHECK */)
-            lastResult = error ? error.name + ": " + error.message : "ESP_OK";
+            noteResult(result);
         if (turn)
             turn.end_();
     }

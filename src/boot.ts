@@ -96,7 +96,7 @@ function chooseSlot(
       function attempt(slots: Partition[], error: OtaError | null): void {
         const slot = slots.shift();
         if (!slot) return fail(none ? fault(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
-        verifyImage(layout.chip_, slot, slot.size, "", "", (failure) => {
+        verifyImage(layout.chip_, slot.address, slot.size, "", "", (failure) => {
           if (heldTurn() !== turn) return;
           if (failure) return attempt(slots, failure);
           guarded(() => {

@@ -27,7 +27,7 @@ import { createSession, type Emit, Phase, type Plan, type Session } from "./sess
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
 import { aborted, Code, fault, guarded, type OtaError } from "./status";
 import { digestOf, getManifest, holdsImage } from "./trust";
-import { type Turn, takeTurn } from "./turn";
+import { noteResult, type Turn, takeTurn } from "./turn";
 import { resolveUrl } from "./url";
 
 const NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
@@ -68,9 +68,6 @@ export interface Handle {
   /** the slot being written */
   getPartition(): Partition;
 }
-
-/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
-export let lastResult = "";
 
 function chooseTarget(layout: Layout, label: string | undefined): Partition {
   const target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
@@ -270,7 +267,8 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   function release(error: OtaError | null): void {
     // a second call, which is refused, says nothing of the first
     if (heldTurn() !== turn) return;
-    if (mode !== Mode.CHECK) lastResult = error ? error.name + ": " + error.message : "ESP_OK";
+    const result = error ? error.name + ": " + error.message : "ESP_OK";
+    if (mode !== Mode.CHECK) noteResult(result);
     if (turn) turn.end_();
   }
   function fail(given?: OtaError): void {

@@ -172,7 +172,7 @@ export function createSession(
     // not before `takeSlowly` has returned: a file that does not fit is read again from its beginning
     after(0, () => {
       if (self.phase_ === Phase.VERIFYING)
-        verifyImage(layout.chip_, target, self.written_, plan.digest_, word, onVerified);
+        verifyImage(layout.chip_, target.address, self.written_, plan.digest_, word, onVerified);
     });
   }
 
@@ -297,7 +297,7 @@ export function createSession(
     if (!complete || (plan.size_ >= 0 && self.written_ !== bytes))
       onJudged(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
     else if (verified) onJudged(null);
-    else verifyImage(layout.chip_, target, self.written_, plan.digest_, word, onJudged);
+    else verifyImage(layout.chip_, target.address, self.written_, plan.digest_, word, onJudged);
   };
 
   self.abort_ = (error) => {

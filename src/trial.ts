@@ -7,12 +7,12 @@ import { type BootRecord, Boots, countStart, isSelected, knownImage, loadRecord 
 import { Prefix } from "./digest";
 import { after, firmwareVersion, isRestartPending, printLater, read, storageStats } from "./hal";
 import { parseDesc, Size, walkSegments } from "./image";
-import { lastResult } from "./ota";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
 import { selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, readEntries, readLayout } from "./slot";
 import { asFault, Code, fault, guarded, ignore } from "./status";
+import { lastResult } from "./turn";
 
 const ATTEMPTS = 3;
 

@@ -7,6 +7,14 @@ import { Code, fault, type OtaError } from "./status";
 
 const WATCH_MS = 1000;
 
+/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
+export let lastResult = "";
+
+/** For getStatus(). */
+export function noteResult(result: string): void {
+  lastResult = result;
+}
+
 export interface Turn {
   /** its owner waits for the user, who may pause: nothing to watch over but the deadline */
   resting_: boolean;

@@ -6,7 +6,6 @@ import { hex } from "./bytes";
 import { verity } from "./digest";
 import { Flash, read } from "./hal";
 import { checksumOffset, Size, walkSegments } from "./image";
-import type { Partition } from "./partitions";
 import { inSlices, Slice } from "./slices";
 import { asFault, Code, fault, type OtaError } from "./status";
 
@@ -74,14 +73,14 @@ export function hashFlash(
 }
 
 /**
- * Judges the file of `size` bytes in `slot` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
+ * Judges the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
  * image that is complete in flash. Calls `done` once: with null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
  * @chapter
  */
 export function verifyImage(
   chipId: number,
-  slot: Partition,
+  address: number,
   size: number,
   digest: string,
   start: string,
@@ -89,7 +88,7 @@ export function verifyImage(
 ): void {
   const ranges: number[] = [];
   function readSlot(offset: number, length: number): Uint8Array {
-    const bytes = read(slot.address + offset, length);
+    const bytes = read(address + offset, length);
     if (!offset) bytes.set(start);
     return bytes;
   }
@@ -101,8 +100,8 @@ export function verifyImage(
   } catch (thrown) {
     return done(asFault(thrown));
   }
-  if (digest) return /*@__NOINLINE__*/ hashFlash(slot.address, size, start, digest, done);
-  const sum = checksum(slot.address, ranges);
+  if (digest) return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done);
+  const sum = checksum(address, ranges);
   inSlices(
     Slice.BLOCKS,
     sum.step,
