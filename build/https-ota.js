@@ -3484,8 +3484,8 @@ function createSession(plan, emit, layout, target, download, present) {
             offset += 4096 /* Flash.SECTOR */;
         return offset - 4096 /* Flash.SECTOR */;
     }
-    // An update from its first byte in flash to its end: steps 4 to 8 of ota.ts. Its calls make no promises, which cost
-    // memory and can't be had without it.
+    // An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of ota.ts. Its calls make no
+    // promises: those cost memory, and cannot be had without it.
     // Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
     var PIECE = 512; // bytes of a write at least: a server may send them one by one
     var self = {
@@ -3591,7 +3591,9 @@ function createSession(plan, emit, layout, target, download, present) {
                 return 0;
             if (!start)
                 word = data.substr(0, 4 /* Size.WORD */);
+            // Step 4, its end: the header is checked before anything is erased
             judge(start ? undefined : data.substr(0, 288 /* Size.DESC_END */));
+            // Step 5: no half-written slot is ever selected, and no trial begins without its record
             chapterRecords().reserveRecords_();
             chapterOtadata().deselect_(layout, target);
             judged = true;
@@ -3616,6 +3618,7 @@ function createSession(plan, emit, layout, target, download, present) {
                 length = 1024 /* Size.HEAD */ / 4;
             var more = total < 0 ? !ended || rest > room : offset - begun + 4096 /* Flash.SECTOR */ < total;
             plainEnd = 0;
+            // Step 6
             if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
                 plainEnd = offset + room;
             at += length;
@@ -3660,9 +3663,11 @@ function createSession(plan, emit, layout, target, download, present) {
                         chapterRecords().checkNotRolledBack_(plan.digest_);
                     if (claim)
                         chapterSlots().checkStorage_(claim);
+                    // Step 8: now there is an image, and the record that counts its starts
                     if (word)
                         chapterEngine().completeImage_(target, word);
                     chapterRecords().recordSelected_(target, layout.running_, self.written_, plan);
+                    // Step 9: the commit point
                     chapterOtadata().select_(layout, target, 0 /* State.NEW */);
                     emit("UPDATE_BOOT_PARTITION", target.subtype);
                 }, function (thrown) {
@@ -3695,6 +3700,7 @@ function createSession(plan, emit, layout, target, download, present) {
                 after(0, function () { return onStorage(null, found); });
             }, onStorage);
         }
+        // Step 7: what is in flash is judged, not what came over the network
         var bytes = self.size_;
         if (!complete || (plan.size_ >= 0 && self.written_ !== bytes))
             onJudged(fault(5379 /* Code.OTA_VALIDATE_FAILED */, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
@@ -3975,6 +3981,7 @@ function open(settings, emit, offerOnly, done, failed) {
         var known = chapterEngine().isRestartPending_() && selected.address !== layout.running_.address ? chapterRecords().knownImage_(selected) : null;
         return known && known.size === size && known.digest === digest ? selected : undefined;
     }
+    // Step 2: which slot runs, and which one is written?
     var layout = chapterSlots().readLayout_();
     var target = chooseTarget(layout, settings.partition);
     if (!offerOnly) {
@@ -3989,6 +3996,7 @@ function open(settings, emit, offerOnly, done, failed) {
     function fetchImage(plan, present) {
         if (!settings.allowRolledBack)
             chapterRecords().checkNotRolledBack_(plan.digest_);
+        // Step 4: the first bytes of the image; session.ts checks them
         var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
         function fail(error) {
             download.close_();
@@ -4051,6 +4059,7 @@ function open(settings, emit, offerOnly, done, failed) {
             });
         }, failed);
     }
+    // Step 3: who says so?
     if (settings.keys)
         getManifest(settings, layout, target, onManifest);
     else
@@ -4178,19 +4187,22 @@ function run(given, mode, resolve, reject) {
             refuse("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
         return checked;
     }
-    // An update, from begin to finish. The order of its steps is its safety argument: 1 to 3 are here (`run`, `open`), 4 to
-    // 8 in session.ts.
-    //   1. arguments, one update at a time, memory            (begin)
-    //   2. partition table, otadata, running and target slot  (begin)
-    //   3. connect, redirects, status, length, first 1024 bytes (begin)
-    //   4. those bytes are judged                             (first perform)
-    //   5. otadata stops naming the target slot               (first perform)
-    //   6. sector by sector: erase, read back, write, read back (perform); the first word stays blank
-    //   7. segments, length, digest or checksum, from flash   (finish)
-    //   8. the first word, record, select: the only commit point (finish)
-    // Whatever fails before the selection leaves the device starting what runs; what fails before the first word is written
-    // leaves no image in the slot.
-    // Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
+    // An update, from begin() to the commit point. The order of its steps is its safety argument:
+    //   1. arguments, the lock, free memory                                   begin
+    //   2. partition table, otadata, the running slot and the target slot     begin
+    //   3. manifest: fetch, verify the signature, parse, policy (with `keys`) begin
+    //   4. image: connect, first 1024 bytes; their header is checked          begin, first perform
+    //   5. room for the boot record of a trial; otadata stops naming the target slot   first perform
+    //   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
+    //   7. segments, length, digest or checksum, from flash                   finish
+    //   8. the first word; the boot record of the trial                       finish
+    //   9. select: one entry of otadata, the commit point                     finish
+    // Each step is marked where it happens: 1 to 4 here, the check of the header and 5 to 9 in session.ts.
+    // What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
+    // into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
+    // no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
+    // is counted, and the digest of the running image is kept.
+    // Source: the states of IDF esp_https_ota.c.
     var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
     function createHandle(session, settings, turn) {
         function wrongState(call) {
@@ -4284,6 +4296,7 @@ function run(given, mode, resolve, reject) {
             resolve({ upToDate: false, partition: one.target_, size: one.written_ });
     }
     guarded(function () {
+        // Step 1: nothing has been touched yet
         var free = chapterEngine().freeVars_();
         // before the keys are looked at, which takes memory
         if (!chapterEngine().heldTurn_() && free < NEEDED_VARS)

@@ -1,16 +1,19 @@
-// An update, from begin to finish. The order of its steps is its safety argument: 1 to 3 are here (`run`, `open`), 4 to
-// 8 in session.ts.
-//   1. arguments, one update at a time, memory            (begin)
-//   2. partition table, otadata, running and target slot  (begin)
-//   3. connect, redirects, status, length, first 1024 bytes (begin)
-//   4. those bytes are judged                             (first perform)
-//   5. otadata stops naming the target slot               (first perform)
-//   6. sector by sector: erase, read back, write, read back (perform); the first word stays blank
-//   7. segments, length, digest or checksum, from flash   (finish)
-//   8. the first word, record, select: the only commit point (finish)
-// Whatever fails before the selection leaves the device starting what runs; what fails before the first word is written
-// leaves no image in the slot.
-// Source: DESIGN.md 3; state rules: reference 1.5 (IDF esp_https_ota.c).
+// An update, from begin() to the commit point. The order of its steps is its safety argument:
+//   1. arguments, the lock, free memory                                   begin
+//   2. partition table, otadata, the running slot and the target slot     begin
+//   3. manifest: fetch, verify the signature, parse, policy (with `keys`) begin
+//   4. image: connect, first 1024 bytes; their header is checked          begin, first perform
+//   5. room for the boot record of a trial; otadata stops naming the target slot   first perform
+//   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
+//   7. segments, length, digest or checksum, from flash                   finish
+//   8. the first word; the boot record of the trial                       finish
+//   9. select: one entry of otadata, the commit point                     finish
+// Each step is marked where it happens: 1 to 4 here, the check of the header and 5 to 9 in session.ts.
+// What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
+// into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
+// no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
+// is counted, and the digest of the running image is kept.
+// Source: the states of IDF esp_https_ota.c.
 
 import { checkNotOnTrial, knownImage, loadRecord, recordRefused, checkNotRolledBack } from "./boot-record";
 import { bytesOf } from "./bytes";
@@ -109,6 +112,7 @@ function open(
   done: Begun,
   failed: (error: OtaError) => void,
 ): void {
+  // Step 2: which slot runs, and which one is written?
   const layout = readLayout();
   const target = chooseTarget(layout, settings.partition);
   if (!offerOnly) {
@@ -125,6 +129,7 @@ function open(
 
   function fetchImage(plan: Plan, present: boolean): void {
     if (!settings.allowRolledBack) checkNotRolledBack(plan.digest_);
+    // Step 4: the first bytes of the image; session.ts checks them
     const download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
     function fail(error: OtaError): void {
       download.close_();
@@ -184,6 +189,7 @@ function open(
     }, failed);
   }
 
+  // Step 3: who says so?
   if (settings.keys) getManifest(settings, layout, target, onManifest);
   else
     fetchImage(
@@ -295,6 +301,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     else resolve({ upToDate: false, partition: one.target_, size: one.written_ });
   }
   guarded(() => {
+    // Step 1: nothing has been touched yet
     const free = freeVars();
     // before the keys are looked at, which takes memory
     if (!heldTurn() && free < NEEDED_VARS)

@@ -1,5 +1,5 @@
-// An update from its first byte in flash to its end: steps 4 to 8 of ota.ts. Its calls make no promises, which cost
-// memory and can't be had without it.
+// An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of ota.ts. Its calls make no
+// promises: those cost memory, and cannot be had without it.
 // Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
 
 import { checkNotRolledBack, recordSelected, reserveRecords } from "./boot-record";
@@ -198,7 +198,9 @@ export function createSession(
     if (!judged || !start) {
       if (!start && !ended && data.length < (total < 0 ? Flash.SECTOR : Size.HEAD)) return 0;
       if (!start) word = data.substr(0, Size.WORD);
+      // Step 4, its end: the header is checked before anything is erased
       judge(start ? undefined : data.substr(0, Size.DESC_END));
+      // Step 5: no half-written slot is ever selected, and no trial begins without its record
       reserveRecords();
       deselect(layout, target);
       judged = true;
@@ -220,6 +222,7 @@ export function createSession(
       if (offset < Size.HEAD && length > Size.HEAD / 4) length = Size.HEAD / 4;
       const more = total < 0 ? !ended || rest > room : offset - begun + Flash.SECTOR < total;
       plainEnd = 0;
+      // Step 6
       if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
         plainEnd = offset + room;
       at += length;
@@ -261,8 +264,10 @@ export function createSession(
           () => {
             if (!plan.allowRolledBack_) checkNotRolledBack(plan.digest_);
             if (claim) checkStorage(claim);
+            // Step 8: now there is an image, and the record that counts its starts
             if (word) completeImage(target, word);
             recordSelected(target, layout.running_, self.written_, plan);
+            // Step 9: the commit point
             select(layout, target, State.NEW);
             emit("UPDATE_BOOT_PARTITION", target.subtype);
           },
@@ -293,6 +298,7 @@ export function createSession(
         after(0, () => onStorage(null, found as StorageClaim | null));
       }, onStorage);
     }
+    // Step 7: what is in flash is judged, not what came over the network
     const bytes = self.size_;
     if (!complete || (plan.size_ >= 0 && self.written_ !== bytes))
       onJudged(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
