@@ -1677,12 +1677,15 @@ function chapterSlots() {
     /** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
     function chipId() {
         var board = process.env.BOARD;
-        if (board.indexOf("ESP32C3") >= 0)
+        // without indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
+        for (var i = 0; i < board.length; i++)
+            if (board.substr(i, 5) === "ESP32") {
+                var series = board.substr(i + 5, 2);
+                return series === "C3" ? 5 : series === "S3" ? 9 : 0;
+            }
+        // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
+        if (board === "EPAPER_BADGE" || board === "CURIO")
             return 5;
-        if (board.indexOf("ESP32S3") >= 0)
-            return 9;
-        if (board.indexOf("ESP32") >= 0)
-            return 0;
         throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is no ESP32 that this module knows");
     }
     /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
@@ -2711,10 +2714,10 @@ function chapterUrls() {
         }
         var hash = url.indexOf("#");
         var text = hash < 0 ? url : url.substr(0, hash);
-        var colon = text.indexOf("://");
+        var colon = text.indexOf(":");
         var protocol = text.substr(0, colon + 1).toLowerCase();
-        if (protocol !== "http:" && protocol !== "https:")
-            bad(url, "wanted http: or https:");
+        if ((protocol !== "http:" && protocol !== "https:") || text.substr(colon, 3) !== "://")
+            bad(url, "wanted http:// or https://");
         var rest = text.substr(colon + 3);
         var end = rest.length;
         var slash = rest.indexOf("/");

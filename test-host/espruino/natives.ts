@@ -17,6 +17,7 @@ import {
 } from "./data.ts";
 import { makeBase64, makeUri } from "./encode.ts";
 import type { Files } from "./files.ts";
+import { installFind } from "./find.ts";
 import { define } from "./realm.ts";
 import { makeStorage } from "./storage.ts";
 import { installTypedArrays } from "./typed.ts";
@@ -263,6 +264,7 @@ function makeProcess(core: Core, options: NativeOptions): object {
 
 export function createNatives(core: Core, options: NativeOptions): Natives {
   installTypedArrays(core);
+  installFind(core);
   const pokes: Record<string, Fn> = {};
   for (const name of ["poke8", "poke16", "poke32"]) pokes[name] = refuse(core, name);
   return {

@@ -307,6 +307,27 @@ test("a board that is no ESP32 is refused by its name", async (t) => {
   await cannotUpdate(scene, "NOT_SUPPORTED", /PICO_R1_3/);
 });
 
+for (const [name, board] of [
+  ["ESP32_CYD", "esp32-dual"],
+  ["ESP32_IDF5", "esp32-dual"],
+  ["ESP32C3_IDF5", "esp32c3"],
+  ["EPAPER_BADGE", "esp32c3"],
+  ["CURIO", "esp32c3"],
+  ["ESP32S3_TOUCH_LCD_35", "esp32s3"],
+  ["MY_ESP32S3", "esp32s3"],
+] as const)
+  test(`the build ${name} is known to run on the chip of ${board}`, async (t) => {
+    const scene = await startScene(t, { board: { ...loadBoard(board), espruinoBoard: name } });
+    await updates(scene, "ota_1");
+  });
+
+test("a board name that ends as one of ours begins is not taken for it", async (t) => {
+  for (const espruinoBoard of ["NICE", "SOME_ESP3", "ESP"]) {
+    const scene = await startScene(t, { board: { ...loadBoard("toy-two"), espruinoBoard } });
+    await cannotUpdate(scene, "NOT_SUPPORTED", new RegExp(espruinoBoard));
+  }
+});
+
 // --- Which slot runs -----------------------------------------------------------------------------------------------
 
 const CHIP_BOARDS = [
