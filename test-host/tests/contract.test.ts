@@ -173,6 +173,15 @@ function withEngine(options: Partial<EngineOptions>, run: (engine: Engine) => un
   };
 }
 
+test("each start draws the same random numbers, and one start draws others as it goes on", () => {
+  const draw = (engine: Engine): unknown => engine.run("[Math.random(),Math.random(),E.hwRand()].join()");
+  const engines = [fakeEngine(), fakeEngine()];
+  const [first, second] = engines.map(draw);
+  assert.equal(first, second);
+  assert.notEqual(draw(engines[0]), first);
+  for (const engine of engines) engine.stop();
+});
+
 test(
   "nothing runs after power off, and a call that waits is rejected",
   withEngine({}, async (engine) => {
