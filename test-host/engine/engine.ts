@@ -100,6 +100,38 @@ export async function runInEngine(
   }
 }
 
+/**
+ * JsVars of an update over TLS, in bytes: 6900 of 14 (memory-engine.test.ts). The Linux build's mbedTLS takes its two buffers of
+ * 16 KB and all else from JsVars (libs/crypto/mbedtls/config.h, jsvMalloc); the ESP32 ports take them from ESP-IDF's heap.
+ */
+const TLS_BYTES = 6900 * 14;
+
+/** Why TLS cannot be tried in this interpreter: what a test says that skips. False where it can. */
+export async function tooSmallForTls(): Promise<string | false> {
+  if (!ESPRUINO) return "ESPRUINO is not set";
+  const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
+  try {
+    const program = join(folder, "program.js");
+    // a build that gets more JsVars on demand has them after this, one with a fixed number has as many as before
+    writeFileSync(
+      program,
+      `var list = []; if (process.memory().total === 4096) for (var i = 0; i < 16000; i++) list.push(i);
+      var memory = process.memory(); print("MEMORY " + memory.total + " " + memory.blocksize); quit();`,
+    );
+    const { output } = await interpret(ESPRUINO, program, folder, 20_000);
+    const found = /MEMORY (\d+) (\d+)/.exec(output);
+    if (!found) throw new Error(`the interpreter does not tell its memory:\n${output}`);
+    const [total, blocksize] = found.slice(1).map(Number);
+    if (total * blocksize >= TLS_BYTES) return false;
+    return (
+      `no room for TLS: this interpreter has ${total} JsVars of ${blocksize} bytes, ` +
+      `and the Linux build takes its buffers from them: ${TLS_BYTES} bytes`
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /** Has the interpreter room for a text of so many bytes? Builds with a fixed number of JsVars have little. */
 export async function engineHolds(bytes: number): Promise<boolean> {
   const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
