@@ -1367,6 +1367,7 @@ function chapterOtadata() {
 
 
 
+
 /**
  * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `stop` hears why its owner has to end it:
  * ESP_ERR_NO_MEM when it was interrupted, ESP_ERR_TIMEOUT after `deadline` ms (in whole seconds; 0: never), what somebody
@@ -1718,7 +1719,8 @@ function chapterSlots() {
     var ROW_MAGIC = 0x50aa;
     var MD5_MAGIC = 0xebeb;
     var END_MAGIC = 0xffff;
-    var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
+    // 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
+    var FLASH_END = 0x1000000;
     var SUBTYPE_OTADATA = 0;
     /** ota_0 to ota_15? */
     function isOta(row) {
@@ -1748,6 +1750,10 @@ function chapterSlots() {
             a.address === b.address &&
             (names === "js_code storage" || names === "storage js_code"));
     }
+    /** Has an update to get at this row, or Espruino at the files of its Storage? */
+    function isNeeded(row) {
+        return (isSlot(row) || isOtadata(row) || (row.type === 1 /* Type.DATA */ && (row.label === "js_code" || row.label === "storage")));
+    }
     function checkRow(row, others) {
         var end = row.address + row.size;
         var wrong = "";
@@ -1755,10 +1761,12 @@ function chapterSlots() {
             wrong = "is not aligned";
         else if (row.type === 0 /* Type.APP */ && row.size % 0x1000)
             wrong = "has no whole number of sectors";
-        else if (!row.size || end > FLASH_END)
-            wrong = "leaves the flash";
-        // rows of type bootloader (2) and partition_table (3) describe what lies below
-        else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && row.type < 2)
+        else if (!row.size)
+            wrong = "has no bytes";
+        else if (end > FLASH_END && isNeeded(row))
+            wrong = "ends at " + chapterBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
+        // the primary rows of type bootloader (2) and partition_table (3) are what lies below
+        else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
             wrong = "lies on bootloader or table";
         for (var i = 0; !wrong && i < others.length; i++)
             if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
