@@ -106,30 +106,34 @@ export async function runInEngine(
  */
 const TLS_BYTES = 6900 * 14;
 
-/** Why TLS cannot be tried in this interpreter: what a test says that skips. False where it can. */
-export async function tooSmallForTls(): Promise<string | false> {
-  if (!ESPRUINO) return "ESPRUINO is not set";
+/** How many JsVars the interpreter can have, and the bytes of one. A build that gets more on demand has been made to. */
+export async function engineMemory(): Promise<{ total: number; blocksize: number }> {
   const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
   try {
     const program = join(folder, "program.js");
-    // a build that gets more JsVars on demand has them after this, one with a fixed number has as many as before
     writeFileSync(
       program,
       `var list = []; if (process.memory().total === 4096) for (var i = 0; i < 16000; i++) list.push(i);
       var memory = process.memory(); print("MEMORY " + memory.total + " " + memory.blocksize); quit();`,
     );
-    const { output } = await interpret(ESPRUINO, program, folder, 20_000);
+    const { output } = await interpret(ESPRUINO as string, program, folder, 20_000);
     const found = /MEMORY (\d+) (\d+)/.exec(output);
     if (!found) throw new Error(`the interpreter does not tell its memory:\n${output}`);
-    const [total, blocksize] = found.slice(1).map(Number);
-    if (total * blocksize >= TLS_BYTES) return false;
-    return (
-      `no room for TLS: this interpreter has ${total} JsVars of ${blocksize} bytes, ` +
-      `and the Linux build takes its buffers from them: ${TLS_BYTES} bytes`
-    );
+    return { total: Number(found[1]), blocksize: Number(found[2]) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Why TLS cannot be tried in this interpreter: what a test says that skips. False where it can. */
+export async function tooSmallForTls(): Promise<string | false> {
+  if (!ESPRUINO) return "ESPRUINO is not set";
+  const { total, blocksize } = await engineMemory();
+  if (total * blocksize >= TLS_BYTES) return false;
+  return (
+    `no room for TLS: this interpreter has ${total} JsVars of ${blocksize} bytes, ` +
+    `and the Linux build takes its buffers from them: ${TLS_BYTES} bytes`
+  );
 }
 
 /** Has the interpreter room for a text of so many bytes? Builds with a fixed number of JsVars have little. */
