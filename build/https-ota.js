@@ -1367,6 +1367,7 @@ function chapterOtadata() {
 
 
 
+
 /** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
 var lastResult = "";
 
@@ -1680,12 +1681,15 @@ function chapterSlots() {
     /** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
     function chipId() {
         var board = process.env.BOARD;
-        if (board.indexOf("ESP32C3") >= 0)
+        // without indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
+        for (var i = 0; i < board.length; i++)
+            if (board.substr(i, 5) === "ESP32") {
+                var series = board.substr(i + 5, 2);
+                return series === "C3" ? 5 : series === "S3" ? 9 : 0;
+            }
+        // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
+        if (board === "EPAPER_BADGE" || board === "CURIO")
             return 5;
-        if (board.indexOf("ESP32S3") >= 0)
-            return 9;
-        if (board.indexOf("ESP32") >= 0)
-            return 0;
         throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is no ESP32 that this module knows");
     }
     /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
@@ -1718,7 +1722,8 @@ function chapterSlots() {
     var ROW_MAGIC = 0x50aa;
     var MD5_MAGIC = 0xebeb;
     var END_MAGIC = 0xffff;
-    var FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
+    // 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
+    var FLASH_END = 0x1000000;
     var SUBTYPE_OTADATA = 0;
     /** ota_0 to ota_15? */
     function isOta(row) {
@@ -1748,6 +1753,10 @@ function chapterSlots() {
             a.address === b.address &&
             (names === "js_code storage" || names === "storage js_code"));
     }
+    /** Has an update to get at this row, or Espruino at the files of its Storage? */
+    function isNeeded(row) {
+        return (isSlot(row) || isOtadata(row) || (row.type === 1 /* Type.DATA */ && (row.label === "js_code" || row.label === "storage")));
+    }
     function checkRow(row, others) {
         var end = row.address + row.size;
         var wrong = "";
@@ -1755,10 +1764,12 @@ function chapterSlots() {
             wrong = "is not aligned";
         else if (row.type === 0 /* Type.APP */ && row.size % 0x1000)
             wrong = "has no whole number of sectors";
-        else if (!row.size || end > FLASH_END)
-            wrong = "leaves the flash";
-        // rows of type bootloader (2) and partition_table (3) describe what lies below
-        else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && row.type < 2)
+        else if (!row.size)
+            wrong = "has no bytes";
+        else if (end > FLASH_END && isNeeded(row))
+            wrong = "ends at " + chapterBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
+        // the primary rows of type bootloader (2) and partition_table (3) are what lies below
+        else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
             wrong = "lies on bootloader or table";
         for (var i = 0; !wrong && i < others.length; i++)
             if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
@@ -2714,10 +2725,10 @@ function chapterUrls() {
         }
         var hash = url.indexOf("#");
         var text = hash < 0 ? url : url.substr(0, hash);
-        var colon = text.indexOf("://");
+        var colon = text.indexOf(":");
         var protocol = text.substr(0, colon + 1).toLowerCase();
-        if (protocol !== "http:" && protocol !== "https:")
-            bad(url, "wanted http: or https:");
+        if ((protocol !== "http:" && protocol !== "https:") || text.substr(colon, 3) !== "://")
+            bad(url, "wanted http:// or https://");
         var rest = text.substr(colon + 3);
         var end = rest.length;
         var slash = rest.indexOf("/");

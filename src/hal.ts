@@ -100,9 +100,14 @@ export function sha256(data: Uint8Array | string): Uint8Array {
 /** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
 export function chipId(): number {
   const board = process.env.BOARD;
-  if (board.indexOf("ESP32C3") >= 0) return 5;
-  if (board.indexOf("ESP32S3") >= 0) return 9;
-  if (board.indexOf("ESP32") >= 0) return 0;
+  // without indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
+  for (let i = 0; i < board.length; i++)
+    if (board.substr(i, 5) === "ESP32") {
+      const series = board.substr(i + 5, 2);
+      return series === "C3" ? 5 : series === "S3" ? 9 : 0;
+    }
+  // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
+  if (board === "EPAPER_BADGE" || board === "CURIO") return 5;
   throw fault(Code.NOT_SUPPORTED, "board " + board + " is no ESP32 that this module knows");
 }
 

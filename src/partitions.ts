@@ -16,7 +16,8 @@ const ROW_LENGTH = 32;
 const ROW_MAGIC = 0x50aa;
 const MD5_MAGIC = 0xebeb;
 const END_MAGIC = 0xffff;
-const FLASH_END = 0x1000000; // 16 MB: as far as the chips map flash
+// 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
+const FLASH_END = 0x1000000;
 
 /** Types of rows (esp_partition.h). */
 export const enum Type {
@@ -75,14 +76,23 @@ function isStorageTwice(a: Partition, b: Partition): boolean {
   );
 }
 
+/** Has an update to get at this row, or Espruino at the files of its Storage? */
+function isNeeded(row: Partition): boolean {
+  return (
+    isSlot(row) || isOtadata(row) || (row.type === Type.DATA && (row.label === "js_code" || row.label === "storage"))
+  );
+}
+
 function checkRow(row: Partition, others: Partition[]): void {
   const end = row.address + row.size;
   let wrong = "";
   if (row.address % (row.type === Type.APP ? 0x10000 : 0x1000)) wrong = "is not aligned";
   else if (row.type === Type.APP && row.size % 0x1000) wrong = "has no whole number of sectors";
-  else if (!row.size || end > FLASH_END) wrong = "leaves the flash";
-  // rows of type bootloader (2) and partition_table (3) describe what lies below
-  else if (row.address < Table.ADDR + 0x1000 && row.type < 2) wrong = "lies on bootloader or table";
+  else if (!row.size) wrong = "has no bytes";
+  else if (end > FLASH_END && isNeeded(row)) wrong = "ends at " + hex(end) + ": Espruino addresses 16 MB of flash";
+  // the primary rows of type bootloader (2) and partition_table (3) are what lies below
+  else if (row.address < Table.ADDR + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
+    wrong = "lies on bootloader or table";
   for (let i = 0; !wrong && i < others.length; i++)
     if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
       wrong = "overlaps " + others[i].label;

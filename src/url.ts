@@ -33,9 +33,10 @@ export function parseUrl(url: string): Url {
   }
   const hash = url.indexOf("#");
   const text = hash < 0 ? url : url.substr(0, hash);
-  const colon = text.indexOf("://");
+  const colon = text.indexOf(":");
   const protocol = text.substr(0, colon + 1).toLowerCase();
-  if (protocol !== "http:" && protocol !== "https:") bad(url, "wanted http: or https:");
+  if ((protocol !== "http:" && protocol !== "https:") || text.substr(colon, 3) !== "://")
+    bad(url, "wanted http:// or https://");
   let rest = text.substr(colon + 3);
   let end = rest.length;
   const slash = rest.indexOf("/");

@@ -3,13 +3,16 @@
 
 import { generate } from "selfsigned";
 
-let made: Promise<{ key: string; cert: string }> | undefined;
+type KeyType = "rsa" | "ec";
+
+const made: { [type in KeyType]?: Promise<{ key: string; cert: string }> } = {};
 
 /** Key and certificate (PEM) for `localhost` and 127.0.0.1. */
-export function certificate(): Promise<{ key: string; cert: string }> {
-  made ??= generate([{ name: "commonName", value: "localhost" }], {
-    keyType: "rsa",
+export function certificate(keyType: KeyType = "rsa"): Promise<{ key: string; cert: string }> {
+  made[keyType] ??= generate([{ name: "commonName", value: "localhost" }], {
+    keyType,
     keySize: 2048,
+    curve: "P-256",
     algorithm: "sha256",
     extensions: [
       { name: "basicConstraints", cA: true },
@@ -22,5 +25,5 @@ export function certificate(): Promise<{ key: string; cert: string }> {
       },
     ],
   }).then((pems) => ({ key: pems.private, cert: pems.cert }));
-  return made;
+  return made[keyType];
 }

@@ -1,6 +1,7 @@
 var http = require("http");
+// without what another build or another run would print
 function noPort(text) {
-  return JSON.stringify(text.split("" + PORT).join("PORT"));
+  return JSON.stringify(text.split("" + PORT).join("PORT").replace(process.version, "VERSION"));
 }
 function echoed(name, o) {
   o.name = name;
@@ -42,7 +43,6 @@ fetchAll([
   echoed("post", { method: "POST", headers: { "Content-Length": 5 }, send: function (q) { q.write("he"); q.end("llo"); } }),
   echoed("post-chunked", { method: "POST", headers: { "Transfer-Encoding": "chunked" }, send: function (q) { q.write("hello"); q.end(" world"); } }),
   echoed("localhost", { host: "localhost" }),
-  echoed("odd-address", { host: "127.1" }),
 ], function () {
   direct(function () { objects(quit); });
 });

@@ -1,11 +1,15 @@
 ["1", "-1", "1.5", "-1.5", "1e3", "1E-2", "0x10", "010", "-", "--1", "+1", ".5", "5.", "true", "false", "null", "undefined", "NaN", "nul", "tru", "True",
   "\"a\"", "'a'", "\"a", "\"\\u00e9\\x41\\n\\t\\\\\\/\\\"\"", "\"\\u0041\\101\"", "\"tab\there\"", "[]", "[1,2]", "[1,]", "[,1]", "[1 2]", "[", "[1", "[1,", "]", "{}", "{", "{\"a\"", "{\"a\":", "{\"a\":1",
   "{\"a\":1,", "{\"a\":1,}", "{\"a\":1 \"b\":2}", "{a:1}", "{1:2}", "{'a':1}", "{\"a\":}", "{\"a\" 1}", "{,}", "{\"a\":1}}", "{\"a\":1}x", "1 2", "1,2", "", " ", "// c\n1", "/* c */ 2", "3 // c",
-  "{\"a\":{\"b\":[1,{\"c\":null}]}}", "[[[[1]]]]", "{\"\":1}", "{\"a b\":1}", "{\"__proto__\":1}", "1234567890123", "4294967296", "2147483648",
+  "{\"a\":{\"b\":[1,{\"c\":null}]}}", "[[[[1]]]]", "{\"\":1}", "{\"a b\":1}", "1234567890123", "4294967296", "2147483648",
   "-2147483649", "\"\xff\"", "[1]\x00[2]", "`a`", "function(){}", "[-]", "{\"a\":-}", "[undefined]", "\"line\nbreak\"", "{\"length\":1}", "[1,2,3", "{\"a\":\"b\"", "(1)", "1=2", "!1"
 ].forEach(function (t) {
   show(JSON.stringify(t), function () { return JSON.parse(t); });
 });
+// The key __proto__ is the prototype. Where it is a number, the engine looks for properties in the number as in an object:
+// a build with asserts ends there (src/jsvar.c, jsvFindChildFromString), so this looks for none.
+show("prototype", function () { var o = JSON.parse("{\"__proto__\":{\"a\":1},\"b\":2}"); return [o.a, o.b, Object.keys(o)]; });
+show("prototype number", function () { return Object.keys(JSON.parse("{\"__proto__\":1,\"b\":2}")); });
 show("number", function () { return JSON.parse(5); });
 show("undefined", function () { return JSON.parse(undefined); });
 show("object", function () { return JSON.parse({}); });

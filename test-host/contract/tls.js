@@ -20,6 +20,11 @@ runCase([
   { name: "tls-now-early", quiet: 700, tls: true, path: "full", started: function (q) { q.clsNow = true; } },
   // -15 or -8, as it happens
   { name: "tls13-only", anyCode: true, tls: true, port: TLS13PORT, path: "full" },
+  // a certificate with a key for ECDSA, as many servers have by default
+  { name: "tls-ecdsa", anyCode: true, tls: true, port: ECDSAPORT, path: "full" },
+  { name: "tls-ecdhe-only", anyCode: true, tls: true, port: ECDHEPORT, path: "full" },
+  { name: "tls-dhe-only", tls: true, port: DHEPORT, path: "full" },
+  { name: "tls-rsa-only", tls: true, port: RSAPORT, path: "full" },
   { name: "tls-bad-ca", tls: true, path: "full", extra: { ca: "x".repeat(200) } },
   { name: "tls-bad-cert", tls: true, path: "full", extra: { cert: "x".repeat(200) } },
   { name: "tls-bad-key", tls: true, path: "full", extra: { key: "x".repeat(200) } },

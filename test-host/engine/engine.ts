@@ -100,6 +100,42 @@ export async function runInEngine(
   }
 }
 
+/**
+ * JsVars of an update over TLS, in bytes: 6900 of 14 (memory-engine.test.ts). The Linux build's mbedTLS takes its two buffers of
+ * 16 KB and all else from JsVars (libs/crypto/mbedtls/config.h, jsvMalloc); the ESP32 ports take them from ESP-IDF's heap.
+ */
+const TLS_BYTES = 6900 * 14;
+
+/** How many JsVars the interpreter can have, and the bytes of one. A build that gets more on demand has been made to. */
+export async function engineMemory(): Promise<{ total: number; blocksize: number }> {
+  const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
+  try {
+    const program = join(folder, "program.js");
+    writeFileSync(
+      program,
+      `var list = []; if (process.memory().total === 4096) for (var i = 0; i < 16000; i++) list.push(i);
+      var memory = process.memory(); print("MEMORY " + memory.total + " " + memory.blocksize); quit();`,
+    );
+    const { output } = await interpret(ESPRUINO as string, program, folder, 20_000);
+    const found = /MEMORY (\d+) (\d+)/.exec(output);
+    if (!found) throw new Error(`the interpreter does not tell its memory:\n${output}`);
+    return { total: Number(found[1]), blocksize: Number(found[2]) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Why TLS cannot be tried in this interpreter: what a test says that skips. False where it can. */
+export async function tooSmallForTls(): Promise<string | false> {
+  if (!ESPRUINO) return "ESPRUINO is not set";
+  const { total, blocksize } = await engineMemory();
+  if (total * blocksize >= TLS_BYTES) return false;
+  return (
+    `no room for TLS: this interpreter has ${total} JsVars of ${blocksize} bytes, ` +
+    `and the Linux build takes its buffers from them: ${TLS_BYTES} bytes`
+  );
+}
+
 /** Has the interpreter room for a text of so many bytes? Builds with a fixed number of JsVars have little. */
 export async function engineHolds(bytes: number): Promise<boolean> {
   const folder = mkdtempSync(join(tmpdir(), "https-ota-"));

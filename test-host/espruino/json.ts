@@ -149,7 +149,10 @@ export function parseJson(core: Core, input: unknown, liberal = false): unknown 
       const item = value();
       if (item === FAILED) return FAILED;
       if (!isChar("}")) match(",");
-      if (!Object.hasOwn(out, key) && key !== "__proto__") {
+      // the prototype; anything but an object has no properties to be found there
+      if (key === "__proto__") {
+        if (typeof item === "object" && item !== null) Object.setPrototypeOf(out, item);
+      } else if (!Object.hasOwn(out, key)) {
         Object.defineProperty(out, key, { value: item, enumerable: true, writable: true, configurable: true });
       }
     }

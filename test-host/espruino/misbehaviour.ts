@@ -46,6 +46,17 @@ function slowly(socket: Socket, parts: Uint8Array[], then: () => void, pauseMs =
 /** The TCP socket under a TLS one, to cut it without close-notify. */
 const rawOf = new WeakMap<Socket, net.Socket>();
 
+/** The last ClientHello, described: a handshake that fails has no other way to the program. */
+let lastHello = "none";
+
+function listenToHello(socket: net.Socket): void {
+  socket.on("error", () => {});
+  socket.once("data", (bytes) => {
+    lastHello = describeHello(bytes);
+    socket.destroy();
+  });
+}
+
 type Scenario = (socket: Socket, request: string) => void;
 
 function answer(bytes: Uint8Array): Scenario {
@@ -76,6 +87,41 @@ const cut = (socket: Socket): void => {
 const reset = (socket: Socket): void => {
   (rawOf.get(socket) ?? socket).resetAndDestroy();
 };
+
+const EXT_MAX_FRAGMENT = 1;
+const EXT_SIGNATURES = 13;
+
+/** What a ClientHello offers (RFC 5246 7.4.1.2): versions, cipher suites, signature algorithms, size of records. */
+function describeHello(record: Buffer): string {
+  const words = (bytes: Buffer): string[] => bytes.toString("hex").match(/..../g) ?? [];
+  let at = 5 + 4; // record and handshake header
+  const take = (length: number): Buffer => {
+    at += length;
+    return record.subarray(at - length, at);
+  };
+  const number = (bytes: number): number => take(bytes).readUIntBE(0, bytes);
+  const version = take(2).toString("hex");
+  take(32);
+  take(number(1)); // session
+  const ciphers = words(take(number(2)));
+  take(number(1)); // compression
+  const extensions = new Map<number, Buffer>();
+  const length = number(2);
+  for (const end = at + length; at < end; ) {
+    const type = number(2);
+    extensions.set(type, take(number(2)));
+  }
+  // MD5, which Node offers in no way, is left out
+  const signatures = words(extensions.get(EXT_SIGNATURES)?.subarray(2) ?? Buffer.alloc(0)).filter(
+    (one) => one !== "0101",
+  );
+  return [
+    `record ${record.subarray(1, 3).toString("hex")} version ${version}`,
+    `ciphers ${ciphers.join(" ")}`,
+    `signatures ${signatures.join(" ")}`,
+    `smaller records ${extensions.has(EXT_MAX_FRAGMENT)}`,
+  ].join("\n");
+}
 
 const BIG = Buffer.alloc(300_000, BODY);
 const MANY_HEADERS = Array.from({ length: 60 }, (_, i) => `X-${i}: ${"v".repeat(980)}`);
@@ -174,6 +220,9 @@ const SCENARIOS: Record<string, Scenario> = {
   "chunked-identity": answerEnd(whole("200 OK", ["Transfer-Encoding: identity", "Content-Length: 11"], HELLO)),
   large: answerEnd(ok(LARGE, Buffer.alloc(LARGE, 7))),
   // TLS
+  hello: (socket) => {
+    socket.end(ok(lastHello.length, Buffer.from(lastHello)));
+  },
   "tls-cut": answerThen(ok(4000, BODY.subarray(0, 1500)), cut),
   "tls-cut-full": answerThen(ok(4000, BODY), cut),
   "tls-no-answer-cut": (socket) => cut(socket),
@@ -229,6 +278,11 @@ export async function startServer(): Promise<ContractServer> {
     PORT: await listen(net.createServer({ allowHalfOpen: true }, serve)),
     TLSPORT: await listen(tlsServer),
     TLS13PORT: await listen(secure({ minVersion: "TLSv1.3" })),
+    ECDSAPORT: await listen(secure(await certificate("ec"))),
+    ECDHEPORT: await listen(secure({ ciphers: "ECDHE", maxVersion: "TLSv1.2" })),
+    DHEPORT: await listen(secure({ ciphers: "DHE", dhparam: "auto", maxVersion: "TLSv1.2" })),
+    RSAPORT: await listen(secure({ ciphers: "AES128-SHA", maxVersion: "TLSv1.2" })),
+    HELLOPORT: await listen(net.createServer(listenToHello)),
     SHUTPORT: await listen(net.createServer((socket) => void socket.end())),
     CLOSEDPORT: await listen(gone),
   };

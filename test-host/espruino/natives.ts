@@ -17,6 +17,8 @@ import {
 } from "./data.ts";
 import { makeBase64, makeUri } from "./encode.ts";
 import type { Files } from "./files.ts";
+import { installFind } from "./find.ts";
+import { createRandom, installRandom, type Random } from "./random.ts";
 import { define } from "./realm.ts";
 import { makeStorage } from "./storage.ts";
 import { installTypedArrays } from "./typed.ts";
@@ -53,7 +55,7 @@ export interface Natives {
 
 // --- E
 
-function makeE(core: Core, options: NativeOptions): object {
+function makeE(core: Core, options: NativeOptions, random: Random): object {
   const { realm } = core;
   const E = new realm.Object();
   const add = (name: string, fn: Fn): void => {
@@ -89,7 +91,8 @@ function makeE(core: Core, options: NativeOptions): object {
   add("setFlags", () => undefined);
   add("reboot", options.reboot);
   add("kickWatchdog", () => undefined);
-  add("hwRand", () => (Math.random() * 0x100000000) | 0);
+  add("hwRand", random.next);
+  add("srand", random.seed);
   add("lookupNoCase", (haystack, needle, returnKey) => {
     const key = Object.keys(haystack).find((k) => k.toLowerCase() === String(needle).toLowerCase());
     return key === undefined ? undefined : returnKey ? key : haystack[key];
@@ -263,11 +266,14 @@ function makeProcess(core: Core, options: NativeOptions): object {
 
 export function createNatives(core: Core, options: NativeOptions): Natives {
   installTypedArrays(core);
+  installFind(core);
+  const random = createRandom();
+  installRandom(core, random);
   const pokes: Record<string, Fn> = {};
   for (const name of ["poke8", "poke16", "poke32"]) pokes[name] = refuse(core, name);
   return {
     globals: {
-      E: makeE(core, options),
+      E: makeE(core, options, random),
       ESP32: makeEsp32(core, options),
       process: makeProcess(core, options),
       peek8: makePeek(core, options, 1),

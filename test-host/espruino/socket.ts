@@ -209,14 +209,35 @@ function readCertificate<T>(given: unknown, what: string, parse: (bytes: Buffer)
   }
 }
 
-/** The context for a client certificate, when one is given. `ca` is parsed and then not used, as in Espruino. */
-function readCertificates(options: any): tls.SecureContext | undefined {
+/**
+ * What the Linux build offers (libs/crypto/mbedtls/config.h), held by the contract script tls-hello. No ECDHE, no ECDSA: what
+ * does without is what every build has. The ESP32 ports take ESP-IDF's mbedTLS, which offers ECDHE too, so a server that
+ * the virtual device refuses may suit a real one.
+ */
+const CIPHERS = ["DHE-RSA-", ""].flatMap((exchange) =>
+  ["AES256", "AES128"].flatMap((aes) =>
+    [aes === "AES256" ? "GCM-SHA384" : "GCM-SHA256", "CCM", "SHA256", "SHA", "CCM8"].map(
+      (mode) => `${exchange}${aes}-${mode}`,
+    ),
+  ),
+);
+
+const OFFER: tls.SecureContextOptions = {
+  maxVersion: "TLSv1.2",
+  // Node's own level refuses SHA-1
+  ciphers: [...CIPHERS, "@SECLEVEL=0"].join(":"),
+  sigalgs: ["SHA512", "SHA384", "SHA256", "SHA224", "SHA1"].map((hash) => `RSA+${hash}`).join(":"),
+};
+
+/** The context, with the client's certificate when one is given. `ca` is parsed and then not used, as in Espruino. */
+function readCertificates(options: any): tls.SecureContext {
   const parseCert = (bytes: Buffer) => new X509Certificate(bytes);
   readCertificate(options?.ca, "mbedtls_x509_crt_parse of 'ca'", parseCert);
   const cert = readCertificate(options?.cert, "mbedtls_x509_crt_parse of 'cert'", parseCert);
   const key = readCertificate(options?.key, "mbedtls_pk_parse_key", parseKey);
-  if (!cert || !key) return undefined;
-  return tls.createSecureContext({ cert: cert.toString(), key: key.export({ type: "pkcs8", format: "pem" }) });
+  if (!cert || !key) return tls.createSecureContext(OFFER);
+  const own = { cert: cert.toString(), key: key.export({ type: "pkcs8", format: "pem" }) };
+  return tls.createSecureContext({ ...OFFER, ...own });
 }
 
 export function openTls(address: string, port: number, options: any, wake: () => void): Handle {
@@ -237,7 +258,6 @@ export function openTls(address: string, port: number, options: any, wake: () =>
       socket: sniffed(raw, sniffer),
       rejectUnauthorized: false, // Espruino: VERIFY_NONE, even with `ca`
       servername: "mbed TLS Server 1", // and always this name, never the host
-      maxVersion: "TLSv1.2",
       secureContext,
     });
     socket.on("secureConnect", () => {

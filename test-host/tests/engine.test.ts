@@ -3,13 +3,14 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { createDevice, type Device } from "../device.ts";
-import { ESPRUINO, type EngineRun, runInEngine, warnWithoutEngine } from "../engine/engine.ts";
+import { ESPRUINO, type EngineRun, runInEngine, tooSmallForTls, warnWithoutEngine } from "../engine/engine.ts";
 import { fsverity } from "../fsverity.ts";
 import { buildImage, mutations } from "../images.ts";
 import * as serve from "../server.ts";
 
 warnWithoutEngine();
 const options = { skip: ESPRUINO ? false : "ESPRUINO is not set" };
+const secure = { skip: await tooSmallForTls() };
 
 const IMAGE = buildImage({ chip: "esp32", size: 65536, seed: 2, descriptor: { version: "2.0" } });
 const URL_OF = (server: serve.Server, path: string) => JSON.stringify(server.url(path));
@@ -47,8 +48,9 @@ function keptOldImage(device: Device, run: EngineRun, before: Uint8Array): void 
 
 for (const scheme of ["http", "https"] as const) {
   const server = () => (scheme === "http" ? http : https);
+  const where = scheme === "http" ? options : secure;
 
-  test(`installs an image over ${scheme}, by its digest, and selects it`, options, async () => {
+  test(`installs an image over ${scheme}, by its digest, and selects it`, where, async () => {
     const device = createDevice();
     server().on("/fw.bin", serve.serveFile(IMAGE, { ranges: true, etag: '"a"' }));
     const run = await runInEngine(
@@ -68,7 +70,7 @@ for (const scheme of ["http", "https"] as const) {
     assert.equal(run.counts.erases, IMAGE.length / 4096 + 1, "one erase a sector, and one of otadata");
   });
 
-  test(`keeps the old image when the ${scheme} body is cut and no retry is left`, options, async () => {
+  test(`keeps the old image when the ${scheme} body is cut and no retry is left`, where, async () => {
     const device = createDevice();
     const before = device.slot("factory", 60000);
     server().on("/cut.bin", serve.cutAt(IMAGE, 30000, "reset", { times: 9 }));
@@ -81,7 +83,7 @@ for (const scheme of ["http", "https"] as const) {
     keptOldImage(device, run, before);
   });
 
-  test(`finishes over ${scheme} when the connection is cut once, fetching no byte twice`, options, async () => {
+  test(`finishes over ${scheme} when the connection is cut once, fetching no byte twice`, where, async () => {
     const device = createDevice();
     server().on("/cut1.bin", serve.cutAt(IMAGE, 30000, "reset", { times: 1 }));
     const run = await runInEngine(device, updateScenario(`url: ${URL_OF(server(), "/cut1.bin")}, insecure: true`));
@@ -93,7 +95,7 @@ for (const scheme of ["http", "https"] as const) {
   });
 }
 
-test("follows a redirect to another origin and does not send the headers there", options, async () => {
+test("follows a redirect to another origin and does not send the headers there", secure, async () => {
   const device = createDevice();
   https.on("/there.bin", serve.serveFile(IMAGE));
   http.on("/here", serve.redirect(302, https.url("/there.bin")));

@@ -240,7 +240,31 @@ const IMPOSSIBLE: [string, Row[], IdfName, RegExp][] = [
   ["otadata that is not on a sector", [row("otadata", 1, 0, 0xc800, 0x2000), OTA_0, OTA_1], "INVALID_STATE", /aligned/],
   ["a slot of half a sector", [OTADATA, OTA_0, row("ota_1", 0, 0x11, 0x20000, 0x10800)], "INVALID_STATE", /sector/],
   ["a slot of nothing", [OTADATA, OTA_0, row("ota_1", 0, 0x11, 0x20000, 0)], "INVALID_STATE", /./],
-  ["a slot beyond 16 MB", [OTADATA, OTA_0, row("ota_1", 0, 0x11, 0xff0000, 0x20000)], "INVALID_STATE", /flash/],
+  [
+    "a slot that ends above 16 MB",
+    [OTADATA, OTA_0, row("ota_1", 0, 0x11, 0xff0000, 0x20000)],
+    "INVALID_STATE",
+    /partition ota_1 at 0xff0000\+0x20000 ends at 0x1010000: Espruino addresses 16 MB of flash/,
+  ],
+  [
+    "otadata above 16 MB",
+    [OTA_0, OTA_1, row("otadata", 1, 0, 0x1000000, 0x2000)],
+    "INVALID_STATE",
+    /partition otadata .*addresses 16 MB/,
+  ],
+  [
+    "js_code above 16 MB",
+    [OTADATA, OTA_0, OTA_1, row("js_code", 1, 6, 0x1000000, 0x10000)],
+    "INVALID_STATE",
+    /partition js_code .*addresses 16 MB/,
+  ],
+  [
+    "storage that ends above 16 MB",
+    [OTADATA, OTA_0, OTA_1, row("storage", 1, 0x41, 0xfff000, 0x2000)],
+    "INVALID_STATE",
+    /partition storage .*addresses 16 MB/,
+  ],
+  ["data of nothing", [OTADATA, OTA_0, OTA_1, row("nvs", 1, 2, 0x30000, 0)], "INVALID_STATE", /nvs at .* has no bytes/],
   [
     "a slot whose end is beyond 32 bits",
     [OTADATA, OTA_0, row("ota_1", 0, 0x11, 0xffff0000, 0x20000)],
@@ -249,6 +273,24 @@ const IMPOSSIBLE: [string, Row[], IdfName, RegExp][] = [
   ],
   ["a slot at the bootloader", [OTADATA, OTA_1, row("ota_0", 0, 0x10, 0, 0x10000)], "INVALID_STATE", /./],
   ["otadata at the table", [row("otadata", 1, 0, 0x8000, 0x2000), OTA_0, OTA_1], "INVALID_STATE", /table/],
+  [
+    "a bootloader for updates below the first partition",
+    [row("boot", 2, 1, 0x2000, 0x6000), OTADATA, OTA_0, OTA_1],
+    "INVALID_STATE",
+    /partition boot at 0x2000\+0x6000 lies on bootloader or table/,
+  ],
+  [
+    "a table for updates below the first partition",
+    [row("table", 3, 1, 0x7000, 0x1000), OTADATA, OTA_0, OTA_1],
+    "INVALID_STATE",
+    /partition table at .* lies on bootloader or table/,
+  ],
+  [
+    "a row of a project's own type below the first partition",
+    [row("mine", 0x40, 0, 0x1000, 0x1000), OTADATA, OTA_0, OTA_1],
+    "INVALID_STATE",
+    /partition mine at .* lies on bootloader or table/,
+  ],
 ];
 for (const [what, rows, code, says] of IMPOSSIBLE)
   test(`a table with ${what} is refused: ESP_ERR_${code}, nothing is written`, async (t) => {
@@ -283,6 +325,51 @@ for (const [what, table] of [
       await nothingLeft(scene);
     });
 
+test("rows of the bootloader and the table themselves are no matter, nor are copies of them behind", async (t) => {
+  const rows = [
+    row("PrimaryBTLDR", 2, 0, 0x1000, 0x7000),
+    row("PrimaryPrtTable", 3, 0, 0x8000, 0x1000),
+    OTADATA,
+    OTA_0,
+    OTA_1,
+    row("boot", 2, 1, 0x30000, 0x7000),
+    row("table", 3, 1, 0x37000, 0x1000),
+  ];
+  await updates(await startScene(t, { board: boardWith(rows, "toy-two") }), "ota_1");
+});
+
+// 32 MB of flash, as boards of the S3 have it
+test("data above 16 MB is no matter (esp32s3)", async (t) => {
+  const rows = [
+    row("nvs", 1, 2, 0x9000, 0x3000),
+    OTADATA,
+    OTA_0,
+    OTA_1,
+    row("littlefs", 1, 0x83, 0x910000, 0x16e0000),
+    row("coredump", 1, 3, 0x1ff0000, 0x10000),
+  ];
+  const scene = await startScene(t, { board: boardWith(rows, "esp32s3", { flashSize: 0x2000000 }) });
+  await updates(scene, "ota_1");
+});
+
+test("slots of which one ends above 16 MB: the message names it (esp32s3)", async (t) => {
+  const rows = [
+    row("nvs", 1, 2, 0x9000, 0x5000),
+    row("otadata", 1, 0, 0xe000, 0x2000),
+    row("app0", 0, 0x10, 0x10000, 0xc80000),
+    row("app1", 0, 0x11, 0xc90000, 0xc80000),
+    row("spiffs", 1, 0x82, 0x1910000, 0x6c0000),
+    row("coredump", 1, 3, 0x1ff0000, 0x10000),
+  ];
+  const scene = await startScene(t, { board: "esp32s3" });
+  scene.device.flash.load(buildTable(rows), TABLE_OFFSET);
+  await cannotUpdate(
+    scene,
+    "INVALID_STATE",
+    /partition app1 at 0xc90000\+0xc80000 ends at 0x1910000: Espruino addresses 16 MB of flash/,
+  );
+});
+
 test("a full table of 94 rows is read to its end", async (t) => {
   const rows = [...Array(91)].map((_, i) => row(`d${i}`, 1, 0x40, 0x30000 + i * 0x1000, 0x1000));
   rows.push(OTADATA, OTA_0, OTA_1);
@@ -305,6 +392,27 @@ test("a board that is no ESP32 is refused by its name", async (t) => {
   const board = { ...loadBoard("toy-two"), espruinoBoard: "PICO_R1_3" };
   const scene = await startScene(t, { board });
   await cannotUpdate(scene, "NOT_SUPPORTED", /PICO_R1_3/);
+});
+
+for (const [name, board] of [
+  ["ESP32_CYD", "esp32-dual"],
+  ["ESP32_IDF5", "esp32-dual"],
+  ["ESP32C3_IDF5", "esp32c3"],
+  ["EPAPER_BADGE", "esp32c3"],
+  ["CURIO", "esp32c3"],
+  ["ESP32S3_TOUCH_LCD_35", "esp32s3"],
+  ["MY_ESP32S3", "esp32s3"],
+] as const)
+  test(`the build ${name} is known to run on the chip of ${board}`, async (t) => {
+    const scene = await startScene(t, { board: { ...loadBoard(board), espruinoBoard: name } });
+    await updates(scene, "ota_1");
+  });
+
+test("a board name that ends as one of ours begins is not taken for it", async (t) => {
+  for (const espruinoBoard of ["NICE", "SOME_ESP3", "ESP"]) {
+    const scene = await startScene(t, { board: { ...loadBoard("toy-two"), espruinoBoard } });
+    await cannotUpdate(scene, "NOT_SUPPORTED", new RegExp(espruinoBoard));
+  }
 });
 
 // --- Which slot runs -----------------------------------------------------------------------------------------------
