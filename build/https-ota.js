@@ -3031,6 +3031,8 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     function end(error) {
         if (done)
             return;
+        if (error && incoming && options.status_ > 0)
+            error.status = options.status_;
         close();
         onEnd(error);
     }
@@ -3082,6 +3084,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
                 onLast(data);
         }
         catch (thrown) {
+            disconnect(); // who reads refuses what the file holds: that has no status
             end(asFault(thrown));
         }
     }
@@ -3283,8 +3286,12 @@ function createDownload(options, url, limit, onConnected) {
             goTo(0);
             known = false;
         }
-        else if (!error.retry || failures >= options.retries)
+        else if (!error.retry || failures >= options.retries) {
+            // nothing to wait for within this update, but the release may be there tomorrow
+            if (error.status === 404 || error.status === 410)
+                error.retry = true;
             return settle(error);
+        }
         // while nobody reads the next `read` reconnects
         else if (self.sink_)
             wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures++), MAX_BACKOFF) * (0.5 + Math.random() / 2), Math.min(error.wait_ || 0, MAX_WAIT));

@@ -166,7 +166,11 @@ export function createDownload(
       // the file is shorter than it was
       goTo(0);
       known = false;
-    } else if (!error.retry || failures >= options.retries) return settle(error);
+    } else if (!error.retry || failures >= options.retries) {
+      // nothing to wait for within this update, but the release may be there tomorrow
+      if (error.status === 404 || error.status === 410) error.retry = true;
+      return settle(error);
+    }
     // while nobody reads the next `read` reconnects
     else if (self.sink_)
       wait = Math.max(

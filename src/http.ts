@@ -220,6 +220,7 @@ export function get(
 
   function end(error: OtaError | null): void {
     if (done) return;
+    if (error && incoming && options.status_ > 0) error.status = options.status_;
     close();
     onEnd(error);
   }
@@ -275,6 +276,7 @@ export function get(
         onBody(data);
       } else onLast(data);
     } catch (thrown) {
+      disconnect(); // who reads refuses what the file holds: that has no status
       end(asFault(thrown));
     }
   }

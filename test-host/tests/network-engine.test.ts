@@ -157,7 +157,8 @@ const CASES: Case[] = [
     only: "https",
   },
   // statuses
-  { what: "404", behaviour: () => serve.status(404), outcome: "FAIL", says: /404/ },
+  { what: "404", behaviour: () => serve.status(404), outcome: "FAIL", says: /404/, retry: true },
+  { what: "403", behaviour: () => serve.status(403), outcome: "FAIL", says: /403/, retry: false },
   { what: "503", behaviour: () => serve.status(503), outcome: "FAIL", retry: true },
   { what: "304", behaviour: () => serve.status(304), outcome: "HTTP_NOT_MODIFIED" },
   {
