@@ -3164,6 +3164,7 @@ function createDownload(options, url, limit, onConnected) {
     var MAX_BACKOFF = 32000;
     var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
     var etag = "";
+    var strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
     var known = false; // total and etag are those of the bytes held
     var connected = false;
     var broken = options.late_ || null;
@@ -3180,6 +3181,7 @@ function createDownload(options, url, limit, onConnected) {
         offset_: 0,
         total_: -1,
         ended_: false,
+        changed_: false,
         sink_: null,
         failed_: ignore,
     };
@@ -3212,6 +3214,8 @@ function createDownload(options, url, limit, onConnected) {
         self.offset_ = offset;
         self.held_ = "";
         self.ended_ = false;
+        if (!offset)
+            self.changed_ = changes > 0;
     }
     function goOnAfter(ms) {
         guarded(function () {
@@ -3242,8 +3246,11 @@ function createDownload(options, url, limit, onConnected) {
         }
         if (head.total_ > limit)
             throw fault(260 /* Code.INVALID_SIZE */, "file of " + head.total_ + " bytes, wanted at most " + limit);
+        if (head.start_ && !strong)
+            self.changed_ = true;
         self.total_ = head.total_;
         etag = head.etag_;
+        strong = !!etag && etag.substr(0, 2) !== "W/";
         known = true;
         if (!connected)
             onConnected("CONNECTED");
@@ -3288,7 +3295,7 @@ function createDownload(options, url, limit, onConnected) {
         }
         else if (!error.retry || failures >= options.retries) {
             // nothing to wait for within this update, but the release may be there tomorrow
-            if (error.status === 404 || error.status === 410)
+            if (changes || error.status === 404 || error.status === 410)
                 error.retry = true;
             return settle(error);
         }
@@ -3316,8 +3323,7 @@ function createDownload(options, url, limit, onConnected) {
             var range = {
                 Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
             };
-            // only a strong validator may join two parts (RFC 9110 13.1.5)
-            if (from && etag && etag.substr(0, 2) !== "W/")
+            if (from && strong)
                 range["If-Range"] = etag;
             try {
                 disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);

@@ -28,6 +28,11 @@ export interface Download {
   total_: number;
   /** has the last byte arrived, whether or not it is taken? */
   ended_: boolean;
+  /**
+   * The file has changed meanwhile, or nothing proves that it has not: parts of several answers were joined without a strong
+   * validator. Whoever finds it bad may find it good next time.
+   */
+  changed_: boolean;
   /** who reads; null while nobody does */
   sink_: Sink | null;
   /** hears, while there is a sink, that it will get nothing more */
@@ -51,6 +56,7 @@ export function createDownload(
   onConnected: (event: "CONNECTED") => void,
 ): Download {
   let etag = "";
+  let strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
   let known = false; // total and etag are those of the bytes held
   let connected = false;
   let broken: OtaError | null = options.late_ || null;
@@ -67,6 +73,7 @@ export function createDownload(
     offset_: 0,
     total_: -1,
     ended_: false,
+    changed_: false,
     sink_: null,
     failed_: ignore,
   } as unknown as Download;
@@ -100,6 +107,7 @@ export function createDownload(
     self.offset_ = offset;
     self.held_ = "";
     self.ended_ = false;
+    if (!offset) self.changed_ = changes > 0;
   }
 
   function goOnAfter(ms: number): void {
@@ -127,8 +135,10 @@ export function createDownload(
     }
     if (head.total_ > limit)
       throw fault(Code.INVALID_SIZE, "file of " + head.total_ + " bytes, wanted at most " + limit);
+    if (head.start_ && !strong) self.changed_ = true;
     self.total_ = head.total_;
     etag = head.etag_;
+    strong = !!etag && etag.substr(0, 2) !== "W/";
     known = true;
     if (!connected) onConnected("CONNECTED");
     connected = true;
@@ -168,7 +178,7 @@ export function createDownload(
       known = false;
     } else if (!error.retry || failures >= options.retries) {
       // nothing to wait for within this update, but the release may be there tomorrow
-      if (error.status === 404 || error.status === 410) error.retry = true;
+      if (changes || error.status === 404 || error.status === 410) error.retry = true;
       return settle(error);
     }
     // while nobody reads the next `read` reconnects
@@ -197,8 +207,7 @@ export function createDownload(
       const range: { [name: string]: string } = {
         Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
       };
-      // only a strong validator may join two parts (RFC 9110 13.1.5)
-      if (from && etag && etag.substr(0, 2) !== "W/") range["If-Range"] = etag;
+      if (from && strong) range["If-Range"] = etag;
       try {
         disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
       } catch (thrown) {
