@@ -2888,14 +2888,15 @@ function parseAnswer(response, options) {
             error.wait_ = retryAfter(headers);
         throw error;
     }
-    /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
+    /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000", or "bytes 0-99/*" where the server does not know the total. */
     function parseRange(text, head) {
         var dash = text.indexOf("-");
         var slash = text.indexOf("/");
         var first = digits(text.substring(6, dash));
         var last = digits(text.substring(dash + 1, slash));
-        var total = digits(text.substr(slash + 1));
-        if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
+        var size = text.substr(slash + 1);
+        var total = digits(size);
+        if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
             throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
         if (head.length_ !== -1 /* Length.UNKNOWN */ && head.length_ !== last - first + 1)
             throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
@@ -3166,6 +3167,7 @@ function createDownload(options, url, limit, onConnected) {
     var etag = "";
     var strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
     var known = false; // total and etag are those of the bytes held
+    var part = false; // the last answer is a part of a file whose length nobody tells: more may follow it
     var connected = false;
     var broken = options.late_ || null;
     var best = 0; // most bytes ever received: more is progress
@@ -3226,7 +3228,8 @@ function createDownload(options, url, limit, onConnected) {
     }
     function onHead(head) {
         var received = self.offset_ + self.held_.length;
-        if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
+        var total = head.total_;
+        if (known && ((total >= 0 && self.total_ >= 0 && total !== self.total_) || head.etag_ !== etag)) {
             if (changes++)
                 throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again");
             goTo(0);
@@ -3244,11 +3247,13 @@ function createDownload(options, url, limit, onConnected) {
                 throw fault(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, wanted " + received);
             goTo(0);
         }
-        if (head.total_ > limit)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of " + head.total_ + " bytes, wanted at most " + limit);
+        if (total > limit)
+            throw fault(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, wanted at most " + limit);
         if (head.start_ && !strong)
             self.changed_ = true;
-        self.total_ = head.total_;
+        if (total >= 0 || !head.start_)
+            self.total_ = total;
+        part = total < 0 && head.length_ >= 0;
         etag = head.etag_;
         strong = !!etag && etag.substr(0, 2) !== "W/";
         known = true;
@@ -3283,9 +3288,9 @@ function createDownload(options, url, limit, onConnected) {
         var received = self.offset_ + self.held_.length;
         close();
         var wait = 20 /* Pause.SETTLE */;
-        // all of a chunked body may be there but its end
-        if (!error || (self.total_ < 0 && error.total_ === received)) {
-            if (self.total_ < 0 || received >= self.total_)
+        // 416: all of a chunked body may be there but its end, and only so does a file without a total end
+        if (!error || (self.total_ < 0 && (error.total_ === received || (part && error.total_ < 0)))) {
+            if (self.total_ < 0 ? error || !part : received >= self.total_)
                 self.ended_ = true;
         }
         else if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && received && !changes++) {

@@ -58,6 +58,7 @@ export function createDownload(
   let etag = "";
   let strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
   let known = false; // total and etag are those of the bytes held
+  let part = false; // the last answer is a part of a file whose length nobody tells: more may follow it
   let connected = false;
   let broken: OtaError | null = options.late_ || null;
   let best = 0; // most bytes ever received: more is progress
@@ -119,7 +120,8 @@ export function createDownload(
 
   function onHead(head: Head): void {
     const received = self.offset_ + self.held_.length;
-    if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
+    const total = head.total_;
+    if (known && ((total >= 0 && self.total_ >= 0 && total !== self.total_) || head.etag_ !== etag)) {
       if (changes++) throw fault(Code.INVALID_RESPONSE, "the file changed again");
       goTo(0);
       known = false;
@@ -133,10 +135,10 @@ export function createDownload(
       if (begun++ > options.retries) throw fault(Code.NOT_SUPPORTED, "the server begins at 0, wanted " + received);
       goTo(0);
     }
-    if (head.total_ > limit)
-      throw fault(Code.INVALID_SIZE, "file of " + head.total_ + " bytes, wanted at most " + limit);
+    if (total > limit) throw fault(Code.INVALID_SIZE, "file of " + total + " bytes, wanted at most " + limit);
     if (head.start_ && !strong) self.changed_ = true;
-    self.total_ = head.total_;
+    if (total >= 0 || !head.start_) self.total_ = total;
+    part = total < 0 && head.length_ >= 0;
     etag = head.etag_;
     strong = !!etag && etag.substr(0, 2) !== "W/";
     known = true;
@@ -169,9 +171,9 @@ export function createDownload(
     const received = self.offset_ + self.held_.length;
     close();
     let wait = Pause.SETTLE;
-    // all of a chunked body may be there but its end
-    if (!error || (self.total_ < 0 && error.total_ === received)) {
-      if (self.total_ < 0 || received >= self.total_) self.ended_ = true;
+    // 416: all of a chunked body may be there but its end, and only so does a file without a total end
+    if (!error || (self.total_ < 0 && (error.total_ === received || (part && error.total_! < 0)))) {
+      if (self.total_ < 0 ? error || !part : received >= self.total_) self.ended_ = true;
     } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received && !changes++) {
       // the file is shorter than it was
       goTo(0);

@@ -83,14 +83,15 @@ function checkStatus(status: number, headers: { [name: string]: string }): void 
   throw error;
 }
 
-/** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
+/** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000", or "bytes 0-99/*" where the server does not know the total. */
 function parseRange(text: string, head: Head): void {
   const dash = text.indexOf("-");
   const slash = text.indexOf("/");
   const first = digits(text.substring(6, dash));
   const last = digits(text.substring(dash + 1, slash));
-  const total = digits(text.substr(slash + 1));
-  if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
+  const size = text.substr(slash + 1);
+  const total = digits(size);
+  if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
     throw fault(Code.INVALID_RESPONSE, "Content-Range " + text);
   if (head.length_ !== Length.UNKNOWN && head.length_ !== last - first + 1)
     throw fault(Code.INVALID_RESPONSE, "Content-Range " + text + " with Content-Length " + head.length_);

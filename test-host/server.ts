@@ -828,18 +828,17 @@ export function notHttp(text = "220 mail.example ESMTP\r\n"): Behaviour {
 
 /**
  * A whole file when no range is asked for. A ranged request gets 206 with the right bytes and a wrong Content-Range:
- * another first byte, another total, an unknown total, no field at all, or another unit.
+ * another first byte, another total, no field at all, or another unit.
  */
 export function wrongContentRange(
   bytes: Uint8Array,
-  how: "start" | "total" | "star" | "missing" | "unit",
+  how: "start" | "total" | "missing" | "unit",
   options: FileOptions = {},
 ): Behaviour {
   function spoil(value: string): string {
     const [, start, last, total] = (/(\d+)-(\d+)\/(\d+)/.exec(value) ?? []).map(Number);
     if (how === "start") return `bytes ${start + 1}-${last}/${total}`;
     if (how === "total") return `bytes ${start}-${last}/${total + 1}`;
-    if (how === "star") return `bytes ${start}-${last}/*`;
     return `sectors ${start}-${last}/${total}`;
   }
   return async (req, io) => {
@@ -852,6 +851,32 @@ export function wrongContentRange(
         name === "Content-Range" ? spoil(String(value)) : value,
       ]);
     await sendAnswer(req, io, { ...answer, headers }, options);
+  };
+}
+
+/**
+ * Ranges of a file whose length the server does not tell (RFC 9110 14.4: "bytes 0-65535/*"), of at most `most` bytes. Behind
+ * the end comes 416, `bare` without Content-Range. Each answer that has more than `cut` bytes breaks off behind them.
+ */
+export function unknownTotal(
+  bytes: Uint8Array,
+  options: FileOptions & { most?: number; bare?: boolean; cut?: number } = {},
+): Behaviour {
+  return async (req, io) => {
+    const { start = 0, end = null } = req.range ?? {};
+    const last = Math.min(end ?? Infinity, start + (options.most ?? Infinity) - 1);
+    const range = { start, end: Number.isFinite(last) ? last : null };
+    const answer = fileAnswer({ ...req, range }, bytes, options);
+    const headers = answer.headers
+      .filter(([name]) => !(options.bare && answer.status === 416 && name === "Content-Range"))
+      .map(([name, value]): [string, string | number] => [
+        name,
+        name === "Content-Range" && answer.status === 206 ? String(value).replace(/\d+$/, "*") : value,
+      ]);
+    if (!options.cut || answer.body.length <= options.cut) return sendAnswer(req, io, { ...answer, headers }, options);
+    await io.head(answer.status, [...headers, ["Content-Length", answer.body.length], ["Connection", "close"]]);
+    await io.write(answer.body.subarray(0, options.cut));
+    io.end();
   };
 }
 

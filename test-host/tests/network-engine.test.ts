@@ -192,7 +192,8 @@ const CASES: Case[] = [
   },
   { what: "an unasked 206", behaviour: serve.unasked206, outcome: "" },
   { what: "a wrong first byte", behaviour: (image) => serve.wrongContentRange(image, "start"), outcome: RESPONSE },
-  { what: "an unknown total", behaviour: (image) => serve.wrongContentRange(image, "star"), outcome: RESPONSE },
+  { what: "an unknown total", behaviour: (image) => serve.unknownTotal(image), outcome: "" },
+  { what: "an unknown total in parts", behaviour: (image) => serve.unknownTotal(image, { most: 6000 }), outcome: "" },
   {
     what: "206 without Content-Range",
     behaviour: (image) => serve.wrongContentRange(image, "missing"),

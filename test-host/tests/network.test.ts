@@ -457,6 +457,63 @@ describe("a bad network", AT_ONCE, () => {
     await succeeds(scene, outcome, "ota_0", LONG);
   });
 
+  for (const [what, config, options, ranges] of [
+    ["in one", {}, {}, ["bytes=0-", "bytes=61008-"]],
+    ["in parts of 30000 bytes", {}, { most: 30000 }, ["bytes=0-", "bytes=30000-", "bytes=60000-", "bytes=61008-"]],
+    ["in parts that divide it", {}, { most: 20336 }, ["bytes=0-", "bytes=20336-", "bytes=40672-", "bytes=61008-"]],
+    ["in chunks", {}, { chunked: true }, ["bytes=0-", "bytes=61008-"]],
+    ["without ETag", {}, { etag: "" }, ["bytes=0-", "bytes=61008-"]],
+    ["and behind its end says 416 only", {}, { bare: true }, ["bytes=0-", "bytes=61008-"]],
+    [
+      "to ranges that are asked for",
+      { maxRequestSize: 30000 },
+      {},
+      ["bytes=0-29999", "bytes=30000-59999", "bytes=60000-89999", "bytes=61008-91007"],
+    ],
+  ] as [string, Config, Parameters<typeof serve.unknownTotal>[1], string[]][]) {
+    test(`a server that tells no total and answers ${what}: read to its end`, async (t) => {
+      const { scene, seen, update } = await watched(t, serve.unknownTotal(LONG, options));
+      const outcome = await update(config);
+      assert.deepEqual(
+        scene.server.requests.map(({ headers }) => headers.range),
+        ranges,
+      );
+      // the last chunk's frame comes behind the end of the body
+      if (!options?.chunked) assert.equal(seen.bytes, LONG.length);
+      await succeeds(scene, outcome, "ota_0", LONG);
+    });
+
+    test(`the same for an image that a manifest names, and for the manifest: ${what}`, async (t) => {
+      const { scene, update } = await watched(t, serve.unknownTotal(LONG, options));
+      const signed = await signedConfig(scene, LONG, (bytes) => serve.unknownTotal(bytes, options));
+      const outcome = await update({ ...signed, ...config });
+      assert.deepEqual(
+        scene.server.requests.filter(({ path }) => path === "/fw.bin").map(({ headers }) => headers.range),
+        ranges,
+      );
+      await succeeds(scene, outcome, "ota_0", LONG);
+    });
+  }
+
+  test("a server that tells no total and never ends is stopped at the end of the slot", async (t) => {
+    const { scene, update } = await watched(t, serve.unknownTotal(padTo(LONG, 300_000), { most: 20_000 }));
+    await failsCleanly(scene, await update(), "INVALID_SIZE", SLOT);
+  });
+
+  test("a server that tells no total breaks off in each part: no byte is asked for twice", async (t) => {
+    const { scene, seen, update } = await watched(t, serve.unknownTotal(LONG, { most: 30000, cut: 7000 }));
+    const outcome = await update({ retries: 1 });
+    assert.equal(seen.bytes, LONG.length);
+    await succeeds(scene, outcome, "ota_0", LONG);
+  });
+
+  test("a total that the first part tells and the others do not is kept", async (t) => {
+    const { scene, update } = await watched(t, serve.sequence(serve.serveFile(LONG), serve.unknownTotal(LONG)));
+    const outcome = await update({ maxRequestSize: 30000 });
+    assert.equal(scene.server.requests.length, 3);
+    await succeeds(scene, outcome, "ota_0", LONG);
+  });
+
   test("a cut in a range: the next range begins at the byte that is missing", async (t) => {
     const { scene, seen, update } = await watched(
       t,
