@@ -3094,7 +3094,14 @@ function get(options, from, extra, onHead, onBody, onEnd) {
             throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
         var page = chapterUrls().parseUrl_(url);
         var next = chapterUrls().resolveUrl_(url, location);
-        var target = chapterUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
+        var target;
+        try {
+            target = chapterUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
+        }
+        catch (thrown) {
+            // the caller's own URL was good
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Location: " + thrown.message);
+        }
         if (!chapterUrls().sameOrigin_(page, chapterUrls().parseUrl_(options.url)))
             trusted = false;
         if (page.protocol_ === "https:" && target.protocol_ !== "https:")

@@ -5,7 +5,7 @@
 import type { Settings } from "./config";
 import { after, base64, cancel, request } from "./hal";
 import { asFault, Code, fault, guarded, type OtaError } from "./status";
-import { parseUrl, resolveUrl, sameOrigin } from "./url";
+import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 
 /** Of a length. */
 const enum Length {
@@ -287,7 +287,13 @@ export function get(
       throw fault(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
     const page = parseUrl(url);
     const next = resolveUrl(url, location);
-    const target = parseUrl(next); // from the timer below an error would leave its memory behind
+    let target: Url;
+    try {
+      target = parseUrl(next); // from the timer below an error would leave its memory behind
+    } catch (thrown: any) {
+      // the caller's own URL was good
+      throw fault(Code.INVALID_RESPONSE, "Location: " + thrown.message);
+    }
     if (!sameOrigin(page, parseUrl(options.url))) trusted = false;
     if (page.protocol_ === "https:" && target.protocol_ !== "https:")
       throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);

@@ -343,15 +343,27 @@ describe("answers of a server", AT_ONCE, () => {
     ["no host", "http:///fw.bin"],
     ["a port out of range", "http://localhost:70000/fw.bin"],
     ["a blank", "http://localhost/a b"],
+    ["a blank, relative", "/a b"],
+    ["a tab", "/a\tb"],
+    ["a control character", "/a\x01b"],
+    ["a NUL", "/a\0b"],
+    ["UTF-8", Buffer.from("/größe.bin").toString("latin1")],
+    ["Latin-1", "http://localhost/gr\xf6\xdfe.bin"],
+    ["UTF-8 in its host", Buffer.from("http://größe.example/").toString("latin1")],
   ])
-    test(`a Location with ${what} is refused`, async (t) => {
+    test(`a Location with ${what} is the server's fault: ESP_ERR_INVALID_RESPONSE`, async (t) => {
       const scene = await startScene(t);
       const outcome = await updateFrom(scene, redirect(302, location));
-      assert.ok(outcome.error);
-      assert.equal(outcome.error.retry, false);
-      touchesNothing(scene);
-      await nothingLeft(scene);
+      await failsCleanly(scene, outcome, "INVALID_RESPONSE", { says: /^Location: / });
+      assert.equal(outcome.error?.status, 302);
+      assert.equal(scene.server.requests.length, 1);
     });
+
+  test("a Location with percent-encoding is followed as it is", async (t) => {
+    const scene = await startScene(t);
+    scene.server.on("/gr%C3%B6%C3%9Fe%20.bin", serveFile(scene.image));
+    await succeeds(scene, await updateFrom(scene, redirect(302, "/gr%C3%B6%C3%9Fe%20.bin")), "ota_0");
+  });
 
   test("a redirect without Location is refused", async (t) => {
     const scene = await startScene(t);

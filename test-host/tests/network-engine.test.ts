@@ -168,6 +168,13 @@ const CASES: Case[] = [
     retry: true,
   },
   { what: "a redirect to nowhere", behaviour: () => serve.redirectNowhere(), outcome: RESPONSE, says: /Location/ },
+  ...["/a b", "/a\x01b", "/gr\xc3\xb6\xc3\x9fe"].map((location) => ({
+    what: `a redirect to ${JSON.stringify(location)}`,
+    behaviour: () => serve.redirect(302, location),
+    outcome: RESPONSE,
+    says: /^Location: /,
+    retry: false,
+  })),
   { what: "a redirect loop", behaviour: () => serve.redirectLoop(), outcome: "HTTP_MAX_REDIRECT" },
   { what: "five redirects", behaviour: (image) => serve.redirectChain(5, serve.serveFile(image)), outcome: "" },
   // ranges
