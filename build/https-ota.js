@@ -2828,11 +2828,20 @@ function chapterUrls() {
 
 
 
+
 /**
  * What the final answer says, or the Location of a redirect.
  * @chapter @apart
  */
 function parseAnswer(response, options) {
+    // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
+    // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
+    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
+    /**
+     * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
+     * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
+     */
+    var OLD = 60000;
     /** A decimal number without sign, or -1. */
     function digits(text) {
         var value = text.length && text.length < 11 ? 0 : -1 /* Length.UNKNOWN */;
@@ -2924,11 +2933,19 @@ function parseAnswer(response, options) {
     // the engine cuts a body without either off after its first piece
     if (!transfer && digits(length) < 0)
         throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+    var tag = header(headers, "etag");
+    var strong = tag[0] === '"';
+    if (!tag) {
+        tag = header(headers, "last-modified");
+        var modified = Date.parse(tag);
+        strong = modified > 0 && Date.parse(header(headers, "date")) - modified >= OLD;
+    }
     var head = {
         start_: 0,
         length_: transfer ? -1 /* Length.UNKNOWN */ : digits(length),
         total_: -1 /* Length.UNKNOWN */,
-        etag_: header(headers, "etag"),
+        tag_: tag,
+        strong_: strong,
     };
     if (status === 206)
         parseRange(header(headers, "content-range"), head);
@@ -2996,9 +3013,6 @@ function send(options, url, trusted, extra, onResponse, onError) {
  * @chapter @apart
  */
 function get(options, from, extra, onHead, onBody, onEnd) {
-    // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
-    // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
-    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
     var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
     var url = from;
     var redirects = 0;
@@ -3171,9 +3185,9 @@ function createDownload(options, url, limit, onConnected) {
     var FIRST_BACKOFF = 1000;
     var MAX_BACKOFF = 32000;
     var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
-    var etag = "";
+    var tag = "";
     var strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
-    var known = false; // total and etag are those of the bytes held
+    var known = false; // total and tag are those of the bytes held
     var part = false; // the last answer is a part of a file whose length nobody tells: more may follow it
     var connected = false;
     var broken = options.late_ || null;
@@ -3236,7 +3250,9 @@ function createDownload(options, url, limit, onConnected) {
     function onHead(head) {
         var received = self.offset_ + self.held_.length;
         var total = head.total_;
-        if (known && ((total >= 0 && self.total_ >= 0 && total !== self.total_) || head.etag_ !== etag)) {
+        // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
+        var same = head.tag_ === tag || (!head.tag_ && tag.indexOf('"') < 0);
+        if (known && !(same && (total < 0 || self.total_ < 0 || total === self.total_))) {
             if (changes++)
                 throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again");
             goTo(0);
@@ -3261,8 +3277,10 @@ function createDownload(options, url, limit, onConnected) {
         if (total >= 0 || !head.start_)
             self.total_ = total;
         part = total < 0 && head.length_ >= 0;
-        etag = head.etag_;
-        strong = !!etag && etag.substr(0, 2) !== "W/";
+        if (head.tag_ || !head.start_) {
+            tag = head.tag_;
+            strong = head.strong_;
+        }
         known = true;
         if (!connected)
             onConnected("CONNECTED");
@@ -3336,7 +3354,7 @@ function createDownload(options, url, limit, onConnected) {
                 Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
             };
             if (from && strong)
-                range["If-Range"] = etag;
+                range["If-Range"] = tag;
             try {
                 disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
             }

@@ -55,9 +55,9 @@ export function createDownload(
   limit: number,
   onConnected: (event: "CONNECTED") => void,
 ): Download {
-  let etag = "";
+  let tag = "";
   let strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
-  let known = false; // total and etag are those of the bytes held
+  let known = false; // total and tag are those of the bytes held
   let part = false; // the last answer is a part of a file whose length nobody tells: more may follow it
   let connected = false;
   let broken: OtaError | null = options.late_ || null;
@@ -121,7 +121,9 @@ export function createDownload(
   function onHead(head: Head): void {
     const received = self.offset_ + self.held_.length;
     const total = head.total_;
-    if (known && ((total >= 0 && self.total_ >= 0 && total !== self.total_) || head.etag_ !== etag)) {
+    // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
+    const same = head.tag_ === tag || (!head.tag_ && tag.indexOf('"') < 0);
+    if (known && !(same && (total < 0 || self.total_ < 0 || total === self.total_))) {
       if (changes++) throw fault(Code.INVALID_RESPONSE, "the file changed again");
       goTo(0);
       known = false;
@@ -139,8 +141,10 @@ export function createDownload(
     if (head.start_ && !strong) self.changed_ = true;
     if (total >= 0 || !head.start_) self.total_ = total;
     part = total < 0 && head.length_ >= 0;
-    etag = head.etag_;
-    strong = !!etag && etag.substr(0, 2) !== "W/";
+    if (head.tag_ || !head.start_) {
+      tag = head.tag_;
+      strong = head.strong_;
+    }
     known = true;
     if (!connected) onConnected("CONNECTED");
     connected = true;
@@ -209,7 +213,7 @@ export function createDownload(
       const range: { [name: string]: string } = {
         Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
       };
-      if (from && strong) range["If-Range"] = etag;
+      if (from && strong) range["If-Range"] = tag;
       try {
         disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
       } catch (thrown) {

@@ -11,6 +11,11 @@ import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 const enum Length {
   UNKNOWN = -1,
 }
+/**
+ * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
+ * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
+ */
+const OLD = 60000;
 const CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
 
 /**
@@ -30,7 +35,10 @@ export interface Head {
   length_: number;
   /** of the whole file */
   total_: number;
-  etag_: string;
+  /** ETag, else Last-Modified, else "": another one is of another file */
+  tag_: string;
+  /** may the tag join parts of several answers? */
+  strong_: boolean;
 }
 
 /** A decimal number without sign, or -1. */
@@ -123,11 +131,19 @@ function parseAnswer(response: EspruinoHttpResponse, options: Settings): Head | 
   // the engine cuts a body without either off after its first piece
   if (!transfer && digits(length) < 0)
     throw fault(Code.INVALID_RESPONSE, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+  let tag = header(headers, "etag");
+  let strong = tag[0] === '"';
+  if (!tag) {
+    tag = header(headers, "last-modified");
+    const modified = Date.parse(tag);
+    strong = modified > 0 && Date.parse(header(headers, "date")) - modified >= OLD;
+  }
   const head: Head = {
     start_: 0,
     length_: transfer ? Length.UNKNOWN : digits(length),
     total_: Length.UNKNOWN,
-    etag_: header(headers, "etag"),
+    tag_: tag,
+    strong_: strong,
   };
   if (status === 206) parseRange(header(headers, "content-range"), head);
   else head.total_ = head.length_;

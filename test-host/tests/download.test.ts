@@ -62,6 +62,12 @@ const cut = (bytes: Uint8Array, options: FileOptions = {}) => serve.cutAt(bytes,
 describe("may the file have changed while it was fetched?", { concurrency: 8 }, () => {
   const NO_TAG = { etag: "" };
   const WEAK = { etag: 'W/"weak"' };
+  const OLD = {
+    etag: "",
+    lastModified: "Sun, 01 Nov 2026 00:00:00 GMT",
+    headers: { Date: "Sun, 01 Nov 2026 00:01:00 GMT" },
+  };
+  const NEW = { ...OLD, lastModified: "Sun, 01 Nov 2026 00:00:59 GMT" };
   const CASES: [string, Behaviour, boolean, Config?][] = [
     ["one connection", serve.serveFile(FILE), false],
     ["one connection without any validator", serve.serveFile(FILE, NO_TAG), false],
@@ -74,6 +80,9 @@ describe("may the file have changed while it was fetched?", { concurrency: 8 }, 
     ["ranges and no ETag", serve.serveFile(FILE, NO_TAG), true, { maxRequestSize: 3000 }],
     ["a part that its reader had, and a strong ETag", serve.serveFile(FILE), false, { from: 8192 }],
     ["a part that its reader had, and no ETag", serve.serveFile(FILE, NO_TAG), true, { from: 8192 }],
+    ["a cut and an old Last-Modified", cut(FILE, OLD), false],
+    ["a cut and a Last-Modified of now", cut(FILE, NEW), true],
+    ["another Last-Modified after a cut", serve.sequence(cut(OTHER, OLD), serve.serveFile(FILE, NEW)), true],
     ["another ETag after a cut", serve.sequence(cut(OTHER), serve.serveFile(FILE)), true],
     [
       "two cuts without ETag, then all of it from a server that has lost its ranges",
