@@ -3070,9 +3070,14 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         if (answered && left < 0 && (!code || code === CLOSE_NOTIFY))
             return end(null);
         var why = code ? ": " + error.message + " (" + code + ")" : "";
+        var page = chapterUrls().parseUrl_(url);
+        // the engine prints how a handshake failed and gives one of its own numbers for it, -15 or -8; mbedTLS's are far below
+        if (!answered && code && code > -16 && page.protocol_ === "https:")
+            why +=
+                ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
         end(answered
             ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
-            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + chapterUrls().parseUrl_(url).host_ + why, true));
+            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + page.host_ + why, true));
     }
     /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
     function onLast(data) {

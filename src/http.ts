@@ -260,7 +260,12 @@ export function get(
     if (!outgoing || !(code || incoming)) return;
     // how a TLS peer ends a body whose end only it knows
     if (answered && left < 0 && (!code || code === CLOSE_NOTIFY)) return end(null);
-    const why = code ? ": " + (error as { message: string }).message + " (" + code + ")" : "";
+    let why = code ? ": " + (error as { message: string }).message + " (" + code + ")" : "";
+    const page = parseUrl(url);
+    // the engine prints how a handshake failed and gives one of its own numbers for it, -15 or -8; mbedTLS's are far below
+    if (!answered && code && code > -16 && page.protocol_ === "https:")
+      why +=
+        ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
     end(
       answered
         ? fault(
@@ -268,7 +273,7 @@ export function get(
             "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why,
             true,
           )
-        : fault(Code.HTTP_CONNECT, "no answer from " + parseUrl(url).host_ + why, true),
+        : fault(Code.HTTP_CONNECT, "no answer from " + page.host_ + why, true),
     );
   }
 

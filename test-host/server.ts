@@ -69,6 +69,8 @@ export type ServerOptions = {
   tls?: boolean;
   tlsMin?: SecureVersion;
   tlsMax?: SecureVersion;
+  /** It has a certificate for those alone that ask for `localhost` by name (SNI), as hosts of many sites have. */
+  sni?: boolean;
   /** Host name in `url()` and `Request.origin`; "127.0.0.1" makes a second origin for the same machine. */
   name?: string;
 };
@@ -247,7 +249,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     raw.on("close", () => open.delete(raw));
     // A peer that resets, or that cannot agree on a TLS version, is an ordinary event here.
     raw.on("error", () => {});
-    const socket = secureContext ? new TLSSocket(raw, { isServer: true, secureContext }) : raw;
+    const socket = secureContext ? new TLSSocket(raw, { isServer: true, ...secureContext }) : raw;
     if (socket !== raw) {
       socket.on("error", () => raw.destroy());
       raw.on("close", () => socket.destroy());
@@ -285,12 +287,20 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
   return server;
 }
 
-async function createContext(options: ServerOptions): Promise<SecureContext> {
-  return createSecureContext({
-    ...(await certificate()),
-    minVersion: options.tlsMin ?? "TLSv1.2",
-    maxVersion: options.tlsMax ?? "TLSv1.3",
-  });
+type Secure = {
+  secureContext: SecureContext;
+  SNICallback?: (name: string, done: (error: Error | null, context?: SecureContext) => void) => void;
+};
+
+async function createContext(options: ServerOptions): Promise<Secure> {
+  const versions = { minVersion: options.tlsMin ?? "TLSv1.2", maxVersion: options.tlsMax ?? "TLSv1.3" };
+  const named = createSecureContext({ ...(await certificate()), ...versions });
+  if (!options.sni) return { secureContext: named };
+  // without a certificate the handshake ends with an alert
+  return {
+    secureContext: createSecureContext(versions),
+    SNICallback: (name, done) => done(null, name === "localhost" ? named : undefined),
+  };
 }
 
 // ---- The right answer ---------------------------------------------------------------------------------------------

@@ -752,6 +752,27 @@ describe("answers of a server", AT_ONCE, () => {
     await failsCleanly(scene, outcome, "HTTP_CONNECT", { retry: true, problems: [/mbedtls_ssl_handshake/] });
   });
 
+  const SNI = /localhost: (no response|unsent data) \(-(15|8)\)\. .*SNI.*August 2026.*2v29.*http: with keys$/;
+
+  test("a host that chooses its certificate by name: the error names SNI and what to do", async (t) => {
+    const scene = await startScene(t);
+    const host = await startServer({ tls: true, sni: true });
+    t.after(() => host.close());
+    const outcome = await scene.update({ url: host.url("/fw.bin") });
+    await failsCleanly(scene, outcome, "HTTP_CONNECT", { retry: true, says: SNI, problems: [/mbedtls_ssl_handshake/] });
+    assert.ok((outcome.error?.message.length ?? 0) < 200, outcome.error?.message);
+  });
+
+  test("SNI is not blamed where there is no TLS, nor where TLS came about", async (t) => {
+    for (const tls of [false, true]) {
+      const scene = await startScene(t, { image: null, tls });
+      // over TLS a close-notify comes, which only a session has
+      const { error } = await updateFrom(scene, closeBeforeAnswer());
+      assert.equal(error?.name, "ESP_ERR_HTTP_CONNECT");
+      assert.doesNotMatch(error.message, /SNI/);
+    }
+  });
+
   test("https to a port that speaks plain http is ESP_ERR_HTTP_CONNECT", async (t) => {
     const scene = await startScene(t, { image: null });
     const mail = createServer((socket) => {

@@ -19,13 +19,16 @@ const options = { skip: ESPRUINO ? false : "ESPRUINO is not set" };
 
 let http: Server;
 let https: Server;
+let named: Server;
 before(async () => {
   http = await serve.startServer();
   https = await serve.startServer({ tls: true });
+  named = await serve.startServer({ tls: true, sni: true });
 });
 after(async () => {
   await http.close();
   await https.close();
+  await named.close();
 });
 
 /** Most of a run is waiting for the network, or for a timer. */
@@ -538,6 +541,16 @@ describe("in the real interpreter", AT_ONCE, () => {
       assert.equal(here?.headers["x-key"], "k");
     },
   );
+
+  test("a host that chooses its certificate by name: the error names SNI and what to do", options, async () => {
+    const device = small();
+    const before = device.dump();
+    const run = await updateOnce(device, { url: named.url("/fw.bin"), insecure: true, retries: 0 });
+    const { name, error, retry } = run.reports.at(-1);
+    assert.deepEqual([name, retry], ["ESP_ERR_HTTP_CONNECT", true], error);
+    assert.match(error, /\(-(15|8)\)\. .*SNI.*August 2026.*2v29.*http: with keys$/);
+    assert.deepEqual(device.dump(), before, "flash was touched");
+  });
 
   for (const [form, headers] of [
     ["seconds", { "Retry-After": 2 }],

@@ -696,6 +696,19 @@ test("unknownTotal: right bytes, no total, and 416 behind the end", async () => 
   assert.deepEqual([cut.headers["content-length"], cut.body.length], ["5000", 100]);
 });
 
+test("a host that chooses its certificate by name has one for who asks by that name only", async () => {
+  const host = await lie.startServer({ tls: true, sni: true });
+  after(() => host.close());
+  host.on("/", lie.serveFile(FILE));
+  const get = (servername: string) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const options = { rejectUnauthorized: false, servername, agent: false };
+      https.get(host.url("/"), options, (answer) => resolve(answer.resume().statusCode)).on("error", reject);
+    });
+  assert.equal(await get("localhost"), 200);
+  for (const name of ["", "mbed TLS Server 1"]) await assert.rejects(get(name), /handshake failure/);
+});
+
 test("otherRange: truthful about bytes that were not asked for", async () => {
   const got = await fetchUrl(server.url(at(lie.otherRange(FILE, 64))), { Range: "bytes=100-" });
   assert.equal(got.headers["content-range"], "bytes 164-4999/5000");
