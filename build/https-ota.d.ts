@@ -70,8 +70,13 @@ interface OtaError extends Error {
     code: number;
     /** ESP-IDF's name, such as `ESP_ERR_OTA_VALIDATE_FAILED`. */
     name: string;
-    /** true: network or server trouble, the same call may succeed later. false: refused, trying again changes nothing. */
+    /**
+     * true: the same call may succeed later although nobody changes the device or the release (network, busy server, 404 and
+     * 410, a file that changed while it was fetched). false: refused, trying again changes nothing.
+     */
     retry: boolean;
+    /** HTTP status of the answer at which it failed; undefined where there was none */
+    status?: number;
     /** @internal ms that the server asks to wait before the next try */
     wait_?: number;
     /** @internal bytes of the whole file, of which the ones asked for are none */

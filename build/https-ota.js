@@ -2839,11 +2839,20 @@ function chapterUrls() {
 
 
 
+
 /**
  * What the final answer says, or the Location of a redirect.
  * @chapter @apart
  */
 function parseAnswer(response, options) {
+    // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
+    // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
+    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
+    /**
+     * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
+     * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
+     */
+    var OLD = 60000;
     /** A decimal number without sign, or -1. */
     function digits(text) {
         var value = text.length && text.length < 11 ? 0 : -1 /* Length.UNKNOWN */;
@@ -2899,14 +2908,15 @@ function parseAnswer(response, options) {
             error.wait_ = retryAfter(headers);
         throw error;
     }
-    /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
+    /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000", or "bytes 0-99/*" where the server does not know the total. */
     function parseRange(text, head) {
         var dash = text.indexOf("-");
         var slash = text.indexOf("/");
         var first = digits(text.substring(6, dash));
         var last = digits(text.substring(dash + 1, slash));
-        var total = digits(text.substr(slash + 1));
-        if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
+        var size = text.substr(slash + 1);
+        var total = digits(size);
+        if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
             throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
         if (head.length_ !== -1 /* Length.UNKNOWN */ && head.length_ !== last - first + 1)
             throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
@@ -2934,11 +2944,19 @@ function parseAnswer(response, options) {
     // the engine cuts a body without either off after its first piece
     if (!transfer && digits(length) < 0)
         throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+    var tag = header(headers, "etag");
+    var strong = tag[0] === '"';
+    if (!tag) {
+        tag = header(headers, "last-modified");
+        var modified = Date.parse(tag);
+        strong = modified > 0 && Date.parse(header(headers, "date")) - modified >= OLD;
+    }
     var head = {
         start_: 0,
         length_: transfer ? -1 /* Length.UNKNOWN */ : digits(length),
         total_: -1 /* Length.UNKNOWN */,
-        etag_: header(headers, "etag"),
+        tag_: tag,
+        strong_: strong,
     };
     if (status === 206)
         parseRange(header(headers, "content-range"), head);
@@ -3006,9 +3024,6 @@ function send(options, url, trusted, extra, onResponse, onError) {
  * @chapter @apart
  */
 function get(options, from, extra, onHead, onBody, onEnd) {
-    // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
-    // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
-    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
     var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
     var url = from;
     var redirects = 0;
@@ -3042,6 +3057,8 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     function end(error) {
         if (done)
             return;
+        if (error && incoming && options.status_ > 0)
+            error.status = options.status_;
         close();
         onEnd(error);
     }
@@ -3064,9 +3081,14 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         if (answered && left < 0 && (!code || code === CLOSE_NOTIFY))
             return end(null);
         var why = code ? ": " + error.message + " (" + code + ")" : "";
+        var page = chapterUrls().parseUrl_(url);
+        // the engine prints how a handshake failed and gives one of its own numbers for it, -15 or -8; mbedTLS's are far below
+        if (!answered && code && code > -16 && page.protocol_ === "https:")
+            why +=
+                ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
         end(answered
             ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
-            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + chapterUrls().parseUrl_(url).host_ + why, true));
+            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + page.host_ + why, true));
     }
     /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
     function onLast(data) {
@@ -3093,6 +3115,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
                 onLast(data);
         }
         catch (thrown) {
+            disconnect(); // who reads refuses what the file holds: that has no status
             end(asFault(thrown));
         }
     }
@@ -3101,7 +3124,14 @@ function get(options, from, extra, onHead, onBody, onEnd) {
             throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
         var page = chapterUrls().parseUrl_(url);
         var next = chapterUrls().resolveUrl_(url, location);
-        var target = chapterUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
+        var target;
+        try {
+            target = chapterUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
+        }
+        catch (thrown) {
+            // the caller's own URL was good
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Location: " + thrown.message);
+        }
         if (!chapterUrls().sameOrigin_(page, chapterUrls().parseUrl_(options.url)))
             trusted = false;
         if (page.protocol_ === "https:" && target.protocol_ !== "https:")
@@ -3171,8 +3201,10 @@ function createDownload(options, url, limit, onConnected) {
     var FIRST_BACKOFF = 1000;
     var MAX_BACKOFF = 32000;
     var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
-    var etag = "";
-    var known = false; // total and etag are those of the bytes held
+    var tag = "";
+    var strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
+    var known = false; // total and tag are those of the bytes held
+    var part = false; // the last answer is a part of a file whose length nobody tells: more may follow it
     var connected = false;
     var broken = options.late_ || null;
     var best = 0; // most bytes ever received: more is progress
@@ -3188,6 +3220,7 @@ function createDownload(options, url, limit, onConnected) {
         offset_: 0,
         total_: -1,
         ended_: false,
+        changed_: false,
         sink_: null,
         failed_: ignore,
     };
@@ -3220,6 +3253,8 @@ function createDownload(options, url, limit, onConnected) {
         self.offset_ = offset;
         self.held_ = "";
         self.ended_ = false;
+        if (!offset)
+            self.changed_ = changes > 0;
     }
     function goOnAfter(ms) {
         guarded(function () {
@@ -3230,7 +3265,10 @@ function createDownload(options, url, limit, onConnected) {
     }
     function onHead(head) {
         var received = self.offset_ + self.held_.length;
-        if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
+        var total = head.total_;
+        // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
+        var same = head.tag_ === tag || (!head.tag_ && tag.indexOf('"') < 0);
+        if (known && !(same && (total < 0 || self.total_ < 0 || total === self.total_))) {
             if (changes++)
                 throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again");
             goTo(0);
@@ -3248,10 +3286,17 @@ function createDownload(options, url, limit, onConnected) {
                 throw fault(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, wanted " + received);
             goTo(0);
         }
-        if (head.total_ > limit)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of " + head.total_ + " bytes, wanted at most " + limit);
-        self.total_ = head.total_;
-        etag = head.etag_;
+        if (total > limit)
+            throw fault(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, wanted at most " + limit);
+        if (head.start_ && !strong)
+            self.changed_ = true;
+        if (total >= 0 || !head.start_)
+            self.total_ = total;
+        part = total < 0 && head.length_ >= 0;
+        if (head.tag_ || !head.start_) {
+            tag = head.tag_;
+            strong = head.strong_;
+        }
         known = true;
         if (!connected)
             onConnected("CONNECTED");
@@ -3284,9 +3329,9 @@ function createDownload(options, url, limit, onConnected) {
         var received = self.offset_ + self.held_.length;
         close();
         var wait = 20 /* Pause.SETTLE */;
-        // all of a chunked body may be there but its end
-        if (!error || (self.total_ < 0 && error.total_ === received)) {
-            if (self.total_ < 0 || received >= self.total_)
+        // 416: all of a chunked body may be there but its end, and only so does a file without a total end
+        if (!error || (self.total_ < 0 && (error.total_ === received || (part && error.total_ < 0)))) {
+            if (self.total_ < 0 ? error || !part : received >= self.total_)
                 self.ended_ = true;
         }
         else if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && received && !changes++) {
@@ -3294,8 +3339,12 @@ function createDownload(options, url, limit, onConnected) {
             goTo(0);
             known = false;
         }
-        else if (!error.retry || failures >= options.retries)
+        else if (!error.retry || failures >= options.retries) {
+            // nothing to wait for within this update, but the release may be there tomorrow
+            if (changes || error.status === 404 || error.status === 410)
+                error.retry = true;
             return settle(error);
+        }
         // while nobody reads the next `read` reconnects
         else if (self.sink_)
             wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures++), MAX_BACKOFF) * (0.5 + Math.random() / 2), Math.min(error.wait_ || 0, MAX_WAIT));
@@ -3320,9 +3369,8 @@ function createDownload(options, url, limit, onConnected) {
             var range = {
                 Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
             };
-            // only a strong validator may join two parts (RFC 9110 13.1.5)
-            if (from && etag && etag.substr(0, 2) !== "W/")
-                range["If-Range"] = etag;
+            if (from && strong)
+                range["If-Range"] = tag;
             try {
                 disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
             }

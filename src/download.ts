@@ -28,6 +28,11 @@ export interface Download {
   total_: number;
   /** has the last byte arrived, whether or not it is taken? */
   ended_: boolean;
+  /**
+   * The file has changed meanwhile, or nothing proves that it has not: parts of several answers were joined without a strong
+   * validator. Whoever finds it bad may find it good next time.
+   */
+  changed_: boolean;
   /** who reads; null while nobody does */
   sink_: Sink | null;
   /** hears, while there is a sink, that it will get nothing more */
@@ -50,8 +55,10 @@ export function createDownload(
   limit: number,
   onConnected: (event: "CONNECTED") => void,
 ): Download {
-  let etag = "";
-  let known = false; // total and etag are those of the bytes held
+  let tag = "";
+  let strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
+  let known = false; // total and tag are those of the bytes held
+  let part = false; // the last answer is a part of a file whose length nobody tells: more may follow it
   let connected = false;
   let broken: OtaError | null = options.late_ || null;
   let best = 0; // most bytes ever received: more is progress
@@ -67,6 +74,7 @@ export function createDownload(
     offset_: 0,
     total_: -1,
     ended_: false,
+    changed_: false,
     sink_: null,
     failed_: ignore,
   } as unknown as Download;
@@ -100,6 +108,7 @@ export function createDownload(
     self.offset_ = offset;
     self.held_ = "";
     self.ended_ = false;
+    if (!offset) self.changed_ = changes > 0;
   }
 
   function goOnAfter(ms: number): void {
@@ -111,7 +120,10 @@ export function createDownload(
 
   function onHead(head: Head): void {
     const received = self.offset_ + self.held_.length;
-    if (known && (head.total_ !== self.total_ || head.etag_ !== etag)) {
+    const total = head.total_;
+    // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
+    const same = head.tag_ === tag || (!head.tag_ && tag.indexOf('"') < 0);
+    if (known && !(same && (total < 0 || self.total_ < 0 || total === self.total_))) {
       if (changes++) throw fault(Code.INVALID_RESPONSE, "the file changed again");
       goTo(0);
       known = false;
@@ -125,10 +137,14 @@ export function createDownload(
       if (begun++ > options.retries) throw fault(Code.NOT_SUPPORTED, "the server begins at 0, wanted " + received);
       goTo(0);
     }
-    if (head.total_ > limit)
-      throw fault(Code.INVALID_SIZE, "file of " + head.total_ + " bytes, wanted at most " + limit);
-    self.total_ = head.total_;
-    etag = head.etag_;
+    if (total > limit) throw fault(Code.INVALID_SIZE, "file of " + total + " bytes, wanted at most " + limit);
+    if (head.start_ && !strong) self.changed_ = true;
+    if (total >= 0 || !head.start_) self.total_ = total;
+    part = total < 0 && head.length_ >= 0;
+    if (head.tag_ || !head.start_) {
+      tag = head.tag_;
+      strong = head.strong_;
+    }
     known = true;
     if (!connected) onConnected("CONNECTED");
     connected = true;
@@ -159,14 +175,18 @@ export function createDownload(
     const received = self.offset_ + self.held_.length;
     close();
     let wait = Pause.SETTLE;
-    // all of a chunked body may be there but its end
-    if (!error || (self.total_ < 0 && error.total_ === received)) {
-      if (self.total_ < 0 || received >= self.total_) self.ended_ = true;
+    // 416: all of a chunked body may be there but its end, and only so does a file without a total end
+    if (!error || (self.total_ < 0 && (error.total_ === received || (part && error.total_! < 0)))) {
+      if (self.total_ < 0 ? error || !part : received >= self.total_) self.ended_ = true;
     } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received && !changes++) {
       // the file is shorter than it was
       goTo(0);
       known = false;
-    } else if (!error.retry || failures >= options.retries) return settle(error);
+    } else if (!error.retry || failures >= options.retries) {
+      // nothing to wait for within this update, but the release may be there tomorrow
+      if (changes || error.status === 404 || error.status === 410) error.retry = true;
+      return settle(error);
+    }
     // while nobody reads the next `read` reconnects
     else if (self.sink_)
       wait = Math.max(
@@ -193,8 +213,7 @@ export function createDownload(
       const range: { [name: string]: string } = {
         Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
       };
-      // only a strong validator may join two parts (RFC 9110 13.1.5)
-      if (from && etag && etag.substr(0, 2) !== "W/") range["If-Range"] = etag;
+      if (from && strong) range["If-Range"] = tag;
       try {
         disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
       } catch (thrown) {

@@ -5,12 +5,17 @@
 import type { Settings } from "./config";
 import { after, base64, cancel, request } from "./hal";
 import { asFault, Code, fault, guarded, type OtaError } from "./status";
-import { parseUrl, resolveUrl, sameOrigin } from "./url";
+import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 
 /** Of a length. */
 const enum Length {
   UNKNOWN = -1,
 }
+/**
+ * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
+ * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
+ */
+const OLD = 60000;
 const CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
 
 /**
@@ -30,7 +35,10 @@ export interface Head {
   length_: number;
   /** of the whole file */
   total_: number;
-  etag_: string;
+  /** ETag, else Last-Modified, else "": another one is of another file */
+  tag_: string;
+  /** may the tag join parts of several answers? */
+  strong_: boolean;
 }
 
 /** A decimal number without sign, or -1. */
@@ -83,14 +91,15 @@ function checkStatus(status: number, headers: { [name: string]: string }): void 
   throw error;
 }
 
-/** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000". */
+/** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000", or "bytes 0-99/*" where the server does not know the total. */
 function parseRange(text: string, head: Head): void {
   const dash = text.indexOf("-");
   const slash = text.indexOf("/");
   const first = digits(text.substring(6, dash));
   const last = digits(text.substring(dash + 1, slash));
-  const total = digits(text.substr(slash + 1));
-  if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || total <= last)
+  const size = text.substr(slash + 1);
+  const total = digits(size);
+  if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
     throw fault(Code.INVALID_RESPONSE, "Content-Range " + text);
   if (head.length_ !== Length.UNKNOWN && head.length_ !== last - first + 1)
     throw fault(Code.INVALID_RESPONSE, "Content-Range " + text + " with Content-Length " + head.length_);
@@ -122,11 +131,19 @@ function parseAnswer(response: EspruinoHttpResponse, options: Settings): Head | 
   // the engine cuts a body without either off after its first piece
   if (!transfer && digits(length) < 0)
     throw fault(Code.INVALID_RESPONSE, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+  let tag = header(headers, "etag");
+  let strong = tag[0] === '"';
+  if (!tag) {
+    tag = header(headers, "last-modified");
+    const modified = Date.parse(tag);
+    strong = modified > 0 && Date.parse(header(headers, "date")) - modified >= OLD;
+  }
   const head: Head = {
     start_: 0,
     length_: transfer ? Length.UNKNOWN : digits(length),
     total_: Length.UNKNOWN,
-    etag_: header(headers, "etag"),
+    tag_: tag,
+    strong_: strong,
   };
   if (status === 206) parseRange(header(headers, "content-range"), head);
   else head.total_ = head.length_;
@@ -220,6 +237,7 @@ export function get(
 
   function end(error: OtaError | null): void {
     if (done) return;
+    if (error && incoming && options.status_ > 0) error.status = options.status_;
     close();
     onEnd(error);
   }
@@ -242,7 +260,12 @@ export function get(
     if (!outgoing || !(code || incoming)) return;
     // how a TLS peer ends a body whose end only it knows
     if (answered && left < 0 && (!code || code === CLOSE_NOTIFY)) return end(null);
-    const why = code ? ": " + (error as { message: string }).message + " (" + code + ")" : "";
+    let why = code ? ": " + (error as { message: string }).message + " (" + code + ")" : "";
+    const page = parseUrl(url);
+    // the engine prints how a handshake failed and gives one of its own numbers for it, -15 or -8; mbedTLS's are far below
+    if (!answered && code && code > -16 && page.protocol_ === "https:")
+      why +=
+        ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
     end(
       answered
         ? fault(
@@ -250,7 +273,7 @@ export function get(
             "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why,
             true,
           )
-        : fault(Code.HTTP_CONNECT, "no answer from " + parseUrl(url).host_ + why, true),
+        : fault(Code.HTTP_CONNECT, "no answer from " + page.host_ + why, true),
     );
   }
 
@@ -275,6 +298,7 @@ export function get(
         onBody(data);
       } else onLast(data);
     } catch (thrown) {
+      disconnect(); // who reads refuses what the file holds: that has no status
       end(asFault(thrown));
     }
   }
@@ -284,7 +308,13 @@ export function get(
       throw fault(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
     const page = parseUrl(url);
     const next = resolveUrl(url, location);
-    const target = parseUrl(next); // from the timer below an error would leave its memory behind
+    let target: Url;
+    try {
+      target = parseUrl(next); // from the timer below an error would leave its memory behind
+    } catch (thrown: any) {
+      // the caller's own URL was good
+      throw fault(Code.INVALID_RESPONSE, "Location: " + thrown.message);
+    }
     if (!sameOrigin(page, parseUrl(options.url))) trusted = false;
     if (page.protocol_ === "https:" && target.protocol_ !== "https:")
       throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);

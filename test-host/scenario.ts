@@ -43,7 +43,7 @@ export const IDF = {
 export type IdfName = keyof typeof IDF;
 
 export type Event = [name: string, data?: number, total?: number];
-export type Failure = { code: number; name: string; message: string; retry: boolean };
+export type Failure = { code: number; name: string; message: string; retry: boolean; status?: number };
 export type Outcome = { result?: any; error?: Failure; events: Event[] };
 export type Config = Record<string, unknown>;
 
@@ -124,7 +124,8 @@ export function plain<T>(value: T): T {
 
 function failureOf(error: any): Failure {
   if (error?.code === undefined) throw error instanceof Error ? error : new Error(`not an OtaError: ${String(error)}`);
-  return { code: error.code, name: error.name, message: error.message, retry: error.retry };
+  const { code, name, message, retry, status } = error;
+  return { code, name, message, retry, status };
 }
 
 export function sleep(ms: number): Promise<void> {

@@ -69,6 +69,8 @@ export type ServerOptions = {
   tls?: boolean;
   tlsMin?: SecureVersion;
   tlsMax?: SecureVersion;
+  /** It has a certificate for those alone that ask for `localhost` by name (SNI), as hosts of many sites have. */
+  sni?: boolean;
   /** Host name in `url()` and `Request.origin`; "127.0.0.1" makes a second origin for the same machine. */
   name?: string;
 };
@@ -247,7 +249,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
     raw.on("close", () => open.delete(raw));
     // A peer that resets, or that cannot agree on a TLS version, is an ordinary event here.
     raw.on("error", () => {});
-    const socket = secureContext ? new TLSSocket(raw, { isServer: true, secureContext }) : raw;
+    const socket = secureContext ? new TLSSocket(raw, { isServer: true, ...secureContext }) : raw;
     if (socket !== raw) {
       socket.on("error", () => raw.destroy());
       raw.on("close", () => socket.destroy());
@@ -285,12 +287,20 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
   return server;
 }
 
-async function createContext(options: ServerOptions): Promise<SecureContext> {
-  return createSecureContext({
-    ...(await certificate()),
-    minVersion: options.tlsMin ?? "TLSv1.2",
-    maxVersion: options.tlsMax ?? "TLSv1.3",
-  });
+type Secure = {
+  secureContext: SecureContext;
+  SNICallback?: (name: string, done: (error: Error | null, context?: SecureContext) => void) => void;
+};
+
+async function createContext(options: ServerOptions): Promise<Secure> {
+  const versions = { minVersion: options.tlsMin ?? "TLSv1.2", maxVersion: options.tlsMax ?? "TLSv1.3" };
+  const named = createSecureContext({ ...(await certificate()), ...versions });
+  if (!options.sni) return { secureContext: named };
+  // without a certificate the handshake ends with an alert
+  return {
+    secureContext: createSecureContext(versions),
+    SNICallback: (name, done) => done(null, name === "localhost" ? named : undefined),
+  };
 }
 
 // ---- The right answer ---------------------------------------------------------------------------------------------
@@ -828,18 +838,17 @@ export function notHttp(text = "220 mail.example ESMTP\r\n"): Behaviour {
 
 /**
  * A whole file when no range is asked for. A ranged request gets 206 with the right bytes and a wrong Content-Range:
- * another first byte, another total, an unknown total, no field at all, or another unit.
+ * another first byte, another total, no field at all, or another unit.
  */
 export function wrongContentRange(
   bytes: Uint8Array,
-  how: "start" | "total" | "star" | "missing" | "unit",
+  how: "start" | "total" | "missing" | "unit",
   options: FileOptions = {},
 ): Behaviour {
   function spoil(value: string): string {
     const [, start, last, total] = (/(\d+)-(\d+)\/(\d+)/.exec(value) ?? []).map(Number);
     if (how === "start") return `bytes ${start + 1}-${last}/${total}`;
     if (how === "total") return `bytes ${start}-${last}/${total + 1}`;
-    if (how === "star") return `bytes ${start}-${last}/*`;
     return `sectors ${start}-${last}/${total}`;
   }
   return async (req, io) => {
@@ -852,6 +861,32 @@ export function wrongContentRange(
         name === "Content-Range" ? spoil(String(value)) : value,
       ]);
     await sendAnswer(req, io, { ...answer, headers }, options);
+  };
+}
+
+/**
+ * Ranges of a file whose length the server does not tell (RFC 9110 14.4: "bytes 0-65535/*"), of at most `most` bytes. Behind
+ * the end comes 416, `bare` without Content-Range. Each answer that has more than `cut` bytes breaks off behind them.
+ */
+export function unknownTotal(
+  bytes: Uint8Array,
+  options: FileOptions & { most?: number; bare?: boolean; cut?: number } = {},
+): Behaviour {
+  return async (req, io) => {
+    const { start = 0, end = null } = req.range ?? {};
+    const last = Math.min(end ?? Infinity, start + (options.most ?? Infinity) - 1);
+    const range = { start, end: Number.isFinite(last) ? last : null };
+    const answer = fileAnswer({ ...req, range }, bytes, options);
+    const headers = answer.headers
+      .filter(([name]) => !(options.bare && answer.status === 416 && name === "Content-Range"))
+      .map(([name, value]): [string, string | number] => [
+        name,
+        name === "Content-Range" && answer.status === 206 ? String(value).replace(/\d+$/, "*") : value,
+      ]);
+    if (!options.cut || answer.body.length <= options.cut) return sendAnswer(req, io, { ...answer, headers }, options);
+    await io.head(answer.status, [...headers, ["Content-Length", answer.body.length], ["Connection", "close"]]);
+    await io.write(answer.body.subarray(0, options.cut));
+    io.end();
   };
 }
 

@@ -131,7 +131,8 @@ const MAKERS: Record<string, Maker> = {
   notHttp: () => serve.notHttp(),
   garbageRecord: (random, bytes) => serve.tlsGarbage(bytes, within(random, bytes)),
   wrongContentRange: (random, bytes) =>
-    serve.wrongContentRange(bytes, random.pick(["start", "total", "star", "missing", "unit"])),
+    serve.wrongContentRange(bytes, random.pick(["start", "total", "missing", "unit"])),
+  unknownTotal: (random, bytes) => serve.unknownTotal(bytes, { most: random.pick([700, 5000, 1e6]) }),
   otherRange: (random, bytes) => serve.otherRange(bytes, random.pick([-1, 1, 536, 4096])),
   whole200: (_, bytes) => serve.rangeAnswered200(bytes),
   all416: (_, bytes) => serve.rangeAnswered416(bytes),

@@ -502,7 +502,7 @@ test("getStatusCode is that of an answer that is no image, too", async (t) => {
   assert.equal(handle.getStatusCode(), 206);
   let outcome: Awaited<ReturnType<typeof settle>> = {};
   while (!outcome.error) outcome = await settle(scene.device, handle.perform());
-  failsWith(outcome, "FAIL");
+  assert.equal(failsWith(outcome, "FAIL", true).status, 404);
   assert.equal(handle.getStatusCode(), 404);
 });
 
@@ -840,7 +840,7 @@ test("an update that is still before its first answer holds one socket and two t
 test("a hundred failed updates leave nothing behind", async (t) => {
   const scene = await startScene(t, { image: null });
   scene.server.on("/fw.bin", status(404));
-  for (let i = 0; i < 100; i++) failsWith(await scene.update(), "FAIL");
+  for (let i = 0; i < 100; i++) failsWith(await scene.update(), "FAIL", true);
   await nothingLeft(scene);
   touchesNothing(scene);
   behaves(scene);

@@ -98,6 +98,8 @@ describe("answers of a server", AT_ONCE, () => {
   // --- Status table --------------------------------------------------------------------------------------------------
 
   const BUSY = { retry: true };
+  // a release that is being published, or that was taken back: the next one may be there tomorrow
+  const LATER = { retry: true };
   const STATUSES: [number, IdfName, { retry?: boolean }?][] = [
     [100, "INVALID_RESPONSE", BUSY], // the engine takes an interim answer for the final one
     [103, "INVALID_RESPONSE", BUSY],
@@ -115,11 +117,11 @@ describe("answers of a server", AT_ONCE, () => {
     [400, "FAIL"],
     [401, "FAIL"],
     [403, "FAIL"],
-    [404, "FAIL"],
+    [404, "FAIL", LATER],
     [405, "FAIL"],
     [407, "FAIL"],
     [408, "FAIL", BUSY],
-    [410, "FAIL"],
+    [410, "FAIL", LATER],
     [416, "HTTP_RANGE_NOT_SATISFIABLE"],
     [418, "FAIL"],
     [425, "FAIL", BUSY],
@@ -135,8 +137,45 @@ describe("answers of a server", AT_ONCE, () => {
     test(`status ${code} brings no image, even with one as its body: ESP_ERR_${name}, ${refusal?.retry ? "try later" : "refused"}`, async (t) => {
       const scene = await startScene(t, { image: null });
       const outcome = await updateFrom(scene, status(code, {}, IMAGE));
+      assert.strictEqual(outcome.error?.status, code);
       await failsCleanly(scene, outcome, name, { ...refusal, says: new RegExp(`${code}`) });
     });
+
+  test("`status` is that of the answer at which the update failed, a redirect's own included", async (t) => {
+    const scene = await startScene(t, { image: null });
+    scene.server.on("/gone", status(410));
+    for (const [behaviour, code] of [
+      [gzip(IMAGE), 200],
+      [wrongContentRange(IMAGE, "start"), 206],
+      [redirectNowhere(), 302],
+      [redirect(302, scene.server.url("/gone")), 410],
+      [closeAfterHead(IMAGE), 206],
+      [cutAt(IMAGE, 9000, "reset", { ranges: false }), 200],
+    ] as [Behaviour, number][])
+      assert.strictEqual((await updateFrom(scene, behaviour)).error?.status, code);
+  });
+
+  test("`status` is undefined where nothing was answered, and where the answer was right", async (t) => {
+    const scene = await startScene(t, { image: null });
+    for (const [behaviour, code] of [
+      [closeBeforeAnswer(), "HTTP_CONNECT"],
+      [closeAfterStatusLine(), "HTTP_CONNECT"],
+      // the connection behind the redirect has none
+      [redirect(302, "http://nowhere.invalid/"), "HTTP_CONNECT"],
+      [serveFile(new Uint8Array(5000)), "OTA_VALIDATE_FAILED"],
+    ] as [Behaviour, IdfName][]) {
+      const { error } = await updateFrom(scene, behaviour);
+      assert.equal(error?.name, `ESP_ERR_${code}`);
+      assert.strictEqual(error?.status, undefined, error?.message);
+    }
+    const refused = await scene.update({ url: "" });
+    assert.strictEqual(refused.error?.status, undefined);
+    // in the middle of a body
+    const { offset, size } = scene.device.row("ota_0");
+    scene.device.flash.faults = { dropWrite: (addr) => addr >= offset + 9000 && addr < offset + size };
+    const { error } = await updateFrom(scene, serveFile(IMAGE));
+    assert.deepEqual([error?.name, error?.status], ["ESP_ERR_FLASH_OP_FAIL", undefined]);
+  });
 
   test("status 200 brings the whole file", async (t) => {
     const scene = await startScene(t, { image: null });
@@ -217,11 +256,16 @@ describe("answers of a server", AT_ONCE, () => {
     assert.equal(scene.server.requests.length, 4);
   });
 
-  test("a refusal is not tried again, whatever `retries` says", async (t) => {
-    const scene = await startScene(t, { image: null });
-    await failsCleanly(scene, await updateFrom(scene, status(404), { retries: 5 }), "FAIL");
-    assert.equal(scene.server.requests.length, 1);
-  });
+  for (const [code, retry] of [
+    [403, false],
+    [404, true],
+    [410, true],
+  ] as const)
+    test(`${code} is not asked again within an update, whatever \`retries\` says`, async (t) => {
+      const scene = await startScene(t, { image: null });
+      await failsCleanly(scene, await updateFrom(scene, status(code), { retries: 5 }), "FAIL", { retry });
+      assert.equal(scene.server.requests.length, 1);
+    });
 
   // --- Redirects -----------------------------------------------------------------------------------------------------
 
@@ -299,15 +343,27 @@ describe("answers of a server", AT_ONCE, () => {
     ["no host", "http:///fw.bin"],
     ["a port out of range", "http://localhost:70000/fw.bin"],
     ["a blank", "http://localhost/a b"],
+    ["a blank, relative", "/a b"],
+    ["a tab", "/a\tb"],
+    ["a control character", "/a\x01b"],
+    ["a NUL", "/a\0b"],
+    ["UTF-8", Buffer.from("/größe.bin").toString("latin1")],
+    ["Latin-1", "http://localhost/gr\xf6\xdfe.bin"],
+    ["UTF-8 in its host", Buffer.from("http://größe.example/").toString("latin1")],
   ])
-    test(`a Location with ${what} is refused`, async (t) => {
+    test(`a Location with ${what} is the server's fault: ESP_ERR_INVALID_RESPONSE`, async (t) => {
       const scene = await startScene(t);
       const outcome = await updateFrom(scene, redirect(302, location));
-      assert.ok(outcome.error);
-      assert.equal(outcome.error.retry, false);
-      touchesNothing(scene);
-      await nothingLeft(scene);
+      await failsCleanly(scene, outcome, "INVALID_RESPONSE", { says: /^Location: / });
+      assert.equal(outcome.error?.status, 302);
+      assert.equal(scene.server.requests.length, 1);
     });
+
+  test("a Location with percent-encoding is followed as it is", async (t) => {
+    const scene = await startScene(t);
+    scene.server.on("/gr%C3%B6%C3%9Fe%20.bin", serveFile(scene.image));
+    await succeeds(scene, await updateFrom(scene, redirect(302, "/gr%C3%B6%C3%9Fe%20.bin")), "ota_0");
+  });
 
   test("a redirect without Location is refused", async (t) => {
     const scene = await startScene(t);
@@ -696,6 +752,27 @@ describe("answers of a server", AT_ONCE, () => {
     await failsCleanly(scene, outcome, "HTTP_CONNECT", { retry: true, problems: [/mbedtls_ssl_handshake/] });
   });
 
+  const SNI = /localhost: (no response|unsent data) \(-(15|8)\)\. .*SNI.*August 2026.*2v29.*http: with keys$/;
+
+  test("a host that chooses its certificate by name: the error names SNI and what to do", async (t) => {
+    const scene = await startScene(t);
+    const host = await startServer({ tls: true, sni: true });
+    t.after(() => host.close());
+    const outcome = await scene.update({ url: host.url("/fw.bin") });
+    await failsCleanly(scene, outcome, "HTTP_CONNECT", { retry: true, says: SNI, problems: [/mbedtls_ssl_handshake/] });
+    assert.ok((outcome.error?.message.length ?? 0) < 200, outcome.error?.message);
+  });
+
+  test("SNI is not blamed where there is no TLS, nor where TLS came about", async (t) => {
+    for (const tls of [false, true]) {
+      const scene = await startScene(t, { image: null, tls });
+      // over TLS a close-notify comes, which only a session has
+      const { error } = await updateFrom(scene, closeBeforeAnswer());
+      assert.equal(error?.name, "ESP_ERR_HTTP_CONNECT");
+      assert.doesNotMatch(error.message, /SNI/);
+    }
+  });
+
   test("https to a port that speaks plain http is ESP_ERR_HTTP_CONNECT", async (t) => {
     const scene = await startScene(t, { image: null });
     const mail = createServer((socket) => {
@@ -780,7 +857,7 @@ describe("answers of a server", AT_ONCE, () => {
     await failsCleanly(scene, outcome, "OTA_VALIDATE_FAILED", SLOT);
   });
 
-  for (const how of ["start", "star", "missing", "unit"] as const)
+  for (const how of ["start", "missing", "unit"] as const)
     test(`a 206 whose Content-Range is wrong (${how}) is refused before the first erase`, async (t) => {
       const scene = await startScene(t, { image: null });
       await failsCleanly(scene, await updateFrom(scene, wrongContentRange(IMAGE, how)), "INVALID_RESPONSE");
@@ -790,7 +867,7 @@ describe("answers of a server", AT_ONCE, () => {
     const scene = await startScene(t, { image: null });
     const outcome = await patiently(scene, updateFrom(scene, wrongContentRange(IMAGE, "total")));
     assert.ok(outcome.error);
-    await failsCleanly(scene, outcome, "HTTP_RANGE_NOT_SATISFIABLE", SLOT);
+    await failsCleanly(scene, outcome, "HTTP_RANGE_NOT_SATISFIABLE", { ...SLOT, retry: true });
   });
 
   test("a 206 for another range than the one asked for is refused before the first erase", async (t) => {
@@ -823,7 +900,8 @@ describe("answers of a server", AT_ONCE, () => {
     const scene = await startScene(t, { image: null });
     failsWith(await updateFrom(scene, closeBeforeAnswer()), "HTTP_CONNECT", true);
     failsWith(await updateFrom(scene, status(503)), "FAIL", true);
-    failsWith(await updateFrom(scene, status(404)), "FAIL", false);
+    failsWith(await updateFrom(scene, status(404)), "FAIL", true);
+    failsWith(await updateFrom(scene, status(403)), "FAIL", false);
     failsWith(await updateFrom(scene, status(304)), "HTTP_NOT_MODIFIED", false);
     failsWith(await updateFrom(scene, redirectLoop()), "HTTP_MAX_REDIRECT", false);
     failsWith(await updateFrom(scene, gzip(IMAGE)), "INVALID_RESPONSE", false);

@@ -31,13 +31,16 @@ const CASES_AT_ONCE = isSmall ? 24 : 999;
 
 let http: Server;
 let https: Server;
+let named: Server;
 before(async () => {
   http = await serve.startServer();
   https = await serve.startServer({ tls: true });
+  named = await serve.startServer({ tls: true, sni: true });
 });
 after(async () => {
   await http.close();
   await https.close();
+  await named.close();
 });
 
 /** Most of a run is waiting for the network, or for a timer. */
@@ -182,7 +185,8 @@ const CASES: Case[] = [
     only: "https",
   },
   // statuses
-  { what: "404", behaviour: () => serve.status(404), outcome: "FAIL", says: /404/ },
+  { what: "404", behaviour: () => serve.status(404), outcome: "FAIL", says: /404/, retry: true },
+  { what: "403", behaviour: () => serve.status(403), outcome: "FAIL", says: /403/, retry: false },
   { what: "503", behaviour: () => serve.status(503), outcome: "FAIL", retry: true },
   { what: "304", behaviour: () => serve.status(304), outcome: "HTTP_NOT_MODIFIED" },
   {
@@ -192,6 +196,13 @@ const CASES: Case[] = [
     retry: true,
   },
   { what: "a redirect to nowhere", behaviour: () => serve.redirectNowhere(), outcome: RESPONSE, says: /Location/ },
+  ...["/a b", "/a\x01b", "/gr\xc3\xb6\xc3\x9fe"].map((location) => ({
+    what: `a redirect to ${JSON.stringify(location)}`,
+    behaviour: () => serve.redirect(302, location),
+    outcome: RESPONSE,
+    says: /^Location: /,
+    retry: false,
+  })),
   { what: "a redirect loop", behaviour: () => serve.redirectLoop(), outcome: "HTTP_MAX_REDIRECT" },
   { what: "five redirects", behaviour: (image) => serve.redirectChain(5, serve.serveFile(image)), outcome: "" },
   // ranges
@@ -216,7 +227,8 @@ const CASES: Case[] = [
   },
   { what: "an unasked 206", behaviour: serve.unasked206, outcome: "" },
   { what: "a wrong first byte", behaviour: (image) => serve.wrongContentRange(image, "start"), outcome: RESPONSE },
-  { what: "an unknown total", behaviour: (image) => serve.wrongContentRange(image, "star"), outcome: RESPONSE },
+  { what: "an unknown total", behaviour: (image) => serve.unknownTotal(image), outcome: "" },
+  { what: "an unknown total in parts", behaviour: (image) => serve.unknownTotal(image, { most: 6000 }), outcome: "" },
   {
     what: "206 without Content-Range",
     behaviour: (image) => serve.wrongContentRange(image, "missing"),
@@ -227,6 +239,7 @@ const CASES: Case[] = [
     what: "a wrong total",
     behaviour: (image) => serve.wrongContentRange(image, "total"),
     outcome: "HTTP_RANGE_NOT_SATISFIABLE",
+    retry: true,
   },
   { what: "another range", behaviour: (image) => serve.otherRange(image, 100), outcome: RESPONSE },
   { what: "416", behaviour: (image) => serve.rangeAnswered416(image), outcome: "HTTP_RANGE_NOT_SATISFIABLE" },
@@ -560,6 +573,16 @@ describe("in the real interpreter", AT_ONCE, () => {
     const here = http.requests.find(({ path }) => path === "/near");
     assert.equal(here?.headers.authorization, `Basic ${Buffer.from("me:s/cret").toString("base64")}`);
     assert.equal(here?.headers["x-key"], "k");
+  });
+
+  test("a host that chooses its certificate by name: the error names SNI and what to do", options, async () => {
+    const device = small();
+    const before = device.dump();
+    const run = await updateOnce(device, { url: named.url("/fw.bin"), insecure: true, retries: 0 });
+    const { name, error, retry } = run.reports.at(-1);
+    assert.deepEqual([name, retry], ["ESP_ERR_HTTP_CONNECT", true], error);
+    assert.match(error, /\(-(15|8)\)\. .*SNI.*August 2026.*2v29.*http: with keys$/);
+    assert.deepEqual(device.dump(), before, "flash was touched");
   });
 
   for (const [form, headers] of [

@@ -99,13 +99,14 @@ describe("a bad network", AT_ONCE, () => {
   for (const code of [400, 401, 403, 404, 405, 410, 451])
     test(`${code} is final, at the start and in the middle of a download`, async (t) => {
       const { scene, update } = await watched(t, serve.status(code, { "Retry-After": 1 }));
-      await failsCleanly(scene, await update({ retries: 5 }), "FAIL", { says: new RegExp(`${code}`) });
+      const retry = code === 404 || code === 410;
+      await failsCleanly(scene, await update({ retries: 5 }), "FAIL", { retry, says: new RegExp(`${code}`) });
       assert.equal(scene.server.requests.length, 1);
       scene.remember();
       scene.server.on("/fw.bin", serve.sequence(serve.cutAt(IMAGE, 9000, "close"), serve.status(code)));
       const outcome = await update({ retries: 5 });
       assert.equal(scene.server.requests.length, 3);
-      failsWith(outcome, "FAIL");
+      failsWith(outcome, "FAIL", retry);
       touchesOnly(scene, SLOT.touched);
       await laterUpdateWorks(scene);
     });
@@ -342,7 +343,7 @@ describe("a bad network", AT_ONCE, () => {
 
   test("a refused update leaves no timer of its `deadline` behind either", async (t) => {
     const { scene } = await watched(t, serve.status(404));
-    failsWith(await scene.update({ deadline: MINUTE }), "FAIL");
+    failsWith(await scene.update({ deadline: MINUTE }), "FAIL", true);
     await laterUpdateWorks(scene);
   });
 
@@ -456,6 +457,63 @@ describe("a bad network", AT_ONCE, () => {
     await succeeds(scene, outcome, "ota_0", LONG);
   });
 
+  for (const [what, config, options, ranges] of [
+    ["in one", {}, {}, ["bytes=0-", "bytes=61008-"]],
+    ["in parts of 30000 bytes", {}, { most: 30000 }, ["bytes=0-", "bytes=30000-", "bytes=60000-", "bytes=61008-"]],
+    ["in parts that divide it", {}, { most: 20336 }, ["bytes=0-", "bytes=20336-", "bytes=40672-", "bytes=61008-"]],
+    ["in chunks", {}, { chunked: true }, ["bytes=0-", "bytes=61008-"]],
+    ["without ETag", {}, { etag: "" }, ["bytes=0-", "bytes=61008-"]],
+    ["and behind its end says 416 only", {}, { bare: true }, ["bytes=0-", "bytes=61008-"]],
+    [
+      "to ranges that are asked for",
+      { maxRequestSize: 30000 },
+      {},
+      ["bytes=0-29999", "bytes=30000-59999", "bytes=60000-89999", "bytes=61008-91007"],
+    ],
+  ] as [string, Config, Parameters<typeof serve.unknownTotal>[1], string[]][]) {
+    test(`a server that tells no total and answers ${what}: read to its end`, async (t) => {
+      const { scene, seen, update } = await watched(t, serve.unknownTotal(LONG, options));
+      const outcome = await update(config);
+      assert.deepEqual(
+        scene.server.requests.map(({ headers }) => headers.range),
+        ranges,
+      );
+      // the last chunk's frame comes behind the end of the body
+      if (!options?.chunked) assert.equal(seen.bytes, LONG.length);
+      await succeeds(scene, outcome, "ota_0", LONG);
+    });
+
+    test(`the same for an image that a manifest names, and for the manifest: ${what}`, async (t) => {
+      const { scene, update } = await watched(t, serve.unknownTotal(LONG, options));
+      const signed = await signedConfig(scene, LONG, (bytes) => serve.unknownTotal(bytes, options));
+      const outcome = await update({ ...signed, ...config });
+      assert.deepEqual(
+        scene.server.requests.filter(({ path }) => path === "/fw.bin").map(({ headers }) => headers.range),
+        ranges,
+      );
+      await succeeds(scene, outcome, "ota_0", LONG);
+    });
+  }
+
+  test("a server that tells no total and never ends is stopped at the end of the slot", async (t) => {
+    const { scene, update } = await watched(t, serve.unknownTotal(padTo(LONG, 300_000), { most: 20_000 }));
+    await failsCleanly(scene, await update(), "INVALID_SIZE", SLOT);
+  });
+
+  test("a server that tells no total breaks off in each part: no byte is asked for twice", async (t) => {
+    const { scene, seen, update } = await watched(t, serve.unknownTotal(LONG, { most: 30000, cut: 7000 }));
+    const outcome = await update({ retries: 1 });
+    assert.equal(seen.bytes, LONG.length);
+    await succeeds(scene, outcome, "ota_0", LONG);
+  });
+
+  test("a total that the first part tells and the others do not is kept", async (t) => {
+    const { scene, update } = await watched(t, serve.sequence(serve.serveFile(LONG), serve.unknownTotal(LONG)));
+    const outcome = await update({ maxRequestSize: 30000 });
+    assert.equal(scene.server.requests.length, 3);
+    await succeeds(scene, outcome, "ota_0", LONG);
+  });
+
   test("a cut in a range: the next range begins at the byte that is missing", async (t) => {
     const { scene, seen, update } = await watched(
       t,
@@ -478,7 +536,7 @@ describe("a bad network", AT_ONCE, () => {
 
   test("a length that the server takes back when all of it is there ends the update", async (t) => {
     const { scene, endure } = await watched(t, serve.wrongContentRange(LONG, "total"));
-    failsWith(await endure({ maxRequestSize: 30000 }), "HTTP_RANGE_NOT_SATISFIABLE");
+    failsWith(await endure({ maxRequestSize: 30000 }), "HTTP_RANGE_NOT_SATISFIABLE", true);
     assert.ok(scene.server.requests.length < 10, `${scene.server.requests.length} requests`);
   });
 
@@ -653,7 +711,7 @@ describe("a bad network", AT_ONCE, () => {
     await engine.advance(HOUR);
     let last: Omit<Outcome, "events"> = {};
     while (!last.error) last = await settle(scene.device, handle.perform());
-    failsWith(last, "FAIL");
+    failsWith(last, "FAIL", true);
     scene.server.on("/fw.bin", serve.serveFile(LONG));
     await succeeds(scene, await scene.update({ digest }), "ota_0", LONG);
     assert.ok((scene.server.requests.at(-1)?.range?.start ?? 0) > 0);
@@ -815,7 +873,7 @@ describe("a bad network", AT_ONCE, () => {
     const images = [31, 32, 33, 34].map((seed) => buildImage({ size: 50000 + 16 * seed, seed }));
     expiring(scene, LONG, (token) => serve.cutAt(images[token % 4], 9000, "close", { times: 9 }));
     const outcome = await update({ retries: 3 });
-    await failsCleanly(scene, outcome, "INVALID_RESPONSE", SLOT);
+    await failsCleanly(scene, outcome, "INVALID_RESPONSE", { ...SLOT, retry: true });
   });
 
   // --- Memory --------------------------------------------------------------------------------------------------------------

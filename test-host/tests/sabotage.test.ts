@@ -141,7 +141,7 @@ const TWINS: Twin[] = [
     edits: [[/if \(status === 200 \|\| status === 206\)/g, "if (status)"]],
     async story(t, bundle) {
       const scene = await startScene(t, { bundle });
-      await failsCleanly(scene, await updateFrom(scene, status(404, {}, IMAGE)), "FAIL");
+      await failsCleanly(scene, await updateFrom(scene, status(404, {}, IMAGE)), "FAIL", { retry: true });
     },
   },
   {

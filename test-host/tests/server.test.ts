@@ -667,7 +667,6 @@ test("wrongContentRange: right bytes under a wrong label, only for ranges", asyn
   for (const [how, field] of [
     ["start", "bytes 101-4999/5000"],
     ["total", "bytes 100-4999/5001"],
-    ["star", "bytes 100-4999/*"],
     ["unit", "sectors 100-4999/5000"],
     ["missing", undefined],
   ] as const) {
@@ -678,6 +677,36 @@ test("wrongContentRange: right bytes under a wrong label, only for ranges", asyn
     assert.deepEqual(ranged.body, FILE.subarray(100));
     assert.deepEqual((await fetchUrl(url)).body, FILE);
   }
+});
+
+test("unknownTotal: right bytes, no total, and 416 behind the end", async () => {
+  const url = (options?: Parameters<typeof lie.unknownTotal>[1]) => server.url(at(lie.unknownTotal(FILE, options)));
+  const get = (start: number, options?: Parameters<typeof lie.unknownTotal>[1]) =>
+    fetchUrl(url(options), { Range: `bytes=${start}-` });
+  const whole = await get(0);
+  assert.deepEqual([whole.status, whole.headers["content-range"]], [206, "bytes 0-4999/*"]);
+  assert.deepEqual(whole.body, FILE);
+  const part = await get(4000, { most: 600 });
+  assert.equal(part.headers["content-range"], "bytes 4000-4599/*");
+  assert.deepEqual(part.body, FILE.subarray(4000, 4600));
+  const end = await get(5000);
+  assert.deepEqual([end.status, end.headers["content-range"]], [416, "bytes */5000"]);
+  assert.equal((await get(5000, { bare: true })).headers["content-range"], undefined);
+  const cut = await get(0, { cut: 100 });
+  assert.deepEqual([cut.headers["content-length"], cut.body.length], ["5000", 100]);
+});
+
+test("a host that chooses its certificate by name has one for who asks by that name only", async () => {
+  const host = await lie.startServer({ tls: true, sni: true });
+  after(() => host.close());
+  host.on("/", lie.serveFile(FILE));
+  const get = (servername: string) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const options = { rejectUnauthorized: false, servername, agent: false };
+      https.get(host.url("/"), options, (answer) => resolve(answer.resume().statusCode)).on("error", reject);
+    });
+  assert.equal(await get("localhost"), 200);
+  for (const name of ["", "mbed TLS Server 1"]) await assert.rejects(get(name), /handshake failure/);
 });
 
 test("otherRange: truthful about bytes that were not asked for", async () => {

@@ -426,7 +426,7 @@ test("HTML, gzip, an image or nothing instead of a manifest is refused", async (
   await refuses(release, serve.serveFile(new Uint8Array(0)), "INVALID_SIZE");
   await refuses(release, serve.gzip(token), "INVALID_RESPONSE", { says: /gzip/ });
   await refuses(release, serve.transferEncodingGzipChunked(token), "INVALID_RESPONSE");
-  await refuses(release, serve.status(404), "FAIL", { says: /404/ });
+  await refuses(release, serve.status(404), "FAIL", { says: /404/, retry: true });
   await refuses(release, serve.status(204), "INVALID_RESPONSE", { says: /204/ });
   await refuses(release, serve.noLength(token), "INVALID_RESPONSE");
   await refuses(release, serve.shorter(token, 10), "HTTP_INCOMPLETE_DATA", { retry: true });
@@ -1042,7 +1042,7 @@ test("HTML instead of the image, of any length, selects nothing", async (t) => {
   release.scene.server.on("/fw.bin", serve.serveFile(page, { contentType: "text/html" }));
   await refuses(release, token, "OTA_VALIDATE_FAILED", { says: /0x3c/ });
   release.scene.server.on("/fw.bin", serve.status(404));
-  await refuses(release, token, "FAIL", { says: /404/ });
+  await refuses(release, token, "FAIL", { says: /404/, retry: true });
 });
 
 test("a server that exchanges the image between manifest and image, or in the middle of it, selects nothing", async (t) => {
