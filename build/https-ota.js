@@ -3581,7 +3581,7 @@ function createSession(plan, emit, layout, target, download, present) {
         if (complete) {
             self.complete_ = true;
             download.close_();
-            writeSector = undefined; // memory is shortest while the digest is computed
+            writeSector = takeSlowly = undefined; // memory is shortest while the digest is computed
         }
         resolve(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
     }
@@ -3742,6 +3742,9 @@ function createSession(plan, emit, layout, target, download, present) {
         }
         /** What is still to be asked of a verified image: its digest where nobody has given one, then how it reads Storage. */
         function onJudged(error, found) {
+            // a mixture of two files: the next try may get one of them
+            if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
+                error.retry = download.changed_;
             if (error || self.phase_ !== 4 /* Phase.FINISHING */)
                 return onStorage(error);
             guarded(function () {

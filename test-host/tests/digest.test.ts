@@ -127,6 +127,24 @@ test("what the network gets wrong on the way is told by the digest as well: a fi
   assert.equal(scene.device.running, "factory");
 });
 
+for (const [what, headers, retry] of [
+  ["without a validator", {}, true],
+  ["under the same ETag", { etag: '"same"' }, false],
+] as const)
+  test(`a file replaced between two parts ${what}: retry is ${retry}`, async (t) => {
+    const image = fileOf(40000);
+    const scene = await startScene(t, { image: null });
+    let first = true;
+    const behaviour = (req: any, io: any) => {
+      const answer = first ? cutAt(image, 30000, "close", headers) : serveFile(fileOf(40000, 3), headers);
+      first = false;
+      return answer(req, io);
+    };
+    const outcome = await waited(scene, updateFrom(scene, behaviour, { ...digestOf(image), retries: 1 }));
+    assert.equal(outcome.error?.code, IDF.OTA_VALIDATE_FAILED);
+    assert.equal(outcome.error?.retry, retry);
+  });
+
 async function waited<T>(scene: Scene, update: Promise<T>): Promise<T> {
   let over = false;
   void update.finally(() => {
