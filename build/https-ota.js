@@ -3930,10 +3930,9 @@ function open(settings, emit, offerOnly, done, failed) {
                         if (thumbprint(keys[i]) === header.kid) {
                             var key = chapterKeys().parseKey_(keys[i]);
                             // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
-                            var needed = 100 + 1.5 * key.n_.length;
-                            var free = chapterEngine().freeVars_();
-                            if (free < needed)
-                                throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, a key of this length needs " + needed + " here", true);
+                            var least = 100 + 1.5 * key.n_.length;
+                            if (chapterEngine().freeVars_() < least)
+                                throw fault(257 /* Code.NO_MEM */, chapterEngine().freeVars_() + " JsVars are free, a key of this length needs " + least + " here", true);
                             var digest = sha256(token.substr(0, second));
                             return /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, chapterBytes().bytesOf_(signature), digest, 
                             /*@__NOINLINE__*/ answer(token.substring(first + 1, second), keys[i], done));

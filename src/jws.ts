@@ -154,10 +154,13 @@ export function verifyJws(
       if (thumbprint(keys[i]) === header.kid) {
         const key = parseKey(keys[i]);
         // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
-        const needed = 100 + 1.5 * key.n_.length;
-        const free = freeVars();
-        if (free < needed)
-          throw fault(Code.NO_MEM, free + " JsVars are free, a key of this length needs " + needed + " here", true);
+        const least = 100 + 1.5 * key.n_.length;
+        if (freeVars() < least)
+          throw fault(
+            Code.NO_MEM,
+            freeVars() + " JsVars are free, a key of this length needs " + least + " here",
+            true,
+          );
         const digest = sha256(token.substr(0, second));
         return /*@__NOINLINE__*/ verifyPss(
           key.n_,

@@ -147,7 +147,7 @@ function judgeSession(world: World, scenario: Scenario, session: Session, lied: 
       !retry && !scenario.accepted && scenario.refusal && order.includes("~") && error === undefined,
   );
   return [
-    ...session.problems,
+    ...session.problems.filter((problem) => !scenario.prints?.test(problem)),
     ...unexpected.map(({ order, error }) => `${order} failed: ${error}`),
     ...missed.map(({ order, ok }) => `${order} was accepted: ${ok}`),
   ];

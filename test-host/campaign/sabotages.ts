@@ -31,14 +31,19 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "does not verify the image",
-    edits: [[/verifyImage\(layout\.chip_, target, self\.written_, plan\.digest_, word, onJudged\)/, "onJudged(null)"]],
+    edits: [
+      [
+        /verifyImage\(layout\.chip_, target\.address, self\.written_, plan\.digest_, word, onJudged\)/,
+        "onJudged(null)",
+      ],
+    ],
     cell: "toy-two/one/current/corrupt",
     campaign: EVERY,
     says: /falls back from ota_1/,
   },
   {
     name: "compares no digest",
-    edits: [[/!error && found !== digest/, "false"]],
+    edits: [[/wanted && digest !== wanted/, "false"]],
     cell: "toy-two/one/current/other",
     campaign: EVERY,
     says: /boots first/,
@@ -218,7 +223,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "confirms whatever the check says",
-    edits: [[/good = check\(\) === true;/, "good = true;"]],
+    edits: [[/answer !== true/, "false"]],
     cell: "toy-two/one/current/confirmAfter-no",
     campaign: EVERY,
     says: /ends in new/,
@@ -234,7 +239,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "writes the trial down after the slot is selected",
     edits: [
       [
-        /(chapterRecords\(\)\.recordSelected_\([^;]*\);)\n\s+(chapterOtadata\(\)\.select_\(layout, target, 0 \/\* State\.NEW \*\/\);)/,
+        /(chapterRecords\(\)\.recordSelected_\([^;]*\);)\n\s+\/\/[^\n]*\n\s+(chapterOtadata\(\)\.select_\(layout, target, 0 \/\* State\.NEW \*\/\);)/,
         "$2 $1",
       ],
     ],
@@ -253,7 +258,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "selects a slot that was not verified",
     edits: [
       [
-        /verifyImage\(layout\.chip_, slot, slot\.size, "", "", function \(failure\) \{/,
+        /verifyImage\(layout\.chip_, slot\.address, slot\.size, "", "", function \(failure\) \{/,
         "(function (fn) { fn(null); })(function (failure) {",
       ],
     ],

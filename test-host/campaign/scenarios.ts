@@ -33,6 +33,8 @@ export type Scenario = {
   refusal?: RegExp;
   /** Starts after the end that must lead to the same image; [without, with] rollback. Default: [1, 0]. */
   stays?: [number, number];
+  /** What the engine may print of an exception of the program's own. */
+  prints?: RegExp;
   /** An order that may be refused may also be accepted. */
   accepted?: true;
   applies?(world: World): boolean;
@@ -207,6 +209,7 @@ export const SCENARIOS: readonly Scenario[] = [
       allowed: { boots: oldOrNew, ends: ["old"] },
       stays: [2, 2],
       applies: check === "no" ? undefined : oneStart,
+      prints: check === "no" ? undefined : /^uncaught Error: no\b/,
     }),
   ),
   {

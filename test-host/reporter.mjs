@@ -1,0 +1,50 @@
+// How `npm test` reports: a counter, each failure in full, and at the end what was not run and how to run it.
+// A test says that it has run only a part of its cases with a diagnostic "not run: 5 of 6 cases of something".
+
+import { relative } from "node:path";
+
+const EVERY = 250; // tests to a line where nobody watches
+
+const seconds = (ms) => `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+
+/** The lines of a failure: where it is, and what it says. */
+function describe({ name, file, line, details }) {
+  const error = details.error?.cause ?? details.error;
+  const where = file ? ` (${relative(process.cwd(), file)}:${line})` : "";
+  const text = String(error?.stack ?? error?.message ?? error).replaceAll(/^/gm, "    ");
+  return `\u2716 ${name}${where}\n${text}\n\n`;
+}
+
+export default async function* report(source) {
+  const start = Date.now();
+  const watched = process.stdout.isTTY;
+  const skipped = new Map();
+  const parts = new Map();
+  const failures = [];
+  let passed = 0;
+  const count = (map, key) => map.set(key, (map.get(key) ?? 0) + 1);
+  const state = () => `${passed} passed, ${failures.length} failed, ${seconds(Date.now() - start)}`;
+  for await (const { type, data } of source) {
+    const part = type === "test:diagnostic" && /^not run: (\d+) of (\d+) (.*)$/.exec(data.message);
+    if (part) {
+      const sum = parts.get(part[3]) ?? [0, 0];
+      parts.set(part[3], [sum[0] + Number(part[1]), sum[1] + Number(part[2])]);
+    } else if (type === "test:stderr" || type === "test:stdout") {
+      if (/^!!!/.test(data.message)) yield data.message;
+    } else if (type === "test:fail" && data.details?.type !== "suite") {
+      failures.push(data);
+      yield `${watched ? "\r\x1b[K" : ""}${describe(data)}`;
+    } else if (type === "test:pass" && data.details?.type !== "suite") {
+      if (data.skip !== undefined) count(skipped, data.skip === true ? data.name : data.skip);
+      else if (++passed % EVERY === 0 && !watched) yield `  ${state()}\n`;
+      if (watched && passed % 10 === 0) yield `\r\x1b[K  ${state()}`;
+    }
+  }
+  yield `${watched ? "\r\x1b[K" : ""}${failures.length ? "\u2716" : "\u2714"} ${state()}\n`;
+  if (failures.length)
+    yield failures.map(({ name, file }) => `    ${relative(process.cwd(), file ?? "")}: ${name}\n`).join("");
+  if (skipped.size) yield "Skipped:\n";
+  for (const [reason, times] of skipped) yield `  ${times} x ${reason}\n`;
+  if (parts.size) yield "Left out; `npm run test:all` runs it:\n";
+  for (const [what, [left, all]] of parts) yield `  ${left} of ${all} ${what}\n`;
+}
