@@ -454,17 +454,34 @@ function restart() {
 function chapterImage() {
     // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
     // Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
-    var MAGIC = 0xe9;
-    var DESC_MAGIC = 0xabcd5432;
-    var MAX_SEGMENTS = 16;
-    var HASH_LENGTH = 32;
-    var MMU_PAGE = 0x10000;
+    // esp_app_format.h and esp_image_format.h of IDF v5.5
+    var ESP_IMAGE_HEADER_MAGIC = 0xe9;
+    var ESP_IMAGE_MAX_SEGMENTS = 16;
+    var ESP_IMAGE_HASH_LEN = 32;
+    // esp_app_desc.h
+    var ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
+    // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
+    var SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
     /**
      * The header and the first segment's, or null when the first byte is no image's.
+     *
+     *     esp_image_header_t                         esp_image_segment_header_t, 24 bytes behind its start
+     *      0  uint8_t  magic                          24  uint32_t load_addr
+     *      1  uint8_t  segment_count                  28  uint32_t data_len
+     *      2  uint8_t  spi_mode
+     *      3  uint8_t  spi_speed : 4, spi_size : 4
+     *      4  uint32_t entry_addr
+     *      8  uint8_t  wp_pin, spi_pin_drv[3]
+     *     12  uint16_t chip_id
+     *     14  uint8_t  min_chip_rev
+     *     15  uint16_t min_chip_rev_full
+     *     17  uint16_t max_chip_rev_full
+     *     19  uint8_t  reserved[4]
+     *     23  uint8_t  hash_appended
      * @chapter image
      */
     function parseHeader$1(head) {
-        if (head[0] !== MAGIC)
+        if (head[0] !== ESP_IMAGE_HEADER_MAGIC)
             return null;
         return {
             segments_: head[1],
@@ -478,11 +495,20 @@ function chapterImage() {
         };
     }
     /**
-     * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
+     * The app descriptor in the first 288 bytes of an image; null for an image without one (IDF 3.1 and older).
+     *
+     *     esp_app_desc_t, 32 bytes behind the image's start
+     *      32  uint32_t magic_word                    176  uint8_t  app_elf_sha256[32]
+     *      36  uint32_t secure_version                208  uint16_t min_efuse_blk_rev_full
+     *      40  uint32_t reserv1[2]                    210  uint16_t max_efuse_blk_rev_full
+     *      48  char     version[32]                   212  uint8_t  mmu_page_size
+     *      80  char     project_name[32]              213  uint8_t  spi_flash_mode (after v6.0.2)
+     *     112  char     time[16], date[16]
+     *     144  char     idf_ver[32]
      * @chapter image
      */
     function parseDesc(head) {
-        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== DESC_MAGIC)
+        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== ESP_APP_DESC_MAGIC_WORD)
             return null;
         var sha = "";
         for (var i = 176; i < 208; i++)
@@ -499,7 +525,7 @@ function chapterImage() {
     }
     /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
     function spiModeOf(head) {
-        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === DESC_MAGIC ? head[213] : 0;
+        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
     }
     /**
      * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
@@ -554,7 +580,7 @@ function chapterImage() {
         if (length % 4 || length > limit - offset)
             refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
         // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
-        if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
+        if (isMapped(chipId, loadAddr) && (loadAddr - offset) % SPI_FLASH_MMU_PAGE_SIZE)
             refuse$2("segment at offset " + offset + " can't be mapped at " + chapterBytes().hex_(loadAddr));
         if (!isLoadable(chipId, loadAddr, length))
             refuse$2("segment at offset " +
@@ -585,7 +611,7 @@ function chapterImage() {
             return refuse$2("first byte " +
                 chapterBytes().hex_(head[0]) +
                 ", an app image begins with " +
-                chapterBytes().hex_(MAGIC) +
+                chapterBytes().hex_(ESP_IMAGE_HEADER_MAGIC) +
                 (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""));
         tell("VERIFY_CHIP_ID", header.chipId_);
         tell("VERIFY_CHIP_REVISION", header.minRevision_);
@@ -600,7 +626,7 @@ function chapterImage() {
                 header.minMajor_ +
                 " and later (min_chip_rev), this is " +
                 Math.floor(revision / 100));
-        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+        if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
             refuse$2(header.segments_ + " segments, wanted 1 to 16");
         checkFirst(chipId, header);
         checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
@@ -621,7 +647,7 @@ function chapterImage() {
             return refuse$2("no image in the slot");
         if (header.chipId_ !== chipId)
             refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (!header.segments_ || header.segments_ > MAX_SEGMENTS)
+        if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
             refuse$2(header.segments_ + " segments, wanted 1 to 16");
         checkFirst(chipId, header);
         var offset = 24 /* Size.HEADER */;
@@ -638,7 +664,7 @@ function chapterImage() {
         }
         // one checksum byte ends the last line of 16
         var end = (offset + 16) & -16;
-        var length = header.hashAppended_ ? end + HASH_LENGTH : end;
+        var length = header.hashAppended_ ? end + ESP_IMAGE_HASH_LEN : end;
         if (length > size)
             refuse$2("image of " + length + " bytes, only " + size + " are there");
         return length;
@@ -648,7 +674,7 @@ function chapterImage() {
      * @chapter image
      */
     function checksumOffset(head, length) {
-        return length - 1 - (head[23] ? HASH_LENGTH : 0);
+        return length - 1 - (head[23] ? ESP_IMAGE_HASH_LEN : 0);
     }
     return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
 }
@@ -1092,9 +1118,14 @@ function chapterRecords() {
 function chapterOtadata() {
     // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
     // Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
-    var OFFSET_STATE = 24;
-    var OFFSET_CRC = 28;
-    var ERASED = 0xffffffff;
+    // esp_ota_select_entry_t, esp_flash_partitions.h of IDF v5.5:
+    //      0  uint32_t ota_seq
+    //      4  uint8_t  seq_label[20]
+    //     24  uint32_t ota_state
+    //     28  uint32_t crc            of ota_seq alone
+    var OTA_STATE = 24;
+    var CRC = 28;
+    var ERASED$1 = 0xffffffff; // an ota_seq of UINT32_MAX names no slot (bootloader_common_ota_select_invalid)
     /** IDF's CRC of seq: reflected CRC-32 whose register starts at 0, so after four bytes it is seq shifted 32 times. */
     function entryCrc(seq) {
         var crc = seq;
@@ -1104,8 +1135,8 @@ function chapterOtadata() {
     }
     function parseEntry(bytes) {
         var seq = chapterBytes().u32_(bytes, 0);
-        var state = chapterBytes().u32_(bytes, OFFSET_STATE);
-        var whole = seq !== ERASED && chapterBytes().u32_(bytes, OFFSET_CRC) === entryCrc(seq);
+        var state = chapterBytes().u32_(bytes, OTA_STATE);
+        var whole = seq !== ERASED$1 && chapterBytes().u32_(bytes, CRC) === entryCrc(seq);
         return {
             seq_: seq,
             state_: state,
@@ -1118,8 +1149,8 @@ function chapterOtadata() {
         var bytes = new Uint8Array(32 /* Entries.LENGTH */);
         bytes.set(old);
         chapterBytes().setU32_(bytes, 0, seq);
-        chapterBytes().setU32_(bytes, OFFSET_STATE, state);
-        chapterBytes().setU32_(bytes, OFFSET_CRC, entryCrc(seq));
+        chapterBytes().setU32_(bytes, OTA_STATE, state);
+        chapterBytes().setU32_(bytes, CRC, entryCrc(seq));
         return bytes;
     }
     /** Which ota_N of `count` a seq names. */
@@ -1138,7 +1169,7 @@ function chapterOtadata() {
     /** The smallest seq above `seq` that names slot `index` of `count`; 0 when 32 bits hold no such number. */
     function nextSeq(seq, index, count) {
         var next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
-        return next < ERASED ? next : 0;
+        return next < ERASED$1 ? next : 0;
     }
     /** @chapter otadata */
     function readEntries(otadata) {
@@ -1718,10 +1749,16 @@ function chapterSlots() {
     // Source: reference 6.1 and 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
     // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
     // writing to the wrong place would cost: alignment, bounds, overlap.
+    // esp_partition_info_t, esp_flash_partitions.h of IDF v5.5:
+    //      0  uint16_t magic
+    //      2  uint8_t  type, subtype
+    //      4  uint32_t pos.offset, pos.size
+    //     12  uint8_t  label[16]
+    //     28  uint32_t flags
     var ROW_LENGTH = 32;
-    var ROW_MAGIC = 0x50aa;
-    var MD5_MAGIC = 0xebeb;
-    var END_MAGIC = 0xffff;
+    var ESP_PARTITION_MAGIC = 0x50aa;
+    var ESP_PARTITION_MAGIC_MD5 = 0xebeb;
+    var ERASED = 0xffff; // the table's end
     // 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
     var FLASH_END = 0x1000000;
     var SUBTYPE_OTADATA = 0;
@@ -1782,9 +1819,9 @@ function chapterSlots() {
         var rows = [];
         for (var offset = 0; offset < 3072 /* Table.LENGTH */; offset += ROW_LENGTH) {
             var magic = chapterBytes().u16_(table, offset);
-            if (rows.length && (magic === MD5_MAGIC || magic === END_MAGIC))
+            if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === ERASED))
                 return rows;
-            if (magic !== ROW_MAGIC)
+            if (magic !== ESP_PARTITION_MAGIC)
                 throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
                     chapterBytes().hex_(32768 /* Table.ADDR */ + offset) +
                     ", found " +
@@ -3870,7 +3907,7 @@ function open(settings, emit, offerOnly, done, failed) {
         function boardName() {
             return process.env.BOARD;
         }
-        /** IDF target names by chip id. */
+        /** `esp_chip_id_t` and CONFIG_IDF_TARGET. */
         var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /**
          * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or

@@ -18,13 +18,16 @@ export const enum Size {
   HEAD = 1024,
 }
 
-const MAGIC = 0xe9;
-const DESC_MAGIC = 0xabcd5432;
-const MAX_SEGMENTS = 16;
-const HASH_LENGTH = 32;
-const MMU_PAGE = 0x10000;
+// esp_app_format.h and esp_image_format.h of IDF v5.5
+const ESP_IMAGE_HEADER_MAGIC = 0xe9;
+const ESP_IMAGE_MAX_SEGMENTS = 16;
+const ESP_IMAGE_HASH_LEN = 32;
+// esp_app_desc.h
+const ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
+// mmu.h of the ESP32; the C3 and the S3 have pages of this size too
+const SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
 
-/** IDF target names by chip id. */
+/** `esp_chip_id_t` and CONFIG_IDF_TARGET. */
 export const CHIP_NAMES: { [chipId: number]: string } = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
 
 export interface Header {
@@ -55,10 +58,24 @@ export interface AppDesc {
 
 /**
  * The header and the first segment's, or null when the first byte is no image's.
+ *
+ *     esp_image_header_t                         esp_image_segment_header_t, 24 bytes behind its start
+ *      0  uint8_t  magic                          24  uint32_t load_addr
+ *      1  uint8_t  segment_count                  28  uint32_t data_len
+ *      2  uint8_t  spi_mode
+ *      3  uint8_t  spi_speed : 4, spi_size : 4
+ *      4  uint32_t entry_addr
+ *      8  uint8_t  wp_pin, spi_pin_drv[3]
+ *     12  uint16_t chip_id
+ *     14  uint8_t  min_chip_rev
+ *     15  uint16_t min_chip_rev_full
+ *     17  uint16_t max_chip_rev_full
+ *     19  uint8_t  reserved[4]
+ *     23  uint8_t  hash_appended
  * @chapter image
  */
 export function parseHeader(head: Uint8Array): Header | null {
-  if (head[0] !== MAGIC) return null;
+  if (head[0] !== ESP_IMAGE_HEADER_MAGIC) return null;
   return {
     segments_: head[1],
     chipId_: u16(head, 12),
@@ -72,11 +89,20 @@ export function parseHeader(head: Uint8Array): Header | null {
 }
 
 /**
- * The app descriptor in the first 288 bytes of an image; null for images without one (IDF 3 and older).
+ * The app descriptor in the first 288 bytes of an image; null for an image without one (IDF 3.1 and older).
+ *
+ *     esp_app_desc_t, 32 bytes behind the image's start
+ *      32  uint32_t magic_word                    176  uint8_t  app_elf_sha256[32]
+ *      36  uint32_t secure_version                208  uint16_t min_efuse_blk_rev_full
+ *      40  uint32_t reserv1[2]                    210  uint16_t max_efuse_blk_rev_full
+ *      48  char     version[32]                   212  uint8_t  mmu_page_size
+ *      80  char     project_name[32]              213  uint8_t  spi_flash_mode (after v6.0.2)
+ *     112  char     time[16], date[16]
+ *     144  char     idf_ver[32]
  * @chapter image
  */
 export function parseDesc(head: Uint8Array): AppDesc | null {
-  if (head.length < Size.DESC_END || u32(head, Size.FIRST_SEGMENT) !== DESC_MAGIC) return null;
+  if (head.length < Size.DESC_END || u32(head, Size.FIRST_SEGMENT) !== ESP_APP_DESC_MAGIC_WORD) return null;
   let sha = "";
   for (let i = 176; i < 208; i++) sha += (256 + head[i]).toString(16).substr(1);
   return {
@@ -92,7 +118,7 @@ export function parseDesc(head: Uint8Array): AppDesc | null {
 
 /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
 function spiModeOf(head: Uint8Array): number {
-  return u32(head, Size.FIRST_SEGMENT) === DESC_MAGIC ? head[213] : 0;
+  return u32(head, Size.FIRST_SEGMENT) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
 }
 
 /**
@@ -148,7 +174,7 @@ function checkSegment(chipId: number, loadAddr: number, length: number, offset: 
   if (length % 4 || length > limit - offset)
     refuse("segment of " + length + " bytes at offset " + offset + " of " + limit);
   // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
-  if (isMapped(chipId, loadAddr) && (loadAddr - offset) % MMU_PAGE)
+  if (isMapped(chipId, loadAddr) && (loadAddr - offset) % SPI_FLASH_MMU_PAGE_SIZE)
     refuse("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
   if (!isLoadable(chipId, loadAddr, length))
     refuse(
@@ -193,7 +219,7 @@ export function checkHead(
       "first byte " +
         hex(head[0]) +
         ", an app image begins with " +
-        hex(MAGIC) +
+        hex(ESP_IMAGE_HEADER_MAGIC) +
         (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""),
     );
   tell("VERIFY_CHIP_ID", header.chipId_);
@@ -217,7 +243,8 @@ export function checkHead(
         " and later (min_chip_rev), this is " +
         Math.floor(revision / 100),
     );
-  if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
+  if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+    refuse(header.segments_ + " segments, wanted 1 to 16");
   checkFirst(chipId, header);
   checkSegment(chipId, header.loadAddr_, header.length_, Size.FIRST_SEGMENT, limit);
   const mode = spiModeOf(head);
@@ -241,7 +268,8 @@ export function walkSegments(
   const header = parseHeader(read(0, Size.FIRST_SEGMENT));
   if (!header) return refuse("no image in the slot");
   if (header.chipId_ !== chipId) refuse("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-  if (!header.segments_ || header.segments_ > MAX_SEGMENTS) refuse(header.segments_ + " segments, wanted 1 to 16");
+  if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+    refuse(header.segments_ + " segments, wanted 1 to 16");
   checkFirst(chipId, header);
   let offset = Size.HEADER;
   for (let i = 0; i < header.segments_; i++) {
@@ -255,7 +283,7 @@ export function walkSegments(
   }
   // one checksum byte ends the last line of 16
   const end = (offset + 16) & ~15;
-  const length = header.hashAppended_ ? end + HASH_LENGTH : end;
+  const length = header.hashAppended_ ? end + ESP_IMAGE_HASH_LEN : end;
   if (length > size) refuse("image of " + length + " bytes, only " + size + " are there");
   return length;
 }
@@ -265,5 +293,5 @@ export function walkSegments(
  * @chapter image
  */
 export function checksumOffset(head: Uint8Array, length: number): number {
-  return length - 1 - (head[23] ? HASH_LENGTH : 0);
+  return length - 1 - (head[23] ? ESP_IMAGE_HASH_LEN : 0);
 }

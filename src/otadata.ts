@@ -8,11 +8,16 @@ export const enum Entries {
   LENGTH = 32,
 }
 
-const OFFSET_STATE = 24;
-const OFFSET_CRC = 28;
-const ERASED = 0xffffffff;
+// esp_ota_select_entry_t, esp_flash_partitions.h of IDF v5.5:
+//      0  uint32_t ota_seq
+//      4  uint8_t  seq_label[20]
+//     24  uint32_t ota_state
+//     28  uint32_t crc            of ota_seq alone
+const OTA_STATE = 24;
+const CRC = 28;
+const ERASED = 0xffffffff; // an ota_seq of UINT32_MAX names no slot (bootloader_common_ota_select_invalid)
 
-/** `esp_ota_img_states_t`. */
+/** `esp_ota_img_states_t`, without its ESP_OTA_IMG_. */
 export const enum State {
   NEW = 0,
   PENDING_VERIFY = 1,
@@ -40,8 +45,8 @@ export function entryCrc(seq: number): number {
 
 export function parseEntry(bytes: Uint8Array): Entry {
   const seq = u32(bytes, 0);
-  const state = u32(bytes, OFFSET_STATE);
-  const whole = seq !== ERASED && u32(bytes, OFFSET_CRC) === entryCrc(seq);
+  const state = u32(bytes, OTA_STATE);
+  const whole = seq !== ERASED && u32(bytes, CRC) === entryCrc(seq);
   return {
     seq_: seq,
     state_: state,
@@ -55,8 +60,8 @@ export function buildEntry(old: Uint8Array, seq: number, state: State): Uint8Arr
   const bytes = new Uint8Array(Entries.LENGTH);
   bytes.set(old);
   setU32(bytes, 0, seq);
-  setU32(bytes, OFFSET_STATE, state);
-  setU32(bytes, OFFSET_CRC, entryCrc(seq));
+  setU32(bytes, OTA_STATE, state);
+  setU32(bytes, CRC, entryCrc(seq));
   return bytes;
 }
 

@@ -12,10 +12,16 @@ export const enum Table {
   LENGTH = 0xc00,
 }
 
+// esp_partition_info_t, esp_flash_partitions.h of IDF v5.5:
+//      0  uint16_t magic
+//      2  uint8_t  type, subtype
+//      4  uint32_t pos.offset, pos.size
+//     12  uint8_t  label[16]
+//     28  uint32_t flags
 const ROW_LENGTH = 32;
-const ROW_MAGIC = 0x50aa;
-const MD5_MAGIC = 0xebeb;
-const END_MAGIC = 0xffff;
+const ESP_PARTITION_MAGIC = 0x50aa;
+const ESP_PARTITION_MAGIC_MD5 = 0xebeb;
+const ERASED = 0xffff; // the table's end
 // 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
 const FLASH_END = 0x1000000;
 
@@ -108,8 +114,8 @@ export function parseTable(table: Uint8Array): Partition[] {
   const rows: Partition[] = [];
   for (let offset = 0; offset < Table.LENGTH; offset += ROW_LENGTH) {
     const magic = u16(table, offset);
-    if (rows.length && (magic === MD5_MAGIC || magic === END_MAGIC)) return rows;
-    if (magic !== ROW_MAGIC)
+    if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === ERASED)) return rows;
+    if (magic !== ESP_PARTITION_MAGIC)
       throw fault(
         Code.NOT_SUPPORTED,
         "no partition table row at " +
