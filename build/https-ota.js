@@ -182,7 +182,7 @@ function holds(addr, bytes) {
 }
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
-    // without a variable for what is read, which would still hold one piece while the next one comes
+    // no local variable: it would keep one block alive while the next is allocated
     for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 512 /* Flash.SMALL_PIECE */)
         if (E.CRC32(read(addr + at, 512 /* Flash.SMALL_PIECE */)) !== 3179004831 /* Flash.BLANK_CRC */)
             return false;
@@ -190,8 +190,8 @@ function isBlank(addr) {
 }
 /** Erases the sector at `addr` and reads it back. */
 function erase(addr) {
-    // Each read asks for memory in one piece, for which the engine walks the list of free variables. It is in order only
-    // after a garbage collection, which this is; without one that walk becomes a fifth of an update (src/jsvar.c).
+    // process.memory() collects garbage, which sorts the list of free variables. Without it each allocation in one piece
+    // walks that list, which took a fifth of an update's time (src/jsvar.c).
     if (addr % (4 * 4096 /* Flash.SECTOR */) === 0)
         process.memory();
     flash.erasePage(addr);
@@ -325,9 +325,9 @@ function chapterEngine() {
     function setRestartPending() {
         E.otaRestartPending = true;
     }
-    // Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
-    // The first word of a file, with the magic number of an image in it, is written last, when the rest was verified in flash:
-    // what was refused, or never verified, no bootloader takes for an image, whatever becomes of otadata.
+    // Writes a slot, sector by sector: the only writer of app partitions. And finds how far an earlier run came.
+    // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
+    // no bootloader takes a refused or unverified file for an image, whatever otadata says.
     /** @chapter engine */
     function blank(length) {
         return binary(new Uint8Array(length).fill(0xff));
@@ -1125,7 +1125,7 @@ function chapterOtadata() {
     //     28  uint32_t crc            of ota_seq alone
     var OTA_STATE = 24;
     var CRC = 28;
-    var ERASED$1 = 0xffffffff; // an ota_seq of UINT32_MAX names no slot (bootloader_common_ota_select_invalid)
+    var ERASED = 0xffffffff; // an ota_seq of UINT32_MAX names no slot (bootloader_common_ota_select_invalid)
     /** IDF's CRC of seq: reflected CRC-32 whose register starts at 0, so after four bytes it is seq shifted 32 times. */
     function entryCrc(seq) {
         var crc = seq;
@@ -1136,7 +1136,7 @@ function chapterOtadata() {
     function parseEntry(bytes) {
         var seq = chapterBytes().u32_(bytes, 0);
         var state = chapterBytes().u32_(bytes, OTA_STATE);
-        var whole = seq !== ERASED$1 && chapterBytes().u32_(bytes, CRC) === entryCrc(seq);
+        var whole = seq !== ERASED && chapterBytes().u32_(bytes, CRC) === entryCrc(seq);
         return {
             seq_: seq,
             state_: state,
@@ -1169,7 +1169,7 @@ function chapterOtadata() {
     /** The smallest seq above `seq` that names slot `index` of `count`; 0 when 32 bits hold no such number. */
     function nextSeq(seq, index, count) {
         var next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
-        return next < ERASED$1 ? next : 0;
+        return next < ERASED ? next : 0;
     }
     /** @chapter otadata */
     function readEntries(otadata) {
@@ -1211,8 +1211,9 @@ function chapterOtadata() {
         return bootSlot(layout.ota_, layout.factory_, entries);
     }
     /**
-     * A bootloader of IDF 3.1 or 3.2 obeys the newest entry though it is marked bad, and nothing tells which bootloader a device
-     * has, but this: such an entry names the slot that runs, and states lead to another one. Then it counts as obeyed.
+     * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The bootloader's
+     * version cannot be read. But if the newest entry is marked bad and yet names the running slot, while states lead to
+     * another slot, the bootloader must be one of those. Then the entry counts as active.
      */
     function isDisputed(layout, entries) {
         var own = copyOf(layout, entries, layout.running_);
@@ -1439,9 +1440,9 @@ function takeTurn(stop, deadline) {
         patience -= past;
         return patience < -2e3;
     }
-    // One at a time: an update, or the choice of another slot, which an update would erase while it is being verified. And
-    // whoever has the turn is watched over. Out of memory, the engine interrupts a callback in its middle: nothing catches
-    // that, and what was to follow never comes. Such an owner waits for nothing any more, which is how it is found.
+    // The lock: one update or one choice of a slot at a time, because an update would erase a slot that is being verified.
+    // When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The lock's watchdog finds that: its
+    // holder then has no timer left that could wake it.
     var WATCH_MS = 1000;
     if (chapterEngine().heldTurn_())
         throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected", true);
@@ -1481,12 +1482,12 @@ function takeTurn(stop, deadline) {
     turn.end_ = function () {
         chapterEngine().holdTurn_(undefined);
         chapterEngine().listenForKill_(stop, false);
-        isLost(-1); // or its number would outlive the turn
-        // should it be there all the same, the next tick cancels it
+        isLost(-1); // forget the deadline of this lock's timers
+        // if clearInterval failed, the next tick cancels it
         if (watch !== undefined)
             cancel(watch);
     };
-    turn.wake_(); // or it has no memory for that
+    turn.wake_(); // the watchdog first: this allocates, and may fail
     chapterEngine().listenForKill_(stop, true);
     chapterEngine().holdTurn_(turn);
     return turn;
@@ -1721,7 +1722,7 @@ function chapterSlots() {
         // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
         if (board === "EPAPER_BADGE" || board === "CURIO")
             return 5;
-        throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is no ESP32 that this module knows");
+        throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is not an ESP32 that this module knows");
     }
     /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
     function isEncrypted(chip) {
@@ -1758,7 +1759,7 @@ function chapterSlots() {
     var ROW_LENGTH = 32;
     var ESP_PARTITION_MAGIC = 0x50aa;
     var ESP_PARTITION_MAGIC_MD5 = 0xebeb;
-    var ERASED = 0xffff; // the table's end
+    var NO_ROW = 0xffff; // erased flash: the end of the table
     // 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
     var FLASH_END = 0x1000000;
     var SUBTYPE_OTADATA = 0;
@@ -1819,7 +1820,7 @@ function chapterSlots() {
         var rows = [];
         for (var offset = 0; offset < 3072 /* Table.LENGTH */; offset += ROW_LENGTH) {
             var magic = chapterBytes().u16_(table, offset);
-            if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === ERASED))
+            if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === NO_ROW))
                 return rows;
             if (magic !== ESP_PARTITION_MAGIC)
                 throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
@@ -1882,9 +1883,9 @@ function chapterSlots() {
         return null;
     }
     /**
-     * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
-     * the memory map, so that a wrong idea of the MMU refuses and never misleads. Memory is only looked at where the MMU
-     * says that it is mapped: an image's load address is no promise of that, and reading an unmapped one resets the chip.
+     * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with the
+     * memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read, because
+     * reading an unmapped one resets the chip.
      */
     function findRunning(rows, chip) {
         for (var i = 0; i < rows.length; i++) {
@@ -1895,9 +1896,9 @@ function chapterSlots() {
             var length = Math.min(header.length_, 4096 /* Flash.SECTOR */);
             if (binary(read(slot.address + 32 /* Size.FIRST_SEGMENT */, length)) === mapped(header.loadAddr_, length))
                 return slot;
-            throw fault(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
+            throw fault(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash differs from the mapped code");
         }
-        throw fault(261 /* Code.NOT_FOUND */, "no slot holds the image that runs");
+        throw fault(261 /* Code.NOT_FOUND */, "cannot determine the running slot: the MMU maps none of them");
     }
     /**
      * Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy.
@@ -1953,8 +1954,8 @@ function chapterSlots() {
         return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
     }
     /**
-     * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
-     * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+     * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the mark
+     * only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
      * @chapter
      */
     function reject(layout, slot) {
@@ -2301,7 +2302,7 @@ function chapterManifest() {
                     if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0)
                         return refuse$1("no JSON at " + i);
         }
-        return refuse$1("string at " + start + " is no JSON");
+        return refuse$1("string at " + start + " is not JSON");
     }
     /**
      * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
@@ -2374,7 +2375,7 @@ function chapterManifest() {
             return;
         var whole = type !== "number" || isWhole(value);
         if (typeof value !== type || !whole || value === "")
-            refuse$1("claim " + claim + " is missing or no " + type);
+            refuse$1("claim " + claim + " is missing or not a " + type);
     }
     /**
      * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
@@ -2396,7 +2397,7 @@ function chapterManifest() {
         wanted("image.size", image.size, "number");
         wanted("image.fsverity", image.fsverity, "string");
         if (!chapterBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
-            refuse$1("claim image.fsverity is no " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
+            refuse$1("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
         var storage = image.storage;
         if (storage !== undefined) {
             wanted("image.storage.partition", storage && storage.partition, "string");
@@ -2462,7 +2463,7 @@ function chapterManifest() {
 
 
 /**
- * In a pass of the idle loop of its own: by then the numbers are given back.
+ * Called from a new idle pass, so that the buffers of the big numbers are already freed.
  * @apart
  */
 function answerLater(done, error, good) {
@@ -3580,8 +3581,8 @@ function createSession(plan, emit, layout, target, download, present) {
             offset += 4096 /* Flash.SECTOR */;
         return offset - 4096 /* Flash.SECTOR */;
     }
-    // An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of ota.ts. Its calls make no
-    // promises: those cost memory, and cannot be had without it.
+    // An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of ota.ts. It uses callbacks
+    // and no promises: promises cost JsVars, and cannot be created when none are left.
     // Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
     var PIECE = 512; // bytes of a write at least: a server may send them one by one
     var self = {
@@ -3598,7 +3599,7 @@ function createSession(plan, emit, layout, target, download, present) {
     var judged = false;
     var resumed = false;
     var writeSector; // made when it is wanted: memory is shortest before that
-    var plainEnd = 0; // up to here what comes next goes into blank flash
+    var blankUntil = 0; // flash is erased up to this offset of the file
     var resolve;
     var reject;
     var takeSlowly;
@@ -3646,7 +3647,7 @@ function createSession(plan, emit, layout, target, download, present) {
             return fail(error);
         resumed = false;
         verified = !error;
-        // or what the slot held was no part of this file after all: once more, from its beginning
+        // digest mismatch: the resumed part belonged to another file, so the download begins again at byte 0
         if (error)
             download.seek_(0);
         succeed(verified);
@@ -3668,8 +3669,8 @@ function createSession(plan, emit, layout, target, download, present) {
     function take(data, ended) {
         var offset = self.written_;
         var length = data.length;
-        // the download is elsewhere when the server has begun again
-        if (offset + length >= plainEnd || ended || length < PIECE || offset !== download.offset_)
+        // the download is elsewhere when the server ignored Range and began again at byte 0
+        if (offset + length >= blankUntil || ended || length < PIECE || offset !== download.offset_)
             return takeSlowly(data, ended);
         write(target.address + offset, data);
         self.written_ = offset + length;
@@ -3713,10 +3714,10 @@ function createSession(plan, emit, layout, target, download, present) {
             if (offset < 1024 /* Size.HEAD */ && length > 1024 /* Size.HEAD */ / 4)
                 length = 1024 /* Size.HEAD */ / 4;
             var more = total < 0 ? !ended || rest > room : offset - begun + 4096 /* Flash.SECTOR */ < total;
-            plainEnd = 0;
+            blankUntil = 0;
             // Step 6
             if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
-                plainEnd = offset + room;
+                blankUntil = offset + room;
             at += length;
             self.written_ = offset + length;
             var last = ended && length === rest;
@@ -3740,7 +3741,7 @@ function createSession(plan, emit, layout, target, download, present) {
                 succeed(true);
             }, fail);
         else if (!download.sink_) {
-            // or the step before is still under way, and goes on with this one
+            // with a sink installed the delivery of the previous step continues into this one
             download.sink_ = takeSlowly;
             download.read_();
         }
@@ -3802,7 +3803,7 @@ function createSession(plan, emit, layout, target, download, present) {
         // Step 7: what is in flash is judged, not what came over the network
         var bytes = self.size_;
         if (!complete || (plan.size_ >= 0 && self.written_ !== bytes))
-            onJudged(fault(5379 /* Code.OTA_VALIDATE_FAILED */, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
+            onJudged(fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image incomplete: " + self.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes"));
         else if (verified)
             onJudged(null);
         else
@@ -4245,7 +4246,7 @@ function run(given, mode, resolve, reject) {
         var settings = {};
         var known = Object.keys(FIELDS);
         if (typeof given !== "object" || !given)
-            refuse("the configuration is no object");
+            refuse("the configuration must be an object");
         known.forEach(function (name) {
             if (typeof FIELDS[name] === "number")
                 settings[name] = FIELDS[name];
@@ -4259,9 +4260,9 @@ function run(given, mode, resolve, reject) {
                 refuse("unknown field " + name);
             var type = typeof FIELDS[name];
             if (typeof value !== type || value === null)
-                refuse(name + " is no " + type);
+                refuse(name + " must be a " + type);
             if (type === "number" && !(value >= 0 && Math.floor(value) === value))
-                refuse(name + " is no whole number");
+                refuse(name + " must be a whole number");
             settings[name] = value;
         });
         settings.status_ = -1;
@@ -4307,7 +4308,7 @@ function run(given, mode, resolve, reject) {
             var unheard = session.unheard_;
             session.unheard_ = undefined;
             var ended = session.phase_ >= 5 /* Phase.FAILED */;
-            return unheard || fault(259 /* Code.INVALID_STATE */, call + (ended ? " after the update ended" : " at the wrong time"));
+            return (unheard || fault(259 /* Code.INVALID_STATE */, call + (ended ? "() called after the update ended" : "() called too early")));
         }
         /** `phase`: in which it may be called, besides READY. */
         function start(call, phase, step) {

@@ -133,7 +133,7 @@ export function checkConfig(config: Config): Settings {
   const given = config as unknown as { [name: string]: unknown };
   const settings: { [name: string]: unknown } = {};
   const known = Object.keys(FIELDS);
-  if (typeof given !== "object" || !given) refuse("the configuration is no object");
+  if (typeof given !== "object" || !given) refuse("the configuration must be an object");
   known.forEach((name) => {
     if (typeof FIELDS[name] === "number") settings[name] = FIELDS[name];
   });
@@ -143,9 +143,9 @@ export function checkConfig(config: Config): Settings {
     if (value === undefined) return;
     if (known.indexOf(name) < 0) refuse("unknown field " + name);
     const type = typeof FIELDS[name];
-    if (typeof value !== type || value === null) refuse(name + " is no " + type);
+    if (typeof value !== type || value === null) refuse(name + " must be a " + type);
     if (type === "number" && !((value as number) >= 0 && Math.floor(value as number) === value))
-      refuse(name + " is no whole number");
+      refuse(name + " must be a whole number");
     settings[name] = value;
   });
   settings.status_ = -1;

@@ -63,7 +63,7 @@ export function holds(addr: number, bytes: string): boolean {
 
 /** Is the whole sector at `addr` erased? */
 export function isBlank(addr: number): boolean {
-  // without a variable for what is read, which would still hold one piece while the next one comes
+  // no local variable: it would keep one block alive while the next is allocated
   for (let at = 0; at < Flash.SECTOR; at += Flash.SMALL_PIECE)
     if (E.CRC32(read(addr + at, Flash.SMALL_PIECE)) !== Flash.BLANK_CRC) return false;
   return true;
@@ -71,8 +71,8 @@ export function isBlank(addr: number): boolean {
 
 /** Erases the sector at `addr` and reads it back. */
 export function erase(addr: number): void {
-  // Each read asks for memory in one piece, for which the engine walks the list of free variables. It is in order only
-  // after a garbage collection, which this is; without one that walk becomes a fifth of an update (src/jsvar.c).
+  // process.memory() collects garbage, which sorts the list of free variables. Without it each allocation in one piece
+  // walks that list, which took a fifth of an update's time (src/jsvar.c).
   if (addr % (4 * Flash.SECTOR) === 0) process.memory();
   flash.erasePage(addr);
   if (!isBlank(addr)) throw fault(Code.FLASH_OP_FAIL, "sector " + hex(addr) + " is not blank after its erase");
@@ -108,7 +108,7 @@ export function chipId(): number {
     }
   // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
   if (board === "EPAPER_BADGE" || board === "CURIO") return 5;
-  throw fault(Code.NOT_SUPPORTED, "board " + board + " is no ESP32 that this module knows");
+  throw fault(Code.NOT_SUPPORTED, "board " + board + " is not an ESP32 that this module knows");
 }
 
 /**

@@ -37,7 +37,7 @@ function endOfString(text: string, start: number): number {
       for (const last = i + 4; i < last; i++)
         if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0) return refuse("no JSON at " + i);
   }
-  return refuse("string at " + start + " is no JSON");
+  return refuse("string at " + start + " is not JSON");
 }
 
 /** Tokens by their first characters; "a" stands for a word or a number. */

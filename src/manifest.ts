@@ -50,7 +50,7 @@ function isWhole(value: number): boolean {
 function wanted(claim: string, value: unknown, type: string, optional?: boolean): void {
   if (optional && value === undefined) return;
   const whole = type !== "number" || isWhole(value as number);
-  if (typeof value !== type || !whole || value === "") refuse("claim " + claim + " is missing or no " + type);
+  if (typeof value !== type || !whole || value === "") refuse("claim " + claim + " is missing or not a " + type);
 }
 
 /**
@@ -73,7 +73,7 @@ export function parseManifest(payload: string): Manifest {
   wanted("image.size", image.size, "number");
   wanted("image.fsverity", image.fsverity, "string");
   if (!digitsOf(image.fsverity, Prefix.MANIFEST))
-    refuse("claim image.fsverity is no " + Prefix.MANIFEST + " and 64 digits");
+    refuse("claim image.fsverity must be " + Prefix.MANIFEST + " and 64 digits");
   const storage = image.storage;
   if (storage !== undefined) {
     wanted("image.storage.partition", storage && storage.partition, "string");

@@ -212,7 +212,9 @@ function createHandle(session: Session, settings: Settings, turn: Turn): Handle 
     const unheard = session.unheard_;
     session.unheard_ = undefined;
     const ended = session.phase_ >= Phase.FAILED;
-    return unheard || fault(Code.INVALID_STATE, call + (ended ? " after the update ended" : " at the wrong time"));
+    return (
+      unheard || fault(Code.INVALID_STATE, call + (ended ? "() called after the update ended" : "() called too early"))
+    );
   }
   /** `phase`: in which it may be called, besides READY. */
   function start(call: string, phase: Phase, step: Session["perform_"]): Promise<number> {

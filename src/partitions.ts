@@ -21,7 +21,7 @@ export const enum Table {
 const ROW_LENGTH = 32;
 const ESP_PARTITION_MAGIC = 0x50aa;
 const ESP_PARTITION_MAGIC_MD5 = 0xebeb;
-const ERASED = 0xffff; // the table's end
+const NO_ROW = 0xffff; // erased flash: the end of the table
 // 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
 const FLASH_END = 0x1000000;
 
@@ -114,7 +114,7 @@ export function parseTable(table: Uint8Array): Partition[] {
   const rows: Partition[] = [];
   for (let offset = 0; offset < Table.LENGTH; offset += ROW_LENGTH) {
     const magic = u16(table, offset);
-    if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === ERASED)) return rows;
+    if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === NO_ROW)) return rows;
     if (magic !== ESP_PARTITION_MAGIC)
       throw fault(
         Code.NOT_SUPPORTED,

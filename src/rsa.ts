@@ -227,7 +227,7 @@ export function isKey(n: Uint8Array, e: number): boolean {
 }
 
 /**
- * In a pass of the idle loop of its own: by then the numbers are given back.
+ * Called from a new idle pass, so that the buffers of the big numbers are already freed.
  * @apart
  */
 function answerLater(

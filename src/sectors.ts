@@ -1,6 +1,6 @@
-// Writes a slot, sector by sector: the only writer of app partitions. And finds out how far an earlier run came.
-// The first word of a file, with the magic number of an image in it, is written last, when the rest was verified in flash:
-// what was refused, or never verified, no bootloader takes for an image, whatever becomes of otadata.
+// Writes a slot, sector by sector: the only writer of app partitions. And finds how far an earlier run came.
+// The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
+// no bootloader takes a refused or unverified file for an image, whatever otadata says.
 
 import { hex } from "./bytes";
 import { Flash, binary, erase, holds, isBlank, read, write } from "./hal";
@@ -12,11 +12,10 @@ import { type Layout, readEntries } from "./slot";
 import { Code, fault } from "./status";
 
 /**
- * Writes `data` at `offset` of a slot; whatever comes of a sector comes in order, and from its start, where it has Size.WORD
- * bytes at least. The file's first Size.WORD bytes stay blank. A sector that
- * holds the same bytes already is left alone: a download that starts again costs no erase. With `more` sectors to come
- * the next one is erased before this one is written, so that a blank sector always parts this file from what the slot
- * held before. Returns whether the rest of the sector is blank, and the next one too if there is one: what is left of the
+ * Writes `data` at `offset` of a slot. The bytes of a sector must arrive in order and from its start; the first piece has
+ * Size.WORD bytes at least. The file's first Size.WORD bytes stay blank. A sector that already holds the same bytes is not
+ * erased. With `more` sectors to come the next one is erased before this one is written. So a blank sector always separates
+ * new content from old: resumeOffset() looks for it. Returns whether the rest of the sector is blank, and the next one too if there is one: what is left of the
  * sector may then be written without this function. Throws FLASH_OP_FAIL with the address, OTA_PARTITION_CONFLICT when
  * otadata names the slot, and HTTP_INCOMPLETE_DATA when a server makes it erase the slot over and over.
  */

@@ -43,8 +43,9 @@ function slotByState(layout: Layout, entries: Entry[]): Partition {
 }
 
 /**
- * A bootloader of IDF 3.1 or 3.2 obeys the newest entry though it is marked bad, and nothing tells which bootloader a device
- * has, but this: such an entry names the slot that runs, and states lead to another one. Then it counts as obeyed.
+ * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The bootloader's
+ * version cannot be read. But if the newest entry is marked bad and yet names the running slot, while states lead to
+ * another slot, the bootloader must be one of those. Then the entry counts as active.
  */
 function isDisputed(layout: Layout, entries: Entry[]): boolean {
   const own = copyOf(layout, entries, layout.running_);
@@ -199,8 +200,8 @@ export function confirm(layout: Layout): void {
 }
 
 /**
- * Selects `slot`, which ran before, and marks the entry of the image that runs INVALID. The selection comes first and
- * the mark is only a remark, but for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+ * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the mark
+ * only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
  * @chapter
  */
 export function reject(layout: Layout, slot: Partition): void {

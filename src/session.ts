@@ -1,5 +1,5 @@
-// An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of ota.ts. Its calls make no
-// promises: those cost memory, and cannot be had without it.
+// An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of ota.ts. It uses callbacks
+// and no promises: promises cost JsVars, and cannot be created when none are left.
 // Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
 
 import { checkNotRolledBack, recordSelected, reserveRecords } from "./boot-record";
@@ -104,7 +104,7 @@ export function createSession(
   let judged = false;
   let resumed = false;
   let writeSector: Writer | undefined; // made when it is wanted: memory is shortest before that
-  let plainEnd = 0; // up to here what comes next goes into blank flash
+  let blankUntil = 0; // flash is erased up to this offset of the file
   let resolve: (outcome: number) => void;
   let reject: (error: OtaError) => void;
   let takeSlowly: (data: string, ended: boolean) => number;
@@ -159,7 +159,7 @@ export function createSession(
     if (error && error.code !== Code.OTA_VALIDATE_FAILED) return fail(error);
     resumed = false;
     verified = !error;
-    // or what the slot held was no part of this file after all: once more, from its beginning
+    // digest mismatch: the resumed part belonged to another file, so the download begins again at byte 0
     if (error) download.seek_(0);
     succeed(verified);
   }
@@ -180,8 +180,8 @@ export function createSession(
   function take(data: string, ended: boolean): number {
     const offset = self.written_;
     const length = data.length;
-    // the download is elsewhere when the server has begun again
-    if (offset + length >= plainEnd || ended || length < PIECE || offset !== download.offset_)
+    // the download is elsewhere when the server ignored Range and began again at byte 0
+    if (offset + length >= blankUntil || ended || length < PIECE || offset !== download.offset_)
       return takeSlowly(data, ended);
     write(target.address + offset, data);
     self.written_ = offset + length;
@@ -221,10 +221,10 @@ export function createSession(
       // the writer copies what begins a file, and memory is shortest here
       if (offset < Size.HEAD && length > Size.HEAD / 4) length = Size.HEAD / 4;
       const more = total < 0 ? !ended || rest > room : offset - begun + Flash.SECTOR < total;
-      plainEnd = 0;
+      blankUntil = 0;
       // Step 6
       if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
-        plainEnd = offset + room;
+        blankUntil = offset + room;
       at += length;
       self.written_ = offset + length;
       const last = ended && length === rest;
@@ -246,7 +246,7 @@ export function createSession(
         succeed(true);
       }, fail);
     else if (!download.sink_) {
-      // or the step before is still under way, and goes on with this one
+      // with a sink installed the delivery of the previous step continues into this one
       download.sink_ = takeSlowly;
       download.read_();
     }
@@ -303,7 +303,12 @@ export function createSession(
     // Step 7: what is in flash is judged, not what came over the network
     const bytes = self.size_;
     if (!complete || (plan.size_ >= 0 && self.written_ !== bytes))
-      onJudged(fault(Code.OTA_VALIDATE_FAILED, self.written_ + " bytes" + (bytes < 0 ? "" : " of " + bytes)));
+      onJudged(
+        fault(
+          Code.OTA_VALIDATE_FAILED,
+          "image incomplete: " + self.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes",
+        ),
+      );
     else if (verified) onJudged(null);
     else verifyImage(layout.chip_, target.address, self.written_, plan.digest_, word, onJudged);
   };

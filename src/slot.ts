@@ -81,9 +81,9 @@ export function bootSlot(ota: Partition[], factory: Partition | null, entries: E
 }
 
 /**
- * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
- * the memory map, so that a wrong idea of the MMU refuses and never misleads. Memory is only looked at where the MMU
- * says that it is mapped: an image's load address is no promise of that, and reading an unmapped one resets the chip.
+ * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with the
+ * memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read, because
+ * reading an unmapped one resets the chip.
  */
 function findRunning(rows: Partition[], chip: number): Partition {
   for (let i = 0; i < rows.length; i++) {
@@ -92,9 +92,9 @@ function findRunning(rows: Partition[], chip: number): Partition {
     if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address) continue;
     const length = Math.min(header.length_, Flash.SECTOR);
     if (binary(read(slot.address + Size.FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length)) return slot;
-    throw fault(Code.NOT_FOUND, "the MMU maps slot " + slot.label + ", but its flash is not what runs");
+    throw fault(Code.NOT_FOUND, "the MMU maps slot " + slot.label + ", but its flash differs from the mapped code");
   }
-  throw fault(Code.NOT_FOUND, "no slot holds the image that runs");
+  throw fault(Code.NOT_FOUND, "cannot determine the running slot: the MMU maps none of them");
 }
 
 /**

@@ -1,6 +1,6 @@
-// One at a time: an update, or the choice of another slot, which an update would erase while it is being verified. And
-// whoever has the turn is watched over. Out of memory, the engine interrupts a callback in its middle: nothing catches
-// that, and what was to follow never comes. Such an owner waits for nothing any more, which is how it is found.
+// The lock: one update or one choice of a slot at a time, because an update would erase a slot that is being verified.
+// When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The lock's watchdog finds that: its
+// holder then has no timer left that could wake it.
 
 import { cancel, every, heldTurn, holdTurn, isLost, listenForKill } from "./hal";
 import { Code, fault, type OtaError } from "./status";
@@ -65,11 +65,11 @@ export function takeTurn(stop: (error?: OtaError) => void, deadline: number): Tu
   turn.end_ = (): void => {
     holdTurn(undefined);
     listenForKill(stop, false);
-    isLost(-1); // or its number would outlive the turn
-    // should it be there all the same, the next tick cancels it
+    isLost(-1); // forget the deadline of this lock's timers
+    // if clearInterval failed, the next tick cancels it
     if (watch !== undefined) cancel(watch);
   };
-  turn.wake_(); // or it has no memory for that
+  turn.wake_(); // the watchdog first: this allocates, and may fail
   listenForKill(stop, true);
   holdTurn(turn);
   return turn;
