@@ -28,6 +28,14 @@ const es5 = {
   },
 };
 
+/** https-ota.js and its types are CommonJS, in a package whose other files are ES modules. */
+const commonjsFolder = {
+  name: "commonjs-folder",
+  generateBundle() {
+    this.emitFile({ type: "asset", fileName: "package.json", source: '{ "type": "commonjs" }\n' });
+  },
+};
+
 /** npm links a bin and leaves its mode to us. */
 const executable = {
   name: "executable",
@@ -84,7 +92,7 @@ export default [
   {
     input: "src/index.ts",
     output: { file: "build/https-ota.d.ts", format: "es" },
-    plugins: [dts({ tsconfig: "./tsconfig.src.json" })],
+    plugins: [dts({ tsconfig: "./tsconfig.src.json", compilerOptions: { stripInternal: true } }), commonjsFolder],
   },
   {
     input: "src/cli/main.ts",

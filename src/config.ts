@@ -4,7 +4,7 @@ import { digitsOf, Prefix } from "./digest";
 import { checkKeys, type Jwk } from "./jws";
 import { Code, fault, type OtaError } from "./status";
 
-/** Names mirror ESP_HTTPS_OTA_EVENT_* (reference 1.1). */
+/** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
 export type EventName =
   | "START"
   | "CONNECTED"
@@ -16,17 +16,22 @@ export type EventName =
   | "FINISH"
   | "ABORT";
 
-export interface Config {
+/** What `onEvent` is called with. */
+export type UpdateEvent =
+  | [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined]
+  /** the image's chip id */
+  | [name: "VERIFY_CHIP_ID", data: number, total: undefined]
+  /** the lowest chip revision that the image runs on */
+  | [name: "VERIFY_CHIP_REVISION", data: number, total: undefined]
+  /** bytes in flash so far, and bytes of the file: -1 when the server does not say */
+  | [name: "WRITE_FLASH", data: number, total: number]
+  /** the subtype of the selected slot */
+  | [name: "UPDATE_BOOT_PARTITION", data: number, total: undefined];
+
+/** The fields of every configuration. */
+export interface CommonConfig {
   /** http or https; with `keys` a signed manifest, otherwise the image itself */
   url: string;
-  /** trusted public keys (JWK) of whoever signs manifests */
-  keys?: Jwk[];
-  /** of how many of `keys` a manifest must be signed: 1 (default) or 2 */
-  threshold?: number;
-  /** "fsverity-sha256:", or "sha256:" as fsverity-utils prints it, and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
-  digest?: string;
-  /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
-  insecure?: boolean;
   /** sent with each request to the first origin, never to another */
   headers?: { [name: string]: string };
   /** PEM, passed on to Espruino's http, which verifies nothing with them */
@@ -43,7 +48,9 @@ export interface Config {
   maxRedirects?: number;
   /** bytes per ranged request; 0, the default, asks for all in one */
   maxRequestSize?: number;
+  /** install an image that runs already */
   allowSameVersion?: boolean;
+  /** install an image with a lower sequence than the highest one that was confirmed on this device */
   allowDowngrade?: boolean;
   /** install an image that was rolled back on this device before */
   allowRolledBack?: boolean;
@@ -57,13 +64,39 @@ export interface Config {
   project?: string;
   /** label of the slot to write; default: the next update partition */
   partition?: string;
-  /**
-   * Called synchronously. `data`: VERIFY_CHIP_ID the image's chip id, VERIFY_CHIP_REVISION its least revision,
-   * WRITE_FLASH the bytes in flash so far with `total` (-1 when the server does not say),
-   * UPDATE_BOOT_PARTITION the subtype of the selected slot.
-   */
-  onEvent?: (name: EventName, data?: number, total?: number) => void;
+  /** Called synchronously. What it throws does not end the update: the engine prints it. */
+  onEvent?: (...event: UpdateEvent) => void;
 }
+
+/** An image is installed when a manifest that trusted keys have signed says so. */
+export interface SignedConfig extends CommonConfig {
+  /** trusted public keys (JWK) of whoever signs manifests */
+  keys: Jwk[];
+  /** of how many of `keys` a manifest must be signed: 1 (default) or 2 */
+  threshold?: 1 | 2;
+  digest?: undefined;
+  insecure?: false;
+}
+
+/** An image is installed when it has this digest. */
+export interface DigestConfig extends CommonConfig {
+  /** "fsverity-sha256:", or "sha256:" as fsverity-utils prints it, and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
+  digest: string;
+  keys?: undefined;
+  threshold?: undefined;
+  insecure?: false;
+}
+
+/** Whatever `url` serves is installed, unauthenticated: https in Espruino authenticates nobody. */
+export interface InsecureConfig extends CommonConfig {
+  insecure: true;
+  keys?: undefined;
+  threshold?: undefined;
+  digest?: undefined;
+}
+
+/** Exactly one of `keys`, `digest` and `insecure` says which image may run. */
+export type Config = SignedConfig | DigestConfig | InsecureConfig;
 
 function refuse(fact: string): never {
   throw fault(Code.INVALID_ARG, fact);
@@ -96,8 +129,12 @@ const FIELDS: { [name: string]: unknown } = {
   onEvent: refuse,
 };
 
-/** A configuration with every number given. */
-export interface Settings extends Config {
+/** A configuration that was checked, with every number given. */
+export interface Settings extends CommonConfig {
+  keys?: Jwk[];
+  digest?: string;
+  insecure?: boolean;
+  onEvent?: (name: EventName, data?: number, total?: number) => void;
   timeout: number;
   deadline: number;
   retries: number;
