@@ -2,7 +2,7 @@
 // with Espruino's `require`. The package is a folder with the files that package.json names, no link to this repository.
 
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -33,6 +33,7 @@ type Project = {
   /** "type" of the project's package.json */
   type: "commonjs" | "module";
   types?: string[];
+  noImplicitAny?: boolean;
 };
 
 const { ModuleKind: M, ModuleResolutionKind: R } = ts;
@@ -49,13 +50,13 @@ function compile(name: string, code: string, { type, types = [], ...options }: P
   const file = join(folder, name);
   writeFileSync(file, code);
   const program = ts.createProgram([file], {
-    ...options,
     types,
     // what "types" names is looked up from here
     configFilePath: join(folder, "tsconfig.json"),
     lib: ["lib.es5.d.ts", "lib.es2015.promise.d.ts"],
     target: ts.ScriptTarget.ES2015,
     strict: true,
+    ...options,
     noEmit: true,
     allowJs: true,
     checkJs: true,
@@ -173,6 +174,21 @@ test("with @types/node, import = require has the types", () => {
   const code =
     'import ota = require("https-ota");\n// @ts-expect-error\nota.update({ url: "" });\nota.getStatus().running.length;\n';
   assert.deepEqual(compile("node.ts", code, project), []);
+});
+
+test("the programs of examples/ have no type errors", () => {
+  // what the types of Espruino lack
+  const missing =
+    'declare const console: { log(text: string): void };\ndeclare module "MQTT";\ndeclare module "Storage";\ndeclare function setTimeout(callback: Function, ms: number, ...values: any[]): number;\n';
+  writeFileSync(join(folder, "missing.d.ts"), missing);
+  const project = { ...PROJECTS["commonjs, resolution node10"], types: ["espruino", "https-ota/require"] };
+  const names = readdirSync(join(ROOT, "examples")).filter((name) => name.endsWith(".js"));
+  assert.ok(names.length >= 6, String(names));
+  for (const name of names) {
+    const text = readFileSync(join(ROOT, "examples", name), "utf8");
+    const said = compile(name, `/// <reference path="missing.d.ts" />\n${text}`, { ...project, noImplicitAny: false });
+    assert.deepEqual(said, []);
+  }
 });
 
 // --- What the file holds -----------------------------------------------------------------------------------------------
