@@ -92,69 +92,104 @@ interface Jwk {
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
 type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
-/** What `onEvent` is called with. */
-type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined]
-/** the image's chip id */
- | [name: "VERIFY_CHIP_ID", data: number, total: undefined]
-/** the lowest chip revision that the image runs on */
- | [name: "VERIFY_CHIP_REVISION", data: number, total: undefined]
-/** bytes in flash so far, and bytes of the file: -1 when the server does not say */
- | [name: "WRITE_FLASH", data: number, total: number]
-/** the subtype of the selected slot */
- | [name: "UPDATE_BOOT_PARTITION", data: number, total: undefined];
+/**
+ * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision that the
+ * image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
+ * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
+ */
+type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined] | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined] | [name: "WRITE_FLASH", data: number, total: number];
 /** The fields of every configuration. */
 interface CommonConfig {
-    /** http or https; with `keys` a signed manifest, otherwise the image itself */
+    /** http or https. With `keys` it names a signed manifest, otherwise the image itself. */
     url: string;
-    /** sent with each request to the first origin, never to another */
+    /** Sent with each request to the first origin, never to another. */
     headers?: {
         [name: string]: string;
     };
-    /** PEM, passed on to Espruino's http, which verifies nothing with them */
+    /** Passed on to Espruino's http, which verifies nothing with it. */
     ca?: string;
+    /** The certificate of the device, passed on to Espruino's http. */
     cert?: string;
+    /** The private key of the device, passed on to Espruino's http. */
     key?: string;
-    /** ms without a byte from the server before a connection is given up; 20000 */
+    /**
+     * ms without a byte from the server before a connection is given up. It is looked at four times in this time, so it can
+     * take a quarter longer.
+     * @default 20000
+     */
     timeout?: number;
-    /** connections made anew without progress before the update fails; 5 */
+    /**
+     * Connections that are made again without progress before the update fails.
+     * @default 5
+     */
     retries?: number;
-    /** ms for the whole update, pauses between the steps of a handle included, in whole seconds; an hour; 0 sets no limit */
+    /**
+     * ms for the whole update, in whole seconds, with all pauses between the steps of a handle. 0 sets no limit.
+     * @default 3600000
+     */
     deadline?: number;
-    /** 5 */
+    /** @default 5 */
     maxRedirects?: number;
-    /** bytes per ranged request; 0, the default, asks for all in one */
+    /**
+     * Bytes per ranged request. 0 asks for the whole file in one request.
+     * @default 0
+     */
     maxRequestSize?: number;
-    /** install an image that runs already */
+    /**
+     * Install an image that runs already.
+     * @default false
+     */
     allowSameVersion?: boolean;
-    /** install an image with a lower sequence than the highest one that was confirmed on this device */
+    /**
+     * Install a manifest with a lower sequence than the highest one that was confirmed on this device.
+     * @default false
+     */
     allowDowngrade?: boolean;
-    /** install an image that was rolled back on this device before */
+    /**
+     * Install an image that was rolled back on this device, or that its bootloader refused.
+     * @default false
+     */
     allowRolledBack?: boolean;
-    /** install an image whose Espruino cannot read the files in Storage: the program is not there after the restart */
+    /**
+     * Install an image whose Espruino cannot read the files in Storage. The program is not there after the restart.
+     * @default false
+     */
     allowStorageLoss?: boolean;
-    /** install although save() keeps the program (file .varimg): other firmware drops it at its start */
+    /**
+     * Install although `save()` keeps the program (file `.varimg`). Other firmware drops it at its first start.
+     * @default false
+     */
     allowSavedState?: boolean;
-    /** update although boot() or confirmAfter() has the running image on trial: there is nothing left to go back to */
+    /**
+     * Update although `boot()` or `confirmAfter()` has the running image on trial. Then there is nothing left to go back to.
+     * @default false
+     */
     allowUnconfirmed?: boolean;
-    /** the manifest's project must be this; default: that of the running image's app descriptor, else of the last manifest */
+    /** The manifest's project must be this. Default: that of the running image's app descriptor, else of the last manifest that was installed. */
     project?: string;
-    /** label of the slot to write; default: the next update partition */
+    /** Label of the slot to write. Default: the next update partition. */
     partition?: string;
     /** Called synchronously. What it throws does not end the update: the engine prints it. */
     onEvent?: (...event: UpdateEvent) => void;
 }
-/** An image is installed when a manifest that trusted keys have signed says so. */
+/** The manifest that `url` names must be signed by trusted keys, and the image must be the one that it names. */
 interface SignedConfig extends CommonConfig {
-    /** trusted public keys (JWK) of whoever signs manifests */
+    /** Trusted public keys (JWK). */
     keys: Jwk[];
-    /** of how many of `keys` a manifest must be signed: 1 (default) or 2 */
+    /**
+     * Of how many of `keys` a manifest must be signed.
+     * @default 1
+     */
     threshold?: 1 | 2;
     digest?: undefined;
     insecure?: false;
 }
-/** An image is installed when it has this digest. */
+/** The image must have this digest. */
 interface DigestConfig extends CommonConfig {
-    /** "fsverity-sha256:", or "sha256:" as fsverity-utils prints it, and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
+    /**
+     * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:", or "sha256:" as fsverity-utils
+     * prints it, and 64 hexadecimal digits.
+     */
     digest: string;
     keys?: undefined;
     threshold?: undefined;
@@ -341,6 +376,7 @@ interface Status {
     /** why another slot runs than the one that is selected; "" when it is the selected one */
     differs: string;
 }
+/** What the device says of itself, for a report. It reads flash and writes nothing. */
 declare function getStatus(): Status;
 
 /**

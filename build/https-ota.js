@@ -4566,6 +4566,7 @@ function confirmAfter(ms, check, onEvent) {
 }
 
 
+/** What the device says of itself, for a report. It reads flash and writes nothing. */
 function getStatus() {
     function whyDifferent(layout, selected, record) {
         if (selected.address === layout.running_.address)

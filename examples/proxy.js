@@ -15,6 +15,6 @@ ota.update({
 }).then(function (result) {
   if (!result.upToDate) ota.restart();
 }, function (error) {
-  // a wrong password: ESP_FAIL, HTTP status 401, retry false
-  console.log(error.name + ": " + error.message);
+  if (error.status === 401) console.log("wrong user or password");
+  else console.log(error.name + ": " + error.message);
 });
