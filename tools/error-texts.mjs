@@ -191,7 +191,7 @@ export default {
       [
         "Storage would be lost",
         "After this update no file of Storage could be read: not the program, not this module",
-        "The border is 2v26. Cross it by USB ([README](../README.md#what-an-update-changes)), or set `allowStorageLoss`",
+        "The border is 2v26. Cross it by USB ([program.md](program.md#the-border-of-2v26)), or set `allowStorageLoss`",
       ],
       [", this module knows ", "The manifest is of a newer format", "Install a newer module first"],
       [
@@ -341,7 +341,7 @@ export default {
       [
         "the running image is on trial",
         "`boot()` or `confirmAfter()` has not confirmed it yet",
-        "Wait for the end of the trial, or call `markValid()`. `allowUnconfirmed` updates all the same",
+        "Wait for the end of the trial, or call `markValid()`. `allowUnconfirmed` updates nevertheless",
       ],
       ["the running image is not confirmed", "The same, on a bootloader with rollback", "`markValid()`"],
     ],
