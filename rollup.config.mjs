@@ -1,6 +1,6 @@
 // Builds the module for the device: build/https-ota.js (readable ES5) and build/https-ota.min.js (what is uploaded),
 // and build/https-ota.d.ts. Espruino runs neither newer syntax nor hoisted functions: checkEs5 fails the build.
-// And build/cli.mjs, the command for the host: one file, its libraries included.
+// And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their licences.
 import { chmodSync } from "node:fs";
 import { builtinModules } from "node:module";
 import commonjs from "@rollup/plugin-commonjs";
@@ -12,6 +12,7 @@ import dts from "rollup-plugin-dts";
 import { chapters } from "./test-host/chapters.mjs";
 import { checkEs5 } from "./test-host/es5.mjs";
 import { size } from "./test-host/size.mjs";
+import { licenses } from "./tools/licenses.mjs";
 
 const BANNER =
   "/* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */";
@@ -25,6 +26,14 @@ const es5 = {
       const problems = checkEs5(code, fileName);
       if (problems.length) this.error(problems.join("\n"));
     }
+  },
+};
+
+/** https-ota.js and its types are CommonJS, in a package whose other files are ES modules. */
+const commonjsFolder = {
+  name: "commonjs-folder",
+  generateBundle() {
+    this.emitFile({ type: "asset", fileName: "package.json", source: '{ "type": "commonjs" }\n' });
   },
 };
 
@@ -84,7 +93,7 @@ export default [
   {
     input: "src/index.ts",
     output: { file: "build/https-ota.d.ts", format: "es" },
-    plugins: [dts({ tsconfig: "./tsconfig.src.json" })],
+    plugins: [dts({ tsconfig: "./tsconfig.src.json", compilerOptions: { stripInternal: true } }), commonjsFolder],
   },
   {
     input: "src/cli/main.ts",
@@ -106,6 +115,7 @@ export default [
           rewriteRelativeImportExtensions: true,
         },
       }),
+      licenses("cli.licenses.txt"),
       executable,
     ],
   },

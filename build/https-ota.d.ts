@@ -1,69 +1,35 @@
-declare const enum Code {
-    OK = 0,
-    FAIL = -1,
-    NO_MEM = 257,
-    INVALID_ARG = 258,
-    INVALID_STATE = 259,
-    INVALID_SIZE = 260,
-    NOT_FOUND = 261,
-    NOT_SUPPORTED = 262,
-    TIMEOUT = 263,
-    INVALID_RESPONSE = 264,
-    INVALID_VERSION = 266,
-    NOT_ALLOWED = 269,
-    OTA_PARTITION_CONFLICT = 5377,
-    OTA_SELECT_INFO_INVALID = 5378,
-    OTA_VALIDATE_FAILED = 5379,
-    OTA_SMALL_SEC_VER = 5380,
-    OTA_ROLLBACK_FAILED = 5381,
-    OTA_ROLLBACK_INVALID_STATE = 5382,
-    OTA_ALREADY_IN_PROGRESS = 5383,
-    OTA_SPI_MODE_MISMATCH = 5384,
-    FLASH_OP_FAIL = 24577,
-    HTTP_MAX_REDIRECT = 28673,
-    HTTP_CONNECT = 28674,
-    HTTP_NOT_MODIFIED = 28681,
-    HTTP_RANGE_NOT_SATISFIABLE = 28682,
-    HTTP_READ_TIMEOUT = 28683,
-    HTTP_INCOMPLETE_DATA = 28684,
-    HTTP_REDIRECT_DOWNGRADE = 28685,
-    IN_PROGRESS = 36865
+/** What `ERR` holds: the same numbers, for the published types, which name no enum. */
+interface ErrorNumbers {
+    readonly OK: 0;
+    readonly FAIL: -1;
+    readonly NO_MEM: 0x101;
+    readonly INVALID_ARG: 0x102;
+    readonly INVALID_STATE: 0x103;
+    readonly INVALID_SIZE: 0x104;
+    readonly NOT_FOUND: 0x105;
+    readonly NOT_SUPPORTED: 0x106;
+    readonly TIMEOUT: 0x107;
+    readonly INVALID_RESPONSE: 0x108;
+    readonly INVALID_VERSION: 0x10a;
+    readonly NOT_ALLOWED: 0x10d;
+    readonly OTA_PARTITION_CONFLICT: 0x1501;
+    readonly OTA_SELECT_INFO_INVALID: 0x1502;
+    readonly OTA_VALIDATE_FAILED: 0x1503;
+    readonly OTA_SMALL_SEC_VER: 0x1504;
+    readonly OTA_ROLLBACK_FAILED: 0x1505;
+    readonly OTA_ROLLBACK_INVALID_STATE: 0x1506;
+    readonly OTA_ALREADY_IN_PROGRESS: 0x1507;
+    readonly OTA_SPI_MODE_MISMATCH: 0x1508;
+    readonly FLASH_OP_FAIL: 0x6001;
+    readonly HTTP_MAX_REDIRECT: 0x7001;
+    readonly HTTP_CONNECT: 0x7002;
+    readonly HTTP_NOT_MODIFIED: 0x7009;
+    readonly HTTP_RANGE_NOT_SATISFIABLE: 0x700a;
+    readonly HTTP_READ_TIMEOUT: 0x700b;
+    readonly HTTP_INCOMPLETE_DATA: 0x700c;
+    readonly HTTP_REDIRECT_DOWNGRADE: 0x700d;
+    readonly IN_PROGRESS: 0x9001;
 }
-/**
- * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. Made
- * when somebody asks: the table takes 85 variables.
- */
-declare function errorNumbers(): {
-    OK: Code;
-    FAIL: Code;
-    NO_MEM: Code;
-    INVALID_ARG: Code;
-    INVALID_STATE: Code;
-    INVALID_SIZE: Code;
-    NOT_FOUND: Code;
-    NOT_SUPPORTED: Code;
-    TIMEOUT: Code;
-    INVALID_RESPONSE: Code;
-    INVALID_VERSION: Code;
-    NOT_ALLOWED: Code;
-    OTA_PARTITION_CONFLICT: Code;
-    OTA_SELECT_INFO_INVALID: Code;
-    OTA_VALIDATE_FAILED: Code;
-    OTA_SMALL_SEC_VER: Code;
-    OTA_ROLLBACK_FAILED: Code;
-    OTA_ROLLBACK_INVALID_STATE: Code;
-    OTA_ALREADY_IN_PROGRESS: Code;
-    OTA_SPI_MODE_MISMATCH: Code;
-    FLASH_OP_FAIL: Code;
-    HTTP_MAX_REDIRECT: Code;
-    HTTP_CONNECT: Code;
-    HTTP_NOT_MODIFIED: Code;
-    HTTP_RANGE_NOT_SATISFIABLE: Code;
-    HTTP_READ_TIMEOUT: Code;
-    HTTP_INCOMPLETE_DATA: Code;
-    HTTP_REDIRECT_DOWNGRADE: Code;
-    IN_PROGRESS: Code;
-};
 /** What every failure rejects with (or throws, from a synchronous call). */
 interface OtaError extends Error {
     /** ESP-IDF's number: compare with `ERR`. */
@@ -77,10 +43,6 @@ interface OtaError extends Error {
     retry: boolean;
     /** HTTP status of the answer at which it failed; undefined where there was none */
     status?: number;
-    /** @internal ms that the server asks to wait before the next try */
-    wait_?: number;
-    /** @internal bytes of the whole file, of which the ones asked for are none */
-    total_?: number;
 }
 
 /** A row of the partition table, as IDF's `esp_partition_t`; `address` and `size` in bytes. */
@@ -128,58 +90,120 @@ interface Jwk {
     kid?: string;
 }
 
-/** Names mirror ESP_HTTPS_OTA_EVENT_* (reference 1.1). */
+/** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
 type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
-interface Config {
-    /** http or https; with `keys` a signed manifest, otherwise the image itself */
+/**
+ * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision that the
+ * image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
+ * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
+ */
+type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined] | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined] | [name: "WRITE_FLASH", data: number, total: number];
+/** The fields of every configuration. */
+interface CommonConfig {
+    /** http or https. With `keys` it names a signed manifest, otherwise the image itself. */
     url: string;
-    /** trusted public keys (JWK) of whoever signs manifests */
-    keys?: Jwk[];
-    /** of how many of `keys` a manifest must be signed: 1 (default) or 2 */
-    threshold?: number;
-    /** "fsverity-sha256:", or "sha256:" as fsverity-utils prints it, and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
-    digest?: string;
-    /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
-    insecure?: boolean;
-    /** sent with each request to the first origin, never to another */
+    /** Sent with each request to the first origin, never to another. */
     headers?: {
         [name: string]: string;
     };
-    /** PEM, passed on to Espruino's http, which verifies nothing with them */
+    /** Passed on to Espruino's http, which verifies nothing with it. */
     ca?: string;
+    /** The certificate of the device, passed on to Espruino's http. */
     cert?: string;
+    /** The private key of the device, passed on to Espruino's http. */
     key?: string;
-    /** ms without a byte from the server before a connection is given up; 20000 */
-    timeout?: number;
-    /** connections made anew without progress before the update fails; 5 */
-    retries?: number;
-    /** ms for the whole update, pauses between the steps of a handle included, in whole seconds; an hour; 0 sets no limit */
-    deadline?: number;
-    /** 5 */
-    maxRedirects?: number;
-    /** bytes per ranged request; 0, the default, asks for all in one */
-    maxRequestSize?: number;
-    allowSameVersion?: boolean;
-    allowDowngrade?: boolean;
-    /** install an image that was rolled back on this device before */
-    allowRolledBack?: boolean;
-    /** install an image whose Espruino cannot read the files in Storage: the program is not there after the restart */
-    allowStorageLoss?: boolean;
-    /** install although save() keeps the program (file .varimg): other firmware drops it at its start */
-    allowSavedState?: boolean;
-    /** update although boot() or confirmAfter() has the running image on trial: there is nothing left to go back to */
-    allowUnconfirmed?: boolean;
-    /** the manifest's project must be this; default: that of the running image's app descriptor, else of the last manifest */
-    project?: string;
-    /** label of the slot to write; default: the next update partition */
-    partition?: string;
     /**
-     * Called synchronously. `data`: VERIFY_CHIP_ID the image's chip id, VERIFY_CHIP_REVISION its least revision,
-     * WRITE_FLASH the bytes in flash so far with `total` (-1 when the server does not say),
-     * UPDATE_BOOT_PARTITION the subtype of the selected slot.
+     * ms without a byte from the server before a connection is given up. It is looked at four times in this time, so it can
+     * take a quarter longer.
+     * @default 20000
      */
-    onEvent?: (name: EventName, data?: number, total?: number) => void;
+    timeout?: number;
+    /**
+     * Connections that are made again without progress before the update fails.
+     * @default 5
+     */
+    retries?: number;
+    /**
+     * ms for the whole update, in whole seconds, with all pauses between the steps of a handle. 0 sets no limit.
+     * @default 3600000
+     */
+    deadline?: number;
+    /** @default 5 */
+    maxRedirects?: number;
+    /**
+     * Bytes per ranged request. 0 asks for the whole file in one request.
+     * @default 0
+     */
+    maxRequestSize?: number;
+    /**
+     * Install an image that runs already.
+     * @default false
+     */
+    allowSameVersion?: boolean;
+    /**
+     * Install a manifest with a lower sequence than the highest one that was confirmed on this device.
+     * @default false
+     */
+    allowDowngrade?: boolean;
+    /**
+     * Install an image that was rolled back on this device, or that its bootloader refused.
+     * @default false
+     */
+    allowRolledBack?: boolean;
+    /**
+     * Install an image whose Espruino cannot read the files in Storage. The program is not there after the restart.
+     * @default false
+     */
+    allowStorageLoss?: boolean;
+    /**
+     * Install although `save()` keeps the program (file `.varimg`). Other firmware drops it at its first start.
+     * @default false
+     */
+    allowSavedState?: boolean;
+    /**
+     * Update although `boot()` or `confirmAfter()` has the running image on trial. Then there is nothing left to go back to.
+     * @default false
+     */
+    allowUnconfirmed?: boolean;
+    /** The manifest's project must be this. Default: that of the running image's app descriptor, else of the last manifest that was installed. */
+    project?: string;
+    /** Label of the slot to write. Default: the next update partition. */
+    partition?: string;
+    /** Called synchronously. What it throws does not end the update: the engine prints it. */
+    onEvent?: (...event: UpdateEvent) => void;
 }
+/** The manifest that `url` names must be signed by trusted keys, and the image must be the one that it names. */
+interface SignedConfig extends CommonConfig {
+    /** Trusted public keys (JWK). */
+    keys: Jwk[];
+    /**
+     * Of how many of `keys` a manifest must be signed.
+     * @default 1
+     */
+    threshold?: 1 | 2;
+    digest?: undefined;
+    insecure?: false;
+}
+/** The image must have this digest. */
+interface DigestConfig extends CommonConfig {
+    /**
+     * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:", or "sha256:" as fsverity-utils
+     * prints it, and 64 hexadecimal digits.
+     */
+    digest: string;
+    keys?: undefined;
+    threshold?: undefined;
+    insecure?: false;
+}
+/** Whatever `url` serves is installed, unauthenticated: https in Espruino authenticates nobody. */
+interface InsecureConfig extends CommonConfig {
+    insecure: true;
+    keys?: undefined;
+    threshold?: undefined;
+    digest?: undefined;
+}
+/** Exactly one of `keys`, `digest` and `insecure` says which image may run. */
+type Config = SignedConfig | DigestConfig | InsecureConfig;
 
 /** Restarts the device at once. `esp_restart` */
 declare function restart(): void;
@@ -204,7 +228,7 @@ interface StorageClaim {
     size: number;
 }
 
-/** What a manifest says, DESIGN.md 4. `iat` and `exp` in seconds since 1970. */
+/** What a manifest says (docs/formats.md#manifest). `iat` and `exp` in seconds since 1970. */
 interface Manifest {
     format: number;
     project: string;
@@ -285,7 +309,7 @@ interface Offer {
  * Fetches and verifies the manifest, and compares it with this device. Writes nothing but, at most, one record in Storage that
  * keeps the digest of the running image. Needs `keys`.
  */
-declare function checkForUpdate(config: Config): Promise<Offer>;
+declare function checkForUpdate(config: SignedConfig): Promise<Offer>;
 
 interface BootOptions {
     /** starts that an image has to be confirmed in; 3 */
@@ -352,6 +376,7 @@ interface Status {
     /** why another slot runs than the one that is selected; "" when it is the selected one */
     differs: string;
 }
+/** What the device says of itself, for a report. It reads flash and writes nothing. */
 declare function getStatus(): Status;
 
 /**
@@ -360,7 +385,7 @@ declare function getStatus(): Status;
  */
 
 /** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
-declare const ERR: ReturnType<typeof errorNumbers>;
+declare const ERR: ErrorNumbers;
 
 export { ERR, abort, begin, boot, checkForUpdate, confirmAfter, findPartition, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, BootOptions, Config, EventName, Handle, Jwk, Manifest, Offer, OtaError, Partition, SlotStatus, Status, UpdateResult };
+export type { AppDesc, BootOptions, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, Offer, OtaError, Partition, SignedConfig, SlotStatus, Status, StorageClaim, UpdateEvent, UpdateResult };

@@ -4603,6 +4603,7 @@ function confirmAfter(ms, check, onEvent) {
 }
 
 
+/** What the device says of itself, for a report. It reads flash and writes nothing. */
 function getStatus() {
     function whyDifferent(layout, selected, record) {
         if (selected.address === layout.running_.address)

@@ -4,7 +4,7 @@ import { digitsOf, Prefix } from "./digest";
 import { checkKeys, type Jwk } from "./jws";
 import { Code, fault, type OtaError } from "./status";
 
-/** Names mirror ESP_HTTPS_OTA_EVENT_* (reference 1.1). */
+/** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
 export type EventName =
   | "START"
   | "CONNECTED"
@@ -16,54 +16,124 @@ export type EventName =
   | "FINISH"
   | "ABORT";
 
-export interface Config {
-  /** http or https; with `keys` a signed manifest, otherwise the image itself */
+/**
+ * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision that the
+ * image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
+ * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
+ */
+export type UpdateEvent =
+  | [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined]
+  | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined]
+  | [name: "WRITE_FLASH", data: number, total: number];
+
+/** The fields of every configuration. */
+export interface CommonConfig {
+  /** http or https. With `keys` it names a signed manifest, otherwise the image itself. */
   url: string;
-  /** trusted public keys (JWK) of whoever signs manifests */
-  keys?: Jwk[];
-  /** of how many of `keys` a manifest must be signed: 1 (default) or 2 */
-  threshold?: number;
-  /** "fsverity-sha256:", or "sha256:" as fsverity-utils prints it, and 64 hexadecimal digits: the image's fs-verity digest, known from a source that is trusted */
-  digest?: string;
-  /** true: install whatever `url` serves, unauthenticated (https in Espruino authenticates nobody) */
-  insecure?: boolean;
-  /** sent with each request to the first origin, never to another */
+  /** Sent with each request to the first origin, never to another. */
   headers?: { [name: string]: string };
-  /** PEM, passed on to Espruino's http, which verifies nothing with them */
+  /** Passed on to Espruino's http, which verifies nothing with it. */
   ca?: string;
+  /** The certificate of the device, passed on to Espruino's http. */
   cert?: string;
+  /** The private key of the device, passed on to Espruino's http. */
   key?: string;
-  /** ms without a byte from the server before a connection is given up; 20000 */
-  timeout?: number;
-  /** connections made anew without progress before the update fails; 5 */
-  retries?: number;
-  /** ms for the whole update, pauses between the steps of a handle included, in whole seconds; an hour; 0 sets no limit */
-  deadline?: number;
-  /** 5 */
-  maxRedirects?: number;
-  /** bytes per ranged request; 0, the default, asks for all in one */
-  maxRequestSize?: number;
-  allowSameVersion?: boolean;
-  allowDowngrade?: boolean;
-  /** install an image that was rolled back on this device before */
-  allowRolledBack?: boolean;
-  /** install an image whose Espruino cannot read the files in Storage: the program is not there after the restart */
-  allowStorageLoss?: boolean;
-  /** install although save() keeps the program (file .varimg): other firmware drops it at its start */
-  allowSavedState?: boolean;
-  /** update although boot() or confirmAfter() has the running image on trial: there is nothing left to go back to */
-  allowUnconfirmed?: boolean;
-  /** the manifest's project must be this; default: that of the running image's app descriptor, else of the last manifest */
-  project?: string;
-  /** label of the slot to write; default: the next update partition */
-  partition?: string;
   /**
-   * Called synchronously. `data`: VERIFY_CHIP_ID the image's chip id, VERIFY_CHIP_REVISION its least revision,
-   * WRITE_FLASH the bytes in flash so far with `total` (-1 when the server does not say),
-   * UPDATE_BOOT_PARTITION the subtype of the selected slot.
+   * ms without a byte from the server before a connection is given up. It is looked at four times in this time, so it can
+   * take a quarter longer.
+   * @default 20000
    */
-  onEvent?: (name: EventName, data?: number, total?: number) => void;
+  timeout?: number;
+  /**
+   * Connections that are made again without progress before the update fails.
+   * @default 5
+   */
+  retries?: number;
+  /**
+   * ms for the whole update, in whole seconds, with all pauses between the steps of a handle. 0 sets no limit.
+   * @default 3600000
+   */
+  deadline?: number;
+  /** @default 5 */
+  maxRedirects?: number;
+  /**
+   * Bytes per ranged request. 0 asks for the whole file in one request.
+   * @default 0
+   */
+  maxRequestSize?: number;
+  /**
+   * Install an image that runs already.
+   * @default false
+   */
+  allowSameVersion?: boolean;
+  /**
+   * Install a manifest with a lower sequence than the highest one that was confirmed on this device.
+   * @default false
+   */
+  allowDowngrade?: boolean;
+  /**
+   * Install an image that was rolled back on this device, or that its bootloader refused.
+   * @default false
+   */
+  allowRolledBack?: boolean;
+  /**
+   * Install an image whose Espruino cannot read the files in Storage. The program is not there after the restart.
+   * @default false
+   */
+  allowStorageLoss?: boolean;
+  /**
+   * Install although `save()` keeps the program (file `.varimg`). Other firmware drops it at its first start.
+   * @default false
+   */
+  allowSavedState?: boolean;
+  /**
+   * Update although `boot()` or `confirmAfter()` has the running image on trial. Then there is nothing left to go back to.
+   * @default false
+   */
+  allowUnconfirmed?: boolean;
+  /** The manifest's project must be this. Default: that of the running image's app descriptor, else of the last manifest that was installed. */
+  project?: string;
+  /** Label of the slot to write. Default: the next update partition. */
+  partition?: string;
+  /** Called synchronously. What it throws does not end the update: the engine prints it. */
+  onEvent?: (...event: UpdateEvent) => void;
 }
+
+/** The manifest that `url` names must be signed by trusted keys, and the image must be the one that it names. */
+export interface SignedConfig extends CommonConfig {
+  /** Trusted public keys (JWK). */
+  keys: Jwk[];
+  /**
+   * Of how many of `keys` a manifest must be signed.
+   * @default 1
+   */
+  threshold?: 1 | 2;
+  digest?: undefined;
+  insecure?: false;
+}
+
+/** The image must have this digest. */
+export interface DigestConfig extends CommonConfig {
+  /**
+   * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:", or "sha256:" as fsverity-utils
+   * prints it, and 64 hexadecimal digits.
+   */
+  digest: string;
+  keys?: undefined;
+  threshold?: undefined;
+  insecure?: false;
+}
+
+/** Whatever `url` serves is installed, unauthenticated: https in Espruino authenticates nobody. */
+export interface InsecureConfig extends CommonConfig {
+  insecure: true;
+  keys?: undefined;
+  threshold?: undefined;
+  digest?: undefined;
+}
+
+/** Exactly one of `keys`, `digest` and `insecure` says which image may run. */
+export type Config = SignedConfig | DigestConfig | InsecureConfig;
 
 function refuse(fact: string): never {
   throw fault(Code.INVALID_ARG, fact);
@@ -96,8 +166,12 @@ const FIELDS: { [name: string]: unknown } = {
   onEvent: refuse,
 };
 
-/** A configuration with every number given. */
-export interface Settings extends Config {
+/** A configuration that was checked, with every number given. */
+export interface Settings extends CommonConfig {
+  keys?: Jwk[];
+  digest?: string;
+  insecure?: boolean;
+  onEvent?: (name: EventName, data?: number, total?: number) => void;
   timeout: number;
   deadline: number;
   retries: number;

@@ -3,7 +3,7 @@
  * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
  */
 
-import { errorNumbers } from "./status";
+import { type ErrorNumbers, errorNumbers } from "./status";
 
 export {
   findPartition,
@@ -16,7 +16,15 @@ export {
   rollback,
   setBootPartition,
 } from "./boot";
-export type { Config, EventName } from "./config";
+export type {
+  CommonConfig,
+  Config,
+  DigestConfig,
+  EventName,
+  InsecureConfig,
+  SignedConfig,
+  UpdateEvent,
+} from "./config";
 export { restart } from "./hal";
 export type { AppDesc } from "./image";
 export type { Jwk } from "./jws";
@@ -24,12 +32,13 @@ export type { Manifest } from "./manifest";
 export type { Handle, Offer, UpdateResult } from "./ota";
 export { abort, begin, checkForUpdate, update } from "./ota";
 export type { Partition } from "./partitions";
-export type { OtaError } from "./status";
+export type { ErrorNumbers, OtaError } from "./status";
+export type { StorageClaim } from "./storage";
 export type { BootOptions, SlotStatus, Status } from "./trial";
 export { boot, confirmAfter, getStatus } from "./trial";
 
 declare const exports: object;
 
 /** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
-export declare const ERR: ReturnType<typeof errorNumbers>;
-Object.defineProperty(exports, "ERR", { get: errorNumbers });
+export declare const ERR: ErrorNumbers;
+Object.defineProperty(exports, "ERR", { get: errorNumbers satisfies () => Record<keyof ErrorNumbers, number> });

@@ -11,7 +11,7 @@ const FORMAT = 1;
 /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
 const MAX_JUMP = 0x100000000;
 
-/** What a manifest says, DESIGN.md 4. `iat` and `exp` in seconds since 1970. */
+/** What a manifest says (docs/formats.md#manifest). `iat` and `exp` in seconds since 1970. */
 export interface Manifest {
   format: number;
   project: string;

@@ -17,7 +17,7 @@
 
 import { checkNotOnTrial, knownImage, loadRecord, recordRefused, checkNotRolledBack } from "./boot-record";
 import { bytesOf } from "./bytes";
-import { type Config, checkConfig, type EventName, type Settings } from "./config";
+import { type Config, checkConfig, type EventName, type Settings, type SignedConfig } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
 import { freeVars, heldTurn, isRestartPending, printLater, read, readFile } from "./hal";
@@ -389,7 +389,7 @@ export interface Offer {
  * Fetches and verifies the manifest, and compares it with this device. Writes nothing but, at most, one record in Storage that
  * keeps the digest of the running image. Needs `keys`.
  */
-export function checkForUpdate(config: Config): Promise<Offer> {
+export function checkForUpdate(config: SignedConfig): Promise<Offer> {
   return new Promise<Offer>((resolve, reject) => {
     run(config, Mode.CHECK, resolve, reject);
     config = undefined as never;

@@ -33,6 +33,39 @@ export const enum Code {
   IN_PROGRESS = 0x9001,
 }
 
+/** What `ERR` holds: the same numbers, for the published types, which name no enum. */
+export interface ErrorNumbers {
+  readonly OK: 0;
+  readonly FAIL: -1;
+  readonly NO_MEM: 0x101;
+  readonly INVALID_ARG: 0x102;
+  readonly INVALID_STATE: 0x103;
+  readonly INVALID_SIZE: 0x104;
+  readonly NOT_FOUND: 0x105;
+  readonly NOT_SUPPORTED: 0x106;
+  readonly TIMEOUT: 0x107;
+  readonly INVALID_RESPONSE: 0x108;
+  readonly INVALID_VERSION: 0x10a;
+  readonly NOT_ALLOWED: 0x10d;
+  readonly OTA_PARTITION_CONFLICT: 0x1501;
+  readonly OTA_SELECT_INFO_INVALID: 0x1502;
+  readonly OTA_VALIDATE_FAILED: 0x1503;
+  readonly OTA_SMALL_SEC_VER: 0x1504;
+  readonly OTA_ROLLBACK_FAILED: 0x1505;
+  readonly OTA_ROLLBACK_INVALID_STATE: 0x1506;
+  readonly OTA_ALREADY_IN_PROGRESS: 0x1507;
+  readonly OTA_SPI_MODE_MISMATCH: 0x1508;
+  readonly FLASH_OP_FAIL: 0x6001;
+  readonly HTTP_MAX_REDIRECT: 0x7001;
+  readonly HTTP_CONNECT: 0x7002;
+  readonly HTTP_NOT_MODIFIED: 0x7009;
+  readonly HTTP_RANGE_NOT_SATISFIABLE: 0x700a;
+  readonly HTTP_READ_TIMEOUT: 0x700b;
+  readonly HTTP_INCOMPLETE_DATA: 0x700c;
+  readonly HTTP_REDIRECT_DOWNGRADE: 0x700d;
+  readonly IN_PROGRESS: 0x9001;
+}
+
 /**
  * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. Made
  * when somebody asks: the table takes 85 variables.

@@ -212,6 +212,7 @@ function describe(layout: Layout, slot: Partition): SlotStatus {
   return { label: slot.label, state: stateOf(layout, slot), version: version };
 }
 
+/** What the device says of itself, for a report. It reads flash and writes nothing. */
 export function getStatus(): Status {
   const layout = readLayout();
   const record = loadRecord();

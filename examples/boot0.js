@@ -1,0 +1,15 @@
+// An image on trial: it has to prove itself, or the image before it comes back.
+// Storage file `.boot0`. It runs at every start, before the program. It writes nothing when there is no trial.
+// Upload: npx espruino --board ESP32 --storage .boot0:examples/boot0.js
+
+var ota = require("https-ota");
+
+// after three starts without a confirmation, back to the image before
+ota.boot({ attempts: 3 });
+
+// a minute later: good if this says true, rolled back if not
+ota.confirmAfter(60000, function () {
+  return require("Wifi").getDetails().status === "connected";
+}, function (name, reason) {
+  console.log(name + ": " + reason);
+});
