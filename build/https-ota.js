@@ -3220,7 +3220,7 @@ function createDownload(options, url, limit, onConnected) {
         offset_: 0,
         total_: -1,
         ended_: false,
-        changed_: false,
+        changed_: 0,
         sink_: null,
         failed_: ignore,
     };
@@ -3254,7 +3254,7 @@ function createDownload(options, url, limit, onConnected) {
         self.held_ = "";
         self.ended_ = false;
         if (!offset)
-            self.changed_ = changes > 0;
+            self.changed_ = changes;
     }
     function goOnAfter(ms) {
         guarded(function () {
@@ -3289,7 +3289,7 @@ function createDownload(options, url, limit, onConnected) {
         if (total > limit)
             throw fault(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, wanted at most " + limit);
         if (head.start_ && !strong)
-            self.changed_ = true;
+            self.changed_ = 1;
         if (total >= 0 || !head.start_)
             self.total_ = total;
         part = total < 0 && head.length_ >= 0;
