@@ -145,7 +145,10 @@ interface Config {
     headers?: {
         [name: string]: string;
     };
-    /** PEM, passed on to Espruino's http, which verifies nothing with them */
+    /**
+     * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http takes
+     * them. It verifies nothing with them; `cert` and `key` show the server who the device is.
+     */
     ca?: string;
     cert?: string;
     key?: string;

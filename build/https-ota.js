@@ -2705,6 +2705,7 @@ function answer(payload, signer, done) {
 
 
 
+
 function chapterUrls() {
     // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
     // The engine's own url.parse knows no user:password and no relative reference.
@@ -4163,6 +4164,7 @@ function run(given, mode, resolve, reject) {
         function refuse(fact) {
             throw fault(258 /* Code.INVALID_ARG */, fact);
         }
+        var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
         // Every field, by an example of its type; for a number the example is the default.
         var FIELDS = {
             url: "",
@@ -4170,9 +4172,9 @@ function run(given, mode, resolve, reject) {
             digest: "",
             insecure: true,
             headers: {},
-            ca: "",
-            cert: "",
-            key: "",
+            ca: DER,
+            cert: DER,
+            key: DER,
             timeout: 20000,
             deadline: 3600000,
             retries: 5,
@@ -4223,6 +4225,9 @@ function run(given, mode, resolve, reject) {
                 refuse(name + " is no " + type);
             if (type === "number" && !(value >= 0 && Math.floor(value) === value))
                 refuse(name + " is no whole number");
+            // up to 100 characters the engine takes it for the name of a file
+            if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
+                refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
             settings[name] = value;
         });
         settings.status_ = -1;
