@@ -259,6 +259,15 @@ function chapterEngine() {
         return btoa(text);
     }
     /**
+     * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
+     * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The factor
+     * parts devices that meet in one round: the checksums of two texts differ by the same bits in each.
+     * @chapter engine
+     */
+    function spread(round) {
+        return ((E.CRC32(getSerial()) * (1 + 40503 * round)) / 4294967296) % 1;
+    }
+    /**
      * Espruino's version, such as "2v27.45".
      * @chapter engine
      */
@@ -356,7 +365,7 @@ function chapterEngine() {
         clearWord(slot);
         write(slot.address, word);
     }
-    return { aborted_: aborted, freeVars_: freeVars, printLater_: printLater, base64_: base64, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
+    return { aborted_: aborted, freeVars_: freeVars, printLater_: printLater, base64_: base64, spread_: spread, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
 }
 
 
@@ -431,6 +440,7 @@ function chapterKeys() {
     }
     return { bitLength_: bitLength, notTrusted_: notTrusted, toBase64url_: toBase64url, fromBase64url_: fromBase64url, parseKey_: parseKey };
 }
+
 
 
 
@@ -3348,7 +3358,7 @@ function createDownload(options, url, limit, onConnected) {
         }
         // while nobody reads the next `read` reconnects
         else if (self.sink_)
-            wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures++), MAX_BACKOFF) * (0.5 + Math.random() / 2), Math.min(error.wait_ || 0, MAX_WAIT));
+            wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures), MAX_BACKOFF) * (0.5 + chapterEngine().spread_(failures++) / 2), Math.min(error.wait_ || 0, MAX_WAIT));
         if (self.sink_)
             goOnAfter(wait);
     }

@@ -4,7 +4,7 @@
 // Source: DESIGN.md facts 5 and 6; reference 9 (5, 6).
 
 import type { Settings } from "./config";
-import { after, cancel } from "./hal";
+import { after, cancel, spread } from "./hal";
 import { get, type Head, Pause } from "./http";
 import { asFault, Code, fault, guarded, ignore, type OtaError } from "./status";
 
@@ -190,7 +190,7 @@ export function createDownload(
     // while nobody reads the next `read` reconnects
     else if (self.sink_)
       wait = Math.max(
-        Math.min(FIRST_BACKOFF * 2 ** failures++, MAX_BACKOFF) * (0.5 + Math.random() / 2),
+        Math.min(FIRST_BACKOFF * 2 ** failures, MAX_BACKOFF) * (0.5 + spread(failures++) / 2),
         Math.min(error.wait_ || 0, MAX_WAIT),
       );
     if (self.sink_) goOnAfter(wait);
