@@ -106,7 +106,10 @@ interface CommonConfig {
     headers?: {
         [name: string]: string;
     };
-    /** Passed on to Espruino's http, which verifies nothing with it. */
+    /**
+     * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http takes
+     * them. It verifies nothing with them; `cert` and `key` show the server who the device is.
+     */
     ca?: string;
     /** The certificate of the device, passed on to Espruino's http. */
     cert?: string;

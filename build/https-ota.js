@@ -259,6 +259,15 @@ function chapterEngine() {
         return btoa(text);
     }
     /**
+     * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
+     * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The factor
+     * parts devices that meet in one round: the checksums of two texts differ by the same bits in each.
+     * @chapter engine
+     */
+    function spread(round) {
+        return ((E.CRC32(getSerial()) * (1 + 40503 * round)) / 4294967296) % 1;
+    }
+    /**
      * Espruino's version, such as "2v27.45".
      * @chapter engine
      */
@@ -356,7 +365,7 @@ function chapterEngine() {
         clearWord(slot);
         write(slot.address, word);
     }
-    return { aborted_: aborted, freeVars_: freeVars, printLater_: printLater, base64_: base64, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
+    return { aborted_: aborted, freeVars_: freeVars, printLater_: printLater, base64_: base64, spread_: spread, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
 }
 
 
@@ -431,6 +440,7 @@ function chapterKeys() {
     }
     return { bitLength_: bitLength, notTrusted_: notTrusted, toBase64url_: toBase64url, fromBase64url_: fromBase64url, parseKey_: parseKey };
 }
+
 
 
 
@@ -2743,6 +2753,7 @@ function answer(payload, signer, done) {
 
 
 
+
 function chapterUrls() {
     // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
     // The engine's own url.parse knows no user:password and no relative reference.
@@ -3258,7 +3269,7 @@ function createDownload(options, url, limit, onConnected) {
         offset_: 0,
         total_: -1,
         ended_: false,
-        changed_: false,
+        changed_: 0,
         sink_: null,
         failed_: ignore,
     };
@@ -3292,7 +3303,7 @@ function createDownload(options, url, limit, onConnected) {
         self.held_ = "";
         self.ended_ = false;
         if (!offset)
-            self.changed_ = changes > 0;
+            self.changed_ = changes;
     }
     function goOnAfter(ms) {
         guarded(function () {
@@ -3327,7 +3338,7 @@ function createDownload(options, url, limit, onConnected) {
         if (total > limit)
             throw fault(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, wanted at most " + limit);
         if (head.start_ && !strong)
-            self.changed_ = true;
+            self.changed_ = 1;
         if (total >= 0 || !head.start_)
             self.total_ = total;
         part = total < 0 && head.length_ >= 0;
@@ -3385,7 +3396,7 @@ function createDownload(options, url, limit, onConnected) {
         }
         // while nobody reads the next `read` reconnects
         else if (self.sink_)
-            wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures++), MAX_BACKOFF) * (0.5 + Math.random() / 2), Math.min(error.wait_ || 0, MAX_WAIT));
+            wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures), MAX_BACKOFF) * (0.5 + chapterEngine().spread_(failures++) / 2), Math.min(error.wait_ || 0, MAX_WAIT));
         if (self.sink_)
             goOnAfter(wait);
     }
@@ -3782,7 +3793,7 @@ function createSession(plan, emit, layout, target, download, present) {
         function onJudged(error, found) {
             // a mixture of two files: the next try may get one of them
             if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
-                error.retry = download.changed_;
+                error.retry = !!download.changed_;
             if (error || self.phase_ !== 4 /* Phase.FINISHING */)
                 return onStorage(error);
             guarded(function () {
@@ -4203,6 +4214,7 @@ function run(given, mode, resolve, reject) {
         function refuse(fact) {
             throw fault(258 /* Code.INVALID_ARG */, fact);
         }
+        var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
         // Every field, by an example of its type; for a number the example is the default.
         var FIELDS = {
             url: "",
@@ -4210,9 +4222,9 @@ function run(given, mode, resolve, reject) {
             digest: "",
             insecure: true,
             headers: {},
-            ca: "",
-            cert: "",
-            key: "",
+            ca: DER,
+            cert: DER,
+            key: DER,
             timeout: 20000,
             deadline: 3600000,
             retries: 5,
@@ -4263,6 +4275,9 @@ function run(given, mode, resolve, reject) {
                 refuse(name + " must be a " + type);
             if (type === "number" && !(value >= 0 && Math.floor(value) === value))
                 refuse(name + " must be a whole number");
+            // up to 100 characters the engine takes it for the name of a file
+            if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
+                refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
             settings[name] = value;
         });
         settings.status_ = -1;

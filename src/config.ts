@@ -32,7 +32,10 @@ export interface CommonConfig {
   url: string;
   /** Sent with each request to the first origin, never to another. */
   headers?: { [name: string]: string };
-  /** Passed on to Espruino's http, which verifies nothing with it. */
+  /**
+   * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http takes
+   * them. It verifies nothing with them; `cert` and `key` show the server who the device is.
+   */
   ca?: string;
   /** The certificate of the device, passed on to Espruino's http. */
   cert?: string;
@@ -139,6 +142,8 @@ function refuse(fact: string): never {
   throw fault(Code.INVALID_ARG, fact);
 }
 
+const DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
+
 // Every field, by an example of its type; for a number the example is the default.
 const FIELDS: { [name: string]: unknown } = {
   url: "",
@@ -146,9 +151,9 @@ const FIELDS: { [name: string]: unknown } = {
   digest: "",
   insecure: true,
   headers: {},
-  ca: "",
-  cert: "",
-  key: "",
+  ca: DER,
+  cert: DER,
+  key: DER,
   timeout: 20000,
   deadline: 3600000,
   retries: 5,
@@ -220,6 +225,9 @@ export function checkConfig(config: Config): Settings {
     if (typeof value !== type || value === null) refuse(name + " must be a " + type);
     if (type === "number" && !((value as number) >= 0 && Math.floor(value as number) === value))
       refuse(name + " must be a whole number");
+    // up to 100 characters the engine takes it for the name of a file
+    if (FIELDS[name] === DER && (value as string).length > 100 && (value as string)[0] !== DER)
+      refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
     settings[name] = value;
   });
   settings.status_ = -1;

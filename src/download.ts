@@ -4,7 +4,7 @@
 // Source: DESIGN.md facts 5 and 6; reference 9 (5, 6).
 
 import type { Settings } from "./config";
-import { after, cancel } from "./hal";
+import { after, cancel, spread } from "./hal";
 import { get, type Head, Pause } from "./http";
 import { asFault, Code, fault, guarded, ignore, type OtaError } from "./status";
 
@@ -29,10 +29,10 @@ export interface Download {
   /** has the last byte arrived, whether or not it is taken? */
   ended_: boolean;
   /**
-   * The file has changed meanwhile, or nothing proves that it has not: parts of several answers were joined without a strong
-   * validator. Whoever finds it bad may find it good next time.
+   * Not 0: the file has changed meanwhile, or nothing proves that it has not: parts of several answers were joined without a
+   * strong validator. Whoever finds it bad may find it good next time. A number, which takes a variable less than a boolean.
    */
-  changed_: boolean;
+  changed_: number;
   /** who reads; null while nobody does */
   sink_: Sink | null;
   /** hears, while there is a sink, that it will get nothing more */
@@ -74,7 +74,7 @@ export function createDownload(
     offset_: 0,
     total_: -1,
     ended_: false,
-    changed_: false,
+    changed_: 0,
     sink_: null,
     failed_: ignore,
   } as unknown as Download;
@@ -108,7 +108,7 @@ export function createDownload(
     self.offset_ = offset;
     self.held_ = "";
     self.ended_ = false;
-    if (!offset) self.changed_ = changes > 0;
+    if (!offset) self.changed_ = changes;
   }
 
   function goOnAfter(ms: number): void {
@@ -138,7 +138,7 @@ export function createDownload(
       goTo(0);
     }
     if (total > limit) throw fault(Code.INVALID_SIZE, "file of " + total + " bytes, wanted at most " + limit);
-    if (head.start_ && !strong) self.changed_ = true;
+    if (head.start_ && !strong) self.changed_ = 1;
     if (total >= 0 || !head.start_) self.total_ = total;
     part = total < 0 && head.length_ >= 0;
     if (head.tag_ || !head.start_) {
@@ -190,7 +190,7 @@ export function createDownload(
     // while nobody reads the next `read` reconnects
     else if (self.sink_)
       wait = Math.max(
-        Math.min(FIRST_BACKOFF * 2 ** failures++, MAX_BACKOFF) * (0.5 + Math.random() / 2),
+        Math.min(FIRST_BACKOFF * 2 ** failures, MAX_BACKOFF) * (0.5 + spread(failures++) / 2),
         Math.min(error.wait_ || 0, MAX_WAIT),
       );
     if (self.sink_) goOnAfter(wait);

@@ -45,6 +45,9 @@ interface EspruinoHttpOptions {
   key?: string;
 }
 
+/** The board's serial number in hexadecimal, on an ESP32 its MAC address: "240ac4aa-bbcc". */
+declare function getSerial(): string;
+
 interface EspruinoStorageStats {
   totalBytes: number;
   /** behind the last file */

@@ -226,6 +226,16 @@ export function fromBase64(text: string): string {
 /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
 export const convolve: (a: ArrayLike<number>, b: ArrayLike<number>, offset: number) => number = E.convolve;
 
+/**
+ * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
+ * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The factor
+ * parts devices that meet in one round: the checksums of two texts differ by the same bits in each.
+ * @chapter engine
+ */
+export function spread(round: number): number {
+  return ((E.CRC32(getSerial()) * (1 + 40503 * round)) / 4294967296) % 1;
+}
+
 /** ms since 1970 by a clock that is wrong until somebody sets it. */
 export function now(): number {
   return Date.now();

@@ -284,7 +284,7 @@ export function createSession(
     /** What is still to be asked of a verified image: its digest where nobody has given one, then how it reads Storage. */
     function onJudged(error: OtaError | null, found?: string | StorageClaim | null): void {
       // a mixture of two files: the next try may get one of them
-      if (error && error.code === Code.OTA_VALIDATE_FAILED) error.retry = download.changed_;
+      if (error && error.code === Code.OTA_VALIDATE_FAILED) error.retry = !!download.changed_;
       if (error || self.phase_ !== Phase.FINISHING) return onStorage(error);
       guarded(() => {
         if (typeof found === "string") {

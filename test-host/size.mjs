@@ -9,7 +9,7 @@ const FILE = "build/https-ota.min.js";
  * Bytes. DESIGN.md 9 wants 16384; this is what the module has now. It may only grow for what is worth more on a device:
  * functions that several share are made when they are called, which takes bytes in flash and saves 300 JsVars of RAM.
  */
-export const LIMIT = 51887;
+export const LIMIT = 52067;
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 

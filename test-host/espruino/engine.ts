@@ -36,6 +36,8 @@ export type EngineOptions = {
   otaValid?: (valid: boolean) => void;
   onReboot: () => void;
   freeVars?: number;
+  /** What getSerial() gives: of an ESP32 its MAC address, "240ac4aa-bbcc". */
+  serial?: string;
   nowMs?: number;
   /** Names that can be resolved, besides localhost; the addresses must be loopback. */
   hosts?: Record<string, string>;
@@ -82,6 +84,7 @@ const VERSION = "2v29";
 const GIT_COMMIT = "0123456789";
 const BOOT_MS = 1500;
 const FREE_VARS = 4000;
+const SERIAL = "240ac400-0001";
 
 type Event = { thisArg: unknown; callback: unknown; args: unknown[] };
 
@@ -304,6 +307,7 @@ export function createEngine(options: EngineOptions): Engine {
       options.onReboot();
     },
     freeVars: options.freeVars ?? FREE_VARS,
+    serial: options.serial ?? SERIAL,
   });
   const processObject: any = natives.globals.process;
   const libraries: Record<string, object> = { ...natives.libraries, http: http.library };

@@ -46,6 +46,7 @@ export type NativeOptions = {
   otaValid?: (valid: boolean) => void;
   reboot: () => void;
   freeVars: number;
+  serial: string;
 };
 
 export interface Natives {
@@ -249,7 +250,7 @@ function makeProcess(core: Core, options: NativeOptions): object {
         RAM: 524288,
         FLASH: options.flash.size,
         STORAGE: options.files.area.size,
-        SERIAL: "00000000-00000000",
+        SERIAL: options.serial,
         CONSOLE: "Serial1",
         MODULES,
         EXPTR: 0,
@@ -282,6 +283,7 @@ export function createNatives(core: Core, options: NativeOptions): Natives {
       ...pokes,
       ...makeBase64(core),
       ...makeUri(core),
+      getSerial: core.native("getSerial", () => options.serial),
     },
     libraries: {
       Flash: makeFlash(core, options),

@@ -185,13 +185,17 @@ function handshakeFailure(sniffer: Sniffer): string {
 
 const FILE_NAME_MAX = 100;
 
-function parseKey(bytes: Buffer): KeyObject {
-  if (bytes.toString("latin1").startsWith("-----")) return createPrivateKey(bytes);
-  try {
-    return createPrivateKey({ key: bytes, format: "der", type: "pkcs8" });
-  } catch {
-    return createPrivateKey({ key: bytes, format: "der", type: "pkcs1" });
+const DER_SEQUENCE = 0x30;
+
+function parseKey(key: Buffer): KeyObject {
+  for (const type of ["pkcs8", "pkcs1"] as const) {
+    try {
+      return createPrivateKey({ key, format: "der", type });
+    } catch {
+      // another form
+    }
   }
+  return createPrivateKey({ key, format: "der", type: "sec1" });
 }
 
 /** One of the caller's certificates or its key; what cannot be parsed throws the interpreter's message. */
@@ -203,6 +207,8 @@ function readCertificate<T>(given: unknown, what: string, parse: (bytes: Buffer)
   }
   const bytes = typeof value === "string" ? Buffer.from(value, "latin1") : Buffer.from(value as Uint8Array);
   try {
+    // the interpreter's own mbedTLS is built without PEM, Node's parsers take both
+    if (bytes[0] !== DER_SEQUENCE) throw new Error("no DER");
     return parse(bytes);
   } catch {
     throw new Error(`HTTPS init failed! ${what}: Invalid format`);

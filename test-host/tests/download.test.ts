@@ -52,7 +52,7 @@ async function fetchFile(t: TestContext, behaviour: Behaviour, config: Config = 
   const timer = setInterval(() => void engine.advance(200), 5);
   const error = await ended;
   clearInterval(timer);
-  const { changed_: changed } = download;
+  const changed = download.changed_ !== 0;
   download.close_();
   return { changed, bytes, error: error && { name: error.name, retry: error.retry } };
 }
