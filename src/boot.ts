@@ -1,5 +1,5 @@
 // Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
-// Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
+// Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
 
 import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
 import { heldTurn, restart } from "./hal";

@@ -1,6 +1,6 @@
 // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
 // one-shot hashes with one block in memory at a time.
-// Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
+// Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
 
 import { setU32 } from "./bytes";
 import { binary, read, sha256 } from "./hal";

@@ -1,7 +1,7 @@
 // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
 // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
 // know ranges begins again at zero, and so does the reader then (see `offset`).
-// Source: DESIGN.md facts 5 and 6; reference 9 (5, 6).
+// Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
 
 import type { Settings } from "./config";
 import { after, cancel, spread } from "./hal";

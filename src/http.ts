@@ -1,5 +1,5 @@
 // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
-// Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
+// Source: docs/design.md#answers-of-a-server, docs/espruino.md#http. `end` and `close` follow complete and cut bodies alike,
 // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
 
 import type { Settings } from "./config";

@@ -1,5 +1,5 @@
 // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
-// Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
+// Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
 
 import { hex, u16, u32, zText } from "./bytes";
 import { Code, fault } from "./status";

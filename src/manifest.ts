@@ -1,5 +1,5 @@
 // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
-// Source: DESIGN.md 4 and 3.3.
+// Source: docs/formats.md#manifest, docs/design.md#trust.
 
 import { Whole } from "./bytes";
 import { digitsOf, Prefix } from "./digest";

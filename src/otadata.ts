@@ -1,5 +1,5 @@
 // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
-// Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
+// Source: docs/formats.md#otadata (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
 
 import { setU32, u32 } from "./bytes";
 

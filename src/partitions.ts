@@ -1,5 +1,5 @@
 // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
-// Source: reference 6.1 and 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
+// Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
 // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
 // writing to the wrong place would cost: alignment, bounds, overlap.
 

@@ -1,5 +1,5 @@
 // otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
-// Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
+// Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
 // fallback the entry of the running slot would otherwise be the one that is overwritten.
 
 import {
@@ -113,7 +113,7 @@ function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
 
 /**
  * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
- * bootloader with rollback makes a trial of it, others start it like any other (reference 3.3).
+ * bootloader with rollback makes a trial of it, others start it like any other (docs/formats.md#what-a-bootloader-starts).
  * Throws when flash fails, and then the old choice stands.
  * @chapter otadata
  */

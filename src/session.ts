@@ -1,6 +1,6 @@
 // An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of ota.ts. It uses callbacks
 // and no promises: promises cost JsVars, and cannot be created when none are left.
-// Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
+// States: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
 
 import { checkNotRolledBack, recordSelected, reserveRecords } from "./boot-record";
 import { bytesOf } from "./bytes";

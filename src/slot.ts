@@ -1,5 +1,5 @@
 // Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
-// Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
+// Source: docs/design.md#slots, docs/formats.md#partition-table, docs/espruino.md#no-call-names-the-running-slot.
 
 import { hex } from "./bytes";
 import { Flash, binary, chipId, isEncrypted, mapped, mappedFlash, read } from "./hal";
@@ -120,7 +120,7 @@ export function readLayout(): Layout {
 
 /**
  * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
- * factory. Where that would be `start` itself, factory is the other slot (DESIGN.md 5).
+ * factory. Where that would be `start` itself, factory is the other slot (docs/design.md#slots).
  * @chapter slots
  */
 export function nextSlot(layout: Layout, start: Partition): Partition {

@@ -1,5 +1,5 @@
 // Outcome codes with ESP-IDF's own numbers and names, and the one place where an Error is built.
-// Source: reference 1.4 and 2.1 (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
+// Source: docs/design.md#errors (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
 
 export const enum Code {
   OK = 0,

@@ -1,6 +1,6 @@
 // Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
 // then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
-// Source: DESIGN.md 7.
+// Source: docs/design.md#trial-boots.
 
 import { fallBack, markValid } from "./boot";
 import { type BootRecord, Boots, countStart, isSelected, knownImage, loadRecord } from "./boot-record";

@@ -1,6 +1,6 @@
 // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
 // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
-// Source: DESIGN.md 3.3, 4.
+// Source: docs/design.md#trust, docs/formats.md#manifest.
 
 import { knownImage, loadRecord, lowestSequence, recordHashed } from "./boot-record";
 import type { Settings } from "./config";

@@ -1,6 +1,6 @@
 // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
 // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
-// Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
+// Source: docs/formats.md#checksum-and-hash (IDF esp_image_format.c), docs/decisions/fs-verity.md.
 
 import { hex } from "./bytes";
 import { verity } from "./digest";

@@ -1,4 +1,4 @@
-// npm run bench: the numbers of DESIGN.md 9, each beside its target. What needs the interpreter is skipped without
+// npm run bench: the numbers of docs/design.md#numbers-to-hold, each beside its target. What needs the interpreter is skipped without
 // ESPRUINO, and said so. Ratios are of one run, medians of several rounds in turn; times are of this machine.
 
 import { Command } from "commander";
@@ -16,7 +16,7 @@ import { serveFile, startServer } from "./server.ts";
 
 const program = new Command("bench")
   .description(
-    "The numbers of DESIGN.md 9. The interpreter's rows need ESPRUINO; their targets are meant for a 32-bit build.",
+    "The numbers to hold (docs/design.md). The interpreter's rows need ESPRUINO; their targets are meant for a 32-bit build.",
   )
   .option("--json", "one JSON line")
   .option("--memory", "only the JsVars held, and at the peak of an update over HTTP")

@@ -1,5 +1,5 @@
 // The second-stage bootloader: which image starts, judged from flash alone. This is the independent judge of every
-// campaign, so it is written from ESP-IDF (reference/esp-idf-ota.md 3, 4, 6.1, 11) and shares no code with src/.
+// campaign, so it is written from ESP-IDF (docs/formats.md) and shares no code with src/.
 // As on the device, a fallback never changes otadata. What loads where: bootloader-memory.ts.
 //
 // | kind     | stands for IDF                                        | what is its own                                      |
@@ -58,7 +58,7 @@ export const IDF33: BootloaderKind = {
   addresses: "typo",
 };
 
-/** The chips of the model (reference 4.1, 4.5): revisions are those of common chips, major * 100 + minor. */
+/** The chips of the model (docs/formats.md#chips): revisions are those of common chips, major * 100 + minor. */
 export type Chip = {
   name: string;
   chipId: number;
@@ -146,7 +146,7 @@ const hex = (n: number) => `0x${n.toString(16)}`;
 const hex8 = (n: number) => n.toString(16).padStart(8, "0");
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-// --- Select entries (reference 3.1, 3.2) -------------------------------------------------------------------------
+// --- Select entries (docs/formats.md#otadata) -------------------------------------------------------------------------
 
 export const RECORD_SIZE = 32;
 export const STATE = { NEW: 0, PENDING_VERIFY: 1, VALID: 2, INVALID: 3, ABORTED: 4, UNDEFINED: 0xffffffff };
@@ -177,7 +177,7 @@ export function parseEntry(bytes: Uint8Array): Entry {
   return { seq, state: view.getUint32(24, true), crc, crcOk: crc === entryCrc(seq) };
 }
 
-// --- Image (reference 4) -----------------------------------------------------------------------------------------
+// --- Image (docs/formats.md#image) -----------------------------------------------------------------------------------------
 
 const HEADER_SIZE = 24;
 const HASH_SIZE = 32;
@@ -259,7 +259,7 @@ function checkBlockRevision(descriptor: DataView, options: VerifyOptions, chip: 
     throw new Refused(`Image requires efuse blk rev <= ${max}, but chip is ${revision}`);
 }
 
-/** esp_image_load in its own order (reference 4.5). Throws Refused with the words of the bootloader's error line, or Died. */
+/** esp_image_load in its own order (docs/formats.md#checks-of-a-bootloader). Throws Refused with the words of the bootloader's error line, or Died. */
 function loadImage(flash: Flash, row: Row, options: VerifyOptions, say: Say): ImageInfo {
   const chip = chipOf(options.chipId);
   const kind = kindOf(options);
@@ -360,7 +360,7 @@ export function verifyImage(
   }
 }
 
-// --- Boot (reference 3.3 to 3.5, 3.7, 11) ------------------------------------------------------------------------
+// --- Boot (docs/formats.md#what-a-bootloader-starts) ------------------------------------------------------------------------
 
 const FACTORY = -1;
 
@@ -450,7 +450,7 @@ function writeEntry(flash: Flash, otadata: Row, copy: number, entry: Uint8Array)
   flash.write(otadata.offset + copy * SECTOR, entry);
 }
 
-/** start, start-1 … 0, factory, then start+1 … : reference 3.4. The test app comes after all of them. */
+/** start, start-1 … 0, factory, then start+1 … : docs/formats.md#what-a-bootloader-starts. The test app comes after all of them. */
 function candidates(state: State, start: number): { index: number; row: Row }[] {
   const order: { index: number; row: Row }[] = [];
   const add = (index: number) => {

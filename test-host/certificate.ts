@@ -1,5 +1,5 @@
 // The test server's certificate: self-signed, made once per process. Espruino's mbedTLS speaks TLS 1.2 at most
-// and checks no certificate (reference/espruino.md 7), so RSA-2048 with SHA-256 is the plainest thing it accepts.
+// and checks no certificate (docs/espruino.md#tls-authenticates-nobody), so RSA-2048 with SHA-256 is the plainest thing it accepts.
 
 import { generate } from "selfsigned";
 

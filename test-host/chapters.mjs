@@ -3,7 +3,7 @@
 // seldom called function needs is moved into it: it is made when that function is called and given back after it.
 //
 // Which functions are called seldom only the author knows: those marked `@chapter`, and all that are exported. A loop
-// must not call one, for it would be made anew each time (reference/espruino.md 1.6). Those marked `@chapter name`
+// must not call one, for it would be made anew each time (docs/espruino.md#functions-in-storage-stay-in-flash). Those marked `@chapter name`
 // share one: a function chapterName is made of them all and what only they need, and `f(x)` elsewhere becomes
 // `chapterName().f_(x)`. What is marked `@apart` stays at the top level: a closure keeps all scopes around it, and each scope
 // that it stands in costs it a variable.

@@ -44,7 +44,7 @@ class Failure extends Error {}
 
 type About = { project: string; version: string; chip?: string };
 
-/** What an image says about itself (reference/esp-idf-ota.md 4.3), or null where it has no app descriptor. */
+/** What an image says about itself (docs/formats.md#app-descriptor), or null where it has no app descriptor. */
 function describe(image: Uint8Array): { project: string; version: string } | null {
   const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
   if (image.length < 288 || view.getUint32(32, true) !== 0xabcd5432) return null;

@@ -1,6 +1,6 @@
 // Tells whether code is the ES5 that Espruino understands, which is less than ES5: nothing is hoisted, parts of the
 // grammar and of the library are missing. Plain JavaScript, because rollup.config.mjs uses it as well as the tests.
-// Source of every rule: reference/espruino.md 5.2, tried again on Espruino 2v29.277 (the tables: all names that
+// Source of every rule: docs/espruino.md#what-es5-lacks-here, tried again on Espruino 2v29.277 (the tables: all names that
 // Node 20 has and that interpreter has not).
 
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// SPI NOR flash: 4096-byte sectors are erased to 0xff, writes only clear bits (reference/esp-idf-ota.md 7).
+// SPI NOR flash: 4096-byte sectors are erased to 0xff, writes only clear bits (docs/formats.md#flash).
 // Misuse is never silent: like mcuboot's simflash it remembers what was written since the last erase.
 // Content is copy-on-write per sector, so a picture costs one array of pointers.
 import { createHash } from "node:crypto";
@@ -9,7 +9,7 @@ export const PAGE = 256;
 export type FlashOp = { index: number; kind: "erase" | "write"; addr: number; length: number };
 
 export type Faults = {
-  /** The erase does nothing and says nothing (Espruino on IDF 5, DESIGN 1.4). */
+  /** The erase does nothing and says nothing (docs/espruino.md#erases-fail-on-idf-5-builds). */
   silentErase?: (addr: number) => boolean;
   /** The write does nothing and says nothing. */
   dropWrite?: (addr: number, length: number) => boolean;
@@ -17,7 +17,7 @@ export type Faults = {
   stuckBits?: (addr: number) => number;
 };
 
-/** Defaults: 46 ms per erase seen on an emulated ESP32 (reference 11), 0.7 ms per page as usual in data sheets. */
+/** Defaults: 46 ms per erase seen on an emulated ESP32 (docs/performance.md#what-bounds-an-update), 0.7 ms per page as usual in data sheets. */
 export type Times = { eraseMs: number; programMsPerPage: number; readBytesPerMs: number };
 const TIMES: Times = { eraseMs: 45, programMsPerPage: 0.7, readBytesPerMs: 8000 };
 

@@ -1,5 +1,5 @@
 // Manifests that no device may follow, by what is wrong with them. Everything else in each is right: its signature fits
-// what is sent whenever that is possible at all. Source: RFC 7515, 7518, 4648; DESIGN.md 4.
+// what is sent whenever that is possible at all. Source: RFC 7515, 7518, 4648; docs/formats.md#manifest.
 
 import { createHmac, generateKeyPairSync, sign } from "node:crypto";
 import { base64url, type Claims, forge, type Key, type Knobs, signPkcs1, signPss, TYPE } from "./release.ts";

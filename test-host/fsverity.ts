@@ -1,4 +1,4 @@
-// The fs-verity digest on the host: SHA-256, blocks of 4096 bytes, no salt. Source: DESIGN.md 4 and Linux'
+// The fs-verity digest on the host: SHA-256, blocks of 4096 bytes, no salt. Source: docs/formats.md#fs-verity, Linux'
 // Documentation/filesystems/fsverity.rst. Independent of src/; vectors/fsverity.json comes from another tool.
 import { createHash } from "node:crypto";
 

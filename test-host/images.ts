@@ -1,4 +1,4 @@
-// Valid ESP images, and the ways to spoil one. Format: reference/esp-idf-ota.md 4; order of segments as in real images
+// Valid ESP images, and the ways to spoil one. Format: docs/formats.md#image; order of segments as in real images
 // (DROM with the app descriptor, DRAM, IRAM … ; here the flash-mapped IROM comes second).
 //
 // Every real bootloader starts them: what is loaded stays below ROOM bytes on each bus, however large the image is, so
@@ -186,7 +186,7 @@ export function buildImage(spec: ImageSpec = {}): Uint8Array {
   let behindDrom = 0;
   shares(end - HEADER_SIZE - 8 * segments, segments).forEach((length, i) => {
     const data = at + 8;
-    // Flash-mapped segments repeat their place in the 64 KB page; slots are 64 KB aligned (reference 4.5).
+    // Flash-mapped segments repeat their place in the 64 KB page; slots are 64 KB aligned (docs/formats.md#segments).
     if (i < 2) view.setUint32(at, (i === 0 ? drom : irom + behindDrom) + (data & 0xffff), true);
     else view.setUint32(at, ram[i & 1], true);
     // on all but the classic chip both buses share the MMU's entries, so the second segment takes the pages behind
@@ -262,7 +262,7 @@ function rehash(image: Uint8Array): Uint8Array {
   return image;
 }
 
-/** The image with noise after its end, `size` bytes in all: legal, the verifier ignores it (reference A15). */
+/** The image with noise after its end, `size` bytes in all: legal, the verifier ignores it (A15 of docs/design.md#espressifs-own-tests). */
 export function padTo(image: Uint8Array, size: number, seed = 99): Uint8Array {
   if (size < image.length) throw new RangeError("padTo cannot shorten");
   return new Uint8Array(Buffer.concat([image, noise(seed, size - image.length)]));
@@ -311,7 +311,7 @@ const otherChip = (view: DataView) => view.setUint16(12, view.getUint16(12, true
 const lastSegment = (bytes: Uint8Array) => layoutOf(bytes).segments[bytes[1] - 1];
 
 export const mutations: Record<string, Mutation> = {
-  // Header (reference 4.1)
+  // Header (docs/formats.md#image-header)
   magic: sealed((_, bytes) => bytes.fill(0xe8, 0, 1)),
   firstByteZero: raw((_, bytes) => bytes.fill(0, 0, 1)), // A7
   segmentCount0: raw((_, bytes) => bytes.fill(0, 1, 2)),

@@ -11,7 +11,7 @@ import { boardWith, row, SMALL, sleep } from "./scenario.ts";
 import type { Request, Server } from "./server.ts";
 
 export { SECTOR };
-/** DESIGN.md 9: what a cut may cost besides what was in flight: a sector, and the first 1024 bytes. */
+/** docs/design.md#numbers-to-hold: what a cut may cost besides what was in flight: a sector, and the first 1024 bytes. */
 export const BOUND = SECTOR + 1024;
 export const sectorsOf = (length: number): number => Math.ceil(length / SECTOR);
 

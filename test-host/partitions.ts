@@ -1,4 +1,4 @@
-// Partition tables on the host. Source: reference/esp-idf-ota.md 6.1 (IDF esp_flash_partitions.h, flash_partitions.c).
+// Partition tables on the host. Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c).
 import { createHash } from "node:crypto";
 
 export type Row = { label: string; type: number; subtype: number; offset: number; size: number; flags: number };
@@ -94,7 +94,7 @@ export function buildTable(rows: readonly Row[]): Uint8Array {
   return bytes;
 }
 
-/** The row that the bootloader obeys: the LAST one of type data, subtype 0 (reference 11). */
+/** The row that the bootloader obeys: the LAST one of type data, subtype 0 (docs/formats.md#partition-table). */
 export function findOtadata(rows: readonly Row[]): Row | null {
   return rows.filter((row) => row.type === TYPE_DATA && row.subtype === SUBTYPE_DATA_OTA).at(-1) ?? null;
 }

@@ -1,5 +1,5 @@
 // What a maintainer publishes: RSA keys, and manifests signed with `jose` alone; and what an attacker or a careless tool
-// publishes, with every part made wrong on purpose. Imports nothing from src/. Formats: DESIGN.md 4.
+// publishes, with every part made wrong on purpose. Imports nothing from src/. Formats: docs/formats.md#manifest.
 
 import { constants, createHash, createPublicKey, generateKeyPair, type KeyObject, sign } from "node:crypto";
 import { promisify } from "node:util";

@@ -11,7 +11,7 @@ import { buildImage } from "./images.ts";
 import { findOtadata, type Row } from "./partitions.ts";
 import { type Behaviour, type Server, serveFile, startServer } from "./server.ts";
 
-/** ESP-IDF's numbers, from reference 1.4 and 2.1; names without ESP_ERR_. */
+/** ESP-IDF's numbers, from docs/design.md#errors; names without ESP_ERR_. */
 export const IDF = {
   OK: 0,
   FAIL: -1,

@@ -603,7 +603,7 @@ async function sendRaw(io: Io, code: number | string, headers: Headers, body: Ui
 
 /**
  * A body that only the end of the connection delimits, as `openssl s_server -WWW` sends it: HTTP/1.0, no length
- * (reference/esp-idf-ota.md 1T.1, A9). With `ranges`, a Range request gets 206 and Content-Range, still no length.
+ * (A9 of docs/design.md#espressifs-own-tests). With `ranges`, a Range request gets 206 and Content-Range, still no length.
  */
 export function noLength(bytes: Uint8Array, options: { ranges?: boolean; version?: "1.0" | "1.1" } = {}): Behaviour {
   return (req, io) => {
@@ -636,12 +636,12 @@ export function badLength(bytes: Uint8Array, value: string): Behaviour {
   return (_req, io) => sendRaw(io, 200, { "Content-Length": value, Connection: "close" }, bytes);
 }
 
-/** The engine believes a negative length (DESIGN.md 1.6). */
+/** The engine believes a negative length (docs/espruino.md#header-names-keep-their-spelling). */
 export function negativeLength(bytes: Uint8Array): Behaviour {
   return badLength(bytes, `-${bytes.length}`);
 }
 
-/** RFC 9112 6.3: two different lengths are an error. Two spellings are two keys in Espruino (DESIGN.md 1.6). */
+/** RFC 9112 6.3: two different lengths are an error. Two spellings are two keys in Espruino (docs/espruino.md#header-names-keep-their-spelling). */
 export function duplicateLength(bytes: Uint8Array, how: "different" | "same" | "spellings"): Behaviour {
   const second = how === "spellings" ? "content-length" : "Content-Length";
   const value = how === "same" ? bytes.length : bytes.length - 1;
@@ -728,7 +728,7 @@ export function chunkedBadSize(bytes: Uint8Array, size: string): Behaviour {
   };
 }
 
-/** Breaks off in the middle of a chunk, after `offset` bytes of data. The engine then gives no event (DESIGN.md 1.6). */
+/** Breaks off in the middle of a chunk, after `offset` bytes of data. The engine then gives no event (docs/espruino.md#a-cut-chunked-body-gives-no-event). */
 export function chunkedCutMidChunk(bytes: Uint8Array, offset: number, how: Cut = "close"): Behaviour {
   return async (_req, io) => {
     await io.head(200, CHUNKED);
@@ -778,7 +778,7 @@ export function bigHeader(bytes: Uint8Array, size = 65536, kind: "one" | "many" 
   return serveFile(bytes, { headers: padding });
 }
 
-/** Field names in lower or upper case: Espruino keeps the server's spelling (DESIGN.md 1.7). */
+/** Field names in lower or upper case: Espruino keeps the server's spelling (docs/espruino.md#header-names-keep-their-spelling). */
 export function headerCase(bytes: Uint8Array, spelling: "lower" | "upper", options: FileOptions = {}): Behaviour {
   return async (req, io) => {
     const { status, headers, body } = fileAnswer(req, bytes, options);
@@ -817,7 +817,7 @@ export function dribbleBody(bytes: Uint8Array, msPerStep: number, step = 1, opti
   };
 }
 
-/** Lines ended by a bare LF, which RFC 9112 2.2 lets a recipient accept; Espruino gives no answer (DESIGN.md 1.6). */
+/** Lines ended by a bare LF, which RFC 9112 2.2 lets a recipient accept; Espruino gives no answer (docs/espruino.md#header-names-keep-their-spelling). */
 export function lfOnly(bytes: Uint8Array): Behaviour {
   return async (_req, io) => {
     await io.write(`HTTP/1.1 200 OK\nContent-Length: ${bytes.length}\nConnection: close\n\n`);

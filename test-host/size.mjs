@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const FILE = "build/https-ota.min.js";
 /**
- * Bytes. DESIGN.md 9 wants 16384; this is what the module has now. It may only grow for what is worth more on a device:
+ * Bytes: what the module has now (docs/decisions/size-and-time-limits.md). It may only grow for what is worth more on a device:
  * functions that several share are made when they are called, which takes bytes in flash and saves 300 JsVars of RAM.
  */
 export const LIMIT = 52067;

@@ -1,5 +1,5 @@
 // What the Web IDE (and the `espruino` command, which is the same code) makes of our module before it reaches a
-// device: the `espruino` package's own processing, as described in reference/espruino.md 1.1 and 3.3.
+// device: the `espruino` package's own processing, as described in docs/espruino.md#the-web-ide-minifies-again.
 // The package replaces globals (es6-shim), logs everything and opens ports, so it is loaded in a process of its own:
 // this file, started again. There it finds no network, and what it only prints as an error or warning is an error.
 
@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-/** process.env.MODULES of an ESP32 (reference/espruino.md 3.3): what is built in, and so is not looked for. */
+/** process.env.MODULES of an ESP32 (boards/ESP32.py of Espruino): what is built in, and so is not looked for. */
 const BUILT_IN = "timer,Flash,Storage,heatshrink,fs,net,dgram,tls,http,NetworkJS,Wifi,TelnetServer,crypto,neopixel";
 
 const SELF = fileURLToPath(import.meta.url);
@@ -67,7 +67,7 @@ function run(job: Job): Promise<string> {
 
 // ---- In the child -------------------------------------------------------------------------------------------------
 
-/** The part of the package's global object that is used here (it ships no types: reference/espruino.md 3.3). */
+/** The part of the package's global object that is used here (it ships no types: docs/espruino.md#the-types-are-old). */
 type Tools = {
   Config: Record<string, unknown>;
   Core: { Env: { getData(): Record<string, unknown> }; Notifications: Record<string, (text: string) => void> };

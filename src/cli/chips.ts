@@ -1,4 +1,4 @@
-// What an image says about the chip it is for. Source: reference 4.1 and 4.5 (IDF esp_app_format.h, soc.h,
+// What an image says about the chip it is for. Source: docs/formats.md#chips (IDF esp_app_format.h, soc.h,
 // ext_mem_defs.h; bootloader offsets from esptool). RAM as src/image.ts has it: a test compares the two.
 
 export interface Chip {
@@ -13,7 +13,7 @@ export interface Chip {
    * it loads (bootloader.ld; process_segment in esp_image_format.c). For the chips that devices know.
    */
   ram?: readonly (readonly [low: number, high: number])[];
-  /** The size of an MMU page is the image's choice, and its app descriptor says which (reference 4.5). */
+  /** The size of an MMU page is the image's choice, and its app descriptor says which (docs/formats.md#chips). */
   choosesPage?: boolean;
 }
 

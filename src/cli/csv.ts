@@ -1,4 +1,4 @@
-// Partition tables as people write them. Source: reference 6.2 (IDF gen_esp32part.py, partition-tables.rst).
+// Partition tables as people write them. Source: IDF gen_esp32part.py, partition-tables.rst.
 import { InvalidArgumentError } from "commander";
 import { hex } from "./bytes.ts";
 import { printable, refuse } from "./errors.ts";

@@ -1,4 +1,4 @@
-// A whole flash: what is in it, and what its bootloader would start. Source: reference 3.3, 3.4, 4.1, 6.
+// A whole flash: what is in it, and what its bootloader would start. Source: docs/formats.md.
 import { isBlank } from "./bytes.ts";
 import { CHIPS } from "./chips.ts";
 import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
@@ -37,7 +37,7 @@ export interface Dump {
   problems: Problem[];
 }
 
-/** The bootloader is where its chip wants it (reference 4.1). */
+/** The bootloader is where its chip wants it (docs/formats.md#chips). */
 function findBootloader(bytes: Uint8Array, tableOffset: number): Image | null {
   for (const offset of [0x1000, 0, 0x2000]) {
     if (bytes[offset] !== IMAGE_MAGIC) continue;

@@ -1,5 +1,5 @@
 // The fs-verity digest of a file: SHA-256, blocks of 4096 bytes, no salt; what `fsverity digest` prints.
-// Source: DESIGN.md 4, Linux Documentation/filesystems/fsverity.rst.
+// Source: docs/formats.md#fs-verity, Linux Documentation/filesystems/fsverity.rst.
 import { createHash } from "node:crypto";
 
 const BLOCK = 4096;

@@ -1,6 +1,6 @@
 // An ESP firmware image: everything it says, and everything that is wrong with it. Nothing is thrown: an image that
 // cannot be read further has a problem, with the offset in the file at which it shows.
-// Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h; esptool bin_image.py).
+// Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h; esptool bin_image.py).
 import { createHash } from "node:crypto";
 import { hex, hexOf, u16, u32, zText } from "./bytes.ts";
 import { type Chip, chipById, isLoadable, isMapped } from "./chips.ts";
@@ -181,7 +181,7 @@ function compare(image: Image, what: string, offset: number, found: string, want
   return { offset, found, wanted, ok };
 }
 
-/** One checksum byte ends the last line of 16, then comes the SHA-256 of all before it (reference 4.4). */
+/** One checksum byte ends the last line of 16, then comes the SHA-256 of all before it (docs/formats.md#checksum-and-hash). */
 function checkTail(bytes: Uint8Array, image: Image, last: number): void {
   const end = (last + 16) & ~15;
   const length = image.header.hashAppended ? end + HASH : end;
@@ -203,7 +203,7 @@ function checkTail(bytes: Uint8Array, image: Image, last: number): void {
   image.sha256 = compare(image, "SHA-256", image.offset + end, hexOf(bytes.subarray(end, length)), wanted);
 }
 
-/** What makes an image an app that a device takes: reference 4.2 and 4.5, src/image.ts. */
+/** What makes an image an app that a device takes: docs/formats.md#segments, src/image.ts. */
 function checkApp(bytes: Uint8Array, image: Image, chip: Chip): void {
   const [first] = image.segments;
   const at = image.offset + HEADER;

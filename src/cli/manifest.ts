@@ -1,4 +1,4 @@
-// The manifest: a JWS in compact serialization, DESIGN.md 4 (RFC 7515; PS256 of RFC 7518 3.5), or two of them over one
+// The manifest: a JWS in compact serialization, docs/formats.md#manifest (RFC 7515; PS256 of RFC 7518 3.5), or two of them over one
 // payload by two keys, with "\n" between them. Written for, and judged as strictly as, the device: src/jws.ts and
 // src/manifest.ts.
 import { constants, createHash, type KeyObject, verify as verifySignature } from "node:crypto";

@@ -1,5 +1,5 @@
 // otadata: two copies of a 32-byte select entry, one sector each, and what the bootloader makes of them.
-// Source: reference 3.1 to 3.4 (IDF esp_flash_partitions.h, bootloader_common_loader.c, bootloader_utility.c).
+// Source: docs/formats.md#otadata (IDF esp_flash_partitions.h, bootloader_common_loader.c, bootloader_utility.c).
 import { hex, isBlank, u32 } from "./bytes.ts";
 import { SECTOR } from "./partitions.ts";
 
@@ -28,7 +28,7 @@ export interface Entry {
   reason: string | null;
 }
 
-/** CRC-32 over seq whose register starts at 0: after four bytes it is seq shifted 32 times (reference 3.1). */
+/** CRC-32 over seq whose register starts at 0: after four bytes it is seq shifted 32 times (docs/formats.md#otadata). */
 export function entryCrc(seq: number): number {
   let crc = seq;
   for (let i = 0; i < 32; i++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
@@ -67,7 +67,7 @@ export function activeCopy([first, second]: readonly [Entry, Entry]): 0 | 1 | nu
   return second.valid && second.seq > first.seq ? 1 : 0;
 }
 
-/** Which ota_N of `count` a seq names (reference 3.2, in 32 bits). */
+/** Which ota_N of `count` a seq names (docs/formats.md#otadata). */
 export function slotOfSeq(seq: number, count: number): number {
   return ((seq - 1) >>> 0) % count;
 }

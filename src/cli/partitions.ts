@@ -1,5 +1,5 @@
 // The partition table: its binary form, and the rules that a table has to keep.
-// Source: reference 6.1, 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py), 11.
+// Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
 import { createHash } from "node:crypto";
 import { hex, setU32, sizeText, u16, u32, zText } from "./bytes.ts";
 import { printable } from "./errors.ts";
@@ -99,7 +99,7 @@ export function sharesStorage(a: Row, b: Row): boolean {
   return isEspruinoStorage(a) && isEspruinoStorage(b) && a.label !== b.label && a.offset === b.offset;
 }
 
-/** The row that the bootloader obeys: the LAST one of type data, subtype 0 (reference 11). */
+/** The row that the bootloader obeys: the LAST one of type data, subtype 0 (docs/formats.md#partition-table). */
 export function findOtadata(rows: readonly Row[]): Row | undefined {
   return rows.filter(isOtadata).at(-1);
 }
@@ -156,7 +156,7 @@ function readRow(bytes: Uint8Array, at: number): Row {
 }
 
 /**
- * Reads a table as the bootloader does (reference 6.1), then judges its rows. A table without MD5 row is valid for the
+ * Reads a table as the bootloader does (docs/formats.md#partition-table), then judges its rows. A table without MD5 row is valid for the
  * bootloader and for gen_esp32part.py: MISSING_MD5 is a note. `flashSize` 0: not known.
  */
 export function readTable(bytes: Uint8Array, flashSize = 0, tableOffset = TABLE_OFFSET): Table {
@@ -226,7 +226,7 @@ function rowProblem(row: Row, flashSize: number, tableOffset: number): string | 
   return null;
 }
 
-/** gen_esp32part.py's rules (reference 6.2); what one row has wrong, and what two rows have against each other. */
+/** gen_esp32part.py's rules (docs/formats.md#partition-table); what one row has wrong, and what two rows have against each other. */
 export function checkRows(
   rows: readonly Row[],
   flashSize = 0,

@@ -6,7 +6,7 @@ import { cutAt, type Server, serveFile } from "../server.ts";
 import { row } from "./table.ts";
 
 const SECTOR = 4096;
-/** DESIGN.md 1.2: an ESP32 interprets about ten times slower than a PC. */
+/** docs/espruino.md#javascript-is-slow-natives-are-fast: an ESP32 interprets about ten times slower than a PC. */
 const SLOWER = 10;
 /** Bytes per ms. Not measured by us: a round figure for Espruino over Wi-Fi, to be replaced by a board's own. */
 const NETWORK = 100;

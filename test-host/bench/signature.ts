@@ -1,6 +1,6 @@
 // The RSA check over 400 native hashes.
 //
-// DESIGN.md 9 does not say in which form the 4096 bytes are hashed. A plain multiplication made of E.convolve comes to
+// docs/design.md#numbers-to-hold does not say in which form the 4096 bytes are hashed. A plain multiplication made of E.convolve comes to
 // its "naive: 11" (measured: 9 to 14) for a string as the network delivers it, so that one has the target; the other row
 // is for a typed array, of which the interpreter need not make a copy first.
 import { bundleEntry } from "../bundle.ts";

@@ -1,7 +1,7 @@
 // What a loss of power leaves of one step, and what a flash that lies makes of it. The noise depends on the seed and on
 // the place, not on the number of the step: cut twice at one place by one seed, a device is in one state, and the
 // runner need not judge it twice.
-// Model: POWER-FAIL.md 3; a write goes in order of addresses or clears its bits a few at a time, an erase may end early.
+// Model: docs/power-fail.md#what-a-loss-of-power-leaves-of-one-operation; a write goes in order of addresses or clears its bits a few at a time, an erase may end early.
 
 import { SECTOR } from "../flash.ts";
 import { noise } from "../images.ts";

@@ -1,5 +1,5 @@
 // From a state that a loss of power left to the end of a scenario: start, do what is left, restart, until nothing is.
-// It judges on its way: every start, every order, every end (POWER-FAIL.md 3, invariants).
+// It judges on its way: every start, every order, every end (docs/power-fail.md#what-holds-in-every-picture).
 
 import type { Boot } from "../bootloader.ts";
 import { buildIn, hostChip } from "../device.ts";
@@ -112,7 +112,7 @@ const HEAD = 1024;
 /** The first kilobyte, and what was under way when the connection was closed: a few pieces, or one that is large. */
 const fetchedTwice = (pieceSize: number): number => (pieceSize < HEAD ? HEAD + 4 * pieceSize : pieceSize);
 
-/** DESIGN 9: after a cut at most a sector and a kilobyte are fetched again. */
+/** docs/design.md#numbers-to-hold: after a cut at most a sector and a kilobyte are fetched again. */
 function wasted(world: World, running: string, from: State, orders: string[], session: Session): string[] {
   if (orders[0] !== "update:new" || session.results[0].error) return [];
   const image = world.images.new;

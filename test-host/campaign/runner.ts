@@ -1,4 +1,4 @@
-// The campaigns of POWER-FAIL.md 3. One uncut life of a scenario gives every state that a loss of power can leave; from
+// The campaigns of docs/power-fail.md#campaigns. One uncut life of a scenario gives every state that a loss of power can leave; from
 // each distinct one a fresh device starts and has to finish. Deeper ones do the same with the lives that follow.
 
 import { hostChip } from "../device.ts";

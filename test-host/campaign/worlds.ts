@@ -332,7 +332,7 @@ export function unvouched(world: World, picture: Picture, wanted: string[]): str
   return found;
 }
 
-/** The slot that an update writes when `running` runs: DESIGN 5, for the judge, not taken from src/. */
+/** The slot that an update writes when `running` runs: docs/design.md#slots, for the judge, not taken from src/. */
 export function targetOf(world: World, running: string): Row {
   const ota = world.slots.filter((slot) => slot.subtype !== 0);
   const at = ota.findIndex((slot) => slot.label === running);

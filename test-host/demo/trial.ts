@@ -1,5 +1,5 @@
 // An image that is valid and of no use: it starts, and never says that it works. What the device makes of it, from boot
-// to boot (DESIGN 7).
+// to boot (docs/design.md#trial-boots).
 
 import { inspect } from "node:util";
 import type { Device } from "../device.ts";

@@ -190,7 +190,7 @@ test("tables on which no update is possible say why", async () => {
     shop.put("no.bin", buildTable(rows.filter(({ label }) => label !== missing)));
     succeeds(await shop.run("inspect", "no.bin"), says, /board +none of boards/);
   }
-  // Espruino builds of 2019 and 2020 (reference 11): the bootloader obeys `storage`
+  // Espruino builds of 2019 and 2020 (docs/formats.md#partition-table): the bootloader obeys `storage`
   const twice = rows.map((row) => (row.label === "storage" ? { ...row, subtype: 0, size: 0x2000 } : row));
   shop.put("twice.bin", buildTable(twice));
   fails(

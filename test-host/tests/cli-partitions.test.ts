@@ -1,4 +1,4 @@
-// partitions: CSV to binary and back, by the rules of gen_esp32part.py (reference 6.2).
+// partitions: CSV to binary and back, by the rules of gen_esp32part.py (docs/formats.md#partition-table).
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";

@@ -1,5 +1,5 @@
 // What checkEs5 must let pass and what it must catch, as a table. Each bad snippet was seen to fail, or to mean
-// something else, in Espruino 2v29.277 (reference/espruino.md 5.2), and names the one problem that it has.
+// something else, in Espruino 2v29.277 (docs/espruino.md#what-es5-lacks-here), and names the one problem that it has.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// Flash that lies and memory that runs out (DESIGN.md facts 4 and 7): every erase that does nothing, every write that
+// Flash that lies and memory that runs out (docs/espruino.md#flash, docs/espruino.md#memory): every erase that does nothing, every write that
 // is lost, every bit that sticks, every native call that gives undefined, once each. No broken image is ever
 // selected, no update hangs, and the next one on the same running device works.
 

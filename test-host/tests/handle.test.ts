@@ -1,4 +1,4 @@
-// The state rules of an update (reference/esp-idf-ota.md 1.5; DESIGN.md 2): every call in every phase, one update at
+// The state rules of an update (docs/design.md#states-of-an-update): every call in every phase, one update at
 // a time, pauses, aborts, events in order. Whatever happens, nothing is left and the handle is dead afterwards.
 
 import assert from "node:assert/strict";

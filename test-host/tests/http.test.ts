@@ -1,5 +1,5 @@
-// How a server can answer, and what the update makes of it (reference/esp-idf-ota.md 1.6 made strict; DESIGN.md
-// facts 5 and 6). Whatever fails here fails before the first erase, unless a test says otherwise.
+// How a server can answer, and what the update makes of it (docs/design.md#answers-of-a-server,
+// docs/espruino.md#http). Whatever fails here fails before the first erase, unless a test says otherwise.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:net";

@@ -1,4 +1,4 @@
-// Which image is it? Decided by its bytes (DESIGN.md 3): all classic builds of Espruino since 2v22 carry one descriptor.
+// Which image is it? Decided by its bytes (docs/espruino.md#what-names-a-build): all classic builds of Espruino since 2v22 carry one descriptor.
 // With factory and ota_0, the table of a stock classic board, unless a test says otherwise.
 
 import assert from "node:assert/strict";

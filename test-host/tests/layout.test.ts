@@ -1,5 +1,5 @@
 // Partition tables and slots: which devices can update at all, which slot runs, which one is written
-// (reference/esp-idf-ota.md 2.4, 6, 11; DESIGN.md 5 and facts 8, 9).
+// (docs/design.md#slots, docs/formats.md#partition-table).
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

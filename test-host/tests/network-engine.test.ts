@@ -1,5 +1,5 @@
 // The lying server against the real interpreter: its own http, TLS and memory, where the virtual one could differ from it
-// (issue 4: bodies, ranges, cuts). Many cases in one run, one after the other on one device that is never restarted:
+// (bodies, ranges, cuts). Many cases in one run, one after the other on one device that is never restarted:
 // each has the outcome that is promised, leaves nothing behind, and an update afterwards works.
 
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-// How an update waits, asks again, asks in pieces, pauses and follows (issue 4). What a single answer is worth is in
+// How an update waits, asks again, asks in pieces, pauses and follows. What a single answer is worth is in
 // http.test.ts; how a download goes on after a cut in resume.test.ts.
 
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-// Resume (issue 4; DESIGN.md 6 and 9): a download that was cut goes on, inside an update and after a loss of power, and
+// Resume (docs/design.md#resume): a download that was cut goes on, inside an update and after a loss of power, and
 // costs at most a sector, the first 1024 bytes, and what was in flight. The flash is the only record.
 
 import assert from "node:assert/strict";
@@ -250,7 +250,7 @@ describe("resume", AT_ONCE, () => {
     return count;
   }
 
-  /** Where DESIGN.md 6 says that the next update goes on: the sector before the first blank one. */
+  /** Where docs/design.md#resume says that the next update goes on: the sector before the first blank one. */
   function resumesAt(device: Device, image: Uint8Array): number {
     if (Buffer.compare(unfinished(device.slot("ota_0", 1024)), unfinished(image).subarray(0, 1024))) return 0;
     return (firstBlank(device, "ota_0", image.length) - 1) * SECTOR;

@@ -1,5 +1,5 @@
-// otadata: what is written where, in which order, from every starting state (reference/esp-idf-ota.md 2.3 to 2.5, 3,
-// 10, 11). Through the public seam: otadata is prepared, an update or an order is run, the record is read.
+// otadata: what is written where, in which order, from every starting state (docs/formats.md#otadata,
+// docs/design.md#slots). Through the public seam: otadata is prepared, an update or an order is run, the record is read.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -66,7 +66,7 @@ const partitionOf = (scene: Scene, label: string) => ({
 
 // --- Worked values and CRC vectors ---------------------------------------------------------------------------------
 
-// reference 2.3: active seq, target slot, number of slots, new seq
+// docs/formats.md#otadata: active seq, target slot, number of slots, new seq
 const WORKED = [
   [1, 1, 2, 2],
   [2, 0, 2, 3],

@@ -1,5 +1,5 @@
 // Files of every awkward length: what is installed, what is refused, and that an update erases exactly as many sectors
-// as it needs (DESIGN.md 9).
+// as it needs (docs/design.md#numbers-to-hold).
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-// Where builds keep Storage (DESIGN.md fact 18): over the border of 2v25 and 2v26 the files are lost where the table does
+// Where builds keep Storage (docs/espruino.md#where-storage-lies): over the border of 2v25 and 2v26 the files are lost where the table does
 // not serve both builds. An image that would lose them is refused, with the fact and the remedy.
 
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-// Trial boots on bootloaders without rollback (DESIGN 7), and what a device says of itself. With factory + ota_0, the
+// Trial boots on bootloaders without rollback (docs/design.md#trial-boots), and what a device says of itself. With factory + ota_0, the
 // table of a stock classic board, unless a test says otherwise. What power loss does to all this: the campaigns.
 
 import assert from "node:assert/strict";

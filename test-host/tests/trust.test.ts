@@ -1,4 +1,4 @@
-// The signed update on a whole device (issue 3): who is believed, which manifests are followed, in which order they are
+// The signed update on a whole device: who is believed, which manifests are followed, in which order they are
 // judged, and what a server can do that lies. Made by `jose` alone; the device runs the built bundle.
 
 import assert from "node:assert/strict";

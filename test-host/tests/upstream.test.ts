@@ -1,16 +1,16 @@
-// Espressif's own cases (reference/esp-idf-ota.md 1T.1, 1T.2, 1T.3, 1T.6), against the built bundle.
+// Espressif's own cases (docs/design.md#espressifs-own-tests), against the built bundle.
 //
 // Not applicable, and why:
-//   A2, A3, A13        resumption after a restart: a promise of its own (DESIGN.md 6), tested where that is
+//   A2, A3, A13        resumption after a restart: a promise of its own (docs/design.md#resume), tested where that is
 //   A4, S2             flash encryption: raw writes would be garbage, such a device is refused (layout.test.ts)
 //   A11                anti-rollback by eFuse: JavaScript can't burn or count them; sequence numbers in manifests instead
 //   A14                BLE beside Wi-Fi: a matter of the radio
-//   S3, S4, S5         signatures appended to the image: authenticity comes from digest or manifest (DESIGN.md 1)
+//   S3, S4, S5         signatures appended to the image: authenticity comes from digest or manifest (docs/design.md#trust)
 //   S6                 TLS 1.3 only: Espruino can't (http.test.ts has the refusal); TLS 1.2 is in S1 and A10
-//   1T.4               updates of bootloader, partition table and data partitions: out of scope
-//   1T.6 pin_factory_reset, test app: GPIO inputs of the bootloader, no concern of an updater
-//   1T.6 get_sha256_of_partition, esp_ota_write_with_offset, erase_last_boot_app_partition: not in the public surface
-//   1T.6 finalisation by esp_partition_copy, recovery bootloader: out of scope
+//   T4                 updates of bootloader, partition table and data partitions: out of scope
+//   T6 pin_factory_reset, test app: GPIO inputs of the bootloader, no concern of an updater
+//   T6 get_sha256_of_partition, esp_ota_write_with_offset, erase_last_boot_app_partition: not in the public surface
+//   T6 finalisation by esp_partition_copy, recovery bootloader: out of scope
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

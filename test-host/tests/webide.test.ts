@@ -1,7 +1,7 @@
 // What reaches a device is not what we ship: the Web IDE minifies `https-ota.js` once more, and wraps both files.
 // So the built files go through the IDE's own code, and the results must still be ES5 that Espruino understands,
 // export the same names, and load in the real interpreter in each of the three ways that a module can be loaded
-// (reference/espruino.md 1.2, 1.6).
+// (docs/espruino.md#modules-can-be-forgotten, docs/espruino.md#the-web-ide-minifies-again).
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
