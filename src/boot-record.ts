@@ -4,11 +4,12 @@
 // has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
 
 import { u16, Whole } from "./bytes";
-import { binary, eraseFile, Flash, read, readFile, storageStats, writeFile } from "./hal";
+import { binary, Flash, read } from "./flash";
+import { eraseFile, readFile, storageStats, writeFile } from "./hal";
 import { Size, walkSegments } from "./image";
 import type { Partition } from "./partitions";
-import { RecordFile, readRecords, sealRecord } from "./record-file";
-import { Code, fault, ignore, guarded } from "./status";
+import { readRecords, RecordFile, sealRecord } from "./record-file";
+import { Code, fault, guarded, ignore } from "./status";
 
 /** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
 const NAME = ".https-ota";

@@ -2,13 +2,14 @@
 // Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
 
 import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
-import { heldTurn, restart } from "./hal";
+import { restart } from "./chip";
+import { heldTurn } from "./hal";
 import { State } from "./otadata";
 import { type Partition, Subtype } from "./partitions";
 import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./select";
 import { type Layout, nextSlot, partitionByLabel, readEntries, readLayout, slotByLabel } from "./slot";
 import { aborted, Code, fault, guarded, ignore, type OtaError } from "./status";
-import { type Turn, takeTurn } from "./turn";
+import { takeTurn, type Turn } from "./turn";
 import { verifyImage } from "./verify";
 
 /** @chapter slots */

@@ -1,7 +1,7 @@
 // The configuration: what a caller may say, checked before anything else happens.
 
 import { digitsOf, Prefix } from "./digest";
-import { checkKeys, type Jwk } from "./jws";
+import { checkKeys } from "./keys";
 import { Code, fault, type OtaError } from "./status";
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
@@ -245,4 +245,12 @@ export function checkConfig(config: Config): Settings {
   if (checked.digest && !digitsOf(checked.digest, Prefix.CONFIG))
     refuse("digest is not " + Prefix.CONFIG + " and 64 hexadecimal digits");
   return checked;
+}
+
+/** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
+export interface Jwk {
+  kty: string;
+  n: string;
+  e: string;
+  kid?: string;
 }

@@ -3,7 +3,8 @@
 // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
 
 import { setU32 } from "./bytes";
-import { binary, read, sha256 } from "./hal";
+import { binary, read } from "./flash";
+import { sha256 } from "./hal";
 
 /** How a digest begins where it is written down: in a configuration and in a manifest. */
 export const enum Prefix {

@@ -5,7 +5,8 @@
 
 import type { Settings } from "./config";
 import { after, cancel, spread } from "./hal";
-import { get, type Head, Pause } from "./http";
+import type { Head } from "./headers";
+import { get, Pause } from "./http";
 import { asFault, Code, fault, guarded, ignore, type OtaError } from "./status";
 
 const MAX_HELD = 3500; // what may wait for a reader that pauses

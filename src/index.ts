@@ -22,20 +22,23 @@ export type {
   DigestConfig,
   EventName,
   InsecureConfig,
+  Jwk,
   SignedConfig,
   UpdateEvent,
 } from "./config";
-export { restart } from "./hal";
+export { restart } from "./chip";
 export type { AppDesc } from "./image";
-export type { Jwk } from "./jws";
 export type { Manifest } from "./manifest";
-export type { Handle, Offer, UpdateResult } from "./ota";
+export type { Handle } from "./handle";
+export type { Offer, UpdateResult } from "./ota";
 export { abort, begin, checkForUpdate, update } from "./ota";
 export type { Partition } from "./partitions";
 export type { ErrorNumbers, OtaError } from "./status";
 export type { StorageClaim } from "./storage";
-export type { BootOptions, SlotStatus, Status } from "./trial";
-export { boot, confirmAfter, getStatus } from "./trial";
+export type { SlotStatus, Status } from "./status-report";
+export { getStatus } from "./status-report";
+export type { BootOptions } from "./trial";
+export { boot, confirmAfter } from "./trial";
 
 declare const exports: object;
 

@@ -1,10 +1,13 @@
 // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
 // allow. Nothing of its payload is looked at before the signature has been verified.
 
+import { fromBase64url } from "./base64url";
 import { bytesOf } from "./bytes";
-import { binary, freeVars, fromBase64, sha256, base64 } from "./hal";
+import type { Jwk } from "./config";
+import { freeVars, sha256 } from "./hal";
 import { parseJson } from "./json";
-import { isKey, verifyPss } from "./rsa";
+import { parseKey, thumbprint } from "./keys";
+import { verifyPss } from "./pss";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
 
 const TYPE = "https-ota+jws";
@@ -12,78 +15,12 @@ const TYPE = "https-ota+jws";
 const MAX_HEADER = 512; // `sign` makes 124
 const MAX_SIGNATURE = 683; // of 4096 bits
 
-/** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
-export interface Jwk {
-  kty: string;
-  n: string;
-  e: string;
-  kid?: string;
-}
-
 /**
  * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
  * @chapter keys
  */
 function notTrusted(): OtaError {
   return fault(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
-}
-
-/**
- * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
- * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
- * src/jswrap_string.c), and anybody can send a text of separators.
- */
-function translate(text: string, from: string, to: string): string {
-  let result = "";
-  for (let i = 0; i < text.length; i++) {
-    const at = from.indexOf(text[i]);
-    result += at < 0 ? text[i] : to.substr(at, 1);
-  }
-  return result;
-}
-
-/**
- * RFC 7515 2: base64url without padding, of whole bytes.
- * @chapter keys
- */
-function toBase64url(bytes: string): string {
-  return translate(base64(bytes), "+/=", "-_");
-}
-
-/**
- * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
- * @chapter keys
- */
-function fromBase64url(text: string): string | null {
-  const bytes = fromBase64(translate(text, "-_", "+/"));
-  return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
-}
-
-/** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
-function thumbprint(key: Jwk): string {
-  return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
-}
-
-/**
- * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
- * @chapter keys
- */
-function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
-  const n = bytesOf((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
-  const eText = fromBase64url("" + (key && key.e)) || "";
-  let e = 0;
-  for (let i = 0; i < eText.length; i++) e = e * 256 + eText.charCodeAt(i);
-  if (!isKey(n, e)) throw fault(Code.INVALID_ARG, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
-  return { n_: n, e_: e };
-}
-
-/**
- * Throws INVALID_ARG when one of `keys` can't be used.
- * @chapter
- */
-export function checkKeys(keys: Jwk[]): void {
-  if (!(keys.length > 0)) throw fault(Code.INVALID_ARG, "keys must be a list of one key or more");
-  for (let i = 0; i < keys.length; i++) parseKey(keys[i]);
 }
 
 /**

@@ -15,13 +15,13 @@
 // is counted, and the digest of the running image is kept.
 // Source: the states of IDF esp_https_ota.c.
 
-import { checkNotOnTrial, knownImage, loadRecord, recordRefused, checkNotRolledBack } from "./boot-record";
-import { bytesOf } from "./bytes";
-import { type Config, checkConfig, type EventName, type Settings, type SignedConfig } from "./config";
+import { checkNotOnTrial, checkNotRolledBack, knownImage, loadRecord, recordRefused } from "./boot-record";
+import { checkConfig, type Config, type EventName, type Settings, type SignedConfig } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
-import { freeVars, heldTurn, isRestartPending, printLater, read, readFile } from "./hal";
-import { type AppDesc, parseDesc, Size } from "./image";
+import { freeVars, heldTurn, isRestartPending, printLater, readFile } from "./hal";
+import { createHandle, type Handle } from "./handle";
+import { Size } from "./image";
 import type { Manifest } from "./manifest";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
@@ -30,7 +30,7 @@ import { createSession, type Emit, Phase, type Plan, type Session } from "./sess
 import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "./slot";
 import { aborted, Code, fault, guarded, type OtaError } from "./status";
 import { digestOf, getManifest, holdsImage } from "./trust";
-import { noteResult, type Turn, takeTurn } from "./turn";
+import { noteResult, takeTurn, type Turn } from "./turn";
 import { resolveUrl } from "./url";
 
 const NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
@@ -45,31 +45,6 @@ export interface UpdateResult {
   partition?: Partition;
   /** bytes of the image file */
   size?: number;
-}
-
-/** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
-export interface Handle {
-  /**
-   * One step: at most one sector. Resolves with `ERR.IN_PROGRESS`, or `ERR.OK` when the last byte is in flash. Callers
-   * may wait between two calls, until the deadline; the connection is closed meanwhile if need be, and made again.
-   */
-  perform(): Promise<number>;
-  /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for images without one, which can be installed all the same. */
-  getImgDesc(): AppDesc;
-  /** Has every byte of the file arrived? After `finish` it answers as before it. */
-  isCompleteDataReceived(): boolean;
-  /** Verifies the image in flash, then selects its slot; resolves with `ERR.OK`. Whatever happens, the handle is dead after it. */
-  finish(): Promise<number>;
-  /** Gives the update up. Nothing is undone: the target slot was not selected. */
-  abort(): void;
-  /** bytes in flash so far */
-  getImageLenRead(): number;
-  /** bytes of the file, -1 when the server does not say */
-  getImageSize(): number;
-  /** HTTP status of the last answer, -1 before the first */
-  getStatusCode(): number;
-  /** the slot being written */
-  getPartition(): Partition;
 }
 
 function chooseTarget(layout: Layout, label: string | undefined): Partition {
@@ -205,54 +180,6 @@ function open(
       },
       false,
     );
-}
-
-function createHandle(session: Session, settings: Settings, turn: Turn): Handle {
-  function wrongState(call: string): OtaError {
-    const unheard = session.unheard_;
-    session.unheard_ = undefined;
-    const ended = session.phase_ >= Phase.FAILED;
-    return (
-      unheard || fault(Code.INVALID_STATE, call + (ended ? "() called after the update ended" : "() called too early"))
-    );
-  }
-  /** `phase`: in which it may be called, besides READY. */
-  function start(call: string, phase: Phase, step: Session["perform_"]): Promise<number> {
-    return new Promise<number>((resolve, reject) => {
-      guarded(() => {
-        if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(call);
-        turn.wake_();
-        step((outcome) => {
-          resolve(outcome);
-          turn.resting_ = true;
-        }, reject);
-      }, reject);
-    });
-  }
-  return {
-    perform: () => start("perform", Phase.READY, session.perform_),
-    getImgDesc: () => {
-      if (session.phase_ === Phase.FAILED || session.phase_ === Phase.DEAD) throw wrongState("getImgDesc");
-      session.emit_("GET_IMG_DESC");
-      const desc = parseDesc(
-        session.written_
-          ? read(session.target_.address, Size.DESC_END)
-          : bytesOf(session.download_.held_.substr(0, Size.DESC_END)),
-      );
-      if (!desc) throw fault(Code.NOT_FOUND, "the image has no app descriptor");
-      return desc;
-    },
-    isCompleteDataReceived: () => session.complete_,
-    finish: () => start("finish", Phase.COMPLETE, session.finish_),
-    abort: () => {
-      if (session.phase_ >= Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState("abort");
-      session.abort_();
-    },
-    getImageLenRead: () => session.written_,
-    getImageSize: () => session.size_,
-    getStatusCode: () => settings.status_,
-    getPartition: () => session.target_,
-  };
 }
 
 /** What a call of the user wants. */

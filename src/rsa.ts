@@ -5,14 +5,10 @@
 // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
 // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
 
-import { after, convolve, sha256 } from "./hal";
-import { inSlices } from "./slices";
-import { guarded, type OtaError } from "./status";
+import { convolve } from "./hal";
 
 const LIMB = 0x400000;
 const LIMB_BITS = 22;
-const HASH = 32;
-const SALT = 32;
 
 function toLimbs(bytes: Uint8Array, count: number): Uint32Array {
   const limbs = new Uint32Array(count);
@@ -50,14 +46,14 @@ function toBytes(limbs: Uint32Array, length: number): Uint8Array {
 }
 
 /** @chapter keys */
-function bitLength(bytes: Uint8Array): number {
+export function bitLength(bytes: Uint8Array): number {
   let bits = 8 * bytes.length;
   for (let top = 128; top && bytes[0] < top; top >>>= 1) bits--;
   return bits;
 }
 
 /** Is a < b? Both big-endian and of the same length. */
-function isBelow(a: Uint8Array, b: Uint8Array): boolean {
+export function isBelow(a: Uint8Array, b: Uint8Array): boolean {
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i] < b[i];
   return false;
 }
@@ -94,7 +90,7 @@ function multiply(left: Uint32Array, right: Uint32Array, x: Uint32Array, inverse
  * odd and has its top byte set, the signature is below it, the exponent is odd.
  * @chapter
  */
-function modularPower(
+export function modularPower(
   modulus: Uint8Array,
   exponent: number,
   signature: Uint8Array,
@@ -180,95 +176,4 @@ function modularPower(
       return toBytes(borrow ? limbs : rest, modulus.length);
     },
   };
-}
-
-/** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
-function unmask(bytes: Uint8Array, seed: Uint8Array): void {
-  const input = new Uint8Array(HASH + 4);
-  input.set(seed);
-  for (let offset = 0; offset < bytes.length; offset += HASH) {
-    const mask = sha256(input);
-    for (let i = 0; i < HASH && offset + i < bytes.length; i++) bytes[offset + i] ^= mask[i];
-    input[HASH + 3]++;
-  }
-}
-
-/** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
-function checkEncoding(encoded: Uint8Array, bits: number, digest: Uint8Array): boolean {
-  const length = Math.ceil(bits / 8);
-  const start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
-  const dbLength = length - HASH - 1;
-  if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc) return false;
-  const db = new Uint8Array(dbLength);
-  const seed = new Uint8Array(HASH);
-  for (let i = 0; i < dbLength; i++) db[i] = encoded[start + i];
-  for (let i = 0; i < HASH; i++) seed[i] = encoded[start + dbLength + i];
-  const unused = 0xff >>> (8 * length - bits);
-  if (db[0] > unused) return false;
-  unmask(db, seed);
-  db[0] &= unused;
-  let wrong = db[dbLength - SALT - 1] ^ 1;
-  for (let i = 0; i < dbLength - SALT - 1; i++) wrong |= db[i];
-  // M' = eight zero bytes, the message's digest, the salt
-  const message = new Uint8Array(8 + HASH + SALT);
-  message.set(digest, 8);
-  for (let i = 0; i < SALT; i++) message[8 + HASH + i] = db[dbLength - SALT + i];
-  const wanted = sha256(message);
-  for (let i = 0; i < HASH; i++) wrong |= wanted[i] ^ seed[i];
-  return wrong === 0;
-}
-
-/** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
-export function isKey(n: Uint8Array, e: number): boolean {
-  const bits = n.length ? bitLength(n) : 0;
-  return (
-    bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1
-  );
-}
-
-/**
- * Called from a new idle pass, so that the buffers of the big numbers are already freed.
- * @apart
- */
-function answerLater(
-  done: (error: OtaError | null, good: boolean) => void,
-  error: OtaError | null,
-  good: boolean,
-): void {
-  guarded(
-    () => {
-      after(0, () => {
-        done(error, good);
-      });
-    },
-    (failure) => {
-      done(failure, false);
-    },
-  );
-}
-
-/**
- * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
- * @chapter @apart
- */
-export function verifyPss(
-  n: Uint8Array,
-  e: number,
-  signature: Uint8Array,
-  digest: Uint8Array,
-  done: (error: OtaError | null, good: boolean) => void,
-): void {
-  if (signature.length !== n.length || !isBelow(signature, n)) return done(null, false);
-  const power = modularPower(n, e, signature);
-  let good = false;
-  inSlices(
-    1,
-    power.step_,
-    () => {
-      good = checkEncoding(power.result_(), bitLength(n) - 1, digest);
-    },
-    (error) => {
-      /*@__NOINLINE__*/ answerLater(done, error, good);
-    },
-  );
 }

@@ -2,17 +2,9 @@
 // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
 // fallback the entry of the running slot would otherwise be the one that is overwritten.
 
-import {
-  Flash,
-  binary,
-  erase,
-  isBlank,
-  isRestartPending,
-  markValidNatively,
-  read,
-  setRestartPending,
-  write,
-} from "./hal";
+import { markValidNatively } from "./chip";
+import { binary, erase, Flash, isBlank, read, write } from "./flash";
+import { isRestartPending, setRestartPending } from "./hal";
 import { activeCopy, buildEntry, Entries, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
 import { type Partition, Subtype } from "./partitions";
 import { bootSlot, type Layout, readEntries } from "./slot";

@@ -4,13 +4,16 @@
 
 import { checkNotRolledBack, recordSelected, reserveRecords } from "./boot-record";
 import { bytesOf } from "./bytes";
+import { chipRevision } from "./chip";
 import type { EventName } from "./config";
 import type { Download } from "./download";
-import { Flash, after, chipRevision, read, write } from "./hal";
+import { Flash, read, write } from "./flash";
+import { after } from "./hal";
 import { checkHead, Size } from "./image";
 import { State } from "./otadata";
 import type { Partition } from "./partitions";
-import { completeImage, createWriter, resumeOffset, type Writer } from "./sectors";
+import { resumeOffset } from "./resume";
+import { completeImage, createWriter, type Writer } from "./sectors";
 import { deselect, select } from "./select";
 import type { Layout } from "./slot";
 import { aborted, Code, fault, guarded, type OtaError } from "./status";

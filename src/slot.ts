@@ -2,10 +2,11 @@
 // Source: docs/design.md#slots, docs/formats.md#partition-table, docs/espruino.md#no-call-names-the-running-slot.
 
 import { hex } from "./bytes";
-import { Flash, binary, chipId, isEncrypted, mapped, mappedFlash, read } from "./hal";
+import { chipId, isEncrypted, mapped, mappedFlash } from "./chip";
+import { binary, Flash, read } from "./flash";
 import { isRunnable, parseHeader, Size } from "./image";
 import { activeCopy, Entries, type Entry, parseEntry, slotOfSeq } from "./otadata";
-import { isOta, isOtadata, isSlot, type Partition, parseTable, Subtype, Table, Type } from "./partitions";
+import { isOta, isOtadata, isSlot, parseTable, type Partition, Subtype, Table, Type } from "./partitions";
 import { Code, fault } from "./status";
 
 const OTADATA_SIZE = 0x2000;

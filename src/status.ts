@@ -171,3 +171,7 @@ export function guarded(body: () => void, reject: (error: OtaError) => void): vo
     reject(asFault(thrown));
   }
 }
+
+export function noMemory(what: string): never {
+  throw fault(Code.NO_MEM, "out of memory: " + what, true);
+}

@@ -5,7 +5,9 @@
 // could roll it back.
 
 import { hex, u32 } from "./bytes";
-import { binary, isBlank, read, storageStats, Flash, firmwareVersion } from "./hal";
+import { firmwareVersion } from "./chip";
+import { binary, Flash, isBlank, read } from "./flash";
+import { storageStats } from "./hal";
 import { Size } from "./image";
 import { Type } from "./partitions";
 import { RecordFile } from "./record-file";

@@ -3,14 +3,17 @@
 // Source: docs/design.md#trust, docs/formats.md#manifest.
 
 import { knownImage, loadRecord, lowestSequence, recordHashed } from "./boot-record";
+import { boardName } from "./chip";
 import type { Settings } from "./config";
 import { digitsOf, Prefix } from "./digest";
 import { createDownload } from "./download";
-import { boardName, freeVars, now, read } from "./hal";
+import { read } from "./flash";
+import { freeVars, now } from "./hal";
 import { CHIP_NAMES, parseDesc, Size, walkSegments } from "./image";
 import { verifyManifest } from "./jws";
-import { checkPolicy, checkProject, type Manifest, parseManifest } from "./manifest";
+import { type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "./partitions";
+import { checkPolicy, checkProject } from "./policy";
 import type { Layout } from "./slot";
 import { Code, fault, guarded, ignore, type OtaError } from "./status";
 import { checkStorage } from "./storage";

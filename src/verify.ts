@@ -4,7 +4,7 @@
 
 import { hex } from "./bytes";
 import { verity } from "./digest";
-import { Flash, read } from "./hal";
+import { Flash, read } from "./flash";
 import { checksumOffset, Size, walkSegments } from "./image";
 import { inSlices, Slice } from "./slices";
 import { asFault, Code, fault, type OtaError } from "./status";
