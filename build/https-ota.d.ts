@@ -82,14 +82,6 @@ declare function markValid(): void;
  */
 declare function rollback(): Promise<number>;
 
-/** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
-interface Jwk {
-    kty: string;
-    n: string;
-    e: string;
-    kid?: string;
-}
-
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
 type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
 /**
@@ -207,6 +199,13 @@ interface InsecureConfig extends CommonConfig {
 }
 /** Exactly one of `keys`, `digest` and `insecure` says which image may run. */
 type Config = SignedConfig | DigestConfig | InsecureConfig;
+/** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
+interface Jwk {
+    kty: string;
+    n: string;
+    e: string;
+    kid?: string;
+}
 
 /** Restarts the device at once. `esp_restart` */
 declare function restart(): void;
@@ -251,17 +250,6 @@ interface Manifest {
     };
 }
 
-/** What `update` resolves with. */
-interface UpdateResult {
-    /** true: the manifest's image is running already, and nothing was done */
-    upToDate: boolean;
-    /** true: an update before this one installed it already, and it waits for the restart; nothing was done */
-    waiting?: boolean;
-    /** the slot that starts after the next restart */
-    partition?: Partition;
-    /** bytes of the image file */
-    size?: number;
-}
 /** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
 interface Handle {
     /**
@@ -285,6 +273,18 @@ interface Handle {
     getStatusCode(): number;
     /** the slot being written */
     getPartition(): Partition;
+}
+
+/** What `update` resolves with. */
+interface UpdateResult {
+    /** true: the manifest's image is running already, and nothing was done */
+    upToDate: boolean;
+    /** true: an update before this one installed it already, and it waits for the restart; nothing was done */
+    waiting?: boolean;
+    /** the slot that starts after the next restart */
+    partition?: Partition;
+    /** bytes of the image file */
+    size?: number;
 }
 /** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
 declare function abort(): void;
@@ -314,30 +314,6 @@ interface Offer {
  */
 declare function checkForUpdate(config: SignedConfig): Promise<Offer>;
 
-interface BootOptions {
-    /** starts that an image has to be confirmed in; 3 */
-    attempts?: number;
-    /** called at each start on trial, with the number of this start and of those allowed */
-    onTrial?: (boots: number, attempts: number) => void;
-}
-/**
- * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
- * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
- * like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
- */
-declare function boot(options?: BootOptions): Promise<boolean>;
-/**
- * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
- * rolled back otherwise, which ends an update that is under way. A check that throws, or whose promise is rejected, rolls
- * back too, but is no verdict on the image: it may be offered again, and only the third time counts as bad. The engine
- * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
- * boot() counts the starts.
- * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
- * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with ESP_ERR_INVALID_ARG, and
- * decides nothing, unless `ms` is a whole number and `check` a function.
- */
-declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean>, onEvent?: (name: "ROLLBACK", reason: string) => void): Promise<boolean>;
 /** What a slot holds. */
 interface SlotStatus {
     label: string;
@@ -381,6 +357,31 @@ interface Status {
 }
 /** What the device says of itself, for a report. It reads flash and writes nothing. */
 declare function getStatus(): Status;
+
+interface BootOptions {
+    /** starts that an image has to be confirmed in; 3 */
+    attempts?: number;
+    /** called at each start on trial, with the number of this start and of those allowed */
+    onTrial?: (boots: number, attempts: number) => void;
+}
+/**
+ * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
+ * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
+ * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
+ * like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ */
+declare function boot(options?: BootOptions): Promise<boolean>;
+/**
+ * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
+ * rolled back otherwise, which ends an update that is under way. A check that throws, or whose promise is rejected, rolls
+ * back too, but is no verdict on the image: it may be offered again, and only the third time counts as bad. The engine
+ * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
+ * boot() counts the starts.
+ * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
+ * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with ESP_ERR_INVALID_ARG, and
+ * decides nothing, unless `ms` is a whole number and `check` a function.
+ */
+declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean>, onEvent?: (name: "ROLLBACK", reason: string) => void): Promise<boolean>;
 
 /**
  * Over-the-air firmware update for the ESP32, inside Espruino: `require("https-ota")`.

@@ -1,6 +1,6 @@
 /* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */
 // Outcome codes with ESP-IDF's own numbers and names, and the one place where an Error is built.
-// Source: reference 1.4 and 2.1 (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
+// Source: docs/design.md#errors (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
 /**
  * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. Made
  * when somebody asks: the table takes 85 variables.
@@ -79,6 +79,9 @@ function guarded(body, reject) {
         reject(asFault(thrown));
     }
 }
+function noMemory(what) {
+    throw fault(257 /* Code.NO_MEM */, "out of memory: " + what, true);
+}
 
 function chapterBytes() {
     // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian.
@@ -139,26 +142,10 @@ function chapterBytes() {
 
 
 
-// The device: the only file that names a global of Espruino. Every native call is asked for a real value (out of
-// memory shows as undefined, and two of those compare equal), and every erase and write is read back, because the
-// ESP32 port drops flash errors (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
+// Flash as the module uses it. Every read must give a real value: out of memory shows as undefined, and two of those compare
+// equal. Every erase and write is read back, because the ESP32 port drops flash errors (targets/esp32/jshardware.c; with
+// IDF 5 its erase silently does nothing).
 var flash = require("Flash");
-var crypto;
-try {
-    crypto = require("crypto");
-}
-catch (_) {
-    throw fault(262 /* Code.NOT_SUPPORTED */, "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)");
-}
-
-
-
-
-
-
-function noMemory(what) {
-    throw fault(257 /* Code.NO_MEM */, "out of memory: " + what, true);
-}
 /** `length` bytes of flash at `addr`. */
 function read(addr, length) {
     var bytes = flash.read(length, addr);
@@ -205,16 +192,21 @@ function write(addr, bytes) {
         throw fault(24577 /* Code.FLASH_OP_FAIL */, "flash at " + chapterBytes().hex_(addr) + " differs from what was written");
 }
 
+// What the module uses of the interpreter, apart from flash, chip and http: crypto, timers, Storage, memory, and what outlives
+// an instance of this module. Every native call must give a real value: out of memory shows as undefined.
+var crypto;
+try {
+    crypto = require("crypto");
+}
+catch (_) {
+    throw fault(262 /* Code.NOT_SUPPORTED */, "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)");
+}
 function sha256(data) {
     var digest = crypto.SHA256(data);
     if (!digest || digest.byteLength !== 32)
         return noMemory("SHA-256");
     return new Uint8Array(digest);
 }
-
-
-
-
 
 var patience = 0; // ms until the last of the timers that an update waits for has come
 var counted = 0; // ms since 1970 when that was last looked at
@@ -268,13 +260,6 @@ function chapterEngine() {
         return ((E.CRC32(getSerial()) * (1 + 40503 * round)) / 4294967296) % 1;
     }
     /**
-     * Espruino's version, such as "2v27.45".
-     * @chapter engine
-     */
-    function firmwareVersion() {
-        return process.env.VERSION;
-    }
-    /**
      * A file of Espruino's Storage, undefined when there is none.
      * @chapter engine
      */
@@ -309,7 +294,7 @@ function chapterEngine() {
         return !!E.otaRestartPending;
     }
     /**
-     * Who has the turn (turn.ts), null when nobody has. In an object of the engine too: a second instance of this module (after
+     * Who has the turn (lock.ts), null when nobody has. In an object of the engine too: a second instance of this module (after
      * Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is still writing.
      * @chapter engine
      */
@@ -333,6 +318,13 @@ function chapterEngine() {
     /** @chapter engine */
     function setRestartPending() {
         E.otaRestartPending = true;
+    }
+    /**
+     * Espruino's version, such as "2v27.45".
+     * @chapter engine
+     */
+    function firmwareVersion() {
+        return process.env.VERSION;
     }
     // Writes a slot, sector by sector: the only writer of app partitions. And finds how far an earlier run came.
     // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
@@ -365,7 +357,7 @@ function chapterEngine() {
         clearWord(slot);
         write(slot.address, word);
     }
-    return { aborted_: aborted, freeVars_: freeVars, printLater_: printLater, base64_: base64, spread_: spread, firmwareVersion_: firmwareVersion, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
+    return { aborted_: aborted, freeVars_: freeVars, printLater_: printLater, base64_: base64, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, firmwareVersion_: firmwareVersion, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
 }
 
 
@@ -377,25 +369,7 @@ function chapterKeys() {
     function fromBase64(text) {
         return atob(text);
     }
-    /** @chapter keys */
-    function bitLength(bytes) {
-        var bits = 8 * bytes.length;
-        for (var top = 128; top && bytes[0] < top; top >>>= 1)
-            bits--;
-        return bits;
-    }
-    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
-    function isKey(n, e) {
-        var bits = n.length ? bitLength(n) : 0;
-        return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
-    }
-    /**
-     * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
-     * @chapter keys
-     */
-    function notTrusted() {
-        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
-    }
+    // base64url as RFC 7515 uses it: without padding, and only as it is encoded.
     /**
      * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
      * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
@@ -424,6 +398,19 @@ function chapterKeys() {
         var bytes = fromBase64(translate(text, "-_", "+/"));
         return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
     }
+    /** @chapter keys */
+    function bitLength(bytes) {
+        var bits = 8 * bytes.length;
+        for (var top = 128; top && bytes[0] < top; top >>>= 1)
+            bits--;
+        return bits;
+    }
+    // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
+    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
+    function isKey(n, e) {
+        var bits = n.length ? bitLength(n) : 0;
+        return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
+    }
     /**
      * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
      * @chapter keys
@@ -438,7 +425,14 @@ function chapterKeys() {
             throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
         return { n_: n, e_: e };
     }
-    return { bitLength_: bitLength, notTrusted_: notTrusted, toBase64url_: toBase64url, fromBase64url_: fromBase64url, parseKey_: parseKey };
+    /**
+     * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
+     * @chapter keys
+     */
+    function notTrusted() {
+        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+    }
+    return { toBase64url_: toBase64url, fromBase64url_: fromBase64url, bitLength_: bitLength, parseKey_: parseKey, notTrusted_: notTrusted };
 }
 
 
@@ -452,18 +446,10 @@ function chapterKeys() {
 
 
 
-
-
-
-
-/** Restarts the device at once. `esp_restart` */
-function restart() {
-    ESP32.reboot();
-}
 
 function chapterImage() {
     // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
-    // Source: reference 4 (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
+    // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
     // esp_app_format.h and esp_image_format.h of IDF v5.5
     var ESP_IMAGE_HEADER_MAGIC = 0xe9;
     var ESP_IMAGE_MAX_SEGMENTS = 16;
@@ -1125,9 +1111,28 @@ function chapterRecords() {
 
 
 
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+/** Restarts the device at once. `esp_restart` */
+function restart() {
+    ESP32.reboot();
+}
+
 function chapterOtadata() {
     // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
-    // Source: reference 3.1, 3.2, 2.3 (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
+    // Source: docs/formats.md#otadata (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
     // esp_ota_select_entry_t, esp_flash_partitions.h of IDF v5.5:
     //      0  uint32_t ota_seq
     //      4  uint8_t  seq_label[20]
@@ -1196,7 +1201,7 @@ function chapterOtadata() {
         return factory || ota[0];
     }
     // otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
-    // Source: reference 2.3 and trap 3. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
+    // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
     // fallback the entry of the running slot would otherwise be the one that is overwritten.
     /** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
     function names(layout, entry, slot) {
@@ -1289,7 +1294,7 @@ function chapterOtadata() {
     }
     /**
      * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
-     * bootloader with rollback makes a trial of it, others start it like any other (reference 3.3).
+     * bootloader with rollback makes a trial of it, others start it like any other (docs/formats.md#what-a-bootloader-starts).
      * Throws when flash fails, and then the old choice stands.
      * @chapter otadata
      */
@@ -1567,7 +1572,7 @@ function hashFlash(addr, size, start, wanted, done) {
     function verity(addr, size, start) {
         // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
         // one-shot hashes with one block in memory at a time.
-        // Source: DESIGN.md 4 (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
+        // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
         var BLOCK = 4096;
         var HASH$1 = 32; // of a SHA-256
         var DESCRIPTOR_LENGTH = 256;
@@ -1647,7 +1652,7 @@ function hashFlash(addr, size, start, wanted, done) {
 function verifyImage(chipId, address, size, digest, start, done) {
     // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
     // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
-    // Source: reference 4.4, 4.5 (IDF esp_image_format.c); DESIGN.md 3.6.
+    // Source: docs/formats.md#checksum-and-hash (IDF esp_image_format.c), docs/decisions/fs-verity.md.
     var CHECKSUM_SEED = 0xef;
     /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
     function xorWords(addr, length) {
@@ -1711,6 +1716,7 @@ function verifyImage(chipId, address, size, digest, start, done) {
 }
 
 function chapterSlots() {
+    // The chip: which one it is, its revision, its memory map, and registers that JavaScript can read.
     // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
     var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
     /** The `length` bytes that the running program's memory map shows at `addr`. */
@@ -1757,7 +1763,7 @@ function chapterSlots() {
         return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
     }
     // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
-    // Source: reference 6.1 and 6.2 (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
+    // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
     // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
     // writing to the wrong place would cost: alignment, bounds, overlap.
     // esp_partition_info_t, esp_flash_partitions.h of IDF v5.5:
@@ -1845,7 +1851,7 @@ function chapterSlots() {
         throw fault(262 /* Code.NOT_SUPPORTED */, "the partition table has no end");
     }
     // Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
-    // Source: reference 2.4, 3.7, 6.4, 11; DESIGN.md 5 and facts 8, 9.
+    // Source: docs/design.md#slots, docs/formats.md#partition-table, docs/espruino.md#no-call-names-the-running-slot.
     var OTADATA_SIZE = 0x2000;
     function cannot$1(fact) {
         throw fault(262 /* Code.NOT_SUPPORTED */, fact);
@@ -1934,7 +1940,7 @@ function chapterSlots() {
     }
     /**
      * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
-     * factory. Where that would be `start` itself, factory is the other slot (DESIGN.md 5).
+     * factory. Where that would be `start` itself, factory is the other slot (docs/design.md#slots).
      * @chapter slots
      */
     function nextSlot(layout, start) {
@@ -1987,7 +1993,7 @@ function chapterSlots() {
             chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
     }
     // Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
-    // Source: reference 2.3 to 2.6. Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
+    // Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
     /** @chapter slots */
     function slotOf(layout, given) {
         var label = typeof given === "string" ? given : given && given.label;
@@ -2270,196 +2276,6 @@ function rollback() {
     return chapterSlots().fallBack_(true, "rollback() was called");
 }
 
-function chapterManifest() {
-    // One JSON object, more strictly than the engine's own parser takes it. Pure.
-    /**
-     * INVALID_RESPONSE: the manifest is not what it should be.
-     * @chapter manifest
-     */
-    function refuse$1(fact) {
-        throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
-    }
-    function isDigits(text) {
-        for (var i = 0; i < text.length; i++)
-            if ("0123456789".indexOf(text[i]) < 0)
-                return false;
-        return text.length > 0;
-    }
-    /** true, false, null, or a number without exponent: -?(0|[1-9][0-9]*)(\.[0-9]+)? */
-    function isLiteral(text) {
-        if (text === "true" || text === "false" || text === "null")
-            return true;
-        var digits = text[0] === "-" ? text.substr(1) : text;
-        var dot = digits.indexOf(".");
-        var whole = dot < 0 ? digits : digits.substr(0, dot);
-        return isDigits(whole) && (whole[0] !== "0" || whole.length === 1) && (dot < 0 || isDigits(digits.substr(dot + 1)));
-    }
-    /** Index of the quote that ends the string which begins behind `start`. */
-    function endOfString(text, start) {
-        for (var i = start + 1; i < text.length; i++) {
-            var c = text[i];
-            if (c === '"')
-                return i;
-            if (text.charCodeAt(i) < 32)
-                break;
-            if (c !== "\\")
-                continue;
-            var escaped = text[++i] || " ";
-            if ('"\\/bfnrtu'.indexOf(escaped) < 0)
-                break;
-            if (escaped === "u")
-                for (var last = i + 4; i < last; i++)
-                    if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0)
-                        return refuse$1("no JSON at " + i);
-        }
-        return refuse$1("string at " + start + " is not JSON");
-    }
-    /**
-     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
-     * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
-     * @chapter manifest
-     */
-    function parseJson(text) {
-        var open = []; // keys of the objects that are open, null for an array
-        var next = "{"; // what may come
-        var i = 0;
-        while (i < text.length) {
-            var at = i++;
-            var c = text[at];
-            var keys = open[open.length - 1];
-            var isKey = next === "\"" /* Next.KEY */ || next === "\"}" /* Next.KEY_OR_END */;
-            if (open.length && " \t\r\n".indexOf(c) >= 0)
-                continue;
-            var token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
-            if (next.indexOf(token) < 0)
-                refuse$1("no JSON at " + at);
-            if (token === ":")
-                next = "\"{[a" /* Next.VALUE */;
-            else if (token === ",")
-                next = keys ? "\"" /* Next.KEY */ : "\"{[a" /* Next.VALUE */;
-            else if (token === "{" || token === "[") {
-                open.push(token === "{" ? [] : null);
-                next = token === "{" ? "\"}" /* Next.KEY_OR_END */ : "\"{[a]" /* Next.VALUE_OR_END */;
-            }
-            else {
-                if (token === '"')
-                    i = endOfString(text, at) + 1;
-                else if (token === "a") {
-                    while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0)
-                        i++;
-                    if (!isLiteral(text.substring(at, i)))
-                        refuse$1("no JSON at " + at);
-                }
-                else
-                    open.pop();
-                next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
-                if (isKey && token === '"') {
-                    var key = text.substring(at + 1, i - 1);
-                    if (key.indexOf("\\") >= 0)
-                        refuse$1("key " + key + " has an escape");
-                    if (keys.indexOf(key) >= 0)
-                        refuse$1("key " + key + " comes twice");
-                    // to the engine's parser it is the object's prototype
-                    if (key === "__proto__")
-                        refuse$1("key __proto__ is not taken");
-                    keys.push(key);
-                    next = ":";
-                }
-            }
-        }
-        if (!i || open.length)
-            refuse$1("no JSON object");
-        return JSON.parse(text);
-    }
-    // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
-    // Source: DESIGN.md 4 and 3.3.
-    var FORMAT = 1;
-    /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
-    var MAX_JUMP = 0x100000000;
-    /** Is it a number that every parser reads alike? (RFC 8259 6) */
-    function isWhole(value) {
-        return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
-    }
-    function wanted(claim, value, type, optional) {
-        if (optional && value === undefined)
-            return;
-        var whole = type !== "number" || isWhole(value);
-        if (typeof value !== type || !whole || value === "")
-            refuse$1("claim " + claim + " is missing or not a " + type);
-    }
-    /**
-     * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
-     * @chapter manifest
-     */
-    function parseManifest(payload) {
-        var manifest = parseJson(payload);
-        if (manifest.format !== FORMAT)
-            throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
-        var image = manifest.image || {};
-        wanted("project", manifest.project, "string");
-        wanted("version", manifest.version, "string");
-        wanted("chip", manifest.chip, "string");
-        wanted("board", manifest.board, "string", true);
-        wanted("sequence", manifest.sequence, "number");
-        wanted("iat", manifest.iat, "number");
-        wanted("exp", manifest.exp, "number", true);
-        wanted("image.url", image.url, "string");
-        wanted("image.size", image.size, "number");
-        wanted("image.fsverity", image.fsverity, "string");
-        if (!chapterBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
-            refuse$1("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
-        var storage = image.storage;
-        if (storage !== undefined) {
-            wanted("image.storage.partition", storage && storage.partition, "string");
-            wanted("image.storage.address", storage.address, "number");
-            wanted("image.storage.size", storage.size, "number");
-            if (!storage.size)
-                refuse$1("claim image.storage.size is 0");
-        }
-        return manifest;
-    }
-    function differ(what, theirs, ours) {
-        throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
-    }
-    /**
-     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
-     * @chapter manifest
-     */
-    function checkPolicy(manifest, facts, allowDowngrade) {
-        if (manifest.chip !== facts.chip_)
-            differ("chip", manifest.chip, facts.chip_);
-        if (manifest.board !== undefined && manifest.board !== facts.board_)
-            differ("board", manifest.board, facts.board_);
-        if (manifest.image.size > facts.slotSize_)
-            throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
-        // a clock that nobody has set says 1970 and lets every manifest pass
-        if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-            throw fault(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
-        if (manifest.sequence < facts.sequence_ && !allowDowngrade)
-            throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
-        if (manifest.sequence > facts.sequence_ + MAX_JUMP)
-            differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
-    }
-    /** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */
-    function projectOf(name) {
-        return name === "espruino-esp32" ? "espruino" : name;
-    }
-    /**
-     * Refuses another project's manifest; "" where nothing tells this device's own.
-     * @chapter manifest
-     */
-    function checkProject(manifest, project) {
-        if (project && projectOf(manifest.project) !== projectOf(project))
-            differ("project", manifest.project, project);
-    }
-    return { refuse_: refuse$1, parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
-}
-
-
-
-
-
-
 
 
 
@@ -2473,284 +2289,128 @@ function chapterManifest() {
 
 
 /**
- * Called from a new idle pass, so that the buffers of the big numbers are already freed.
- * @apart
- */
-function answerLater(done, error, good) {
-    guarded(function () {
-        after(0, function () {
-            done(error, good);
-        });
-    }, function (failure) {
-        done(failure, false);
-    });
-}
-/**
- * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+ * What the final answer says, or the Location of a redirect.
  * @chapter @apart
  */
-function verifyPss(n, e, signature, digest, done) {
-    var HASH = 32;
-    var SALT = 32;
-    /** Is a < b? Both big-endian and of the same length. */
-    function isBelow(a, b) {
-        for (var i = 0; i < a.length; i++)
-            if (a[i] !== b[i])
-                return a[i] < b[i];
-        return false;
-    }
+function parseAnswer(response, options) {
+    // What an answer says of its body: status, length, range, validators, Retry-After. Pure.
+    // RFC 9110; status codes as IDF esp_https_ota.c takes them.
     /**
-     * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
-     * odd and has its top byte set, the signature is below it, the exponent is odd.
-     * @chapter
+     * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
+     * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
      */
-    function modularPower(modulus, exponent, signature) {
-        /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
-        var convolve = E.convolve;
-        // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
-        //
-        // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
-        // product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
-        // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
-        // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
-        var LIMB = 0x400000;
-        var LIMB_BITS = 22;
-        function toLimbs(bytes, count) {
-            var limbs = new Uint32Array(count);
-            var word = 0;
-            var bits = 0;
-            var k = 0;
-            for (var i = bytes.length - 1; i >= 0; i--) {
-                word += bytes[i] << bits;
-                bits += 8;
-                if (bits >= LIMB_BITS) {
-                    limbs[k++] = word % LIMB;
-                    word >>>= LIMB_BITS;
-                    bits -= LIMB_BITS;
-                }
-            }
-            if (k < count)
-                limbs[k] = word;
-            return limbs;
+    var OLD = 60000;
+    /** A decimal number without sign, or -1. */
+    function digits(text) {
+        var value = text.length && text.length < 11 ? 0 : -1 /* Length.UNKNOWN */;
+        for (var i = 0; i < text.length && value >= 0; i++) {
+            var digit = text.charCodeAt(i) - 48;
+            value = digit >= 0 && digit <= 9 ? value * 10 + digit : -1 /* Length.UNKNOWN */;
         }
-        function toBytes(limbs, length) {
-            var bytes = new Uint8Array(length);
-            var word = 0;
-            var bits = 0;
-            var k = 0;
-            for (var i = length - 1; i >= 0; i--) {
-                if (bits < 8 && k < limbs.length) {
-                    word += limbs[k++] << bits;
-                    bits += LIMB_BITS;
-                }
-                bytes[i] = word;
-                word >>>= 8;
-                bits -= 8;
-            }
-            return bytes;
-        }
-        /**
-         * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
-         * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
-         * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
-         *
-         * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
-         * have few, all their own.
-         */
-        function multiply(left, right, x, inverse) {
-            var column = 0;
-            var at = 0;
-            var limb = 0;
-            var dot = convolve;
-            var length = left.length;
-            var lowest = right[length - 1];
-            for (; at < length; at += 2) {
-                column += dot(right.subarray(-2 - at, -1), left, 0);
-                limb = left[at + 1] = ((column % LIMB) * inverse) % LIMB;
-                column = (column + limb * lowest) / LIMB;
-            }
-            for (at = 2; at <= length; at += 2) {
-                column += dot(left.subarray(at), right, 0);
-                limb = left[at - 2] = x[length - at] = column % LIMB;
-                column = (column - limb) / LIMB;
-            }
-        }
-        var modulusBits = chapterKeys().bitLength_(modulus);
-        // two bits to spare: products may then stay below twice the modulus instead of below it
-        var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
-        var last = count - 1;
-        var n = toLimbs(modulus, count);
-        var nTop = (n[last] * LIMB + n[last - 1]) * LIMB + n[last - 2];
-        var x = new Uint32Array(2 * count); // as left
-        var base = toLimbs(signature, count);
-        var power; // the base in Montgomery's form, as right
-        var inverse = n[0]; // 1 / n[0] mod 2^3, and with each step twice as many bits; then its negative
-        for (var i = 0; i < 3; i++)
-            inverse = (inverse * (((2 - n[0] * inverse) % LIMB) + LIMB)) % LIMB;
-        inverse = LIMB - inverse;
-        function toRight(limbs) {
-            var right = new Uint32Array(2 * count);
-            for (var k = 0; k < count; k++) {
-                right[2 * (last - k)] = limbs[k];
-                right[2 * (last - k) + 1] = n[k];
-            }
-            return right;
-        }
-        var xRight = toRight(new Uint32Array(count));
-        /** x = 2^22 x mod modulus, below twice the modulus when x is. */
-        function shift() {
-            // the quotient or one less: its error is below 2^-19, see nTop
-            var top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
-            var factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
-            var carry = 0;
-            var below = 0;
-            for (var k = 0; k < count; k++) {
-                carry += below - factor * n[k];
-                below = x[2 * k];
-                var limb = carry % LIMB;
-                if (limb < 0)
-                    limb += LIMB;
-                x[2 * k] = xRight[2 * (last - k)] = limb;
-                carry = (carry - limb) / LIMB;
-            }
-        }
-        // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
-        // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
-        // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
-        var program = "ll";
-        x[2 * last - 2] = 1;
-        var bit = 1;
-        while (16 * bit <= count)
-            bit *= 2;
-        for (var i = Math.floor(count / bit); i; i--)
-            program += "l";
-        for (bit /= 2; bit >= 1; bit /= 2)
-            program += count & bit ? "sl" : "s";
-        program += "r";
-        bit = 1;
-        while (2 * bit <= exponent)
-            bit *= 2;
-        for (bit /= 2; bit > 1; bit /= 2)
-            program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
-        program += "se";
-        var at = 0;
-        return {
-            step_: function () {
-                var letter = program[at++];
-                if (letter === "l")
-                    shift();
-                else if (letter === "s")
-                    multiply(x, xRight, xRight, inverse);
-                else if (letter === "p")
-                    multiply(x, power, xRight, inverse);
-                else {
-                    multiply(x, toRight(base), xRight, inverse);
-                    if (program.indexOf("p") >= 0)
-                        power = new Uint32Array(xRight);
-                }
-                return at < program.length;
-            },
-            result_: function () {
-                var limbs = new Uint32Array(count);
-                var rest = new Uint32Array(count);
-                var borrow = 0;
-                for (var k = 0; k < count; k++) {
-                    limbs[k] = x[2 * k];
-                    var limb = limbs[k] - n[k] - borrow;
-                    borrow = limb < 0 ? 1 : 0;
-                    rest[k] = limb + borrow * LIMB;
-                }
-                return toBytes(borrow ? limbs : rest, modulus.length);
-            },
-        };
+        return value;
     }
-    /** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
-    function unmask(bytes, seed) {
-        var input = new Uint8Array(HASH + 4);
-        input.set(seed);
-        for (var offset = 0; offset < bytes.length; offset += HASH) {
-            var mask = sha256(input);
-            for (var i = 0; i < HASH && offset + i < bytes.length; i++)
-                bytes[offset + i] ^= mask[i];
-            input[HASH + 3]++;
-        }
+    /** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
+    function header(headers, name) {
+        var value;
+        for (var key in headers)
+            if (key.toLowerCase() === name) {
+                if (value !== undefined)
+                    throw fault(264 /* Code.INVALID_RESPONSE */, "header " + name + " came twice");
+                value = headers[key];
+            }
+        return value || "";
     }
-    /** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
-    function checkEncoding(encoded, bits, digest) {
-        var length = Math.ceil(bits / 8);
-        var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
-        var dbLength = length - HASH - 1;
-        if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
-            return false;
-        var db = new Uint8Array(dbLength);
-        var seed = new Uint8Array(HASH);
-        for (var i = 0; i < dbLength; i++)
-            db[i] = encoded[start + i];
-        for (var i = 0; i < HASH; i++)
-            seed[i] = encoded[start + dbLength + i];
-        var unused = 0xff >>> (8 * length - bits);
-        if (db[0] > unused)
-            return false;
-        unmask(db, seed);
-        db[0] &= unused;
-        var wrong = db[dbLength - SALT - 1] ^ 1;
-        for (var i = 0; i < dbLength - SALT - 1; i++)
-            wrong |= db[i];
-        // M' = eight zero bytes, the message's digest, the salt
-        var message = new Uint8Array(8 + HASH + SALT);
-        message.set(digest, 8);
-        for (var i = 0; i < SALT; i++)
-            message[8 + HASH + i] = db[dbLength - SALT + i];
-        var wanted = sha256(message);
-        for (var i = 0; i < HASH; i++)
-            wrong |= wanted[i] ^ seed[i];
-        return wrong === 0;
+    /** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
+    function retryAfter(headers) {
+        var text = header(headers, "retry-after");
+        var seconds = digits(text);
+        if (seconds >= 0)
+            return seconds * 1000;
+        var sent = Date.parse(header(headers, "date"));
+        // the engine's Date.parse makes 0 of what is no date
+        var wait = sent > 0 ? Date.parse(text) - sent : 0;
+        if (wait > 0)
+            return wait;
+        return 0; // for a text that is no date too
     }
-    if (signature.length !== n.length || !isBelow(signature, n))
-        return done(null, false);
-    var power = modularPower(n, e, signature);
-    var good = false;
-    inSlices(1, power.step_, function () {
-        good = checkEncoding(power.result_(), chapterKeys().bitLength_(n) - 1, digest);
-    }, function (error) {
-        /*@__NOINLINE__*/ answerLater(done, error, good);
-    });
-}
-
-
-
-
-
-
-
-
-
-
-
-
-/**
- * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
- * @apart
- */
-function answer(payload, signer, done) {
-    return function (error, good) {
-        guarded(function () {
-            var text = good && !error ? chapterKeys().fromBase64url_(payload) : null;
-            if (text === null)
-                throw error || chapterKeys().notTrusted_();
-            done(null, text, signer);
-        }, function (thrown) {
-            done(thrown, "");
-        });
+    /** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
+    function checkStatus(status, headers) {
+        if (status === 200 || status === 206)
+            return;
+        if (status === 416 && header(headers, "content-range") === "bytes */0")
+            throw fault(260 /* Code.INVALID_SIZE */, "the file is empty");
+        var code = 264 /* Code.INVALID_RESPONSE */;
+        if (status === 304)
+            code = 28681 /* Code.HTTP_NOT_MODIFIED */;
+        else if (status === 416)
+            code = 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */;
+        else if (status >= 400)
+            code = -1 /* Code.FAIL */;
+        // the engine takes an interim answer (1xx) for the final one
+        var busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
+        var error = fault(code, "HTTP status " + status, busy);
+        if (status === 416)
+            error.total_ = digits(header(headers, "content-range").substr(8)); // "bytes */1000"
+        if (busy)
+            error.wait_ = retryAfter(headers);
+        throw error;
+    }
+    /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000", or "bytes 0-99/*" where the server does not know the total. */
+    function parseRange(text, head) {
+        var dash = text.indexOf("-");
+        var slash = text.indexOf("/");
+        var first = digits(text.substring(6, dash));
+        var last = digits(text.substring(dash + 1, slash));
+        var size = text.substr(slash + 1);
+        var total = digits(size);
+        if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
+        if (head.length_ !== -1 /* Length.UNKNOWN */ && head.length_ !== last - first + 1)
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
+        head.start_ = first;
+        head.length_ = last - first + 1;
+        head.total_ = total;
+    }
+    var headers = response.headers;
+    var status = digits(response.statusCode);
+    options.status_ = status;
+    if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
+        var location = header(headers, "location");
+        if (!location)
+            throw fault(264 /* Code.INVALID_RESPONSE */, "redirect without Location");
+        return location;
+    }
+    checkStatus(status, headers);
+    var length = header(headers, "content-length");
+    var transfer = header(headers, "transfer-encoding").toLowerCase();
+    var coding = header(headers, "content-encoding").toLowerCase();
+    if (coding && coding !== "identity")
+        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
+    if (transfer && (transfer !== "chunked" || length))
+        throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+    // the engine cuts a body without either off after its first piece
+    if (!transfer && digits(length) < 0)
+        throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+    var tag = header(headers, "etag");
+    var strong = tag[0] === '"';
+    if (!tag) {
+        tag = header(headers, "last-modified");
+        var modified = Date.parse(tag);
+        strong = modified > 0 && Date.parse(header(headers, "date")) - modified >= OLD;
+    }
+    var head = {
+        start_: 0,
+        length_: transfer ? -1 /* Length.UNKNOWN */ : digits(length),
+        total_: -1 /* Length.UNKNOWN */,
+        tag_: tag,
+        strong_: strong,
     };
+    if (status === 206)
+        parseRange(header(headers, "content-range"), head);
+    else
+        head.total_ = head.length_;
+    return head;
 }
-
-
-
-
-
-
-
 
 
 
@@ -2883,141 +2543,12 @@ function chapterUrls() {
 
 
 
-
-
-
-
-
-
-/**
- * What the final answer says, or the Location of a redirect.
- * @chapter @apart
- */
-function parseAnswer(response, options) {
-    // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
-    // Source: reference 1.6 made strict, DESIGN.md facts 5 and 6. `end` and `close` follow complete and cut bodies alike,
-    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
-    /**
-     * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
-     * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
-     */
-    var OLD = 60000;
-    /** A decimal number without sign, or -1. */
-    function digits(text) {
-        var value = text.length && text.length < 11 ? 0 : -1 /* Length.UNKNOWN */;
-        for (var i = 0; i < text.length && value >= 0; i++) {
-            var digit = text.charCodeAt(i) - 48;
-            value = digit >= 0 && digit <= 9 ? value * 10 + digit : -1 /* Length.UNKNOWN */;
-        }
-        return value;
-    }
-    /** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
-    function header(headers, name) {
-        var value;
-        for (var key in headers)
-            if (key.toLowerCase() === name) {
-                if (value !== undefined)
-                    throw fault(264 /* Code.INVALID_RESPONSE */, "header " + name + " came twice");
-                value = headers[key];
-            }
-        return value || "";
-    }
-    /** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
-    function retryAfter(headers) {
-        var text = header(headers, "retry-after");
-        var seconds = digits(text);
-        if (seconds >= 0)
-            return seconds * 1000;
-        var sent = Date.parse(header(headers, "date"));
-        // the engine's Date.parse makes 0 of what is no date
-        var wait = sent > 0 ? Date.parse(text) - sent : 0;
-        if (wait > 0)
-            return wait;
-        return 0; // for a text that is no date too
-    }
-    /** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
-    function checkStatus(status, headers) {
-        if (status === 200 || status === 206)
-            return;
-        if (status === 416 && header(headers, "content-range") === "bytes */0")
-            throw fault(260 /* Code.INVALID_SIZE */, "the file is empty");
-        var code = 264 /* Code.INVALID_RESPONSE */;
-        if (status === 304)
-            code = 28681 /* Code.HTTP_NOT_MODIFIED */;
-        else if (status === 416)
-            code = 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */;
-        else if (status >= 400)
-            code = -1 /* Code.FAIL */;
-        // the engine takes an interim answer (1xx) for the final one
-        var busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
-        var error = fault(code, "HTTP status " + status, busy);
-        if (status === 416)
-            error.total_ = digits(header(headers, "content-range").substr(8)); // "bytes */1000"
-        if (busy)
-            error.wait_ = retryAfter(headers);
-        throw error;
-    }
-    /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000", or "bytes 0-99/*" where the server does not know the total. */
-    function parseRange(text, head) {
-        var dash = text.indexOf("-");
-        var slash = text.indexOf("/");
-        var first = digits(text.substring(6, dash));
-        var last = digits(text.substring(dash + 1, slash));
-        var size = text.substr(slash + 1);
-        var total = digits(size);
-        if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
-            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
-        if (head.length_ !== -1 /* Length.UNKNOWN */ && head.length_ !== last - first + 1)
-            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
-        head.start_ = first;
-        head.length_ = last - first + 1;
-        head.total_ = total;
-    }
-    var headers = response.headers;
-    var status = digits(response.statusCode);
-    options.status_ = status;
-    if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
-        var location = header(headers, "location");
-        if (!location)
-            throw fault(264 /* Code.INVALID_RESPONSE */, "redirect without Location");
-        return location;
-    }
-    checkStatus(status, headers);
-    var length = header(headers, "content-length");
-    var transfer = header(headers, "transfer-encoding").toLowerCase();
-    var coding = header(headers, "content-encoding").toLowerCase();
-    if (coding && coding !== "identity")
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
-    if (transfer && (transfer !== "chunked" || length))
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
-    // the engine cuts a body without either off after its first piece
-    if (!transfer && digits(length) < 0)
-        throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
-    var tag = header(headers, "etag");
-    var strong = tag[0] === '"';
-    if (!tag) {
-        tag = header(headers, "last-modified");
-        var modified = Date.parse(tag);
-        strong = modified > 0 && Date.parse(header(headers, "date")) - modified >= OLD;
-    }
-    var head = {
-        start_: 0,
-        length_: transfer ? -1 /* Length.UNKNOWN */ : digits(length),
-        total_: -1 /* Length.UNKNOWN */,
-        tag_: tag,
-        strong_: strong,
-    };
-    if (status === 206)
-        parseRange(header(headers, "content-range"), head);
-    else
-        head.total_ = head.length_;
-    return head;
-}
 /**
  * Asks `url`. What is the user's own goes to the origin of `options.url` only, and nowhere when the URL is not `trusted`.
  * @chapter @apart
  */
 function send(options, url, trusted, extra, onResponse, onError) {
+    // One request of Espruino's `http`.
     /**
      * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
      * @chapter
@@ -3073,6 +2604,9 @@ function send(options, url, trusted, extra, onResponse, onError) {
  * @chapter @apart
  */
 function get(options, from, extra, onHead, onBody, onEnd) {
+    // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
+    // Source: docs/design.md#answers-of-a-server, docs/espruino.md#http. `end` and `close` follow complete and cut bodies alike,
+    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
     var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
     var url = from;
     var redirects = 0;
@@ -3245,7 +2779,7 @@ function createDownload(options, url, limit, onConnected) {
     // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
     // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
     // know ranges begins again at zero, and so does the reader then (see `offset`).
-    // Source: DESIGN.md facts 5 and 6; reference 9 (5, 6).
+    // Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
     var MAX_HELD = 3500; // what may wait for a reader that pauses
     var FIRST_BACKOFF = 1000;
     var MAX_BACKOFF = 32000;
@@ -3461,6 +2995,9 @@ function createDownload(options, url, limit, onConnected) {
 
 
 
+
+
+
 /**
  * `present`: the target holds the whole image already.
  * @chapter @apart
@@ -3481,6 +3018,25 @@ function createSession(plan, emit, layout, target, download, present) {
         if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
             major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
         return major * 100 + ((word5 >>> 24) & 3);
+    }
+    // Where an update goes on that was cut. Nothing is stored for it: flash itself tells.
+    /**
+     * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
+     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
+     * end is the judge of whether it was right.
+     * @chapter
+     */
+    function resumeOffset(slot, held, total) {
+        if (total < 0)
+            return 0;
+        // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
+        for (var at = 4 /* Size.WORD */; at < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; at += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
+            if (!holds(slot.address + at, held.substr(at, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
+                return 0;
+        var offset = 4096 /* Flash.SECTOR */;
+        while (offset < total && !isBlank(slot.address + offset))
+            offset += 4096 /* Flash.SECTOR */;
+        return offset - 4096 /* Flash.SECTOR */;
     }
     /**
      * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
@@ -3574,27 +3130,9 @@ function createSession(plan, emit, layout, target, download, present) {
             return !same;
         };
     }
-    /**
-     * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
-     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
-     * end is the judge of whether it was right.
-     * @chapter
-     */
-    function resumeOffset(slot, held, total) {
-        if (total < 0)
-            return 0;
-        // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
-        for (var at = 4 /* Size.WORD */; at < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; at += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
-            if (!holds(slot.address + at, held.substr(at, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
-                return 0;
-        var offset = 4096 /* Flash.SECTOR */;
-        while (offset < total && !isBlank(slot.address + offset))
-            offset += 4096 /* Flash.SECTOR */;
-        return offset - 4096 /* Flash.SECTOR */;
-    }
-    // An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of ota.ts. It uses callbacks
+    // An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of update.ts. It uses callbacks
     // and no promises: promises cost JsVars, and cannot be created when none are left.
-    // Source: reference 1.5 (IDF esp_https_ota.c, states and their transitions).
+    // States: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
     var PIECE = 512; // bytes of a write at least: a server may send them one by one
     var self = {
         phase_: 0 /* Phase.READY */,
@@ -3864,6 +3402,490 @@ function createSession(plan, emit, layout, target, download, present) {
 
 
 
+function chapterManifest() {
+    // One JSON object, more strictly than the engine's own parser takes it. Pure.
+    /**
+     * INVALID_RESPONSE: the manifest is not what it should be.
+     * @chapter manifest
+     */
+    function refuse(fact) {
+        throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
+    }
+    function isDigits(text) {
+        for (var i = 0; i < text.length; i++)
+            if ("0123456789".indexOf(text[i]) < 0)
+                return false;
+        return text.length > 0;
+    }
+    /** true, false, null, or a number without exponent: -?(0|[1-9][0-9]*)(\.[0-9]+)? */
+    function isLiteral(text) {
+        if (text === "true" || text === "false" || text === "null")
+            return true;
+        var digits = text[0] === "-" ? text.substr(1) : text;
+        var dot = digits.indexOf(".");
+        var whole = dot < 0 ? digits : digits.substr(0, dot);
+        return isDigits(whole) && (whole[0] !== "0" || whole.length === 1) && (dot < 0 || isDigits(digits.substr(dot + 1)));
+    }
+    /** Index of the quote that ends the string which begins behind `start`. */
+    function endOfString(text, start) {
+        for (var i = start + 1; i < text.length; i++) {
+            var c = text[i];
+            if (c === '"')
+                return i;
+            if (text.charCodeAt(i) < 32)
+                break;
+            if (c !== "\\")
+                continue;
+            var escaped = text[++i] || " ";
+            if ('"\\/bfnrtu'.indexOf(escaped) < 0)
+                break;
+            if (escaped === "u")
+                for (var last = i + 4; i < last; i++)
+                    if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0)
+                        return refuse("no JSON at " + i);
+        }
+        return refuse("string at " + start + " is not JSON");
+    }
+    /**
+     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
+     * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
+     * @chapter manifest
+     */
+    function parseJson(text) {
+        var open = []; // keys of the objects that are open, null for an array
+        var next = "{"; // what may come
+        var i = 0;
+        while (i < text.length) {
+            var at = i++;
+            var c = text[at];
+            var keys = open[open.length - 1];
+            var isKey = next === "\"" /* Next.KEY */ || next === "\"}" /* Next.KEY_OR_END */;
+            if (open.length && " \t\r\n".indexOf(c) >= 0)
+                continue;
+            var token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
+            if (next.indexOf(token) < 0)
+                refuse("no JSON at " + at);
+            if (token === ":")
+                next = "\"{[a" /* Next.VALUE */;
+            else if (token === ",")
+                next = keys ? "\"" /* Next.KEY */ : "\"{[a" /* Next.VALUE */;
+            else if (token === "{" || token === "[") {
+                open.push(token === "{" ? [] : null);
+                next = token === "{" ? "\"}" /* Next.KEY_OR_END */ : "\"{[a]" /* Next.VALUE_OR_END */;
+            }
+            else {
+                if (token === '"')
+                    i = endOfString(text, at) + 1;
+                else if (token === "a") {
+                    while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0)
+                        i++;
+                    if (!isLiteral(text.substring(at, i)))
+                        refuse("no JSON at " + at);
+                }
+                else
+                    open.pop();
+                next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
+                if (isKey && token === '"') {
+                    var key = text.substring(at + 1, i - 1);
+                    if (key.indexOf("\\") >= 0)
+                        refuse("key " + key + " has an escape");
+                    if (keys.indexOf(key) >= 0)
+                        refuse("key " + key + " comes twice");
+                    // to the engine's parser it is the object's prototype
+                    if (key === "__proto__")
+                        refuse("key __proto__ is not taken");
+                    keys.push(key);
+                    next = ":";
+                }
+            }
+        }
+        if (!i || open.length)
+            refuse("no JSON object");
+        return JSON.parse(text);
+    }
+    // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+    // Source: docs/formats.md#manifest, docs/design.md#trust.
+    var FORMAT = 1;
+    /** Is it a number that every parser reads alike? (RFC 8259 6) */
+    function isWhole(value) {
+        return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
+    }
+    function wanted(claim, value, type, optional) {
+        if (optional && value === undefined)
+            return;
+        var whole = type !== "number" || isWhole(value);
+        if (typeof value !== type || !whole || value === "")
+            refuse("claim " + claim + " is missing or not a " + type);
+    }
+    /**
+     * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
+     * @chapter manifest
+     */
+    function parseManifest(payload) {
+        var manifest = parseJson(payload);
+        if (manifest.format !== FORMAT)
+            throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+        var image = manifest.image || {};
+        wanted("project", manifest.project, "string");
+        wanted("version", manifest.version, "string");
+        wanted("chip", manifest.chip, "string");
+        wanted("board", manifest.board, "string", true);
+        wanted("sequence", manifest.sequence, "number");
+        wanted("iat", manifest.iat, "number");
+        wanted("exp", manifest.exp, "number", true);
+        wanted("image.url", image.url, "string");
+        wanted("image.size", image.size, "number");
+        wanted("image.fsverity", image.fsverity, "string");
+        if (!chapterBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
+            refuse("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
+        var storage = image.storage;
+        if (storage !== undefined) {
+            wanted("image.storage.partition", storage && storage.partition, "string");
+            wanted("image.storage.address", storage.address, "number");
+            wanted("image.storage.size", storage.size, "number");
+            if (!storage.size)
+                refuse("claim image.storage.size is 0");
+        }
+        return manifest;
+    }
+    // Which manifests this device follows. Pure. Only called with claims whose signature holds.
+    /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
+    var MAX_JUMP = 0x100000000;
+    function differ(what, theirs, ours) {
+        throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
+    }
+    /**
+     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
+     * @chapter manifest
+     */
+    function checkPolicy(manifest, facts, allowDowngrade) {
+        if (manifest.chip !== facts.chip_)
+            differ("chip", manifest.chip, facts.chip_);
+        if (manifest.board !== undefined && manifest.board !== facts.board_)
+            differ("board", manifest.board, facts.board_);
+        if (manifest.image.size > facts.slotSize_)
+            throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+        // a clock that nobody has set says 1970 and lets every manifest pass
+        if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
+            throw fault(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+        if (manifest.sequence < facts.sequence_ && !allowDowngrade)
+            throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
+        if (manifest.sequence > facts.sequence_ + MAX_JUMP)
+            differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
+    }
+    /** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */
+    function projectOf(name) {
+        return name === "espruino-esp32" ? "espruino" : name;
+    }
+    /**
+     * Refuses another project's manifest; "" where nothing tells this device's own.
+     * @chapter manifest
+     */
+    function checkProject(manifest, project) {
+        if (project && projectOf(manifest.project) !== projectOf(project))
+            differ("project", manifest.project, project);
+    }
+    return { refuse_: refuse, parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
+}
+
+
+
+
+
+
+
+
+
+/**
+ * Called from a new idle pass, so that the buffers of the big numbers are already freed.
+ * @apart
+ */
+function answerLater(done, error, good) {
+    guarded(function () {
+        after(0, function () {
+            done(error, good);
+        });
+    }, function (failure) {
+        done(failure, false);
+    });
+}
+/**
+ * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+ * @chapter @apart
+ */
+function verifyPss(n, e, signature, digest, done) {
+    /** Is a < b? Both big-endian and of the same length. */
+    function isBelow(a, b) {
+        for (var i = 0; i < a.length; i++)
+            if (a[i] !== b[i])
+                return a[i] < b[i];
+        return false;
+    }
+    /**
+     * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
+     * odd and has its top byte set, the signature is below it, the exponent is odd.
+     * @chapter
+     */
+    function modularPower(modulus, exponent, signature) {
+        /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
+        var convolve = E.convolve;
+        // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
+        //
+        // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
+        // product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
+        // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
+        // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
+        var LIMB = 0x400000;
+        var LIMB_BITS = 22;
+        function toLimbs(bytes, count) {
+            var limbs = new Uint32Array(count);
+            var word = 0;
+            var bits = 0;
+            var k = 0;
+            for (var i = bytes.length - 1; i >= 0; i--) {
+                word += bytes[i] << bits;
+                bits += 8;
+                if (bits >= LIMB_BITS) {
+                    limbs[k++] = word % LIMB;
+                    word >>>= LIMB_BITS;
+                    bits -= LIMB_BITS;
+                }
+            }
+            if (k < count)
+                limbs[k] = word;
+            return limbs;
+        }
+        function toBytes(limbs, length) {
+            var bytes = new Uint8Array(length);
+            var word = 0;
+            var bits = 0;
+            var k = 0;
+            for (var i = length - 1; i >= 0; i--) {
+                if (bits < 8 && k < limbs.length) {
+                    word += limbs[k++] << bits;
+                    bits += LIMB_BITS;
+                }
+                bytes[i] = word;
+                word >>>= 8;
+                bits -= 8;
+            }
+            return bytes;
+        }
+        /**
+         * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
+         * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
+         * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
+         *
+         * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
+         * have few, all their own.
+         */
+        function multiply(left, right, x, inverse) {
+            var column = 0;
+            var at = 0;
+            var limb = 0;
+            var dot = convolve;
+            var length = left.length;
+            var lowest = right[length - 1];
+            for (; at < length; at += 2) {
+                column += dot(right.subarray(-2 - at, -1), left, 0);
+                limb = left[at + 1] = ((column % LIMB) * inverse) % LIMB;
+                column = (column + limb * lowest) / LIMB;
+            }
+            for (at = 2; at <= length; at += 2) {
+                column += dot(left.subarray(at), right, 0);
+                limb = left[at - 2] = x[length - at] = column % LIMB;
+                column = (column - limb) / LIMB;
+            }
+        }
+        var modulusBits = chapterKeys().bitLength_(modulus);
+        // two bits to spare: products may then stay below twice the modulus instead of below it
+        var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
+        var last = count - 1;
+        var n = toLimbs(modulus, count);
+        var nTop = (n[last] * LIMB + n[last - 1]) * LIMB + n[last - 2];
+        var x = new Uint32Array(2 * count); // as left
+        var base = toLimbs(signature, count);
+        var power; // the base in Montgomery's form, as right
+        var inverse = n[0]; // 1 / n[0] mod 2^3, and with each step twice as many bits; then its negative
+        for (var i = 0; i < 3; i++)
+            inverse = (inverse * (((2 - n[0] * inverse) % LIMB) + LIMB)) % LIMB;
+        inverse = LIMB - inverse;
+        function toRight(limbs) {
+            var right = new Uint32Array(2 * count);
+            for (var k = 0; k < count; k++) {
+                right[2 * (last - k)] = limbs[k];
+                right[2 * (last - k) + 1] = n[k];
+            }
+            return right;
+        }
+        var xRight = toRight(new Uint32Array(count));
+        /** x = 2^22 x mod modulus, below twice the modulus when x is. */
+        function shift() {
+            // the quotient or one less: its error is below 2^-19, see nTop
+            var top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
+            var factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
+            var carry = 0;
+            var below = 0;
+            for (var k = 0; k < count; k++) {
+                carry += below - factor * n[k];
+                below = x[2 * k];
+                var limb = carry % LIMB;
+                if (limb < 0)
+                    limb += LIMB;
+                x[2 * k] = xRight[2 * (last - k)] = limb;
+                carry = (carry - limb) / LIMB;
+            }
+        }
+        // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
+        // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
+        // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
+        var program = "ll";
+        x[2 * last - 2] = 1;
+        var bit = 1;
+        while (16 * bit <= count)
+            bit *= 2;
+        for (var i = Math.floor(count / bit); i; i--)
+            program += "l";
+        for (bit /= 2; bit >= 1; bit /= 2)
+            program += count & bit ? "sl" : "s";
+        program += "r";
+        bit = 1;
+        while (2 * bit <= exponent)
+            bit *= 2;
+        for (bit /= 2; bit > 1; bit /= 2)
+            program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
+        program += "se";
+        var at = 0;
+        return {
+            step_: function () {
+                var letter = program[at++];
+                if (letter === "l")
+                    shift();
+                else if (letter === "s")
+                    multiply(x, xRight, xRight, inverse);
+                else if (letter === "p")
+                    multiply(x, power, xRight, inverse);
+                else {
+                    multiply(x, toRight(base), xRight, inverse);
+                    if (program.indexOf("p") >= 0)
+                        power = new Uint32Array(xRight);
+                }
+                return at < program.length;
+            },
+            result_: function () {
+                var limbs = new Uint32Array(count);
+                var rest = new Uint32Array(count);
+                var borrow = 0;
+                for (var k = 0; k < count; k++) {
+                    limbs[k] = x[2 * k];
+                    var limb = limbs[k] - n[k] - borrow;
+                    borrow = limb < 0 ? 1 : 0;
+                    rest[k] = limb + borrow * LIMB;
+                }
+                return toBytes(borrow ? limbs : rest, modulus.length);
+            },
+        };
+    }
+    // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes: PS256 of RFC 7518.
+    var HASH = 32;
+    var SALT = 32;
+    /** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
+    function unmask(bytes, seed) {
+        var input = new Uint8Array(HASH + 4);
+        input.set(seed);
+        for (var offset = 0; offset < bytes.length; offset += HASH) {
+            var mask = sha256(input);
+            for (var i = 0; i < HASH && offset + i < bytes.length; i++)
+                bytes[offset + i] ^= mask[i];
+            input[HASH + 3]++;
+        }
+    }
+    /** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
+    function checkEncoding(encoded, bits, digest) {
+        var length = Math.ceil(bits / 8);
+        var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
+        var dbLength = length - HASH - 1;
+        if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
+            return false;
+        var db = new Uint8Array(dbLength);
+        var seed = new Uint8Array(HASH);
+        for (var i = 0; i < dbLength; i++)
+            db[i] = encoded[start + i];
+        for (var i = 0; i < HASH; i++)
+            seed[i] = encoded[start + dbLength + i];
+        var unused = 0xff >>> (8 * length - bits);
+        if (db[0] > unused)
+            return false;
+        unmask(db, seed);
+        db[0] &= unused;
+        var wrong = db[dbLength - SALT - 1] ^ 1;
+        for (var i = 0; i < dbLength - SALT - 1; i++)
+            wrong |= db[i];
+        // M' = eight zero bytes, the message's digest, the salt
+        var message = new Uint8Array(8 + HASH + SALT);
+        message.set(digest, 8);
+        for (var i = 0; i < SALT; i++)
+            message[8 + HASH + i] = db[dbLength - SALT + i];
+        var wanted = sha256(message);
+        for (var i = 0; i < HASH; i++)
+            wrong |= wanted[i] ^ seed[i];
+        return wrong === 0;
+    }
+    if (signature.length !== n.length || !isBelow(signature, n))
+        return done(null, false);
+    var power = modularPower(n, e, signature);
+    var good = false;
+    inSlices(1, power.step_, function () {
+        good = checkEncoding(power.result_(), chapterKeys().bitLength_(n) - 1, digest);
+    }, function (error) {
+        /*@__NOINLINE__*/ answerLater(done, error, good);
+    });
+}
+
+
+
+
+
+
+/**
+ * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
+ * @apart
+ */
+function answer(payload, signer, done) {
+    return function (error, good) {
+        guarded(function () {
+            var text = good && !error ? chapterKeys().fromBase64url_(payload) : null;
+            if (text === null)
+                throw error || chapterKeys().notTrusted_();
+            done(null, text, signer);
+        }, function (thrown) {
+            done(thrown, "");
+        });
+    };
+}
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
 
 
 /**
@@ -3915,12 +3937,12 @@ function open(settings, emit, offerOnly, done, failed) {
         function now() {
             return Date.now();
         }
+        /** `esp_chip_id_t` and CONFIG_IDF_TARGET. */
+        var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /** Espruino's name of the board. */
         function boardName() {
             return process.env.BOARD;
         }
-        /** `esp_chip_id_t` and CONFIG_IDF_TARGET. */
-        var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /**
          * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or
          * 2, have to have signed it. Calls `done` once, like verifyJws.
@@ -3933,16 +3955,16 @@ function open(settings, emit, offerOnly, done, failed) {
              * @chapter
              */
             function verifyJws(token, keys, done) {
+                /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+                function thumbprint(key) {
+                    return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+                }
                 // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
                 // allow. Nothing of its payload is looked at before the signature has been verified.
                 var TYPE = "https-ota+jws";
                 // in characters of base64url
                 var MAX_HEADER = 512; // `sign` makes 124
                 var MAX_SIGNATURE = 683; // of 4096 bits
-                /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
-                function thumbprint(key) {
-                    return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
-                }
                 /**
                  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
                  * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
@@ -4007,7 +4029,7 @@ function open(settings, emit, offerOnly, done, failed) {
         }
         // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
         // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
-        // Source: DESIGN.md 3.3, 4.
+        // Source: docs/design.md#trust, docs/formats.md#manifest.
         /**
          * The most characters that a manifest may have with `free` JsVars: of some of them there are four copies for a while, 12 to a
          * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
@@ -4184,7 +4206,6 @@ function open(settings, emit, offerOnly, done, failed) {
             allowRolledBack_: settings.allowRolledBack,
         }, false);
 }
-
 /**
  * Takes what only one update at a time may have, and gives it back at the end. `resolve`: an Offer, a Handle or an
  * UpdateResult, as `mode` says.
@@ -4200,18 +4221,8 @@ function run(given, mode, resolve, reject) {
      * @chapter
      */
     function checkConfig(config) {
-        /**
-         * Throws INVALID_ARG when one of `keys` can't be used.
-         * @chapter
-         */
-        function checkKeys(keys) {
-            if (!(keys.length > 0))
-                throw fault(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
-            for (var i = 0; i < keys.length; i++)
-                chapterKeys().parseKey_(keys[i]);
-        }
         // The configuration: what a caller may say, checked before anything else happens.
-        function refuse(fact) {
+        function refuse$1(fact) {
             throw fault(258 /* Code.INVALID_ARG */, fact);
         }
         var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
@@ -4239,7 +4250,7 @@ function run(given, mode, resolve, reject) {
             allowUnconfirmed: false,
             project: "",
             partition: "",
-            onEvent: refuse,
+            onEvent: refuse$1,
         };
         /** A copy, so that what was checked is what is sent. */
         function checkHeaders(headers) {
@@ -4249,7 +4260,7 @@ function run(given, mode, resolve, reject) {
                 var line = name + value;
                 for (var i = 0; i < line.length; i++)
                     if (line.charCodeAt(i) < 32)
-                        refuse("header " + name + " has a control character");
+                        refuse$1("header " + name + " has a control character");
                 checked[name] = value;
             });
             return checked;
@@ -4258,7 +4269,7 @@ function run(given, mode, resolve, reject) {
         var settings = {};
         var known = Object.keys(FIELDS);
         if (typeof given !== "object" || !given)
-            refuse("the configuration must be an object");
+            refuse$1("the configuration must be an object");
         known.forEach(function (name) {
             if (typeof FIELDS[name] === "number")
                 settings[name] = FIELDS[name];
@@ -4269,55 +4280,38 @@ function run(given, mode, resolve, reject) {
             if (value === undefined)
                 return;
             if (known.indexOf(name) < 0)
-                refuse("unknown field " + name);
+                refuse$1("unknown field " + name);
             var type = typeof FIELDS[name];
             if (typeof value !== type || value === null)
-                refuse(name + " must be a " + type);
+                refuse$1(name + " must be a " + type);
             if (type === "number" && !(value >= 0 && Math.floor(value) === value))
-                refuse(name + " must be a whole number");
+                refuse$1(name + " must be a whole number");
             // up to 100 characters the engine takes it for the name of a file
             if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
-                refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
+                refuse$1(name + " is not DER: give atob() of the base64 between the lines of its PEM");
             settings[name] = value;
         });
         settings.status_ = -1;
         if (!settings.url)
-            refuse("url is missing");
+            refuse$1("url is missing");
         if (!settings.timeout)
-            refuse("timeout is 0");
+            refuse$1("timeout is 0");
         if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-            refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+            refuse$1("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
         var checked = settings;
         if (checked.headers)
             checked.headers = checkHeaders(checked.headers);
-        if (checked.keys)
-            checkKeys(checked.keys);
         if (checked.threshold < 1 || checked.threshold > 2 || (checked.keys && checked.keys.length < checked.threshold))
-            refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
+            refuse$1("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
         // as fsverity-utils prints it
         if (checked.digest && chapterBytes().digitsOf_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
             checked.digest = "fsverity-" + checked.digest;
         if (checked.digest && !chapterBytes().digitsOf_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
-            refuse("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
+            refuse$1("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
         return checked;
     }
-    // An update, from begin() to the commit point. The order of its steps is its safety argument:
-    //   1. arguments, the lock, free memory                                   begin
-    //   2. partition table, otadata, the running slot and the target slot     begin
-    //   3. manifest: fetch, verify the signature, parse, policy (with `keys`) begin
-    //   4. image: connect, first 1024 bytes; their header is checked          begin, first perform
-    //   5. room for the boot record of a trial; otadata stops naming the target slot   first perform
-    //   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
-    //   7. segments, length, digest or checksum, from flash                   finish
-    //   8. the first word; the boot record of the trial                       finish
-    //   9. select: one entry of otadata, the commit point                     finish
-    // Each step is marked where it happens: 1 to 4 here, the check of the header and 5 to 9 in session.ts.
-    // What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
-    // into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
-    // no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
-    // is counted, and the digest of the running image is kept.
-    // Source: the states of IDF esp_https_ota.c.
-    var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
+    // What begin() resolves with: the steps of one update, called by the user. Their order, and what each state allows:
+    // session.ts.
     function createHandle(session, settings, turn) {
         function wrongState(call) {
             var unheard = session.unheard_;
@@ -4365,6 +4359,33 @@ function run(given, mode, resolve, reject) {
             getPartition: function () { return session.target_; },
         };
     }
+    /**
+     * Throws INVALID_ARG when one of `keys` can't be used.
+     * @chapter
+     */
+    function checkKeys(keys) {
+        if (!(keys.length > 0))
+            throw fault(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
+        for (var i = 0; i < keys.length; i++)
+            chapterKeys().parseKey_(keys[i]);
+    }
+    // An update, from begin() to the commit point. The order of its steps is its safety argument:
+    //   1. arguments, the lock, free memory                                   begin
+    //   2. partition table, otadata, the running slot and the target slot     begin
+    //   3. manifest: fetch, verify the signature, parse, policy (with `keys`) begin
+    //   4. image: connect, first 1024 bytes; their header is checked          begin, first perform
+    //   5. room for the boot record of a trial; otadata stops naming the target slot   first perform
+    //   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
+    //   7. segments, length, digest or checksum, from flash                   finish
+    //   8. the first word; the boot record of the trial                       finish
+    //   9. select: one entry of otadata, the commit point                     finish
+    // Each step is marked where it happens: 1 to 4 here, the check of the header and 5 to 9 in session.ts.
+    // What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
+    // into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
+    // no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
+    // is counted, and the digest of the running image is kept.
+    // Source: the states of IDF esp_https_ota.c.
+    var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
     var turn = null;
     var session = null;
     var settings;
@@ -4416,6 +4437,8 @@ function run(given, mode, resolve, reject) {
         if (!chapterEngine().heldTurn_() && free < NEEDED_VARS)
             throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
         settings = checkConfig(given);
+        if (settings.keys)
+            checkKeys(settings.keys);
         given = undefined; // its keys are let go when the signature is verified
         if (mode === 0 /* Mode.CHECK */ && !settings.keys)
             throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
@@ -4493,7 +4516,7 @@ function checkForUpdate(config) {
 function boot(options) {
     // Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
     // then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
-    // Source: DESIGN.md 7.
+    // Source: docs/design.md#trial-boots.
     var ATTEMPTS = 3;
     /** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */
     function checkBootOptions(options) {
@@ -4618,8 +4641,10 @@ function confirmAfter(ms, check, onEvent) {
 }
 
 
+
 /** What the device says of itself, for a report. It reads flash and writes nothing. */
 function getStatus() {
+    // What a device says of itself: getStatus(). Reads only.
     function whyDifferent(layout, selected, record) {
         if (selected.address === layout.running_.address)
             return "";

@@ -1,8 +1,7 @@
 // The configuration: what a caller may say, checked before anything else happens.
 
-import { digitsOf, Prefix } from "./digest";
-import { checkKeys } from "./keys";
-import { Code, fault, type OtaError } from "./status";
+import { digitsOf, Prefix } from "./image/fsverity";
+import { Code, fault, type OtaError } from "./errors";
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
 export type EventName =
@@ -237,7 +236,6 @@ export function checkConfig(config: Config): Settings {
     refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
   const checked = settings as unknown as Settings;
   if (checked.headers) checked.headers = checkHeaders(checked.headers);
-  if (checked.keys) checkKeys(checked.keys);
   if (checked.threshold < 1 || checked.threshold > 2 || (checked.keys && checked.keys.length < checked.threshold))
     refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
   // as fsverity-utils prints it

@@ -3,7 +3,7 @@
  * Names and numbers follow ESP-IDF's esp_https_ota.h and esp_ota_ops.h.
  */
 
-import { type ErrorNumbers, errorNumbers } from "./status";
+import { type ErrorNumbers, errorNumbers } from "./errors";
 
 export {
   findPartition,
@@ -15,7 +15,7 @@ export {
   markValid,
   rollback,
   setBootPartition,
-} from "./boot";
+} from "./boot/ota-ops";
 export type {
   CommonConfig,
   Config,
@@ -26,19 +26,19 @@ export type {
   SignedConfig,
   UpdateEvent,
 } from "./config";
-export { restart } from "./chip";
-export type { AppDesc } from "./image";
-export type { Manifest } from "./manifest";
-export type { Handle } from "./handle";
-export type { Offer, UpdateResult } from "./ota";
-export { abort, begin, checkForUpdate, update } from "./ota";
-export type { Partition } from "./partitions";
-export type { ErrorNumbers, OtaError } from "./status";
-export type { StorageClaim } from "./storage";
-export type { SlotStatus, Status } from "./status-report";
-export { getStatus } from "./status-report";
-export type { BootOptions } from "./trial";
-export { boot, confirmAfter } from "./trial";
+export { restart } from "./platform/chip";
+export type { AppDesc } from "./image/image";
+export type { Manifest } from "./trust/manifest";
+export type { Handle } from "./update/handle";
+export type { Offer, UpdateResult } from "./update/update";
+export { abort, begin, checkForUpdate, update } from "./update/update";
+export type { Partition } from "./boot/partitions";
+export type { ErrorNumbers, OtaError } from "./errors";
+export type { StorageClaim } from "./boot/storage";
+export type { SlotStatus, Status } from "./boot/status-report";
+export { getStatus } from "./boot/status-report";
+export type { BootOptions } from "./boot/trial";
+export { boot, confirmAfter } from "./boot/trial";
 
 declare const exports: object;
 

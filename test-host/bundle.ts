@@ -38,7 +38,7 @@ async function startBuild(entry: string, alsoExport: string[]): Promise<{ build:
   return { build, outputs: config.output };
 }
 
-/** The ES5 of `entry` ("src/rsa.ts") and of all that it imports, as CommonJS. Throws when Espruino could not run it. */
+/** The ES5 of `entry` ("src/trust/rsa.ts") and of all that it imports, as CommonJS. Throws when Espruino could not run it. */
 export async function bundleEntry(entry: string, options: BundleOptions = {}): Promise<string> {
   const { minify, alsoExport = [] } = options;
   const name = `${entry} ${alsoExport}`;

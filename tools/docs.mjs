@@ -1,4 +1,4 @@
-// npm run docs: writes docs/errors.md, from the codes of src/status.ts and tools/error-texts.mjs, and the parts of
+// npm run docs: writes docs/errors.md, from the codes of src/errors.ts and tools/error-texts.mjs, and the parts of
 // docs/api.md that stand between `<!-- types: ... -->` and `<!-- end -->`, from build/https-ota.d.ts. So build first.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -13,7 +13,7 @@ const parse = (path) => ts.createSourceFile(path, read(path), ts.ScriptTarget.La
 
 /** { NAME: number } of `enum Code`. */
 export function codes() {
-  const found = parse("src/status.ts").statements.find((one) => ts.isEnumDeclaration(one) && one.name.text === "Code");
+  const found = parse("src/errors.ts").statements.find((one) => ts.isEnumDeclaration(one) && one.name.text === "Code");
   return Object.fromEntries(found.members.map((one) => [one.name.getText(), Number(one.initializer.getText())]));
 }
 

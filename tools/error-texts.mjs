@@ -1,4 +1,4 @@
-// What each error code of src/status.ts means and what to do about it, for docs/errors.md. The build does not read this.
+// What each error code of src/errors.ts means and what to do about it, for docs/errors.md. The build does not read this.
 // `cases`: [text in the message, what happened, what to do]. The text is one that src/ has, word for word.
 
 export default {

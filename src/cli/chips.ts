@@ -1,5 +1,5 @@
 // What an image says about the chip it is for. Source: docs/formats.md#chips (IDF esp_app_format.h, soc.h,
-// ext_mem_defs.h; bootloader offsets from esptool). RAM as src/image.ts has it: a test compares the two.
+// ext_mem_defs.h; bootloader offsets from esptool). RAM as src/image/image.ts has it: a test compares the two.
 
 export interface Chip {
   id: number;
@@ -103,7 +103,7 @@ export const CHIPS: readonly Chip[] = [
   { id: 0x20, name: "esp32s31", bootloaderOffset: 0x2000, mapped: [], choosesPage: true },
 ];
 
-/** Those for which Espruino has builds; the module on the device knows no other (src/image.ts). */
+/** Those for which Espruino has builds; the module on the device knows no other (src/image/image.ts). */
 export const DEVICE_CHIPS: readonly string[] = ["esp32", "esp32c3", "esp32s3"];
 
 export function chipById(id: number): Chip | undefined {

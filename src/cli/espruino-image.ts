@@ -22,7 +22,7 @@ export const LIBRARIES: readonly string[] = ["Flash", "Storage", "crypto", "http
 /**
  * Natives that src/ cannot do without, by the name in the image. Those with a later release than the first ESP32 builds
  * (E.CRC32 since 2v05, subarray since 2v10, Storage.getStats since 2v13) or with a switch to leave them out.
- * ESP32.setOTAValid is not among them: src/hal.ts looks whether it is there.
+ * ESP32.setOTAValid is not among them: src/platform/engine.ts looks whether it is there.
  */
 export const NATIVES: Readonly<Record<string, string>> = {
   erasePage: "Flash.erasePage",

@@ -203,7 +203,7 @@ function checkTail(bytes: Uint8Array, image: Image, last: number): void {
   image.sha256 = compare(image, "SHA-256", image.offset + end, hexOf(bytes.subarray(end, length)), wanted);
 }
 
-/** What makes an image an app that a device takes: docs/formats.md#segments, src/image.ts. */
+/** What makes an image an app that a device takes: docs/formats.md#segments, src/image/image.ts. */
 function checkApp(bytes: Uint8Array, image: Image, chip: Chip): void {
   const [first] = image.segments;
   const at = image.offset + HEADER;
@@ -211,7 +211,7 @@ function checkApp(bytes: Uint8Array, image: Image, chip: Chip): void {
     const text = `segment 0 is loaded to ${hex(first.loadAddr)}: on ${chip.name} an app begins with a mapped segment`;
     image.problems.push({ offset: at, text: `${text} (is it a bootloader?)` });
   }
-  // src/image.ts isRunnable: the MMU's first entry for data tells the running slot
+  // src/image/image.ts isRunnable: the MMU's first entry for data tells the running slot
   if (chip.ram && first?.mapped && first.loadAddr >= LOWEST_CODE)
     image.problems.push({ offset: at, text: `segment 0 is mapped to ${hex(first.loadAddr)}, as code, wanted data` });
   image.segments.forEach(({ offset, loadAddr, length }, i) => {

@@ -1,4 +1,4 @@
-// The JSON of a manifest's header and payload, as strict as on the device (src/json.ts), so that nobody can write a text
+// The JSON of a manifest's header and payload, as strict as on the device (src/trust/json.ts), so that nobody can write a text
 // which two parsers read differently. test-host/vectors/json.ts has what is taken and what is not.
 
 const MAX_QUOTE = 100;

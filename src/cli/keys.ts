@@ -27,7 +27,7 @@ export interface SigningKey extends PublicKey {
   privateKey: KeyObject;
 }
 
-// what src/rsa.ts on the device takes
+// what src/trust/rsa.ts on the device takes
 const MIN_BITS = 2048;
 const MAX_BITS = 4096;
 const MAX_EXPONENT = 0xffffffffn;

@@ -1,6 +1,6 @@
 // The manifest: a JWS in compact serialization, docs/formats.md#manifest (RFC 7515; PS256 of RFC 7518 3.5), or two of them over one
-// payload by two keys, with "\n" between them. Written for, and judged as strictly as, the device: src/jws.ts and
-// src/manifest.ts.
+// payload by two keys, with "\n" between them. Written for, and judged as strictly as, the device: src/trust/jws.ts and
+// src/trust/manifest.ts.
 import { constants, createHash, type KeyObject, verify as verifySignature } from "node:crypto";
 import { CompactSign, compactVerify } from "jose";
 import { chipById } from "./chips.ts";
@@ -14,12 +14,12 @@ import { excerpt, jsonProblem } from "./json.ts";
 import type { PublicKey, SigningKey } from "./keys.ts";
 
 export const TYPE = "https-ota+jws";
-/** src/trust.ts reads no more. */
+/** src/trust/manifest-client.ts reads no more. */
 export const MAX_MANIFEST = 8192;
-// src/jws.ts, in characters of base64url
+// src/trust/jws.ts, in characters of base64url
 const MAX_HEADER = 512;
 const MAX_SIGNATURE = 683;
-const MAX_HOST = 127; // src/url.ts
+const MAX_HOST = 127; // src/net/url.ts
 
 export interface Claims {
   format: 1;

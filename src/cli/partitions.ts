@@ -288,7 +288,7 @@ export function slotNotes(rows: readonly Row[]): string[] {
   return notes;
 }
 
-/** What updates do on a device with this table (src/slot.ts). */
+/** What updates do on a device with this table (src/boot/layout.ts). */
 export function updatePath(rows: readonly Row[], tableOffset = TABLE_OFFSET): string {
   if (tableOffset !== TABLE_OFFSET) return `impossible: https-ota reads the table at ${hex(TABLE_OFFSET)} only`;
   const otadata = rows.filter(isOtadata);

@@ -180,7 +180,7 @@ export function releaseNotes(firmware: Firmware, claims: Claims): string[] {
   const differs = (name: "project" | "version") => said[name] !== undefined && said[name] !== claims[name];
   const own = (name: "project" | "version") =>
     `${name} ${claims[name]} is this release's own, the image says ${said[name]}`;
-  // src/manifest.ts checkProject
+  // src/trust/manifest.ts checkProject
   const takers = espruino
     ? `it is for devices with project: "${claims.project}" in their configuration`
     : "devices that run another project refuse it";

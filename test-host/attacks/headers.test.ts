@@ -19,7 +19,7 @@ let foreign = "";
 let deepest = 0;
 
 before(async () => {
-  jws = loadInEngine(await bundleEntry("src/jws.ts"));
+  jws = loadInEngine(await bundleEntry("src/trust/jws.ts"));
   key = await makeKey({ exponent: 3 });
   stranger = await makeKey({ exponent: 3, name: "stranger" });
   right = forge(CLAIMS, key);

@@ -15,7 +15,7 @@ const UNIT = 64;
 
 let record: ReturnType<typeof loadInEngine>;
 before(async () => {
-  record = loadInEngine(await bundleEntry("src/boot-record.ts"));
+  record = loadInEngine(await bundleEntry("src/boot/boot-record.ts"));
 });
 after(() => record.engine.stop());
 

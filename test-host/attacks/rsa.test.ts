@@ -15,7 +15,7 @@ let own: (bytes: Uint8Array) => unknown;
 const keys: Key[] = [];
 
 before(async () => {
-  rsa = loadInEngine(await bundleEntry("src/rsa.ts", { alsoExport: ["modularPower"] }));
+  rsa = loadInEngine(await bundleEntry("src/trust/rsa.ts", { alsoExport: ["modularPower"] }));
   const Own = rsa.engine.run("Uint8Array") as any;
   own = (bytes) => {
     const out = new Own(bytes.length);

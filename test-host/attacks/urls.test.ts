@@ -12,7 +12,7 @@ type Parsed = { protocol_: string; host_: string; port_: number; path_: string; 
 let urls: ReturnType<typeof loadInEngine>;
 
 before(async () => {
-  urls = loadInEngine(await bundleEntry("src/url.ts"));
+  urls = loadInEngine(await bundleEntry("src/net/url.ts"));
 });
 after(() => urls.engine.stop());
 

@@ -7,7 +7,7 @@ import { type Fact, factText, restart, type Round, runningImage, runRound, type 
 import { createSilence, type Screen } from "./screen.ts";
 
 const ATTEMPTS = 3;
-/** What counts as bad is known to src/boot-record.ts: an image whose starts ran out so often. */
+/** What counts as bad is known to src/boot/boot-record.ts: an image whose starts ran out so often. */
 const MOST_TRIALS = 3;
 const MOST_STARTS = 3 * ATTEMPTS;
 

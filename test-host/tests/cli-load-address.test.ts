@@ -11,7 +11,7 @@ type Chip = "esp32" | "esp32c3" | "esp32s3";
 type Walk = (chipId: number, size: number, read: (offset: number, length: number) => Uint8Array) => number;
 
 // by a computed name: it is compiled with the device's settings, not with ours
-const device: { walkSegments: Walk } = await import(new URL("../../src/image.ts", import.meta.url).href);
+const device: { walkSegments: Walk } = await import(new URL("../../src/image/image.ts", import.meta.url).href);
 
 /** An image whose segment `index` is for `addr`, with checksum and digest right. */
 function withAddress(image: Uint8Array, index: number, addr: number): Uint8Array {

@@ -8,7 +8,7 @@ import { noise } from "../images.ts";
 import * as serve from "../server.ts";
 import type { Behaviour, FileOptions } from "../server.ts";
 
-const CODE = await bundleEntry("src/download.ts");
+const CODE = await bundleEntry("src/net/download.ts");
 const FILE = noise(1, 20000);
 const OTHER = noise(2, 20000);
 

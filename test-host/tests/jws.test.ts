@@ -1,4 +1,4 @@
-// The signature check of src/jws.ts by itself, with thousands of manifests: every bit, every length, every forgery. What
+// The signature check of src/trust/jws.ts by itself, with thousands of manifests: every bit, every length, every forgery. What
 // is refused here is refused before the payload is read; trust.test.ts shows the same on a whole device.
 
 import assert from "node:assert/strict";
@@ -22,7 +22,7 @@ let key: Key; // its exponent makes the check as cheap as it gets
 let other: Key;
 
 before(async () => {
-  jws = loadInEngine(await bundleEntry("src/jws.ts"));
+  jws = loadInEngine(await bundleEntry("src/trust/jws.ts"));
   key = await makeKey({ exponent: 3 });
   other = await makeKey({ exponent: 3, name: "other" });
 });

@@ -8,7 +8,7 @@ import { noise } from "../images.ts";
 
 const SIZE = 4096;
 const UNIT = 64;
-const code = await bundleEntry("src/record-file.ts");
+const code = await bundleEntry("src/boot/record-file.ts");
 const { module } = loadInEngine(code);
 const seal = (text: string): string => module.sealRecord(text);
 const read = (file: string): { fields: unknown; ticks: number; end: number } => {

@@ -1,4 +1,4 @@
-// RSASSA-PSS verification of src/rsa.ts, against Wycheproof, Node's crypto and BigInt, in Node and in the interpreter.
+// RSASSA-PSS verification of src/trust/rsa.ts, against Wycheproof, Node's crypto and BigInt, in Node and in the interpreter.
 
 import assert from "node:assert/strict";
 import { constants, createPublicKey, randomBytes, verify as verifyByNode } from "node:crypto";
@@ -25,8 +25,8 @@ let shipped: ReturnType<typeof loadInEngine>;
 let readable: ReturnType<typeof loadInEngine>;
 
 before(async () => {
-  shipped = loadInEngine(await bundleEntry("src/rsa.ts", { minify: true }));
-  readable = loadInEngine(await bundleEntry("src/rsa.ts", { alsoExport: ["modularPower"] }));
+  shipped = loadInEngine(await bundleEntry("src/trust/rsa.ts", { minify: true }));
+  readable = loadInEngine(await bundleEntry("src/trust/rsa.ts", { alsoExport: ["modularPower"] }));
 });
 
 /** Bytes of the program's own realm. */
@@ -61,7 +61,7 @@ async function judgeSome(cases: Case[]): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
   try {
     const bundle = join(folder, "rsa.js");
-    writeFileSync(bundle, await bundleEntry("src/rsa.ts", { minify: true }));
+    writeFileSync(bundle, await bundleEntry("src/trust/rsa.ts", { minify: true }));
     const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
     const rows = cases.map((one) => [text(one.n), one.e, text(one.signature), text(one.digest)]);
     const scenario = `

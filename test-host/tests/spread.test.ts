@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { bundleEntry, loadInEngine } from "../bundle.ts";
 import { createRandom } from "../network.ts";
 
-const { engine, module } = loadInEngine(await bundleEntry("src/hal.ts"));
+const { engine, module } = loadInEngine(await bundleEntry("src/platform/engine.ts"));
 const DEVICES = 1000;
 const ROUNDS = 8;
 const BINS = 20;

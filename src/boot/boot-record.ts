@@ -1,0 +1,444 @@
+// What must outlive a restart besides otadata: docs/formats.md, "Boot record". Two Storage files of records, in turn: the
+// last whole record counts. The file that holds it stays until the next one is whole in the other file, so neither a loss
+// of power nor a full Storage costs it. A file is created with its full size, and only where Storage has the room: when it
+// has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
+
+import { u16, Whole } from "../platform/bytes";
+import { binary, Flash, read } from "../platform/flash";
+import { eraseFile, readFile, storageStats, writeFile } from "../platform/engine";
+import { Size, walkSegments } from "../image/image";
+import type { Partition } from "./partitions";
+import { readRecords, RecordFile, sealRecord } from "./record-file";
+import { Code, fault, guarded, ignore } from "../errors";
+
+/** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
+const NAME = ".https-ota";
+
+/** The image in a slot, as far as this module has installed or hashed it. */
+export interface SlotImage {
+  label: string;
+  /** bytes of its file */
+  size: number;
+  /** fs-verity, 64 hexadecimal digits; "" for an image that was installed without one */
+  digest: string;
+  /** CRC-32 of the end of the image, where its own SHA-256 is: another one that came by USB has another end */
+  tail: number;
+  /** of its manifest, "" without one */
+  version: string;
+}
+
+export interface BootRecord {
+  /** highest sequence of an image that was confirmed */
+  sequence: number;
+  /** label of the slot that the last update selected */
+  slot: string;
+  /** label of the slot that ran then */
+  previous: string;
+  /** starts of that image so far, or what became of it */
+  boots: number;
+  /** its sequence, 0 without a manifest */
+  next: number;
+  /** of the last manifest whose image was installed, "" before the first */
+  project: string;
+  /** how often that image was given up without the program having judged it: refused by the bootloader, out of starts */
+  refused: number;
+  images: SlotImage[];
+  /** digests of the images that were rolled back, the last one first */
+  bad: string[];
+  /** why the last image that was left was left, "" when none was since the last update */
+  reason: string;
+  /** number of the record; which of the two files it is in, -1 for none; and where the next record goes in it */
+  serial_: number;
+  file_: number;
+  end_: number;
+}
+
+export const enum Boots {
+  /** it was rolled back */
+  GIVEN_UP = -1,
+  /** it was marked as good */
+  CONFIRMED = -2,
+  /** the bootloader did not start it since it was selected, as far as this device can tell */
+  REFUSED = -3,
+}
+
+const enum Trial {
+  /**
+   * So often may an image be given up without a verdict of the program before it counts as bad. A bootloader with rollback
+   * does so after any restart that comes before markValid(), boot() after some: losses of power and crashes, which
+   * others may cause, look the same.
+   */
+  REFUSALS = 3,
+  /** starts that an update makes sure of room for */
+  STARTS = 8,
+}
+
+/** So many are remembered: rolled-back images, and slots with what is in them. */
+const enum Kept {
+  BAD = 4,
+  IMAGES = 3,
+}
+
+/** Tries to create a file: on a header that a loss of power has torn the engine reports success (src/jsflash.c). */
+const TRIES = 3;
+
+/** Bytes at the end of an image that tell it from others: there is its own SHA-256. */
+const TAIL = 64;
+
+/** Characters that are kept, in an enum, which takes no variable. */
+const enum Length {
+  /** of a version, and of a project */
+  NAME = 32,
+  /** of the reason of a rollback */
+  REASON = 80,
+}
+
+function isCount(value: unknown): boolean {
+  return (
+    (value as number) >= Boots.CONFIRMED && (value as number) <= Whole.MAX && Math.floor(value as number) === value
+  );
+}
+
+/** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
+function takeOver(record: any): void {
+  let old: any;
+  guarded(() => {
+    old = JSON.parse(readFile(NAME) || "");
+  }, ignore);
+  if (!old) return;
+  const names = ["sequence", "slot", "previous", "boots", "next"];
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i];
+    const value = old[name];
+    if (typeof value === typeof record[name] && (typeof value === "string" || isCount(value))) record[name] = value;
+  }
+  if (isCount(old.aborted)) record.refused = old.aborted;
+  if (record.slot && typeof old.digest === "string")
+    record.images.push({ label: record.slot, size: 0, digest: old.digest, tail: 0, version: "" });
+  if (typeof old.badDigest === "string" && old.badDigest) record.bad.push(old.badDigest);
+}
+
+/** @chapter records */
+export function loadRecord(): BootRecord {
+  const record: BootRecord = {
+    sequence: 0,
+    slot: "",
+    previous: "",
+    boots: 0,
+    next: 0,
+    project: "",
+    refused: 0,
+    images: [],
+    bad: [],
+    reason: "",
+    serial_: 0,
+    file_: -1,
+    end_: 0,
+  };
+  for (let file = 0; file < 2; file++) {
+    const found = readRecords(readFile(NAME + file) || "");
+    const fields = found.fields_;
+    if (!fields || fields[0] <= record.serial_) continue;
+    record.serial_ = fields[0];
+    record.sequence = fields[1];
+    record.slot = fields[2];
+    record.previous = fields[3];
+    record.boots = fields[4] + found.ticks_;
+    record.next = fields[5];
+    record.refused = fields[7];
+    record.images = fields[8].map((image: any[]) => ({
+      label: image[0],
+      size: image[1],
+      digest: image[2],
+      tail: image[3],
+      version: image[4],
+    }));
+    record.bad = fields[9];
+    record.project = fields[10] || "";
+    record.reason = fields[11] || "";
+    record.file_ = file;
+    record.end_ = found.end_;
+  }
+  if (record.file_ < 0) takeOver(record);
+  return record;
+}
+
+/** Puts `record` behind the last one; false when it is not there afterwards. */
+function append(record: BootRecord, sealed: string): boolean {
+  guarded(() => {
+    // at 0 the engine would remove the file and create it again, unless it has this size and is blank there
+    writeFile(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : RecordFile.SIZE);
+  }, ignore);
+  return (readFile(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
+}
+
+/**
+ * Creates the other file with `sealed` in it. The one that holds the last record stays. What is written before the file is
+ * seen to be there harms nothing: at the start the engine erases all of Storage when behind the last header of a page the
+ * next page begins with something else (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no
+ * content where no file is. Throws NO_MEM when Storage lacks the room, FLASH_OP_FAIL when the file is not there after all.
+ */
+function create(record: BootRecord, sealed: string): void {
+  const file = record.file_ ? 0 : 1;
+  const needed = RecordFile.SIZE + RecordFile.FILE_HEADER;
+  const remedy = ": erase files and compact Storage while the power is safe";
+  for (let i = 0; i < TRIES; i++) {
+    const stats = storageStats();
+    const free = stats.freeBytes;
+    if (free < needed)
+      throw fault(
+        Code.NO_MEM,
+        "Storage has " +
+          free +
+          " bytes free and " +
+          stats.trashBytes +
+          " of erased files, the boot record needs " +
+          needed +
+          remedy,
+      );
+    if ((stats.totalBytes - free) % Flash.SECTOR > Flash.SECTOR - RecordFile.FILE_HEADER)
+      throw fault(Code.NO_MEM, "Storage ends where a file's header would lie across two pages" + remedy);
+    eraseFile(NAME + file);
+    guarded(() => {
+      writeFile(NAME + file, String.fromCharCode(255), 0, RecordFile.SIZE);
+    }, ignore);
+    record.file_ = file;
+    record.end_ = 0;
+    if ((readFile(NAME + file) || "").length === RecordFile.SIZE && append(record, sealed)) return;
+  }
+  throw fault(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file + remedy);
+}
+
+function seal(record: BootRecord): string {
+  return sealRecord(
+    JSON.stringify([
+      record.serial_ + 1,
+      record.sequence,
+      record.slot,
+      record.previous,
+      record.boots,
+      record.next,
+      0, // not used
+      record.refused,
+      record.images.map((image) => [image.label, image.size, image.digest, image.tail, image.version]),
+      record.bad,
+      record.project,
+      record.reason,
+    ]),
+  );
+}
+
+/** Bytes that `count` more records take at most, and the starts of a trial. */
+function roomFor(sealed: string, count: number): number {
+  return count * (sealed.length + 4 * RecordFile.UNIT) + Trial.STARTS * RecordFile.UNIT;
+}
+
+/**
+ * Saves `record`. `spare`: room for so many records must be left in its file, and for the starts of a trial.
+ * Throws when Storage is full, and then the record is the one before.
+ * @chapter records
+ */
+export function saveRecord(record: BootRecord, spare?: number): void {
+  const sealed = seal(record);
+  const before = record.file_;
+  const end = record.end_ + sealed.length + (spare ? roomFor(sealed, spare) : 0);
+  if (before < 0 || end > RecordFile.SIZE || !append(record, sealed)) create(record, sealed);
+  if (before < 0) eraseFile(NAME);
+}
+
+/**
+ * Counts one more start of the image on trial. Throws like saveRecord.
+ * @chapter records
+ */
+export function countStart(record: BootRecord): void {
+  if (record.boots === Boots.REFUSED) {
+    // it was not refused: a reset of JavaScript alone looks like a restart
+    record.boots = 1;
+    record.refused--;
+    return saveRecord(record);
+  }
+  const tick = sealRecord("+");
+  record.boots++;
+  if (record.file_ < 0 || record.end_ + tick.length > RecordFile.SIZE || !append(record, tick)) saveRecord(record);
+}
+
+/** CRC-32 of the end of the image in `slot`; 0 when it is no whole image. */
+function tailOf(slot: Partition): number {
+  let crc = 0;
+  guarded(() => {
+    const chip = u16(read(slot.address, Size.HEADER), 12);
+    const length = walkSegments(chip, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
+    crc = E.CRC32(binary(read(slot.address + length - TAIL, TAIL)));
+  }, ignore);
+  return crc;
+}
+
+function findImage(record: BootRecord, label: string): SlotImage | null {
+  for (let i = 0; i < record.images.length; i++) if (record.images[i].label === label) return record.images[i];
+  return null;
+}
+
+/** Puts what is in `slot` first. */
+function noteImage(record: BootRecord, slot: Partition, size: number, digest: string, version: string): void {
+  const image = {
+    label: slot.label,
+    size: size,
+    digest: digest,
+    tail: tailOf(slot),
+    version: version.substr(0, Length.NAME),
+  };
+  record.images = [image].concat(record.images.filter((one) => one.label !== slot.label));
+  while (record.images.length > Kept.IMAGES) record.images.pop();
+}
+
+/**
+ * What is known of the image in `slot`; null when nothing is, or when its flash is no longer what the record says.
+ * @chapter records
+ */
+export function knownImage(slot: Partition): SlotImage | null {
+  const record = loadRecord();
+  const image = findImage(record, slot.label);
+  return image && image.size && tailOf(slot) === image.tail ? image : null;
+}
+
+/**
+ * Is the image that the last update selected the one in `slot`, and not another one that came by USB since?
+ * @chapter records
+ */
+export function isSelected(record: BootRecord, slot: Partition): boolean {
+  const image = findImage(record, slot.label);
+  return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
+}
+
+/**
+ * The image in the slot that runs was hashed: the answer is kept where Storage has room for it.
+ * @chapter records
+ */
+export function recordHashed(slot: Partition, size: number, digest: string): void {
+  guarded(() => {
+    const record = loadRecord();
+    noteImage(record, slot, size, digest, "");
+    saveRecord(record);
+  }, ignore);
+}
+
+/**
+ * The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own.
+ * @chapter records
+ */
+export function lowestSequence(record: BootRecord, running: Partition): number {
+  return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
+}
+
+/**
+ * Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often.
+ * @chapter records
+ */
+export function checkNotRolledBack(digest: string): void {
+  if (digest && loadRecord().bad.indexOf(digest) >= 0)
+    throw fault(
+      Code.NOT_ALLOWED,
+      "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it",
+    );
+}
+
+/**
+ * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
+ * go back to.
+ * @chapter records
+ */
+export function checkNotOnTrial(running: Partition): void {
+  const record = loadRecord();
+  if (record.boots > 0 && isSelected(record, running))
+    throw fault(
+      Code.OTA_ROLLBACK_INVALID_STATE,
+      "the running image is on trial: call markValid() first, or set allowUnconfirmed",
+    );
+}
+
+/**
+ * Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't.
+ * @chapter records
+ */
+export function reserveRecords(): void {
+  const record = loadRecord();
+  // an update that fails again and again costs no more than one record
+  if (record.file_ < 0 || record.end_ + roomFor(seal(record), 2) > RecordFile.SIZE) saveRecord(record, 2);
+}
+
+/**
+ * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the image
+ * file.
+ * @chapter records
+ */
+export function recordSelected(
+  slot: Partition,
+  running: Partition,
+  size: number,
+  image: { sequence_: number; digest_: string; version_: string; project_: string },
+): void {
+  const record = loadRecord();
+  const before = findImage(record, slot.label);
+  // an image that lives to install the next one counts as confirmed
+  record.sequence = lowestSequence(record, running);
+  if (!before || before.digest !== image.digest_) record.refused = 0;
+  noteImage(record, slot, size, image.digest_, image.version_);
+  record.slot = slot.label;
+  record.previous = running.label;
+  record.boots = 0;
+  record.next = image.sequence_;
+  record.reason = "";
+  if (image.project_ && image.project_.length <= Length.NAME) record.project = image.project_;
+  saveRecord(record, 1);
+}
+
+/** `verdict`: the program has judged the image, so that it counts as bad at once. */
+function giveUp(record: BootRecord, label: string, verdict: boolean, reason: string): void {
+  record.reason = reason.substr(0, Length.REASON);
+  const image = findImage(record, label);
+  const digest = image && image.digest;
+  if (++record.refused < Trial.REFUSALS && !verdict) return;
+  record.boots = Boots.GIVEN_UP;
+  if (!digest) return;
+  record.bad = [digest].concat(record.bad.filter((one) => one !== digest));
+  while (record.bad.length > Kept.BAD) record.bad.pop();
+}
+
+/**
+ * The bootloader did not start the image in the slot called `label`, or gave it up. Counted once for each time that it
+ * was selected; the trial stays, should it start after all.
+ * @chapter records
+ */
+export function recordRefused(label: string): void {
+  const record = loadRecord();
+  if (record.slot !== label || record.boots === Boots.GIVEN_UP || record.boots === Boots.REFUSED) return;
+  record.boots = Boots.REFUSED;
+  giveUp(record, label, false, "the bootloader did not start it");
+  saveRecord(record);
+}
+
+/**
+ * The image in the slot `running` is good: its trial ends.
+ * @chapter records
+ */
+export function recordConfirmed(running: Partition): void {
+  const record = loadRecord();
+  if (record.boots === Boots.CONFIRMED || !isSelected(record, running)) return;
+  record.sequence = Math.max(record.sequence, record.next);
+  record.boots = Boots.CONFIRMED;
+  record.refused = 0;
+  saveRecord(record);
+}
+
+/**
+ * The image in the slot `running` is about to be left, by a `verdict` of the program or because its starts ran out.
+ * `reason`: printable text, for getStatus().
+ * @chapter records
+ */
+export function recordRolledBack(running: Partition, verdict: boolean, reason: string): void {
+  const record = loadRecord();
+  if (record.boots === Boots.GIVEN_UP || !isSelected(record, running)) return;
+  record.boots = Boots.GIVEN_UP;
+  giveUp(record, running.label, verdict, reason);
+  saveRecord(record);
+}

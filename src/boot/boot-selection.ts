@@ -1,0 +1,212 @@
+// otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
+// Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
+// fallback the entry of the running slot would otherwise be the one that is overwritten.
+
+import { markValidNatively } from "../platform/chip";
+import { binary, erase, Flash, isBlank, read, write } from "../platform/flash";
+import { isRestartPending, setRestartPending } from "../platform/engine";
+import { activeCopy, buildEntry, Entries, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
+import { type Partition, Subtype } from "./partitions";
+import { bootSlot, type Layout, readEntries } from "./layout";
+import { Code, fault } from "../errors";
+
+/** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
+function names(layout: Layout, entry: Entry, slot: Partition): boolean {
+  return entry.whole_ && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - Subtype.OTA_0;
+}
+
+/**
+ * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
+ * @chapter otadata
+ */
+export function copyOf(layout: Layout, entries: Entry[], slot: Partition): number {
+  let copy = -1;
+  for (let i = 0; i < 2; i++)
+    if (names(layout, entries[i], slot) && (copy < 0 || entries[i].seq_ > entries[copy].seq_)) copy = i;
+  return copy;
+}
+
+/**
+ * The slot that states lead to.
+ * @chapter otadata
+ */
+function slotByState(layout: Layout, entries: Entry[]): Partition {
+  return bootSlot(layout.ota_, layout.factory_, entries);
+}
+
+/**
+ * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The bootloader's
+ * version cannot be read. But if the newest entry is marked bad and yet names the running slot, while states lead to
+ * another slot, the bootloader must be one of those. Then the entry counts as active.
+ */
+function isDisputed(layout: Layout, entries: Entry[]): boolean {
+  const own = copyOf(layout, entries, layout.running_);
+  const other = entries[1 - own];
+  return (
+    own >= 0 &&
+    !entries[own].valid_ &&
+    !(other.whole_ && other.seq_ > entries[own].seq_) &&
+    slotByState(layout, entries).address !== layout.running_.address
+  );
+}
+
+/**
+ * The slot that otadata selects.
+ * @chapter otadata
+ */
+export function selectedSlot(layout: Layout, entries: Entry[]): Partition {
+  return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
+}
+
+/** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
+function copyToKeep(layout: Layout, entries: Entry[]): number {
+  const keep = copyOf(layout, entries, layout.running_);
+  return keep >= 0 && (entries[keep].valid_ || isDisputed(layout, entries)) ? keep : activeCopy(entries);
+}
+
+/**
+ * Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed.
+ * @chapter otadata
+ */
+function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
+  const addr = layout.otadata_.address + copy * Flash.SECTOR;
+  const entry = binary(buildEntry(read(addr, Entries.LENGTH), seq, state));
+  erase(addr);
+  try {
+    write(addr, entry);
+  } catch (thrown) {
+    erase(addr);
+    throw thrown;
+  }
+}
+
+/** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
+function eraseActive(addr: number): void {
+  const entry = binary(read(addr, Entries.LENGTH));
+  try {
+    erase(addr);
+  } catch (thrown) {
+    if (isBlank(addr)) write(addr, entry);
+    throw thrown;
+  }
+}
+
+/**
+ * Above every whole entry, because a bootloader of IDF 3.1 or 3.2 obeys those that are marked INVALID too.
+ * @chapter otadata
+ */
+function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
+  let highest = 0;
+  for (let i = 0; i < 2; i++) if (entries[i].whole_ && entries[i].seq_ > highest) highest = entries[i].seq_;
+  const seq = nextSeq(highest, slot.subtype - Subtype.OTA_0, layout.ota_.length);
+  if (!seq) throw fault(Code.OTA_SELECT_INFO_INVALID, "no sequence number above " + highest);
+  return seq;
+}
+
+/**
+ * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
+ * bootloader with rollback makes a trial of it, others start it like any other (docs/formats.md#what-a-bootloader-starts).
+ * Throws when flash fails, and then the old choice stands.
+ * @chapter otadata
+ */
+export function select(layout: Layout, slot: Partition, state: State): void {
+  let entries = readEntries(layout.otadata_);
+  const disputed = isDisputed(layout, entries);
+  setRestartPending();
+  if (!disputed && slotByState(layout, entries).address === slot.address) return;
+  if (slot.subtype === Subtype.FACTORY) {
+    // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
+    const active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
+    entries = []; // from here on memory is shortest
+    erase(layout.otadata_.address + (1 - active) * Flash.SECTOR);
+    eraseActive(layout.otadata_.address + active * Flash.SECTOR);
+    return;
+  }
+  const copy = copyToKeep(layout, entries) === 0 ? 1 : 0;
+  const seq = seqFor(layout, entries, slot);
+  entries = [];
+  writeEntry(layout, copy, seq, state);
+}
+
+/**
+ * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
+ * `target`, so that a half-written slot is never selected. What else is selected gives way: when it is broken, the
+ * bootloader's fallback might come to `target` once that is whole, and before its trial is recorded.
+ * @chapter otadata
+ */
+export function deselect(layout: Layout, target: Partition): void {
+  let entries = readEntries(layout.otadata_);
+  const own = copyOf(layout, entries, layout.running_);
+  const selected = slotByState(layout, entries).address;
+  // the running slot's entry is left when the one of `target` is erased
+  const left = selected === target.address && own >= 0 && entries[own].valid_;
+  if (selected !== layout.running_.address && !left) {
+    entries = []; // it reads its own, and memory is shortest here
+    select(layout, layout.running_, State.VALID);
+    entries = readEntries(layout.otadata_);
+  }
+  // the active copy last
+  const last = activeCopy(entries) === 0 ? 0 : 1;
+  if (names(layout, entries[1 - last], target)) erase(layout.otadata_.address + (1 - last) * Flash.SECTOR);
+  if (names(layout, entries[last], target)) eraseActive(layout.otadata_.address + last * Flash.SECTOR);
+}
+
+/**
+ * State of the entry that names `slot`; undefined for none, as for factory.
+ * @chapter otadata
+ */
+export function stateOf(layout: Layout, slot: Partition): number | undefined {
+  const entries = readEntries(layout.otadata_);
+  const copy = copyOf(layout, entries, slot);
+  return copy < 0 ? undefined : entries[copy].state_;
+}
+
+/** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
+export function checkConfirmed(layout: Layout): void {
+  if (stateOf(layout, layout.running_) === State.PENDING_VERIFY)
+    throw fault(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is not confirmed: call markValid() first");
+}
+
+/**
+ * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
+ * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
+ * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
+ * IDF does, and the other copy stays to fall back to; and in place when the other copy is what an update, say, has just
+ * selected. Factory and a slot that no entry names need none.
+ * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
+ * @chapter
+ */
+export function confirm(layout: Layout): void {
+  const entries = readEntries(layout.otadata_);
+  const copy = copyOf(layout, entries, layout.running_);
+  if (copy < 0 || entries[copy].state_ === State.VALID) return;
+  if (entries[copy].state_ === State.PENDING_VERIFY) {
+    if (activeCopy(entries) === copy) markValidNatively();
+    if (stateOf(layout, layout.running_) !== State.VALID) writeEntry(layout, copy, entries[copy].seq_, State.VALID);
+    return;
+  }
+  if (isRestartPending() && activeCopy(entries) !== copy)
+    return writeEntry(layout, copy, entries[copy].seq_, State.VALID);
+  writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
+  erase(layout.otadata_.address + copy * Flash.SECTOR);
+}
+
+/**
+ * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the mark
+ * only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+ * @chapter
+ */
+export function reject(layout: Layout, slot: Partition): void {
+  const before = readEntries(layout.otadata_);
+  const own = copyOf(layout, before, layout.running_);
+  const pending = own >= 0 && before[own].state_ === State.PENDING_VERIFY;
+  if (pending) writeEntry(layout, own, before[own].seq_, State.INVALID);
+  // a bootloader that puts images on trial knows states: nothing is disputed
+  if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address) return;
+  // VALID: on trial once more it would lead back to the image that is left now
+  select(layout, slot, State.VALID);
+  if (pending) return;
+  const entries = readEntries(layout.otadata_);
+  const copy = copyOf(layout, entries, layout.running_);
+  if (copy >= 0) writeEntry(layout, copy, entries[copy].seq_, State.INVALID);
+}

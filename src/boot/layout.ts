@@ -1,0 +1,151 @@
+// Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
+// Source: docs/design.md#slots, docs/formats.md#partition-table, docs/espruino.md#no-call-names-the-running-slot.
+
+import { hex } from "../platform/bytes";
+import { chipId, isEncrypted, mapped, mappedFlash } from "../platform/chip";
+import { binary, Flash, read } from "../platform/flash";
+import { isRunnable, parseHeader, Size } from "../image/image";
+import { activeCopy, Entries, type Entry, parseEntry, slotOfSeq } from "./otadata";
+import { isOta, isOtadata, isSlot, parseTable, type Partition, Subtype, Table, Type } from "./partitions";
+import { Code, fault } from "../errors";
+
+const OTADATA_SIZE = 0x2000;
+
+export interface Layout {
+  chip_: number;
+  otadata_: Partition;
+  /** ota_0, ota_1 ... in this order */
+  ota_: Partition[];
+  factory_: Partition | null;
+  running_: Partition;
+}
+
+function cannot(fact: string): never {
+  throw fault(Code.NOT_SUPPORTED, fact);
+}
+
+/** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
+function findOtadata(rows: Partition[]): Partition {
+  let found: Partition | null = null;
+  for (let i = 0; i < rows.length; i++)
+    if (isOtadata(rows[i])) {
+      if (found)
+        cannot(
+          "the partition table has two otadata rows, " +
+            found.label +
+            " and " +
+            rows[i].label +
+            " (Espruino builds of 2019 and 2020): flash a current Espruino with its table once by USB",
+        );
+      found = rows[i];
+    }
+  if (!found) return cannot("no otadata partition: flash a table with two slots once by USB (boards/)");
+  if (found.size !== OTADATA_SIZE)
+    cannot("otadata " + found.label + " has " + hex(found.size) + " bytes, wanted 0x2000");
+  return found;
+}
+
+/** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
+function findOta(rows: Partition[]): Partition[] {
+  const ota: Partition[] = [];
+  let count = 0;
+  for (let i = 0; i < rows.length; i++)
+    if (isOta(rows[i])) {
+      ota[rows[i].subtype - Subtype.OTA_0] = rows[i];
+      count++;
+    }
+  let whole = ota.length === count;
+  for (let i = 0; i < count; i++) if (!ota[i]) whole = false;
+  if (!whole) cannot("the partition table has a gap or a double in its ota_N slots");
+  return ota;
+}
+
+function findFactory(rows: Partition[]): Partition | null {
+  for (let i = 0; i < rows.length; i++)
+    if (rows[i].type === Type.APP && rows[i].subtype === Subtype.FACTORY) return rows[i];
+  return null;
+}
+
+/** @chapter otadata */
+export function readEntries(otadata: Partition): Entry[] {
+  return [
+    parseEntry(read(otadata.address, Entries.LENGTH)),
+    parseEntry(read(otadata.address + Flash.SECTOR, Entries.LENGTH)),
+  ];
+}
+
+/** The slot that otadata tells the bootloader to start (it falls back to others when that image is broken). */
+export function bootSlot(ota: Partition[], factory: Partition | null, entries: Entry[]): Partition {
+  const copy = activeCopy(entries);
+  if (copy >= 0 && ota.length) return ota[slotOfSeq(entries[copy].seq_, ota.length)];
+  return factory || ota[0];
+}
+
+/**
+ * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with the
+ * memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read, because
+ * reading an unmapped one resets the chip.
+ */
+function findRunning(rows: Partition[], chip: number): Partition {
+  for (let i = 0; i < rows.length; i++) {
+    const slot = rows[i];
+    const header = isSlot(slot) ? parseHeader(read(slot.address, Size.FIRST_SEGMENT)) : null;
+    if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address) continue;
+    const length = Math.min(header.length_, Flash.SECTOR);
+    if (binary(read(slot.address + Size.FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length)) return slot;
+    throw fault(Code.NOT_FOUND, "the MMU maps slot " + slot.label + ", but its flash differs from the mapped code");
+  }
+  throw fault(Code.NOT_FOUND, "cannot determine the running slot: the MMU maps none of them");
+}
+
+/**
+ * Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy.
+ * @chapter slots
+ */
+export function readLayout(): Layout {
+  const chip = chipId();
+  if (isEncrypted(chip)) cannot("flash encryption is on: raw writes would be garbage to the bootloader");
+  const rows = parseTable(read(Table.ADDR, Table.LENGTH));
+  const otadata = findOtadata(rows);
+  const ota = findOta(rows);
+  const factory = findFactory(rows);
+  if (ota.length + (factory ? 1 : 0) < 2) cannot("only one slot: flash a table with two slots once by USB (boards/)");
+  return {
+    chip_: chip,
+    otadata_: otadata,
+    ota_: ota,
+    factory_: factory,
+    running_: findRunning(rows, chip),
+  };
+}
+
+/**
+ * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
+ * factory. Where that would be `start` itself, factory is the other slot (docs/design.md#slots).
+ * @chapter slots
+ */
+export function nextSlot(layout: Layout, start: Partition): Partition {
+  const ota = layout.ota_;
+  const next = start.subtype === Subtype.FACTORY ? ota[0] : ota[(start.subtype - Subtype.OTA_0 + 1) % ota.length];
+  return next.address === start.address ? (layout.factory_ as Partition) : next;
+}
+
+/**
+ * The partition called `label`, of `type` if that is given; or null.
+ * @chapter slots
+ */
+export function partitionByLabel(label: string, type?: Type): Partition | null {
+  const rows = parseTable(read(Table.ADDR, Table.LENGTH));
+  for (let i = 0; i < rows.length; i++)
+    if (rows[i].label === label && (type === undefined || rows[i].type === type)) return rows[i];
+  return null;
+}
+
+/**
+ * The slot called `label`, or null.
+ * @chapter slots
+ */
+export function slotByLabel(layout: Layout, label: string): Partition | null {
+  for (let i = 0; i < layout.ota_.length; i++) if (layout.ota_[i].label === label) return layout.ota_[i];
+  return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
+}

@@ -1,0 +1,183 @@
+// Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
+// Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
+
+import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
+import { restart } from "../platform/chip";
+import { heldTurn } from "../platform/engine";
+import { State } from "./otadata";
+import { type Partition, Subtype } from "./partitions";
+import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./boot-selection";
+import { type Layout, nextSlot, partitionByLabel, readEntries, readLayout, slotByLabel } from "./layout";
+import { aborted, Code, fault, guarded, ignore, type OtaError } from "../errors";
+import { takeTurn, type Turn } from "./lock";
+import { verifyImage } from "../image/verify";
+
+/** @chapter slots */
+function slotOf(layout: Layout, given: Partition | string): Partition {
+  const label = typeof given === "string" ? given : given && given.label;
+  const slot = slotByLabel(layout, label);
+  if (!slot || (typeof given !== "string" && slot.address !== given.address))
+    throw fault(Code.NOT_FOUND, "this device has no slot " + label + ": getStatus().slots lists them");
+  return slot;
+}
+
+/** The partition called `label`, of any type; null when the table has none. `esp_partition_find_first` */
+export function findPartition(label: string): Partition | null {
+  return partitionByLabel(label);
+}
+
+/** The slot whose image is running. `esp_ota_get_running_partition` */
+export function getRunningPartition(): Partition {
+  return readLayout().running_;
+}
+
+/** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
+export function getBootPartition(): Partition {
+  const layout = readLayout();
+  return selectedSlot(layout, readEntries(layout.otadata_));
+}
+
+/** The slot that an update would write. `esp_ota_get_next_update_partition` */
+export function getNextUpdatePartition(): Partition {
+  const layout = readLayout();
+  return nextSlot(layout, layout.running_);
+}
+
+/** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
+export function getLastInvalidPartition(): Partition | null {
+  const layout = readLayout();
+  const entries = readEntries(layout.otadata_);
+  let found: Partition | null = null;
+  let seq = 0;
+  for (let i = 0; i < layout.ota_.length; i++) {
+    const copy = copyOf(layout, entries, layout.ota_[i]);
+    if (copy >= 0 && !entries[copy].valid_ && (!found || entries[copy].seq_ < seq)) {
+      found = layout.ota_[i];
+      seq = entries[copy].seq_;
+    }
+  }
+  return found;
+}
+
+/**
+ * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
+ */
+export function getState(partition: Partition | string): number {
+  const layout = readLayout();
+  const slot = slotOf(layout, partition);
+  if (slot.subtype === Subtype.FACTORY) throw fault(Code.NOT_SUPPORTED, "factory has no state");
+  const state = stateOf(layout, slot);
+  if (state === undefined) throw fault(Code.NOT_FOUND, "otadata does not name " + slot.label);
+  return state;
+}
+
+/**
+ * Verifies slots by their checksums, one after the other, while no update can erase them, and calls `choose` with the
+ * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own. With
+ * it, whatever else is under way is ended.
+ * @chapter slots
+ */
+function chooseSlot(
+  list: (layout: Layout) => Partition[],
+  choose: (layout: Layout, slot: Partition, done: () => void) => void,
+  none?: string,
+): Promise<number> {
+  return new Promise<number>((resolve, reject) => {
+    guarded(() => {
+      const layout = readLayout();
+      const held: Turn | null = heldTurn();
+      let turn: Turn;
+      function fail(error?: OtaError): void {
+        turn.end_();
+        reject(error || aborted());
+      }
+      if (none && held) held.stop_();
+      turn = takeTurn(fail, 0);
+      function attempt(slots: Partition[], error: OtaError | null): void {
+        const slot = slots.shift();
+        if (!slot) return fail(none ? fault(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
+        verifyImage(layout.chip_, slot.address, slot.size, "", "", (failure) => {
+          if (heldTurn() !== turn) return;
+          if (failure) return attempt(slots, failure);
+          guarded(() => {
+            choose(layout, slot, () => {
+              turn.end_();
+              resolve(Code.OK);
+            });
+          }, fail);
+        });
+      }
+      guarded(() => {
+        attempt(list(layout), null);
+      }, fail);
+    }, reject);
+  });
+}
+
+/**
+ * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects with
+ * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
+ */
+export function setBootPartition(partition: Partition | string): Promise<number> {
+  return chooseSlot(
+    (layout) => [slotOf(layout, partition)],
+    (layout, slot, done) => {
+      select(layout, slot, State.NEW);
+      done();
+    },
+  );
+}
+
+/** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
+export function markValid(): void {
+  const layout = readLayout();
+  confirm(layout);
+  recordConfirmed(layout.running_);
+}
+
+/** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
+function slotsToFallBackTo(layout: Layout): Partition[] {
+  const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
+  const entries = readEntries(layout.otadata_);
+  const record = loadRecord();
+  const previous = record.slot === layout.running_.label ? record.previous : "";
+  const first: Partition[] = [];
+  const rest: Partition[] = [];
+  for (let i = 0; i < slots.length; i++) {
+    if (slots[i].address === layout.running_.address) continue;
+    const copy = copyOf(layout, entries, slots[i]);
+    if (slots[i].label === previous) first.unshift(slots[i]);
+    else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== State.NEW) first.push(slots[i]);
+    else rest.push(slots[i]);
+  }
+  return first.concat(rest);
+}
+
+/**
+ * rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus().
+ * @chapter slots
+ */
+export function fallBack(verdict: boolean, reason: string): Promise<number> {
+  return chooseSlot(
+    slotsToFallBackTo,
+    (layout, slot, done) => {
+      guarded(() => {
+        // when Storage takes no record it is more important to leave
+        recordRolledBack(layout.running_, verdict, reason);
+      }, ignore);
+      rejectRunning(layout, slot);
+      done();
+      restart();
+    },
+    "no other slot holds a whole image",
+  );
+}
+
+/**
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. An update that is under way is
+ * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ */
+export function rollback(): Promise<number> {
+  return fallBack(true, "rollback() was called");
+}

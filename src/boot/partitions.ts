@@ -1,0 +1,132 @@
+// The partition table: rows of 32 bytes at flash address 0x8000. Pure.
+// Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
+// The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
+// writing to the wrong place would cost: alignment, bounds, overlap.
+
+import { hex, u16, u32, zText } from "../platform/bytes";
+import { Code, fault } from "../errors";
+
+/** In bytes. An enum, which takes no variable. */
+export const enum Table {
+  ADDR = 0x8000,
+  LENGTH = 0xc00,
+}
+
+// esp_partition_info_t, esp_flash_partitions.h of IDF v5.5:
+//      0  uint16_t magic
+//      2  uint8_t  type, subtype
+//      4  uint32_t pos.offset, pos.size
+//     12  uint8_t  label[16]
+//     28  uint32_t flags
+const ROW_LENGTH = 32;
+const ESP_PARTITION_MAGIC = 0x50aa;
+const ESP_PARTITION_MAGIC_MD5 = 0xebeb;
+const NO_ROW = 0xffff; // erased flash: the end of the table
+// 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
+const FLASH_END = 0x1000000;
+
+/** Types of rows (esp_partition.h). */
+export const enum Type {
+  APP = 0,
+  DATA = 1,
+}
+/** Subtypes of apps. */
+export const enum Subtype {
+  FACTORY = 0,
+  OTA_0 = 0x10,
+  OTA_15 = 0x1f,
+}
+const SUBTYPE_OTADATA = 0;
+
+/** A row of the partition table, as IDF's `esp_partition_t`; `address` and `size` in bytes. */
+export interface Partition {
+  label: string;
+  type: number;
+  subtype: number;
+  address: number;
+  size: number;
+}
+
+/** ota_0 to ota_15? */
+export function isOta(row: Partition): boolean {
+  return row.type === Type.APP && row.subtype >= Subtype.OTA_0 && row.subtype <= Subtype.OTA_15;
+}
+
+/** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
+export function isSlot(row: Partition): boolean {
+  return row.type === Type.APP && (row.subtype === Subtype.FACTORY || isOta(row));
+}
+
+export function isOtadata(row: Partition): boolean {
+  return row.type === Type.DATA && row.subtype === SUBTYPE_OTADATA;
+}
+
+function parseRow(table: Uint8Array, offset: number): Partition {
+  return {
+    label: zText(table, offset + 12, 16),
+    type: table[offset + 2],
+    subtype: table[offset + 3],
+    address: u32(table, offset + 4),
+    size: u32(table, offset + 8),
+  };
+}
+
+/** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
+function isStorageTwice(a: Partition, b: Partition): boolean {
+  const names = a.label + " " + b.label;
+  return (
+    a.type === Type.DATA &&
+    b.type === Type.DATA &&
+    a.address === b.address &&
+    (names === "js_code storage" || names === "storage js_code")
+  );
+}
+
+/** Has an update to get at this row, or Espruino at the files of its Storage? */
+function isNeeded(row: Partition): boolean {
+  return (
+    isSlot(row) || isOtadata(row) || (row.type === Type.DATA && (row.label === "js_code" || row.label === "storage"))
+  );
+}
+
+function checkRow(row: Partition, others: Partition[]): void {
+  const end = row.address + row.size;
+  let wrong = "";
+  if (row.address % (row.type === Type.APP ? 0x10000 : 0x1000)) wrong = "is not aligned";
+  else if (row.type === Type.APP && row.size % 0x1000) wrong = "has no whole number of sectors";
+  else if (!row.size) wrong = "has no bytes";
+  else if (end > FLASH_END && isNeeded(row)) wrong = "ends at " + hex(end) + ": Espruino addresses 16 MB of flash";
+  // the primary rows of type bootloader (2) and partition_table (3) are what lies below
+  else if (row.address < Table.ADDR + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
+    wrong = "lies on bootloader or table";
+  for (let i = 0; !wrong && i < others.length; i++)
+    if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
+      wrong = "overlaps " + others[i].label;
+  if (wrong)
+    throw fault(
+      Code.INVALID_STATE,
+      "partition " + row.label + " at " + hex(row.address) + "+" + hex(row.size) + " " + wrong,
+    );
+}
+
+/** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
+export function parseTable(table: Uint8Array): Partition[] {
+  const rows: Partition[] = [];
+  for (let offset = 0; offset < Table.LENGTH; offset += ROW_LENGTH) {
+    const magic = u16(table, offset);
+    if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === NO_ROW)) return rows;
+    if (magic !== ESP_PARTITION_MAGIC)
+      throw fault(
+        Code.NOT_SUPPORTED,
+        "no partition table row at " +
+          hex(Table.ADDR + offset) +
+          ", found " +
+          hex(magic) +
+          " (is the flash encrypted?)",
+      );
+    const row = parseRow(table, offset);
+    checkRow(row, rows);
+    rows.push(row);
+  }
+  throw fault(Code.NOT_SUPPORTED, "the partition table has no end");
+}

@@ -1,0 +1,100 @@
+// What a device says of itself: getStatus(). Reads only.
+
+import { type BootRecord, knownImage, loadRecord } from "./boot-record";
+import { firmwareVersion } from "../platform/chip";
+import { Prefix } from "../image/fsverity";
+import { read } from "../platform/flash";
+import { isRestartPending, storageStats } from "../platform/engine";
+import { parseDesc, Size, walkSegments } from "../image/image";
+import type { Partition } from "./partitions";
+import { selectedSlot, stateOf } from "./boot-selection";
+import { type Layout, nextSlot, readEntries, readLayout } from "./layout";
+import { guarded, ignore } from "../errors";
+import { isOnTrial } from "./trial";
+import { lastResult } from "./lock";
+
+/** What a slot holds. */
+export interface SlotStatus {
+  label: string;
+  /** `esp_ota_img_states_t`, undefined when otadata does not name it */
+  state: number | undefined;
+  /** Espruino's own of the running slot, else of the manifest that brought the image, or of its app descriptor; undefined
+   * when the slot holds no whole image or nothing tells */
+  version: string | undefined;
+}
+
+/** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
+export interface Status {
+  running: string;
+  boot: string;
+  next: string;
+  /** `esp_ota_img_states_t` of the running slot, undefined when otadata does not name it */
+  state: number | undefined;
+  /** process.env.VERSION */
+  version: string;
+  /** highest confirmed sequence */
+  sequence: number;
+  /** starts so far and the slot to fall back to, null when the running image is not on trial */
+  trial: { boots: number; previous: string } | null;
+  /** digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes them */
+  rolledBack: string[];
+  /** why the last image that was left was left, "" when none was since the last update: what check() threw, for one */
+  rollbackReason: string;
+  /** all slots, the running one too */
+  slots: SlotStatus[];
+  /** of Storage, in bytes: behind the last file, and of erased files, which only a compaction gives back */
+  storage: { free: number; trash: number };
+  /** what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first */
+  last: string;
+  /** why another slot runs than the one that is selected; "" when it is the selected one */
+  differs: string;
+}
+
+function whyDifferent(layout: Layout, selected: Partition, record: BootRecord): string {
+  if (selected.address === layout.running_.address) return "";
+  const slot = "slot " + selected.label;
+  try {
+    walkSegments(layout.chip_, selected.size, (offset, length) => read(selected.address + offset, length));
+  } catch (thrown: any) {
+    return slot + " can't start: " + thrown.message;
+  }
+  if (isRestartPending()) return slot + " was selected, and not restarted into since";
+  return "the bootloader refused " + slot + (record.refused ? ", " + record.refused + " times before" : "");
+}
+
+function describe(layout: Layout, slot: Partition): SlotStatus {
+  let version: string | undefined;
+  if (slot.address === layout.running_.address) version = firmwareVersion();
+  else
+    guarded(() => {
+      walkSegments(layout.chip_, slot.size, (offset, length) => read(slot.address + offset, length));
+      const image = knownImage(slot);
+      const desc = parseDesc(read(slot.address, Size.DESC_END));
+      version = (image && image.version) || (desc ? desc.version : undefined);
+    }, ignore);
+  return { label: slot.label, state: stateOf(layout, slot), version: version };
+}
+
+/** What the device says of itself, for a report. It reads flash and writes nothing. */
+export function getStatus(): Status {
+  const layout = readLayout();
+  const record = loadRecord();
+  const selected = selectedSlot(layout, readEntries(layout.otadata_));
+  const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
+  const storage = storageStats();
+  return {
+    running: layout.running_.label,
+    boot: selected.label,
+    next: nextSlot(layout, layout.running_).label,
+    state: stateOf(layout, layout.running_),
+    version: firmwareVersion(),
+    sequence: record.sequence,
+    trial: isOnTrial(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
+    rolledBack: record.bad.map((digest) => Prefix.CONFIG + digest),
+    rollbackReason: record.reason,
+    slots: slots.map((slot) => describe(layout, slot)),
+    storage: { free: storage.freeBytes, trash: storage.trashBytes },
+    last: lastResult,
+    differs: whyDifferent(layout, selected, record),
+  };
+}

@@ -1,0 +1,130 @@
+// Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at an
+// address that is compiled in, and reads their contents through the partition of a label, whatever lies there
+// (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). In an
+// image that reads through another partition than this table has, no program runs after the restart, so nothing of ours
+// could roll it back.
+
+import { hex, u32 } from "../platform/bytes";
+import { firmwareVersion } from "../platform/chip";
+import { binary, Flash, isBlank, read } from "../platform/flash";
+import { storageStats } from "../platform/engine";
+import { Size } from "../image/image";
+import { Type } from "./partitions";
+import { RecordFile } from "./record-file";
+import { inSlices, Slice } from "../platform/scheduler";
+import { partitionByLabel } from "./layout";
+import { Code, fault, ignore, type OtaError } from "../errors";
+
+/** Where a build keeps Storage; `address` and `size` in bytes. */
+export interface StorageClaim {
+  /** label of the partition through which it reads */
+  partition: string;
+  address: number;
+  size: number;
+}
+
+const enum Kind {
+  OLD_SIZE = 0x40000,
+  /** up to this one builds read through `js_code` */
+  LAST_OLD = 25,
+  NEEDLE_LENGTH = 13,
+  /** longest text that is looked for: NEEDLE and "'storage'" */
+  TEXT_LENGTH = 22,
+}
+
+function cannot(fact: string): never {
+  throw fault(
+    Code.NOT_SUPPORTED,
+    "Storage would be lost: " +
+      fact +
+      "; flash that build once by USB with its own partition table, or set allowStorageLoss",
+  );
+}
+
+/**
+ * The partition through which the running build reads: by the size of its Storage, since some builds of 2v25 are of the new
+ * kind, else by its version, such as "2v27.45".
+ */
+function ownPartition(): string {
+  const version = firmwareVersion();
+  const old = version[0] === "2" && +version.substr(2, 2) <= Kind.LAST_OLD;
+  return old && storageStats().totalBytes <= Kind.OLD_SIZE ? "js_code" : "storage";
+}
+
+/**
+ * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
+ * @chapter slots
+ */
+export function checkStorage(claim: StorageClaim): void {
+  const label = claim.partition;
+  const row = partitionByLabel(label, Type.DATA);
+  if (!row) return cannot("the image reads its files through partition " + label + ", which this table does not have");
+  if (row.address !== claim.address)
+    cannot(
+      "the image keeps its files at " +
+        hex(claim.address) +
+        " and reads them through partition " +
+        label +
+        ", which this table has at " +
+        hex(row.address),
+    );
+  if (row.size < claim.size)
+    cannot("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
+  const own = ownPartition();
+  const ownRow = own === label ? row : partitionByLabel(own, Type.DATA);
+  if (!ownRow || ownRow.address !== claim.address)
+    cannot("this firmware keeps its files in another place than the image, " + hex(claim.address));
+  const stats = storageStats();
+  // with what the boot record may take yet
+  const used = stats.totalBytes - stats.freeBytes + 2 * (RecordFile.SIZE + RecordFile.FILE_HEADER);
+  // such a build takes the rest for damage, and erases all
+  if (claim.size < stats.totalBytes && used > claim.size)
+    cannot(
+      "Storage needs " +
+        used +
+        " bytes, with erased files and the boot record, and the image has room for " +
+        claim.size,
+    );
+  // what the larger build finds behind the files of this one would be files to it
+  for (let at = stats.totalBytes; at < claim.size; at += Flash.SECTOR)
+    if (!isBlank(claim.address + at))
+      cannot("flash at " + hex(claim.address + at) + " is not blank, and the image takes it for Storage");
+}
+
+/**
+ * Looks in the image at `addr`, which was verified, for the text that tells through which partition it reads, in its first segment, which
+ * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
+ * @chapter slots
+ */
+export function findStorage(addr: number, done: (error: OtaError | null, claim: StorageClaim | null) => void): void {
+  const end = Size.FIRST_SEGMENT + u32(read(addr, Size.FIRST_SEGMENT), Size.HEADER + 4);
+  let at = 0;
+  let found: StorageClaim | null = null;
+  function look(label: string, text: string, quote: string): void {
+    if (text.substr(Kind.NEEDLE_LENGTH, label.length + 2 * quote.length) !== quote + label + quote) return;
+    const row = partitionByLabel(label, Type.DATA);
+    found = {
+      partition: label,
+      address: row ? row.address : 0,
+      size: !row || label === "js_code" ? Kind.OLD_SIZE : row.size,
+    };
+  }
+  inSlices(
+    Slice.BLOCKS,
+    () => {
+      const piece = binary(read(addr + at, Flash.PIECE));
+      // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on
+      for (let from = 0, index = 0; ; from = index + 1) {
+        index = piece.indexOf("Couldn't map ", from);
+        if (index < from) break;
+        const text = binary(read(addr + at + index, Kind.TEXT_LENGTH));
+        look("js_code", text, "");
+        look("storage", text, "'");
+      }
+      at += Flash.PIECE - Kind.NEEDLE_LENGTH;
+      return !found && at < end;
+    },
+    ignore,
+    (error) => done(error, found),
+  );
+}

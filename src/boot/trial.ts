@@ -1,0 +1,147 @@
+// Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
+// then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
+// Source: docs/design.md#trial-boots.
+
+import { fallBack, markValid } from "./ota-ops";
+import { Boots, countStart, isSelected, loadRecord } from "./boot-record";
+import { after, printLater } from "../platform/engine";
+import { State } from "./otadata";
+import { stateOf } from "./boot-selection";
+import { type Layout, readLayout } from "./layout";
+import { asFault, Code, fault, guarded, ignore } from "../errors";
+
+const ATTEMPTS = 3;
+
+export interface BootOptions {
+  /** starts that an image has to be confirmed in; 3 */
+  attempts?: number;
+  /** called at each start on trial, with the number of this start and of those allowed */
+  onTrial?: (boots: number, attempts: number) => void;
+}
+
+/**
+ * Does the image that runs still have to be confirmed, by us or by a bootloader with rollback?
+ * @chapter otadata
+ */
+export function isOnTrial(layout: Layout): boolean {
+  const record = loadRecord();
+  return (
+    ((record.boots >= 0 || record.boots === Boots.REFUSED) && isSelected(record, layout.running_)) ||
+    stateOf(layout, layout.running_) === State.PENDING_VERIFY
+  );
+}
+
+/** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */
+function checkBootOptions(options: BootOptions): void {
+  const given = options as { [name: string]: unknown };
+  if (typeof given !== "object" || !given) throw fault(Code.INVALID_ARG, "boot: the options must be an object");
+  Object.keys(given).forEach((name) => {
+    const value = given[name] as number;
+    let wanted = "";
+    if (name === "onTrial") {
+      if (typeof value !== "function") wanted = " must be a function";
+    } else if (name !== "attempts") wanted = " is no option";
+    else if (!(value >= 1 && Math.floor(value) === value)) wanted = " must be a whole number above 0";
+    if (wanted && value !== undefined) throw fault(Code.INVALID_ARG, "boot: " + name + wanted);
+  });
+}
+
+/**
+ * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
+ * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
+ * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
+ * like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ */
+export function boot(options?: BootOptions): Promise<boolean> {
+  return new Promise<boolean>((resolve, reject) => {
+    guarded(() => {
+      if (options !== undefined) checkBootOptions(options);
+      const given = options || {};
+      const attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
+      const record = loadRecord();
+      if (!record.slot || record.boots === Boots.CONFIRMED) return resolve(false);
+      const running = readLayout().running_;
+      if (!isSelected(record, running)) return resolve(false);
+      let counted = false;
+      // a start that Storage does not take can't be counted: the trial would never end
+      if (record.boots !== Boots.GIVEN_UP && record.boots < attempts)
+        guarded(() => {
+          countStart(record);
+          counted = true;
+        }, ignore);
+      if (!counted) {
+        fallBack(false, "not confirmed in " + attempts + " starts").then(() => resolve(false), reject);
+        return;
+      }
+      resolve(true);
+      try {
+        if (given.onTrial) given.onTrial(record.boots, attempts);
+      } catch (thrown) {
+        printLater(thrown);
+      }
+    }, reject);
+  });
+}
+
+/**
+ * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
+ * rolled back otherwise, which ends an update that is under way. A check that throws, or whose promise is rejected, rolls
+ * back too, but is no verdict on the image: it may be offered again, and only the third time counts as bad. The engine
+ * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
+ * boot() counts the starts.
+ * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
+ * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with ESP_ERR_INVALID_ARG, and
+ * decides nothing, unless `ms` is a whole number and `check` a function.
+ */
+export function confirmAfter(
+  ms: number,
+  check: () => boolean | Promise<boolean>,
+  onEvent?: (name: "ROLLBACK", reason: string) => void,
+): Promise<boolean> {
+  return new Promise<boolean>((resolve, reject) => {
+    function leave(reason: string, verdict: boolean): void {
+      try {
+        if (onEvent) onEvent("ROLLBACK", reason);
+      } catch (thrown) {
+        printLater(thrown);
+      }
+      fallBack(verdict, reason).then(() => resolve(false), reject);
+    }
+    function onThrown(thrown: unknown): void {
+      printLater(thrown);
+      leave("check() threw: " + asFault(thrown).message, false);
+    }
+    function onAnswer(answer: unknown): void {
+      guarded(() => {
+        // while a promise was waited for somebody else may have decided
+        if (!isOnTrial(readLayout())) return resolve(true);
+        if (answer !== true) return leave("check() did not answer true", true);
+        markValid();
+        resolve(true);
+      }, reject);
+    }
+    function decide(): void {
+      let answer: any;
+      if (!isOnTrial(readLayout())) return resolve(true);
+      try {
+        answer = check();
+      } catch (thrown) {
+        return onThrown(thrown);
+      }
+      if (answer && typeof answer.then === "function") answer.then(onAnswer, onThrown);
+      else onAnswer(answer);
+    }
+    guarded(() => {
+      if (!(ms >= 0 && Math.floor(ms) === ms) || typeof check !== "function")
+        throw fault(Code.INVALID_ARG, "confirmAfter(ms, check): ms must be a whole number, check a function");
+      if (onEvent !== undefined && typeof onEvent !== "function")
+        throw fault(Code.INVALID_ARG, "confirmAfter: onEvent must be a function");
+      guarded(() => {
+        const record = loadRecord();
+        // the trial has begun, also where boot() does not count starts
+        if (!record.boots && isSelected(record, readLayout().running_)) countStart(record);
+      }, ignore);
+      after(ms, () => guarded(decide, reject), true);
+    }, reject);
+  });
+}

@@ -1,0 +1,297 @@
+// An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
+// Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
+
+import { hex, u16, u32, zText } from "../platform/bytes";
+import { Code, fault } from "../errors";
+
+/** In bytes. An enum, which takes no variable. */
+export const enum Size {
+  /** the first bytes, which a writer leaves for the end: flash takes them in one operation */
+  WORD = 4,
+  HEADER = 24,
+  SEGMENT_HEADER = 8,
+  /** where the first segment's data begins, and with it the app descriptor */
+  FIRST_SEGMENT = HEADER + SEGMENT_HEADER,
+  /** as many bytes of an image hold its descriptor */
+  DESC_END = FIRST_SEGMENT + 256,
+  /** IDF's IMAGE_HEADER_SIZE: what must have arrived before an image is judged */
+  HEAD = 1024,
+}
+
+// esp_app_format.h and esp_image_format.h of IDF v5.5
+const ESP_IMAGE_HEADER_MAGIC = 0xe9;
+const ESP_IMAGE_MAX_SEGMENTS = 16;
+const ESP_IMAGE_HASH_LEN = 32;
+// esp_app_desc.h
+const ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
+// mmu.h of the ESP32; the C3 and the S3 have pages of this size too
+const SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
+
+/** `esp_chip_id_t` and CONFIG_IDF_TARGET. */
+export const CHIP_NAMES: { [chipId: number]: string } = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
+
+export interface Header {
+  segments_: number;
+  chipId_: number;
+  /** min_chip_rev, which bootloaders before IDF 4.3.5 obey: on the classic ESP32 the major revision */
+  minMajor_: number;
+  /** major * 100 + minor; `maxRevision` 0 and 65535: no limit */
+  minRevision_: number;
+  maxRevision_: number;
+  hashAppended_: boolean;
+  /** of the first segment */
+  loadAddr_: number;
+  length_: number;
+}
+
+/** `esp_app_desc_t`: what an image says of itself. */
+export interface AppDesc {
+  secureVersion: number;
+  version: string;
+  projectName: string;
+  time: string;
+  date: string;
+  idfVer: string;
+  /** of the ELF file, hexadecimal: the name of this very build */
+  appElfSha256: string;
+}
+
+/**
+ * The header and the first segment's, or null when the first byte is no image's.
+ *
+ *     esp_image_header_t                         esp_image_segment_header_t, 24 bytes behind its start
+ *      0  uint8_t  magic                          24  uint32_t load_addr
+ *      1  uint8_t  segment_count                  28  uint32_t data_len
+ *      2  uint8_t  spi_mode
+ *      3  uint8_t  spi_speed : 4, spi_size : 4
+ *      4  uint32_t entry_addr
+ *      8  uint8_t  wp_pin, spi_pin_drv[3]
+ *     12  uint16_t chip_id
+ *     14  uint8_t  min_chip_rev
+ *     15  uint16_t min_chip_rev_full
+ *     17  uint16_t max_chip_rev_full
+ *     19  uint8_t  reserved[4]
+ *     23  uint8_t  hash_appended
+ * @chapter image
+ */
+export function parseHeader(head: Uint8Array): Header | null {
+  if (head[0] !== ESP_IMAGE_HEADER_MAGIC) return null;
+  return {
+    segments_: head[1],
+    chipId_: u16(head, 12),
+    minMajor_: head[14],
+    minRevision_: u16(head, 15),
+    maxRevision_: u16(head, 17),
+    hashAppended_: head[23] !== 0,
+    loadAddr_: u32(head, Size.HEADER),
+    length_: u32(head, Size.HEADER + 4),
+  };
+}
+
+/**
+ * The app descriptor in the first 288 bytes of an image; null for an image without one (IDF 3.1 and older).
+ *
+ *     esp_app_desc_t, 32 bytes behind the image's start
+ *      32  uint32_t magic_word                    176  uint8_t  app_elf_sha256[32]
+ *      36  uint32_t secure_version                208  uint16_t min_efuse_blk_rev_full
+ *      40  uint32_t reserv1[2]                    210  uint16_t max_efuse_blk_rev_full
+ *      48  char     version[32]                   212  uint8_t  mmu_page_size
+ *      80  char     project_name[32]              213  uint8_t  spi_flash_mode (after v6.0.2)
+ *     112  char     time[16], date[16]
+ *     144  char     idf_ver[32]
+ * @chapter image
+ */
+export function parseDesc(head: Uint8Array): AppDesc | null {
+  if (head.length < Size.DESC_END || u32(head, Size.FIRST_SEGMENT) !== ESP_APP_DESC_MAGIC_WORD) return null;
+  let sha = "";
+  for (let i = 176; i < 208; i++) sha += (256 + head[i]).toString(16).substr(1);
+  return {
+    secureVersion: u32(head, 36),
+    version: zText(head, 48, 32),
+    projectName: zText(head, 80, 32),
+    time: zText(head, 112, 16),
+    date: zText(head, 128, 16),
+    idfVer: zText(head, 144, 32),
+    appElfSha256: sha,
+  };
+}
+
+/** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+function spiModeOf(head: Uint8Array): number {
+  return u32(head, Size.FIRST_SEGMENT) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
+}
+
+/**
+ * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
+ * 64 KB pages (DROM and IROM of IDF soc.h).
+ */
+function isMapped(chipId: number, addr: number): boolean {
+  const page = addr >>> 16;
+  if (!chipId) return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
+  const pages = chipId === 9 ? 0x200 : 0x80;
+  return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
+}
+
+/**
+ * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
+ * @chapter image
+ */
+export function isRunnable(header: Header | null, chipId: number): boolean {
+  return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
+}
+
+/** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns, by chip id. */
+function loadableRam(chipId: number): number[] {
+  // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
+  // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
+  if (!chipId)
+    return [
+      0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
+      0x50002000,
+    ];
+  if (chipId === 5) return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
+  return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
+}
+
+/**
+ * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither. At other addresses it refuses
+ * the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of them at an
+ * odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+ */
+function isLoadable(chipId: number, addr: number, length: number): boolean {
+  if (addr < 0x10000000 || isMapped(chipId, addr)) return true;
+  const ram = loadableRam(chipId);
+  // before IDF 4.3.2 a segment must end below the end of its RAM
+  for (let i = 0; i < ram.length; i += 2) if (addr >= ram[i] && addr + length < ram[i + 1]) return addr % 4 === 0;
+  return false;
+}
+
+function refuse(fact: string): never {
+  throw fault(Code.OTA_VALIDATE_FAILED, fact);
+}
+
+function checkSegment(chipId: number, loadAddr: number, length: number, offset: number, limit: number): void {
+  if (length % 4 || length > limit - offset)
+    refuse("segment of " + length + " bytes at offset " + offset + " of " + limit);
+  // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
+  if (isMapped(chipId, loadAddr) && (loadAddr - offset) % SPI_FLASH_MMU_PAGE_SIZE)
+    refuse("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
+  if (!isLoadable(chipId, loadAddr, length))
+    refuse(
+      "segment at offset " +
+        offset +
+        " would be loaded at " +
+        hex(loadAddr) +
+        "+" +
+        hex(length) +
+        ", which no app can use",
+    );
+}
+
+/** An app's first segment is mapped as data: a bootloader refuses one that is loaded over itself. */
+function checkFirst(chipId: number, header: Header): void {
+  if (!isRunnable(header, chipId))
+    refuse(
+      "not an app: its first segment is for " +
+        hex(header.loadAddr_) +
+        ", as a bootloader's is, or that of a merged image, which begins with one; wanted the app's own file",
+    );
+}
+
+/**
+ * Judges the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
+ * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
+ * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
+ * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+ * @chapter image
+ */
+export function checkHead(
+  head: Uint8Array,
+  chipId: number,
+  revision: number,
+  running: Uint8Array,
+  limit: number,
+  tell: (event: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION", value: number) => void,
+): void {
+  const header = parseHeader(head);
+  if (!header)
+    return refuse(
+      "first byte " +
+        hex(head[0]) +
+        ", an app image begins with " +
+        hex(ESP_IMAGE_HEADER_MAGIC) +
+        (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""),
+    );
+  tell("VERIFY_CHIP_ID", header.chipId_);
+  tell("VERIFY_CHIP_REVISION", header.minRevision_);
+  if (header.chipId_ !== chipId)
+    throw fault(Code.INVALID_VERSION, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+  if (
+    revision >= 0 &&
+    (header.minRevision_ > revision ||
+      (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision))
+  )
+    throw fault(
+      Code.INVALID_VERSION,
+      "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision,
+    );
+  if (revision >= 0 && header.minMajor_ > Math.floor(revision / 100))
+    throw fault(
+      Code.INVALID_VERSION,
+      "image for chip revision " +
+        header.minMajor_ +
+        " and later (min_chip_rev), this is " +
+        Math.floor(revision / 100),
+    );
+  if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+    refuse(header.segments_ + " segments, wanted 1 to 16");
+  checkFirst(chipId, header);
+  checkSegment(chipId, header.loadAddr_, header.length_, Size.FIRST_SEGMENT, limit);
+  const mode = spiModeOf(head);
+  const spiMode = spiModeOf(running);
+  if (mode && spiMode && mode !== spiMode)
+    throw fault(Code.OTA_SPI_MODE_MISMATCH, "image for SPI mode " + mode + ", this device runs " + spiMode);
+}
+
+/**
+ * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
+ * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
+ * each segment's data. Throws OTA_VALIDATE_FAILED.
+ * @chapter image
+ */
+export function walkSegments(
+  chipId: number,
+  size: number,
+  read: (offset: number, length: number) => Uint8Array,
+  onData?: (offset: number, length: number) => void,
+): number {
+  const header = parseHeader(read(0, Size.FIRST_SEGMENT));
+  if (!header) return refuse("no image in the slot");
+  if (header.chipId_ !== chipId) refuse("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+  if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+    refuse(header.segments_ + " segments, wanted 1 to 16");
+  checkFirst(chipId, header);
+  let offset = Size.HEADER;
+  for (let i = 0; i < header.segments_; i++) {
+    if (offset + Size.SEGMENT_HEADER > size) refuse("segment " + i + " begins at " + offset + " of " + size);
+    const segment = read(offset, Size.SEGMENT_HEADER);
+    const length = u32(segment, 4);
+    offset += Size.SEGMENT_HEADER;
+    checkSegment(header.chipId_, u32(segment, 0), length, offset, size);
+    if (onData) onData(offset, length);
+    offset += length;
+  }
+  // one checksum byte ends the last line of 16
+  const end = (offset + 16) & ~15;
+  const length = header.hashAppended_ ? end + ESP_IMAGE_HASH_LEN : end;
+  if (length > size) refuse("image of " + length + " bytes, only " + size + " are there");
+  return length;
+}
+
+/**
+ * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
+ * @chapter image
+ */
+export function checksumOffset(head: Uint8Array, length: number): number {
+  return length - 1 - (head[23] ? ESP_IMAGE_HASH_LEN : 0);
+}

@@ -1,0 +1,115 @@
+// Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
+// gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
+// Source: docs/formats.md#checksum-and-hash (IDF esp_image_format.c), docs/decisions/fs-verity.md.
+
+import { hex } from "../platform/bytes";
+import { verity } from "./fsverity";
+import { Flash, read } from "../platform/flash";
+import { checksumOffset, Size, walkSegments } from "./image";
+import { inSlices, Slice } from "../platform/scheduler";
+import { asFault, Code, fault, type OtaError } from "../errors";
+
+const CHECKSUM_SEED = 0xef;
+
+/** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
+function xorWords(addr: number, length: number): number {
+  const words = new Uint32Array(read(addr, length).buffer);
+  let x = 0;
+  let i = 0;
+  for (; i + 8 <= words.length; i += 8)
+    x ^=
+      words[i] ^ words[i + 1] ^ words[i + 2] ^ words[i + 3] ^ words[i + 4] ^ words[i + 5] ^ words[i + 6] ^ words[i + 7];
+  for (; i < words.length; i++) x ^= words[i];
+  return x;
+}
+
+/** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
+function checksum(addr: number, ranges: number[]): { step(): boolean; value(): number } {
+  let word = 0;
+  let range = 0;
+  let offset = 0;
+  return {
+    step: (): boolean => {
+      if (range >= ranges.length) return false;
+      const rest = ranges[range + 1] - offset;
+      const length = Math.min(rest, Flash.SECTOR);
+      if (length) word ^= xorWords(addr + ranges[range] + offset, length);
+      offset += length;
+      if (offset === ranges[range + 1]) {
+        offset = 0;
+        range += 2;
+      }
+      return true;
+    },
+    value: (): number => (word ^ (word >>> 8) ^ (word >>> 16) ^ (word >>> 24) ^ CHECKSUM_SEED) & 0xff,
+  };
+}
+
+/**
+ * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
+ * verifyImage. `wanted`: another digest than this is OTA_VALIDATE_FAILED; "" for any. Compared here and not by the caller,
+ * whose functions would stay in memory while this one hashes.
+ * @chapter
+ */
+export function hashFlash(
+  addr: number,
+  size: number,
+  start: string,
+  wanted: string,
+  done: (error: OtaError | null, digest: string) => void,
+): void {
+  const tree = verity(addr, size, start);
+  let digest = "";
+  inSlices(
+    Slice.BLOCKS,
+    tree.step_,
+    () => {
+      digest = tree.digest_();
+      if (wanted && digest !== wanted)
+        throw fault(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", wanted " + wanted);
+    },
+    (error) => done(error, digest),
+  );
+}
+
+/**
+ * Judges the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
+ * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
+ * image that is complete in flash. Calls `done` once: with null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
+ * @chapter
+ */
+export function verifyImage(
+  chipId: number,
+  address: number,
+  size: number,
+  digest: string,
+  start: string,
+  done: (error: OtaError | null, digest?: string) => void,
+): void {
+  const ranges: number[] = [];
+  function readSlot(offset: number, length: number): Uint8Array {
+    const bytes = read(address + offset, length);
+    if (!offset) bytes.set(start);
+    return bytes;
+  }
+  let length = 0;
+  try {
+    length = walkSegments(chipId, size, readSlot, (offset, bytes) => {
+      ranges.push(offset, bytes);
+    });
+  } catch (thrown) {
+    return done(asFault(thrown));
+  }
+  if (digest) return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done);
+  const sum = checksum(address, ranges);
+  inSlices(
+    Slice.BLOCKS,
+    sum.step,
+    () => {
+      const wanted = readSlot(checksumOffset(readSlot(0, Size.FIRST_SEGMENT), length), 1)[0];
+      if (sum.value() !== wanted)
+        throw fault(Code.OTA_VALIDATE_FAILED, "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted));
+    },
+    done,
+  );
+}

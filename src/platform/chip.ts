@@ -1,0 +1,95 @@
+// The chip: which one it is, its revision, its memory map, and registers that JavaScript can read.
+
+import { hex } from "./bytes";
+import { Code, fault, noMemory } from "../errors";
+
+// Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
+const EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
+
+const EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
+
+const EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
+
+const APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
+
+const DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000
+
+const MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
+
+/** The `length` bytes that the running program's memory map shows at `addr`. */
+export function mapped(addr: number, length: number): string {
+  const area = E.memoryArea(addr, length);
+  if (typeof area !== "string" || area.length !== length) return noMemory("memory area at " + hex(addr));
+  return area;
+}
+
+/** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
+export function chipId(): number {
+  const board = process.env.BOARD;
+  // without indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
+  for (let i = 0; i < board.length; i++)
+    if (board.substr(i, 5) === "ESP32") {
+      const series = board.substr(i + 5, 2);
+      return series === "C3" ? 5 : series === "S3" ? 9 : 0;
+    }
+  // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
+  if (board === "EPAPER_BADGE" || board === "CURIO") return 5;
+  throw fault(Code.NOT_SUPPORTED, "board " + board + " is not an ESP32 that this module knows");
+}
+
+/**
+ * Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32).
+ * @chapter
+ */
+export function chipRevision(chip: number): number {
+  if (chip !== 0) return -1;
+  const word5 = peek32(EFUSE_BLK0_RDATA5, 1);
+  let major = 0;
+  if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
+    major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
+  return major * 100 + ((word5 >>> 24) & 3);
+}
+
+/** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
+export function isEncrypted(chip: number): boolean {
+  let odd = false;
+  if (chip === 0)
+    for (let bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1) odd = odd !== !!(bits & 1);
+  return odd;
+}
+
+/**
+ * Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there.
+ * @chapter
+ */
+export function mappedFlash(chip: number, addr: number): number {
+  const classic = chip === 0;
+  const s3 = chip === 9;
+  const index = (addr & (classic ? 0x3fffff : s3 ? 0x1ffffff : 0x7fffff)) >>> 16;
+  const entry = peek32((classic ? DPORT_FLASH_MMU_TABLE : MMU_TABLE) + 4 * index, 1);
+  // SOC_MMU_INVALID, and on the S3 SOC_MMU_ACCESS_SPIRAM
+  return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
+}
+
+/** Espruino's name of the board. */
+export function boardName(): string {
+  return process.env.BOARD;
+}
+
+/**
+ * Espruino's version, such as "2v27.45".
+ * @chapter engine
+ */
+export function firmwareVersion(): string {
+  return process.env.VERSION;
+}
+
+/** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
+export function markValidNatively(): void {
+  if (ESP32.setOTAValid) ESP32.setOTAValid(true);
+}
+
+/** Restarts the device at once. `esp_restart` */
+export function restart(): void {
+  ESP32.reboot();
+}

@@ -1,0 +1,108 @@
+// What @types/espruino 1.95 (content of 2018) lacks of today's Espruino, as far as engine.ts uses it.
+// Checked against the engine by test-host/tests/contract.test.ts.
+
+interface EspruinoFlash {
+  /** undefined when there is no memory */
+  read(length: number, addr: number): Uint8Array | undefined;
+  write(data: Uint8Array | string, addr: number): void;
+  erasePage(addr: number): void;
+}
+
+interface EspruinoCrypto {
+  /** undefined when there is no memory */
+  SHA256(data: Uint8Array | string): ArrayBuffer | undefined;
+}
+
+interface EspruinoHttpRequest {
+  on(event: "error", listener: (error: { code: number; message: string }) => void): void;
+  end(): void;
+  /** the options of the request: the engine reads them until it is sent (libs/network/socketserver.c) */
+  opt?: object;
+  /** set to true: the engine closes the connection at its next idle pass (libs/network/socketserver.c) */
+  clsNow?: boolean;
+  /** what the engine has received and nobody has taken */
+  dRcv?: string;
+}
+
+interface EspruinoHttpResponse {
+  statusCode: string;
+  headers: { [name: string]: string };
+  /** the engine's own mark of a chunked body */
+  chunked?: boolean;
+  on(event: "data", listener: (data: string) => void): void;
+  on(event: "close", listener: (error: boolean) => void): void;
+}
+
+interface EspruinoHttpOptions {
+  protocol: string;
+  host: string;
+  port?: number;
+  path: string;
+  method: string;
+  headers: { [name: string]: string };
+  ca?: string;
+  cert?: string;
+  key?: string;
+}
+
+/** The board's serial number in hexadecimal, on an ESP32 its MAC address: "240ac4aa-bbcc". */
+declare function getSerial(): string;
+
+interface EspruinoStorageStats {
+  totalBytes: number;
+  /** behind the last file */
+  freeBytes: number;
+  /** of files that were erased or replaced, until Storage is compacted */
+  trashBytes: number;
+}
+
+interface EspruinoStorage {
+  read(name: string): string | undefined;
+  write(name: string, data: string, offset: number, size: number): boolean;
+  erase(name: string): void;
+  /** undefined when there is no memory */
+  getStats(): EspruinoStorageStats | undefined;
+}
+
+interface EspruinoHttp {
+  /** undefined when there is no network */
+  request(
+    options: EspruinoHttpOptions,
+    callback: (response: EspruinoHttpResponse) => void,
+  ): EspruinoHttpRequest | undefined;
+}
+
+declare function require(name: "Flash"): EspruinoFlash;
+declare function require(name: "crypto"): EspruinoCrypto;
+declare function require(name: "http"): EspruinoHttp;
+declare function require(name: "Storage"): EspruinoStorage;
+
+declare namespace E {
+  function CRC32(data: Uint8Array | string): number;
+  // biome-ignore lint/suspicious/noShadowRestrictedNames: Espruino's name
+  function toString(data: Uint8Array): string;
+  function on(event: "kill", listener: () => void): void;
+  function removeListener(event: "kill", listener: () => void): void;
+  /** ours: see engine.ts */
+  let otaRestartPending: boolean | undefined;
+  let otaTurn: object | undefined;
+}
+
+declare const ESP32: {
+  reboot(): void;
+  setOTAValid?(valid: boolean): void;
+};
+
+declare const process: {
+  env: { BOARD: string; VERSION: string };
+  memory(): { free: number; total: number; usage: number };
+};
+
+declare function setTimeout(callback: () => void, ms: number): number;
+declare function setInterval(callback: () => void, ms: number): number;
+declare function clearTimeout(id: number): void;
+
+interface Uint8Array {
+  /** Espruino takes a binary string too and stores its character codes */
+  set(source: string, offset?: number): void;
+}

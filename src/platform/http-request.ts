@@ -1,0 +1,19 @@
+// One request of Espruino's `http`.
+
+import { Code, fault } from "../errors";
+
+/**
+ * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+ * @chapter
+ */
+export function request(
+  options: EspruinoHttpOptions,
+  onResponse: (response: EspruinoHttpResponse) => void,
+  onError: (error: { code: number; message: string }) => void,
+): EspruinoHttpRequest {
+  const outgoing = require("http").request(options, onResponse);
+  if (!outgoing) throw fault(Code.HTTP_CONNECT, "no network", true);
+  outgoing.on("error", onError);
+  outgoing.end();
+  return outgoing;
+}

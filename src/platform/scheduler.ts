@@ -1,0 +1,46 @@
+// Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
+
+import { after } from "./engine";
+import { asFault, guarded, type OtaError } from "../errors";
+
+/** ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its memory. */
+const SETTLE = 20;
+
+/** Steps of one block (a flash read and a hash) per pass of the idle loop. An enum, which takes no variable. */
+export const enum Slice {
+  BLOCKS = 8,
+}
+
+/**
+ * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
+ * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
+ * @chapter
+ */
+export function inSlices(
+  perSlice: number,
+  step: () => boolean,
+  finish: () => void,
+  done: (error: OtaError | null) => void,
+): void {
+  let pause = SETTLE;
+  let next: () => void;
+  function slice(): void {
+    let error: OtaError | null = null;
+    let more = true;
+    try {
+      for (let i = 0; more && i < perSlice; i++) more = step();
+      if (!more) finish();
+    } catch (thrown) {
+      error = asFault(thrown);
+    }
+    if (!more || error) done(error);
+    else next();
+  }
+  next = () => {
+    guarded(() => {
+      after(pause, slice);
+      pause = 0;
+    }, done);
+  };
+  next();
+}

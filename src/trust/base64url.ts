@@ -1,0 +1,34 @@
+// base64url as RFC 7515 uses it: without padding, and only as it is encoded.
+
+import { base64, fromBase64 } from "../platform/engine";
+
+/**
+ * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
+ * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
+ * src/jswrap_string.c), and anybody can send a text of separators.
+ */
+function translate(text: string, from: string, to: string): string {
+  let result = "";
+  for (let i = 0; i < text.length; i++) {
+    const at = from.indexOf(text[i]);
+    result += at < 0 ? text[i] : to.substr(at, 1);
+  }
+  return result;
+}
+
+/**
+ * RFC 7515 2: base64url without padding, of whole bytes.
+ * @chapter keys
+ */
+export function toBase64url(bytes: string): string {
+  return translate(base64(bytes), "+/=", "-_");
+}
+
+/**
+ * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
+ * @chapter keys
+ */
+export function fromBase64url(text: string): string | null {
+  const bytes = fromBase64(translate(text, "-_", "+/"));
+  return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
+}

@@ -1,0 +1,93 @@
+// One JSON object, more strictly than the engine's own parser takes it. Pure.
+
+import { Code, fault } from "../errors";
+
+/**
+ * INVALID_RESPONSE: the manifest is not what it should be.
+ * @chapter manifest
+ */
+export function refuse(fact: string): never {
+  throw fault(Code.INVALID_RESPONSE, "manifest: " + fact);
+}
+
+function isDigits(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if ("0123456789".indexOf(text[i]) < 0) return false;
+  return text.length > 0;
+}
+
+/** true, false, null, or a number without exponent: -?(0|[1-9][0-9]*)(\.[0-9]+)? */
+function isLiteral(text: string): boolean {
+  if (text === "true" || text === "false" || text === "null") return true;
+  const digits = text[0] === "-" ? text.substr(1) : text;
+  const dot = digits.indexOf(".");
+  const whole = dot < 0 ? digits : digits.substr(0, dot);
+  return isDigits(whole) && (whole[0] !== "0" || whole.length === 1) && (dot < 0 || isDigits(digits.substr(dot + 1)));
+}
+
+/** Index of the quote that ends the string which begins behind `start`. */
+function endOfString(text: string, start: number): number {
+  for (let i = start + 1; i < text.length; i++) {
+    const c = text[i];
+    if (c === '"') return i;
+    if (text.charCodeAt(i) < 32) break;
+    if (c !== "\\") continue;
+    const escaped = text[++i] || " ";
+    if ('"\\/bfnrtu'.indexOf(escaped) < 0) break;
+    if (escaped === "u")
+      for (const last = i + 4; i < last; i++)
+        if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0) return refuse("no JSON at " + i);
+  }
+  return refuse("string at " + start + " is not JSON");
+}
+
+/** Tokens by their first characters; "a" stands for a word or a number. */
+const enum Next {
+  KEY = '"',
+  KEY_OR_END = '"}',
+  VALUE = '"{[a',
+  VALUE_OR_END = '"{[a]',
+}
+
+/**
+ * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
+ * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
+ * @chapter manifest
+ */
+export function parseJson(text: string): any {
+  const open: (string[] | null)[] = []; // keys of the objects that are open, null for an array
+  let next = "{"; // what may come
+  let i = 0;
+  while (i < text.length) {
+    const at = i++;
+    const c = text[at];
+    const keys = open[open.length - 1];
+    const isKey = next === Next.KEY || next === Next.KEY_OR_END;
+    if (open.length && " \t\r\n".indexOf(c) >= 0) continue;
+    const token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
+    if (next.indexOf(token) < 0) refuse("no JSON at " + at);
+    if (token === ":") next = Next.VALUE;
+    else if (token === ",") next = keys ? Next.KEY : Next.VALUE;
+    else if (token === "{" || token === "[") {
+      open.push(token === "{" ? [] : null);
+      next = token === "{" ? Next.KEY_OR_END : Next.VALUE_OR_END;
+    } else {
+      if (token === '"') i = endOfString(text, at) + 1;
+      else if (token === "a") {
+        while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0) i++;
+        if (!isLiteral(text.substring(at, i))) refuse("no JSON at " + at);
+      } else open.pop();
+      next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
+      if (isKey && token === '"') {
+        const key = text.substring(at + 1, i - 1);
+        if (key.indexOf("\\") >= 0) refuse("key " + key + " has an escape");
+        if (keys!.indexOf(key) >= 0) refuse("key " + key + " comes twice");
+        // to the engine's parser it is the object's prototype
+        if (key === "__proto__") refuse("key __proto__ is not taken");
+        keys!.push(key);
+        next = ":";
+      }
+    }
+  }
+  if (!i || open.length) refuse("no JSON object");
+  return JSON.parse(text);
+}

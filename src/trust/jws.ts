@@ -1,0 +1,142 @@
+// A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
+// allow. Nothing of its payload is looked at before the signature has been verified.
+
+import { fromBase64url } from "./base64url";
+import { bytesOf } from "../platform/bytes";
+import type { Jwk } from "../config";
+import { freeVars, sha256 } from "../platform/engine";
+import { parseJson } from "./json";
+import { parseKey, thumbprint } from "./keys";
+import { verifyPss } from "./pss";
+import { Code, fault, guarded, ignore, type OtaError } from "../errors";
+
+const TYPE = "https-ota+jws";
+// in characters of base64url
+const MAX_HEADER = 512; // `sign` makes 124
+const MAX_SIGNATURE = 683; // of 4096 bits
+
+/**
+ * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
+ * @chapter keys
+ */
+function notTrusted(): OtaError {
+  return fault(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
+}
+
+/**
+ * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
+ * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
+ * its stack, so one with anything nested is not parsed at all.
+ */
+function parseHeader(text: string): { kid: string } | null {
+  if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0) return null;
+  let header: any = null;
+  guarded(() => {
+    header = parseJson(text);
+  }, ignore);
+  if (!header) return null;
+  let members = 0;
+  for (const _ in header) members++;
+  return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
+    ? header
+    : null;
+}
+
+/**
+ * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
+ * @apart
+ */
+function answer(
+  payload: string,
+  signer: Jwk,
+  done: (error: OtaError | null, payload: string, signer?: Jwk) => void,
+): (error: OtaError | null, good: boolean) => void {
+  return (error, good) => {
+    guarded(
+      () => {
+        const text = good && !error ? fromBase64url(payload) : null;
+        if (text === null) throw error || notTrusted();
+        done(null, text, signer);
+      },
+      (thrown) => {
+        done(thrown, "");
+      },
+    );
+  };
+}
+
+/**
+ * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key, or with
+ * OTA_VALIDATE_FAILED and "".
+ * @chapter
+ */
+export function verifyJws(
+  token: string,
+  keys: Jwk[],
+  done: (error: OtaError | null, payload: string, signer?: Jwk) => void,
+): void {
+  const first = token.indexOf(".");
+  const second = token.indexOf(".", first + 1);
+  const whole =
+    first > 0 &&
+    first <= MAX_HEADER &&
+    second > first &&
+    token.length - second - 1 <= MAX_SIGNATURE &&
+    token.indexOf(".", second + 1) < 0;
+  const headerText = whole ? fromBase64url(token.substr(0, first)) : null;
+  const signature = headerText && fromBase64url(token.substr(second + 1));
+  const header = signature && parseHeader(headerText as string);
+  if (header)
+    for (let i = 0; i < keys.length; i++)
+      if (thumbprint(keys[i]) === header.kid) {
+        const key = parseKey(keys[i]);
+        // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
+        const least = 100 + 1.5 * key.n_.length;
+        if (freeVars() < least)
+          throw fault(
+            Code.NO_MEM,
+            freeVars() + " JsVars are free, a key of this length needs " + least + " here",
+            true,
+          );
+        const digest = sha256(token.substr(0, second));
+        return /*@__NOINLINE__*/ verifyPss(
+          key.n_,
+          key.e_,
+          bytesOf(signature as string),
+          digest,
+          /*@__NOINLINE__*/ answer(token.substring(first + 1, second), keys[i], done),
+        );
+      }
+  done(notTrusted(), "");
+}
+
+function payloadOf(token: string): string {
+  return token.substring(token.indexOf("."), token.lastIndexOf("."));
+}
+
+/**
+ * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or
+ * 2, have to have signed it. Calls `done` once, like verifyJws.
+ * @chapter
+ */
+export function verifyManifest(
+  text: string,
+  keys: Jwk[],
+  threshold: number,
+  done: (error: OtaError | null, payload: string) => void,
+): void {
+  const end = text.indexOf("\n");
+  const first = end < 0 ? text : text.substr(0, end);
+  const second = end < 0 ? "" : text.substr(end + 1);
+  if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0)) return done(notTrusted(), "");
+  // one alone is answered without a function of ours, which would keep all of this in memory
+  if (end < 0 && threshold < 2) return verifyJws(first, keys, done);
+  verifyJws(first, keys, (error, payload, signer) => {
+    if (error ? threshold > 1 : threshold < 2) return done(error, payload);
+    verifyJws(
+      second,
+      keys.filter((key) => key !== signer),
+      done,
+    );
+  });
+}

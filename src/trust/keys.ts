@@ -1,0 +1,44 @@
+// Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
+
+import { fromBase64url, toBase64url } from "./base64url";
+import { bytesOf } from "../platform/bytes";
+import type { Jwk } from "../config";
+import { binary } from "../platform/flash";
+import { sha256 } from "../platform/engine";
+import { bitLength } from "./rsa";
+import { Code, fault } from "../errors";
+
+/** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
+export function isKey(n: Uint8Array, e: number): boolean {
+  const bits = n.length ? bitLength(n) : 0;
+  return (
+    bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1
+  );
+}
+
+/** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+export function thumbprint(key: Jwk): string {
+  return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+}
+
+/**
+ * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
+ * @chapter keys
+ */
+export function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
+  const n = bytesOf((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+  const eText = fromBase64url("" + (key && key.e)) || "";
+  let e = 0;
+  for (let i = 0; i < eText.length; i++) e = e * 256 + eText.charCodeAt(i);
+  if (!isKey(n, e)) throw fault(Code.INVALID_ARG, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+  return { n_: n, e_: e };
+}
+
+/**
+ * Throws INVALID_ARG when one of `keys` can't be used.
+ * @chapter
+ */
+export function checkKeys(keys: Jwk[]): void {
+  if (!(keys.length > 0)) throw fault(Code.INVALID_ARG, "keys must be a list of one key or more");
+  for (let i = 0; i < keys.length; i++) parseKey(keys[i]);
+}

@@ -1,0 +1,138 @@
+// The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
+// order. What is left of it then is small: key, signature and text are gone before the image is fetched.
+// Source: docs/design.md#trust, docs/formats.md#manifest.
+
+import { knownImage, loadRecord, lowestSequence, recordHashed } from "../boot/boot-record";
+import { boardName } from "../platform/chip";
+import type { Settings } from "../config";
+import { digitsOf, Prefix } from "../image/fsverity";
+import { createDownload } from "../net/download";
+import { read } from "../platform/flash";
+import { freeVars, now } from "../platform/engine";
+import { CHIP_NAMES, parseDesc, Size, walkSegments } from "../image/image";
+import { verifyManifest } from "./jws";
+import { type Manifest, parseManifest } from "./manifest";
+import type { Partition } from "../boot/partitions";
+import { checkPolicy, checkProject } from "./policy";
+import type { Layout } from "../boot/layout";
+import { Code, fault, guarded, ignore, type OtaError } from "../errors";
+import { checkStorage } from "../boot/storage";
+import { hashFlash } from "../image/verify";
+
+const enum Needed {
+  /** of a manifest, in characters at most */
+  LENGTH = 8192,
+  /** JsVars, besides the manifest's text */
+  SIGNATURE = 800,
+}
+
+/**
+ * The most characters that a manifest may have with `free` JsVars: of some of them there are four copies for a while, 12 to a
+ * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
+ */
+function mostOf(free: number): number {
+  return Math.min(3 * (free - Needed.SIGNATURE), Needed.LENGTH);
+}
+
+function fetchText(settings: Settings, done: (error: OtaError | null, text: string) => void): void {
+  const free = freeVars();
+  const limit = mostOf(free);
+  const download = createDownload(settings, settings.url, limit, ignore);
+  function end(error: OtaError | null, text: string): void {
+    download.close_();
+    done(error, text);
+  }
+  download.failed_ = (error) =>
+    end(
+      error.code === Code.INVALID_SIZE && limit < Needed.LENGTH
+        ? fault(Code.NO_MEM, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
+        : error,
+      "",
+    );
+  download.sink_ = (text, ended) => {
+    if (ended) end(null, text);
+    return 0;
+  };
+  download.read_();
+}
+
+/**
+ * Does `slot` hold the file of `size` bytes with this digest? Decided by bytes, never by versions, which tell builds of
+ * Espruino not apart. The running slot is hashed once, and the answer is kept in the boot record; another one is hashed
+ * whenever it may hold the file, because it is to be selected.
+ * @chapter
+ */
+export function holdsImage(
+  layout: Layout,
+  slot: Partition,
+  size: number,
+  digest: string,
+  done: (error: OtaError | null, same: boolean) => void,
+): void {
+  const running = slot.address === layout.running_.address;
+  const known = knownImage(slot);
+  const same = !!known && known.size === size && known.digest === digest;
+  if (known && known.digest && (running || !same)) return done(null, same);
+  let length = 0;
+  guarded(() => {
+    length = walkSegments(layout.chip_, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
+  }, ignore);
+  // no whole image, or one of another length; what may follow an image in its file is not blank
+  if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
+    return done(null, false);
+  hashFlash(slot.address, size, "", "", (error, found) => {
+    if (running && !error && length === size) recordHashed(slot, size, found);
+    done(error, found === digest);
+  });
+}
+
+/** Its image's fs-verity digest, as 64 hexadecimal digits. */
+export function digestOf(manifest: Manifest): string {
+  return digitsOf(manifest.image.fsverity, Prefix.MANIFEST);
+}
+
+/**
+ * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
+ * image runs already. Refuses an image that could not read the files in Storage. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
+ * @chapter
+ */
+export function getManifest(
+  settings: Settings,
+  layout: Layout,
+  target: Partition,
+  done: (error: OtaError | null, manifest?: Manifest, same?: boolean) => void,
+): void {
+  function onPayload(error: OtaError | null, payload: string): void {
+    settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
+    if (error) return done(error);
+    guarded(() => {
+      const manifest = parseManifest(payload);
+      checkPolicy(
+        manifest,
+        {
+          chip_: CHIP_NAMES[layout.chip_],
+          board_: boardName(),
+          slotSize_: target.size,
+          nowMs_: now(),
+          sequence_: lowestSequence(loadRecord(), layout.running_),
+        },
+        !!settings.allowDowngrade,
+      );
+      const desc = parseDesc(read(layout.running_.address, Size.DESC_END));
+      checkProject(manifest, settings.project || (desc ? desc.projectName : loadRecord().project));
+      const image = manifest.image;
+      holdsImage(layout, layout.running_, image.size, digestOf(manifest), (failure, same) => {
+        guarded(() => {
+          if (!failure && !same && image.storage && !settings.allowStorageLoss) checkStorage(image.storage);
+          done(failure, manifest, same);
+        }, done);
+      });
+    }, done);
+  }
+  fetchText(settings, (error, text) => {
+    if (error) return done(error);
+    guarded(() => {
+      verifyManifest(text, settings.keys!, settings.threshold, onPayload);
+    }, done);
+  });
+}

@@ -1,0 +1,93 @@
+// RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes: PS256 of RFC 7518.
+
+import { after, sha256 } from "../platform/engine";
+import { bitLength, isBelow, modularPower } from "./rsa";
+import { inSlices } from "../platform/scheduler";
+import { guarded, type OtaError } from "../errors";
+
+const HASH = 32;
+
+const SALT = 32;
+
+/** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
+function unmask(bytes: Uint8Array, seed: Uint8Array): void {
+  const input = new Uint8Array(HASH + 4);
+  input.set(seed);
+  for (let offset = 0; offset < bytes.length; offset += HASH) {
+    const mask = sha256(input);
+    for (let i = 0; i < HASH && offset + i < bytes.length; i++) bytes[offset + i] ^= mask[i];
+    input[HASH + 3]++;
+  }
+}
+
+/** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
+function checkEncoding(encoded: Uint8Array, bits: number, digest: Uint8Array): boolean {
+  const length = Math.ceil(bits / 8);
+  const start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
+  const dbLength = length - HASH - 1;
+  if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc) return false;
+  const db = new Uint8Array(dbLength);
+  const seed = new Uint8Array(HASH);
+  for (let i = 0; i < dbLength; i++) db[i] = encoded[start + i];
+  for (let i = 0; i < HASH; i++) seed[i] = encoded[start + dbLength + i];
+  const unused = 0xff >>> (8 * length - bits);
+  if (db[0] > unused) return false;
+  unmask(db, seed);
+  db[0] &= unused;
+  let wrong = db[dbLength - SALT - 1] ^ 1;
+  for (let i = 0; i < dbLength - SALT - 1; i++) wrong |= db[i];
+  // M' = eight zero bytes, the message's digest, the salt
+  const message = new Uint8Array(8 + HASH + SALT);
+  message.set(digest, 8);
+  for (let i = 0; i < SALT; i++) message[8 + HASH + i] = db[dbLength - SALT + i];
+  const wanted = sha256(message);
+  for (let i = 0; i < HASH; i++) wrong |= wanted[i] ^ seed[i];
+  return wrong === 0;
+}
+
+/**
+ * Called from a new idle pass, so that the buffers of the big numbers are already freed.
+ * @apart
+ */
+function answerLater(
+  done: (error: OtaError | null, good: boolean) => void,
+  error: OtaError | null,
+  good: boolean,
+): void {
+  guarded(
+    () => {
+      after(0, () => {
+        done(error, good);
+      });
+    },
+    (failure) => {
+      done(failure, false);
+    },
+  );
+}
+
+/**
+ * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+ * @chapter @apart
+ */
+export function verifyPss(
+  n: Uint8Array,
+  e: number,
+  signature: Uint8Array,
+  digest: Uint8Array,
+  done: (error: OtaError | null, good: boolean) => void,
+): void {
+  if (signature.length !== n.length || !isBelow(signature, n)) return done(null, false);
+  const power = modularPower(n, e, signature);
+  let good = false;
+  inSlices(
+    1,
+    power.step_,
+    () => {
+      good = checkEncoding(power.result_(), bitLength(n) - 1, digest);
+    },
+    (error) => {
+      /*@__NOINLINE__*/ answerLater(done, error, good);
+    },
+  );
+}

@@ -1,0 +1,84 @@
+// What begin() resolves with: the steps of one update, called by the user. Their order, and what each state allows:
+// session.ts.
+
+import { bytesOf } from "../platform/bytes";
+import type { Settings } from "../config";
+import { read } from "../platform/flash";
+import { type AppDesc, parseDesc, Size } from "../image/image";
+import type { Partition } from "../boot/partitions";
+import { Phase, type Session } from "./session";
+import { Code, fault, guarded, type OtaError } from "../errors";
+import type { Turn } from "../boot/lock";
+
+/** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
+export interface Handle {
+  /**
+   * One step: at most one sector. Resolves with `ERR.IN_PROGRESS`, or `ERR.OK` when the last byte is in flash. Callers
+   * may wait between two calls, until the deadline; the connection is closed meanwhile if need be, and made again.
+   */
+  perform(): Promise<number>;
+  /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for images without one, which can be installed all the same. */
+  getImgDesc(): AppDesc;
+  /** Has every byte of the file arrived? After `finish` it answers as before it. */
+  isCompleteDataReceived(): boolean;
+  /** Verifies the image in flash, then selects its slot; resolves with `ERR.OK`. Whatever happens, the handle is dead after it. */
+  finish(): Promise<number>;
+  /** Gives the update up. Nothing is undone: the target slot was not selected. */
+  abort(): void;
+  /** bytes in flash so far */
+  getImageLenRead(): number;
+  /** bytes of the file, -1 when the server does not say */
+  getImageSize(): number;
+  /** HTTP status of the last answer, -1 before the first */
+  getStatusCode(): number;
+  /** the slot being written */
+  getPartition(): Partition;
+}
+
+export function createHandle(session: Session, settings: Settings, turn: Turn): Handle {
+  function wrongState(call: string): OtaError {
+    const unheard = session.unheard_;
+    session.unheard_ = undefined;
+    const ended = session.phase_ >= Phase.FAILED;
+    return (
+      unheard || fault(Code.INVALID_STATE, call + (ended ? "() called after the update ended" : "() called too early"))
+    );
+  }
+  /** `phase`: in which it may be called, besides READY. */
+  function start(call: string, phase: Phase, step: Session["perform_"]): Promise<number> {
+    return new Promise<number>((resolve, reject) => {
+      guarded(() => {
+        if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(call);
+        turn.wake_();
+        step((outcome) => {
+          resolve(outcome);
+          turn.resting_ = true;
+        }, reject);
+      }, reject);
+    });
+  }
+  return {
+    perform: () => start("perform", Phase.READY, session.perform_),
+    getImgDesc: () => {
+      if (session.phase_ === Phase.FAILED || session.phase_ === Phase.DEAD) throw wrongState("getImgDesc");
+      session.emit_("GET_IMG_DESC");
+      const desc = parseDesc(
+        session.written_
+          ? read(session.target_.address, Size.DESC_END)
+          : bytesOf(session.download_.held_.substr(0, Size.DESC_END)),
+      );
+      if (!desc) throw fault(Code.NOT_FOUND, "the image has no app descriptor");
+      return desc;
+    },
+    isCompleteDataReceived: () => session.complete_,
+    finish: () => start("finish", Phase.COMPLETE, session.finish_),
+    abort: () => {
+      if (session.phase_ >= Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState("abort");
+      session.abort_();
+    },
+    getImageLenRead: () => session.written_,
+    getImageSize: () => session.size_,
+    getStatusCode: () => settings.status_,
+    getPartition: () => session.target_,
+  };
+}
