@@ -59,6 +59,7 @@ export default {
         "A field that the module does not know, often a misspelt one (`timeOut`)",
         "[The fields](api.md#config)",
       ],
+      [" must be a ", 'A field has the wrong type: `timeout: "20000"`', "The message names the field and the type"],
       [
         "wanted exactly one of keys, digest, insecure",
         "Nothing says which image may run, or two things do",
@@ -101,9 +102,13 @@ export default {
         "`abort()`, `rollback()`, `save()`, `load()` or `reset()` ended the update",
         "Call `update` again. The bytes in flash are kept",
       ],
-      [" after the update ended", "A handle was used after `finish`, `abort` or an error", "`begin` makes a new one"],
       [
-        " at the wrong time",
+        "() called after the update ended",
+        "A handle was used after `finish`, `abort` or an error",
+        "`begin` makes a new one",
+      ],
+      [
+        "() called too early",
         "Two calls of one handle at the same time, or `finish` before the last byte",
         "Wait for the promise of `perform()`",
       ],
@@ -152,7 +157,7 @@ export default {
         "Nothing: only `getImgDesc()` needs it",
       ],
       [
-        "no slot holds the image that runs",
+        "cannot determine the running slot",
         "The firmware does not run from a slot of the table that is in flash",
         "The table was changed without the firmware. Flash both by USB",
       ],
@@ -184,7 +189,7 @@ export default {
       ],
       ["no crypto module", "The build `ESP32_IDF4` has no crypto", "Another build ([boards.md](boards.md))"],
       [
-        " is no ESP32 that this module knows",
+        " is not an ESP32 that this module knows",
         "`process.env.BOARD` names another chip",
         "[boards.md](boards.md) lists the builds",
       ],
@@ -318,6 +323,7 @@ export default {
         "The app's own file",
       ],
       ["segment ", "The image is cut or damaged, or the bootloader would crash in it", "`npx https-ota inspect FILE`"],
+      ["image incomplete: ", "`finish()` before the last byte", "Call `perform()` until it resolves with `ERR.OK`"],
       ["image checksum ", "A byte of the image changed on the way (`insecure` only)", "Sign your releases"],
     ],
   },
