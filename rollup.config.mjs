@@ -1,5 +1,5 @@
 // Builds the module for the device: build/https-ota.js (readable ES5) and build/https-ota.min.js (what is uploaded),
-// and build/https-ota.d.ts. Espruino runs neither newer syntax nor hoisted functions: checkEs5 fails the build.
+// and build/https-ota.d.ts. That Espruino can run it, and its size, are checks of what was built: npm run check.
 // And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their licences.
 import { chmodSync } from "node:fs";
 import { builtinModules } from "node:module";
@@ -9,25 +9,11 @@ import resolve from "@rollup/plugin-node-resolve";
 import terser from "@rollup/plugin-terser";
 import typescript from "@rollup/plugin-typescript";
 import dts from "rollup-plugin-dts";
-import { chapters } from "./test-host/chapters.mjs";
-import { checkEs5 } from "./test-host/es5.mjs";
-import { size } from "./test-host/size.mjs";
-import { licenses } from "./tools/licenses.mjs";
+import { chapters } from "./src/tools/chapters.mjs";
+import { licenses } from "./src/tools/licenses.mjs";
 
 const BANNER =
   "/* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */";
-
-/** Fails the build when what is written is not the ES5 that Espruino understands. */
-const es5 = {
-  name: "es5",
-  writeBundle(_options, bundle) {
-    for (const { fileName, code } of Object.values(bundle)) {
-      if (!fileName.endsWith(".js")) continue;
-      const problems = checkEs5(code, fileName);
-      if (problems.length) this.error(problems.join("\n"));
-    }
-  },
-};
 
 /** https-ota.js and its types are CommonJS, in a package whose other files are ES modules. */
 const commonjsFolder = {
@@ -83,12 +69,7 @@ export default [
         sourcemapExcludeSources: true,
       },
     ],
-    plugins: [
-      typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }),
-      chapters,
-      es5,
-      size,
-    ],
+    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }), chapters],
   },
   {
     input: "src/index.ts",

@@ -30,15 +30,6 @@ export function describeSize(size) {
   return `${FILE}: ${size} bytes${difference}; limit ${LIMIT}${size > LIMIT ? ": TOO BIG" : ""}`;
 }
 
-/** For rollup: prints the size of what was written. */
-export const size = {
-  name: "size",
-  writeBundle(_options, bundle) {
-    const file = bundle["https-ota.min.js"];
-    if (file) console.log(describeSize(Buffer.byteLength(file.code)));
-  },
-};
-
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const bytes = readFileSync(new URL(`../${FILE}`, import.meta.url)).length;
   console.log(describeSize(bytes));

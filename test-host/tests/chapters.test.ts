@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import vm from "node:vm";
 import { parse } from "acorn";
-import { moveIntoChapters } from "../chapters.mjs";
+import { moveIntoChapters } from "../../src/tools/chapters.mjs";
 
 /** Names at the top level of `code`. */
 function topLevel(code: string): string[] {

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { before, describe, test } from "node:test";
 import ts from "typescript";
-import texts from "../../tools/error-texts.mjs";
-import { apiText, codes, errorsText, typeTexts } from "../../tools/docs.mjs";
+import texts from "../../src/tools/error-texts.mjs";
+import { apiText, codes, errorsText, typeTexts } from "../../src/tools/docs.mjs";
 import { hasten } from "../bundle.ts";
 import { checkEs5 } from "../es5.mjs";
 import { fsverity } from "../fsverity.ts";
@@ -48,7 +48,7 @@ describe("docs/errors.md", () => {
     assert.deepEqual(
       quoted.filter((message) => !all.includes(message)),
       [],
-      "tools/error-texts.mjs quotes messages that src/ no longer has",
+      "src/tools/error-texts.mjs quotes messages that src/ no longer has",
     );
   });
 });

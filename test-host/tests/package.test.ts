@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { rollup } from "rollup";
-import { licenseOf, packagesOf } from "../../tools/licenses.mjs";
+import { licenseOf, packagesOf } from "../../src/tools/licenses.mjs";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const about = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));

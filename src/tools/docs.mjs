@@ -1,11 +1,11 @@
-// npm run docs: writes docs/errors.md, from the codes of src/errors.ts and tools/error-texts.mjs, and the parts of
+// npm run docs: writes docs/errors.md, from the codes of src/errors.ts and src/tools/error-texts.mjs, and the parts of
 // docs/api.md that stand between `<!-- types: ... -->` and `<!-- end -->`, from build/https-ota.d.ts. So build first.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import texts from "./error-texts.mjs";
 
-const ROOT = new URL("../", import.meta.url);
+const ROOT = new URL("../../", import.meta.url);
 const read = (path) => readFileSync(new URL(path, ROOT), "utf8");
 const parse = (path) => ts.createSourceFile(path, read(path), ts.ScriptTarget.Latest, true);
 
@@ -35,7 +35,7 @@ function errorSection([code, number]) {
 
 const ERRORS_HEAD = `# Errors
 
-<!-- npm run docs writes this file: change tools/error-texts.mjs -->
+<!-- npm run docs writes this file: change src/tools/error-texts.mjs -->
 
 Every failure is an \`Error\`. A promise rejects with it; a call that gives no promise throws it.
 
