@@ -194,7 +194,7 @@ for (const name of Object.keys(EXAMPLES)) {
   });
 }
 
-test("nightly.js: a busy server is asked again, and there is one timer for the next night", async (t) => {
+test("nightly.js: a busy server is asked again, beside the timer of the next night", async (t) => {
   const scene = await start(t, EXAMPLES["nightly.js"]);
   const { device, server } = scene;
   server.on("/m.jws", status(503));
