@@ -119,6 +119,13 @@ function expiryOf(expires: Expiry | undefined, now: number): number | undefined 
   return "at" in expires ? expires.at : now + expires.after;
 }
 
+/** The image's URL when none is given. A pipe has a name too, which no server would have. */
+function urlFrom(file: string): string {
+  const { dir, base } = path.parse(path.resolve(file));
+  if (/^\/(dev|proc)\b/.test(dir)) refuse(file, "has no file name of its own: --url says where the image will be");
+  return encodeURIComponent(base);
+}
+
 export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Math.floor(Date.now() / 1000)): Claims {
   const { file, bytes, image } = firmware;
   const exp = expiryOf(options.expires, now);
@@ -126,7 +133,7 @@ export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Mat
   refuseMissing(firmware, options);
   const said = namesOf(firmware);
   const release: Release = {
-    url: options.url ?? encodeURIComponent(path.basename(file)),
+    url: options.url ?? urlFrom(file),
     project: nameFrom(firmware, { what: "project", option: "--project", said: said.project, given: options.project }),
     version: nameFrom(firmware, {
       what: "version",

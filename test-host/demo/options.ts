@@ -23,18 +23,19 @@ Examples:
   npm run demo
   npm run demo -- --image ../firmware/espruino_esp32.bin
   npm run demo -- --board esp32c3
-  npm run demo -- --cut 10                    a bad line, and two losses of power
+  npm run demo -- --cut 10          a bad line, and two losses of power
   npm run demo -- --insecure
-  npm run demo -- --bad-image                 an image that never says it works is rolled back
-  npm run demo -- --power-cuts                the power fails at every flash operation there is
-  npm run demo -- --dump after.bin            then go on from there:
+  npm run demo -- --bad-image       an image that never says it works goes back
+  npm run demo -- --power-cuts      the power fails at each flash operation
+  npm run demo -- --dump after.bin  then go on from there:
   npm run demo -- --flash after.bin
-  npm run demo -- --url https://localhost:8443/firmware.bin
-  npm run demo -- --url https://localhost:8443/firmware.bin.jws --key key.pub.jwk
+  npm run demo -- --url https://localhost:8443/fw.bin
+  npm run demo -- --url https://localhost:8443/fw.bin.jws --key key.pub.jwk
   npm run --silent demo -- --json
 
-Exit code: 0 when the bootloader started the new image each time, 1 when it did not, 2 for wrong usage.
-With --bad-image 0 when the old image runs again in the end, with --power-cuts 0 when no case was found to be wrong.
+Exit code: 0 when the bootloader started the new image each time, 1 when it did
+not, 2 for wrong usage. With --bad-image 0 when the old image runs again in the
+end, with --power-cuts 0 when no case was found to be wrong.
 `;
 
 /** The virtual device has no route to the world: its network is this computer's loopback. */

@@ -1,5 +1,6 @@
 // One update of the virtual device, from the call of update() to the restart into the new image, and the proof: what
 // the bootloader starts, what lies in flash, and that nothing but the target slot and otadata was touched.
+import { readEspruino } from "../../src/cli/espruino-image.ts";
 import type { Device } from "../device.ts";
 import { type FlashOp, SECTOR } from "../flash.ts";
 import { cutPowerAt, hurry, type Watch, watch } from "../network.ts";
@@ -57,8 +58,22 @@ export function rowsOf(device: Device): Row[] {
   return table.rows;
 }
 
+/** Espruino's version in the image that runs: the descriptor of its classic builds is the same in all of them. */
+function espruinoVersion(device: Device): string | null {
+  const { slot, image } = device.boots.at(-1) ?? {};
+  if (!slot || !image) return null;
+  return readEspruino(device.slot(slot.label, image.length), device.board.chip)?.version ?? null;
+}
+
+/** The version of the image that runs, where it says. */
+export function runningVersion(device: Device): string | null {
+  return espruinoVersion(device) ?? device.boots.at(-1)?.image?.version ?? null;
+}
+
 /** What the image that runs says about itself. */
 export function runningImage(device: Device): string {
+  const version = espruinoVersion(device);
+  if (version !== null) return `Espruino ${version}`;
   const image = device.boots.at(-1)?.image;
   return image?.project === undefined ? "an image without descriptor" : `${image.project} ${image.version}`;
 }
@@ -283,7 +298,7 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
   showFlash(device, ops, target === null, screen);
 
   round.to = restart(device, target !== null, screen);
-  round.version = device.boots.at(-1)?.image?.version ?? null;
+  round.version = runningVersion(device);
   round.error = judge(device, source, outcome, round, complaints);
   if (!round.error) screen.success(`${round.to} runs ${runningImage(device)}`);
   else if (!outcome.error) screen.failure(round.error.message);

@@ -3,7 +3,17 @@
 
 import { inspect } from "node:util";
 import type { Device } from "../device.ts";
-import { type Fact, factText, restart, type Round, runningImage, runRound, type Source, tryUpdate } from "./round.ts";
+import {
+  type Fact,
+  factText,
+  restart,
+  type Round,
+  runningImage,
+  runningVersion,
+  runRound,
+  type Source,
+  tryUpdate,
+} from "./round.ts";
 import { createSilence, type Screen } from "./screen.ts";
 
 const ATTEMPTS = 3;
@@ -31,7 +41,6 @@ export type Trial = {
 };
 
 const plain = (message: string): Fact => ({ name: null, code: null, message });
-const versionOf = (device: Device): string | null => device.boots.at(-1)?.image?.version ?? null;
 
 /** The program's first line, `boot({ attempts: 3 })`. False: it rolled the image back, and restarts. */
 async function startProgram(device: Device): Promise<boolean> {
@@ -68,7 +77,7 @@ function judge(trial: Trial, installed: string | null): Fact | undefined {
 }
 
 export async function runTrial(device: Device, source: Source, screen: Screen): Promise<Trial> {
-  const installed = versionOf(device);
+  const installed = runningVersion(device);
   const round = await runRound(device, source, screen);
   const trial: Trial = {
     from: round.from,
@@ -86,7 +95,7 @@ export async function runTrial(device: Device, source: Source, screen: Screen): 
   screen.heading(`${device.running} is on trial: ${ATTEMPTS} starts to call markValid() in`);
   trial.starts = await startUntilGivenUp(device, screen);
   trial.to = device.running;
-  trial.back = versionOf(device);
+  trial.back = runningVersion(device);
   screen.success(`${trial.to} runs ${runningImage(device)} again`);
   const status = inspect(JSON.parse(JSON.stringify(device.ota.getStatus())), { depth: null, breakLength: 72 });
   screen.line(`getStatus(): ${status.replaceAll("\n", "\n  ")}`);
@@ -102,7 +111,7 @@ export async function runTrial(device: Device, source: Source, screen: Screen): 
     screen.success(`trial ${trial.trials}: installed and rolled back, ${device.running} runs ${runningImage(device)}`);
   }
   trial.to = device.running;
-  trial.back = versionOf(device);
+  trial.back = runningVersion(device);
 
   screen.heading("The same update once more");
   trial.refused = await tryUpdate(device, source, screen);

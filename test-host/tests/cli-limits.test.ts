@@ -1,11 +1,12 @@
 // What sign, verify and keygen read and write: files that are too large, keys that do not fit, files that must stay.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from "node:crypto";
 import { existsSync, mkdirSync, symlinkSync, truncateSync } from "node:fs";
 import { before, test } from "node:test";
 import { fsverity } from "../fsverity.ts";
 import { buildImage } from "../images.ts";
-import { fails, forAll, type Run, succeeds, workshop } from "./cli-run.ts";
+import { COMMAND, fails, forAll, type Run, succeeds, workshop } from "./cli-run.ts";
 
 const shop = workshop();
 const IMAGE = buildImage({ size: 61008, seed: 2, descriptor: { project: "lamp", version: "2.0.0" } });
@@ -254,6 +255,21 @@ test("- is standard output, and no input", async () => {
   fails(await shop.run("sign", "-", "--key", "key.pem", "--out", "no.jws"), 1, says);
   fails(await shop.run("inspect", "-"), 1, says);
   fails(await shop.run("verify", "-", "--key", "key.pub.jwk"), 1, says);
+});
+
+test("an image without a file name of its own needs --url: the name would be the URL", async () => {
+  shop.put("piped.bin", IMAGE);
+  const sign = (feed: string, more = "") => {
+    const command = `${feed.replace("SIGN", `node ${COMMAND} sign /dev/stdin --key key.pem --out piped.jws ${more}`)}`;
+    const { status, stdout, stderr } = spawnSync("sh", ["-c", command], { cwd: shop.folder, encoding: "utf8" });
+    return { code: status, stdout, stderr, bytes: Buffer.from(stdout) };
+  };
+  const says = /^\/dev\/stdin: has no file name of its own: --url says where the image will be$/m;
+  for (const feed of ["cat piped.bin | SIGN", "SIGN < piped.bin"]) {
+    fails(sign(feed), 1, says);
+    succeeds(sign(feed, "--url piped.bin"));
+    succeeds(await shop.run("verify", "piped.jws", "--key", "key.pub.jwk", "--image", "piped.bin"), /piped\.bin/);
+  }
 });
 
 test("what is given for a key and is none is named", async () => {

@@ -13,6 +13,7 @@ import { buildImage, mutations } from "../images.ts";
 import { buildTable, type Row, TABLE_OFFSET } from "../partitions.ts";
 import { claimsFor, makeKey, signManifest } from "../release.ts";
 import { serveFile, startServer, status } from "../server.ts";
+import { imageWith, textsOf } from "./cli-espruino.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const REAL_IMAGES = path.join(ROOT, "../shared/images");
@@ -184,6 +185,39 @@ test("--image installs the file's bytes first, then a generated image", async ()
   );
   const at = addressOf("ota_0");
   assert.equal(Buffer.compare(readFileSync(dump).subarray(at, at + IMAGE.length), IMAGE), 0);
+});
+
+test("an Espruino image is shown by its own version: many builds have one descriptor", async () => {
+  const image = file("espruino.bin", imageWith(textsOf("2v27.45")));
+  const run = await demo("--image", image);
+  succeeds(run);
+  assert.match(run.stdout, /✔ ota_0 runs Espruino 2v27\.45\n/);
+  assert.doesNotMatch(run.stdout, /runs espruino-esp32 5240e60/);
+  const versions = parseReport(await demo("--image", image, "--json")).steps.map((round: any) => round.version);
+  assert.deepEqual(versions, ["2v27.45", "1.1.0"]);
+});
+
+test("an Espruino image is installed over another build with the same descriptor", async () => {
+  const dump = path.join(folder, "build.dump");
+  const [first, second] = ["2v27.45", "2v27.46"].map((version) => file(`${version}.bin`, imageWith(textsOf(version))));
+  succeeds(
+    await demo(
+      "--flash",
+      file("first.flash", dumpOf(imageWith(textsOf("2v27.45")))),
+      "--image",
+      second,
+      "--dump",
+      dump,
+    ),
+  );
+  const at = addressOf("ota_0");
+  const length = readFileSync(second).length;
+  assert.equal(Buffer.compare(readFileSync(dump).subarray(at, at + length), readFileSync(second)), 0);
+  fails(
+    await demo("--flash", file("same.flash", dumpOf(readFileSync(first))), "--image", first),
+    1,
+    /is running already/,
+  );
 });
 
 test("--insecure does it without manifest and key", async () => {
@@ -487,6 +521,8 @@ for (const [what, args, why] of [
     assert.equal(run.stdout, "");
   });
 }
+
+test("no line of the help is longer than 80 characters", async () => assertNarrow((await demo("--help")).stdout));
 
 test("--help shows every option and examples", async () => {
   const run = await demo("--help");
