@@ -37,6 +37,24 @@ test("docs/boards.md has every build once, each with a table for its chip", () =
   });
 });
 
+test("docs/boards.md says of each build what an update depends on", () => {
+  const text = readFileSync(new URL("../../docs/boards.md", import.meta.url), "utf8");
+  const cellsOf = (line: string) =>
+    line
+      .split("|")
+      .slice(1, -1)
+      .map((cell) => cell.trim());
+  const [head, , ...rows] = text.split("\n").filter((line) => line.startsWith("|"));
+  const columns = ["`BOARD`", "chip", "ESP-IDF", "slots in the stock table", "table to flash once", "SNI"];
+  columns.push("TLS buffer in, out", "JsVars", "rollback in the bootloader", "seen");
+  assert.deepEqual(cellsOf(head), columns);
+  assert.equal(rows.length, Object.values(BUILDS).flat().length);
+  for (const row of rows) {
+    assert.equal(cellsOf(row).length, columns.length, row);
+    assert.ok(!cellsOf(row).includes(""), row);
+  }
+});
+
 test("docs/boards.md says what the slots of our tables hold", () => {
   const text = readFileSync(new URL("../../docs/boards.md", import.meta.url), "utf8");
   for (const name of real)
