@@ -126,7 +126,8 @@ interface CommonConfig {
     /** @default 5 */
     maxRedirects?: number;
     /**
-     * Bytes per ranged request. 0 asks for the whole file in one request.
+     * Bytes per ranged request. 0 asks for the whole file in one request, and over TLS for ranges that fit where the server's
+     * records do not fit into the buffer of this build.
      * @default 0
      */
     maxRequestSize?: number;

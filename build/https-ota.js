@@ -2543,6 +2543,8 @@ function chapterUrls() {
 
 
 
+
+
 /**
  * Asks `url`. What is the user's own goes to the origin of `options.url` only, and nowhere when the URL is not `trusted`.
  * @chapter @apart
@@ -2607,6 +2609,9 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
     // Source: docs/design.md#answers-of-a-server, docs/espruino.md#http. `end` and `close` follow complete and cut bodies alike,
     // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
+    /** How mbedTLS ends a connection whose peer sends a record larger than its buffer: up to 2.16, and later ones. */
+    var INVALID_RECORD = -29184; // MBEDTLS_ERR_SSL_INVALID_RECORD
+    var BAD_INPUT_DATA = -28928; // MBEDTLS_ERR_SSL_BAD_INPUT_DATA, "requesting more data than fits"
     var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
     var url = from;
     var redirects = 0;
@@ -2669,9 +2674,11 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         if (!answered && code && code > -16 && page.protocol_ === "https:")
             why +=
                 ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
-        end(answered
+        var lost = answered
             ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
-            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + page.host_ + why, true));
+            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + page.host_ + why, true);
+        lost.record_ = code === INVALID_RECORD || code === BAD_INPUT_DATA;
+        end(lost);
     }
     /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
     function onLast(data) {
@@ -2771,6 +2778,8 @@ function get(options, from, extra, onHead, onBody, onEnd) {
 
 
 
+
+
 /**
  * Nothing is sent before the first `read`. `limit`: the most bytes that may come.
  * @chapter @apart
@@ -2780,6 +2789,9 @@ function createDownload(options, url, limit, onConnected) {
     // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
     // know ranges begins again at zero, and so does the reader then (see `offset`).
     // Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
+    /** Bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers; and the fewest that are tried. */
+    var RANGE = 7168;
+    var LEAST_RANGE = 512;
     var MAX_HELD = 3500; // what may wait for a reader that pauses
     var FIRST_BACKOFF = 1000;
     var MAX_BACKOFF = 32000;
@@ -2910,6 +2922,7 @@ function createDownload(options, url, limit, onConnected) {
     }
     function onEnd(error) {
         var received = self.offset_ + self.held_.length;
+        var fresh = received - best;
         close();
         var wait = 20 /* Pause.SETTLE */;
         // 416: all of a chunked body may be there but its end, and only so does a file without a total end
@@ -2921,6 +2934,19 @@ function createDownload(options, url, limit, onConnected) {
             // the file is shorter than it was
             goTo(0);
             known = false;
+        }
+        else if (error.record_) {
+            // The server fills records of up to 16 KB, and the engine asks for no smaller ones. What came before the one that does
+            // not fit comes again from a server whose records grow; else the answer, head and body, has to fit into one.
+            var size = options.maxRequestSize;
+            options.maxRequestSize = fresh >= RANGE ? fresh : size && size <= RANGE ? size >> 1 : RANGE;
+            if (options.maxRequestSize < LEAST_RANGE) {
+                var last = fault(262 /* Code.NOT_SUPPORTED */, "TLS records too large for this build, even in ranges of " +
+                    size +
+                    " bytes: use http: with keys, or a server with ranges and short headers");
+                last.status = error.status;
+                return settle(last);
+            }
         }
         else if (!error.retry || failures >= options.retries) {
             // nothing to wait for within this update, but the release may be there tomorrow

@@ -121,6 +121,8 @@ export interface OtaError extends Error {
   wait_?: number;
   /** @internal bytes of the whole file, of which the ones asked for are none */
   total_?: number;
+  /** @internal the peer sent a TLS record that is larger than the buffer of this build */
+  record_?: boolean;
 }
 
 /** Characters of a message. */

@@ -778,6 +778,42 @@ export function bigHeader(bytes: Uint8Array, size = 65536, kind: "one" | "many" 
   return serveFile(bytes, { headers: padding });
 }
 
+/** What a record of TLS holds at most (RFC 8446 5.1). */
+const RECORD = 16384;
+
+/**
+ * A right answer, its head of `padding` bytes more and its body in one piece, so that over TLS they come in records as large
+ * as there can be: as nginx and Node send them.
+ */
+export function fullRecords(bytes: Uint8Array, options: FileOptions & { padding?: number } = {}): Behaviour {
+  return async (req, io) => {
+    const { status, headers, body } = fileAnswer(req, bytes, options);
+    const padding: Answer["headers"] = options.padding ? [["X-Padding", "x".repeat(options.padding)]] : [];
+    const framing: Answer["headers"] = [
+      ["Content-Length", body.length],
+      ["Connection", "close"],
+    ];
+    const answer = Buffer.concat([Buffer.from(headText(status, [...padding, ...headers, ...framing]), "latin1"), body]);
+    await writePieces(io, answer, RECORD);
+    io.end();
+  };
+}
+
+/** A right answer in records that grow from 1 KB to 16 KB, `step` KB each time: as Go sends them (Caddy). */
+export function growingRecords(bytes: Uint8Array, options: FileOptions & { step?: number } = {}): Behaviour {
+  return async (req, io) => {
+    const { status, headers, body } = fileAnswer(req, bytes, options);
+    await io.head(status, [...headers, ["Content-Length", body.length], ["Connection", "close"]]);
+    let size = 1024;
+    for (let at = 0; at < body.length; ) {
+      await io.write(body.subarray(at, at + size));
+      at += size;
+      size = Math.min(size + 1024 * (options.step ?? 1), RECORD);
+    }
+    io.end();
+  };
+}
+
 /** Field names in lower or upper case: Espruino keeps the server's spelling (docs/espruino.md#header-names-keep-their-spelling). */
 export function headerCase(bytes: Uint8Array, spelling: "lower" | "upper", options: FileOptions = {}): Behaviour {
   return async (req, io) => {

@@ -9,6 +9,9 @@ import type { Head } from "./headers";
 import { get, Pause } from "./http";
 import { asFault, Code, fault, guarded, ignore, type OtaError } from "../errors";
 
+/** Bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers; and the fewest that are tried. */
+const RANGE = 7168;
+const LEAST_RANGE = 512;
 const MAX_HELD = 3500; // what may wait for a reader that pauses
 const FIRST_BACKOFF = 1000;
 const MAX_BACKOFF = 32000;
@@ -174,6 +177,7 @@ export function createDownload(
 
   function onEnd(error: OtaError | null): void {
     const received = self.offset_ + self.held_.length;
+    const fresh = received - best;
     close();
     let wait = Pause.SETTLE;
     // 416: all of a chunked body may be there but its end, and only so does a file without a total end
@@ -183,6 +187,21 @@ export function createDownload(
       // the file is shorter than it was
       goTo(0);
       known = false;
+    } else if (error.record_) {
+      // The server fills records of up to 16 KB, and the engine asks for no smaller ones. What came before the one that does
+      // not fit comes again from a server whose records grow; else the answer, head and body, has to fit into one.
+      const size = options.maxRequestSize;
+      options.maxRequestSize = fresh >= RANGE ? fresh : size && size <= RANGE ? size >> 1 : RANGE;
+      if (options.maxRequestSize < LEAST_RANGE) {
+        const last = fault(
+          Code.NOT_SUPPORTED,
+          "TLS records too large for this build, even in ranges of " +
+            size +
+            " bytes: use http: with keys, or a server with ranges and short headers",
+        );
+        last.status = error.status;
+        return settle(last);
+      }
     } else if (!error.retry || failures >= options.retries) {
       // nothing to wait for within this update, but the release may be there tomorrow
       if (changes || error.status === 404 || error.status === 410) error.retry = true;

@@ -9,6 +9,9 @@ import { request } from "../platform/http-request";
 import { asFault, Code, fault, guarded, type OtaError } from "../errors";
 import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 
+/** How mbedTLS ends a connection whose peer sends a record larger than its buffer: up to 2.16, and later ones. */
+const INVALID_RECORD = -29184; // MBEDTLS_ERR_SSL_INVALID_RECORD
+const BAD_INPUT_DATA = -28928; // MBEDTLS_ERR_SSL_BAD_INPUT_DATA, "requesting more data than fits"
 const CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
 
 /**
@@ -136,15 +139,15 @@ export function get(
     if (!answered && code && code > -16 && page.protocol_ === "https:")
       why +=
         ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
-    end(
-      answered
-        ? fault(
-            Code.HTTP_INCOMPLETE_DATA,
-            "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why,
-            true,
-          )
-        : fault(Code.HTTP_CONNECT, "no answer from " + page.host_ + why, true),
-    );
+    const lost = answered
+      ? fault(
+          Code.HTTP_INCOMPLETE_DATA,
+          "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why,
+          true,
+        )
+      : fault(Code.HTTP_CONNECT, "no answer from " + page.host_ + why, true);
+    lost.record_ = code === INVALID_RECORD || code === BAD_INPUT_DATA;
+    end(lost);
   }
 
   /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */

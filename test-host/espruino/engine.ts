@@ -16,6 +16,7 @@ import { createPromise } from "./promise.ts";
 import { createRealm, define } from "./realm.ts";
 import { loadState } from "./saved.ts";
 import { describe, printed, stringify } from "./text.ts";
+import type { TlsBuffer } from "./socket.ts";
 import { createTimers } from "./timers.ts";
 import { parseUrl } from "./url.ts";
 
@@ -42,6 +43,8 @@ export type EngineOptions = {
   /** Names that can be resolved, besides localhost; the addresses must be loopback. */
   hosts?: Record<string, string>;
   connect?: Connect;
+  /** A TLS buffer that is smaller than a record may be, as builds for IDF 5 have. */
+  tlsBuffer?: TlsBuffer;
 };
 
 export interface Engine {
@@ -271,7 +274,8 @@ export function createEngine(options: EngineOptions): Engine {
   const files = createFiles(options.storage ?? linuxArea(), core.print);
   files.start();
   const timers = createTimers(core, () => pass);
-  const http = createHttp(core, { version, hosts: options.hosts ?? {}, connect: options.connect });
+  const { hosts = {}, connect, tlsBuffer } = options;
+  const http = createHttp(core, { version, hosts, connect, tlsBuffer });
 
   const engine: Engine = {
     console: lines,

@@ -4,7 +4,7 @@
 
 import { bytesOf, type Core, type Fn, isObject, textOf, toInt, typeName } from "./core.ts";
 import { PREFIX, STREAM_BUFFER } from "./events.ts";
-import { CLOSED, canConnect, type Handle, openPlain, openTls, resolveHost } from "./socket.ts";
+import { CLOSED, canConnect, type Handle, openPlain, openTls, resolveHost, type TlsBuffer } from "./socket.ts";
 import { describe } from "./text.ts";
 import { cut, parseUrl } from "./url.ts";
 
@@ -45,7 +45,12 @@ export interface Http {
 /** Another network below plain connections, as fast as a function call; undefined refuses. For campaigns. */
 export type Connect = (address: string, port: number, wake: () => void) => Handle | undefined;
 
-export type HttpOptions = { version: string; hosts: Record<string, string>; connect?: Connect };
+export type HttpOptions = {
+  version: string;
+  hosts: Record<string, string>;
+  connect?: Connect;
+  tlsBuffer?: TlsBuffer;
+};
 
 /** The first key equal to `name` whatever its case. */
 function getNoCase(object: any, name: string): any {
@@ -145,7 +150,9 @@ export function createHttp(core: Core, options: HttpOptions): Http {
       core.print("ERROR: Connect failed (err 111)\n");
       return undefined;
     }
-    return req.type & TYPE_TLS ? openTls(address, port, req.opt, core.wake) : openPlain(address, port, core.wake);
+    return req.type & TYPE_TLS
+      ? openTls(address, port, req.opt, core.wake, options.tlsBuffer)
+      : openPlain(address, port, core.wake);
   }
 
   function connect(req: any): void {

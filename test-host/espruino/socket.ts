@@ -117,19 +117,34 @@ export function openPlain(address: string, port: number, wake: () => void): Hand
 const RECORD_ALERT = 21;
 const RECORD_TYPES = [20, 21, 22, 23];
 
-type Sniffer = { alerts: number; plainAlert: boolean; garbage: boolean; feed(bytes: Uint8Array): void };
+/** A TLS buffer of an interpreter: the most bytes that a record may hold, and mbedTLS's error for one that holds more. */
+export type TlsBuffer = { bytes: number; error: number };
+/** What AES-GCM adds to a record: the explicit part of its nonce, and the tag. */
+const GCM_OVERHEAD = 8 + 16;
+
+type Sniffer = {
+  alerts: number;
+  plainAlert: boolean;
+  garbage: boolean;
+  /** A record has come that is larger than the buffer. */
+  tooLarge: boolean;
+  /** Returns how many of the bytes come before the body of such a record. */
+  feed(bytes: Uint8Array): number;
+};
 
 /** Watches the records that come from the peer: only so can a close-notify be told from a bare FIN. */
-function createSniffer(): Sniffer {
+function createSniffer(buffer?: TlsBuffer): Sniffer {
   const header: number[] = [];
   let skip = 0;
+  const most = buffer ? buffer.bytes + GCM_OVERHEAD : Infinity;
   const sniffer: Sniffer = {
     alerts: 0,
     plainAlert: false,
     garbage: false,
+    tooLarge: false,
     feed(bytes) {
       let at = 0;
-      while (at < bytes.length && !sniffer.garbage) {
+      while (at < bytes.length && !sniffer.garbage && !sniffer.tooLarge) {
         if (skip > 0) {
           const step = Math.min(skip, bytes.length - at);
           skip -= step;
@@ -144,8 +159,10 @@ function createSniffer(): Sniffer {
           if (skip === 2) sniffer.plainAlert = true;
         }
         if (!RECORD_TYPES.includes(header[0])) sniffer.garbage = true;
+        else if (skip > most) sniffer.tooLarge = true;
         header.length = 0;
       }
+      return sniffer.tooLarge ? at : bytes.length;
     },
   };
   return sniffer;
@@ -163,13 +180,18 @@ function sniffed(raw: net.Socket, sniffer: Sniffer): Duplex {
     },
   });
   raw.pause();
-  raw.on("data", (bytes) => {
-    sniffer.feed(bytes);
-    if (!duplex.push(bytes)) raw.pause();
-  });
+  let ended = false;
   const finish = (): void => {
-    duplex.push(null);
+    if (!ended) duplex.push(null);
+    ended = true;
   };
+  raw.on("data", (bytes) => {
+    if (ended) return;
+    const good = sniffer.feed(bytes);
+    if (!duplex.push(bytes.subarray(0, good))) raw.pause();
+    // what came before is decrypted and handed over; mbedTLS reads no further
+    if (sniffer.tooLarge) finish();
+  });
   raw.on("end", finish);
   raw.on("close", finish);
   raw.on("error", () => duplex.destroy());
@@ -179,7 +201,7 @@ function sniffed(raw: net.Socket, sniffer: Sniffer): Duplex {
 /** mbedTLS's number for what went wrong, in the form the interpreter prints it. */
 function handshakeFailure(sniffer: Sniffer): string {
   if (sniffer.plainAlert) return "-0x7780";
-  if (sniffer.garbage) return "-0x7200";
+  if (sniffer.garbage || sniffer.tooLarge) return "-0x7200";
   return "-0x1";
 }
 
@@ -246,10 +268,10 @@ function readCertificates(options: any): tls.SecureContext {
   return tls.createSecureContext({ ...OFFER, ...own });
 }
 
-export function openTls(address: string, port: number, options: any, wake: () => void): Handle {
+export function openTls(address: string, port: number, options: any, wake: () => void, buffer?: TlsBuffer): Handle {
   const secureContext = readCertificates(options);
   const raw = net.connect({ host: address, port, allowHalfOpen: true });
-  const sniffer = createSniffer();
+  const sniffer = createSniffer(buffer);
   let chunks: Buffer[] = [];
   let secure = false;
   let over = false;
@@ -291,6 +313,7 @@ export function openTls(address: string, port: number, options: any, wake: () =>
       if (handle.handshakeError) return CLOSED;
       if (chunks.length === 0) {
         if (!over) return 0;
+        if (buffer && sniffer.tooLarge) return buffer.error;
         return sniffer.alerts > 0 ? CLOSE_NOTIFY : CLOSED;
       }
       const out = chunks[0].subarray(0, max);

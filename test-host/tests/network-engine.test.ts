@@ -106,6 +106,8 @@ const CASES: Case[] = [
     outcome: "",
     large: true,
   },
+  { what: "records as large as can be", behaviour: (image) => serve.fullRecords(image, { padding: 900 }), outcome: "" },
+  { what: "records that grow", behaviour: (image) => serve.growingRecords(image), outcome: "" },
   { what: "a header byte by byte", behaviour: (image) => serve.dribbleHeader(image, 1), outcome: "" },
   { what: "a body in small steps", behaviour: (image) => serve.dribbleBody(image, 1, 200), outcome: "" },
   { what: "no ETag", behaviour: (image) => serve.serveFile(image, { etag: "" }), outcome: "" },

@@ -709,6 +709,39 @@ test("a host that chooses its certificate by name has one for who asks by that n
   for (const name of ["", "mbed TLS Server 1"]) await assert.rejects(get(name), /handshake failure/);
 });
 
+/** What the TLS records of an answer hold, but for their own 24 bytes (AES-GCM). */
+function recordsOf(behaviour: lie.Behaviour): Promise<{ sizes: number[]; body: Buffer }> {
+  const path = at(behaviour);
+  return new Promise((resolve) => {
+    const tcp = connectTcp(secure.port, "127.0.0.1");
+    const wire: Buffer[] = [];
+    tcp.on("data", (bytes) => wire.push(bytes));
+    const plain: Buffer[] = [];
+    const socket = connectTls({ socket: tcp, rejectUnauthorized: false, maxVersion: "TLSv1.2" });
+    socket.on("secureConnect", () => socket.write(`GET ${path} HTTP/1.1\r\nConnection: close\r\n\r\n`));
+    socket.on("data", (bytes) => plain.push(bytes));
+    socket.on("close", () => {
+      const sizes: number[] = [];
+      const all = Buffer.concat(wire);
+      for (let i = 0; i + 5 <= all.length; i += 5 + all.readUInt16BE(i + 3))
+        if (all[i] === 23) sizes.push(all.readUInt16BE(i + 3) - 24);
+      const text = Buffer.concat(plain);
+      resolve({ sizes, body: text.subarray(text.indexOf("\r\n\r\n") + 4) });
+    });
+  });
+}
+
+test("fullRecords: head and body in records of 16 KB; growingRecords: a KB more each", async () => {
+  const file = Buffer.concat([FILE, FILE, FILE, FILE]);
+  const full = await recordsOf(lie.fullRecords(file, { padding: 1000 }));
+  assert.equal(full.sizes[0], 16384);
+  assert.equal(full.sizes.length, 2);
+  assert.deepEqual(full.body, file);
+  const growing = await recordsOf(lie.growingRecords(file));
+  assert.deepEqual(growing.sizes.slice(1, 6), [1024, 2048, 3072, 4096, 5120]);
+  assert.deepEqual(growing.body, file);
+});
+
 test("otherRange: truthful about bytes that were not asked for", async () => {
   const got = await fetchUrl(server.url(at(lie.otherRange(FILE, 64))), { Range: "bytes=100-" });
   assert.equal(got.headers["content-range"], "bytes 164-4999/5000");
