@@ -753,12 +753,14 @@ function chapterRecords() {
     }
     /** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
     function takeOver(record) {
-        var old;
+        var old = {};
         guarded(function () {
-            old = JSON.parse(chapterEngine().readFile_(NAME) || "");
+            var parsed = JSON.parse(chapterEngine().readFile_(NAME) || "");
+            // own fields only: of "__proto__" the engine's JSON.parse makes a prototype
+            Object.keys(parsed).forEach(function (name) {
+                old[name] = parsed[name];
+            });
         }, ignore);
-        if (!old)
-            return;
         var names = ["sequence", "slot", "previous", "boots", "next"];
         for (var i = 0; i < names.length; i++) {
             var name = names[i];
@@ -4327,7 +4329,7 @@ function run(given, mode, resolve, reject) {
         var checked = settings;
         if (checked.headers)
             checked.headers = checkHeaders(checked.headers);
-        if (checked.threshold < 1 || checked.threshold > 2 || (checked.keys && checked.keys.length < checked.threshold))
+        if (checked.threshold < 1 || checked.threshold > 2 || (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
             refuse$1("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
         // as fsverity-utils prints it
         if (checked.digest && chapterBytes().digitsOf_(checked.digest, "sha256:" /* Prefix.MANIFEST */))

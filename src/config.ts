@@ -237,7 +237,11 @@ export function checkConfig(config: Config): Settings {
     refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
   const checked = settings as unknown as Settings;
   if (checked.headers) checked.headers = checkHeaders(checked.headers);
-  if (checked.threshold < 1 || checked.threshold > 2 || (checked.keys && checked.keys.length < checked.threshold))
+  if (
+    checked.threshold < 1 ||
+    checked.threshold > 2 ||
+    (checked.threshold > 1 && checked.keys && checked.keys.length < 2)
+  )
     refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
   // as fsverity-utils prints it
   if (checked.digest && digitsOf(checked.digest, Prefix.MANIFEST)) checked.digest = "fsverity-" + checked.digest;

@@ -1,5 +1,5 @@
-// Bundles one file of src/ as rollup.config.mjs bundles the module, so that a function which the module keeps to
-// itself can be tried in Node and in the interpreter without being exported from the product.
+// Bundles one file of src/ as rollup.config.mjs bundles the module, so that a function which the module does not export
+// can be tried in Node and in the interpreter.
 
 import { fileURLToPath } from "node:url";
 import { type OutputChunk, type RollupBuild, rollup } from "rollup";
@@ -10,8 +10,6 @@ import { createFlash } from "./flash.ts";
 
 export type BundleOptions = {
   minify?: boolean;
-  /** Functions that the file keeps to itself and the bundle shall export. Private members of what they give keep their names only unminified. */
-  alsoExport?: string[];
 };
 
 const CONFIG = new URL("../rollup.config.mjs", import.meta.url);
@@ -24,26 +22,20 @@ function watchNothing(): void {
   ts.sys.watchDirectory = () => watcher;
 }
 
-async function startBuild(entry: string, alsoExport: string[]): Promise<{ build: RollupBuild; outputs: any[] }> {
+async function startBuild(entry: string): Promise<{ build: RollupBuild; outputs: any[] }> {
   watchNothing();
   // a copy of the configuration for each build: its plugins keep state
-  const [config] = (await import(`${CONFIG.href}?${entry}${alsoExport}`)).default;
+  const [config] = (await import(`${CONFIG.href}?${entry}`)).default;
   const input = fileURLToPath(new URL(`../${entry}`, import.meta.url));
-  const inner = {
-    name: "inner",
-    transform: (code: string, id: string) =>
-      id === input && alsoExport.length ? { code: `${code}\nexport { ${alsoExport.join(", ")} };`, map: null } : null,
-  };
-  const build = await rollup({ input, plugins: [...config.plugins, inner], onwarn: () => {} });
+  const build = await rollup({ input, plugins: config.plugins, onwarn: () => {} });
   return { build, outputs: config.output };
 }
 
 /** The ES5 of `entry` ("src/trust/rsa.ts") and of all that it imports, as CommonJS. Throws when Espruino could not run it. */
 export async function bundleEntry(entry: string, options: BundleOptions = {}): Promise<string> {
-  const { minify, alsoExport = [] } = options;
-  const name = `${entry} ${alsoExport}`;
-  if (!builds.has(name)) builds.set(name, startBuild(entry, alsoExport));
-  const { build, outputs } = await (builds.get(name) as ReturnType<typeof startBuild>);
+  const { minify } = options;
+  if (!builds.has(entry)) builds.set(entry, startBuild(entry));
+  const { build, outputs } = await (builds.get(entry) as ReturnType<typeof startBuild>);
   const { output } = await build.generate({ ...outputs[minify ? 1 : 0], sourcemap: false });
   const { code } = output.find((one) => one.type === "chunk") as OutputChunk;
   const problems = checkEs5(code, entry);

@@ -101,11 +101,14 @@ function isCount(value: unknown): boolean {
 
 /** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
 function takeOver(record: any): void {
-  let old: any;
+  const old: any = {};
   guarded(() => {
-    old = JSON.parse(readFile(NAME) || "");
+    const parsed = JSON.parse(readFile(NAME) || "");
+    // own fields only: of "__proto__" the engine's JSON.parse makes a prototype
+    Object.keys(parsed).forEach((name) => {
+      old[name] = parsed[name];
+    });
   }, ignore);
-  if (!old) return;
   const names = ["sequence", "slot", "previous", "boots", "next"];
   for (let i = 0; i < names.length; i++) {
     const name = names[i];

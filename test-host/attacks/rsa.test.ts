@@ -10,18 +10,14 @@ import { bitsOf, power, toBig, toBytes } from "../pss.ts";
 import { type Key, makeKey, sha256, signPss } from "../release.ts";
 import { flipped, flips, holds } from "./fuzz.ts";
 
-let rsa: ReturnType<typeof loadInEngine>;
-let own: (bytes: Uint8Array) => unknown;
+type Program = ReturnType<typeof loadInEngine>;
+let pss: Program;
+let rsa: Program;
 const keys: Key[] = [];
 
 before(async () => {
-  rsa = loadInEngine(await bundleEntry("src/trust/rsa.ts", { alsoExport: ["modularPower"] }));
-  const Own = rsa.engine.run("Uint8Array") as any;
-  own = (bytes) => {
-    const out = new Own(bytes.length);
-    out.set(bytes);
-    return out;
-  };
+  pss = loadInEngine(await bundleEntry("src/trust/pss.ts"));
+  rsa = loadInEngine(await bundleEntry("src/trust/rsa.ts"));
   for (const [bits, exponent] of [
     [2048, 3],
     [2048, 17],
@@ -31,11 +27,21 @@ before(async () => {
   ])
     keys.push(await makeKey({ bits, exponent }));
 });
-after(() => rsa.engine.stop());
+after(() => {
+  pss.engine.stop();
+  rsa.engine.stop();
+});
+
+/** Bytes of the program's own realm. */
+function own(program: Program, bytes: Uint8Array): unknown {
+  const out = new (program.engine.run("Uint8Array") as any)(bytes.length);
+  out.set(bytes);
+  return out;
+}
 
 function judge(n: Uint8Array, e: number, signature: Uint8Array, digest: Uint8Array): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    rsa.module.verifyPss(own(n), e, own(signature), own(digest), (error: unknown, good: boolean) =>
+    pss.module.verifyPss(own(pss, n), e, own(pss, signature), own(pss, digest), (error: unknown, good: boolean) =>
       error ? reject(error) : resolve(good),
     );
   });
@@ -43,7 +49,7 @@ function judge(n: Uint8Array, e: number, signature: Uint8Array, digest: Uint8Arr
 
 function powerOf(n: bigint, e: number, s: bigint): bigint {
   const length = Math.ceil(bitsOf(n) / 8);
-  const steps = rsa.module.modularPower(own(toBytes(n, length)), e, own(toBytes(s, length)));
+  const steps = rsa.module.modularPower(own(rsa, toBytes(n, length)), e, own(rsa, toBytes(s, length)));
   while (steps.step_());
   return toBig(Uint8Array.from(steps.result_()));
 }

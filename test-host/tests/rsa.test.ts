@@ -1,4 +1,4 @@
-// RSASSA-PSS verification of src/trust/rsa.ts, against Wycheproof, Node's crypto and BigInt, in Node and in the interpreter.
+// RSASSA-PSS verification (src/trust/pss.ts, rsa.ts, keys.ts), against Wycheproof, Node's crypto and BigInt, in Node and in the interpreter.
 
 import assert from "node:assert/strict";
 import { constants, createPublicKey, randomBytes, verify as verifyByNode } from "node:crypto";
@@ -22,11 +22,13 @@ const MESSAGE = Buffer.from("what the device receives");
 const DIGEST = sha256(MESSAGE);
 
 let shipped: ReturnType<typeof loadInEngine>;
-let readable: ReturnType<typeof loadInEngine>;
+let arithmetic: ReturnType<typeof loadInEngine>;
+let keys: ReturnType<typeof loadInEngine>;
 
 before(async () => {
-  shipped = loadInEngine(await bundleEntry("src/trust/rsa.ts", { minify: true }));
-  readable = loadInEngine(await bundleEntry("src/trust/rsa.ts", { alsoExport: ["modularPower"] }));
+  shipped = loadInEngine(await bundleEntry("src/trust/pss.ts", { minify: true }));
+  arithmetic = loadInEngine(await bundleEntry("src/trust/rsa.ts"));
+  keys = loadInEngine(await bundleEntry("src/trust/keys.ts"));
 });
 
 /** Bytes of the program's own realm. */
@@ -61,7 +63,7 @@ async function judgeSome(cases: Case[]): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
   try {
     const bundle = join(folder, "rsa.js");
-    writeFileSync(bundle, await bundleEntry("src/trust/rsa.ts", { minify: true }));
+    writeFileSync(bundle, await bundleEntry("src/trust/pss.ts", { minify: true }));
     const text = (bytes: Uint8Array) => Buffer.from(bytes).toString("base64");
     const rows = cases.map((one) => [text(one.n), one.e, text(one.signature), text(one.digest)]);
     const scenario = `
@@ -280,8 +282,8 @@ test("agrees with Node's crypto on random and strange keys in the real interpret
 
 function powerOf(n: bigint, e: number, s: bigint): bigint {
   const length = Math.ceil(bitsOf(n) / 8);
-  const [modulus, base] = [n, s].map((value) => own(readable, toBytes(value, length)));
-  const steps = readable.module.modularPower(modulus, e, base);
+  const [modulus, base] = [n, s].map((value) => own(arithmetic, toBytes(value, length)));
+  const steps = arithmetic.module.modularPower(modulus, e, base);
   while (steps.step_());
   return toBig(Uint8Array.from(steps.result_()));
 }
@@ -338,7 +340,7 @@ for (const bits of [2048, 2049, 2055, 2069, 2088, 2089, 2090, 2091, 2113, 3072, 
 
 test("takes keys of 2048 to 4096 bits with odd modulus and odd exponent of 3 to 32 bits, and no others", () => {
   const isKey = (n: bigint, e: number, length = Math.ceil(bitsOf(n) / 8)) =>
-    shipped.module.isKey(own(shipped, toBytes(n, length)), e);
+    keys.module.isKey(own(keys, toBytes(n, length)), e);
   const of = (bits: number) => (1n << BigInt(bits - 1)) + 1n;
   for (const bits of [2048, 2049, 3072, 4095, 4096])
     for (const e of [3, 5, 17, 65537, 0xffffffff]) assert.equal(isKey(of(bits), e), true, `${bits} bits, e ${e}`);
@@ -348,5 +350,5 @@ test("takes keys of 2048 to 4096 bits with odd modulus and odd exponent of 3 to 
     assert.equal(isKey(of(2048), e), false, `e ${e}`);
   assert.equal(isKey(of(2048) + 1n, 65537), false, "an even modulus");
   assert.equal(isKey(of(2048), 65537, 257), false, "a zero byte before the modulus");
-  assert.equal(shipped.module.isKey(own(shipped, new Uint8Array(0)), 65537), false, "no modulus");
+  assert.equal(keys.module.isKey(own(keys, new Uint8Array(0)), 65537), false, "no modulus");
 });
