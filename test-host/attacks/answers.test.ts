@@ -6,10 +6,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { runBootloader } from "../bootloader.ts";
-import { createFlash } from "../flash.ts";
-import { fsverity } from "../fsverity.ts";
-import { claimsFor, makeKey, signManifest } from "../release.ts";
+import { runBootloader } from "../sim/bootloader.ts";
+import { createFlash } from "../sim/flash.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { claimsFor, makeKey, signManifest } from "../support/release.ts";
 import { flipped, flips, holds } from "./fuzz.ts";
 import {
   type Asked,

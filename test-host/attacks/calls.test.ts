@@ -7,11 +7,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { BOOTLOADERS, runBootloader } from "../bootloader.ts";
-import { BUNDLE } from "../device.ts";
-import { createFlash } from "../flash.ts";
-import { fsverity } from "../fsverity.ts";
-import { claimsFor, makeKey, signManifest } from "../release.ts";
+import { BOOTLOADERS, runBootloader } from "../sim/bootloader.ts";
+import { BUNDLE } from "../sim/device.ts";
+import { createFlash } from "../sim/flash.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { claimsFor, makeKey, signManifest } from "../support/release.ts";
 import { holds } from "./fuzz.ts";
 import { createRig, drips, type Net, paths, type Rig, smallImage, stopAll, text, URL_OF, file } from "./rig.ts";
 

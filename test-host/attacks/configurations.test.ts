@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { fsverity } from "../fsverity.ts";
-import { claimsFor, forge, makeKey } from "../release.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { claimsFor, forge, makeKey } from "../support/release.ts";
 import { holds } from "./fuzz.ts";
 import { createRig, type Ended, file, paths, smallImage, stopAll, text, URL_OF, cleanly } from "./rig.ts";
 

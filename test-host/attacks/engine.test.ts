@@ -5,11 +5,11 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { createDevice } from "../device.ts";
-import { BALLAST } from "../engine/ballast.ts";
-import { ESPRUINO, runInEngine, warnWithoutEngine } from "../engine/engine.ts";
-import { makeKey } from "../release.ts";
-import * as serve from "../server.ts";
+import { createDevice } from "../sim/device.ts";
+import { BALLAST } from "../real-espruino/heap-filler.ts";
+import { ESPRUINO, runInEngine, warnWithoutEngine } from "../real-espruino/engine.ts";
+import { makeKey } from "../support/release.ts";
+import * as serve from "../support/server.ts";
 import { edited, edits, SEED, casesOf } from "./fuzz.ts";
 
 warnWithoutEngine();

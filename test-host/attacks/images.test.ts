@@ -5,10 +5,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { type BootloaderKind, verifyImage } from "../bootloader.ts";
-import { fsverity } from "../fsverity.ts";
-import { buildImage, layoutOf, reseal } from "../images.ts";
-import { boardWith, row, SMALL } from "../scenario.ts";
+import { type BootloaderKind, verifyImage } from "../sim/bootloader.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { buildImage, layoutOf, reseal } from "../support/images.ts";
+import { boardWith, row, SMALL } from "../support/fixture.ts";
 import { holds } from "./fuzz.ts";
 import { createRig, type Ended, file, KINDS, type Rig, SIZE, stopAll, URL_OF } from "./rig.ts";
 

@@ -6,10 +6,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { runBootloader } from "../bootloader.ts";
-import { createFlash } from "../flash.ts";
-import { fsverity } from "../fsverity.ts";
-import { base64url, claimsFor, forge, makeKey } from "../release.ts";
+import { runBootloader } from "../sim/bootloader.ts";
+import { createFlash } from "../sim/flash.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { base64url, claimsFor, forge, makeKey } from "../support/release.ts";
 import { type Edit, edited, edits, holds } from "./fuzz.ts";
 import { createRig, type Ended, file, paths, sha, SIZE, smallImage, stopAll, text, URL_OF, cleanly } from "./rig.ts";
 

@@ -4,15 +4,15 @@
 // verified?
 
 import { createHash } from "node:crypto";
-import { BOOTLOADERS, IDF33, verifyImage } from "../bootloader.ts";
-import { hasten } from "../bundle.ts";
-import { createDevice, type Device, type DeviceOptions } from "../device.ts";
-import { CLOSED } from "../espruino/socket.ts";
-import type { FlashOp, Picture } from "../flash.ts";
-import { SECTOR } from "../flash.ts";
-import { buildImage } from "../images.ts";
-import { quicken } from "../network.ts";
-import { type Row, slots } from "../partitions.ts";
+import { BOOTLOADERS, IDF33, verifyImage } from "../sim/bootloader.ts";
+import { hasten } from "../support/bundle.ts";
+import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
+import { CLOSED } from "../sim/espruino/socket.ts";
+import type { FlashOp, Picture } from "../sim/flash.ts";
+import { SECTOR } from "../sim/flash.ts";
+import { buildImage } from "../support/images.ts";
+import { quicken } from "../support/network.ts";
+import { type Row, slots } from "../sim/partitions.ts";
 
 /** A request as the server sees it; header names in lower case. */
 export type Asked = { method: string; path: string; host: string; headers: Record<string, string>; head: string };

@@ -3,8 +3,8 @@
 // runner need not judge it twice.
 // Model: docs/power-fail.md#what-a-loss-of-power-leaves-of-one-operation; a write goes in order of addresses or clears its bits a few at a time, an erase may end early.
 
-import { SECTOR } from "../flash.ts";
-import { noise } from "../images.ts";
+import { SECTOR } from "../sim/flash.ts";
+import { noise } from "../support/images.ts";
 
 /** An operation of the flash. */
 export type Op = { kind: "erase" | "write"; addr: number; length: number };

@@ -1,7 +1,7 @@
 // The cross-check: power really fails. Instead of a picture, the device is stopped before or after an operation, from
 // within it, and what is then in flash must be what was photographed there.
 
-import { BUNDLE, createDevice } from "../device.ts";
+import { BUNDLE, createDevice } from "../sim/device.ts";
 import { readFileSync } from "node:fs";
 import { begin, find, powerOn, runProgram } from "./session.ts";
 import { createWire } from "./wire.ts";

@@ -1,10 +1,10 @@
 // From a state that a loss of power left to the end of a scenario: start, do what is left, restart, until nothing is.
 // It judges on its way: every start, every order, every end (docs/power-fail.md#what-holds-in-every-picture).
 
-import type { Boot } from "../bootloader.ts";
-import { buildIn, hostChip } from "../device.ts";
-import { createFlash, type Picture, pictureHash, SECTOR } from "../flash.ts";
-import type { Row } from "../partitions.ts";
+import type { Boot } from "../sim/bootloader.ts";
+import { buildIn, hostChip } from "../sim/device.ts";
+import { createFlash, type Picture, pictureHash, SECTOR } from "../sim/flash.ts";
+import type { Row } from "../sim/partitions.ts";
 import { allowedIn, type Outcome, type Scenario, type View } from "./scenarios.ts";
 import { isUpdate, type LieAt, powerOn, runProgram, type Session, type Step, UP_TO_DATE } from "./session.ts";
 import { harmed } from "./storages.ts";

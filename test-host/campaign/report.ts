@@ -155,7 +155,7 @@ ${table(
 
 ### The judge
 
-The bootloader model (test-host/bootloader.ts) is written from the sources of ESP-IDF and shares no code with \`src/\`. It
+The bootloader model (test-host/sim/bootloader.ts) is written from the sources of ESP-IDF and shares no code with \`src/\`. It
 has tests of its own, with the entries of test-host/vectors/otadata.json. It was also compared with the bootloader
 sources of IDF 3.1.3, 3.3.6, 4.4.8 and 5.5.5, compiled for a PC:
 

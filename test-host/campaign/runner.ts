@@ -1,10 +1,10 @@
 // The campaigns of docs/power-fail.md#campaigns. One uncut life of a scenario gives every state that a loss of power can leave; from
 // each distinct one a fresh device starts and has to finish. Deeper ones do the same with the lives that follow.
 
-import { hostChip } from "../device.ts";
-import { buildOf } from "../espruino/build.ts";
-import { createFiles } from "../espruino/files.ts";
-import { createFlash, type Picture, SECTOR } from "../flash.ts";
+import { hostChip } from "../sim/device.ts";
+import { buildOf } from "../sim/espruino/build.ts";
+import { createFiles } from "../sim/espruino/files.ts";
+import { createFlash, type Picture, SECTOR } from "../sim/flash.ts";
 import { LIES, type Lie, TEARS, type Tear, tornErase, tornWrite } from "./faults.ts";
 import { type Cell, type Cut, idOf } from "./ids.ts";
 import { createLab, type Lab, type Life, live } from "./life.ts";

@@ -1,16 +1,16 @@
 // One life of a device between two losses of power, photographed: the bootloader, then the program with the built
 // bundle in a fresh context, and a picture before and after every operation on what survives.
 
-import { type Boot, runBootloader } from "../bootloader.ts";
-import { buildIn, mappedSegments, programChip, registersOf } from "../device.ts";
-import type { StorageArea } from "../espruino/area.ts";
-import { POWER_OFF } from "../espruino/core.ts";
-import { createEngine, type Engine, type Mapping } from "../espruino/engine.ts";
-import { createFlash, type Flash, type FlashOp, SECTOR } from "../flash.ts";
-import { fsverity } from "../fsverity.ts";
-import { mutations } from "../images.ts";
-import type { Row } from "../partitions.ts";
-import { claimsFor, forge, makeKey } from "../release.ts";
+import { type Boot, runBootloader } from "../sim/bootloader.ts";
+import { buildIn, mappedSegments, programChip, registersOf } from "../sim/device.ts";
+import type { StorageArea } from "../sim/espruino/area.ts";
+import { POWER_OFF } from "../sim/espruino/core.ts";
+import { createEngine, type Engine, type Mapping } from "../sim/espruino/engine.ts";
+import { createFlash, type Flash, type FlashOp, SECTOR } from "../sim/flash.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { mutations } from "../support/images.ts";
+import type { Row } from "../sim/partitions.ts";
+import { claimsFor, forge, makeKey } from "../support/release.ts";
 import { type Lie, type Op, stuckMask } from "./faults.ts";
 import { createWire, type Served, WIRE_URL } from "./wire.ts";
 import { spoiled, type State, targetOf, type World } from "./worlds.ts";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
-import { BUNDLE } from "../device.ts";
+import { BUNDLE } from "../sim/device.ts";
 import { unknown } from "./known.ts";
 import { type Campaign, cellsOf, type Report, runCells } from "./runner.ts";
 import { KINDS, STARTS, startsOf } from "./worlds.ts";

@@ -4,8 +4,8 @@
 // An ESP32 gets a file in pieces of at most 536 bytes, and the module writes each as it comes. A campaign cuts at every
 // write, so nearly all of its worlds get a sector at a time, more than the engine asks for, and one gets the real pieces.
 
-import type { Handle } from "../espruino/socket.ts";
-import { CLOSED } from "../espruino/socket.ts";
+import type { Handle } from "../sim/espruino/socket.ts";
+import { CLOSED } from "../sim/espruino/socket.ts";
 
 export const WIRE_URL = "http://127.0.0.1:8070/";
 

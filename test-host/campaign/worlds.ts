@@ -2,7 +2,7 @@
 // starts later can be named: "old" ran first, "new" and "first" come by update, anything else is stale.
 
 import { createHash } from "node:crypto";
-import { type Board, loadBoard } from "../boards.ts";
+import { type Board, loadBoard } from "../sim/boards.ts";
 import {
   type BootloaderKind,
   BOOTLOADERS,
@@ -15,13 +15,13 @@ import {
   runBootloader,
   STATE,
   verifyImage,
-} from "../bootloader.ts";
-import { hostChip } from "../device.ts";
-import type { StorageArea } from "../espruino/area.ts";
-import { areaOf, type Build, buildOf, type SizedChip } from "../espruino/build.ts";
-import { createFlash, type Flash, type Picture, pictureHash, SECTOR } from "../flash.ts";
-import { buildImage, layoutOf, reseal } from "../images.ts";
-import { buildTable, findOtadata, type Row, slots, TABLE_OFFSET } from "../partitions.ts";
+} from "../sim/bootloader.ts";
+import { hostChip } from "../sim/device.ts";
+import type { StorageArea } from "../sim/espruino/area.ts";
+import { areaOf, type Build, buildOf, type SizedChip } from "../sim/espruino/build.ts";
+import { createFlash, type Flash, type Picture, pictureHash, SECTOR } from "../sim/flash.ts";
+import { buildImage, layoutOf, reseal } from "../support/images.ts";
+import { buildTable, findOtadata, type Row, slots, TABLE_OFFSET } from "../sim/partitions.ts";
 import { createStorage, STORAGES, type Storage } from "./storages.ts";
 
 /** What survives a loss of power. */

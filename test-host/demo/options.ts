@@ -1,6 +1,6 @@
 // What the demo is asked to do. Wrong usage ends here, with exit code 2.
 import { Command, CommanderError, Option } from "commander";
-import { boardNames } from "../boards.ts";
+import { boardNames } from "../sim/boards.ts";
 
 export type Options = {
   board: string;

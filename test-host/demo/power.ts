@@ -1,13 +1,13 @@
 // A campaign of test-host/campaign/ in a minute: the power fails at every flash operation of every scenario, on the toy
 // layout that has the same slots as the board. `npm run campaign` is the whole of it.
 
-import { loadBoard } from "../boards.ts";
+import { loadBoard } from "../sim/boards.ts";
 import { cellName } from "../campaign/ids.ts";
 import { createLab } from "../campaign/life.ts";
 import { cellsOf, type Report, runCell } from "../campaign/runner.ts";
 import { bundle } from "../campaign/suite.ts";
 import { TOYS } from "../campaign/worlds.ts";
-import { slots } from "../partitions.ts";
+import { slots } from "../sim/partitions.ts";
 import type { Screen } from "./screen.ts";
 
 const START = "one";

@@ -1,10 +1,10 @@
 // One update of the virtual device, from the call of update() to the restart into the new image, and the proof: what
 // the bootloader starts, what lies in flash, and that nothing but the target slot and otadata was touched.
 import { readEspruino } from "../../src/cli/espruino-image.ts";
-import type { Device } from "../device.ts";
-import { type FlashOp, SECTOR } from "../flash.ts";
-import { cutPowerAt, hurry, type Watch, watch } from "../network.ts";
-import { checkTable, findOtadata, type Row, TABLE_OFFSET, TABLE_SIZE, TYPE_APP } from "../partitions.ts";
+import type { Device } from "../sim/device.ts";
+import { type FlashOp, SECTOR } from "../sim/flash.ts";
+import { cutPowerAt, hurry, type Watch, watch } from "../support/network.ts";
+import { checkTable, findOtadata, type Row, TABLE_OFFSET, TABLE_SIZE, TYPE_APP } from "../sim/partitions.ts";
 import type { BadLine } from "./line.ts";
 import { flashMap, LEGEND } from "./map.ts";
 import type { Progress, Screen } from "./screen.ts";

@@ -2,7 +2,7 @@
 // to boot (docs/design.md#trial-boots).
 
 import { inspect } from "node:util";
-import type { Device } from "../device.ts";
+import type { Device } from "../sim/device.ts";
 import {
   type Fact,
   factText,
