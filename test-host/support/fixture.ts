@@ -1,5 +1,5 @@
-// One story: a virtual device, a scripted server, an update, and what is left of it. Through the public seam only: the
-// built bundle, Espruino's API below it, real sockets beside it. One assertion helper per invariant.
+// The fixture of most tests: a virtual device, a scripted server, an update, and what is left of it. Only through the
+// public interface: the built bundle, Espruino's API below it, real sockets beside it. One assertion for each invariant.
 
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
@@ -57,7 +57,7 @@ export type Config = Record<string, unknown>;
 /** What the device was before the update under test. */
 type Mark = { running: string; slot: Uint8Array; otadata: Uint8Array; log: number; erases: number };
 
-export type SceneOptions = DeviceOptions & {
+export type FixtureOptions = DeviceOptions & {
   /** What `/fw.bin` serves; default: a new image of the board's chip. null: the test sets up the path itself. */
   image?: Uint8Array | null;
   tls?: boolean;
@@ -67,7 +67,7 @@ export type SceneOptions = DeviceOptions & {
   otadata?: (Uint8Array | null)[];
 };
 
-export interface Scene {
+export interface Fixture {
   readonly device: Device;
   readonly server: Server;
   readonly image: Uint8Array;
@@ -183,7 +183,7 @@ export async function settle(device: Device, promiseLike: any): Promise<Omit<Out
 }
 
 /** Without a test context (in sabotage twins) the caller closes what it started. */
-export async function startScene(t: Pick<TestContext, "after">, options: SceneOptions = {}): Promise<Scene> {
+export async function createFixture(t: Pick<TestContext, "after">, options: FixtureOptions = {}): Promise<Fixture> {
   const { image: given, tls, load = {}, otadata, ...deviceOptions } = options;
   const device = createDevice({ board: SMALL, ...deviceOptions });
   for (const [label, bytes] of Object.entries(load)) device.flash.load(bytes, device.row(label).offset);
@@ -208,13 +208,13 @@ export async function startScene(t: Pick<TestContext, "after">, options: SceneOp
     engine = device.engine;
     return program;
   };
-  const scene: Scene = {
+  const fixture: Fixture = {
     device,
     server,
     image,
     mark: markOf(device),
     remember() {
-      scene.mark = markOf(device);
+      fixture.mark = markOf(device);
     },
     config(config = {}, hook) {
       const trusted = "insecure" in config || "digest" in config || "keys" in config;
@@ -223,15 +223,15 @@ export async function startScene(t: Pick<TestContext, "after">, options: SceneOp
     },
     events: () => Array.from(onDevice().events, (event: any) => Array.from(event) as Event),
     update(config, hook) {
-      const given = scene.config(config, hook);
+      const given = fixture.config(config, hook);
       onDevice().events.length = 0;
-      return scene.outcome(device.ota.update(given));
+      return fixture.outcome(device.ota.update(given));
     },
     async outcome(promiseLike) {
-      return { ...(await settle(device, promiseLike)), events: scene.events() };
+      return { ...(await settle(device, promiseLike)), events: fixture.events() };
     },
   };
-  return scene;
+  return fixture;
 }
 
 function markOf(device: Device): Mark {
@@ -245,10 +245,10 @@ function markOf(device: Device): Mark {
 }
 
 /** Erases since the mark within the slot. */
-export function erasesIn(scene: Scene, label: string): number {
-  const { offset, size } = scene.device.row(label);
-  return scene.device.flash.log
-    .slice(scene.mark.log)
+export function erasesIn(fixture: Fixture, label: string): number {
+  const { offset, size } = fixture.device.row(label);
+  return fixture.device.flash.log
+    .slice(fixture.mark.log)
     .filter((op) => op.kind === "erase" && op.addr >= offset && op.addr < offset + size).length;
 }
 
@@ -266,15 +266,15 @@ export function bootsFrom(device: Device, picture: Picture, kind: BootloaderKind
 // --- One helper per invariant --------------------------------------------------------------------------------------
 
 /** The device starts what it started before, and that slot's bytes are untouched. */
-export function keepsOldImage(scene: Scene): void {
-  const { device, mark } = scene;
+export function keepsOldImage(fixture: Fixture): void {
+  const { device, mark } = fixture;
   assert.deepEqual(device.slot(mark.running), mark.slot, "the running slot changed");
   device.restart();
   assert.equal(device.running, mark.running, "the device starts another slot than before");
 }
 
-export function bootsNewImage(scene: Scene, label: string, image: Uint8Array = scene.image): void {
-  const { device } = scene;
+export function bootsNewImage(fixture: Fixture, label: string, image: Uint8Array = fixture.image): void {
+  const { device } = fixture;
   device.restart();
   assert.equal(device.running, label);
   assert.equal(device.boots.at(-1)?.fellBack, false, "by a fallback only");
@@ -282,48 +282,48 @@ export function bootsNewImage(scene: Scene, label: string, image: Uint8Array = s
 }
 
 /** Flash operations since the mark, but for the writes of the boot record, which lies in Storage. */
-function operations(scene: Scene): FlashOp[] {
-  const { address, size } = scene.device.storage.files.area;
-  compactsNothing(scene);
-  return scene.device.flash.log
-    .slice(scene.mark.log)
+function operations(fixture: Fixture): FlashOp[] {
+  const { address, size } = fixture.device.storage.files.area;
+  compactsNothing(fixture);
+  return fixture.device.flash.log
+    .slice(fixture.mark.log)
     .filter(({ addr, length }) => addr < address || addr + length > address + size);
 }
 
 /** Storage keeps its pages: cut in a compaction, the engine erases all of it at the next start. */
-export function compactsNothing(scene: Scene): void {
-  const { address, size } = scene.device.storage.files.area;
-  for (const { kind, addr } of scene.device.flash.log.slice(scene.mark.log))
+export function compactsNothing(fixture: Fixture): void {
+  const { address, size } = fixture.device.storage.files.area;
+  for (const { kind, addr } of fixture.device.flash.log.slice(fixture.mark.log))
     if (addr >= address && addr < address + size)
       assert.equal(kind, "write", `a page of Storage is erased, at 0x${addr.toString(16)}`);
 }
 
 /** Flash operations since the mark lie in these partitions and nowhere else, Storage not counted. */
-export function touchesOnly(scene: Scene, labels: string[]): void {
-  const allowed = labels.map((label) => scene.device.row(label));
-  for (const op of operations(scene)) {
+export function touchesOnly(fixture: Fixture, labels: string[]): void {
+  const allowed = labels.map((label) => fixture.device.row(label));
+  for (const op of operations(fixture)) {
     const inside = allowed.some(({ offset, size }) => op.addr >= offset && op.addr + op.length <= offset + size);
     assert.ok(inside, `${op.kind} at 0x${op.addr.toString(16)}+${op.length} is outside of ${labels}`);
   }
 }
 
-export function touchesNothing(scene: Scene): void {
-  assert.deepEqual(operations(scene), [], "flash was touched");
+export function touchesNothing(fixture: Fixture): void {
+  assert.deepEqual(operations(fixture), [], "flash was touched");
 }
 
 /** No rule of the flash was broken and no error was lost in a callback. */
-export function behaves(scene: Scene, expectedProblems: RegExp[] = []): void {
-  assert.deepEqual(scene.device.flash.violations, []);
-  const problems = scene.device.engine.problems.filter((text) => !expectedProblems.some((known) => known.test(text)));
+export function behaves(fixture: Fixture, expectedProblems: RegExp[] = []): void {
+  assert.deepEqual(fixture.device.flash.violations, []);
+  const problems = fixture.device.engine.problems.filter((text) => !expectedProblems.some((known) => known.test(text)));
   assert.deepEqual(problems, []);
 }
 
 /** No socket, no timer, no listener; and the server sees no connection any more. */
-export async function nothingLeft(scene: Scene): Promise<void> {
-  const { engine } = scene.device;
+export async function nothingLeft(fixture: Fixture): Promise<void> {
+  const { engine } = fixture.device;
   for (let pass = 0; pass < 5; pass++) await engine.advance(0);
   assert.deepEqual(engine.accounts(), { sockets: 0, timers: 0, listeners: 0 });
-  await until("the server has no connection", () => scene.server.openSockets() === 0);
+  await until("the server has no connection", () => fixture.server.openSockets() === 0);
 }
 
 export function failsWith(outcome: Pick<Outcome, "error" | "result">, code: IdfName, retry = false): Failure {
@@ -347,34 +347,39 @@ export type Refusal = {
 
 /** Everything that a failed update promises. Ends with a restart. */
 export async function failsCleanly(
-  scene: Scene,
+  fixture: Fixture,
   outcome: Outcome,
   code: IdfName,
   refusal: Refusal = {},
 ): Promise<void> {
   const error = failsWith(outcome, code, refusal.retry ?? false);
   if (refusal.says) assert.match(error.message, refusal.says);
-  if (refusal.touched) touchesOnly(scene, refusal.touched);
-  else touchesNothing(scene);
-  behaves(scene, refusal.problems);
-  await nothingLeft(scene);
-  keepsOldImage(scene);
+  if (refusal.touched) touchesOnly(fixture, refusal.touched);
+  else touchesNothing(fixture);
+  behaves(fixture, refusal.problems);
+  await nothingLeft(fixture);
+  keepsOldImage(fixture);
 }
 
 /** Everything that a successful update promises. Ends in the new image. */
-export async function succeeds(scene: Scene, outcome: Outcome, label: string, image = scene.image): Promise<void> {
+export async function succeeds(
+  fixture: Fixture,
+  outcome: Outcome,
+  label: string,
+  image = fixture.image,
+): Promise<void> {
   assert.ifError(outcome.error ? new Error(`${outcome.error.name}: ${outcome.error.message}`) : null);
   assert.equal(outcome.result.partition.label, label);
   assert.equal(outcome.result.size, image.length);
-  touchesOnly(scene, [label, "otadata"]);
-  assert.deepEqual(scene.device.slot(scene.mark.running), scene.mark.slot, "the running slot changed");
-  behaves(scene);
-  await nothingLeft(scene);
-  bootsNewImage(scene, label, image);
+  touchesOnly(fixture, [label, "otadata"]);
+  assert.deepEqual(fixture.device.slot(fixture.mark.running), fixture.mark.slot, "the running slot changed");
+  behaves(fixture);
+  await nothingLeft(fixture);
+  bootsNewImage(fixture, label, image);
 }
 
 /** Serves one path as told, updates from it, and gives the outcome. */
-export function updateFrom(scene: Scene, behaviour: Behaviour, config: Config = {}): Promise<Outcome> {
-  scene.server.on("/case", behaviour);
-  return scene.update({ url: scene.server.url("/case"), ...config });
+export function updateFrom(fixture: Fixture, behaviour: Behaviour, config: Config = {}): Promise<Outcome> {
+  fixture.server.on("/case", behaviour);
+  return fixture.update({ url: fixture.server.url("/case"), ...config });
 }

@@ -170,7 +170,7 @@ export async function hurry<T>(
   return promise;
 }
 
-// --- A device without a scene --------------------------------------------------------------------------------------------
+// --- A device without a fixture -----------------------------------------------------------------------------------------
 
 /** Makes E.CRC32 of bytes fast: it is most of the time of an update here, for a generality that the module does not need. */
 export function quicken(engine: Engine): void {

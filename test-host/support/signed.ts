@@ -1,4 +1,4 @@
-// A scene with a maintainer: images that are offered by signed manifests, one key, and what the server was asked for.
+// A fixture with a maintainer: images that are offered by signed manifests, one key, and what the server was asked for.
 
 import { existsSync, readFileSync } from "node:fs";
 import type { TestContext } from "node:test";
@@ -6,11 +6,11 @@ import { hasten } from "./bundle.ts";
 import { fsverity } from "./fsverity.ts";
 import { buildImage, CLASSIC_DESCRIPTOR, type EspruinoTexts, type ImageSpec, reseal } from "./images.ts";
 import { type Claims, claimsFor, cosignManifest, type Key, makeKey, signManifest } from "./release.ts";
-import { type Config, type Outcome, type Scene, type SceneOptions, startScene } from "./fixture.ts";
+import { type Config, type Outcome, type Fixture, type FixtureOptions, createFixture } from "./fixture.ts";
 import { serveFile } from "./server.ts";
 
 export interface Signed {
-  scene: Scene;
+  fixture: Fixture;
   key: Key;
   /** Serves the image and its manifest, and updates from it. Beside claims: `key` signs, `cosigner` signs too. */
   update(image: Uint8Array, claims?: Claims, config?: Config): Promise<Outcome>;
@@ -20,40 +20,40 @@ export interface Signed {
   fetched(): number;
 }
 
-export async function startSigned(t: Pick<TestContext, "after">, options: SceneOptions = {}): Promise<Signed> {
-  const scene = await startScene(t, options);
+export async function startSigned(t: Pick<TestContext, "after">, options: FixtureOptions = {}): Promise<Signed> {
+  const fixture = await createFixture(t, options);
   const key = await makeKey({ exponent: 3 });
   let seen = 0;
   async function offer(image: Uint8Array, claims: Claims = {}, config: Config = {}): Promise<Config> {
     // before the module is required, which is when it looks the function up
-    if (scene.device.engine.run("E.convolve.fast") !== true) {
-      hasten(scene.device.engine);
-      scene.device.engine.run("E.convolve.fast = true");
+    if (fixture.device.engine.run("E.convolve.fast") !== true) {
+      hasten(fixture.device.engine);
+      fixture.device.engine.run("E.convolve.fast = true");
     }
     const { key: other, cosigner, ...claimed } = claims;
     const first = await signManifest(claimsFor(image, claimed), (other as Key) ?? key);
     const manifest = cosigner ? cosignManifest(first, cosigner as Key) : first;
-    scene.server.on("/fw.bin", serveFile(image));
-    scene.server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
-    return { url: scene.server.url("/m.jws"), keys: [key.jwk], ...config };
+    fixture.server.on("/fw.bin", serveFile(image));
+    fixture.server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
+    return { url: fixture.server.url("/m.jws"), keys: [key.jwk], ...config };
   }
-  const { device } = scene;
+  const { device } = fixture;
   return {
-    scene,
+    fixture,
     key,
-    update: async (...offered) => scene.update(await offer(...offered)),
+    update: async (...offered) => fixture.update(await offer(...offered)),
     check: async (...offered) => {
       const config = await offer(...offered);
-      return scene.outcome(device.ota.checkForUpdate(scene.config(config)));
+      return fixture.outcome(device.ota.checkForUpdate(fixture.config(config)));
     },
     begin: async (...offered) => {
       const config = await offer(...offered);
-      return scene.outcome(device.ota.begin(scene.config(config)).then(device.engine.run("(function () {})")));
+      return fixture.outcome(device.ota.begin(fixture.config(config)).then(device.engine.run("(function () {})")));
     },
     fetched() {
       const from = seen;
-      seen = scene.server.requests.length;
-      return scene.server.requests.slice(from).filter((one) => one.path === "/fw.bin").length;
+      seen = fixture.server.requests.length;
+      return fixture.server.requests.slice(from).filter((one) => one.path === "/fw.bin").length;
     },
   };
 }

@@ -28,20 +28,20 @@ const ok = (outcome: Pick<Outcome, "error" | "result">): any => {
   assert.ifError(outcome.error ? new Error(`${outcome.error.name}: ${outcome.error.message}`) : null);
   return outcome.result;
 };
-const statusOf = ({ scene }: Signed): any => plain(scene.device.ota.getStatus());
+const statusOf = ({ fixture }: Signed): any => plain(fixture.device.ota.getStatus());
 
 /** Every way to say who is trusted. */
 const TRUSTS: Record<string, (signed: Signed, image: Uint8Array) => Promise<Outcome>> = {
   keys: (signed, image) => signed.update(image),
-  digest: ({ scene }, image) => scene.update({ digest: digestOf(image) }),
-  insecure: ({ scene }) => scene.update({ insecure: true }),
+  digest: ({ fixture }, image) => fixture.update({ digest: digestOf(image) }),
+  insecure: ({ fixture }) => fixture.update({ insecure: true }),
 };
 
 // --- Load addresses
 
 /** How the bootloaders object, by their names. */
-function objections(image: Uint8Array, scene: Signed["scene"]): string[] {
-  const { flash, row, board } = scene.device;
+function objections(image: Uint8Array, fixture: Signed["fixture"]): string[] {
+  const { flash, row, board } = fixture.device;
   flash.load(image, row("ota_0").offset);
   return KINDS.flatMap((kind) => {
     const verdict = verifyImage(flash, row("ota_0"), { chipId: board.chipId, kind });
@@ -71,8 +71,8 @@ for (const [board, chip, from] of [
       image: null,
       otadata: from === "ota_1" ? [buildEntry(2, STATE.VALID)] : undefined,
     });
-    const { scene } = signed;
-    const { device } = scene;
+    const { fixture } = signed;
+    const { device } = fixture;
     assert.equal(device.running, from);
     const target = device.ota.getNextUpdatePartition();
     assert.equal(target.label, "ota_0");
@@ -80,7 +80,7 @@ for (const [board, chip, from] of [
     for (let segment = 0; segment < image[1]; segment++)
       for (let bit = 0; bit < 33; bit++) {
         const flipped = withLoadAddress(image, segment, (addr) => (bit < 32 ? addr ^ (1 << bit) : addr));
-        const objection = objections(flipped, scene);
+        const objection = objections(flipped, fixture);
         const { error } = await settle(device, device.ota.setBootPartition(target));
         const what = `segment ${segment}, bit ${bit}`;
         if (error) assert.equal(error.name, "ESP_ERR_OTA_VALIDATE_FAILED", what);
@@ -89,7 +89,7 @@ for (const [board, chip, from] of [
         count[error ? "refused" : "accepted"]++;
       }
     assert.ok(count.refused > 80 && count.accepted >= image[1], JSON.stringify(count));
-    behaves(scene);
+    behaves(fixture);
   });
 
 const ADDRESSES = [
@@ -103,7 +103,7 @@ for (const [trust, update] of Object.entries(TRUSTS))
       const image = reseal(mutations[name](IMAGE));
       const signed = await startSigned(t, { images: { factory: OLD }, image });
       const outcome = await update(signed, image);
-      await failsCleanly(signed.scene, outcome, "OTA_VALIDATE_FAILED", {
+      await failsCleanly(signed.fixture, outcome, "OTA_VALIDATE_FAILED", {
         says: /^segment at offset \d+ would be loaded at 0x[0-9a-f]+\+/,
         touched: ["ota_0", "otadata"],
       });
@@ -113,15 +113,15 @@ for (const [trust, update] of Object.entries(TRUSTS))
 test("padding, which no bootloader loads, is no reason to refuse", async (t) => {
   const image = mutations.loadAddressPadding(IMAGE);
   const signed = await startSigned(t, { images: { factory: OLD }, image });
-  await succeeds(signed.scene, await signed.update(image), "ota_0");
+  await succeeds(signed.fixture, await signed.update(image), "ota_0");
 });
 
 test("a target that holds an image with a bad load address already is not selected", async (t) => {
   const image = reseal(mutations.loadAddressBit22(IMAGE));
   const signed = await startSigned(t, { images: { factory: OLD, ota_0: image }, image });
   const outcome = await signed.update(image);
-  await failsCleanly(signed.scene, outcome, "OTA_VALIDATE_FAILED", { touched: ["ota_0", "otadata"] });
-  const { device } = signed.scene;
+  await failsCleanly(signed.fixture, outcome, "OTA_VALIDATE_FAILED", { touched: ["ota_0", "otadata"] });
+  const { device } = signed.fixture;
   const refused = await settle(device, device.ota.setBootPartition(device.ota.getNextUpdatePartition()));
   failsWith(refused, "OTA_VALIDATE_FAILED");
 });
@@ -136,10 +136,13 @@ for (const [trust, update] of Object.entries(TRUSTS))
     const running = flash.slice(0x10000, 0x10000 + layoutOf(flash.slice(0x10000)).end);
     const options = { board: "toy-two", images: { ota_0: running }, bootloader: IDF33, image: deadly };
     const signed = await startSigned(t, options);
-    const dies = verifyImage(signed.scene.device.flash, signed.scene.device.row("ota_0"), { chipId: 0, kind: IDF33 });
+    const dies = verifyImage(signed.fixture.device.flash, signed.fixture.device.row("ota_0"), {
+      chipId: 0,
+      kind: IDF33,
+    });
     assert.equal(dies.ok, true, "the image that runs does not start");
     const outcome = await update(signed, deadly);
-    await failsCleanly(signed.scene, outcome, "OTA_VALIDATE_FAILED", {
+    await failsCleanly(signed.fixture, outcome, "OTA_VALIDATE_FAILED", {
       says: /would be loaded at 0x3fbb0000/,
       touched: ["ota_1", "otadata"],
     });
@@ -153,7 +156,7 @@ for (const [trust, update] of Object.entries(TRUSTS)) {
     for (const image of [buildBootloader(), mutations.mergedImage(IMAGE), mutations.firstSegmentLoaded(IMAGE)]) {
       // a merged image is longer than a toy's slot
       const signed = await startSigned(t, { board: "esp32", images: { factory: OLD }, image });
-      await failsCleanly(signed.scene, await update(signed, image), "OTA_VALIDATE_FAILED", {
+      await failsCleanly(signed.fixture, await update(signed, image), "OTA_VALIDATE_FAILED", {
         says: /^not an app: .*bootloader.*merged image/,
       });
     }
@@ -170,9 +173,9 @@ for (const [trust, update] of Object.entries(TRUSTS)) {
       const image = published(`cases/bootloader-${chip}.bin`);
       const running = buildImage({ chip: (chip === "esp32" ? chip : `esp32${chip}`) as never, size: 12000, seed: 1 });
       const signed = await startSigned(t, { board, images: { [from]: running }, image });
-      const claims = { chip: signed.scene.device.board.chip };
+      const claims = { chip: signed.fixture.device.board.chip };
       const outcome = trust === "keys" ? await signed.update(image, claims) : await update(signed, image);
-      await failsCleanly(signed.scene, outcome, "OTA_VALIDATE_FAILED", {
+      await failsCleanly(signed.fixture, outcome, "OTA_VALIDATE_FAILED", {
         says: /^not an app: .*bootloader.*merged image/,
       });
     }
@@ -184,7 +187,7 @@ test("an image of the whole flash is refused by name before the first erase", as
   image.set(buildBootloader(), 0x1000);
   const signed = await startSigned(t, { images: { factory: OLD }, image });
   const says = /image of the whole flash/;
-  await failsCleanly(signed.scene, await signed.update(image), "OTA_VALIDATE_FAILED", { says });
+  await failsCleanly(signed.fixture, await signed.update(image), "OTA_VALIDATE_FAILED", { says });
 });
 
 // --- min_chip_rev
@@ -204,8 +207,8 @@ for (const [trust, update] of Object.entries(TRUSTS))
       const signed = await startSigned(t, { images: { factory: OLD }, image, revision, bootloader: IDF33 });
       const outcome = await update(signed, image);
       const says = new RegExp(`chip revision ${minChipRev} and later \\(min_chip_rev\\)`);
-      if (refused) await failsCleanly(signed.scene, outcome, "INVALID_VERSION", { says });
-      else await succeeds(signed.scene, outcome, "ota_0");
+      if (refused) await failsCleanly(signed.fixture, outcome, "INVALID_VERSION", { says });
+      else await succeeds(signed.fixture, outcome, "ota_0");
     }
   });
 
@@ -217,15 +220,15 @@ const BROKEN = mutations.flipBitPair(IMAGE);
 /** One start of a device that asks for an update each time. */
 async function startOnce(signed: Signed, update: (signed: Signed) => Promise<Outcome>): Promise<Outcome> {
   const outcome = await update(signed);
-  signed.scene.device.restart();
+  signed.fixture.device.restart();
   return outcome;
 }
 
 for (const trust of ["keys", "digest"])
   test(`an image that the bootloader refuses is installed three times, with ${trust}`, async (t) => {
     const signed = await startSigned(t, { images: { factory: OLD }, image: BROKEN });
-    const { scene } = signed;
-    const { device } = scene;
+    const { fixture } = signed;
+    const { device } = fixture;
     const update = (one: Signed) => TRUSTS[trust](one, BROKEN);
     for (let n = 1; n <= 3; n++) {
       ok(await startOnce(signed, update));
@@ -250,8 +253,8 @@ for (const trust of ["keys", "digest"])
     ok(await signed.update(IMAGE));
     device.restart();
     assert.equal(device.running, "ota_0");
-    compactsNothing(scene);
-    behaves(scene);
+    compactsNothing(fixture);
+    behaves(fixture);
   });
 
 test("an image that the bootloader refuses is installed three times, with insecure", async (t) => {
@@ -265,15 +268,15 @@ test("several updates within one start count as one refusal", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD }, image: BROKEN });
   ok(await startOnce(signed, (one) => one.update(BROKEN)));
   for (let n = 0; n < 4; n++) assert.equal(ok(await signed.update(BROKEN)).partition.label, "ota_0", `update ${n}`);
-  signed.scene.device.restart();
+  signed.fixture.device.restart();
   ok(await signed.update(BROKEN));
 });
 
 test("updates that fail on their way do not count a refusal once more", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD }, image: BROKEN });
-  const { scene } = signed;
+  const { fixture } = signed;
   ok(await startOnce(signed, (one) => one.update(BROKEN)));
-  for (let n = 0; n < 4; n++) failsWith(await scene.update({ url: scene.server.url("/nothing") }), "FAIL", true);
+  for (let n = 0; n < 4; n++) failsWith(await fixture.update({ url: fixture.server.url("/nothing") }), "FAIL", true);
   ok(await signed.update(BROKEN));
   assert.deepEqual(statusOf(signed).rolledBack, []);
 });
@@ -281,7 +284,7 @@ test("updates that fail on their way do not count a refusal once more", async (t
 for (const trust of ["keys", "digest"])
   test(`an update that was not restarted into is no refusal, with ${trust}`, async (t) => {
     const signed = await startSigned(t, { images: { factory: OLD }, image: IMAGE });
-    const { device } = signed.scene;
+    const { device } = signed.fixture;
     for (let n = 0; n < 5; n++) {
       ok(await TRUSTS[trust](signed, IMAGE));
       assert.match(statusOf(signed).differs, /not restarted into/);
@@ -294,7 +297,7 @@ for (const trust of ["keys", "digest"])
 
 test("an image whose flash went bad is counted, and getStatus says what is wrong", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD }, image: IMAGE });
-  const { device } = signed.scene;
+  const { device } = signed.fixture;
   for (let n = 1; n <= 3; n++) {
     ok(await signed.update(IMAGE));
     device.flash.load(new Uint8Array(SECTOR).fill(0xff), device.row("ota_0").offset);
@@ -307,7 +310,7 @@ test("an image whose flash went bad is counted, and getStatus says what is wrong
 
 test("another image begins the count anew", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD }, image: BROKEN });
-  const { device } = signed.scene;
+  const { device } = signed.fixture;
   for (let n = 0; n < 2; n++) ok(await startOnce(signed, (one) => one.update(BROKEN)));
   const other = mutations.flipBitPair(buildImage({ size: 12000, seed: 5 }));
   ok(await startOnce(signed, (one) => one.update(other)));
@@ -323,7 +326,7 @@ test("an image that a bootloader with rollback gave up three times is refused", 
   const otadata = [buildEntry(1, STATE.VALID)];
   const options = { board: "toy-two", images, otadata, bootloader: BOOTLOADERS.rollback, image: IMAGE };
   const signed = await startSigned(t, options);
-  const { device } = signed.scene;
+  const { device } = signed.fixture;
   for (let n = 0; n < 3; n++) {
     ok(await signed.update(IMAGE));
     device.restart();
@@ -343,8 +346,8 @@ test("an image that a bootloader with rollback gave up three times is refused", 
 test("whatever the bootloader, what it refuses leaves the running image running", async (t) => {
   for (const bootloader of KINDS) {
     const signed = await startSigned(t, { images: { factory: OLD }, image: BROKEN, bootloader });
-    const { device } = signed.scene;
-    signed.scene.server.on("/broken.bin", serveFile(BROKEN));
+    const { device } = signed.fixture;
+    signed.fixture.server.on("/broken.bin", serveFile(BROKEN));
     for (let n = 0; n < 5; n++) await startOnce(signed, (one) => one.update(BROKEN));
     assert.equal(device.running, "factory", bootloader.name);
     assert.equal(bootsFrom(device, device.flash.picture(), bootloader), "factory");

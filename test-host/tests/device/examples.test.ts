@@ -11,7 +11,16 @@ import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/en
 import { checkEs5 } from "../../checks/es5.mjs";
 import { fsverity } from "../../support/fsverity.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
-import { behaves, newImage, oldImage, plain, type Scene, SMALL, startScene, until } from "../../support/fixture.ts";
+import {
+  behaves,
+  newImage,
+  oldImage,
+  plain,
+  type Fixture,
+  SMALL,
+  createFixture,
+  until,
+} from "../../support/fixture.ts";
 import { type Behaviour, type Server, serveFile, startServer, status } from "../../support/server.ts";
 
 warnWithoutEngine();
@@ -114,34 +123,37 @@ const EXAMPLES: Record<string, Example> = {
 // --- In the virtual device ---------------------------------------------------------------------------------------------
 
 /** A device that runs the old image, and the server that has the new one. */
-async function start(t: TestContext, { before = "", other, guard }: Example = {}): Promise<Scene> {
-  const scene = await startScene(t, { load: { factory: oldImage(), ...(other ? { ota_0: other } : {}) } });
-  await offer(scene.server, scene.image, guard);
-  hasten(scene.device.engine);
-  scene.device.engine.run(`${FAKES}\n${before}`);
-  return scene;
+async function start(t: TestContext, { before = "", other, guard }: Example = {}): Promise<Fixture> {
+  const fixture = await createFixture(t, { load: { factory: oldImage(), ...(other ? { ota_0: other } : {}) } });
+  await offer(fixture.server, fixture.image, guard);
+  hasten(fixture.device.engine);
+  fixture.device.engine.run(`${FAKES}\n${before}`);
+  return fixture;
 }
 
 /** The program has restarted the device, into the new image. */
-async function endsInNewImage(scene: Scene): Promise<void> {
-  const { device } = scene;
+async function endsInNewImage(fixture: Fixture): Promise<void> {
+  const { device } = fixture;
   await until("the program restarts the device", () => device.rebootAsked);
-  behaves(scene);
+  behaves(fixture);
   device.restart();
   assert.equal(device.running, "ota_0");
-  assert.deepEqual(device.slot("ota_0", scene.image.length), scene.image);
+  assert.deepEqual(device.slot("ota_0", fixture.image.length), fixture.image);
 }
 
 /** Runs it; `look` gives what the program has left in a variable, also when the device is off. */
-async function runExample(t: TestContext, name: string): Promise<{ scene: Scene; look: (variable: string) => any }> {
+async function runExample(
+  t: TestContext,
+  name: string,
+): Promise<{ fixture: Fixture; look: (variable: string) => any }> {
   const example = EXAMPLES[name];
-  const scene = await start(t, example);
-  const { engine } = scene.device;
+  const fixture = await start(t, example);
+  const { engine } = fixture.device;
   const text = textOf(name);
   const fakes: any = engine.run("({ told: told, lights: lights, watched: watched })");
-  engine.run(text.includes(URL_IN_TEXT) ? filled(text, scene.server) : text, name);
+  engine.run(text.includes(URL_IN_TEXT) ? filled(text, fixture.server) : text, name);
   engine.run(example.after ?? "");
-  return { scene, look: (variable) => plain(fakes[variable]) };
+  return { fixture, look: (variable) => plain(fakes[variable]) };
 }
 
 test("every example has a test", () => {
@@ -186,17 +198,17 @@ const CHECKS: Record<string, (look: (variable: string) => any, device: Device, i
 
 for (const name of Object.keys(EXAMPLES)) {
   test(`${name} restarts into the new image`, async (t) => {
-    const { scene, look } = await runExample(t, name);
-    const { device } = scene;
+    const { fixture, look } = await runExample(t, name);
+    const { device } = fixture;
     await until("the program restarts the device", () => device.rebootAsked);
-    CHECKS[name]?.(look, device, scene.image);
-    await endsInNewImage(scene);
+    CHECKS[name]?.(look, device, fixture.image);
+    await endsInNewImage(fixture);
   });
 }
 
 test("nightly.js: a busy server is asked again, beside the timer of the next night", async (t) => {
-  const scene = await start(t, EXAMPLES["nightly.js"]);
-  const { device, server } = scene;
+  const fixture = await start(t, EXAMPLES["nightly.js"]);
+  const { device, server } = fixture;
   server.on("/m.jws", status(503));
   device.engine.run(filled(textOf("nightly.js"), server), "nightly.js");
   // five connections with pauses, then the program's own pause
@@ -206,16 +218,16 @@ test("nightly.js: a busy server is asked again, beside the timer of the next nig
   }
   assert.match(device.engine.console.at(-1) as string, /^ESP_FAIL: .*503/);
   assert.equal(device.engine.accounts().timers, 2);
-  await offer(server, scene.image);
+  await offer(server, fixture.image);
   await device.engine.advance(600_000);
-  await endsInNewImage(scene);
+  await endsInNewImage(fixture);
 });
 
 test("nightly.js: a refused release is not asked for again that night", async (t) => {
-  const scene = await start(t, EXAMPLES["nightly.js"]);
-  const { device, server } = scene;
+  const fixture = await start(t, EXAMPLES["nightly.js"]);
+  const { device, server } = fixture;
   const stranger = await makeKey({ name: "stranger", exponent: 3 });
-  const manifest = await signManifest(claimsFor(scene.image), stranger);
+  const manifest = await signManifest(claimsFor(fixture.image), stranger);
   server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
   device.engine.run(filled(textOf("nightly.js"), server), "nightly.js");
   await until("it is refused", () => device.engine.console.length > 0);
@@ -226,20 +238,20 @@ test("nightly.js: a refused release is not asked for again that night", async (t
 });
 
 test("proxy.js: without the password it says so, and nothing is written", async (t) => {
-  const scene = await start(t, { guard: withPassword });
-  const { device } = scene;
-  device.engine.run(filled(textOf("proxy.js"), scene.server), "proxy.js");
+  const fixture = await start(t, { guard: withPassword });
+  const { device } = fixture;
+  device.engine.run(filled(textOf("proxy.js"), fixture.server), "proxy.js");
   await until("it is refused", () => device.engine.console.length > 0);
   assert.deepEqual(device.engine.console, ["wrong user or password"]);
-  assert.equal(device.flash.counts.erases, scene.mark.erases);
+  assert.equal(device.flash.counts.erases, fixture.mark.erases);
 });
 
 test("steps.js: when the running image is the one that is offered, it says so", async (t) => {
-  const scene = await start(t);
-  await offer(scene.server, oldImage());
-  scene.device.engine.run(filled(textOf("steps.js"), scene.server), "steps.js");
-  await until("it has an answer", () => scene.device.engine.console.length > 0);
-  assert.deepEqual(scene.device.engine.console, ["up to date"]);
+  const fixture = await start(t);
+  await offer(fixture.server, oldImage());
+  fixture.device.engine.run(filled(textOf("steps.js"), fixture.server), "steps.js");
+  await until("it has an answer", () => fixture.device.engine.console.length > 0);
+  assert.deepEqual(fixture.device.engine.console, ["up to date"]);
 });
 
 // --- Trials ------------------------------------------------------------------------------------------------------------
@@ -249,13 +261,13 @@ const blocks = (markdown: string): string[] =>
 const [README_TRIAL, README_UPDATE, ...others] = blocks(README);
 
 /** A device that has just started an image for the first time. */
-async function onTrial(t: TestContext): Promise<Scene> {
-  const scene = await startScene(t);
-  const { error } = await scene.update({ digest: `fsverity-sha256:${fsverity(scene.image)}` });
+async function onTrial(t: TestContext): Promise<Fixture> {
+  const fixture = await createFixture(t);
+  const { error } = await fixture.update({ digest: `fsverity-sha256:${fsverity(fixture.image)}` });
   assert.ifError(error);
-  scene.device.restart();
-  assert.equal(scene.device.running, "ota_0");
-  return scene;
+  fixture.device.restart();
+  assert.equal(fixture.device.running, "ota_0");
+  return fixture;
 }
 
 for (const [title, text] of [
@@ -263,20 +275,20 @@ for (const [title, text] of [
   ["README: the file .boot0", () => README_TRIAL],
 ] as const) {
   test(`${title} confirms an image with Wi-Fi`, async (t) => {
-    const scene = await onTrial(t);
-    const { device } = scene;
+    const fixture = await onTrial(t);
+    const { device } = fixture;
     device.engine.run(`${FAKES}\n${text()}`);
     await device.engine.advance(59_000);
     assert.deepEqual(plain(device.ota.getStatus()).trial, { boots: 1, previous: "factory" });
     await device.engine.advance(1000);
     await until("the trial is over", () => plain(device.ota.getStatus()).trial === null);
     assert.equal(device.rebootAsked, false);
-    behaves(scene);
+    behaves(fixture);
   });
 
   test(`${title} rolls an image without Wi-Fi back`, async (t) => {
-    const scene = await onTrial(t);
-    const { device } = scene;
+    const fixture = await onTrial(t);
+    const { device } = fixture;
     device.engine.run(`${FAKES}\nlinked = "connecting";\n${text()}`);
     await device.engine.advance(60_000);
     await until("it restarts", () => device.rebootAsked);
@@ -294,19 +306,19 @@ test("README: two programs, both ES5 for Espruino", () => {
 });
 
 test("README: the program that updates restarts into the new image", async (t) => {
-  const scene = await start(t);
-  scene.device.engine.run(filled(README_UPDATE, scene.server), "README.md");
-  await endsInNewImage(scene);
+  const fixture = await start(t);
+  fixture.device.engine.run(filled(README_UPDATE, fixture.server), "README.md");
+  await endsInNewImage(fixture);
 });
 
 test("README: the program that updates says why it was refused", async (t) => {
-  const scene = await start(t);
+  const fixture = await start(t);
   const stranger = await makeKey({ name: "stranger", exponent: 3 });
-  const manifest = await signManifest(claimsFor(scene.image), stranger);
-  scene.server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
-  scene.device.engine.run(filled(README_UPDATE, scene.server), "README.md");
-  await until("it is refused", () => scene.device.engine.console.length > 0);
-  assert.match(scene.device.engine.console[0], /^ESP_ERR_OTA_VALIDATE_FAILED .*\(refused\)$/);
+  const manifest = await signManifest(claimsFor(fixture.image), stranger);
+  fixture.server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
+  fixture.device.engine.run(filled(README_UPDATE, fixture.server), "README.md");
+  await until("it is refused", () => fixture.device.engine.console.length > 0);
+  assert.match(fixture.device.engine.console[0], /^ESP_ERR_OTA_VALIDATE_FAILED .*\(refused\)$/);
 });
 
 // --- In the real interpreter -------------------------------------------------------------------------------------------

@@ -23,35 +23,35 @@ const ok = (outcome: Outcome): any => {
   assert.ifError(outcome.error ? new Error(`${outcome.error.name}: ${outcome.error.message}`) : null);
   return outcome.result;
 };
-const statusOf = ({ scene }: Signed): any => plain(scene.device.ota.getStatus());
+const statusOf = ({ fixture }: Signed): any => plain(fixture.device.ota.getStatus());
 const versionsOf = (signed: Signed): Record<string, string | undefined> =>
   Object.fromEntries(statusOf(signed).slots.map((slot: any) => [slot.label, slot.version]));
 
 /** Bytes of flash that the program reads meanwhile. */
-async function bytesRead({ scene }: Signed, act: () => Promise<unknown>): Promise<number> {
-  const before = scene.device.flash.counts.bytesRead;
+async function bytesRead({ fixture }: Signed, act: () => Promise<unknown>): Promise<number> {
+  const before = fixture.device.flash.counts.bytesRead;
   await act();
-  return scene.device.flash.counts.bytesRead - before;
+  return fixture.device.flash.counts.bytesRead - before;
 }
 
 /** Installed over the signed way, started and confirmed. */
 async function install(signed: Signed, image: Uint8Array, claims = {}): Promise<void> {
   ok(await signed.update(image, claims));
-  signed.scene.device.restart();
-  signed.scene.device.ota.markValid();
-  signed.scene.remember();
+  signed.fixture.device.restart();
+  signed.fixture.device.ota.markValid();
+  signed.fixture.remember();
   signed.fetched();
 }
 
 /** The offer is what runs: nothing but the manifest is fetched, nothing is installed. */
 async function isUpToDate(signed: Signed, image: Uint8Array): Promise<void> {
-  signed.scene.remember();
+  signed.fixture.remember();
   signed.fetched();
   const offer = ok(await signed.check(image));
   assert.deepEqual([offer.available, offer.waiting], [false, false]);
   assert.deepEqual(ok(await signed.update(image)), { upToDate: true });
   assert.equal(signed.fetched(), 0, "the image was fetched");
-  touchesNothing(signed.scene);
+  touchesNothing(signed.fixture);
 }
 
 // --- Another image
@@ -72,7 +72,7 @@ for (const [from, to, way] of [
     const signed = await startSigned(t, { images: { factory: from }, image: to });
     const offer = ok(await signed.check(to));
     assert.deepEqual([offer.available, offer.waiting], [true, false]);
-    await succeeds(signed.scene, await signed.update(to), "ota_0");
+    await succeeds(signed.fixture, await signed.update(to), "ota_0");
     await isUpToDate(signed, to);
   });
 
@@ -88,7 +88,7 @@ for (const way of ["to", "from"] as const)
     const signed = await startSigned(t, { board: "esp32", images: { factory: running }, image: offered });
     assert.equal(statusOf(signed).version, way === "to" ? "2v27.45" : "2v27.46");
     assert.equal(ok(await signed.check(offered, { image: { storage } })).available, true);
-    await succeeds(signed.scene, await signed.update(offered, { image: { storage } }), "ota_0");
+    await succeeds(signed.fixture, await signed.update(offered, { image: { storage } }), "ota_0");
     assert.equal(statusOf(signed).version, way === "to" ? "2v27.46" : "2v27.45");
     await isUpToDate(signed, offered);
   });
@@ -100,9 +100,9 @@ test("what an update installed is known again without a look at its flash", asyn
   await install(signed, NEW);
   for (let start = 0; start < 2; start++) {
     assert.ok((await bytesRead(signed, () => isUpToDate(signed, NEW))) < NEW.length / 2, "the slot was hashed");
-    signed.scene.device.restart();
+    signed.fixture.device.restart();
   }
-  behaves(signed.scene);
+  behaves(signed.fixture);
 });
 
 test("what came by USB is hashed once, and the answer is kept over a restart", async (t) => {
@@ -111,16 +111,16 @@ test("what came by USB is hashed once, and the answer is kept over a restart", a
   assert.ok(first >= OLD.length, `${first} bytes were read`);
   for (let start = 0; start < 2; start++) {
     assert.ok((await bytesRead(signed, () => isUpToDate(signed, OLD))) < OLD.length / 2, "the slot was hashed again");
-    signed.scene.device.restart();
+    signed.fixture.device.restart();
   }
   const other = await bytesRead(signed, async () => assert.equal(ok(await signed.check(NEW)).available, true));
   assert.ok(other < OLD.length / 2, "the slot was hashed for another image");
-  behaves(signed.scene);
+  behaves(signed.fixture);
 });
 
 test("an image that came by USB over a recorded one is not taken for that", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD } });
-  const { device } = signed.scene;
+  const { device } = signed.fixture;
   await install(signed, NEW);
   const usb = espruinoImage({ version: "2v27.99" });
   assert.equal(usb.length, NEW.length);
@@ -143,9 +143,9 @@ test("an image with other bytes behind its own end is another file", async (t) =
 
 test("between update and restart an image is installed and waits, and nothing is done", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD } });
-  const { scene } = signed;
+  const { fixture } = signed;
   ok(await signed.update(NEW));
-  scene.remember();
+  fixture.remember();
   signed.fetched();
   const offer = ok(await signed.check(NEW));
   assert.deepEqual([offer.available, offer.waiting], [false, true]);
@@ -153,43 +153,43 @@ test("between update and restart an image is installed and waits, and nothing is
   assert.deepEqual([upToDate, waiting, partition.label], [false, true, "ota_0"]);
   assert.match(failsWith(await signed.begin(NEW), "INVALID_VERSION").message, /installed and waits for the restart/);
   assert.equal(signed.fetched(), 0, "the image was fetched");
-  touchesNothing(scene);
+  touchesNothing(fixture);
   assert.equal(ok(await signed.check(espruinoImage({ version: "2v27.47" }))).available, true);
   assert.equal(ok(await signed.check(OLD)).available, false, "what runs is no other image");
-  scene.device.restart();
-  assert.equal(scene.device.running, "ota_0");
+  fixture.device.restart();
+  assert.equal(fixture.device.running, "ota_0");
   await isUpToDate(signed, NEW);
-  behaves(scene);
+  behaves(fixture);
 });
 
 test("an image that waits and was overwritten since does not wait any more", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD } });
-  const { scene } = signed;
+  const { fixture } = signed;
   ok(await signed.update(NEW));
   const third = espruinoImage({ version: "2v27.47" });
-  scene.server.on("/cut.bin", cutAt(third, 30000, "close"));
+  fixture.server.on("/cut.bin", cutAt(third, 30000, "close"));
   failsWith(await signed.update(third, { image: { url: "cut.bin" } }), "HTTP_INCOMPLETE_DATA", true);
   const offer = ok(await signed.check(NEW));
   assert.deepEqual([offer.available, offer.waiting], [true, false]);
-  scene.device.restart();
-  assert.equal(scene.device.running, "factory");
+  fixture.device.restart();
+  assert.equal(fixture.device.running, "factory");
 });
 
 // --- The target
 
 test("a target that holds the whole image is selected without a download or an erase", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD, ota_0: NEW } });
-  const { scene } = signed;
-  scene.remember();
+  const { fixture } = signed;
+  fixture.remember();
   const { partition, upToDate } = ok(await signed.update(NEW));
   assert.deepEqual([partition.label, upToDate], ["ota_0", false]);
   assert.equal(signed.fetched(), 0, "the image was fetched");
-  const { offset, size } = scene.device.row("ota_0");
-  const inTarget = scene.device.flash.log.filter(({ addr }) => addr >= offset && addr < offset + size);
+  const { offset, size } = fixture.device.row("ota_0");
+  const inTarget = fixture.device.flash.log.filter(({ addr }) => addr >= offset && addr < offset + size);
   assert.deepEqual(inTarget, [], "the target was written");
-  scene.device.restart();
-  assert.equal(scene.device.running, "ota_0");
-  behaves(scene);
+  fixture.device.restart();
+  assert.equal(fixture.device.running, "ota_0");
+  behaves(fixture);
 });
 
 for (const [what, inTarget] of [
@@ -201,7 +201,7 @@ for (const [what, inTarget] of [
     const signed = await startSigned(t, { images: { factory: OLD, ota_0: inTarget }, image: NEW });
     const outcome = await signed.update(NEW);
     assert.ok(signed.fetched() > 0, "nothing was fetched");
-    await succeeds(signed.scene, outcome, "ota_0");
+    await succeeds(signed.fixture, outcome, "ota_0");
   });
 
 function withByte(image: Uint8Array, at: number): Uint8Array {
@@ -215,8 +215,8 @@ test("back to the build that ran before costs no download", async (t) => {
   await install(signed, NEW);
   assert.equal(ok(await signed.update(OLD)).partition.label, "factory");
   assert.equal(signed.fetched(), 0, "the image was fetched");
-  signed.scene.device.restart();
-  assert.equal(signed.scene.device.running, "factory");
+  signed.fixture.device.restart();
+  assert.equal(signed.fixture.device.running, "factory");
   await isUpToDate(signed, OLD);
 });
 
@@ -227,7 +227,7 @@ test("getStatus gives the running slot Espruino's version, the others their mani
   assert.deepEqual(versionsOf(signed), { factory: "2v27.45", ota_0: undefined });
   ok(await signed.update(NEW, { version: "spring" }));
   assert.deepEqual(versionsOf(signed), { factory: "2v27.45", ota_0: "spring" });
-  signed.scene.device.restart();
+  signed.fixture.device.restart();
   assert.deepEqual(versionsOf(signed), { factory: "5240e60", ota_0: "2v27.46" });
   assert.equal(statusOf(signed).version, "2v27.46");
 });
@@ -235,26 +235,26 @@ test("getStatus gives the running slot Espruino's version, the others their mani
 test("getStatus gives no version to a slot whose image is not whole", async (t) => {
   const named = buildImage({ size: 61008, seed: 9, descriptor: { version: "7.7.7" } });
   const signed = await startSigned(t, { images: { factory: OLD, ota_0: named } });
-  const { scene } = signed;
+  const { fixture } = signed;
   assert.equal(versionsOf(signed).ota_0, "7.7.7", "a whole image has its descriptor's");
-  scene.server.on("/cut.bin", cutAt(NEW, 30000, "close"));
+  fixture.server.on("/cut.bin", cutAt(NEW, 30000, "close"));
   failsWith(await signed.update(NEW, { image: { url: "cut.bin" } }), "HTTP_INCOMPLETE_DATA", true);
   assert.equal(versionsOf(signed).ota_0, undefined);
   ok(await signed.update(NEW, { version: "spring" }));
-  const { offset } = scene.device.row("ota_0");
-  scene.device.flash.load(new Uint8Array(4096).fill(0xff), offset);
+  const { offset } = fixture.device.row("ota_0");
+  fixture.device.flash.load(new Uint8Array(4096).fill(0xff), offset);
   assert.equal(versionsOf(signed).ota_0, undefined, "the end of the recorded image is not the image");
-  scene.device.flash.load(named, offset);
+  fixture.device.flash.load(named, offset);
   assert.equal(versionsOf(signed).ota_0, "7.7.7", "the record tells of another image");
-  scene.device.flash.load(new Uint8Array(4096).fill(0xff), offset);
+  fixture.device.flash.load(new Uint8Array(4096).fill(0xff), offset);
   assert.equal(versionsOf(signed).ota_0, undefined);
 });
 
 test("a digest of the caller's own makes an image known to later manifests", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD }, image: NEW });
-  const { scene } = signed;
-  ok(await scene.update({ digest: digestOf(NEW) }));
+  const { fixture } = signed;
+  ok(await fixture.update({ digest: digestOf(NEW) }));
   assert.equal(ok(await signed.check(NEW)).waiting, true);
-  scene.device.restart();
+  fixture.device.restart();
   assert.ok((await bytesRead(signed, () => isUpToDate(signed, NEW))) < NEW.length / 2, "the slot was hashed");
 });

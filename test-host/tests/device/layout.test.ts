@@ -16,8 +16,8 @@ import {
   type IdfName,
   nothingLeft,
   row,
-  type Scene,
-  startScene,
+  type Fixture,
+  createFixture,
   succeeds,
   touchesNothing,
   updateFrom,
@@ -30,10 +30,10 @@ const K = 1024;
 const image = (seed: number, chip = "esp32", more = {}) =>
   buildImage({ chip: chip as never, size: 30000, seed, ...more });
 
-async function updates(scene: Scene, label: string, seed = 50): Promise<void> {
-  scene.remember();
-  const next = image(seed, scene.device.board.chip);
-  await succeeds(scene, await updateFrom(scene, serveFile(next)), label, next);
+async function updates(fixture: Fixture, label: string, seed = 50): Promise<void> {
+  fixture.remember();
+  const next = image(seed, fixture.device.board.chip);
+  await succeeds(fixture, await updateFrom(fixture, serveFile(next)), label, next);
 }
 
 // --- Golden tables -------------------------------------------------------------------------------------------------
@@ -66,23 +66,23 @@ for (const [name, { rows, slots }] of Object.entries(GOLDEN))
     blank.set(table);
     const board = boardWith(parseTable(blank), "esp32");
     assert.deepEqual(buildTable(board.rows), blank, "the table on the device is the golden one");
-    const scene = await startScene(t, { board, image: null });
+    const fixture = await createFixture(t, { board, image: null });
     for (const [step, label] of slots.entries()) {
-      if (step > 0) await updates(scene, label, 50 + step);
-      assert.equal(scene.device.running, label);
-      const { address, size } = scene.device.ota.getRunningPartition();
+      if (step > 0) await updates(fixture, label, 50 + step);
+      assert.equal(fixture.device.running, label);
+      const { address, size } = fixture.device.ota.getRunningPartition();
       assert.deepEqual(
         { address, size },
-        { address: scene.device.row(label).offset, size: scene.device.row(label).size },
+        { address: fixture.device.row(label).offset, size: fixture.device.row(label).size },
       );
     }
   });
 
 for (const name of boardNames().filter((one) => !one.startsWith("toy")))
   test(`${name} updates for ever: twice around all its slots`, async (t) => {
-    const scene = await startScene(t, { board: name, image: null });
-    const [first, second] = scene.device.board.rows.filter((one) => one.type === 0).map((one) => one.label);
-    for (const [step, label] of [second, first, second, first].entries()) await updates(scene, label, 60 + step);
+    const fixture = await createFixture(t, { board: name, image: null });
+    const [first, second] = fixture.device.board.rows.filter((one) => one.type === 0).map((one) => one.label);
+    for (const [step, label] of [second, first, second, first].entries()) await updates(fixture, label, 60 + step);
   });
 
 for (const [name, order] of [
@@ -92,17 +92,17 @@ for (const [name, order] of [
   ["toy-factory-two", ["ota_0", "ota_1", "ota_0", "ota_1"]],
 ] as const)
   test(`${name} rotates: ${order.join(", ")}`, async (t) => {
-    const scene = await startScene(t, { board: name, image: null });
-    for (const [step, label] of order.entries()) await updates(scene, label, 70 + step);
+    const fixture = await createFixture(t, { board: name, image: null });
+    for (const [step, label] of order.entries()) await updates(fixture, label, 70 + step);
   });
 
 test("a 16-slot table works: ota_15 is followed by ota_0", async (t) => {
   const board = slotsBoard(16);
   const images = { ota_15: image(1), ota_0: image(2) };
-  const scene = await startScene(t, { board, image: null, images, otadata: [buildEntry(16, VALID)] });
-  assert.equal(scene.device.running, "ota_15");
-  await updates(scene, "ota_0");
-  await updates(scene, "ota_1");
+  const fixture = await createFixture(t, { board, image: null, images, otadata: [buildEntry(16, VALID)] });
+  assert.equal(fixture.device.running, "ota_15");
+  await updates(fixture, "ota_0");
+  await updates(fixture, "ota_1");
 });
 
 function slotsBoard(count: number): Board {
@@ -117,11 +117,11 @@ test("labels are the table's own: slots may be called anything", async (t) => {
     row("A", 0, 0x10, 0x10000, 0x10000),
     row("a slot, 16 chars", 0, 0x11, 0x20000, 0x10000),
   ];
-  const scene = await startScene(t, { board: boardWith(rows, "toy-two"), image: null });
-  assert.equal(scene.device.ota.getNextUpdatePartition().label, "a slot, 16 chars");
+  const fixture = await createFixture(t, { board: boardWith(rows, "toy-two"), image: null });
+  assert.equal(fixture.device.ota.getNextUpdatePartition().label, "a slot, 16 chars");
   const next = image(9);
-  assert.ifError((await updateFrom(scene, serveFile(next))).error);
-  bootsNewImage(scene, "a slot, 16 chars", next);
+  assert.ifError((await updateFrom(fixture, serveFile(next))).error);
+  bootsNewImage(fixture, "a slot, 16 chars", next);
 });
 
 test("rows may come in any order", async (t) => {
@@ -132,16 +132,16 @@ test("rows may come in any order", async (t) => {
     row("otadata", 1, 0, 0xc000, 0x2000),
   ];
   const images = { ota_0: image(1) };
-  const scene = await startScene(t, { board: boardWith(rows, "toy-two"), image: null, images });
-  await updates(scene, "ota_1");
-  await updates(scene, "ota_0", 51);
+  const fixture = await createFixture(t, { board: boardWith(rows, "toy-two"), image: null, images });
+  await updates(fixture, "ota_1");
+  await updates(fixture, "ota_0", 51);
 });
 
 test("a row of the table that holds neither app nor data is left alone", async (t) => {
   const smaller = loadBoard("toy-two").rows.map((one) => (one.label === "storage" ? { ...one, size: 0xf000 } : one));
   const rows = [...smaller, row("mine", 0x40, 0x00, 0x3f000, 0x1000)];
-  const scene = await startScene(t, { board: boardWith(rows, "toy-two"), image: null });
-  await updates(scene, "ota_1");
+  const fixture = await createFixture(t, { board: boardWith(rows, "toy-two"), image: null });
+  await updates(fixture, "ota_1");
 });
 
 test("a test app is no slot: it is neither target nor counted", async (t) => {
@@ -150,8 +150,8 @@ test("a test app is no slot: it is neither target nor counted", async (t) => {
     row("ota_0", 0, 0x10, 0x10000, 0x10000),
     row("test", 0, 0x20, 0x20000, 0x10000),
   ];
-  const scene = await startScene(t, { board: boardWith(rows, "toy-two"), images: { ota_0: image(1) } });
-  await failsCleanly(scene, await scene.update(), "NOT_SUPPORTED");
+  const fixture = await createFixture(t, { board: boardWith(rows, "toy-two"), images: { ota_0: image(1) } });
+  await failsCleanly(fixture, await fixture.update(), "NOT_SUPPORTED");
 });
 
 // --- Devices that can't --------------------------------------------------------------------------------------------
@@ -162,9 +162,9 @@ const OTA_1 = row("ota_1", 0, 0x11, 0x20000, 0x10000);
 const FACTORY = row("factory", 0, 0, 0x10000, 0x10000);
 
 /** Every call that looks at the device refuses in the same way, and nothing is written or asked. */
-async function cannotUpdate(scene: Scene, code: IdfName, says: RegExp): Promise<void> {
-  const { ota } = scene.device;
-  const outcome = await scene.update();
+async function cannotUpdate(fixture: Fixture, code: IdfName, says: RegExp): Promise<void> {
+  const { ota } = fixture.device;
+  const outcome = await fixture.update();
   assert.match(failsWith(outcome, code).message, says);
   for (const call of [
     "getRunningPartition",
@@ -182,11 +182,11 @@ async function cannotUpdate(scene: Scene, code: IdfName, says: RegExp): Promise<
       call,
     );
   }
-  failsWith(await scene.outcome(ota.rollback()), code);
-  assert.equal(scene.server.requests.length, 0);
-  touchesNothing(scene);
-  behaves(scene);
-  await nothingLeft(scene);
+  failsWith(await fixture.outcome(ota.rollback()), code);
+  assert.equal(fixture.server.requests.length, 0);
+  touchesNothing(fixture);
+  behaves(fixture);
+  await nothingLeft(fixture);
 }
 
 const IMPOSSIBLE: [string, Row[], IdfName, RegExp][] = [
@@ -295,16 +295,16 @@ const IMPOSSIBLE: [string, Row[], IdfName, RegExp][] = [
 for (const [what, rows, code, says] of IMPOSSIBLE)
   test(`a table with ${what} is refused: ESP_ERR_${code}, nothing is written`, async (t) => {
     // the device has booted with a good table: this is about what the module reads, not about the bootloader
-    const scene = await startScene(t, { board: "toy-two" });
-    scene.device.flash.load(buildTable(rows), TABLE_OFFSET);
-    await cannotUpdate(scene, code, says);
+    const fixture = await createFixture(t, { board: "toy-two" });
+    fixture.device.flash.load(buildTable(rows), TABLE_OFFSET);
+    await cannotUpdate(fixture, code, says);
   });
 
 test("a table that the bootloader takes and that has two otadata rows is refused on a device that runs with it", async (t) => {
   const rows = [OTADATA, FACTORY, row("ota_0", 0, 0x10, 0x20000, 0x10000), row("storage", 1, 0, 0x30000, 0x4000)];
-  const scene = await startScene(t, { board: boardWith(rows, "toy-factory-one") });
-  assert.equal(scene.device.running, "factory");
-  await cannotUpdate(scene, "NOT_SUPPORTED", /2019/);
+  const fixture = await createFixture(t, { board: boardWith(rows, "toy-factory-one") });
+  assert.equal(fixture.device.running, "factory");
+  await cannotUpdate(fixture, "NOT_SUPPORTED", /2019/);
 });
 
 for (const [what, table] of [
@@ -316,13 +316,13 @@ for (const [what, table] of [
 ] as const)
   for (const board of ["esp32", "esp32c3"])
     test(`${what} instead of a partition table is refused (${board})`, async (t) => {
-      const scene = await startScene(t, { board });
-      scene.device.flash.load(table, TABLE_OFFSET);
-      const { error } = await scene.update();
+      const fixture = await createFixture(t, { board });
+      fixture.device.flash.load(table, TABLE_OFFSET);
+      const { error } = await fixture.update();
       assert.ok(error && (error.code === 0x106 || error.code === 0x103), error?.message);
-      touchesNothing(scene);
-      behaves(scene);
-      await nothingLeft(scene);
+      touchesNothing(fixture);
+      behaves(fixture);
+      await nothingLeft(fixture);
     });
 
 test("rows of the bootloader and the table themselves are no matter, nor are copies of them behind", async (t) => {
@@ -335,7 +335,7 @@ test("rows of the bootloader and the table themselves are no matter, nor are cop
     row("boot", 2, 1, 0x30000, 0x7000),
     row("table", 3, 1, 0x37000, 0x1000),
   ];
-  await updates(await startScene(t, { board: boardWith(rows, "toy-two") }), "ota_1");
+  await updates(await createFixture(t, { board: boardWith(rows, "toy-two") }), "ota_1");
 });
 
 // 32 MB of flash, as boards of the S3 have it
@@ -348,8 +348,8 @@ test("data above 16 MB is no matter (esp32s3)", async (t) => {
     row("littlefs", 1, 0x83, 0x910000, 0x16e0000),
     row("coredump", 1, 3, 0x1ff0000, 0x10000),
   ];
-  const scene = await startScene(t, { board: boardWith(rows, "esp32s3", { flashSize: 0x2000000 }) });
-  await updates(scene, "ota_1");
+  const fixture = await createFixture(t, { board: boardWith(rows, "esp32s3", { flashSize: 0x2000000 }) });
+  await updates(fixture, "ota_1");
 });
 
 test("slots of which one ends above 16 MB: the message names it (esp32s3)", async (t) => {
@@ -361,10 +361,10 @@ test("slots of which one ends above 16 MB: the message names it (esp32s3)", asyn
     row("spiffs", 1, 0x82, 0x1910000, 0x6c0000),
     row("coredump", 1, 3, 0x1ff0000, 0x10000),
   ];
-  const scene = await startScene(t, { board: "esp32s3" });
-  scene.device.flash.load(buildTable(rows), TABLE_OFFSET);
+  const fixture = await createFixture(t, { board: "esp32s3" });
+  fixture.device.flash.load(buildTable(rows), TABLE_OFFSET);
   await cannotUpdate(
-    scene,
+    fixture,
     "INVALID_STATE",
     /partition app1 at 0xc90000\+0xc80000 ends at 0x1910000: Espruino addresses 16 MB of flash/,
   );
@@ -373,25 +373,25 @@ test("slots of which one ends above 16 MB: the message names it (esp32s3)", asyn
 test("a full table of 94 rows is read to its end", async (t) => {
   const rows = [...Array(91)].map((_, i) => row(`d${i}`, 1, 0x40, 0x30000 + i * 0x1000, 0x1000));
   rows.push(OTADATA, OTA_0, OTA_1);
-  const scene = await startScene(t, { board: boardWith(rows, "toy-two", { flashSize: 0x100000 }), image: null });
-  await updates(scene, "ota_1");
+  const fixture = await createFixture(t, { board: boardWith(rows, "toy-two", { flashSize: 0x100000 }), image: null });
+  await updates(fixture, "ota_1");
 });
 
 test("flash encryption, told by the eFuse of the classic ESP32, is refused before anything is read as a table", async (t) => {
-  const scene = await startScene(t, { encrypted: true });
-  await cannotUpdate(scene, "NOT_SUPPORTED", /encrypt/);
+  const fixture = await createFixture(t, { encrypted: true });
+  await cannotUpdate(fixture, "NOT_SUPPORTED", /encrypt/);
 });
 
 test("flash encryption, told on other chips by a table that is no table, is refused", async (t) => {
-  const scene = await startScene(t, { board: "esp32c3" });
-  scene.device.flash.load(noise(77, 0xc00), TABLE_OFFSET);
-  await cannotUpdate(scene, "NOT_SUPPORTED", /encrypt/);
+  const fixture = await createFixture(t, { board: "esp32c3" });
+  fixture.device.flash.load(noise(77, 0xc00), TABLE_OFFSET);
+  await cannotUpdate(fixture, "NOT_SUPPORTED", /encrypt/);
 });
 
 test("a board that is no ESP32 is refused by its name", async (t) => {
   const board = { ...loadBoard("toy-two"), espruinoBoard: "PICO_R1_3" };
-  const scene = await startScene(t, { board });
-  await cannotUpdate(scene, "NOT_SUPPORTED", /PICO_R1_3/);
+  const fixture = await createFixture(t, { board });
+  await cannotUpdate(fixture, "NOT_SUPPORTED", /PICO_R1_3/);
 });
 
 for (const [name, board] of [
@@ -404,14 +404,14 @@ for (const [name, board] of [
   ["MY_ESP32S3", "esp32s3"],
 ] as const)
   test(`the build ${name} is known to run on the chip of ${board}`, async (t) => {
-    const scene = await startScene(t, { board: { ...loadBoard(board), espruinoBoard: name } });
-    await updates(scene, "ota_1");
+    const fixture = await createFixture(t, { board: { ...loadBoard(board), espruinoBoard: name } });
+    await updates(fixture, "ota_1");
   });
 
 test("a board name that ends as one of ours begins is not taken for it", async (t) => {
   for (const espruinoBoard of ["NICE", "SOME_ESP3", "ESP"]) {
-    const scene = await startScene(t, { board: { ...loadBoard("toy-two"), espruinoBoard } });
-    await cannotUpdate(scene, "NOT_SUPPORTED", new RegExp(espruinoBoard));
+    const fixture = await createFixture(t, { board: { ...loadBoard("toy-two"), espruinoBoard } });
+    await cannotUpdate(fixture, "NOT_SUPPORTED", new RegExp(espruinoBoard));
   }
 });
 
@@ -432,34 +432,34 @@ for (const [board, chip] of CHIP_BOARDS)
         [1, "ota_0"],
         [2, "ota_1"],
       ] as const) {
-        const scene = await startScene(t, { board, image: null, images, otadata: [buildEntry(seq, VALID)] });
-        const { device } = scene;
+        const fixture = await createFixture(t, { board, image: null, images, otadata: [buildEntry(seq, VALID)] });
+        const { device } = fixture;
         assert.equal(device.running, running);
         assert.equal(device.ota.getRunningPartition().label, running);
         // after a set_boot without a restart, otadata names the other one
         device.flash.load(buildEntry(seq + 1, NEW), device.otadata().address + 4096);
         assert.equal(device.ota.getRunningPartition().label, running);
         assert.notEqual(device.ota.getBootPartition().label, running);
-        behaves(scene);
+        behaves(fixture);
       }
     });
 
 for (const [board, chip] of CHIP_BOARDS)
   test(`fallen back: otadata names a broken slot, the other one runs, and the update goes to the broken one (${board})`, async (t) => {
     const images = { ota_0: image(1, chip), ota_1: mutations.flipPayloadBit(image(2, chip)) };
-    const scene = await startScene(t, {
+    const fixture = await createFixture(t, {
       board,
       image: null,
       images,
       otadata: [buildEntry(1, VALID), buildEntry(2, VALID)],
     });
-    const { device } = scene;
+    const { device } = fixture;
     assert.equal(device.running, "ota_0");
     assert.ok(device.boots[0].fellBack);
     assert.equal(device.ota.getRunningPartition().label, "ota_0");
     assert.equal(device.ota.getBootPartition().label, "ota_1");
     assert.equal(device.ota.getNextUpdatePartition().label, "ota_1");
-    await updates(scene, "ota_1");
+    await updates(fixture, "ota_1");
   });
 
 /** Of two images that are told apart by nothing in their first 256 bytes. */
@@ -474,7 +474,7 @@ for (const [board, chip] of CHIP_BOARDS)
         [1, "ota_0"],
         [2, "ota_1"],
       ] as const) {
-        const { device } = await startScene(t, { board, image: null, images, otadata: [buildEntry(seq, VALID)] });
+        const { device } = await createFixture(t, { board, image: null, images, otadata: [buildEntry(seq, VALID)] });
         device.flash.load(buildEntry(seq + 1, NEW), device.otadata().address + 4096);
         assert.equal(device.ota.getRunningPartition().label, running, `${alikeBytes} bytes alike`);
         assert.deepEqual(device.engine.problems, []);
@@ -493,9 +493,9 @@ for (const board of ["esp32-dual", "esp32c3"])
       { ota_0: long, ota_1: short },
     ]) {
       for (const seq of [1, 2]) {
-        const scene = await startScene(t, { board, image: null, images, otadata: [buildEntry(seq, VALID)] });
-        assert.equal(scene.device.ota.getRunningPartition().label, scene.device.running);
-        await updates(scene, seq === 1 ? "ota_1" : "ota_0");
+        const fixture = await createFixture(t, { board, image: null, images, otadata: [buildEntry(seq, VALID)] });
+        assert.equal(fixture.device.ota.getRunningPartition().label, fixture.device.running);
+        await updates(fixture, seq === 1 ? "ota_1" : "ota_0");
       }
     }
   });
@@ -506,13 +506,18 @@ test("identical images in two slots of the classic ESP32 are told apart by its M
     [2, "ota_1"],
   ] as const) {
     const images = { ota_0: image(1), ota_1: image(1) };
-    const scene = await startScene(t, { board: "toy-two", image: null, images, otadata: [buildEntry(seq, VALID)] });
-    const { device } = scene;
+    const fixture = await createFixture(t, {
+      board: "toy-two",
+      image: null,
+      images,
+      otadata: [buildEntry(seq, VALID)],
+    });
+    const { device } = fixture;
     device.flash.load(buildEntry(seq + 1, NEW), device.otadata().address + 4096);
     assert.equal(device.ota.getRunningPartition().label, running);
     device.flash.load(new Uint8Array(32).fill(0xff), device.otadata().address + 4096);
-    scene.remember();
-    await updates(scene, running === "ota_0" ? "ota_1" : "ota_0");
+    fixture.remember();
+    await updates(fixture, running === "ota_0" ? "ota_1" : "ota_0");
   }
 });
 
@@ -523,18 +528,18 @@ for (const [board, chip] of CHIP_BOARDS.slice(1))
       [2, "ota_1"],
     ] as const) {
       const images = { ota_0: image(1, chip), ota_1: image(1, chip) };
-      const scene = await startScene(t, { board, image: null, images, otadata: [buildEntry(seq, UNDEFINED)] });
-      assert.equal(scene.device.running, running);
-      assert.equal(scene.device.ota.getRunningPartition().label, running);
-      await updates(scene, running === "ota_0" ? "ota_1" : "ota_0");
+      const fixture = await createFixture(t, { board, image: null, images, otadata: [buildEntry(seq, UNDEFINED)] });
+      assert.equal(fixture.device.running, running);
+      assert.equal(fixture.device.ota.getRunningPartition().label, running);
+      await updates(fixture, running === "ota_0" ? "ota_1" : "ota_0");
     }
   });
 
 test("a slot whose image is equal but cut or spoilt behind the first segment does not count as two", async (t) => {
   const images = { ota_0: image(1), ota_1: mutations.flipPayloadBit(image(1)) };
-  const scene = await startScene(t, { board: "toy-two", image: null, images });
-  assert.equal(scene.device.ota.getRunningPartition().label, "ota_0");
-  await updates(scene, "ota_1");
+  const fixture = await createFixture(t, { board: "toy-two", image: null, images });
+  assert.equal(fixture.device.ota.getRunningPartition().label, "ota_0");
+  await updates(fixture, "ota_1");
 });
 
 // --- What lies in the other slot is never trusted ------------------------------------------------------------------
@@ -543,9 +548,9 @@ for (const [board, chip] of CHIP_BOARDS)
   for (const foreign of ["esp32", "esp32s2", "esp32c3", "esp32s3", "esp32c6"].filter((one) => one !== chip))
     test(`an image of a ${foreign} in the other slot is never looked at through the memory map (${board})`, async (t) => {
       const images = { ota_0: image(1, chip), ota_1: image(2, foreign) };
-      const scene = await startScene(t, { board, image: null, images });
-      assert.equal(scene.device.ota.getRunningPartition().label, "ota_0");
-      await updates(scene, "ota_1");
+      const fixture = await createFixture(t, { board, image: null, images });
+      assert.equal(fixture.device.ota.getRunningPartition().label, "ota_0");
+      await updates(fixture, "ota_1");
     });
 
 for (const [what, change] of [
@@ -559,9 +564,13 @@ for (const [what, change] of [
   test(`an image with ${what} in the other slot is never looked at through the memory map`, async (t) => {
     const spoilt = image(2);
     change(new DataView(spoilt.buffer));
-    const scene = await startScene(t, { board: "toy-two", image: null, images: { ota_0: image(1), ota_1: spoilt } });
-    assert.equal(scene.device.ota.getRunningPartition().label, "ota_0");
-    await updates(scene, "ota_1");
+    const fixture = await createFixture(t, {
+      board: "toy-two",
+      image: null,
+      images: { ota_0: image(1), ota_1: spoilt },
+    });
+    assert.equal(fixture.device.ota.getRunningPartition().label, "ota_0");
+    await updates(fixture, "ota_1");
   });
 
 for (const [board, chip, loadAddr] of [
@@ -577,9 +586,9 @@ for (const [board, chip, loadAddr] of [
       // it runs now, the other one is selected
       [{ ota_0: image(1, chip), ota_1: elsewhere }, [buildEntry(1, VALID), null]],
     ] as const) {
-      const scene = await startScene(t, { board, image: null, images, otadata: [...otadata] });
-      assert.equal(scene.device.ota.getRunningPartition().label, "ota_0");
-      behaves(scene);
+      const fixture = await createFixture(t, { board, image: null, images, otadata: [...otadata] });
+      assert.equal(fixture.device.ota.getRunningPartition().label, "ota_0");
+      behaves(fixture);
     }
   });
 
@@ -591,17 +600,21 @@ for (const [what, bytes] of [
   ["the running image's first sector", image(1).subarray(0, 4096)],
 ] as const)
   test(`with ${what} in the other slot the running one is found and the update works`, async (t) => {
-    const scene = await startScene(t, { board: "toy-two", image: null, images: { ota_0: image(1), ota_1: bytes } });
-    await updates(scene, "ota_1");
+    const fixture = await createFixture(t, {
+      board: "toy-two",
+      image: null,
+      images: { ota_0: image(1), ota_1: bytes },
+    });
+    await updates(fixture, "ota_1");
   });
 
 test("a memory map that matches no slot is an error, not a guess", async (t) => {
-  const scene = await startScene(t, { board: "toy-two" });
-  scene.device.flash.load(noise(1, 4096), scene.device.row("ota_0").offset + 4096);
+  const fixture = await createFixture(t, { board: "toy-two" });
+  fixture.device.flash.load(noise(1, 4096), fixture.device.row("ota_0").offset + 4096);
   // the flash changed under the mapping: still consistent; now spoil the header that leads there
-  scene.device.flash.load(new Uint8Array([0]), scene.device.row("ota_0").offset);
-  const outcome = await scene.update();
+  fixture.device.flash.load(new Uint8Array([0]), fixture.device.row("ota_0").offset);
+  const outcome = await fixture.update();
   failsWith(outcome, "NOT_FOUND");
-  touchesNothing(scene);
-  await nothingLeft(scene);
+  touchesNothing(fixture);
+  await nothingLeft(fixture);
 });

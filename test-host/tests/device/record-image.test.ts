@@ -6,7 +6,7 @@ import { test } from "node:test";
 import type { Device } from "../../sim/device.ts";
 import { HEADER } from "../../sim/espruino/chain.ts";
 import { buildImage, noise } from "../../support/images.ts";
-import { failsWith, plain, type Scene, settle, startScene } from "../../support/fixture.ts";
+import { failsWith, plain, type Fixture, settle, createFixture } from "../../support/fixture.ts";
 import { digestOf, startSigned } from "../../support/signed.ts";
 
 const OLD = buildImage({ size: 12000, seed: 1 });
@@ -34,16 +34,16 @@ async function rollBack(device: Device): Promise<void> {
 /** What load() and reset() leave of a property of E. */
 const loadProgram = (device: Device) => device.engine.run("delete E.otaRestartPending; delete E.otaTurn; 1");
 
-async function install(scene: Scene): Promise<void> {
-  assert.ifError((await scene.update({ digest: digestOf(IMAGE) })).error);
+async function install(fixture: Fixture): Promise<void> {
+  assert.ifError((await fixture.update({ digest: digestOf(IMAGE) })).error);
 }
 
 test("load() between an update and its restart takes no trial away", async (t) => {
-  const scene = await startScene(t, start);
-  const { device } = scene;
-  await install(scene);
+  const fixture = await createFixture(t, start);
+  const { device } = fixture;
+  await install(fixture);
   loadProgram(device);
-  assert.ok((await scene.update({ url: scene.server.url("/none"), digest: digestOf(IMAGE) })).error);
+  assert.ok((await fixture.update({ url: fixture.server.url("/none"), digest: digestOf(IMAGE) })).error);
   device.restart();
   assert.equal(device.running, "ota_0");
   for (const counted of [true, true, true, "restarts"]) {
@@ -55,9 +55,9 @@ test("load() between an update and its restart takes no trial away", async (t) =
 });
 
 test("an image that came by USB is not given up for the one that was in its slot", async (t) => {
-  const scene = await startScene(t, start);
-  const { device } = scene;
-  await install(scene);
+  const fixture = await createFixture(t, start);
+  const { device } = fixture;
+  await install(fixture);
   device.restart();
   await rollBack(device);
   device.flash.load(BY_USB, device.row("ota_0").offset);
@@ -69,9 +69,9 @@ test("an image that came by USB is not given up for the one that was in its slot
 });
 
 test("rolling back an image that came by USB bans nothing that an update installed", async (t) => {
-  const scene = await startScene(t, start);
-  const { device } = scene;
-  await install(scene);
+  const fixture = await createFixture(t, start);
+  const { device } = fixture;
+  await install(fixture);
   device.restart();
   device.ota.markValid();
   device.flash.load(BY_USB, device.row("ota_0").offset);
@@ -83,7 +83,7 @@ test("rolling back an image that came by USB bans nothing that an update install
 
 test("a slot is selected without a download only where its trial can be recorded", async (t) => {
   const signed = await startSigned(t, start);
-  const { device } = signed.scene;
+  const { device } = signed.fixture;
   assert.ifError((await signed.update(IMAGE)).error);
   device.restart();
   device.ota.markValid();
@@ -106,9 +106,9 @@ test("a slot is selected without a download only where its trial can be recorded
 
 test("a slot that runs is hashed once, also when an update had begun to write it", async (t) => {
   const signed = await startSigned(t, start);
-  const { scene } = signed;
-  const { device } = scene;
-  failsWith(await scene.update({ digest: digestOf(OLD) }), "OTA_VALIDATE_FAILED");
+  const { fixture } = signed;
+  const { device } = fixture;
+  failsWith(await fixture.update({ digest: digestOf(OLD) }), "OTA_VALIDATE_FAILED");
   device.flash.load(IMAGE, device.row("ota_0").offset);
   await settle(device, device.ota.setBootPartition(device.ota.getNextUpdatePartition()));
   device.restart();
@@ -122,7 +122,7 @@ test("a slot that runs is hashed once, also when an update had begun to write it
 
 test("of a file with trailing bytes the image's own end tells one image from another", async (t) => {
   const signed = await startSigned(t, start);
-  const { device } = signed.scene;
+  const { device } = signed.fixture;
   const padded = (image: Uint8Array) => new Uint8Array(Buffer.concat([image, Buffer.alloc(4096)]));
   assert.ifError((await signed.update(padded(IMAGE))).error);
   device.restart();

@@ -15,7 +15,7 @@ import {
   failsWith,
   keepsOldImage,
   newImage,
-  startScene,
+  createFixture,
   succeeds,
   touchesNothing,
   updateFrom,
@@ -46,25 +46,25 @@ const TWINS: Twin[] = [
     guard: "an erase is read back",
     edits: [never('throw fault\\([^"]*"sector " \\+ ')],
     async story(t, bundle) {
-      const scene = await startScene(t, {
+      const fixture = await createFixture(t, {
         bundle,
         image: IMAGE,
         load: { ota_0: new Uint8Array(SECTOR * 3).fill(0xff) },
       });
       // bits that are 1 in the new image are 1 in the old one: the write reads back well all the same
-      scene.device.flash.load(new Uint8Array(64).fill(0), scene.device.row("ota_0").offset + 12100);
-      scene.device.flash.faults = { silentErase: () => true };
-      failsWith(await scene.update(), "FLASH_OP_FAIL");
+      fixture.device.flash.load(new Uint8Array(64).fill(0), fixture.device.row("ota_0").offset + 12100);
+      fixture.device.flash.faults = { silentErase: () => true };
+      failsWith(await fixture.update(), "FLASH_OP_FAIL");
     },
   },
   {
     guard: "a write is read back",
     edits: [never('throw fault\\([^"]*"flash at ')],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle, image: IMAGE });
-      scene.device.flash.faults = { dropWrite: (addr) => addr < 0x10000 };
-      const outcome = await scene.update();
-      assert.equal(bootsFrom(scene.device, scene.device.flash.picture()), outcome.error ? "factory" : "ota_0");
+      const fixture = await createFixture(t, { bundle, image: IMAGE });
+      fixture.device.flash.faults = { dropWrite: (addr) => addr < 0x10000 };
+      const outcome = await fixture.update();
+      assert.equal(bootsFrom(fixture.device, fixture.device.flash.picture()), outcome.error ? "factory" : "ota_0");
     },
   },
   {
@@ -73,16 +73,16 @@ const TWINS: Twin[] = [
     async story(t, bundle) {
       const otadata = [buildEntry(1, STATE.VALID), buildEntry(2, STATE.NEW)];
       const images = { ota_0: OLD, ota_1: buildImage({ size: 12000, seed: 7 }) };
-      const scene = await startScene(t, {
+      const fixture = await createFixture(t, {
         bundle,
         board: "toy-two",
         images,
         otadata: [otadata[0]],
         image: IMAGE.subarray(0, 9000),
       });
-      const { device } = scene;
+      const { device } = fixture;
       device.flash.load(otadata[1], device.otadata().address + SECTOR);
-      failsWith(await scene.update(), "OTA_VALIDATE_FAILED");
+      failsWith(await fixture.update(), "OTA_VALIDATE_FAILED");
       device.restart();
       assert.equal(device.boots.at(-1)?.selected, "ota_0", "a half-written slot is selected");
     },
@@ -93,30 +93,34 @@ const TWINS: Twin[] = [
     async story(t, bundle) {
       const image = buildImage({ size: 12000, seed: 2 });
       image[12] = 5;
-      const scene = await startScene(t, { bundle, image });
-      await failsCleanly(scene, await scene.update(), "INVALID_VERSION");
+      const fixture = await createFixture(t, { bundle, image });
+      await failsCleanly(fixture, await fixture.update(), "INVALID_VERSION");
     },
   },
   {
     guard: "https never leads to http",
     edits: [never('throw fault\\([^"]*"redirect from https to ')],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle, tls: true });
+      const fixture = await createFixture(t, { bundle, tls: true });
       const open = await startServer();
       t.after(() => open.close());
       open.on("/fw.bin", serveFile(IMAGE));
-      await failsCleanly(scene, await updateFrom(scene, redirect(302, open.url("/fw.bin"))), "HTTP_REDIRECT_DOWNGRADE");
+      await failsCleanly(
+        fixture,
+        await updateFrom(fixture, redirect(302, open.url("/fw.bin"))),
+        "HTTP_REDIRECT_DOWNGRADE",
+      );
     },
   },
   {
     guard: "headers go to the first origin only",
     edits: [[/if \(trusted && chapterUrls\(\)\.sameOrigin_\(origin, target\)\)/g, "if (trusted)"]],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle });
+      const fixture = await createFixture(t, { bundle });
       const other = await startServer();
       t.after(() => other.close());
       other.on("/fw.bin", serveFile(IMAGE));
-      await updateFrom(scene, redirect(302, other.url("/fw.bin")), { headers: { Authorization: "Bearer secret" } });
+      await updateFrom(fixture, redirect(302, other.url("/fw.bin")), { headers: { Authorization: "Bearer secret" } });
       assert.ok(other.requests.length === 1 && !other.requests[0].rawHead.includes("secret"));
     },
   },
@@ -124,14 +128,14 @@ const TWINS: Twin[] = [
     guard: "what another origin has chosen gets no headers, on the first origin either",
     edits: [[/trusted = false;/g, ""]],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle });
+      const fixture = await createFixture(t, { bundle });
       const other = await startServer();
       t.after(() => other.close());
-      other.on("/fw.bin", redirect(302, scene.server.url("/home.bin")));
-      scene.server.on("/home.bin", serveFile(IMAGE));
-      await updateFrom(scene, redirect(302, other.url("/fw.bin")), { headers: { Authorization: "Bearer secret" } });
+      other.on("/fw.bin", redirect(302, fixture.server.url("/home.bin")));
+      fixture.server.on("/home.bin", serveFile(IMAGE));
+      await updateFrom(fixture, redirect(302, other.url("/fw.bin")), { headers: { Authorization: "Bearer secret" } });
       assert.deepEqual(
-        scene.server.requests.map(({ rawHead }) => rawHead.includes("secret")),
+        fixture.server.requests.map(({ rawHead }) => rawHead.includes("secret")),
         [true, false],
       );
     },
@@ -140,34 +144,34 @@ const TWINS: Twin[] = [
     guard: "only 200 and 206 bring a body",
     edits: [[/if \(status === 200 \|\| status === 206\)/g, "if (status)"]],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle });
-      await failsCleanly(scene, await updateFrom(scene, status(404, {}, IMAGE)), "FAIL", { retry: true });
+      const fixture = await createFixture(t, { bundle });
+      await failsCleanly(fixture, await updateFrom(fixture, status(404, {}, IMAGE)), "FAIL", { retry: true });
     },
   },
   {
     guard: "the digest decides",
     edits: [never('throw fault\\([^"]*"fs-verity digest ')],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle, image: IMAGE });
+      const fixture = await createFixture(t, { bundle, image: IMAGE });
       const digest = `fsverity-sha256:${fsverity(newImage())}`;
-      await failsCleanly(scene, await scene.update({ digest }), "OTA_VALIDATE_FAILED", { touched: ["ota_0"] });
+      await failsCleanly(fixture, await fixture.update({ digest }), "OTA_VALIDATE_FAILED", { touched: ["ota_0"] });
     },
   },
   {
     guard: "the running slot is never written",
     edits: [[/if \((?:target|slot)\.address === layout\.running_\.address\)/g, "if (false)"]],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle });
-      await failsCleanly(scene, await scene.update({ partition: "factory" }), "OTA_PARTITION_CONFLICT");
+      const fixture = await createFixture(t, { bundle });
+      await failsCleanly(fixture, await fixture.update({ partition: "factory" }), "OTA_PARTITION_CONFLICT");
     },
   },
   {
     guard: "one update at a time",
     edits: [never('throw fault\\([^"]*"an update is under way')],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle });
-      const first = scene.outcome(scene.device.ota.update(scene.config()));
-      const second = scene.outcome(scene.device.ota.update(scene.config()));
+      const fixture = await createFixture(t, { bundle });
+      const first = fixture.outcome(fixture.device.ota.update(fixture.config()));
+      const second = fixture.outcome(fixture.device.ota.update(fixture.config()));
       await first;
       failsWith(await second, "OTA_ALREADY_IN_PROGRESS", true);
     },
@@ -176,8 +180,8 @@ const TWINS: Twin[] = [
     guard: "a file longer than the slot is refused by its length",
     edits: [never('throw fault\\([^"]*"file of " \\+ total')],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle, image: padTo(newImage(), 0x10001) });
-      await failsCleanly(scene, await scene.update(), "INVALID_SIZE");
+      const fixture = await createFixture(t, { bundle, image: padTo(newImage(), 0x10001) });
+      await failsCleanly(fixture, await fixture.update(), "INVALID_SIZE");
     },
   },
   {
@@ -187,9 +191,9 @@ const TWINS: Twin[] = [
       [/self\.total_ < 0 \? error \|\| !part : received >= self\.total_/g, "true"],
     ],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle });
-      const outcome = await updateFrom(scene, shorter(IMAGE, 3000));
-      await failsCleanly(scene, outcome, "HTTP_INCOMPLETE_DATA", { touched: ["ota_0"], retry: true });
+      const fixture = await createFixture(t, { bundle });
+      const outcome = await updateFrom(fixture, shorter(IMAGE, 3000));
+      await failsCleanly(fixture, outcome, "HTTP_INCOMPLETE_DATA", { touched: ["ota_0"], retry: true });
     },
   },
   {
@@ -198,11 +202,11 @@ const TWINS: Twin[] = [
     async story(t, bundle) {
       const otadata = [buildEntry(1, STATE.VALID)];
       const images = { ota_0: OLD };
-      const scene = await startScene(t, { bundle, board: "toy-two", images, otadata, image: IMAGE });
-      const before = scene.device.otadata().bytes.slice(0, 32);
-      const outcome = await scene.update();
-      assert.deepEqual(scene.device.otadata().bytes.slice(0, 32), before);
-      await succeeds(scene, outcome, "ota_1");
+      const fixture = await createFixture(t, { bundle, board: "toy-two", images, otadata, image: IMAGE });
+      const before = fixture.device.otadata().bytes.slice(0, 32);
+      const outcome = await fixture.update();
+      assert.deepEqual(fixture.device.otadata().bytes.slice(0, 32), before);
+      await succeeds(fixture, outcome, "ota_1");
     },
   },
   {
@@ -215,8 +219,8 @@ const TWINS: Twin[] = [
         ota_1: buildImage({ size: 12000, seed: 4 }),
       };
       const otadata = [buildEntry(2, STATE.VALID), buildEntry(3, STATE.VALID)];
-      const scene = await startScene(t, { bundle, board: "toy-factory-two", images, otadata });
-      const { device } = scene;
+      const fixture = await createFixture(t, { bundle, board: "toy-factory-two", images, otadata });
+      const { device } = fixture;
       const partition = { ...device.row("factory"), address: device.row("factory").offset };
       const seen: unknown[] = [];
       device.flash.onOp = (_op, phase) => phase === "after" && seen.push(bootsFrom(device, device.flash.picture()));
@@ -228,11 +232,11 @@ const TWINS: Twin[] = [
     guard: "exactly one kind of trust must be given",
     edits: [never('refuse(?:\\$\\d+)?\\("wanted exactly one of')],
     async story(t, bundle) {
-      const scene = await startScene(t, { bundle });
-      const config = scene.device.engine.run(`({ url: ${JSON.stringify(scene.server.url("/fw.bin"))} })`);
-      failsWith(await scene.outcome(scene.device.ota.update(config)), "INVALID_ARG");
-      touchesNothing(scene);
-      keepsOldImage(scene);
+      const fixture = await createFixture(t, { bundle });
+      const config = fixture.device.engine.run(`({ url: ${JSON.stringify(fixture.server.url("/fw.bin"))} })`);
+      failsWith(await fixture.outcome(fixture.device.ota.update(config)), "INVALID_ARG");
+      touchesNothing(fixture);
+      keepsOldImage(fixture);
     },
   },
 ];

@@ -17,10 +17,10 @@ import {
   IDF,
   keepsOldImage,
   row,
-  type Scene,
-  type SceneOptions,
+  type Fixture,
+  type FixtureOptions,
   settle,
-  startScene,
+  createFixture,
   succeeds,
   touchesNothing,
   touchesOnly,
@@ -36,13 +36,13 @@ type Vectors = { cases: { seq: number; crc: string }[]; records: Record<string, 
 const vectors: Vectors = JSON.parse(readFileSync(new URL("../../vectors/otadata.json", import.meta.url), "utf8"));
 
 /** A device with `count` slots and no factory, of which ota_`running` runs; every slot holds an image. */
-async function slotsScene(
+async function slotsFixture(
   t: any,
   count: number,
   running: number,
   otadata: (Uint8Array | null)[],
-  more: SceneOptions = {},
-): Promise<Scene> {
+  more: FixtureOptions = {},
+): Promise<Fixture> {
   const rows = [row("otadata", 1, 0, 0xc000, 0x2000)];
   const images: Record<string, Uint8Array> = {};
   for (let i = 0; i < count; i++) {
@@ -50,18 +50,18 @@ async function slotsScene(
     images[`ota_${i}`] = i === running ? OLD : buildImage({ size: 12000, seed: 100 + i });
   }
   const board = boardWith(rows, "toy-two", { flashSize: 0x10000 * (count + 2) });
-  const scene = await startScene(t, { board, images, image: IMAGE, otadata, ...more });
-  assert.equal(scene.device.running, `ota_${running}`);
-  return scene;
+  const fixture = await createFixture(t, { board, images, image: IMAGE, otadata, ...more });
+  assert.equal(fixture.device.running, `ota_${running}`);
+  return fixture;
 }
 
-function record(scene: Scene, copy: number): Uint8Array {
-  return scene.device.otadata().bytes.slice(copy * SECTOR, copy * SECTOR + 32);
+function record(fixture: Fixture, copy: number): Uint8Array {
+  return fixture.device.otadata().bytes.slice(copy * SECTOR, copy * SECTOR + 32);
 }
 
-const partitionOf = (scene: Scene, label: string) => ({
-  ...scene.device.row(label),
-  address: scene.device.row(label).offset,
+const partitionOf = (fixture: Fixture, label: string) => ({
+  ...fixture.device.row(label),
+  address: fixture.device.row(label).offset,
 });
 
 // --- Worked values and CRC vectors ---------------------------------------------------------------------------------
@@ -81,41 +81,41 @@ for (const [seq, target, count, wanted] of WORKED)
       test(`worked value: seq ${seq} in copy ${copy}, ota_${target} of ${count} gives ${wanted} in the other copy (${how})`, async (t) => {
         const before = [null, null] as (Uint8Array | null)[];
         before[copy] = buildEntry(seq, VALID);
-        const scene = await slotsScene(t, count, (seq - 1) % count, before);
+        const fixture = await slotsFixture(t, count, (seq - 1) % count, before);
         const label = `ota_${target}`;
-        if (how === "update") assert.ifError((await scene.update({ partition: label })).error);
+        if (how === "update") assert.ifError((await fixture.update({ partition: label })).error);
         else
           assert.equal(
-            await scene.device.engine.call(scene.device.ota.setBootPartition(partitionOf(scene, label))),
+            await fixture.device.engine.call(fixture.device.ota.setBootPartition(partitionOf(fixture, label))),
             IDF.OK,
           );
-        assert.deepEqual(record(scene, 1 - copy), buildEntry(wanted, NEW));
-        assert.deepEqual(record(scene, copy), before[copy], "the running slot's record changed");
-        behaves(scene);
-        scene.device.restart();
-        assert.equal(scene.device.running, label);
+        assert.deepEqual(record(fixture, 1 - copy), buildEntry(wanted, NEW));
+        assert.deepEqual(record(fixture, copy), before[copy], "the running slot's record changed");
+        behaves(fixture);
+        fixture.device.restart();
+        assert.equal(fixture.device.running, label);
       });
 
 for (const { seq, crc } of vectors.cases) {
   test(`CRC vector ${crc}: a record with seq ${seq} is obeyed with it and with no other`, async (t) => {
     const count = 2;
     const slot = (seq - 1) % count;
-    const scene = await slotsScene(t, count, slot, [buildEntry(seq, VALID)]);
+    const fixture = await slotsFixture(t, count, slot, [buildEntry(seq, VALID)]);
     assert.equal(
-      scene.device
+      fixture.device
         .otadata()
         .bytes.subarray(28, 32)
         .reverse()
         .reduce((text, byte) => text + byte.toString(16).padStart(2, "0"), ""),
       crc,
     );
-    assert.equal(scene.device.ota.getBootPartition().label, `ota_${slot}`);
-    assert.equal(scene.device.ota.getState(partitionOf(scene, `ota_${slot}`)), VALID);
+    assert.equal(fixture.device.ota.getBootPartition().label, `ota_${slot}`);
+    assert.equal(fixture.device.ota.getState(partitionOf(fixture, `ota_${slot}`)), VALID);
     const wrong = buildEntry(seq, VALID);
     wrong[31] ^= 0x80;
-    scene.device.flash.load(wrong, scene.device.otadata().address);
+    fixture.device.flash.load(wrong, fixture.device.otadata().address);
     assert.throws(
-      () => scene.device.ota.getState(partitionOf(scene, `ota_${slot}`)),
+      () => fixture.device.ota.getState(partitionOf(fixture, `ota_${slot}`)),
       (error: any) => error.code === IDF.NOT_FOUND,
     );
   });
@@ -124,34 +124,34 @@ for (const { seq, crc } of vectors.cases) {
     // seq 1 is written where there is none yet; any other follows the one before it
     const before = seq === 1 ? [null] : [buildEntry(seq - 1, VALID)];
     const running = seq === 1 ? 0 : (seq - 2) % 2;
-    const scene = seq === 1 ? await startScene(t, { image: IMAGE }) : await slotsScene(t, 2, running, before);
-    assert.ifError((await scene.update()).error);
-    const entry = entries(scene.device).find((one) => one.seq === seq);
+    const fixture = seq === 1 ? await createFixture(t, { image: IMAGE }) : await slotsFixture(t, 2, running, before);
+    assert.ifError((await fixture.update()).error);
+    const entry = entries(fixture.device).find((one) => one.seq === seq);
     assert.equal(entry?.crc.toString(16).padStart(8, "0"), crc);
     assert.equal(entry?.crcOk, true);
-    scene.device.restart();
-    assert.equal(scene.device.running, seq === 1 ? "ota_0" : `ota_${1 - running}`);
+    fixture.device.restart();
+    assert.equal(fixture.device.running, seq === 1 ? "ota_0" : `ota_${1 - running}`);
   });
 }
 
 test("golden records: what is written is byte for byte what IDF writes", async (t) => {
   const bytes = (name: string) => new Uint8Array(Buffer.from(vectors.records[name], "hex"));
-  const scene = await slotsScene(t, 2, 0, [bytes("seq1 valid")]);
-  assert.ifError((await scene.update()).error);
-  assert.deepEqual(record(scene, 1), bytes("seq2 new"));
-  assert.deepEqual(record(scene, 0), bytes("seq1 valid"));
+  const fixture = await slotsFixture(t, 2, 0, [bytes("seq1 valid")]);
+  assert.ifError((await fixture.update()).error);
+  assert.deepEqual(record(fixture, 1), bytes("seq2 new"));
+  assert.deepEqual(record(fixture, 0), bytes("seq1 valid"));
 });
 
 test("the label field of a record is kept as it is, and all else of the sector is blank", async (t) => {
   const labelled = buildEntry(3, UNDEFINED);
   labelled.fill(0x41, 4, 24);
-  const scene = await slotsScene(t, 2, 0, [buildEntry(5, VALID), labelled]);
-  assert.ifError((await scene.update()).error);
+  const fixture = await slotsFixture(t, 2, 0, [buildEntry(5, VALID), labelled]);
+  assert.ifError((await fixture.update()).error);
   const written = buildEntry(6, NEW);
   written.fill(0x41, 4, 24);
-  assert.deepEqual(record(scene, 1), written);
+  assert.deepEqual(record(fixture, 1), written);
   assert.ok(
-    scene.device
+    fixture.device
       .otadata()
       .bytes.subarray(SECTOR + 32)
       .every((byte) => byte === 0xff),
@@ -159,20 +159,20 @@ test("the label field of a record is kept as it is, and all else of the sector i
 });
 
 test("after the last sequence number there is none: ESP_ERR_OTA_SELECT_INFO_INVALID, and the old image stays", async (t) => {
-  const scene = await slotsScene(t, 2, 1, [buildEntry(0xfffffffe, VALID)]);
-  const outcome = await scene.update();
+  const fixture = await slotsFixture(t, 2, 1, [buildEntry(0xfffffffe, VALID)]);
+  const outcome = await fixture.update();
   failsWith(outcome, "OTA_SELECT_INFO_INVALID");
-  touchesOnly(scene, ["ota_0"]);
-  behaves(scene);
-  keepsOldImage(scene);
+  touchesOnly(fixture, ["ota_0"]);
+  behaves(fixture);
+  keepsOldImage(fixture);
 });
 
 for (const kind of Object.values(BOOTLOADERS))
   test(`a record with seq 0 and its CRC counts, as it does for bootloaders (${kind.name})`, async (t) => {
-    const scene = await slotsScene(t, 2, 1, [buildEntry(0, UNDEFINED)], { bootloader: kind });
-    assert.equal(scene.device.ota.getBootPartition().label, "ota_1");
-    assert.equal(scene.device.ota.getRunningPartition().label, "ota_1");
-    await succeeds(scene, await scene.update(), "ota_0");
+    const fixture = await slotsFixture(t, 2, 1, [buildEntry(0, UNDEFINED)], { bootloader: kind });
+    assert.equal(fixture.device.ota.getBootPartition().label, "ota_1");
+    assert.equal(fixture.device.ota.getRunningPartition().label, "ota_1");
+    await succeeds(fixture, await fixture.update(), "ota_0");
   });
 
 // --- Every starting state ------------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ const STARTS: [string, (Uint8Array | null)[], number, BootloaderKind?][] = [
 ];
 for (const [what, before, running, kind] of STARTS)
   test(`from otadata "${what}": the update is selected, at no operation does anything else than old or new boot`, async (t) => {
-    const scene = await slotsScene(t, 2, running, before, { bootloader: kind });
-    const { device } = scene;
+    const fixture = await slotsFixture(t, 2, running, before, { bootloader: kind });
+    const { device } = fixture;
     const old = `ota_${running}`;
     const target = `ota_${1 - running}`;
     const mine = entries(device);
@@ -229,7 +229,7 @@ for (const [what, before, running, kind] of STARTS)
     device.flash.onOp = (op, phase) => {
       if (phase === "after" && op.addr < offset) seen.push(bootsFrom(device, device.flash.picture(), kind));
     };
-    const outcome = await scene.update();
+    const outcome = await fixture.update();
     device.flash.onOp = null;
     for (const [index, boots] of seen.entries()) {
       assert.ok(boots === old || boots === target, `operation ${index} of otadata: ${boots}`);
@@ -243,7 +243,7 @@ for (const [what, before, running, kind] of STARTS)
     for (const entry of mine.filter((one) => one.crcOk && (one.seq - 1) % 2 === running))
       assert.ok(written.seq > entry.seq);
     assert.equal(written.crc, entryCrc(written.seq));
-    await succeeds(scene, outcome, target);
+    await succeeds(fixture, outcome, target);
   });
 
 test("fallen back: at every operation there is a good record of the slot that runs, though it has the lower seq", async (t) => {
@@ -252,78 +252,78 @@ test("fallen back: at every operation there is a good record of the slot that ru
     [buildEntry(3, VALID), buildEntry(4, VALID)],
     [buildEntry(4, VALID), buildEntry(3, VALID)],
   ]) {
-    const scene = await slotsScene(t, 2, 0, copies, { images });
-    const { device } = scene;
+    const fixture = await slotsFixture(t, 2, 0, copies, { images });
+    const { device } = fixture;
     assert.equal(device.ota.getBootPartition().label, "ota_1");
     device.flash.onOp = (op, phase) => {
       if (phase !== "after") return;
       const good = entries(device).some((one) => one.crcOk && one.seq % 2 === 1 && one.state !== INVALID);
       assert.ok(good, `${op.kind} at 0x${op.addr.toString(16)}: no record of the running slot is left`);
     };
-    const outcome = await scene.update();
+    const outcome = await fixture.update();
     device.flash.onOp = null;
-    await succeeds(scene, outcome, "ota_1");
+    await succeeds(fixture, outcome, "ota_1");
   }
 });
 
 test("fallen back past the target: what is in the target before it is verified is never fallen back to", async (t) => {
   const broken = (seed: number) => mutations.flipPayloadBit(buildImage({ size: 12000, seed }));
   // the bootloader tries ota_1, which is selected, then ota_0, then factory
-  const scene = await startScene(t, {
+  const fixture = await createFixture(t, {
     board: "toy-factory-two",
     image: IMAGE,
     images: { factory: OLD, ota_0: broken(3), ota_1: broken(4) },
     otadata: [buildEntry(1, VALID), buildEntry(2, VALID)],
   });
-  const { device } = scene;
+  const { device } = fixture;
   assert.equal(device.running, "factory");
   const boots = new Set<string | null>();
   device.flash.onOp = (_op, phase) => {
     if (phase === "after") boots.add(bootsFrom(device, device.flash.picture()));
   };
   const digest = `fsverity-sha256:${"0".repeat(64)}`;
-  failsWith(await scene.update({ digest }), "OTA_VALIDATE_FAILED");
+  failsWith(await fixture.update({ digest }), "OTA_VALIDATE_FAILED");
   device.flash.onOp = null;
   assert.deepEqual([...boots], ["factory"]);
-  behaves(scene);
-  keepsOldImage(scene);
+  behaves(fixture);
+  keepsOldImage(fixture);
 });
 
 test("an image that was refused by its digest is not what rollback() returns to", async (t) => {
   for (const board of ["toy-two", "toy-factory-one"]) {
-    const scene = await startScene(t, { board, image: IMAGE });
-    const { device } = scene;
-    const first = await scene.update();
+    const fixture = await createFixture(t, { board, image: IMAGE });
+    const { device } = fixture;
+    const first = await fixture.update();
     device.restart();
     assert.equal(device.running, first.result.partition.label);
     const foreign = buildImage({ size: 12000, seed: 66 });
-    scene.server.on("/foreign.bin", serveFile(foreign));
-    const url = scene.server.url("/foreign.bin");
-    failsWith(await scene.update({ url, digest: `fsverity-sha256:${"0".repeat(64)}` }), "OTA_VALIDATE_FAILED");
+    fixture.server.on("/foreign.bin", serveFile(foreign));
+    const url = fixture.server.url("/foreign.bin");
+    failsWith(await fixture.update({ url, digest: `fsverity-sha256:${"0".repeat(64)}` }), "OTA_VALIDATE_FAILED");
     failsWith(await settle(device, device.ota.rollback()), "OTA_ROLLBACK_FAILED");
-    behaves(scene);
+    behaves(fixture);
     device.restart();
     assert.equal(device.running, first.result.partition.label);
   }
 });
 
 test("a record that names the slot which is about to be written is gone before its first erase", async (t) => {
-  const scene = await slotsScene(t, 2, 0, [buildEntry(3, VALID), buildEntry(2, VALID)]);
-  const { device } = scene;
+  const fixture = await slotsFixture(t, 2, 0, [buildEntry(3, VALID), buildEntry(2, VALID)]);
+  const { device } = fixture;
   const { offset } = device.row("ota_1");
   let named: boolean | null = null;
   device.flash.onOp = (op, phase) => {
     if (phase === "before" && op.addr >= offset) named ??= entries(device).some((one) => one.crcOk && one.seq === 2);
   };
-  await scene.update();
+  await fixture.update();
   assert.equal(named, false);
 });
 
 test("a second update before a restart deselects the first: at no moment is a half-written slot selected", async (t) => {
   for (const board of ["toy-two", "toy-factory-one", "toy-factory-two", "toy-three"]) {
-    const scene = await startScene(t, { board, image: IMAGE });
-    const { device } = scene;
-    const first = await scene.update();
+    const fixture = await createFixture(t, { board, image: IMAGE });
+    const { device } = fixture;
+    const first = await fixture.update();
     assert.ifError(first.error);
     const label = first.result.partition.label;
     assert.equal(device.ota.getBootPartition().label, label);
@@ -333,11 +333,11 @@ test("a second update before a restart deselects the first: at no moment is a ha
       assert.equal(device.ota.getBootPartition().label, device.running, `${board}: ${op.kind} in the selected slot`);
     };
     const second = buildImage({ size: 12000, seed: 7 });
-    const outcome = await updateFrom(scene, serveFile(second));
+    const outcome = await updateFrom(fixture, serveFile(second));
     device.flash.onOp = null;
     assert.ifError(outcome.error ? new Error(outcome.error.message) : null);
-    behaves(scene);
-    bootsNewImage(scene, label, second);
+    behaves(fixture);
+    bootsNewImage(fixture, label, second);
   }
 });
 
@@ -346,16 +346,16 @@ test("factory is selected by erasing both copies, the one that is not active fir
     [buildEntry(1, VALID), null],
     [null, buildEntry(1, VALID)],
   ]) {
-    const scene = await startScene(t, {
+    const fixture = await createFixture(t, {
       image: IMAGE,
       images: { factory: OLD, ota_0: buildImage({ size: 12000, seed: 3 }) },
       otadata: copies,
     });
-    assert.equal(scene.device.running, "ota_0");
-    const outcome = await scene.update();
-    const { address } = scene.device.otadata();
-    const ops = scene.device.flash.log
-      .slice(scene.mark.log)
+    assert.equal(fixture.device.running, "ota_0");
+    const outcome = await fixture.update();
+    const { address } = fixture.device.otadata();
+    const ops = fixture.device.flash.log
+      .slice(fixture.mark.log)
       .filter((op) => op.addr >= address && op.addr < address + 2 * SECTOR);
     const active = copies[0] ? 0 : 1;
     assert.deepEqual(
@@ -365,7 +365,7 @@ test("factory is selected by erasing both copies, the one that is not active fir
         ["erase", active * SECTOR],
       ],
     );
-    await succeeds(scene, outcome, "factory");
+    await succeeds(fixture, outcome, "factory");
   }
 });
 
@@ -379,14 +379,14 @@ test("with an older record beside the active one, erasing for factory never make
     [buildEntry(2, VALID), buildEntry(3, VALID)],
     [buildEntry(3, VALID), buildEntry(2, VALID)],
   ]) {
-    const scene = await startScene(t, { board: "toy-factory-two", image: IMAGE, images, otadata: copies });
-    const { device } = scene;
+    const fixture = await createFixture(t, { board: "toy-factory-two", image: IMAGE, images, otadata: copies });
+    const { device } = fixture;
     assert.equal(device.running, "ota_0");
     const seen: unknown[] = [];
     device.flash.onOp = (op, phase) => {
       if (phase === "after" && op.addr < 0x10000) seen.push(bootsFrom(device, device.flash.picture()));
     };
-    assert.equal(await device.engine.call(device.ota.setBootPartition(partitionOf(scene, "factory"))), IDF.OK);
+    assert.equal(await device.engine.call(device.ota.setBootPartition(partitionOf(fixture, "factory"))), IDF.OK);
     assert.deepEqual(seen, ["ota_0", "factory"]);
   }
 });
@@ -396,54 +396,54 @@ test("with an older record beside the active one, erasing for factory never make
 const both = [buildEntry(3, VALID), buildEntry(2, VALID)];
 
 test("setBootPartition of the slot that is selected already writes nothing", async (t) => {
-  const scene = await slotsScene(t, 2, 0, both);
-  const result = await scene.device.engine.call(scene.device.ota.setBootPartition(partitionOf(scene, "ota_0")));
+  const fixture = await slotsFixture(t, 2, 0, both);
+  const result = await fixture.device.engine.call(fixture.device.ota.setBootPartition(partitionOf(fixture, "ota_0")));
   assert.equal(result, IDF.OK);
-  touchesNothing(scene);
+  touchesNothing(fixture);
 });
 
 for (const name of ["magic", "segmentCount17", "segmentTooLong", "mappedLoadAddress", "flipPayloadBit", "checksum"])
   test(`setBootPartition verifies the image: ${name} is ESP_ERR_OTA_VALIDATE_FAILED`, async (t) => {
     const images = { ota_0: OLD, ota_1: mutations[name](buildImage({ size: 12000, seed: 5 })) };
-    const scene = await slotsScene(t, 2, 0, [buildEntry(3, VALID)], { images });
-    const outcome = await settle(scene.device, scene.device.ota.setBootPartition(partitionOf(scene, "ota_1")));
+    const fixture = await slotsFixture(t, 2, 0, [buildEntry(3, VALID)], { images });
+    const outcome = await settle(fixture.device, fixture.device.ota.setBootPartition(partitionOf(fixture, "ota_1")));
     failsWith(outcome, "OTA_VALIDATE_FAILED");
-    touchesNothing(scene);
-    keepsOldImage(scene);
+    touchesNothing(fixture);
+    keepsOldImage(fixture);
   });
 
 test("setBootPartition refuses an image for another chip", async (t) => {
   const images = { ota_0: OLD, ota_1: buildImage({ chip: "esp32c3", size: 12000, seed: 5 }) };
-  const scene = await slotsScene(t, 2, 0, [buildEntry(3, VALID)], { images });
-  const outcome = await settle(scene.device, scene.device.ota.setBootPartition(partitionOf(scene, "ota_1")));
+  const fixture = await slotsFixture(t, 2, 0, [buildEntry(3, VALID)], { images });
+  const outcome = await settle(fixture.device, fixture.device.ota.setBootPartition(partitionOf(fixture, "ota_1")));
   assert.ok(outcome.error, "an image that the bootloader won't start was selected");
-  touchesNothing(scene);
-  keepsOldImage(scene);
+  touchesNothing(fixture);
+  keepsOldImage(fixture);
 });
 
 test("setBootPartition of an empty slot is ESP_ERR_OTA_VALIDATE_FAILED", async (t) => {
-  const scene = await startScene(t, { board: "toy-two" });
+  const fixture = await createFixture(t, { board: "toy-two" });
   failsWith(
-    await settle(scene.device, scene.device.ota.setBootPartition(partitionOf(scene, "ota_1"))),
+    await settle(fixture.device, fixture.device.ota.setBootPartition(partitionOf(fixture, "ota_1"))),
     "OTA_VALIDATE_FAILED",
   );
-  touchesNothing(scene);
+  touchesNothing(fixture);
 });
 
 test("getState tells every state; of two records of one slot, the newer; ESP_ERR_NOT_FOUND where there is none", async (t) => {
-  const scene = await slotsScene(t, 2, 0, [buildEntry(1, VALID), buildEntry(2, NEW)], {
+  const fixture = await slotsFixture(t, 2, 0, [buildEntry(1, VALID), buildEntry(2, NEW)], {
     bootloader: BOOTLOADERS.current,
   }).catch(() => null);
-  assert.equal(scene, null, "seq 2 is active");
+  assert.equal(fixture, null, "seq 2 is active");
   for (const state of [NEW, PENDING_VERIFY, VALID, UNDEFINED]) {
-    const { device } = await slotsScene(t, 2, 0, [buildEntry(5, state)], {});
+    const { device } = await slotsFixture(t, 2, 0, [buildEntry(5, state)], {});
     assert.equal(device.ota.getState(device.ota.getRunningPartition()), state);
   }
   for (const state of [INVALID, ABORTED]) {
-    const other = await slotsScene(t, 2, 0, [buildEntry(5, VALID), buildEntry(6, state)]);
+    const other = await slotsFixture(t, 2, 0, [buildEntry(5, VALID), buildEntry(6, state)]);
     assert.equal(other.device.ota.getState(partitionOf(other, "ota_1")), state);
   }
-  const twice = await slotsScene(t, 2, 0, [buildEntry(1, UNDEFINED), buildEntry(3, VALID)]);
+  const twice = await slotsFixture(t, 2, 0, [buildEntry(1, UNDEFINED), buildEntry(3, VALID)]);
   assert.equal(twice.device.ota.getState(partitionOf(twice, "ota_0")), VALID);
   assert.throws(
     () => twice.device.ota.getState(partitionOf(twice, "ota_1")),
@@ -453,8 +453,8 @@ test("getState tells every state; of two records of one slot, the newer; ESP_ERR
 
 test("getBootPartition agrees with the bootloader in every starting state", async (t) => {
   for (const [what, before, running, kind] of STARTS) {
-    const scene = await slotsScene(t, 2, running, before, { bootloader: kind });
-    const { device } = scene;
+    const fixture = await slotsFixture(t, 2, running, before, { bootloader: kind });
+    const { device } = fixture;
     assert.equal(device.ota.getBootPartition().label, device.boots[0].selected ?? device.running, what);
   }
 });
@@ -470,9 +470,9 @@ test("getLastInvalidPartition names the slot marked INVALID or ABORTED, of two t
     [[torn(2, "crc"), buildEntry(1, VALID)], null],
   ];
   for (const [copies, wanted, running] of cases) {
-    const scene = await slotsScene(t, 2, running ?? 0, copies);
-    assert.equal(scene.device.ota.getLastInvalidPartition()?.label ?? null, wanted);
-    touchesNothing(scene);
+    const fixture = await slotsFixture(t, 2, running ?? 0, copies);
+    assert.equal(fixture.device.ota.getLastInvalidPartition()?.label ?? null, wanted);
+    touchesNothing(fixture);
   }
 });
 
@@ -484,17 +484,17 @@ for (const state of [NEW, UNDEFINED])
       [buildEntry(3, state), buildEntry(2, VALID)],
       [buildEntry(2, VALID), buildEntry(3, state)],
     ]) {
-      const scene = await slotsScene(t, 2, 0, copies);
-      const { device } = scene;
+      const fixture = await slotsFixture(t, 2, 0, copies);
+      const { device } = fixture;
       device.flash.onOp = (_op, phase) => {
         if (phase === "after") assert.equal(bootsFrom(device, device.flash.picture(), BOOTLOADERS.rollback), "ota_0");
       };
       device.ota.markValid();
       device.flash.onOp = null;
-      assert.equal(device.ota.getState(partitionOf(scene, "ota_0")), VALID);
-      behaves(scene);
-      touchesOnly(scene, ["otadata"]);
-      keepsOldImage(scene);
+      assert.equal(device.ota.getState(partitionOf(fixture, "ota_0")), VALID);
+      behaves(fixture);
+      touchesOnly(fixture, ["otadata"]);
+      keepsOldImage(fixture);
     }
   });
 
@@ -506,8 +506,14 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback])
       ota_1: mutations.flipPayloadBit(IMAGE),
     };
     const otadata = [buildEntry(1, NEW), buildEntry(2, NEW)];
-    const scene = await startScene(t, { board: "toy-factory-two", bootloader: kind, images, otadata, image: null });
-    const { device } = scene;
+    const fixture = await createFixture(t, {
+      board: "toy-factory-two",
+      bootloader: kind,
+      images,
+      otadata,
+      image: null,
+    });
+    const { device } = fixture;
     assert.equal(device.running, "ota_0");
     assert.equal(device.boots.at(-1)?.fellBack, true);
     const seen: unknown[] = [];
@@ -518,30 +524,30 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback])
     device.flash.onOp = null;
     assert.deepEqual(seen, ["ota_0", "ota_0", "ota_0"]);
     assert.equal(device.ota.getBootPartition().label, "ota_0");
-    assert.equal(device.ota.getState(partitionOf(scene, "ota_0")), VALID);
+    assert.equal(device.ota.getState(partitionOf(fixture, "ota_0")), VALID);
     device.restart();
     assert.equal(device.boots.at(-1)?.fellBack, false);
   });
 
 test("markValid of an image that is VALID, of factory, and of a slot that no record names writes nothing", async (t) => {
-  const scenes = [
-    await slotsScene(t, 2, 0, [buildEntry(3, VALID)]),
-    await startScene(t),
-    await slotsScene(t, 2, 0, [BLANK], { bootloader: BOOTLOADERS.idf3 }),
+  const fixtures = [
+    await slotsFixture(t, 2, 0, [buildEntry(3, VALID)]),
+    await createFixture(t),
+    await slotsFixture(t, 2, 0, [BLANK], { bootloader: BOOTLOADERS.idf3 }),
   ];
-  for (const scene of scenes) {
-    scene.device.ota.markValid();
-    touchesNothing(scene);
-    behaves(scene);
+  for (const fixture of fixtures) {
+    fixture.device.ota.markValid();
+    touchesNothing(fixture);
+    behaves(fixture);
   }
 });
 
 /** ESP32.setOTAValid as IDF has it: it rewrites the active entry in place, whichever slot that names. */
-function nativeValid(scene: () => Scene, works: boolean, calls: boolean[]): (valid: boolean) => void {
+function nativeValid(fixture: () => Fixture, works: boolean, calls: boolean[]): (valid: boolean) => void {
   return (valid) => {
     calls.push(valid);
     if (!works) return;
-    const { device } = scene();
+    const { device } = fixture();
     const [a, b] = entries(device);
     const active = b.crcOk && (!a.crcOk || b.seq > a.seq) ? 1 : 0;
     const { address } = device.otadata();
@@ -559,23 +565,26 @@ for (const [what, copies, works, called, writes] of [
 ] as const)
   test(`markValid of a slot that is ${what} asks ESP32.setOTAValid ${called ? "first" : "nothing"}, and ends VALID`, async (t) => {
     const calls: boolean[] = [];
-    let scene: Scene | null = null;
-    const otaValid = nativeValid(() => scene as Scene, works, calls);
+    let fixture: Fixture | null = null;
+    const otaValid = nativeValid(() => fixture as Fixture, works, calls);
     const images = { ota_0: OLD, ota_1: mutations.flipPayloadBit(buildImage({ size: 12000, seed: 9 })) };
-    scene = await slotsScene(t, 2, 0, [...copies], { images, engine: { otaValid } });
-    scene.remember();
-    scene.device.ota.markValid();
+    fixture = await slotsFixture(t, 2, 0, [...copies], { images, engine: { otaValid } });
+    fixture.remember();
+    fixture.device.ota.markValid();
     assert.deepEqual(calls, called ? [true] : []);
-    assert.equal(scene.device.ota.getState(partitionOf(scene, "ota_0")), VALID);
-    assert.equal(scene.device.flash.log.slice(scene.mark.log).filter(({ kind }) => kind === "write").length, writes);
-    behaves(scene);
-    keepsOldImage(scene);
+    assert.equal(fixture.device.ota.getState(partitionOf(fixture, "ota_0")), VALID);
+    assert.equal(
+      fixture.device.flash.log.slice(fixture.mark.log).filter(({ kind }) => kind === "write").length,
+      writes,
+    );
+    behaves(fixture);
+    keepsOldImage(fixture);
   });
 
 for (const kind of [BOOTLOADERS.current, BOOTLOADERS.idf3])
   test(`rollback returns to the other slot, which must be whole, and asks for the restart (${kind.name})`, async (t) => {
-    const scene = await slotsScene(t, 2, 0, both, { bootloader: kind });
-    const { device } = scene;
+    const fixture = await slotsFixture(t, 2, 0, both, { bootloader: kind });
+    const { device } = fixture;
     const seen: unknown[] = [];
     device.flash.onOp = (_op, phase) => {
       if (phase === "after") seen.push(bootsFrom(device, device.flash.picture(), kind));
@@ -583,7 +592,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.idf3])
     await settle(device, device.ota.rollback()).catch(() => {});
     assert.equal(device.rebootAsked, true);
     assert.ok(seen.every((label) => label === "ota_0" || label === "ota_1"));
-    touchesOnly(scene, ["otadata"]);
+    touchesOnly(fixture, ["otadata"]);
     device.restart();
     assert.equal(device.running, "ota_1");
   });
@@ -591,20 +600,20 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.idf3])
 for (const order of ["rollback", "markValid", "setBootPartition"] as const)
   test(`${order} is obeyed by a bootloader of IDF 3 that has started an image marked ABORTED`, async (t) => {
     const before = [buildEntry(1, VALID), buildEntry(2, ABORTED)];
-    const scene = await slotsScene(t, 2, 1, before, { bootloader: BOOTLOADERS.idf3 });
-    const { device } = scene;
+    const fixture = await slotsFixture(t, 2, 1, before, { bootloader: BOOTLOADERS.idf3 });
+    const { device } = fixture;
     const seen: unknown[] = [];
     device.flash.onOp = (_op, phase) => {
       if (phase === "after") seen.push(bootsFrom(device, device.flash.picture(), BOOTLOADERS.idf3));
     };
     if (order === "markValid") device.ota.markValid();
     else if (order === "rollback") await settle(device, device.ota.rollback()).catch(() => {});
-    else assert.equal(await device.engine.call(device.ota.setBootPartition(partitionOf(scene, "ota_0"))), IDF.OK);
+    else assert.equal(await device.engine.call(device.ota.setBootPartition(partitionOf(fixture, "ota_0"))), IDF.OK);
     const wanted = order === "markValid" ? "ota_1" : "ota_0";
     assert.ok(seen.length > 0);
     assert.equal(seen.at(-1), wanted);
     assert.equal(bootsFrom(device, device.flash.picture(), BOOTLOADERS.current), wanted, "a current one disagrees");
-    behaves(scene);
+    behaves(fixture);
   });
 
 test("rollback passes over a slot whose image is broken", async (t) => {
@@ -613,17 +622,17 @@ test("rollback passes over a slot whose image is broken", async (t) => {
     ota_1: mutations.flipPayloadBit(buildImage({ size: 12000, seed: 5 })),
     ota_2: buildImage({ size: 12000, seed: 6 }),
   };
-  const scene = await slotsScene(t, 3, 0, [buildEntry(4, VALID), buildEntry(2, VALID)], { images });
-  await settle(scene.device, scene.device.ota.rollback()).catch(() => {});
-  scene.device.restart();
-  assert.equal(scene.device.running, "ota_2");
+  const fixture = await slotsFixture(t, 3, 0, [buildEntry(4, VALID), buildEntry(2, VALID)], { images });
+  await settle(fixture.device, fixture.device.ota.rollback()).catch(() => {});
+  fixture.device.restart();
+  assert.equal(fixture.device.running, "ota_2");
 });
 
 test("the last step is one record: everything else of the update lies before it in the log", async (t) => {
-  const scene = await slotsScene(t, 2, 0, [buildEntry(1, VALID)]);
-  assert.ifError((await scene.update()).error);
-  const log = scene.device.flash.log.slice(scene.mark.log);
-  const { address } = scene.device.otadata();
+  const fixture = await slotsFixture(t, 2, 0, [buildEntry(1, VALID)]);
+  assert.ifError((await fixture.update()).error);
+  const log = fixture.device.flash.log.slice(fixture.mark.log);
+  const { address } = fixture.device.otadata();
   assert.deepEqual(
     log.slice(-2).map((op) => [op.kind, op.addr, op.length]),
     [
@@ -631,5 +640,5 @@ test("the last step is one record: everything else of the update lies before it 
       ["write", address + SECTOR, 32],
     ],
   );
-  assert.ok(log.slice(0, -2).every((op) => op.addr >= scene.device.row("ota_1").offset));
+  assert.ok(log.slice(0, -2).every((op) => op.addr >= fixture.device.row("ota_1").offset));
 });

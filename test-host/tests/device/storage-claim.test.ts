@@ -78,16 +78,20 @@ const WAYS: { way: string; early: boolean; update(signed: Signed, build: Build, 
     {
       way: "a digest",
       early: false,
-      update: ({ scene }, { image }, config) => scene.update({ digest: digestOf(image), ...config }),
+      update: ({ fixture }, { image }, config) => fixture.update({ digest: digestOf(image), ...config }),
     },
-    { way: "insecure", early: false, update: ({ scene }, _, config) => scene.update({ insecure: true, ...config }) },
+    {
+      way: "insecure",
+      early: false,
+      update: ({ fixture }, _, config) => fixture.update({ insecure: true, ...config }),
+    },
   ];
 
 /** Storage would be lost: refused before the first erase where a claim tells, else before the select. */
 async function isRefused(signed: Signed, outcome: Outcome, early: boolean, says: RegExp): Promise<void> {
   const refusal: Refusal = early ? { says } : { says, touched: ["ota_0", "otadata"] };
   const { message } = outcome.error ?? { message: "" };
-  await failsCleanly(signed.scene, outcome, "NOT_SUPPORTED", refusal);
+  await failsCleanly(signed.fixture, outcome, "NOT_SUPPORTED", refusal);
   assert.match(message, /flash .* once by USB/, "no remedy");
   assert.match(message, /allowStorageLoss/);
 }
@@ -118,12 +122,12 @@ for (const { what, board, running, offered, early, late } of BORDERS) {
       const signed = await start(t, board, running, offered.image);
       await isRefused(signed, await update(signed, offered), isEarly, isEarly ? early : late);
       const again = await start(t, board, running, offered.image);
-      await succeeds(again.scene, await update(again, offered, { allowStorageLoss: true }), "ota_0");
+      await succeeds(again.fixture, await update(again, offered, { allowStorageLoss: true }), "ota_0");
     });
 
   test(`${what}: a target that holds the image already is not selected either`, async (t) => {
     const signed = await start(t, board, running, offered.image);
-    const { device } = signed.scene;
+    const { device } = signed.fixture;
     device.flash.load(offered.image, device.row("ota_0").offset);
     const outcome = await signed.update(offered.image);
     assert.equal(signed.fetched(), 0, "the image was fetched");
@@ -145,7 +149,7 @@ test("builds of one kind follow each other on either stock table", async (t) => 
   ] as const)
     for (const { update } of WAYS) {
       const signed = await start(t, board, running, offered.image);
-      await succeeds(signed.scene, await update(signed, offered), "ota_0");
+      await succeeds(signed.fixture, await update(signed, offered), "ota_0");
     }
 });
 
@@ -167,7 +171,7 @@ for (const { way, early: isEarly, update } of WAYS) {
     const [v22, v27] = IMAGES.map(published);
     const offered = { image: v27, claim: NEW_CLAIM };
     const signed = await start(t, publishedTable(), v22, v27);
-    assert.equal(signed.scene.device.engine.run("process.env.VERSION"), "2v22.26");
+    assert.equal(signed.fixture.device.engine.run("process.env.VERSION"), "2v22.26");
     await isRefused(signed, await update(signed, offered), isEarly, isEarly ? BORDERS[0].early : BORDERS[0].late);
   });
 
@@ -188,10 +192,10 @@ for (const { way, early, update } of WAYS)
       [V27, V22],
     ]) {
       const signed = await start(t, BOTH, running, offered.image);
-      const { device } = signed.scene;
+      const { device } = signed.fixture;
       const program = noise(3, 700);
       device.storage.set("app.js", program);
-      await succeeds(signed.scene, await update(signed, offered), "ota_0");
+      await succeeds(signed.fixture, await update(signed, offered), "ota_0");
       assert.deepEqual(device.storage.get("app.js"), program, `${early}: the program is gone`);
     }
   });
@@ -199,7 +203,7 @@ for (const { way, early, update } of WAYS)
 for (const { way, early, update } of WAYS) {
   test(`a build of 256 KB is refused when more is in use, with ${way}`, async (t) => {
     const signed = await start(t, BOTH, V27, V22.image);
-    const { storage } = signed.scene.device;
+    const { storage } = signed.fixture.device;
     storage.set("live", noise(3, 150_000));
     storage.set("erased", noise(4, 120_000));
     storage.delete("erased");
@@ -214,7 +218,7 @@ for (const { way, early, update } of WAYS) {
   test(`896 KB of Storage are refused on flash that is not blank, with ${way}`, async (t) => {
     for (const at of [0x360000, 0x3a1234, 0x3fffff]) {
       const signed = await start(t, BOTH, V22, V27.image);
-      signed.scene.device.flash.load(new Uint8Array([0x7f]), at);
+      signed.fixture.device.flash.load(new Uint8Array([0x7f]), at);
       const sector = (at & ~0xfff).toString(16);
       await isRefused(signed, await update(signed, V27), early, new RegExp(`flash at 0x${sector} is not blank`));
     }
@@ -228,7 +232,7 @@ for (const { way, update } of WAYS)
       // of another length than the image that is offered: it is not hashed, which writes a record
       const running = espruinoImage({ version: "2v27.45" }, { size: 60000 });
       const signed = await start(t, BOTH, running, V22.image);
-      const { storage } = signed.scene.device;
+      const { storage } = signed.fixture.device;
       storage.set("live", noise(3, OLD_CLAIM.size - spare - 32));
       const outcome = await update(signed, V22);
       const { total, free } = storage.files.stats();
@@ -244,15 +248,15 @@ for (const { way, update } of WAYS)
   test(`a full Storage is no reason to refuse a build of the same size, with ${way}`, async (t) => {
     for (const free of [0, 5000, 9000]) {
       const signed = await start(t, STOCK_2V27, V27, V27.image);
-      const { device } = signed.scene;
+      const { device } = signed.fixture;
       // the record's file is there, with room in it
-      ok(await signed.scene.update({ insecure: true }));
+      ok(await signed.fixture.update({ insecure: true }));
       device.restart();
       device.ota.markValid();
       device.storage.set("filler", noise(3, device.storage.files.stats().free - 32 - free));
-      signed.scene.server.on("/fw.bin", serveFile(OTHER_V27.image));
-      signed.scene.remember();
-      await succeeds(signed.scene, await update(signed, OTHER_V27), "factory", OTHER_V27.image);
+      signed.fixture.server.on("/fw.bin", serveFile(OTHER_V27.image));
+      signed.fixture.remember();
+      await succeeds(signed.fixture, await update(signed, OTHER_V27), "factory", OTHER_V27.image);
     }
   });
 
@@ -268,7 +272,7 @@ test("of the claim only a table with room for it is accepted, to the byte", asyn
     const signed = await start(t, STOCK_2V27, V27, OTHER_V27.image);
     const outcome = await signed.update(OTHER_V27.image, { image: { storage: { ...NEW_CLAIM, ...change } } });
     if (result) await isRefused(signed, outcome, true, result);
-    else await succeeds(signed.scene, outcome, "ota_0");
+    else await succeeds(signed.fixture, outcome, "ota_0");
   }
 });
 
@@ -301,7 +305,7 @@ test("a malformed claim refuses the manifest by its name, before anything is fet
     }
   }
   assert.equal(signed.fetched(), 0, "the image was fetched");
-  assert.deepEqual(signed.scene.device.flash.log, []);
+  assert.deepEqual(signed.fixture.device.flash.log, []);
   ok(await signed.update(OTHER_V27.image, { image: { storage: { ...whole, more: 1 } } }));
 });
 
@@ -319,7 +323,7 @@ function imageWith(text: string, at: number): Uint8Array {
 
 /** Is the image refused for its text? It lies in the target already, so nothing is downloaded. */
 async function finds(signed: Signed, image: Uint8Array): Promise<boolean> {
-  const { device } = signed.scene;
+  const { device } = signed.fixture;
   device.flash.load(image, device.row("ota_0").offset);
   const { error } = await signed.update(image);
   assert.ok(!error || error.name === "ESP_ERR_NOT_SUPPORTED", error?.message);
@@ -368,12 +372,12 @@ test("an image that tells nothing, or a partition that is there, is installed", 
   for (const image of [buildImage({ size: 12000, seed: 2 }), imageWith(NEEDLE, 2000)])
     for (const trust of [{ insecure: true }, { digest: `fsverity-sha256:${fsverity(image)}` }]) {
       const signed = await startSigned(t, { board: SMALL, images: { factory: TOY_RUNNING }, image });
-      await succeeds(signed.scene, await signed.scene.update(trust), "ota_0");
+      await succeeds(signed.fixture, await signed.fixture.update(trust), "ota_0");
     }
 });
 
 test("the running build is not asked when its own text is missing: its version tells", async (t) => {
   const own = buildImage({ size: 61008, seed: 4 });
   const signed = await start(t, STOCK_2V27, own, OTHER_V27.image);
-  await succeeds(signed.scene, await signed.update(OTHER_V27.image, { image: { storage: NEW_CLAIM } }), "ota_0");
+  await succeeds(signed.fixture, await signed.update(OTHER_V27.image, { image: { storage: NEW_CLAIM } }), "ota_0");
 });

@@ -7,7 +7,7 @@ import { buildEntry, STATE } from "../../sim/bootloader.ts";
 import type { Device } from "../../sim/device.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { mutations } from "../../support/images.ts";
-import { behaves, type Config, plain, type Scene, settle, startScene } from "../../support/fixture.ts";
+import { behaves, type Config, plain, type Fixture, settle, createFixture } from "../../support/fixture.ts";
 
 const FILE = ".https-ota";
 /** The boot record; FILE alone is that of versions before 0.2. */
@@ -22,20 +22,20 @@ function countWrites(device: Device): () => number {
   return () => writes;
 }
 
-const byDigest = (scene: Scene): Config => ({ digest: `fsverity-sha256:${fsverity(scene.image)}` });
+const byDigest = (fixture: Fixture): Config => ({ digest: `fsverity-sha256:${fsverity(fixture.image)}` });
 
 /** A device that has installed an image and started it, unconfirmed. */
-async function onTrial(t: TestContext): Promise<Scene> {
-  const scene = await startScene(t);
-  assert.ifError((await scene.update(byDigest(scene))).error);
-  scene.device.restart();
-  assert.equal(scene.device.running, "ota_0");
-  return scene;
+async function onTrial(t: TestContext): Promise<Fixture> {
+  const fixture = await createFixture(t);
+  assert.ifError((await fixture.update(byDigest(fixture))).error);
+  fixture.device.restart();
+  assert.equal(fixture.device.running, "ota_0");
+  return fixture;
 }
 
 /** boot() in the running image; "restarts" when it asked for that. */
-async function boot(scene: Scene, attempts = 3): Promise<unknown> {
-  const { device } = scene;
+async function boot(fixture: Fixture, attempts = 3): Promise<unknown> {
+  const { device } = fixture;
   const { engine } = device;
   const answer = settle(device, device.ota.boot(engine.run(`({ attempts: ${attempts} })`))).catch((error) => ({
     error,
@@ -46,35 +46,35 @@ async function boot(scene: Scene, attempts = 3): Promise<unknown> {
   return outcome.result;
 }
 
-const statusOf = (scene: Scene): any => plain(scene.device.ota.getStatus());
+const statusOf = (fixture: Fixture): any => plain(fixture.device.ota.getStatus());
 
 // --- boot()
 
 test("an unconfirmed image has as many starts as it is given, then the slot before it runs again, and stays", async (t) => {
-  const scene = await onTrial(t);
-  const { device } = scene;
+  const fixture = await onTrial(t);
+  const { device } = fixture;
   const writes = countWrites(device);
   for (let start = 1; start <= 3; start++) {
-    assert.equal(await boot(scene), true);
+    assert.equal(await boot(fixture), true);
     assert.equal(writes(), start, "Storage is written once at each start on trial");
     device.restart();
     assert.equal(device.running, "ota_0");
   }
-  assert.equal(await boot(scene), "restarts");
+  assert.equal(await boot(fixture), "restarts");
   assert.equal(writes(), 4, "and once when the image is given up");
   device.restart();
   for (let start = 0; start < 3; start++) {
     assert.equal(device.running, "factory");
-    assert.equal(await boot(scene), false);
+    assert.equal(await boot(fixture), false);
     device.restart();
   }
   assert.equal(writes(), 4, "and never by an image that is on no trial");
-  behaves(scene);
+  behaves(fixture);
 });
 
 test("onTrial is told the number of this start and of those allowed; markValid() ends the trial", async (t) => {
-  const scene = await onTrial(t);
-  const { device } = scene;
+  const fixture = await onTrial(t);
+  const { device } = fixture;
   const tell = () => {
     device.engine.run("var told = []");
     const options = device.engine.run("({ attempts: 5, onTrial: function (n, of) { told.push(n, of); } })");
@@ -83,22 +83,22 @@ test("onTrial is told the number of this start and of those allowed; markValid()
   assert.deepEqual(await tell(), [true, [1, 5]]);
   device.restart();
   assert.deepEqual(await tell(), [true, [2, 5]]);
-  assert.deepEqual(statusOf(scene).trial, { boots: 2, previous: "factory" });
+  assert.deepEqual(statusOf(fixture).trial, { boots: 2, previous: "factory" });
   device.ota.markValid();
   const writes = countWrites(device);
-  assert.equal(statusOf(scene).trial, null);
+  assert.equal(statusOf(fixture).trial, null);
   for (let start = 0; start < 6; start++) {
     device.restart();
     assert.deepEqual(await tell(), [false, []]);
     assert.equal(device.running, "ota_0");
   }
   assert.equal(writes(), 0);
-  behaves(scene);
+  behaves(fixture);
 });
 
 test("without an update boot() writes nothing, whatever the boot record holds", async (t) => {
-  const scene = await startScene(t);
-  const { device } = scene;
+  const fixture = await createFixture(t);
+  const { device } = fixture;
   const writes = countWrites(device);
   const files = [
     null,
@@ -117,14 +117,14 @@ test("without an update boot() writes nothing, whatever the boot record holds", 
   for (const text of files)
     for (const name of [FILE, ...FILES]) {
       if (text !== null) device.storage.set(name, Buffer.from(text, "latin1"));
-      assert.equal(await boot(scene), false, `${name}: ${text}`);
+      assert.equal(await boot(fixture), false, `${name}: ${text}`);
       assert.equal(writes(), 0, `${name}: ${text}`);
-      assert.equal(statusOf(scene).trial, null, `${name}: ${text}`);
+      assert.equal(statusOf(fixture).trial, null, `${name}: ${text}`);
       device.restart();
       assert.equal(device.running, "factory");
       device.storage.delete(name);
     }
-  behaves(scene);
+  behaves(fixture);
 });
 
 /** What becomes of a file of the boot record; null: it is gone. */
@@ -136,9 +136,9 @@ const DAMAGES: Record<string, (file: Uint8Array) => Uint8Array | null> = {
 
 for (const [what, damage] of Object.entries(DAMAGES))
   test(`a boot record that is ${what} ends a trial, and the image that runs goes on running`, async (t) => {
-    const scene = await onTrial(t);
-    const { device } = scene;
-    assert.notEqual(statusOf(scene).trial, null);
+    const fixture = await onTrial(t);
+    const { device } = fixture;
+    assert.notEqual(statusOf(fixture).trial, null);
     for (const name of FILES) {
       const file = device.storage.get(name);
       const damaged = file && damage(file);
@@ -147,18 +147,18 @@ for (const [what, damage] of Object.entries(DAMAGES))
     }
     const writes = countWrites(device);
     for (let start = 0; start < 5; start++) {
-      assert.equal(await boot(scene, 1), false);
+      assert.equal(await boot(fixture, 1), false);
       device.restart();
       assert.equal(device.running, "ota_0");
     }
     assert.equal(writes(), 0);
-    behaves(scene);
+    behaves(fixture);
   });
 
 for (const attempts of ["0", "-1", "NaN", "'x'", "{}"])
   test(`boot({ attempts: ${attempts} }) is refused, and counts nothing`, async (t) => {
-    const scene = await onTrial(t);
-    const { device } = scene;
+    const fixture = await onTrial(t);
+    const { device } = fixture;
     const writes = countWrites(device);
     const options = device.engine.run(`({ attempts: ${attempts} })`);
     const { error } = await settle(device, device.ota.boot(options));
@@ -176,13 +176,13 @@ for (const [what, check, good] of [
   ["throws", "throw new Error('sensor')", false],
 ] as const)
   test(`confirmAfter: a check that ${what} ${good ? "confirms" : "rolls back"}, and not before its time`, async (t) => {
-    const scene = await onTrial(t);
-    const { device } = scene;
-    assert.equal(await boot(scene, 2), true);
+    const fixture = await onTrial(t);
+    const { device } = fixture;
+    assert.equal(await boot(fixture, 2), true);
     const promise = device.ota.confirmAfter(60000, device.engine.run(`(function () { ${check} })`));
     const settled = settle(device, promise).catch(() => {});
     await device.engine.advance(59000);
-    assert.notEqual(statusOf(scene).trial, null, "before its time");
+    assert.notEqual(statusOf(fixture).trial, null, "before its time");
     await device.engine.advance(1001);
     if (good) assert.deepEqual(await settled, { result: true });
     for (let pass = 0; pass < 200 && !good && !device.rebootAsked; pass++) await device.engine.advance(1);
@@ -190,14 +190,14 @@ for (const [what, check, good] of [
     for (let start = 0; start < 3; start++) {
       device.restart();
       assert.equal(device.running, good ? "ota_0" : "factory");
-      assert.equal(await boot(scene, 2), false);
+      assert.equal(await boot(fixture, 2), false);
     }
-    behaves(scene);
+    behaves(fixture);
   });
 
 test("confirmAfter leaves an image alone that is on no trial, whatever its check says", async (t) => {
-  const scene = await startScene(t);
-  const { device } = scene;
+  const fixture = await createFixture(t);
+  const { device } = fixture;
   const promise = device.ota.confirmAfter(1000, device.engine.run("(function () { return false; })"));
   const settled = settle(device, promise);
   await device.engine.advance(1001);
@@ -208,26 +208,26 @@ test("confirmAfter leaves an image alone that is on no trial, whatever its check
 
 // --- An image that was rolled back
 
-async function rollBack({ device }: Scene): Promise<void> {
+async function rollBack({ device }: Fixture): Promise<void> {
   void settle(device, device.ota.rollback()).catch(() => {});
   for (let pass = 0; pass < 200 && !device.rebootAsked; pass++) await device.engine.advance(1);
   device.restart();
   assert.equal(device.running, "factory");
 }
 
-async function rolledBack(t: TestContext): Promise<Scene> {
-  const scene = await onTrial(t);
-  await rollBack(scene);
-  return scene;
+async function rolledBack(t: TestContext): Promise<Fixture> {
+  const fixture = await onTrial(t);
+  await rollBack(fixture);
+  return fixture;
 }
 
 test("an image that was rolled back is refused with an error of its own, until allowRolledBack", async (t) => {
-  const scene = await rolledBack(t);
-  const { device } = scene;
-  const digest = byDigest(scene);
+  const fixture = await rolledBack(t);
+  const { device } = fixture;
+  const digest = byDigest(fixture);
   const writes = countWrites(device);
   const erases = device.flash.counts.erases;
-  const refused = await scene.update(digest);
+  const refused = await fixture.update(digest);
   assert.equal(refused.error?.name, "ESP_ERR_NOT_ALLOWED");
   assert.match(refused.error?.message ?? "", /rolled back on this device/);
   assert.equal(refused.error?.retry, false);
@@ -236,38 +236,38 @@ test("an image that was rolled back is refused with an error of its own, until a
   const names = new Set<string>();
   for (const config of [
     { digest: `fsverity-sha256:${"0".repeat(64)}` },
-    { url: scene.server.url("/nothing") },
+    { url: fixture.server.url("/nothing") },
     { partition: "factory" },
     { partition: "x" },
   ]) {
-    const { error } = await scene.update(config);
+    const { error } = await fixture.update(config);
     names.add(error?.name ?? "none");
   }
   assert.ok(names.size >= 3 && !names.has("ESP_ERR_NOT_ALLOWED"), [...names].join());
-  const allowed = await scene.update({ ...digest, allowRolledBack: true });
+  const allowed = await fixture.update({ ...digest, allowRolledBack: true });
   assert.ifError(allowed.error);
   device.restart();
   assert.equal(device.running, "ota_0");
 });
 
 test("an image that is rolled back after markValid() is remembered too", async (t) => {
-  const scene = await onTrial(t);
-  const { device } = scene;
+  const fixture = await onTrial(t);
+  const { device } = fixture;
   device.ota.markValid();
   const writes = countWrites(device);
   device.ota.markValid();
   assert.equal(writes(), 0, "it was confirmed already");
-  assert.equal(statusOf(scene).trial, null);
-  await rollBack(scene);
-  assert.deepEqual(statusOf(scene).rolledBack, [byDigest(scene).digest]);
-  assert.equal((await scene.update(byDigest(scene))).error?.name, "ESP_ERR_NOT_ALLOWED");
+  assert.equal(statusOf(fixture).trial, null);
+  await rollBack(fixture);
+  assert.deepEqual(statusOf(fixture).rolledBack, [byDigest(fixture).digest]);
+  assert.equal((await fixture.update(byDigest(fixture))).error?.name, "ESP_ERR_NOT_ALLOWED");
 });
 
 test("another image than the one that was rolled back is welcome", async (t) => {
-  const scene = await rolledBack(t);
-  const other = mutations.checksum(scene.image);
-  assert.notEqual(fsverity(other), fsverity(scene.image));
-  const { error } = await scene.update({ digest: `fsverity-sha256:${fsverity(other)}` });
+  const fixture = await rolledBack(t);
+  const other = mutations.checksum(fixture.image);
+  assert.notEqual(fsverity(other), fsverity(fixture.image));
+  const { error } = await fixture.update({ digest: `fsverity-sha256:${fsverity(other)}` });
   assert.notEqual(error?.name, "ESP_ERR_NOT_ALLOWED");
 });
 
@@ -276,13 +276,13 @@ test("another image than the one that was rolled back is welcome", async (t) => 
 for (const board of ["toy-two", "toy-factory-two"])
   for (const how of ["an update", "setBootPartition()"])
     test(`markValid() after ${how} and before the restart leaves what that has selected (${board})`, async (t) => {
-      const scene = await startScene(t, { board });
-      const { device } = scene;
-      assert.ifError((await scene.update()).error);
+      const fixture = await createFixture(t, { board });
+      const { device } = fixture;
+      assert.ifError((await fixture.update()).error);
       const old = device.ota.getRunningPartition();
       device.restart();
       const running = device.ota.getRunningPartition();
-      if (how === "an update") assert.ifError((await scene.update()).error);
+      if (how === "an update") assert.ifError((await fixture.update()).error);
       else await device.engine.call(device.ota.setBootPartition(old));
       const selected = device.ota.getBootPartition().label;
       assert.notEqual(selected, running.label);
@@ -293,7 +293,7 @@ for (const board of ["toy-two", "toy-factory-two"])
       device.restart();
       assert.equal(device.running, selected);
       assert.equal(device.boots.at(-1)?.fellBack, false);
-      behaves(scene);
+      behaves(fixture);
     });
 
 // --- getStatus()
@@ -304,9 +304,9 @@ function storageOf({ storage }: Device): { free: number; trash: number } {
 }
 
 test("getStatus says what is in every slot, what the last update came to, and what was rolled back", async (t) => {
-  const scene = await startScene(t);
-  const { device } = scene;
-  const first = statusOf(scene);
+  const fixture = await createFixture(t);
+  const { device } = fixture;
+  const first = statusOf(fixture);
   assert.deepEqual(
     [first.running, first.boot, first.next, first.differs, first.last],
     ["factory", "factory", "ota_0", "", ""],
@@ -322,10 +322,10 @@ test("getStatus says what is in every slot, what the last update came to, and wh
       ["factory", undefined],
     ],
   );
-  await scene.update({ digest: `fsverity-sha256:${"0".repeat(64)}` });
-  assert.match(statusOf(scene).last, /^ESP_ERR_OTA_VALIDATE_FAILED: ./);
-  assert.ifError((await scene.update(byDigest(scene))).error);
-  const selected = statusOf(scene);
+  await fixture.update({ digest: `fsverity-sha256:${"0".repeat(64)}` });
+  assert.match(statusOf(fixture).last, /^ESP_ERR_OTA_VALIDATE_FAILED: ./);
+  assert.ifError((await fixture.update(byDigest(fixture))).error);
+  const selected = statusOf(fixture);
   assert.equal(selected.last, "ESP_OK");
   assert.deepEqual([selected.running, selected.boot], ["factory", "ota_0"]);
   assert.equal(selected.differs, "slot ota_0 was selected, and not restarted into since");
@@ -333,26 +333,26 @@ test("getStatus says what is in every slot, what the last update came to, and wh
   assert.deepEqual([ota.state, ota.version], [STATE.NEW, "2.0.2"]);
   assert.deepEqual([factory.version, selected.version], [first.version, first.version], "Espruino's own");
   assert.deepEqual(selected.storage, plain(storageOf(device)));
-  const aborted: any = await device.engine.call(device.ota.begin(scene.config(byDigest(scene))));
-  assert.equal(statusOf(scene).last, "ESP_OK", "an update that is under way has not ended");
-  assert.equal((await scene.update(byDigest(scene))).error?.name, "ESP_ERR_OTA_ALREADY_IN_PROGRESS");
-  assert.equal(statusOf(scene).last, "ESP_OK", "a call that is refused says nothing of the one under way");
+  const aborted: any = await device.engine.call(device.ota.begin(fixture.config(byDigest(fixture))));
+  assert.equal(statusOf(fixture).last, "ESP_OK", "an update that is under way has not ended");
+  assert.equal((await fixture.update(byDigest(fixture))).error?.name, "ESP_ERR_OTA_ALREADY_IN_PROGRESS");
+  assert.equal(statusOf(fixture).last, "ESP_OK", "a call that is refused says nothing of the one under way");
   aborted.abort();
-  assert.equal(statusOf(scene).last, "ESP_ERR_INVALID_STATE: aborted");
+  assert.equal(statusOf(fixture).last, "ESP_ERR_INVALID_STATE: aborted");
   device.restart();
-  assert.deepEqual(statusOf(scene).trial, { boots: 0, previous: "factory" });
-  assert.equal(statusOf(scene).last, "", "it is kept in memory, not in Storage");
-  await rollBack(scene);
-  assert.deepEqual(statusOf(scene).rolledBack, [byDigest(scene).digest]);
-  behaves(scene);
+  assert.deepEqual(statusOf(fixture).trial, { boots: 0, previous: "factory" });
+  assert.equal(statusOf(fixture).last, "", "it is kept in memory, not in Storage");
+  await rollBack(fixture);
+  assert.deepEqual(statusOf(fixture).rolledBack, [byDigest(fixture).digest]);
+  behaves(fixture);
 });
 
 test("getStatus says why the bootloader fell back", async (t) => {
-  const scene = await startScene(t, {
+  const fixture = await createFixture(t, {
     load: { ota_0: new Uint8Array(300).fill(7) },
     otadata: [buildEntry(1, STATE.VALID)],
   });
-  const status = statusOf(scene);
+  const status = statusOf(fixture);
   assert.deepEqual([status.running, status.boot], ["factory", "ota_0"]);
   assert.match(status.differs, /^slot ota_0 can't start: /);
 });
@@ -360,50 +360,50 @@ test("getStatus says why the bootloader fell back", async (t) => {
 // --- A crash is no verdict
 
 /** Starts the image that was just installed until boot() gives it up: it crashes each time, whatever the cause. */
-async function crashUntilGivenUp(scene: Scene): Promise<void> {
-  const { device } = scene;
+async function crashUntilGivenUp(fixture: Fixture): Promise<void> {
+  const { device } = fixture;
   device.restart();
   for (let start = 0; start < 3; start++) {
     assert.equal(device.running, "ota_0");
-    assert.equal(await boot(scene), true);
+    assert.equal(await boot(fixture), true);
     device.powerCycle();
   }
-  assert.equal(await boot(scene), "restarts");
+  assert.equal(await boot(fixture), "restarts");
   device.restart();
   assert.equal(device.running, "factory");
 }
 
 test("an image whose starts ran out may be installed again: who crashed it can be gone", async (t) => {
-  const scene = await startScene(t);
-  const { device } = scene;
+  const fixture = await createFixture(t);
+  const { device } = fixture;
   for (let round = 0; round < 2; round++) {
-    assert.ifError((await scene.update(byDigest(scene))).error);
-    await crashUntilGivenUp(scene);
-    assert.deepEqual(statusOf(scene).rolledBack, []);
+    assert.ifError((await fixture.update(byDigest(fixture))).error);
+    await crashUntilGivenUp(fixture);
+    assert.deepEqual(statusOf(fixture).rolledBack, []);
   }
-  assert.ifError((await scene.update(byDigest(scene))).error);
+  assert.ifError((await fixture.update(byDigest(fixture))).error);
   device.restart();
-  assert.equal(await boot(scene), true);
+  assert.equal(await boot(fixture), true);
   device.ota.markValid();
   for (let start = 0; start < 3; start++) {
     device.restart();
     assert.equal(device.running, "ota_0");
-    assert.equal(await boot(scene), false);
+    assert.equal(await boot(fixture), false);
   }
-  behaves(scene);
+  behaves(fixture);
 });
 
 test("an image that crashes in each of its starts is bad at the third time, and the device stays with the one before", async (t) => {
-  const scene = await startScene(t);
+  const fixture = await createFixture(t);
   for (let round = 0; round < 3; round++) {
-    assert.ifError((await scene.update(byDigest(scene))).error);
-    await crashUntilGivenUp(scene);
+    assert.ifError((await fixture.update(byDigest(fixture))).error);
+    await crashUntilGivenUp(fixture);
   }
-  assert.deepEqual(statusOf(scene).rolledBack, [`fsverity-sha256:${fsverity(scene.image)}`]);
-  scene.remember();
-  assert.equal((await scene.update(byDigest(scene))).error?.name, "ESP_ERR_NOT_ALLOWED");
-  assert.deepEqual(scene.device.flash.log.slice(scene.mark.log), []);
-  behaves(scene);
+  assert.deepEqual(statusOf(fixture).rolledBack, [`fsverity-sha256:${fsverity(fixture.image)}`]);
+  fixture.remember();
+  assert.equal((await fixture.update(byDigest(fixture))).error?.name, "ESP_ERR_NOT_ALLOWED");
+  assert.deepEqual(fixture.device.flash.log.slice(fixture.mark.log), []);
+  behaves(fixture);
 });
 
 for (const [what, judge] of [
@@ -414,12 +414,12 @@ for (const [what, judge] of [
   ],
 ] as [string, (device: Device) => Promise<unknown>][])
   test(`an image that its program gave up by ${what} is bad at once`, async (t) => {
-    const scene = await onTrial(t);
-    const { device } = scene;
+    const fixture = await onTrial(t);
+    const { device } = fixture;
     void settle(device, judge(device)).catch(() => {});
     for (let pass = 0; pass < 100 && !device.rebootAsked; pass++) await device.engine.advance(10);
     device.restart();
     assert.equal(device.running, "factory");
-    assert.equal((await scene.update(byDigest(scene))).error?.name, "ESP_ERR_NOT_ALLOWED");
-    behaves(scene);
+    assert.equal((await fixture.update(byDigest(fixture))).error?.name, "ESP_ERR_NOT_ALLOWED");
+    behaves(fixture);
   });

@@ -39,8 +39,8 @@ import {
   newImage,
   oldImage,
   type Outcome,
-  type Scene,
-  startScene,
+  type Fixture,
+  createFixture,
   succeeds,
   unfinished,
 } from "../../support/fixture.ts";
@@ -426,116 +426,118 @@ describe("resume", AT_ONCE, () => {
     return slot;
   }
 
-  const ranges = (scene: Scene, from = 0) => rangesOf(scene.server.requests.slice(from));
+  const ranges = (fixture: Fixture, from = 0) => rangesOf(fixture.server.requests.slice(from));
 
   /** An update of which everything may take its time. */
-  function patiently(scene: Scene, config: Config = {}): Promise<Outcome> {
-    return hurry(scene.device, scene.server, scene.update(config));
+  function patiently(fixture: Fixture, config: Config = {}): Promise<Outcome> {
+    return hurry(fixture.device, fixture.server, fixture.update(config));
   }
 
   test("a slot with a part of another image starts from zero, one erase a sector", async (t) => {
-    const scene = await startScene(t, { image: NEW, load: { ota_0: partly(newImage("esp32", 9), 8) } });
-    const outcome = await scene.update({ digest: NEW_DIGEST });
-    assert.deepEqual(ranges(scene), ["bytes=0-"]);
-    assert.equal(erasesIn(scene, "ota_0"), NEW_SECTORS);
-    await succeeds(scene, outcome, "ota_0");
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: partly(newImage("esp32", 9), 8) } });
+    const outcome = await fixture.update({ digest: NEW_DIGEST });
+    assert.deepEqual(ranges(fixture), ["bytes=0-"]);
+    assert.equal(erasesIn(fixture, "ota_0"), NEW_SECTORS);
+    await succeeds(fixture, outcome, "ota_0");
   });
 
   test("a slot with the same first 1024 bytes but one starts from zero", async (t) => {
     const before = partly(NEW, 8);
     before[1023] ^= 1;
-    const scene = await startScene(t, { image: NEW, load: { ota_0: before } });
-    await succeeds(scene, await scene.update({ digest: NEW_DIGEST }), "ota_0");
-    assert.deepEqual(ranges(scene), ["bytes=0-"]);
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: before } });
+    await succeeds(fixture, await fixture.update({ digest: NEW_DIGEST }), "ota_0");
+    assert.deepEqual(ranges(fixture), ["bytes=0-"]);
   });
 
   for (const sectors of [1, 2, 3, 14]) {
     test(`a slot with ${sectors} sectors of the image goes on at the last of them`, async (t) => {
-      const scene = await startScene(t, { image: NEW, load: { ota_0: partly(NEW, sectors) } });
-      const outcome = await scene.update({ digest: NEW_DIGEST });
+      const fixture = await createFixture(t, { image: NEW, load: { ota_0: partly(NEW, sectors) } });
+      const outcome = await fixture.update({ digest: NEW_DIGEST });
       const at = (sectors - 1) * SECTOR;
-      assert.deepEqual(ranges(scene), expectedRanges(at));
+      assert.deepEqual(ranges(fixture), expectedRanges(at));
       assert.equal(
-        erasesIn(scene, "ota_0"),
+        erasesIn(fixture, "ota_0"),
         NEW_SECTORS - sectors - 1,
         "the blank sector behind them is not erased again",
       );
       const events = outcome.events.filter(([name]) => name === "WRITE_FLASH");
       assert.deepEqual(events[0].slice(1), [at + SECTOR, NEW.length], "progress counts what was there");
-      await succeeds(scene, outcome, "ota_0");
+      await succeeds(fixture, outcome, "ota_0");
     });
 
     test(`a slot with ${sectors} sectors of an image whose digest nobody knows starts from zero, and erases none of them`, async (t) => {
-      const scene = await startScene(t, { image: NEW, load: { ota_0: partly(NEW, sectors) } });
-      const outcome = await scene.update({ insecure: true });
-      assert.deepEqual(ranges(scene), ["bytes=0-"]);
-      assert.equal(erasesIn(scene, "ota_0"), NEW_SECTORS - sectors - 1);
-      await succeeds(scene, outcome, "ota_0");
+      const fixture = await createFixture(t, { image: NEW, load: { ota_0: partly(NEW, sectors) } });
+      const outcome = await fixture.update({ insecure: true });
+      assert.deepEqual(ranges(fixture), ["bytes=0-"]);
+      assert.equal(erasesIn(fixture, "ota_0"), NEW_SECTORS - sectors - 1);
+      await succeeds(fixture, outcome, "ota_0");
     });
   }
 
   test("an image without descriptor is resumed when its digest is known", async (t) => {
     const image = buildImage({ size: 61008, seed: 2, descriptor: false });
-    const scene = await startScene(t, { image, load: { ota_0: partly(image, 6) } });
-    await succeeds(scene, await scene.update({ digest: `fsverity-sha256:${fsverity(image)}` }), "ota_0");
-    assert.deepEqual(ranges(scene), expectedRanges(5 * SECTOR));
+    const fixture = await createFixture(t, { image, load: { ota_0: partly(image, 6) } });
+    await succeeds(fixture, await fixture.update({ digest: `fsverity-sha256:${fsverity(image)}` }), "ota_0");
+    assert.deepEqual(ranges(fixture), expectedRanges(5 * SECTOR));
   });
 
   test("a slot that is full of something else behind the same first 1500 bytes: one full download, then success", async (t) => {
     const before = noise(4, SLOT);
     before.set(unfinished(NEW).subarray(0, 1500));
-    const scene = await startScene(t, { image: NEW, load: { ota_0: before } });
-    const outcome = await scene.update({ digest: NEW_DIGEST });
-    assert.deepEqual(ranges(scene), ["bytes=0-", `bytes=${(NEW_SECTORS - 1) * SECTOR}-`, "bytes=0-"]);
-    await succeeds(scene, outcome, "ota_0");
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: before } });
+    const outcome = await fixture.update({ digest: NEW_DIGEST });
+    assert.deepEqual(ranges(fixture), ["bytes=0-", `bytes=${(NEW_SECTORS - 1) * SECTOR}-`, "bytes=0-"]);
+    await succeeds(fixture, outcome, "ota_0");
   });
 
   test("a resumed download with a wrong digest: one full download, then success, with the sectors that were right left alone", async (t) => {
     const before = partly(NEW, 9);
     before[7 * SECTOR + 5] ^= 1;
-    const scene = await startScene(t, { image: NEW, load: { ota_0: before } });
-    const outcome = await scene.update({ digest: NEW_DIGEST });
-    assert.deepEqual(ranges(scene), ["bytes=0-", `bytes=${8 * SECTOR}-`, "bytes=0-"]);
-    const first = scene.device.row("ota_0").offset;
-    const erased = scene.device.flash.log.slice(scene.mark.log).filter((op) => op.kind === "erase" && op.addr >= first);
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: before } });
+    const outcome = await fixture.update({ digest: NEW_DIGEST });
+    assert.deepEqual(ranges(fixture), ["bytes=0-", `bytes=${8 * SECTOR}-`, "bytes=0-"]);
+    const first = fixture.device.row("ota_0").offset;
+    const erased = fixture.device.flash.log
+      .slice(fixture.mark.log)
+      .filter((op) => op.kind === "erase" && op.addr >= first);
     assert.ok(
       erased.every((op) => op.addr >= first + 7 * SECTOR),
       "a sector that was right was erased",
     );
-    await succeeds(scene, outcome, "ota_0");
+    await succeeds(fixture, outcome, "ota_0");
   });
 
   test("a resumed download whose digest stays wrong: one full download, then failure", async (t) => {
-    const scene = await startScene(t, { image: NEW, load: { ota_0: partly(NEW, 9) } });
-    const outcome = await scene.update({ digest: `fsverity-sha256:${"7".repeat(64)}` });
-    assert.deepEqual(ranges(scene), ["bytes=0-", `bytes=${8 * SECTOR}-`, "bytes=0-"]);
-    await failsCleanly(scene, outcome, "OTA_VALIDATE_FAILED", { touched: ["ota_0"], says: /7777/ });
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: partly(NEW, 9) } });
+    const outcome = await fixture.update({ digest: `fsverity-sha256:${"7".repeat(64)}` });
+    assert.deepEqual(ranges(fixture), ["bytes=0-", `bytes=${8 * SECTOR}-`, "bytes=0-"]);
+    await failsCleanly(fixture, outcome, "OTA_VALIDATE_FAILED", { touched: ["ota_0"], says: /7777/ });
   });
 
   test("a download from zero whose digest is wrong is not fetched a second time", async (t) => {
-    const scene = await startScene(t, { image: NEW });
-    const outcome = await scene.update({ digest: `fsverity-sha256:${"7".repeat(64)}` });
-    assert.deepEqual(ranges(scene), ["bytes=0-"]);
-    await failsCleanly(scene, outcome, "OTA_VALIDATE_FAILED", { touched: ["ota_0"] });
+    const fixture = await createFixture(t, { image: NEW });
+    const outcome = await fixture.update({ digest: `fsverity-sha256:${"7".repeat(64)}` });
+    assert.deepEqual(ranges(fixture), ["bytes=0-"]);
+    await failsCleanly(fixture, outcome, "OTA_VALIDATE_FAILED", { touched: ["ota_0"] });
   });
 
   test("the full download after a wrong digest has its own retries: progress counts anew", async (t) => {
     const before = partly(NEW, 14);
     before[7 * SECTOR + 5] ^= 1;
-    const scene = await startScene(t, { image: null, load: { ota_0: before } });
-    scene.server.on("/fw.bin", sequence(serveFile(NEW), serveFile(NEW), cutAt(NEW, 6000, "close", { times: 99 })));
-    const outcome = await patiently(scene, { digest: NEW_DIGEST, retries: 2 });
-    await succeeds(scene, outcome, "ota_0", NEW);
+    const fixture = await createFixture(t, { image: null, load: { ota_0: before } });
+    fixture.server.on("/fw.bin", sequence(serveFile(NEW), serveFile(NEW), cutAt(NEW, 6000, "close", { times: 99 })));
+    const outcome = await patiently(fixture, { digest: NEW_DIGEST, retries: 2 });
+    await succeeds(fixture, outcome, "ota_0", NEW);
   });
 
   test("an image that has blank sectors of its own is resumed all the same, at the price of what is behind the first", async (t) => {
     const image = NEW.slice();
     image.fill(0xff, 7 * SECTOR, 9 * SECTOR); // within the data of the second segment
     const blank = reseal(image);
-    const scene = await startScene(t, { image: blank, load: { ota_0: partly(blank, 12) } });
-    const outcome = await scene.update({ digest: `fsverity-sha256:${fsverity(blank)}` });
-    assert.deepEqual(ranges(scene), expectedRanges(6 * SECTOR));
-    await succeeds(scene, outcome, "ota_0", blank);
+    const fixture = await createFixture(t, { image: blank, load: { ota_0: partly(blank, 12) } });
+    const outcome = await fixture.update({ digest: `fsverity-sha256:${fsverity(blank)}` });
+    assert.deepEqual(ranges(fixture), expectedRanges(6 * SECTOR));
+    await succeeds(fixture, outcome, "ota_0", blank);
   });
 
   test("the rest of an older image that happens to fit the checksum is never taken for the new one", async (t) => {
@@ -545,93 +547,96 @@ describe("resume", AT_ONCE, () => {
     slot.set(NEW);
     // two bytes with the same bits changed: one byte of checksum does not see it
     for (const at of [checksum - 9000, checksum - 8000]) slot[at] ^= 0x20;
-    const scene = await startScene(t, { image: NEW, load: { ota_0: slot } });
-    const outcome = await scene.update();
-    if (!outcome.error) await succeeds(scene, outcome, "ota_0");
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: slot } });
+    const outcome = await fixture.update();
+    if (!outcome.error) await succeeds(fixture, outcome, "ota_0");
     else failsWith(outcome, "OTA_VALIDATE_FAILED");
   });
 
   test("a download without a length leaves a blank sector behind it too, so that the next update goes on there", async (t) => {
-    const scene = await startScene(t, { image: null, load: { ota_0: noise(9, SLOT) } });
-    scene.server.on("/fw.bin", sequence(cutAt(NEW, 30000, "stall", { chunked: true, ranges: false }), serveFile(NEW)));
-    failsWith(await patiently(scene, { digest: NEW_DIGEST }), "HTTP_READ_TIMEOUT", true);
-    const whole = wholeSectors(scene.device, NEW);
+    const fixture = await createFixture(t, { image: null, load: { ota_0: noise(9, SLOT) } });
+    fixture.server.on(
+      "/fw.bin",
+      sequence(cutAt(NEW, 30000, "stall", { chunked: true, ranges: false }), serveFile(NEW)),
+    );
+    failsWith(await patiently(fixture, { digest: NEW_DIGEST }), "HTTP_READ_TIMEOUT", true);
+    const whole = wholeSectors(fixture.device, NEW);
     assert.ok(whole >= 6);
-    scene.device.powerCycle();
-    await succeeds(scene, await scene.update({ digest: NEW_DIGEST }), "ota_0", NEW);
+    fixture.device.powerCycle();
+    await succeeds(fixture, await fixture.update({ digest: NEW_DIGEST }), "ota_0", NEW);
     // only whole sectors are written while nobody knows the length: the last one is fetched again
-    assert.deepEqual(ranges(scene, 1), expectedRanges((whole - 1) * SECTOR));
+    assert.deepEqual(ranges(fixture, 1), expectedRanges((whole - 1) * SECTOR));
   });
 
   test("the update that failed is gone on with by the next one on the same running device", async (t) => {
-    const scene = await startScene(t, { image: null });
-    scene.server.on("/fw.bin", cutAt(NEW, 40000, "close"));
-    failsWith(await scene.update({ digest: NEW_DIGEST }), "HTTP_INCOMPLETE_DATA", true);
-    const outcome = await scene.update({ digest: NEW_DIGEST });
-    assert.deepEqual(ranges(scene, 1), expectedRanges(9 * SECTOR));
-    assert.ok(erasesIn(scene, "ota_0") <= NEW_SECTORS + 1);
-    await succeeds(scene, outcome, "ota_0", NEW);
+    const fixture = await createFixture(t, { image: null });
+    fixture.server.on("/fw.bin", cutAt(NEW, 40000, "close"));
+    failsWith(await fixture.update({ digest: NEW_DIGEST }), "HTTP_INCOMPLETE_DATA", true);
+    const outcome = await fixture.update({ digest: NEW_DIGEST });
+    assert.deepEqual(ranges(fixture, 1), expectedRanges(9 * SECTOR));
+    assert.ok(erasesIn(fixture, "ota_0") <= NEW_SECTORS + 1);
+    await succeeds(fixture, outcome, "ota_0", NEW);
   });
 
   // --- The whole image is there already ------------------------------------------------------------------------------------
 
-  async function signed(scene: Scene, image: Uint8Array, version = "2.0.2"): Promise<Config> {
-    hasten(scene.device.engine);
+  async function signed(fixture: Fixture, image: Uint8Array, version = "2.0.2"): Promise<Config> {
+    hasten(fixture.device.engine);
     const key = await makeKey({ exponent: 3 });
     const manifest = await signManifest(claimsFor(image, { version }), key);
-    scene.server.on("/m.jws", serveFile(new Uint8Array(Buffer.from(manifest, "latin1"))));
-    return { url: scene.server.url("/m.jws"), keys: [key.jwk] };
+    fixture.server.on("/m.jws", serveFile(new Uint8Array(Buffer.from(manifest, "latin1"))));
+    return { url: fixture.server.url("/m.jws"), keys: [key.jwk] };
   }
 
-  const imageRequests = (scene: Scene) => scene.server.requests.filter(({ path }) => path === "/fw.bin");
+  const imageRequests = (fixture: Fixture) => fixture.server.requests.filter(({ path }) => path === "/fw.bin");
 
   test("a slot that holds the manifest's image is selected without a request for it, and without an erase", async (t) => {
     const slot = noise(3, SLOT);
     slot.set(NEW);
-    const scene = await startScene(t, { image: NEW, load: { ota_0: slot } });
-    const outcome = await scene.update(await signed(scene, NEW));
-    assert.equal(imageRequests(scene).length, 0);
-    assert.equal(erasesIn(scene, "ota_0"), 0);
-    await succeeds(scene, outcome, "ota_0");
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: slot } });
+    const outcome = await fixture.update(await signed(fixture, NEW));
+    assert.equal(imageRequests(fixture).length, 0);
+    assert.equal(erasesIn(fixture, "ota_0"), 0);
+    await succeeds(fixture, outcome, "ota_0");
   });
 
   test("the same for an image without descriptor", async (t) => {
     const image = buildImage({ size: 61008, seed: 2, descriptor: false });
-    const scene = await startScene(t, { image, load: { ota_0: image } });
-    const outcome = await scene.update(await signed(scene, image));
-    assert.equal(imageRequests(scene).length, 0);
-    await succeeds(scene, outcome, "ota_0");
+    const fixture = await createFixture(t, { image, load: { ota_0: image } });
+    const outcome = await fixture.update(await signed(fixture, image));
+    assert.equal(imageRequests(fixture).length, 0);
+    await succeeds(fixture, outcome, "ota_0");
   });
 
   test("the image is there and its server is not: a manifest is enough", async (t) => {
-    const scene = await startScene(t, { image: null, load: { ota_0: NEW } });
-    scene.server.on("/fw.bin", status(404));
-    await succeeds(scene, await scene.update(await signed(scene, NEW)), "ota_0", NEW);
+    const fixture = await createFixture(t, { image: null, load: { ota_0: NEW } });
+    fixture.server.on("/fw.bin", status(404));
+    await succeeds(fixture, await fixture.update(await signed(fixture, NEW)), "ota_0", NEW);
   });
 
   test("one bit of it changed, and it is fetched", async (t) => {
     const slot = new Uint8Array(SLOT).fill(0xff);
     slot.set(NEW);
     slot[33333] ^= 1;
-    const scene = await startScene(t, { image: NEW, load: { ota_0: slot } });
-    const outcome = await scene.update(await signed(scene, NEW));
-    assert.ok(imageRequests(scene).length > 0);
-    await succeeds(scene, outcome, "ota_0");
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: slot } });
+    const outcome = await fixture.update(await signed(fixture, NEW));
+    assert.ok(imageRequests(fixture).length > 0);
+    await succeeds(fixture, outcome, "ota_0");
   });
 
   test("a part of the manifest's image is gone on with by Range", async (t) => {
-    const scene = await startScene(t, { image: NEW, load: { ota_0: partly(NEW, 7) } });
-    const outcome = await scene.update(await signed(scene, NEW));
-    assert.deepEqual(rangesOf(imageRequests(scene)), expectedRanges(6 * SECTOR));
-    await succeeds(scene, outcome, "ota_0");
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: partly(NEW, 7) } });
+    const outcome = await fixture.update(await signed(fixture, NEW));
+    assert.deepEqual(rangesOf(imageRequests(fixture)), expectedRanges(6 * SECTOR));
+    await succeeds(fixture, outcome, "ota_0");
   });
 
   test("the whole image, known by `digest`: its head and last sector are fetched, and nothing is erased", async (t) => {
-    const scene = await startScene(t, { image: NEW, load: { ota_0: NEW } });
-    const outcome = await scene.update({ digest: NEW_DIGEST });
-    assert.deepEqual(ranges(scene), expectedRanges((NEW_SECTORS - 1) * SECTOR));
-    assert.equal(erasesIn(scene, "ota_0"), 0);
-    await succeeds(scene, outcome, "ota_0");
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: NEW } });
+    const outcome = await fixture.update({ digest: NEW_DIGEST });
+    assert.deepEqual(ranges(fixture), expectedRanges((NEW_SECTORS - 1) * SECTOR));
+    assert.equal(erasesIn(fixture, "ota_0"), 0);
+    await succeeds(fixture, outcome, "ota_0");
   });
 
   // --- Servers -------------------------------------------------------------------------------------------------------------
@@ -641,12 +646,12 @@ describe("resume", AT_ONCE, () => {
     ["says that it has ranges and answers 200", rangeAnswered200(NEW)],
   ] as [string, Behaviour][])
     test(`a server that ${what} is read from zero, and no sector that holds its bytes is erased`, async (t) => {
-      const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 9) } });
-      scene.server.on("/fw.bin", behaviour);
-      const outcome = await scene.update({ digest: NEW_DIGEST });
-      assert.equal(erasesIn(scene, "ota_0"), NEW_SECTORS - 9 - 1, "the tenth is blank");
-      assert.ok(scene.server.requests.length <= 2);
-      await succeeds(scene, outcome, "ota_0", NEW);
+      const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
+      fixture.server.on("/fw.bin", behaviour);
+      const outcome = await fixture.update({ digest: NEW_DIGEST });
+      assert.equal(erasesIn(fixture, "ota_0"), NEW_SECTORS - 9 - 1, "the tenth is blank");
+      assert.ok(fixture.server.requests.length <= 2);
+      await succeeds(fixture, outcome, "ota_0", NEW);
     });
 
   const MODIFIED = "Sun, 01 Nov 2026 00:00:00 GMT";
@@ -676,25 +681,25 @@ describe("resume", AT_ONCE, () => {
     ["a strong ETag and a date", dated("Mon, 01 Nov 2027 00:00:00 GMT", '"abc"'), '"abc"'],
   ] as [string, FileOptions, string | undefined][]) {
     test(`resuming with ${what}: If-Range ${wanted ?? "is not sent"}`, async (t) => {
-      const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 5) } });
-      scene.server.on("/fw.bin", serveFile(NEW, options));
-      const outcome = await scene.update({ digest: NEW_DIGEST });
+      const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 5) } });
+      fixture.server.on("/fw.bin", serveFile(NEW, options));
+      const outcome = await fixture.update({ digest: NEW_DIGEST });
       assert.deepEqual(
-        scene.server.requests.map(({ headers }) => headers["if-range"]),
+        fixture.server.requests.map(({ headers }) => headers["if-range"]),
         [undefined, wanted],
       );
-      await succeeds(scene, outcome, "ota_0", NEW);
+      await succeeds(fixture, outcome, "ota_0", NEW);
     });
 
     test(`reconnecting with ${what}: If-Range ${wanted ?? "is not sent"}`, async (t) => {
-      const scene = await startScene(t, { image: null });
-      scene.server.on("/fw.bin", cutAt(NEW, 20000, "close", options));
-      const outcome = await patiently(scene, { digest: NEW_DIGEST, retries: 1 });
+      const fixture = await createFixture(t, { image: null });
+      fixture.server.on("/fw.bin", cutAt(NEW, 20000, "close", options));
+      const outcome = await patiently(fixture, { digest: NEW_DIGEST, retries: 1 });
       assert.deepEqual(
-        scene.server.requests.map(({ headers }) => headers["if-range"]),
+        fixture.server.requests.map(({ headers }) => headers["if-range"]),
         [undefined, wanted],
       );
-      await succeeds(scene, outcome, "ota_0", NEW);
+      await succeeds(fixture, outcome, "ota_0", NEW);
     });
   }
 
@@ -730,16 +735,16 @@ describe("resume", AT_ONCE, () => {
 
   for (const [what, before, after] of CHANGES) {
     test(`${what} during the download: from zero, once, and the new file is installed whole`, async (t) => {
-      const scene = await startScene(t, { image: null });
-      scene.server.on("/fw.bin", sequence(before(), after()));
-      await succeeds(scene, await patiently(scene, { retries: 2 }), "ota_0", OTHER);
+      const fixture = await createFixture(t, { image: null });
+      fixture.server.on("/fw.bin", sequence(before(), after()));
+      await succeeds(fixture, await patiently(fixture, { retries: 2 }), "ota_0", OTHER);
     });
 
     test(`${what} between the first bytes and the rest of a resumed download: from zero, once`, async (t) => {
-      const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 9) } });
-      scene.server.on("/fw.bin", sequence(before(), after()));
+      const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
+      fixture.server.on("/fw.bin", sequence(before(), after()));
       const digest = `fsverity-sha256:${fsverity(OTHER)}`;
-      await succeeds(scene, await patiently(scene, { digest, retries: 2 }), "ota_0", OTHER);
+      await succeeds(fixture, await patiently(fixture, { digest, retries: 2 }), "ota_0", OTHER);
     });
   }
 
@@ -754,13 +759,13 @@ describe("resume", AT_ONCE, () => {
     ["that comes back older", cut(NEW, NEWER), serveFile(TWIN, OLDER)],
   ] as [string, Behaviour, Behaviour][])
     test(`another file of the same length without ETag, its date ${what}: from zero, and it is installed whole`, async (t) => {
-      const scene = await startScene(t, { image: null });
-      scene.server.on("/fw.bin", sequence(before, after));
-      await succeeds(scene, await patiently(scene, { retries: 2 }), "ota_0", TWIN);
+      const fixture = await createFixture(t, { image: null });
+      fixture.server.on("/fw.bin", sequence(before, after));
+      await succeeds(fixture, await patiently(fixture, { retries: 2 }), "ota_0", TWIN);
     });
 
   test("a 206 that repeats no Last-Modified is of the same file", async (t) => {
-    const scene = await startScene(t, { image: null });
+    const fixture = await createFixture(t, { image: null });
     // RFC 9110 15.3.7: a 206 in answer to If-Range should leave it out
     const bare: FileOptions = { etag: "", headers: OLDER.headers };
     const asked = (behaviour: Behaviour): Behaviour => {
@@ -771,10 +776,10 @@ describe("resume", AT_ONCE, () => {
       };
     };
     const parts = [asked(cutAt(NEW, 20000, "close", bare)), asked(serveFile(NEW, bare))];
-    scene.server.on("/fw.bin", sequence(cut(NEW, OLDER), ...parts));
-    const outcome = await patiently(scene, { retries: 1 });
-    assert.deepEqual(ranges(scene), ["bytes=0-", "bytes=30000-", "bytes=50000-"]);
-    await succeeds(scene, outcome, "ota_0", NEW);
+    fixture.server.on("/fw.bin", sequence(cut(NEW, OLDER), ...parts));
+    const outcome = await patiently(fixture, { retries: 1 });
+    assert.deepEqual(ranges(fixture), ["bytes=0-", "bytes=30000-", "bytes=50000-"]);
+    await succeeds(fixture, outcome, "ota_0", NEW);
   });
 
   for (const [what, etag] of [
@@ -782,31 +787,31 @@ describe("resume", AT_ONCE, () => {
     ["total, without ETags,", ""],
   ] as const)
     test(`a file whose ${what} changes twice fails, and the old image stays`, async (t) => {
-      const scene = await startScene(t, { image: null });
+      const fixture = await createFixture(t, { image: null });
       const options = etag === undefined ? {} : { etag };
-      scene.server.on(
+      fixture.server.on(
         "/fw.bin",
         sequence(cut(NEW, options), cut(OTHER, options), cut(OTHER, options), serveFile(THIRD, options)),
       );
-      const outcome = await patiently(scene, { retries: 3 });
+      const outcome = await patiently(fixture, { retries: 3 });
       assert.ok(outcome.error, "it went on for ever with a file that keeps changing");
-      await failsCleanly(scene, outcome, "INVALID_RESPONSE", { touched: ["ota_0"], retry: true });
+      await failsCleanly(fixture, outcome, "INVALID_RESPONSE", { touched: ["ota_0"], retry: true });
     });
 
   test("other bytes at the start than the slot holds, under the same ETag: from zero, with the new file", async (t) => {
-    const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 9) } });
-    scene.server.on("/fw.bin", serveFile(OTHER, { etag: '"same"' }));
-    await succeeds(scene, await scene.update(), "ota_0", OTHER);
-    assert.deepEqual(ranges(scene), ["bytes=0-"]);
+    const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
+    fixture.server.on("/fw.bin", serveFile(OTHER, { etag: '"same"' }));
+    await succeeds(fixture, await fixture.update(), "ota_0", OTHER);
+    assert.deepEqual(ranges(fixture), ["bytes=0-"]);
   });
 
   test("a server that answers every range but the first with 416 fails after one restart from zero", async (t) => {
-    const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 9) } });
+    const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
     let count = 0;
-    scene.server.on("/fw.bin", (req, io) => (count++ ? rangeAnswered416(NEW) : serveFile(NEW))(req, io));
-    const outcome = await patiently(scene, { digest: NEW_DIGEST, retries: 3 });
-    assert.ok(scene.server.requests.length <= 3, `${scene.server.requests.length} requests`);
-    await failsCleanly(scene, outcome, "HTTP_RANGE_NOT_SATISFIABLE", {
+    fixture.server.on("/fw.bin", (req, io) => (count++ ? rangeAnswered416(NEW) : serveFile(NEW))(req, io));
+    const outcome = await patiently(fixture, { digest: NEW_DIGEST, retries: 3 });
+    assert.ok(fixture.server.requests.length <= 3, `${fixture.server.requests.length} requests`);
+    await failsCleanly(fixture, outcome, "HTTP_RANGE_NOT_SATISFIABLE", {
       touched: ["ota_0"],
       says: /416/,
       retry: true,
@@ -815,63 +820,63 @@ describe("resume", AT_ONCE, () => {
 
   for (const how of ["start", "missing", "unit"] as const)
     test(`a resumed range whose Content-Range is wrong (${how}) is not believed, and nothing of it is written`, async (t) => {
-      const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 9) } });
-      scene.server.on("/fw.bin", sequence(serveFile(NEW), wrongContentRange(NEW, how)));
-      const outcome = await patiently(scene, { digest: NEW_DIGEST, retries: 1 });
-      await failsCleanly(scene, outcome, "INVALID_RESPONSE");
+      const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
+      fixture.server.on("/fw.bin", sequence(serveFile(NEW), wrongContentRange(NEW, how)));
+      const outcome = await patiently(fixture, { digest: NEW_DIGEST, retries: 1 });
+      await failsCleanly(fixture, outcome, "INVALID_RESPONSE");
     });
 
   test("a resumed range with another total restarts from zero once, then fails", async (t) => {
-    const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 9) } });
-    scene.server.on("/fw.bin", sequence(serveFile(NEW), wrongContentRange(NEW, "total")));
-    const outcome = await patiently(scene, { digest: NEW_DIGEST, retries: 1 });
+    const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
+    fixture.server.on("/fw.bin", sequence(serveFile(NEW), wrongContentRange(NEW, "total")));
+    const outcome = await patiently(fixture, { digest: NEW_DIGEST, retries: 1 });
     assert.ok(outcome.error);
     assert.equal(outcome.error.retry, true);
-    assert.ok(scene.server.requests.length <= 5, `${scene.server.requests.length} requests`);
-    keepsOldImage(scene);
+    assert.ok(fixture.server.requests.length <= 5, `${fixture.server.requests.length} requests`);
+    keepsOldImage(fixture);
   });
 
   test("a resumed range that starts elsewhere is not believed", async (t) => {
-    const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 9) } });
-    scene.server.on("/fw.bin", sequence(serveFile(NEW), otherRange(NEW, 100)));
-    const outcome = await patiently(scene, { digest: NEW_DIGEST, retries: 1 });
-    await failsCleanly(scene, outcome, "INVALID_RESPONSE");
+    const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
+    fixture.server.on("/fw.bin", sequence(serveFile(NEW), otherRange(NEW, 100)));
+    const outcome = await patiently(fixture, { digest: NEW_DIGEST, retries: 1 });
+    await failsCleanly(fixture, outcome, "INVALID_RESPONSE");
   });
 
   test("a resumed download that is cut goes on from the byte that is missing", async (t) => {
-    const scene = await startScene(t, { image: null, load: { ota_0: partly(NEW, 5) } });
-    scene.server.on("/fw.bin", sequence(serveFile(NEW), cutAt(NEW, 10000, "close"), serveFile(NEW)));
-    const outcome = await patiently(scene, { digest: NEW_DIGEST, retries: 1 });
-    assert.deepEqual(ranges(scene), [...expectedRanges(4 * SECTOR), `bytes=${4 * SECTOR + 10000}-`]);
-    await succeeds(scene, outcome, "ota_0", NEW);
+    const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 5) } });
+    fixture.server.on("/fw.bin", sequence(serveFile(NEW), cutAt(NEW, 10000, "close"), serveFile(NEW)));
+    const outcome = await patiently(fixture, { digest: NEW_DIGEST, retries: 1 });
+    assert.deepEqual(ranges(fixture), [...expectedRanges(4 * SECTOR), `bytes=${4 * SECTOR + 10000}-`]);
+    await succeeds(fixture, outcome, "ota_0", NEW);
   });
 
   test("a pause after the resumption, and power lost in it: the next update goes on there", async (t) => {
-    const scene = await startScene(t, { image: NEW, load: { ota_0: partly(NEW, 5) } });
-    const { engine, ota } = scene.device;
-    const handle: any = await engine.call(ota.begin(scene.config({ digest: NEW_DIGEST })));
+    const fixture = await createFixture(t, { image: NEW, load: { ota_0: partly(NEW, 5) } });
+    const { engine, ota } = fixture.device;
+    const handle: any = await engine.call(ota.begin(fixture.config({ digest: NEW_DIGEST })));
     await engine.call(handle.perform());
     await engine.call(handle.perform());
     await engine.advance(3_600_000);
     assert.equal(handle.getImageLenRead(), 6 * SECTOR);
-    const asked = scene.server.requests.length;
-    scene.device.powerCycle();
-    await succeeds(scene, await scene.update({ digest: NEW_DIGEST }), "ota_0");
-    assert.deepEqual(ranges(scene, asked), expectedRanges(5 * SECTOR));
+    const asked = fixture.server.requests.length;
+    fixture.device.powerCycle();
+    await succeeds(fixture, await fixture.update({ digest: NEW_DIGEST }), "ota_0");
+    assert.deepEqual(ranges(fixture, asked), expectedRanges(5 * SECTOR));
   });
 
   test("after the update the other slot is resumed in its turn: factory, ota_0 and back", async (t) => {
-    const scene = await startScene(t, { image: NEW });
-    await succeeds(scene, await scene.update({ digest: NEW_DIGEST }), "ota_0");
-    scene.remember();
+    const fixture = await createFixture(t, { image: NEW });
+    await succeeds(fixture, await fixture.update({ digest: NEW_DIGEST }), "ota_0");
+    fixture.remember();
     const older = oldImage("esp32", 6);
-    scene.device.flash.load(partly(older, 4, new Uint8Array(SLOT).fill(0xff)), scene.device.row("factory").offset);
-    scene.server.on("/old.bin", serveFile(older));
-    const asked = scene.server.requests.length;
+    fixture.device.flash.load(partly(older, 4, new Uint8Array(SLOT).fill(0xff)), fixture.device.row("factory").offset);
+    fixture.server.on("/old.bin", serveFile(older));
+    const asked = fixture.server.requests.length;
     const digest = `fsverity-sha256:${fsverity(older)}`;
-    const outcome = await scene.update({ url: scene.server.url("/old.bin"), digest });
+    const outcome = await fixture.update({ url: fixture.server.url("/old.bin"), digest });
     assert.ifError(outcome.error);
-    assert.deepEqual(ranges(scene, asked), expectedRanges(3 * SECTOR));
-    bootsNewImage(scene, "factory", older);
+    assert.deepEqual(ranges(fixture, asked), expectedRanges(3 * SECTOR));
+    bootsNewImage(fixture, "factory", older);
   });
 });

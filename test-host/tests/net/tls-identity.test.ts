@@ -10,7 +10,7 @@ import { certificate } from "../../support/certificate.ts";
 import { createDevice } from "../../sim/device.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { listening } from "../../sim/espruino/socket.ts";
-import { failsCleanly, startScene } from "../../support/fixture.ts";
+import { failsCleanly, createFixture } from "../../support/fixture.ts";
 
 warnWithoutEngine();
 
@@ -31,16 +31,16 @@ const FORMS: [string, string][] = [
 for (const field of ["ca", "cert", "key"])
   for (const [what, value] of [...FORMS, ["a key in PEM", PEM.key] as [string, string]])
     test(`${field} as ${what} is refused at once, and the form that works is named`, async (t) => {
-      const scene = await startScene(t, { tls: true });
-      const outcome = await scene.update({ [field]: value, retries: 5 });
-      await failsCleanly(scene, outcome, "INVALID_ARG", { says: new RegExp(`^${field} .*DER.*atob`) });
-      assert.equal(scene.server.requests.length, 0);
+      const fixture = await createFixture(t, { tls: true });
+      const outcome = await fixture.update({ [field]: value, retries: 5 });
+      await failsCleanly(fixture, outcome, "INVALID_ARG", { says: new RegExp(`^${field} .*DER.*atob`) });
+      assert.equal(fixture.server.requests.length, 0);
     });
 
 test("a name of at most 100 characters is the engine's: it takes that for a file", async (t) => {
-  const scene = await startScene(t, { tls: true });
+  const fixture = await createFixture(t, { tls: true });
   for (const name of ["ca.pem", "x".repeat(100)]) {
-    const { error } = await scene.update({ ca: name });
+    const { error } = await fixture.update({ ca: name });
     assert.equal(error?.name, "ESP_ERR_HTTP_CONNECT");
     assert.match(error.message, /a certificate from a file/);
   }
@@ -68,11 +68,11 @@ async function curious(t: TestContext): Promise<{ url: string; shown: string[] }
 const OWN = new X509Certificate(PEM.cert).fingerprint256;
 
 test("cert and key as DER reach the server that asks for them", async (t) => {
-  const scene = await startScene(t);
+  const fixture = await createFixture(t);
   const { url, shown } = await curious(t);
-  const outcome = await scene.update({ url, ca: DER.cert, cert: DER.cert, key: DER.key });
-  await failsCleanly(scene, outcome, "FAIL", { says: /403/ });
-  await failsCleanly(scene, await scene.update({ url }), "FAIL", { says: /403/ });
+  const outcome = await fixture.update({ url, ca: DER.cert, cert: DER.cert, key: DER.key });
+  await failsCleanly(fixture, outcome, "FAIL", { says: /403/ });
+  await failsCleanly(fixture, await fixture.update({ url }), "FAIL", { says: /403/ });
   assert.deepEqual(shown, [OWN, "none"]);
 });
 

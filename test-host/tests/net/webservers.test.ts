@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fsverity } from "../../support/fsverity.ts";
 import { hurry, watch } from "../../support/network.ts";
-import { newImage, startScene, succeeds } from "../../support/fixture.ts";
+import { newImage, createFixture, succeeds } from "../../support/fixture.ts";
 import { missing, startNginx } from "../../support/webservers.ts";
 
 const skip = missing("nginx");
@@ -25,10 +25,10 @@ for (const [what, ageMs, conditional] of [
     const file = join(web.folder, "fw.bin");
     const then = new Date(Date.now() - ageMs);
     utimesSync(file, then, then);
-    const scene = await startScene(t, { image: null });
-    const seen = watch(scene.device.engine);
+    const fixture = await createFixture(t, { image: null });
+    const seen = watch(fixture.device.engine);
     const asked: (string | undefined)[] = [];
-    const http = scene.device.engine.require("http");
+    const http = fixture.device.engine.require("http");
     const { request } = http;
     Object.defineProperty(http, "request", {
       value(options: any, onResponse: unknown) {
@@ -43,15 +43,15 @@ for (const [what, ageMs, conditional] of [
       maxRequestSize: 20_000,
       retries: 2,
     };
-    const update = scene.update(config, (name, data = 0) => {
+    const update = fixture.update(config, (name, data = 0) => {
       if (name !== "WRITE_FLASH" || data < 30_000 || replaced) return;
       replaced = true;
       writeFileSync(file, NEW);
     });
-    const outcome = await hurry(scene.device, scene.server, update, 500, () => false);
+    const outcome = await hurry(fixture.device, fixture.server, update, 500, () => false);
     assert.ok(replaced);
     assert.equal(asked[0], undefined);
     assert.equal(asked[1] !== undefined, conditional, String(asked[1]));
     assert.ok(seen.made.length < 10, `${seen.made.length} requests`);
-    await succeeds(scene, outcome, "ota_0", NEW);
+    await succeeds(fixture, outcome, "ota_0", NEW);
   });

@@ -28,9 +28,9 @@ import {
   oldImage,
   type Outcome,
   type Refusal,
-  type Scene,
-  type SceneOptions,
-  startScene,
+  type Fixture,
+  type FixtureOptions,
+  createFixture,
   succeeds,
   touchesNothing,
 } from "../../support/fixture.ts";
@@ -50,7 +50,7 @@ const SMALL_SEC_VER = "OTA_SMALL_SEC_VER" as IdfName;
 const NUMBERS: Record<string, number> = { TIMEOUT: 0x107, OTA_SMALL_SEC_VER: 0x1504 };
 
 interface Release {
-  scene: Scene;
+  fixture: Fixture;
   key: Key;
   claims(changes?: Claims): Claims;
   sign(changes?: Claims): Promise<string>;
@@ -59,47 +59,47 @@ interface Release {
   /** Serves a manifest, or an answer of any kind, and updates from it. */
   update(manifest: string | serve.Behaviour, config?: Config): Promise<Outcome>;
   check(manifest: string | serve.Behaviour, config?: Config): Promise<Outcome>;
-  /** How often a path was asked for since `scene.remember`. */
+  /** How often a path was asked for since `fixture.remember`. */
   asked(path: string): number;
   remember(): void;
 }
 
 async function startRelease(
   t: Pick<TestContext, "after">,
-  { key: given, ...options }: SceneOptions & { key?: Key } = {},
+  { key: given, ...options }: FixtureOptions & { key?: Key } = {},
 ): Promise<Release> {
-  const scene = await startScene(t, { image: IMAGE, images: { factory: RUNNING }, ...options });
+  const fixture = await createFixture(t, { image: IMAGE, images: { factory: RUNNING }, ...options });
   const key = given ?? (await makeKey({ exponent: 3 }));
   let from = 0;
   function settings(manifest: string | serve.Behaviour, config: Config): Config {
     // before the module is required, which is when it looks the function up
-    if (scene.device.engine.run("E.convolve.fast") !== true) {
-      hasten(scene.device.engine);
-      scene.device.engine.run("E.convolve.fast = true");
+    if (fixture.device.engine.run("E.convolve.fast") !== true) {
+      hasten(fixture.device.engine);
+      fixture.device.engine.run("E.convolve.fast = true");
     }
     const behaviour =
       typeof manifest === "string" ? serve.serveFile(new Uint8Array(Buffer.from(manifest, "latin1"))) : manifest;
-    scene.server.on("/m.jws", behaviour);
-    return { url: scene.server.url("/m.jws"), keys: [key.jwk], ...config };
+    fixture.server.on("/m.jws", behaviour);
+    return { url: fixture.server.url("/m.jws"), keys: [key.jwk], ...config };
   }
   const release: Release = {
-    scene,
+    fixture,
     key,
-    claims: (changes) => claimsFor(scene.image, changes),
+    claims: (changes) => claimsFor(fixture.image, changes),
     sign: (changes) => signManifest(release.claims(changes), key),
     signRunning: (changes) => signManifest(claimsFor(RUNNING, changes), key),
-    update: (manifest, config = {}) => scene.update(settings(manifest, config)),
+    update: (manifest, config = {}) => fixture.update(settings(manifest, config)),
     check(manifest, config = {}) {
-      const ready = scene.config(settings(manifest, config));
-      return scene.outcome(scene.device.ota.checkForUpdate(ready));
+      const ready = fixture.config(settings(manifest, config));
+      return fixture.outcome(fixture.device.ota.checkForUpdate(ready));
     },
-    asked: (path) => scene.server.requests.slice(from).filter((one) => one.path.split("?")[0] === path).length,
+    asked: (path) => fixture.server.requests.slice(from).filter((one) => one.path.split("?")[0] === path).length,
     remember() {
       // what an earlier case left in the slot would be resumed
-      const { offset, size } = scene.device.row("ota_0");
-      if (scene.device.running !== "ota_0") scene.device.flash.load(new Uint8Array(size).fill(0xff), offset);
-      scene.remember();
-      from = scene.server.requests.length;
+      const { offset, size } = fixture.device.row("ota_0");
+      if (fixture.device.running !== "ota_0") fixture.device.flash.load(new Uint8Array(size).fill(0xff), offset);
+      fixture.remember();
+      from = fixture.server.requests.length;
     },
   };
   return release;
@@ -126,11 +126,11 @@ async function isRefused(release: Release, outcome: Outcome, code: IdfName, refu
     const said = { code: error.code, name: error.name, retry: error.retry };
     assert.deepEqual(said, { code: wanted, name: `ESP_ERR_${code}`, retry: refusal.retry ?? false }, error.message);
     if (refusal.says) assert.match(error.message, refusal.says);
-    touchesNothing(release.scene);
-    behaves(release.scene);
-    await nothingLeft(release.scene);
-    keepsOldImage(release.scene);
-  } else await failsCleanly(release.scene, outcome, code, refusal);
+    touchesNothing(release.fixture);
+    behaves(release.fixture);
+    await nothingLeft(release.fixture);
+    keepsOldImage(release.fixture);
+  } else await failsCleanly(release.fixture, outcome, code, refusal);
 }
 
 const notSigned = { says: /^the manifest is not signed by a trusted key$/ };
@@ -140,10 +140,10 @@ async function isUpToDate(release: Release, outcome: Outcome): Promise<void> {
   assert.ifError(outcome.error ? new Error(outcome.error.message) : null);
   assert.deepEqual(outcome.result, { upToDate: true });
   assert.equal(release.asked("/fw.bin"), 0, "the image was asked for");
-  touchesNothing(release.scene);
-  behaves(release.scene);
-  await nothingLeft(release.scene);
-  keepsOldImage(release.scene);
+  touchesNothing(release.fixture);
+  behaves(release.fixture);
+  await nothingLeft(release.fixture);
+  keepsOldImage(release.fixture);
 }
 
 const memory = (sequence: number, more: object = {}) =>
@@ -162,22 +162,22 @@ for (const [bits, exponent] of [
     const release = await startRelease(t, { key: await makeKey({ bits, exponent }) });
     const outcome = await release.update(await release.sign());
     assert.deepEqual(
-      release.scene.server.requests.map((one) => one.path),
+      release.fixture.server.requests.map((one) => one.path),
       ["/m.jws", "/fw.bin"],
     );
     assert.equal(outcome.result?.upToDate, false);
-    await succeeds(release.scene, outcome, "ota_0");
+    await succeeds(release.fixture, outcome, "ota_0");
   });
 
 test("installs an image by a signed manifest over https", async (t) => {
   const release = await startRelease(t, { tls: true });
-  await succeeds(release.scene, await release.update(await release.sign()), "ota_0");
+  await succeeds(release.fixture, await release.update(await release.sign()), "ota_0");
 });
 
 test("the RSA check of the virtual device itself, not hastened, accepts the same manifest", async (t) => {
-  const { scene, key, sign } = await startRelease(t);
-  scene.server.on("/m.jws", serve.serveFile(Buffer.from(await sign())));
-  await succeeds(scene, await scene.update({ url: scene.server.url("/m.jws"), keys: [key.jwk] }), "ota_0");
+  const { fixture, key, sign } = await startRelease(t);
+  fixture.server.on("/m.jws", serve.serveFile(Buffer.from(await sign())));
+  await succeeds(fixture, await fixture.update({ url: fixture.server.url("/m.jws"), keys: [key.jwk] }), "ota_0");
 });
 
 test("a refused manifest leaves the device able to follow the next one, without a restart", async (t) => {
@@ -186,23 +186,23 @@ test("a refused manifest leaves the device able to follow the next one, without 
   assert.equal((await release.update(`${token}A`)).error?.name, "ESP_ERR_OTA_VALIDATE_FAILED");
   assert.equal((await release.update(await release.sign({ chip: "esp32s3" }))).error?.name, "ESP_ERR_INVALID_VERSION");
   assert.equal((await release.update(serve.status(503))).error?.retry, true);
-  await succeeds(release.scene, await release.update(token), "ota_0");
+  await succeeds(release.fixture, await release.update(token), "ota_0");
 });
 
 test("begin gives a handle for a signed update, and refuses the image that runs", async (t) => {
   const release = await startRelease(t);
-  const { scene, key } = release;
-  scene.server.on("/same.jws", serve.serveFile(Buffer.from(await release.signRunning())));
-  const config = (path: string) => scene.config({ url: scene.server.url(path), keys: [key.jwk] });
-  const same = await scene.outcome(scene.device.ota.begin(config("/same.jws")));
+  const { fixture, key } = release;
+  fixture.server.on("/same.jws", serve.serveFile(Buffer.from(await release.signRunning())));
+  const config = (path: string) => fixture.config({ url: fixture.server.url(path), keys: [key.jwk] });
+  const same = await fixture.outcome(fixture.device.ota.begin(config("/same.jws")));
   assert.equal(same.error?.name, "ESP_ERR_INVALID_VERSION", same.error?.message);
   assert.match(same.error?.message ?? "", /running already/);
-  scene.server.on("/new.jws", serve.serveFile(Buffer.from(await release.sign())));
-  const handle: any = await scene.device.engine.call(scene.device.ota.begin(config("/new.jws")));
+  fixture.server.on("/new.jws", serve.serveFile(Buffer.from(await release.sign())));
+  const handle: any = await fixture.device.engine.call(fixture.device.ota.begin(config("/new.jws")));
   assert.equal(handle.getImgDesc().version, "2.0.2");
-  touchesNothing(scene);
+  touchesNothing(fixture);
   handle.abort();
-  await nothingLeft(scene);
+  await nothingLeft(fixture);
 });
 
 // --- checkForUpdate ------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ test("begin gives a handle for a signed update, and refuses the image that runs"
 test("checkForUpdate tells version, sequence, size and manifest, and touches no flash", async (t) => {
   const release = await startRelease(t);
   const claims = release.claims({ board: "ESP32", exp: 4_000_000_000, "x-notes": { text: "anything" } });
-  const before = { ...release.scene.device.flash.counts };
+  const before = { ...release.fixture.device.flash.counts };
   const { result, error } = await release.check(await signManifest(claims, release.key));
   assert.ifError(error ?? null);
   assert.deepEqual(result, {
@@ -221,14 +221,14 @@ test("checkForUpdate tells version, sequence, size and manifest, and touches no 
     size: IMAGE.length,
     manifest: claims,
   });
-  const after = release.scene.device.flash.counts;
+  const after = release.fixture.device.flash.counts;
   assert.deepEqual({ ...after, reads: 0, bytesRead: 0 }, { ...before, reads: 0, bytesRead: 0 });
   assert.equal(release.asked("/fw.bin"), 0);
-  assert.deepEqual([...release.scene.device.storage.keys()], [], "Storage was written");
-  touchesNothing(release.scene);
-  behaves(release.scene);
-  await nothingLeft(release.scene);
-  keepsOldImage(release.scene);
+  assert.deepEqual([...release.fixture.device.storage.keys()], [], "Storage was written");
+  touchesNothing(release.fixture);
+  behaves(release.fixture);
+  await nothingLeft(release.fixture);
+  keepsOldImage(release.fixture);
 });
 
 test("checkForUpdate says that the running image is not available, and refuses what update refuses", async (t) => {
@@ -244,7 +244,7 @@ test("checkForUpdate says that the running image is not available, and refuses w
 
 test("getStatus().last: an update that finds its image running is ESP_OK, and checkForUpdate is no update", async (t) => {
   const release = await startRelease(t);
-  const last = () => release.scene.device.ota.getStatus().last;
+  const last = () => release.fixture.device.ota.getStatus().last;
   assert.equal((await release.update(serve.status(404))).error?.name, "ESP_FAIL");
   assert.match(last(), /^ESP_FAIL: HTTP status 404/);
   assert.deepEqual((await release.update(await release.signRunning())).result, { upToDate: true });
@@ -255,15 +255,15 @@ test("getStatus().last: an update that finds its image running is ESP_OK, and ch
 
 test("a file longer than its manifest says is refused, and the message names both lengths", async (t) => {
   const release = await startRelease(t);
-  release.scene.server.on("/fw.bin", serve.serveFile(padTo(IMAGE, IMAGE.length + 4096)));
+  release.fixture.server.on("/fw.bin", serve.serveFile(padTo(IMAGE, IMAGE.length + 4096)));
   const { message } = failsWith(await release.update(await release.sign({})), "INVALID_SIZE");
   assert.equal(message, `file of ${IMAGE.length + 4096} bytes, wanted at most ${IMAGE.length}`);
 });
 
 test("checkForUpdate needs keys", async (t) => {
-  const { scene } = await startRelease(t);
-  const outcome = await scene.outcome(scene.device.ota.checkForUpdate(scene.config({ insecure: true })));
-  await failsCleanly(scene, outcome, "INVALID_ARG", { says: /keys/ });
+  const { fixture } = await startRelease(t);
+  const outcome = await fixture.outcome(fixture.device.ota.checkForUpdate(fixture.config({ insecure: true })));
+  await failsCleanly(fixture, outcome, "INVALID_ARG", { says: /keys/ });
 });
 
 // --- Who is believed -----------------------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ test("a manifest whose connection is cut is fetched again, from where it was cut
       const release = await startRelease(t);
       const token = new Uint8Array(Buffer.from(manifestOfLength(release.claims(), release.key, 7000)));
       const outcome = await release.update(serve.cutAt(token, offset, "reset", { ranges }), { retries: 2 });
-      await succeeds(release.scene, outcome, "ota_0");
+      await succeeds(release.fixture, outcome, "ota_0");
     }
 });
 
@@ -402,7 +402,7 @@ for (const chunked of [false, true])
     await refuses(release, of(8193), "INVALID_SIZE", { says: /8192/ });
     await refuses(release, of(30000), "INVALID_SIZE", { says: /8192/ });
     release.remember();
-    await succeeds(release.scene, await release.update(of(8192)), "ota_0");
+    await succeeds(release.fixture, await release.update(of(8192)), "ota_0");
   });
 
 test("a valid manifest followed by more than the ceiling is refused", async (t) => {
@@ -436,7 +436,7 @@ test("the content type does not matter: the signature does", async (t) => {
   const release = await startRelease(t);
   const token = new Uint8Array(Buffer.from(await release.sign()));
   const outcome = await release.update(serve.serveFile(token, { contentType: "text/html; charset=utf-16" }));
-  await succeeds(release.scene, outcome, "ota_0");
+  await succeeds(release.fixture, outcome, "ota_0");
 });
 
 // --- Claims ------------------------------------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ test("claims that the device does not know are ignored", async (t) => {
     text: '"sequence":{}[],:\\',
     image: { sha256: "0".repeat(64), parts: [] },
   });
-  await succeeds(release.scene, await release.update(token), "ota_0");
+  await succeeds(release.fixture, await release.update(token), "ota_0");
 });
 
 /** Payloads that are signed and yet no one JSON object, or one that two parsers read differently. */
@@ -589,7 +589,7 @@ test("threshold: 2 wants signatures by two keys of the list over one payload", a
       if (good[threshold - 1]) assert.ifError(error ? new Error(`${what}, ${threshold}: ${error.message}`) : null);
       else assert.match(error?.message ?? "taken", notSigned.says, `${what}, threshold ${threshold}`);
     }
-  await succeeds(release.scene, await release.update(`${one}\n${two}`, { keys, threshold: 2 }), "ota_0");
+  await succeeds(release.fixture, await release.update(`${one}\n${two}`, { keys, threshold: 2 }), "ota_0");
 });
 
 test("a threshold that the keys cannot reach is refused before anything is asked for", async (t) => {
@@ -603,7 +603,7 @@ test("a threshold that the keys cannot reach is refused before anything is asked
 
 test("a sequence is at most 2^32 above the one that the device has: a thief's highest changes nothing", async (t) => {
   const release = await startRelease(t);
-  release.scene.device.storage.set(FILE, memory(10));
+  release.fixture.device.storage.set(FILE, memory(10));
   const says = /sequence \d+, this is 10, and takes at most 4294967296 more/;
   for (const sequence of [10 + 2 ** 32 + 1, 2 ** 53 - 1])
     for (const config of [{}, { allowDowngrade: true }])
@@ -635,8 +635,8 @@ const VIOLATIONS: Record<string, Violation> = {
 
 /** A device with a clock, that has had sequence 10. */
 async function judged(release: Release, manifest: string, violation: Violation, config?: Config): Promise<void> {
-  release.scene.device.storage.set(FILE, memory(10));
-  release.scene.device.engine.run(`setTime(${NOW})`);
+  release.fixture.device.storage.set(FILE, memory(10));
+  release.fixture.device.engine.run(`setTime(${NOW})`);
   release.remember();
   const outcome = await release.update(manifest, config);
   if (violation.code === "up to date") await isUpToDate(release, outcome);
@@ -663,10 +663,10 @@ test("policy: of two violations the earlier one is told: format, chip, board, si
 
 test("policy: every claim of the device's own is followed", async (t) => {
   const release = await startRelease(t);
-  release.scene.device.storage.set(FILE, memory(10));
-  release.scene.device.engine.run(`setTime(${NOW})`);
+  release.fixture.device.storage.set(FILE, memory(10));
+  release.fixture.device.engine.run(`setTime(${NOW})`);
   const token = await release.sign({ board: "ESP32", exp: NOW + 60, sequence: 10 });
-  await succeeds(release.scene, await release.update(token), "ota_0");
+  await succeeds(release.fixture, await release.update(token), "ota_0");
 });
 
 test("policy: expiry only counts when the clock was set", async (t) => {
@@ -678,7 +678,7 @@ test("policy: expiry only counts when the clock was set", async (t) => {
     [1_000_000_001, TIMEOUT],
     [NOW, TIMEOUT],
   ] as const) {
-    release.scene.device.engine.run(`setTime(${time})`);
+    release.fixture.device.engine.run(`setTime(${time})`);
     release.remember();
     const outcome = await release.check(token);
     if (code) await isRefused(release, outcome, code, { says: /1000000000/ });
@@ -689,7 +689,7 @@ test("policy: expiry only counts when the clock was set", async (t) => {
 test("policy: the size is measured against the slot that is written, and an image that fills it is followed", async (t) => {
   const image = padTo(IMAGE, 65536);
   const release = await startRelease(t, { image });
-  await succeeds(release.scene, await release.update(await release.sign()), "ota_0");
+  await succeeds(release.fixture, await release.update(await release.sign()), "ota_0");
 });
 
 test("policy: allowDowngrade lets an older sequence pass, and nothing else", async (t) => {
@@ -699,9 +699,9 @@ test("policy: allowDowngrade lets an older sequence pass, and nothing else", asy
     if (name === "sequence") continue;
     await judged(release, await release.sign({ sequence: 9, ...violation.changes }), violation, config);
   }
-  release.scene.device.storage.set(FILE, memory(10));
+  release.fixture.device.storage.set(FILE, memory(10));
   release.remember();
-  await succeeds(release.scene, await release.update(await release.sign({ sequence: 9 }), config), "ota_0");
+  await succeeds(release.fixture, await release.update(await release.sign({ sequence: 9 }), config), "ota_0");
 });
 
 test("policy: allowSameVersion installs the running image again", async (t) => {
@@ -709,7 +709,7 @@ test("policy: allowSameVersion installs the running image again", async (t) => {
   const token = await release.sign();
   await isUpToDate(release, await release.update(token));
   release.remember();
-  await succeeds(release.scene, await release.update(token, { allowSameVersion: true }), "ota_0");
+  await succeeds(release.fixture, await release.update(token, { allowSameVersion: true }), "ota_0");
 });
 
 test("policy: allowSameVersion lets no other project pass", async (t) => {
@@ -726,12 +726,12 @@ test("policy: images without descriptor have no project, and are told apart by t
   await isUpToDate(release, await release.update(await same));
   release.remember();
   assert.equal((await release.check(await same)).result?.available, false);
-  await succeeds(release.scene, await release.update(await release.sign({ project: "anything" })), "ota_0");
+  await succeeds(release.fixture, await release.update(await release.sign({ project: "anything" })), "ota_0");
 });
 
 // --- Sequence ------------------------------------------------------------------------------------------------------------
 
-const confirmed = (release: Release): number => release.scene.device.ota.getStatus().sequence;
+const confirmed = (release: Release): number => release.fixture.device.ota.getStatus().sequence;
 
 /** Is a manifest with this sequence followed by the program that runs now? */
 async function follows(release: Release, sequence: number): Promise<boolean> {
@@ -742,7 +742,7 @@ async function follows(release: Release, sequence: number): Promise<boolean> {
 
 test("an older manifest is refused once the newer image runs, and not before", async (t) => {
   const release = await startRelease(t);
-  const { device } = release.scene;
+  const { device } = release.fixture;
   assert.equal(await follows(release, 0), true);
   assert.ifError((await release.update(await release.sign({ sequence: 20 }))).error);
   assert.equal(await follows(release, 19), true, "the new image has not run yet");
@@ -761,7 +761,7 @@ test("an older manifest is refused once the newer image runs, and not before", a
 test("what was confirmed stays confirmed when an older slot runs again; what never was, does not count", async (t) => {
   for (const isConfirmed of [true, false]) {
     const release = await startRelease(t);
-    const { device } = release.scene;
+    const { device } = release.fixture;
     assert.ifError((await release.update(await release.sign({ sequence: 20 }))).error);
     device.restart();
     assert.equal(await follows(release, 19), false);
@@ -776,12 +776,12 @@ test("what was confirmed stays confirmed when an older slot runs again; what nev
 
 test("a replay is refused after several updates that nobody confirmed by markValid", async (t) => {
   const release = await startRelease(t);
-  const { device } = release.scene;
+  const { device } = release.fixture;
   assert.ifError((await release.update(await release.sign({ sequence: 20 }))).error);
   device.restart();
   assert.equal(await follows(release, 19), false);
   const next = buildImage({ size: 61008, seed: 3, descriptor: { version: "3" } });
-  release.scene.server.on("/3.bin", serve.serveFile(next));
+  release.fixture.server.on("/3.bin", serve.serveFile(next));
   const token = await signManifest(
     claimsFor(next, { sequence: 21, version: "3", image: { url: "3.bin" } }),
     release.key,
@@ -792,7 +792,7 @@ test("a replay is refused after several updates that nobody confirmed by markVal
 
 test("an update that fails leaves the remembered sequence as it was", async (t) => {
   const release = await startRelease(t);
-  release.scene.device.storage.set(FILE, memory(10));
+  release.fixture.device.storage.set(FILE, memory(10));
   await refuses(
     release,
     await release.sign({ sequence: 30, image: { fsverity: `sha256:${"0".repeat(64)}` } }),
@@ -812,7 +812,7 @@ test("an update that fails leaves the remembered sequence as it was", async (t) 
 
 test("a downgrade that was allowed does not forget the highest sequence", async (t) => {
   const release = await startRelease(t);
-  const { device } = release.scene;
+  const { device } = release.fixture;
   device.storage.set(FILE, memory(10));
   assert.ifError((await release.update(await release.sign({ sequence: 5 }), { allowDowngrade: true })).error);
   device.restart();
@@ -830,12 +830,12 @@ test("a boot record that is missing, corrupt or foreign counts as empty and harm
     await t.test(JSON.stringify(text.slice(0, 40)), async (inner) => {
       const release = await startRelease(inner);
       for (const name of [FILE, ...FILES])
-        release.scene.device.storage.set(name, new Uint8Array(Buffer.from(text, "latin1")));
+        release.fixture.device.storage.set(name, new Uint8Array(Buffer.from(text, "latin1")));
       assert.equal(await follows(release, 0), true);
       release.remember();
       const outcome = await release.update(await release.sign({ sequence: 1 }));
-      await succeeds(release.scene, outcome, "ota_0");
-      release.scene.device.ota.markValid();
+      await succeeds(release.fixture, outcome, "ota_0");
+      release.fixture.device.ota.markValid();
       assert.equal(confirmed(release), 1);
     });
 });
@@ -843,7 +843,7 @@ test("a boot record that is missing, corrupt or foreign counts as empty and harm
 test("a remembered sequence as large as numbers are exact is obeyed", async (t) => {
   const release = await startRelease(t);
   const high = Number.MAX_SAFE_INTEGER;
-  release.scene.device.storage.set(FILE, memory(high));
+  release.fixture.device.storage.set(FILE, memory(high));
   assert.equal(await follows(release, high - 1), false);
   assert.equal(await follows(release, high), true);
 });
@@ -852,7 +852,7 @@ for (const number of ["1e999", "1e300"])
   test(`a remembered sequence of ${number}, which no update can have written, counts as empty`, async (t) => {
     const release = await startRelease(t);
     const text = `{"sequence":${number},"slot":"","next":0}`;
-    release.scene.device.storage.set(FILE, new Uint8Array(Buffer.from(text)));
+    release.fixture.device.storage.set(FILE, new Uint8Array(Buffer.from(text)));
     assert.equal(await follows(release, 7), true);
   });
 
@@ -867,7 +867,7 @@ for (const number of ["1e999", "1e300", "99999999999999999999", "900719925474099
 
 test("image.url may be relative in every way, or absolute", async (t) => {
   const release = await startRelease(t);
-  const { server } = release.scene;
+  const { server } = release.fixture;
   server.on("/r/v2/m.jws", (req, io) => serve.serveFile(new Uint8Array(Buffer.from(token)))(req, io));
   let token = "";
   for (const [url, path] of [
@@ -886,7 +886,7 @@ test("image.url may be relative in every way, or absolute", async (t) => {
     assert.equal(outcome.result?.size, IMAGE.length, `${url}: ${outcome.error?.message}`);
     assert.equal(server.requests.at(-1)?.path, path);
   }
-  behaves(release.scene);
+  behaves(release.fixture);
 });
 
 test("an image.url of another scheme, or with characters that no URL has, is refused", async (t) => {
@@ -913,25 +913,25 @@ test("an image on another origin is fetched without the program's headers", asyn
   other.on("/fw.bin", serve.serveFile(IMAGE));
   const token = await release.sign({ image: { url: other.url("/fw.bin") } });
   const outcome = await release.update(token, { headers: { Authorization: "Bearer secret", "X-Device": "7" } });
-  const first = release.scene.server.requests[0];
+  const first = release.fixture.server.requests[0];
   assert.equal(first.headers.authorization, "Bearer secret");
   const there = other.requests[0];
   assert.equal(there.headers.authorization, undefined);
   assert.equal(there.headers["x-device"], undefined);
-  await succeeds(release.scene, outcome, "ota_0");
+  await succeeds(release.fixture, outcome, "ota_0");
 });
 
 test("an image on the manifest's origin is fetched with the program's headers", async (t) => {
   const release = await startRelease(t);
   const outcome = await release.update(await release.sign(), { headers: { Authorization: "Bearer secret" } });
-  const seen = release.scene.server.requests.map((one) => one.headers.authorization);
+  const seen = release.fixture.server.requests.map((one) => one.headers.authorization);
   assert.deepEqual(seen, ["Bearer secret", "Bearer secret"]);
-  await succeeds(release.scene, outcome, "ota_0");
+  await succeeds(release.fixture, outcome, "ota_0");
 });
 
 test("manifest and image may each redirect, to another origin too; no header goes there", async (t) => {
   const release = await startRelease(t);
-  const { server } = release.scene;
+  const { server } = release.fixture;
   const other = await serve.startServer({ name: "127.0.0.1" });
   t.after(() => other.close());
   other.on("/there.jws", serve.serveFile(new Uint8Array(Buffer.from(await release.sign({ image: { url: "/hop" } })))));
@@ -951,7 +951,7 @@ test("manifest and image may each redirect, to another origin too; no header goe
       ["/there.bin", undefined],
     ],
   );
-  await succeeds(release.scene, outcome, "ota_0");
+  await succeeds(release.fixture, outcome, "ota_0");
 });
 
 test("a redirect cannot make a manifest pass that is not signed, nor lead from https to http", async (t) => {
@@ -961,7 +961,7 @@ test("a redirect cannot make a manifest pass that is not signed, nor lead from h
   const other = await makeKey({ exponent: 3, name: "other" });
   plain.on("/m.jws", serve.serveFile(new Uint8Array(Buffer.from(await release.sign()))));
   await refuses(release, serve.redirect(302, plain.url("/m.jws")), "HTTP_REDIRECT_DOWNGRADE");
-  release.scene.server.on(
+  release.fixture.server.on(
     "/evil.jws",
     serve.serveFile(new Uint8Array(Buffer.from(forge(release.claims(), other, { header: { kid: release.key.kid } })))),
   );
@@ -976,7 +976,7 @@ test("the right manifest with another image of the same size selects nothing", a
   const wrong: Record<string, Uint8Array> = {
     "another valid image": mutations.payloadSealed(IMAGE),
     "another build": buildImage({ size: IMAGE.length, seed: 9, descriptor: { version: "2.0.2" } }),
-    "the running image, filled up": padTo(release.scene.device.slot("factory", 60000), IMAGE.length),
+    "the running image, filled up": padTo(release.fixture.device.slot("factory", 60000), IMAGE.length),
     "a bit flipped": mutations.flipPayloadBit(IMAGE),
     "two bits flipped": mutations.flipBitPair(IMAGE),
     "the last byte flipped": mutations.hash(IMAGE),
@@ -987,14 +987,14 @@ test("the right manifest with another image of the same size selects nothing", a
   for (const [what, image] of Object.entries(wrong))
     await t.test(what, async () => {
       assert.equal(image.length, IMAGE.length);
-      release.scene.server.on("/fw.bin", serve.serveFile(image));
+      release.fixture.server.on("/fw.bin", serve.serveFile(image));
       await refuses(release, token, "OTA_VALIDATE_FAILED", { ...SLOT, says: /digest|segment/ });
     });
 });
 
 test("an image that is shorter or longer than the manifest says selects nothing", async (t) => {
   const release = await startRelease(t);
-  const { server } = release.scene;
+  const { server } = release.fixture;
   const token = await release.sign();
   const short = IMAGE.subarray(0, 40000);
   for (const chunked of [false, true]) {
@@ -1011,7 +1011,7 @@ test("an image that is shorter or longer than the manifest says selects nothing"
 
 test("a chunked image that is longer than the manifest says, or endless, selects nothing", async (t) => {
   const release = await startRelease(t);
-  const { server } = release.scene;
+  const { server } = release.fixture;
   const token = await release.sign();
   server.on("/fw.bin", serve.serveFile(LONGER, { chunked: true }));
   await refuses(release, token, "INVALID_SIZE", { ...SLOT, says: /61008/ });
@@ -1035,19 +1035,19 @@ test("the image's own header is judged as ever: another chip is refused before t
 test("HTML instead of the image, of any length, selects nothing", async (t) => {
   const release = await startRelease(t);
   const token = await release.sign();
-  release.scene.server.on("/fw.bin", serve.html());
+  release.fixture.server.on("/fw.bin", serve.html());
   await refuses(release, token, "INVALID_SIZE");
   const page = new Uint8Array(IMAGE.length).fill(0x20);
   page.set(Buffer.from("<!DOCTYPE html>"));
-  release.scene.server.on("/fw.bin", serve.serveFile(page, { contentType: "text/html" }));
+  release.fixture.server.on("/fw.bin", serve.serveFile(page, { contentType: "text/html" }));
   await refuses(release, token, "OTA_VALIDATE_FAILED", { says: /0x3c/ });
-  release.scene.server.on("/fw.bin", serve.status(404));
+  release.fixture.server.on("/fw.bin", serve.status(404));
   await refuses(release, token, "FAIL", { says: /404/, retry: true });
 });
 
 test("a server that exchanges the image between manifest and image, or in the middle of it, selects nothing", async (t) => {
   const release = await startRelease(t);
-  const { server } = release.scene;
+  const { server } = release.fixture;
   const evil = mutations.payloadSealed(IMAGE);
   const token = await release.sign();
   // it shows the right image to everybody but this device
@@ -1083,19 +1083,19 @@ test("a server that exchanges the manifest between check and update gains nothin
 
 test("the image of a signed update resumes after a cut, and is judged as a whole", async (t) => {
   const release = await startRelease(t);
-  release.scene.server.on("/fw.bin", serve.cutAt(IMAGE, 30000, "reset", { times: 2 }));
+  release.fixture.server.on("/fw.bin", serve.cutAt(IMAGE, 30000, "reset", { times: 2 }));
   const outcome = await release.update(await release.sign(), { retries: 5 });
-  await succeeds(release.scene, outcome, "ota_0");
+  await succeeds(release.fixture, outcome, "ota_0");
 });
 
 test("the manifest's connection is closed before the image is asked for", async (t) => {
   const release = await startRelease(t);
   const sockets: number[] = [];
-  release.scene.server.on("/fw.bin", (req, io) => {
-    sockets.push(release.scene.device.engine.accounts().sockets);
+  release.fixture.server.on("/fw.bin", (req, io) => {
+    sockets.push(release.fixture.device.engine.accounts().sockets);
     return serve.serveFile(IMAGE)(req, io);
   });
   const outcome = await release.update(await release.sign());
   assert.deepEqual(sockets, [1], "the manifest's connection was still open");
-  await succeeds(release.scene, outcome, "ota_0");
+  await succeeds(release.fixture, outcome, "ota_0");
 });

@@ -10,7 +10,7 @@ import { hasten } from "../../support/bundle.ts";
 import { checkEs5 } from "../../checks/es5.mjs";
 import { fsverity } from "../../support/fsverity.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
-import { behaves, newImage, oldImage, startScene, until } from "../../support/fixture.ts";
+import { behaves, newImage, oldImage, createFixture, until } from "../../support/fixture.ts";
 import { serveFile } from "../../support/server.ts";
 
 const ROOT = new URL("../../../", import.meta.url);
@@ -137,8 +137,8 @@ describe("examples of docs/api.md", () => {
       // the other slot holds an image that is not the one on offer, for those who go there
       const other =
         outcome.includes("restarts") || heading === "rollback" ? newImage("esp32", 3) : newImage("esp32", 4);
-      const scene = await startScene(t, { image, load: { factory: oldImage(), ota_0: other } });
-      const { device, server } = scene;
+      const fixture = await createFixture(t, { image, load: { factory: oldImage(), ota_0: other } });
+      const { device, server } = fixture;
       hasten(device.engine);
       const manifest = await signManifest(claimsFor(image), key);
       server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
@@ -153,7 +153,7 @@ describe("examples of docs/api.md", () => {
       device.engine.run(program, heading);
       if (outcome.includes("restarts")) await until("it restarts", () => device.rebootAsked);
       else await until("it prints", () => device.engine.console.length >= lines.length);
-      behaves(scene);
+      behaves(fixture);
       for (const [i, line] of lines.entries()) assert.match(device.engine.console[i], line);
       if (!lines.length) assert.deepEqual(device.engine.console, []);
     });

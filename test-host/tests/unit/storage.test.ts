@@ -12,7 +12,7 @@ import { createChain, HEADER, nameOf } from "../../sim/espruino/chain.ts";
 import { createFiles, type Files } from "../../sim/espruino/files.ts";
 import { SECTOR } from "../../sim/flash.ts";
 import { noise } from "../../support/images.ts";
-import { boardWith, compactsNothing, startScene } from "../../support/fixture.ts";
+import { boardWith, compactsNothing, createFixture } from "../../support/fixture.ts";
 
 const SIZE = 0x10000;
 const END = 0x10000000 + SIZE;
@@ -327,14 +327,14 @@ test("what a test puts into Storage is there at the next start, and no operation
 });
 
 test("a compaction by the program is no boot record's write: compactsNothing() tells", async (t) => {
-  const scene = await startScene(t, { image: null });
-  const { storage, engine } = scene.device;
+  const fixture = await createFixture(t, { image: null });
+  const { storage, engine } = fixture.device;
   storage.set("a", noise(1, 30000)).set("b", noise(2, 30000)).delete("a");
-  scene.remember();
+  fixture.remember();
   engine.run('require("Storage").write("c", "small")');
-  compactsNothing(scene);
+  compactsNothing(fixture);
   engine.run("require('Storage').write('c', 'x', 0, 20000)");
-  assert.throws(() => compactsNothing(scene), /a page of Storage is erased/);
+  assert.throws(() => compactsNothing(fixture), /a page of Storage is erased/);
 });
 
 test("on a table without a row `storage` a build that is none of Espruino's has its Storage beside the flash", () => {
