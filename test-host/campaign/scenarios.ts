@@ -373,6 +373,3 @@ export function allowedIn(scenario: Scenario, world: World): Outcome {
   const own = (names: string[]) => names.map((name) => (name === world.running ? "old" : name));
   return { boots: own(boots), ends: own(ends) };
 }
-
-/** The slot that the scenario's update writes from the world's origin. */
-export const firstTarget = (world: World) => targetOf(world, world.running).label;

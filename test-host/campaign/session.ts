@@ -6,7 +6,7 @@ import { buildIn, mappedSegments, programChip, registersOf } from "../sim/device
 import type { StorageArea } from "../sim/espruino/area.ts";
 import { POWER_OFF } from "../sim/espruino/core.ts";
 import { createEngine, type Engine, type Mapping } from "../sim/espruino/engine.ts";
-import { createFlash, type Flash, type FlashOp, SECTOR } from "../sim/flash.ts";
+import { createFlash, type Flash, type FlashOp } from "../sim/flash.ts";
 import { fsverity } from "../support/fsverity.ts";
 import { mutations } from "../support/images.ts";
 import type { Row } from "../sim/partitions.ts";
@@ -138,7 +138,7 @@ const BY_HAND = `(function (ota, config) {
 const CHECKS: Record<string, string> = { yes: "return true;", no: "return false;", throws: 'throw new Error("no");' };
 
 /** Orders that write a slot. */
-const isUpdate = (order: string): boolean => /^(update|signed|hand):/.test(order);
+export const isUpdate = (order: string): boolean => /^(update|signed|hand):/.test(order);
 
 /** "update:new", with "!" after it without a digest; "signed:new" by a manifest; "hand:new" by begin, perform and finish; "boot:2"; "confirm:yes"; "markValid"; "rollback"; "setBoot:ota_1". After "~": what is wrong, or nothing: the order may be refused. */
 export function begin(world: World, engine: Engine, order: string): any {
@@ -238,8 +238,6 @@ function strays(world: World, running: string, orders: string[], steps: Step[], 
   ].map((step) => `${step.kind} at 0x${step.addr.toString(16)} while ${running} runs`);
 }
 
-export { isUpdate };
-
 export type Program = { world: World; bundle: string; from: State; boot: Boot; orders: string[]; lie?: LieAt };
 
 /** The program that runs after `boot`, until its orders are carried out, one fails, or it restarts. */
@@ -292,6 +290,3 @@ export async function runProgram(program: Program): Promise<Session> {
   problems.push(...engine.problems);
   return { steps: recorder.steps, end, results, rebooted, problems, served: wire.served };
 }
-
-/** A select entry's sector is SECTOR bytes; exported for those who count. */
-export const sectorOf = (addr: number): number => Math.floor(addr / SECTOR);

@@ -11,7 +11,6 @@ import { fileURLToPath } from "node:url";
 import { type Op, TEARS, tornErase, tornWrite } from "../../campaign/faults.ts";
 import { idOf, parseId } from "../../campaign/ids.ts";
 import { compareWithKills } from "../../campaign/kill.ts";
-import { KNOWN } from "../../campaign/known.ts";
 import { createLab, live } from "../../campaign/life.ts";
 import { replay } from "../../campaign/replay-case.ts";
 import { powerFailDoc } from "../../campaign/report.ts";
@@ -192,11 +191,3 @@ test("docs/power-fail.md is what the tables say: npm run campaign -- --docs", ()
 test("every scenario and start has a name of its own", () => {
   assert.equal(new Set(SCENARIOS.map(({ name }) => name)).size, SCENARIOS.length);
 });
-
-// --- Known holes: each says when it is closed, and then its line in known.ts goes too
-
-for (const { what, id } of KNOWN)
-  test(`${id} is sound`, { todo: what }, async () => {
-    const { problems } = await replay(bundle(), id);
-    assert.deepEqual(problems, []);
-  });
