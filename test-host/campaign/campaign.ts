@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 import { cellName } from "./ids.ts";
 import { powerFailDoc, tellReports } from "./report.ts";
 import { type Campaign, cellsOf, type Report, runCells } from "./runner.ts";
-import { FULL_SIZE, STARTS, startsOf, TOYS } from "./worlds.ts";
+import { FULL_SIZE, STARTS, startsOf, TOYS } from "./initial-states.ts";
 import { BUNDLE } from "../sim/device.ts";
 
 const USAGE = `usage: npm run campaign -- [options]

@@ -1,5 +1,5 @@
 // The name of a case: board/start/bootloader/scenario@step.tear[+step.tear...]#seed. Steps are counted over the whole
-// life since the last cut, the bootloader's own included.
+// simulated lifetime since the last cut, the bootloader's own included.
 
 import type { Lie, Tear } from "./faults.ts";
 

@@ -3,9 +3,9 @@
 
 import { BUNDLE, createDevice } from "../sim/device.ts";
 import { readFileSync } from "node:fs";
-import { begin, find, powerOn, runProgram } from "./session.ts";
+import { begin, find, powerOn, runProgram } from "./program-run.ts";
 import { createWire } from "./wire.ts";
-import { type State, stateKey, type World } from "./worlds.ts";
+import { type State, stateKey, type InitialState } from "./initial-states.ts";
 
 export type Disagreement = { op: number; phase: "before" | "after" };
 
@@ -14,12 +14,12 @@ const turns = async (count: number): Promise<void> => {
 };
 
 /** One start of the device, and its orders, until the power fails at flash operation `op`. */
-async function kill(world: World, from: State, orders: string[], op: number, phase: string): Promise<State> {
+async function kill(initial: InitialState, from: State, orders: string[], op: number, phase: string): Promise<State> {
   const device = createDevice({
-    board: world.board,
+    board: initial.board,
     flash: from.picture,
-    bootloader: world.kind,
-    engine: { connect: createWire((path) => find(world, path), world.pieceSize).connect },
+    bootloader: initial.kind,
+    engine: { connect: createWire((path) => find(initial, path), initial.pieceSize).connect },
   });
   let dead = false;
   let count = 0;
@@ -33,7 +33,7 @@ async function kill(world: World, from: State, orders: string[], op: number, pha
   try {
     device.boot();
     for (const order of orders) {
-      const promise = begin(world, device.engine, order);
+      const promise = begin(initial, device.engine, order);
       if (promise?.then) await device.engine.call(promise);
     }
   } catch (error) {
@@ -48,18 +48,18 @@ async function kill(world: World, from: State, orders: string[], op: number, pha
 
 /** Every operation of one start, killed before and after it, against its photographs. */
 export async function compareWithKills(
-  world: World,
+  initial: InitialState,
   from: State,
   orders: string[],
 ): Promise<{ compared: number; disagreements: Disagreement[] }> {
-  const { boot, steps, end } = powerOn(world, from);
+  const { boot, steps, end } = powerOn(initial, from);
   const bundle = readFileSync(BUNDLE, "utf8");
-  const session = await runProgram({ world, bundle, from: end, boot, orders });
-  const photographed = [...steps, ...session.steps];
+  const run = await runProgram({ initial, bundle, from: end, boot, orders });
+  const photographed = [...steps, ...run.steps];
   const disagreements: Disagreement[] = [];
   for (const [op, step] of photographed.entries())
     for (const phase of ["before", "after"] as const) {
-      const state = await kill(world, from, orders, op, phase);
+      const state = await kill(initial, from, orders, op, phase);
       if (stateKey(state) !== stateKey(step[phase])) disagreements.push({ op, phase });
     }
   return { compared: 2 * photographed.length, disagreements };

@@ -3,10 +3,10 @@
 import { createFlash } from "../sim/flash.ts";
 import { type Lie, TEARS, type Tear } from "./faults.ts";
 import { type Cut, parseId } from "./ids.ts";
-import { createLab, type Life, live } from "./life.ts";
+import { createSession, type Lifetime, simulateLifetime } from "./lifetime.ts";
 import { cutState, originOf } from "./runner.ts";
 import { scenarioOf } from "./scenarios.ts";
-import { createWorld, type State } from "./worlds.ts";
+import { createInitialState, type State } from "./initial-states.ts";
 
 export type Replay = {
   lines: string[];
@@ -14,46 +14,51 @@ export type Replay = {
   left: State;
   flash: Uint8Array;
   problems: string[];
-  last: Life;
+  last: Lifetime;
 };
 
 const isTear = (tear: Tear | Lie): tear is Tear => Object.values(TEARS).some((list) => list.includes(tear as never));
 
-function tellCut(life: Life, { step, tear }: Cut): string {
-  const at = life.steps[step];
-  if (!at) throw new Error(`there is no step ${step}: this life has ${life.steps.length}`);
+function tellCut(lifetime: Lifetime, { step, tear }: Cut): string {
+  const at = lifetime.steps[step];
+  if (!at) throw new Error(`there is no step ${step}: this lifetime has ${lifetime.steps.length}`);
   const what = `0x${at.addr.toString(16)}+${at.length}`;
   return `--- power fails in step ${step}, ${at.kind} of ${what} by the ${at.by}: ${tear}`;
 }
 
 export async function replay(bundle: string, text: string): Promise<Replay> {
   const id = parseId(text);
-  const lab = createLab(bundle);
-  const world = createWorld(id.layout, id.start, id.kind);
+  const session = createSession(bundle);
+  const initial = createInitialState(id.layout, id.start, id.kind);
   const scenario = scenarioOf(id.scenario);
   const lines = [`${text}: ${scenario.what}`];
-  const tell = (life: Life) => lines.push(...life.story, ...life.problems.map((problem) => `PROBLEM: ${problem}`));
-  let left = await originOf(lab, world, scenario);
+  const tell = (lifetime: Lifetime) =>
+    lines.push(...lifetime.trace, ...lifetime.problems.map((problem) => `PROBLEM: ${problem}`));
+  let left = await originOf(session, initial, scenario);
   const lie = id.cuts.find((cut) => !isTear(cut.tear));
   if (lie) {
     lines.push(`--- in step ${lie.step} the flash lies: ${lie.tear}`);
     const told = { step: lie.step, lie: lie.tear as Lie, seed: id.seed };
-    const life = await live(lab, world, scenario, left, { retry: false, lie: told, verbose: true });
-    tell(life);
-    return done(lines, left, life);
+    const lifetime = await simulateLifetime(session, initial, scenario, left, {
+      retry: false,
+      lie: told,
+      verbose: true,
+    });
+    tell(lifetime);
+    return done(lines, left, lifetime);
   }
-  let life = await live(lab, world, scenario, left, { retry: false, verbose: true });
-  tell(life);
+  let lifetime = await simulateLifetime(session, initial, scenario, left, { retry: false, verbose: true });
+  tell(lifetime);
   for (const cut of id.cuts) {
-    lines.push(tellCut(life, cut));
-    left = cutState(life.steps[cut.step], cut.tear as Tear, id.seed);
-    life = await live(lab, world, scenario, left, { retry: true, verbose: true });
-    tell(life);
+    lines.push(tellCut(lifetime, cut));
+    left = cutState(lifetime.steps[cut.step], cut.tear as Tear, id.seed);
+    lifetime = await simulateLifetime(session, initial, scenario, left, { retry: true, verbose: true });
+    tell(lifetime);
   }
-  return done(lines, left, life);
+  return done(lines, left, lifetime);
 }
 
-function done(lines: string[], left: State, last: Life): Replay {
+function done(lines: string[], left: State, last: Lifetime): Replay {
   lines.push(last.problems.length ? `verdict: ${last.problems.length} problems` : `verdict: good, runs ${last.image}`);
   return { lines, left, flash: createFlash({ from: left.picture }).dump(), problems: last.problems, last };
 }

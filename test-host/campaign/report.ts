@@ -6,7 +6,7 @@ import { cellName } from "./ids.ts";
 import type { Report } from "./runner.ts";
 import { SABOTAGES } from "./sabotages.ts";
 import { type Outcome, SCENARIOS } from "./scenarios.ts";
-import { FULL_SIZE, KINDS, STARTS, TOYS } from "./worlds.ts";
+import { FULL_SIZE, KINDS, STARTS, TOYS } from "./initial-states.ts";
 
 function sum(reports: Report[], of: (report: Report) => number): number {
   return reports.reduce((total, report) => total + of(report), 0);

@@ -11,7 +11,7 @@ const RECORD = ".https-ota";
 /** Header and contents of a file of records. */
 const RECORD_SPAN = HEADER + 4096;
 
-/** In every world. */
+/** In every initial state. */
 const PROGRAM: [name: string, size: number][] = [
   [".bootcde", 700],
   ["app.js", 1502],

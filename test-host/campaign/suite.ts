@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { BUNDLE } from "../sim/device.ts";
 import { type Campaign, cellsOf, type Report, runCells } from "./runner.ts";
-import { KINDS, STARTS, startsOf } from "./worlds.ts";
+import { KINDS, STARTS, startsOf } from "./initial-states.ts";
 
 export const bundle = (): string => readFileSync(BUNDLE, "utf8");
 

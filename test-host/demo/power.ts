@@ -3,10 +3,10 @@
 
 import { loadBoard } from "../sim/boards.ts";
 import { cellName } from "../campaign/ids.ts";
-import { createLab } from "../campaign/life.ts";
+import { createSession } from "../campaign/lifetime.ts";
 import { cellsOf, type Report, runCell } from "../campaign/runner.ts";
 import { bundle } from "../campaign/suite.ts";
-import { TOYS } from "../campaign/worlds.ts";
+import { TOYS } from "../campaign/initial-states.ts";
 import { slots } from "../sim/partitions.ts";
 import type { Screen } from "./screen.ts";
 
@@ -44,12 +44,12 @@ export async function runPowerCuts(board: string, screen: Screen): Promise<Power
   const startMs = performance.now();
   const layout = toyOf(board);
   const cells = cellsOf(layout, undefined, [START]);
-  const lab = createLab(bundle());
+  const session = createSession(bundle());
   screen.heading(`Power fails before, in, after each flash operation: ${cells.length} cells of ${layout}`);
   screen.text("cell: pictures of what a loss of power leaves, different ones that a device was started from");
   const reports: Report[] = [];
   for (const cell of cells) {
-    const report = await runCell(lab, cell, { name: "every" });
+    const report = await runCell(session, cell, { name: "every" });
     reports.push(report);
     const counts = report.pictures
       ? `${String(report.pictures).padStart(4)} pictures ${String(report.distinct).padStart(4)} started`

@@ -11,13 +11,13 @@ import { fileURLToPath } from "node:url";
 import { type Op, TEARS, tornErase, tornWrite } from "../../campaign/faults.ts";
 import { idOf, parseId } from "../../campaign/ids.ts";
 import { compareWithKills } from "../../campaign/kill.ts";
-import { createLab, live } from "../../campaign/life.ts";
+import { createSession, simulateLifetime } from "../../campaign/lifetime.ts";
 import { replay } from "../../campaign/replay-case.ts";
 import { powerFailDoc } from "../../campaign/report.ts";
 import { cutState, originOf, runCell, runCells } from "../../campaign/runner.ts";
 import { SCENARIOS, scenarioOf } from "../../campaign/scenarios.ts";
 import { assertSound, bundle } from "../../campaign/suite.ts";
-import { createWorld, FULL_SIZE, stateKey } from "../../campaign/worlds.ts";
+import { createInitialState, FULL_SIZE, stateKey } from "../../campaign/initial-states.ts";
 import { SECTOR } from "../../sim/flash.ts";
 import { noise } from "../../support/images.ts";
 import type { Row } from "../../sim/partitions.ts";
@@ -60,38 +60,42 @@ for (const [cell, orders] of [
 ] as [string, string[]][])
   test(`killed devices are left as the pictures say: ${cell}`, async () => {
     const { layout, start, kind, scenario } = parseId(cell);
-    const world = createWorld(layout, start, kind);
-    const from = await originOf(createLab(bundle()), world, scenarioOf(scenario));
-    const { compared, disagreements } = await compareWithKills(world, from, orders);
+    const initial = createInitialState(layout, start, kind);
+    const from = await originOf(createSession(bundle()), initial, scenarioOf(scenario));
+    const { compared, disagreements } = await compareWithKills(initial, from, orders);
     assert.ok(compared >= 2);
     assert.deepEqual(disagreements, []);
   });
 
 test("before the first operation and after the last one are visited too", async () => {
-  const lab = createLab(bundle());
-  const world = createWorld("toy-two", "one", "current");
-  const life = await live(lab, world, scenarioOf("update"), world.origin, { retry: false });
-  const [first] = life.steps;
-  const last = life.steps[life.steps.length - 1];
-  assert.equal(stateKey(cutState(first, "before", 1)), stateKey(world.origin));
-  assert.equal(stateKey(cutState(last, "after", 1)), stateKey(life.end));
+  const session = createSession(bundle());
+  const initial = createInitialState("toy-two", "one", "current");
+  const lifetime = await simulateLifetime(session, initial, scenarioOf("update"), initial.origin, { retry: false });
+  const [first] = lifetime.steps;
+  const last = lifetime.steps[lifetime.steps.length - 1];
+  assert.equal(stateKey(cutState(first, "before", 1)), stateKey(initial.origin));
+  assert.equal(stateKey(cutState(last, "after", 1)), stateKey(lifetime.end));
   const report = await runCell(
-    lab,
+    session,
     { layout: "toy-two", start: "one", kind: "current", scenario: "update" },
     { name: "every" },
   );
-  assert.equal(report.pictures, life.steps.length * 4);
+  assert.equal(report.pictures, lifetime.steps.length * 4);
 });
 
 test("an image of five sectors costs five erases, and a record is written before the first and after the last", async () => {
-  const world = createWorld("toy-two", "one", "current");
-  const life = await live(createLab(bundle()), world, scenarioOf("update"), world.origin, { retry: false });
-  const erases = life.steps.filter(({ kind, addr }) => kind === "erase" && addr >= 0x10000);
+  const initial = createInitialState("toy-two", "one", "current");
+  const lifetime = await simulateLifetime(createSession(bundle()), initial, scenarioOf("update"), initial.origin, {
+    retry: false,
+  });
+  const erases = lifetime.steps.filter(({ kind, addr }) => kind === "erase" && addr >= 0x10000);
   assert.equal(erases.length, 5);
-  const { offset } = world.board.rows.find(({ label }) => label === "storage") as Row;
-  const inStorage = life.steps.map(({ addr }) => addr >= offset);
+  const { offset } = initial.board.rows.find(({ label }) => label === "storage") as Row;
+  const inStorage = lifetime.steps.map(({ addr }) => addr >= offset);
   assert.equal(inStorage[0], true);
-  assert.ok(life.steps.slice(inStorage.lastIndexOf(true) + 1).every(({ addr }) => addr === 0xc000 || addr === 0xd000));
+  assert.ok(
+    lifetime.steps.slice(inStorage.lastIndexOf(true) + 1).every(({ addr }) => addr === 0xc000 || addr === 0xd000),
+  );
   const between = inStorage.slice(inStorage.indexOf(false), inStorage.lastIndexOf(true) + 1);
   assert.equal(between.filter(Boolean).length, 1, "a record is one write");
 });

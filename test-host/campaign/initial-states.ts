@@ -163,7 +163,7 @@ export function startsOf(layout: string): string[] {
   return Object.keys(STARTS).filter((name) => (STARTS[name].only ?? [layout]).includes(layout));
 }
 
-export type World = {
+export type InitialState = {
   layout: string;
   start: string;
   kind: BootloaderKind;
@@ -188,7 +188,7 @@ export type World = {
   pieceSize: number;
   /** Name of the image that `slot` of this flash begins with. */
   nameOf(flash: Flash, slot: Row, length: number): string;
-  /** Does `slot` hold an image of this world, whole? */
+  /** Does `slot` hold a whole image that this campaign knows? */
   holdsWhole(flash: Flash, slot: Row): boolean;
 };
 
@@ -222,14 +222,14 @@ export function spoiled(bytes: Uint8Array): Uint8Array {
   return copy;
 }
 
-export function createWorld(layout: string, start: string, kindName: string): World {
+export function createInitialState(layout: string, start: string, kindName: string): InitialState {
   const state = STARTS[start];
   const stock = loadBoard(layout);
   const board = { ...stock, rows: state?.table?.(stock.rows) ?? stock.rows };
   const kind = KINDS[kindName];
   const chip = CHIPS.find((one) => one.chipId === board.chipId);
   const otadata = findOtadata(board.rows);
-  if (!kind || !chip || !state || !otadata) throw new Error(`no world ${layout}/${start}/${kindName}`);
+  if (!kind || !chip || !state || !otadata) throw new Error(`no initial state ${layout}/${start}/${kindName}`);
   const size = layout.startsWith("toy-") ? TOY_SIZE : FULL_IMAGE_SIZE;
   const all = slots(board.rows);
   const ota = all.filter((slot) => slot.subtype !== 0);
@@ -300,17 +300,17 @@ export function sameBytes(a: Picture, b: Picture, row: Row): boolean {
 }
 
 /** Labels that an entry names which the bootloader may come to obey, of slots that hold no whole image, unlike at the origin. */
-export function namedInVain(world: World, picture: Picture): string[] {
+export function namedInVain(initial: InitialState, picture: Picture): string[] {
   const { ABORTED: aborted, INVALID: invalid, UNDEFINED: erased } = STATE;
-  const ota = world.slots.filter((slot) => slot.subtype !== 0);
+  const ota = initial.slots.filter((slot) => slot.subtype !== 0);
   const flash = createFlash({ from: picture });
   const found: string[] = [];
   for (let copy = 0; copy < 2; copy++) {
-    const { seq, state, crcOk } = parseEntry(flash.peek(world.otadata.offset + copy * SECTOR, RECORD_SIZE));
+    const { seq, state, crcOk } = parseEntry(flash.peek(initial.otadata.offset + copy * SECTOR, RECORD_SIZE));
     if (!crcOk || seq === erased || state === aborted || state === invalid) continue;
     const slot = ota[(seq - 1) % ota.length];
-    if (sameBytes(picture, world.origin.picture, slot)) continue;
-    if (!world.holdsWhole(flash, slot)) found.push(slot.label);
+    if (sameBytes(picture, initial.origin.picture, slot)) continue;
+    if (!initial.holdsWhole(flash, slot)) found.push(slot.label);
   }
   return found;
 }
@@ -319,23 +319,23 @@ export function namedInVain(world: World, picture: Picture): string[] {
  * Slots that hold an image which a bootloader would start, though nobody has vouched for it: `wanted` are the names of those that
  * may be there. What was there at the origin does not count.
  */
-export function unvouched(world: World, picture: Picture, wanted: string[]): string[] {
+export function unvouched(initial: InitialState, picture: Picture, wanted: string[]): string[] {
   const flash = createFlash({ from: picture });
   const found: string[] = [];
-  for (const slot of world.slots) {
-    if (flash.peek(slot.offset, 1)[0] !== 0xe9 || sameBytes(picture, world.origin.picture, slot)) continue;
-    const verdict = verifyImage(flash, slot, { chipId: world.board.chipId, kind: world.kind });
+  for (const slot of initial.slots) {
+    if (flash.peek(slot.offset, 1)[0] !== 0xe9 || sameBytes(picture, initial.origin.picture, slot)) continue;
+    const verdict = verifyImage(flash, slot, { chipId: initial.board.chipId, kind: initial.kind });
     if (!verdict.ok) continue;
-    const name = world.nameOf(flash, slot, verdict.image.length);
+    const name = initial.nameOf(flash, slot, verdict.image.length);
     if (!wanted.includes(name)) found.push(`${slot.label} holds ${name}, which could start`);
   }
   return found;
 }
 
 /** The slot that an update writes when `running` runs: docs/design.md#slots, for the judge, not taken from src/. */
-export function targetOf(world: World, running: string): Row {
-  const ota = world.slots.filter((slot) => slot.subtype !== 0);
+export function targetOf(initial: InitialState, running: string): Row {
+  const ota = initial.slots.filter((slot) => slot.subtype !== 0);
   const at = ota.findIndex((slot) => slot.label === running);
   const next = ota[(at + 1) % ota.length];
-  return next.label === running ? (world.slots.find((slot) => slot.subtype === 0) as Row) : next;
+  return next.label === running ? (initial.slots.find((slot) => slot.subtype === 0) as Row) : next;
 }

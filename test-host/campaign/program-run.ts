@@ -1,5 +1,5 @@
-// One life of a device between two losses of power, photographed: the bootloader, then the program with the built
-// bundle in a fresh context, and a picture before and after every operation on what survives.
+// One start of a device between two losses of power: the bootloader, then the program with the built bundle in a fresh
+// context, and a picture of what survives before and after every operation on it.
 
 import { type Boot, runBootloader } from "../sim/bootloader.ts";
 import { buildIn, mappedSegments, programChip, registersOf } from "../sim/device.ts";
@@ -13,7 +13,7 @@ import type { Row } from "../sim/partitions.ts";
 import { claimsFor, forge, makeKey } from "../support/release.ts";
 import { type Lie, type Op, stuckMask } from "./faults.ts";
 import { createWire, type Served, WIRE_URL } from "./wire.ts";
-import { spoiled, type State, targetOf, type World } from "./worlds.ts";
+import { spoiled, type State, targetOf, type InitialState } from "./initial-states.ts";
 
 export type Step = Op & {
   /** The engine's own steps are those of its start. */
@@ -27,7 +27,7 @@ export type Step = Op & {
 /** What one order to the module came to: its value as text, or the error's name and words. */
 export type Result = { order: string; ok?: string; error?: string };
 
-export type Session = {
+export type ProgramRun = {
   steps: Step[];
   end: State;
   results: Result[];
@@ -80,10 +80,13 @@ function tellLie(flash: Flash, at: LieAt, steps: Step[]): void {
 }
 
 /** Power comes: the bootloader runs, and its writes are photographed. */
-export function powerOn(world: World, from: State): { boot: Boot; steps: Step[]; end: State; violations: string[] } {
+export function powerOn(
+  initial: InitialState,
+  from: State,
+): { boot: Boot; steps: Step[]; end: State; violations: string[] } {
   const flash = createFlash({ from: from.picture });
   const recorder = record(flash, "bootloader");
-  const boot = runBootloader(flash, { chipId: world.board.chipId, kind: world.kind });
+  const boot = runBootloader(flash, { chipId: initial.board.chipId, kind: initial.kind });
   return { boot, steps: recorder.steps, end: recorder.finish(), violations: flash.violations };
 }
 
@@ -94,12 +97,12 @@ const KEY = await makeKey({ exponent: 3 });
 const SEQUENCES: Record<string, number> = { first: 6, new: 7 };
 const manifests = new Map<Uint8Array, Uint8Array>();
 
-function manifestOf(world: World, name: string): Uint8Array {
-  const image = world.images[name];
+function manifestOf(initial: InitialState, name: string): Uint8Array {
+  const image = initial.images[name];
   let bytes = manifests.get(image);
   if (!bytes) {
     const version = name === "new" ? "2.0.2" : "2.0.3";
-    const claims = { version, chip: world.board.chip, sequence: SEQUENCES[name], image: { url: name } };
+    const claims = { version, chip: initial.board.chip, sequence: SEQUENCES[name], image: { url: name } };
     bytes = Buffer.from(forge(claimsFor(image, claims), KEY), "latin1");
     manifests.set(image, bytes);
   }
@@ -107,17 +110,17 @@ function manifestOf(world: World, name: string): Uint8Array {
 }
 
 /** What the server has under the names that orders use: "new", "new~corrupt", "new.jws" … */
-export function find(world: World, path: string): Served | null {
-  if (path.endsWith(".jws")) return { bytes: manifestOf(world, path.slice(0, -4)) };
+export function find(initial: InitialState, path: string): Served | null {
+  if (path.endsWith(".jws")) return { bytes: manifestOf(initial, path.slice(0, -4)) };
   const [name, fault] = path.split("~");
-  const bytes = world.images[name];
+  const bytes = initial.images[name];
   if (!bytes) return null;
   if (fault === "corrupt") return { bytes: spoiled(bytes) };
   if (fault === "short") return { bytes: bytes.subarray(0, bytes.length - 5000), length: bytes.length };
   if (fault === "cut") return { bytes: bytes.subarray(0, bytes.length - 5000) };
   if (fault === "extra") return { bytes: Buffer.concat([bytes, bytes.subarray(0, 700)]), length: bytes.length };
-  if (fault === "other") return { bytes: world.images.first };
-  if (fault === "alike") return { bytes: world.images.alike };
+  if (fault === "other") return { bytes: initial.images.first };
+  if (fault === "alike") return { bytes: initial.images.alike };
   if (fault) return { bytes: mutations[fault](bytes) };
   return { bytes };
 }
@@ -141,12 +144,12 @@ const CHECKS: Record<string, string> = { yes: "return true;", no: "return false;
 export const isUpdate = (order: string): boolean => /^(update|signed|hand):/.test(order);
 
 /** "update:new", with "!" after it without a digest; "signed:new" by a manifest; "hand:new" by begin, perform and finish; "boot:2"; "confirm:yes"; "markValid"; "rollback"; "setBoot:ota_1". After "~": what is wrong, or nothing: the order may be refused. */
-export function begin(world: World, engine: Engine, order: string): any {
+export function begin(initial: InitialState, engine: Engine, order: string): any {
   const ota = engine.require("https-ota");
   const [verb, argument] = order.split(":");
   if (verb === "update") {
     const path = argument.replace("!", "");
-    const digest = `digest:"fsverity-sha256:${fsverity(world.images[path.split("~")[0]])}"`;
+    const digest = `digest:"fsverity-sha256:${fsverity(initial.images[path.split("~")[0]])}"`;
     const trust = argument.endsWith("!") ? "insecure:true" : digest;
     return ota.update(engine.run(`({url:"${WIRE_URL}${path}",retries:0,allowUnconfirmed:true,${trust}})`));
   }
@@ -155,7 +158,7 @@ export function begin(world: World, engine: Engine, order: string): any {
     return ota.update(engine.run(`({url:"${WIRE_URL}${argument.replace("~", "")}.jws",retries:0,keys:${keys}})`));
   }
   if (verb === "hand") {
-    const digest = `fsverity-sha256:${fsverity(world.images[argument])}`;
+    const digest = `fsverity-sha256:${fsverity(initial.images[argument])}`;
     return (engine.run(BY_HAND) as any)(
       ota,
       engine.run(`({url:"${WIRE_URL}${argument}",retries:0,digest:"${digest}"})`),
@@ -163,7 +166,7 @@ export function begin(world: World, engine: Engine, order: string): any {
   }
   if (verb === "confirm") return ota.confirmAfter(1, engine.run(`(function () { ${CHECKS[argument]} })`));
   if (verb === "setBoot") {
-    const row = world.slots.find((slot) => slot.label === argument.replace("~", "")) as Row;
+    const row = initial.slots.find((slot) => slot.label === argument.replace("~", "")) as Row;
     return ota.setBootPartition(engine.run(`({label:"${row.label}",address:${row.offset}})`));
   }
   if (verb === "boot") return ota.boot(engine.run(`({attempts:${argument}})`));
@@ -193,12 +196,17 @@ function untilIdle(engine: Engine): { idle: Promise<void>; forget(): void } {
   return { idle, forget: () => clearInterval(timer) };
 }
 
-async function carryOut(world: World, engine: Engine, order: string, rebooted: Promise<void>): Promise<Result> {
+async function carryOut(
+  initial: InitialState,
+  engine: Engine,
+  order: string,
+  rebooted: Promise<void>,
+): Promise<Result> {
   let settled = 0;
   const { idle, forget } = untilIdle(engine);
   const hang = idle.then((): Result => ({ order, error: "it hangs: neither success nor failure" }));
   try {
-    const promise = begin(world, engine, order);
+    const promise = begin(initial, engine, order);
     if (promise?.then === undefined) return { order, ok: textOf(promise) };
     const done = engine.call(promise).then(
       (value) => ({ order, ok: textOf(value) }),
@@ -225,9 +233,15 @@ async function carryOut(world: World, engine: Engine, order: string, rebooted: P
  * What the program must not write: all but otadata, an update's slot, which is not the running one, and Storage; of that
  * no page is erased, for a loss of power in a compaction costs all of it.
  */
-function strays(world: World, running: string, orders: string[], steps: Step[], storage: StorageArea): string[] {
-  const allowed = [world.otadata, { offset: storage.address, size: storage.size }];
-  if (orders.some(isUpdate)) allowed.push(targetOf(world, running));
+function strays(
+  initial: InitialState,
+  running: string,
+  orders: string[],
+  steps: Step[],
+  storage: StorageArea,
+): string[] {
+  const allowed = [initial.otadata, { offset: storage.address, size: storage.size }];
+  if (orders.some(isUpdate)) allowed.push(targetOf(initial, running));
   const inStorage = ({ addr }: Step) => addr >= storage.address && addr < storage.address + storage.size;
   const own = steps.filter(({ by }) => by === "program");
   return [
@@ -238,11 +252,11 @@ function strays(world: World, running: string, orders: string[], steps: Step[], 
   ].map((step) => `${step.kind} at 0x${step.addr.toString(16)} while ${running} runs`);
 }
 
-export type Program = { world: World; bundle: string; from: State; boot: Boot; orders: string[]; lie?: LieAt };
+export type Program = { initial: InitialState; bundle: string; from: State; boot: Boot; orders: string[]; lie?: LieAt };
 
 /** The program that runs after `boot`, until its orders are carried out, one fails, or it restarts. */
-export async function runProgram(program: Program): Promise<Session> {
-  const { world, boot, from, orders } = program;
+export async function runProgram(program: Program): Promise<ProgramRun> {
+  const { initial, boot, from, orders } = program;
   const running = (boot.slot as Row).label;
   const flash = createFlash({ from: from.picture });
   let reboot = () => {};
@@ -253,15 +267,15 @@ export async function runProgram(program: Program): Promise<Session> {
   const recorder = record(flash, "engine");
   if (program.lie) tellLie(flash, program.lie, recorder.steps);
   const build = buildIn(flash, boot);
-  const storage = world.storageOf(programChip(flash), build);
-  const wire = createWire((path) => find(world, path), world.pieceSize);
+  const storage = initial.storageOf(programChip(flash), build);
+  const wire = createWire((path) => find(initial, path), initial.pieceSize);
   const engine = createEngine({
     flash,
-    board: world.board.espruinoBoard,
-    mappings: mappedSegments(boot, world.chip).map(
+    board: initial.board.espruinoBoard,
+    mappings: mappedSegments(boot, initial.chip).map(
       ({ addr, length, flash: at }): Mapping => ({ addr, length, read: (offset, n) => flash.peek(at + offset, n) }),
     ),
-    registers: registersOf(boot, world.chip),
+    registers: registersOf(boot, initial.chip),
     version: build.version,
     gitCommit: build.gitCommit,
     storage,
@@ -275,11 +289,11 @@ export async function runProgram(program: Program): Promise<Session> {
   engine.addModule("https-ota", program.bundle);
   const results: Result[] = [];
   for (const order of orders) {
-    const result = await carryOut(world, engine, order, restart);
+    const result = await carryOut(initial, engine, order, restart);
     results.push(result);
     if (result.error || rebooted) break;
   }
-  const problems = [...flash.violations, ...strays(world, running, orders, recorder.steps, storage)];
+  const problems = [...flash.violations, ...strays(initial, running, orders, recorder.steps, storage)];
   if (!rebooted) {
     for (let pass = 0; pass < 2; pass++) await engine.advance(0);
     const left = engine.accounts();
