@@ -35,7 +35,7 @@ const key = await makeKey({ exponent: 3 });
 const MANIFEST = await signManifest(claimsFor(GOOD), key);
 const fresh = () => createRig({ knows: [GOOD] });
 let rig = fresh();
-const clean = rig.picture();
+const clean = rig.snapshot();
 const SECTORS = rig.device.row("ota_0").size / 4096;
 /** ms; what the module itself sets when nobody does. */
 const DEADLINE = 3_600_000;
@@ -288,7 +288,7 @@ const story = fc.record({
 type Story = typeof story extends fc.Arbitrary<infer S> ? S : never;
 
 /** What would start from this flash. */
-const starts = () => runBootloader(createFlash({ from: rig.picture() }), { chipId: 0 });
+const starts = () => runBootloader(createFlash({ from: rig.snapshot() }), { chipId: 0 });
 
 async function attack(one: Story): Promise<void> {
   rig.restore(clean);

@@ -240,7 +240,7 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
   }
   assert.deepEqual(device.flash.violations, []);
   for (const kind of [BOOTLOADERS.idf3, BOOTLOADERS.current, BOOTLOADERS.rollback]) {
-    const boot = runBootloader(createFlash({ from: rig.picture() }), { chipId: 0, kind });
+    const boot = runBootloader(createFlash({ from: rig.snapshot() }), { chipId: 0, kind });
     assert.ok(boot.slot, `${kind.name}: nothing boots`);
   }
   device.stop();

@@ -22,7 +22,7 @@ const OTHER = `fsverity-sha256:${"0".repeat(64)}`;
 const net = paths({ "/fw.bin": file(EVIL), "/m.jws": text(TOKEN) });
 const fresh = () => createRig({ net });
 let rig = fresh();
-const clean = rig.picture();
+const clean = rig.snapshot();
 
 const FIELDS =
   "url keys digest insecure headers ca cert key timeout deadline retries maxRedirects maxRequestSize threshold allowSameVersion allowDowngrade allowRolledBack allowStorageLoss allowSavedState allowUnconfirmed project partition onEvent".split(

@@ -34,13 +34,13 @@ const bases = Object.fromEntries(Object.keys(CHIPS).map((chip) => [chip, imageFo
   ChipName,
   Uint8Array
 >;
-const rigs = new Map<ChipName, { rig: Rig; clean: ReturnType<Rig["picture"]> }>();
+const rigs = new Map<ChipName, { rig: Rig; clean: ReturnType<Rig["snapshot"]> }>();
 
 function rigFor(chip: ChipName) {
   let found = rigs.get(chip);
   if (!found) {
     const rig = createRig({ board: boardWith(ROWS, SMALL, CHIPS[chip]), images: { factory: imageFor(chip, 1) } });
-    found = { rig, clean: rig.picture() };
+    found = { rig, clean: rig.snapshot() };
     rigs.set(chip, found);
   }
   return found;

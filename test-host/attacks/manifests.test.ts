@@ -25,11 +25,11 @@ const TOKENS = keys.map((key) => forge(CLAIMS, key));
 
 const fresh = () => createRig({ knows: [GOOD] });
 let rig = fresh();
-const clean = rig.picture();
+const clean = rig.snapshot();
 const LIMIT = 600_000;
 const config = { url: URL_OF("/m.jws"), keys: keys.map((key) => key.jwk), retries: 0, timeout: 2000 };
 
-const startsIn = () => runBootloader(createFlash({ from: rig.picture() }), { chipId: 0 }).slot?.label;
+const startsIn = () => runBootloader(createFlash({ from: rig.snapshot() }), { chipId: 0 }).slot?.label;
 
 /** Flash operations that are not of the boot record. */
 function written(): string[] {

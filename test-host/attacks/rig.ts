@@ -8,7 +8,7 @@ import { BOOTLOADERS, IDF33, verifyImage } from "../sim/bootloader.ts";
 import { hasten } from "../support/bundle.ts";
 import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
 import { CLOSED } from "../sim/espruino/socket.ts";
-import type { FlashOp, Picture } from "../sim/flash.ts";
+import type { FlashOp, Snapshot } from "../sim/flash.ts";
 import { SECTOR } from "../sim/flash.ts";
 import { buildImage } from "../support/images.ts";
 import { quicken } from "../support/network.ts";
@@ -55,9 +55,9 @@ export interface Rig {
   erasesIn(label: string, since?: number): number;
   operations(since?: number): FlashOp[];
   /** Flash as it is, to come back to. */
-  picture(): Picture;
-  /** Flash as in `picture`, logs and problems forgotten; the program goes on. */
-  restore(picture: Picture): void;
+  snapshot(): Snapshot;
+  /** Flash as in `snapshot`, logs and problems forgotten; the program goes on. */
+  restore(snapshot: Snapshot): void;
 }
 
 export const URL_OF = (path: string): string => `http://127.0.0.1:8070${path}`;
@@ -302,9 +302,9 @@ export function createRig(options: RigOptions = {}): Rig {
         .filter((op) => op.kind === "erase" && op.addr >= offset && op.addr < offset + size).length;
     },
     operations: (since = 0) => device.flash.log.slice(since),
-    picture: () => device.flash.picture(),
-    restore(picture) {
-      device.flash.restore(picture);
+    snapshot: () => device.flash.snapshot(),
+    restore(snapshot) {
+      device.flash.restore(snapshot);
       device.flash.resetCounts();
       device.engine.problems.length = 0;
       device.engine.run("delete E.otaRestartPending");

@@ -82,8 +82,8 @@ function inChild({ layout, start }: Part): Promise<Report[]> {
     child.on("close", (code, signal) => {
       try {
         const reports: Report[] = JSON.parse(text);
-        const pictures = reports.reduce((sum, report) => sum + report.pictures, 0);
-        if (values.full) console.error(`${layout}/${start}: ${pictures} pictures`);
+        const snapshots = reports.reduce((sum, report) => sum + report.snapshots, 0);
+        if (values.full) console.error(`${layout}/${start}: ${snapshots} snapshots`);
         resolve(reports);
       } catch {
         reject(new Error(`${layout}/${start}: no report, exit code ${code}, signal ${signal}`));

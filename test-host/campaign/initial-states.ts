@@ -19,15 +19,15 @@ import {
 import { hostChip } from "../sim/device.ts";
 import type { StorageArea } from "../sim/espruino/area.ts";
 import { areaOf, type Build, buildOf, type SizedChip } from "../sim/espruino/build.ts";
-import { createFlash, type Flash, type Picture, pictureHash, SECTOR } from "../sim/flash.ts";
+import { createFlash, type Flash, type Snapshot, snapshotHash, SECTOR } from "../sim/flash.ts";
 import { buildImage, layoutOf, reseal } from "../support/images.ts";
 import { buildTable, findOtadata, type Row, slots, TABLE_OFFSET } from "../sim/partitions.ts";
 import { createStorage, STORAGES, type Storage } from "./storages.ts";
 
 /** What survives a loss of power. */
-export type State = { picture: Picture };
+export type State = { snapshot: Snapshot };
 
-export const stateKey = ({ picture }: State): string => pictureHash(picture);
+export const stateKey = ({ snapshot }: State): string => snapshotHash(snapshot);
 
 export const TOYS = ["toy-two", "toy-factory-two", "toy-factory-one", "toy-three"] as const;
 export const FULL_SIZE = ["esp32", "esp32-dual", "esp32c3", "esp32s3"] as const;
@@ -263,7 +263,7 @@ export function createInitialState(layout: string, start: string, kindName: stri
     return area;
   };
   createStorage(storageOf(hostChip(flash), buildOf(image(board.chip, size, 10, "1.0.0", state.builds?.[0]))));
-  const origin = { picture: flash.picture() };
+  const origin = { snapshot: flash.snapshot() };
   const boot = runBootloader(flash, { chipId: board.chipId, kind });
   if (!boot.slot || !boot.image) throw new Error(`${layout}/${start}/${kindName}: nothing boots`);
   const running = boot.slot.label;
@@ -293,23 +293,23 @@ export function createInitialState(layout: string, start: string, kindName: stri
   };
 }
 
-export function sameBytes(a: Picture, b: Picture, row: Row): boolean {
+export function sameBytes(a: Snapshot, b: Snapshot, row: Row): boolean {
   for (let i = row.offset / SECTOR; i < (row.offset + row.size) / SECTOR; i++)
     if (a.sectors[i] !== b.sectors[i] && Buffer.compare(a.sectors[i], b.sectors[i]) !== 0) return false;
   return true;
 }
 
 /** Labels that an entry names which the bootloader may come to obey, of slots that hold no whole image, unlike at the origin. */
-export function namedInVain(initial: InitialState, picture: Picture): string[] {
+export function namedInVain(initial: InitialState, snapshot: Snapshot): string[] {
   const { ABORTED: aborted, INVALID: invalid, UNDEFINED: erased } = STATE;
   const ota = initial.slots.filter((slot) => slot.subtype !== 0);
-  const flash = createFlash({ from: picture });
+  const flash = createFlash({ from: snapshot });
   const found: string[] = [];
   for (let copy = 0; copy < 2; copy++) {
     const { seq, state, crcOk } = parseEntry(flash.peek(initial.otadata.offset + copy * SECTOR, RECORD_SIZE));
     if (!crcOk || seq === erased || state === aborted || state === invalid) continue;
     const slot = ota[(seq - 1) % ota.length];
-    if (sameBytes(picture, initial.origin.picture, slot)) continue;
+    if (sameBytes(snapshot, initial.origin.snapshot, slot)) continue;
     if (!initial.holdsWhole(flash, slot)) found.push(slot.label);
   }
   return found;
@@ -319,11 +319,11 @@ export function namedInVain(initial: InitialState, picture: Picture): string[] {
  * Slots that hold an image which a bootloader would start, though nobody has vouched for it: `wanted` are the names of those that
  * may be there. What was there at the origin does not count.
  */
-export function unvouched(initial: InitialState, picture: Picture, wanted: string[]): string[] {
-  const flash = createFlash({ from: picture });
+export function unvouched(initial: InitialState, snapshot: Snapshot, wanted: string[]): string[] {
+  const flash = createFlash({ from: snapshot });
   const found: string[] = [];
   for (const slot of initial.slots) {
-    if (flash.peek(slot.offset, 1)[0] !== 0xe9 || sameBytes(picture, initial.origin.picture, slot)) continue;
+    if (flash.peek(slot.offset, 1)[0] !== 0xe9 || sameBytes(snapshot, initial.origin.snapshot, slot)) continue;
     const verdict = verifyImage(flash, slot, { chipId: initial.board.chipId, kind: initial.kind });
     if (!verdict.ok) continue;
     const name = initial.nameOf(flash, slot, verdict.image.length);

@@ -1,5 +1,5 @@
-// The cross-check: power really fails. Instead of a picture, the device is stopped before or after an operation, from
-// within it, and what is then in flash must be what was photographed there.
+// The cross-check: power really fails. Instead of a snapshot, the device is stopped before or after an operation, from
+// within it, and what is then in flash must be what was recorded there.
 
 import { BUNDLE, createDevice } from "../sim/device.ts";
 import { readFileSync } from "node:fs";
@@ -17,7 +17,7 @@ const turns = async (count: number): Promise<void> => {
 async function kill(initial: InitialState, from: State, orders: string[], op: number, phase: string): Promise<State> {
   const device = createDevice({
     board: initial.board,
-    flash: from.picture,
+    flash: from.snapshot,
     bootloader: initial.kind,
     engine: { connect: createWire((path) => find(initial, path), initial.pieceSize).connect },
   });
@@ -41,12 +41,12 @@ async function kill(initial: InitialState, from: State, orders: string[], op: nu
   }
   await turns(3);
   device.flash.onOp = null;
-  const state = { picture: device.flash.picture() };
+  const state = { snapshot: device.flash.snapshot() };
   device.stop();
   return state;
 }
 
-/** Every operation of one start, killed before and after it, against its photographs. */
+/** Every operation of one start, killed before and after it, against its snapshots. */
 export async function compareWithKills(
   initial: InitialState,
   from: State,
@@ -55,12 +55,12 @@ export async function compareWithKills(
   const { boot, steps, end } = powerOn(initial, from);
   const bundle = readFileSync(BUNDLE, "utf8");
   const run = await runProgram({ initial, bundle, from: end, boot, orders });
-  const photographed = [...steps, ...run.steps];
+  const recorded = [...steps, ...run.steps];
   const disagreements: Disagreement[] = [];
-  for (const [op, step] of photographed.entries())
+  for (const [op, step] of recorded.entries())
     for (const phase of ["before", "after"] as const) {
       const state = await kill(initial, from, orders, op, phase);
       if (stateKey(state) !== stateKey(step[phase])) disagreements.push({ op, phase });
     }
-  return { compared: 2 * photographed.length, disagreements };
+  return { compared: 2 * recorded.length, disagreements };
 }

@@ -1,9 +1,9 @@
 // From a state that a loss of power left to the end of a scenario: start, do what is left, restart, until nothing is.
-// It judges on its way: every start, every order, every end (docs/power-fail.md#what-holds-in-every-picture).
+// It judges on its way: every start, every order, every end (docs/power-fail.md#what-holds-in-every-snapshot).
 
 import type { Boot } from "../sim/bootloader.ts";
 import { buildIn, hostChip } from "../sim/device.ts";
-import { createFlash, type Picture, pictureHash, SECTOR } from "../sim/flash.ts";
+import { createFlash, type Snapshot, snapshotHash, SECTOR } from "../sim/flash.ts";
 import type { Row } from "../sim/partitions.ts";
 import { allowedIn, type Outcome, type Scenario, type View } from "./scenarios.ts";
 import { isUpdate, type LieAt, powerOn, runProgram, type ProgramRun, type Step, UP_TO_DATE } from "./program-run.ts";
@@ -53,10 +53,13 @@ export type LifetimeOptions = {
 };
 
 /** A fallback that this device has not caused: the selected slot is as broken as it was at the very beginning. */
-function isInherited(initial: InitialState, boot: Boot, picture: Picture): boolean {
+function isInherited(initial: InitialState, boot: Boot, snapshot: Snapshot): boolean {
   const slot = initial.slots.find((row) => row.label === boot.selected);
   return (
-    initial.fellBack && boot.selected === initial.selected && !!slot && sameBytes(picture, initial.origin.picture, slot)
+    initial.fellBack &&
+    boot.selected === initial.selected &&
+    !!slot &&
+    sameBytes(snapshot, initial.origin.snapshot, slot)
   );
 }
 
@@ -64,21 +67,21 @@ function judgeStart(initial: InitialState, boot: Boot, image: string, from: Stat
   if (!boot.slot) return ["nothing boots"];
   const problems: string[] = [];
   if (!allowed.boots.includes(image)) problems.push(`boots ${image} (allowed: ${allowed.boots.join(", ")})`);
-  if (boot.fellBack && !isInherited(initial, boot, from.picture))
+  if (boot.fellBack && !isInherited(initial, boot, from.snapshot))
     problems.push(`falls back from ${boot.selected}, which is selected, to ${boot.slot.label}`);
-  for (const label of namedInVain(initial, from.picture))
+  for (const label of namedInVain(initial, from.snapshot))
     problems.push(`an entry names ${label}, which holds no whole image`);
-  problems.push(...unvouched(initial, from.picture, ["old", ...allowed.boots]));
+  problems.push(...unvouched(initial, from.snapshot, ["old", ...allowed.boots]));
   return problems;
 }
 
 /** The next start finds Storage sound, and the program's files as they were. */
-function judgeStorage(session: Session, initial: InitialState, boot: Boot, { picture }: State): string[] {
+function judgeStorage(session: Session, initial: InitialState, boot: Boot, { snapshot }: State): string[] {
   if (!boot.slot || !boot.image) return [];
-  const flash = createFlash({ from: picture });
+  const flash = createFlash({ from: snapshot });
   const area = initial.storageOf(hostChip(flash), buildIn(flash, boot));
-  const sectors = picture.sectors.slice(area.address / SECTOR, (area.address + area.size) / SECTOR);
-  const key = `${initial.layout}/${initial.start} ${area.size} ${pictureHash({ sectors })}`;
+  const sectors = snapshot.sectors.slice(area.address / SECTOR, (area.address + area.size) / SECTOR);
+  const key = `${initial.layout}/${initial.start} ${area.size} ${snapshotHash({ sectors })}`;
   let found = session.storages.get(key);
   if (!found) {
     found = harmed(area, initial.storage !== undefined).map((what) => `Storage: ${what}`);
@@ -99,7 +102,7 @@ function isRefusedByStorage(initial: InitialState, runs: ProgramRun[]): boolean 
 
 function imageOf(initial: InitialState, boot: Boot, from: State): string {
   if (!boot.slot || !boot.image) return "nothing";
-  return initial.nameOf(createFlash({ from: from.picture }), boot.slot, boot.image.length);
+  return initial.nameOf(createFlash({ from: from.snapshot }), boot.slot, boot.image.length);
 }
 
 /** Sectors that the slot to be written shares with the image already, from its beginning. */
@@ -108,7 +111,7 @@ function sectorsDone(initial: InitialState, running: string, state: State, image
   let done = 0;
   while ((done + 1) * SECTOR <= image.length) {
     const wanted = image.subarray(done * SECTOR, (done + 1) * SECTOR);
-    const found = state.picture.sectors[first + done];
+    const found = state.snapshot.sectors[first + done];
     // the first word comes last
     const from = done ? 0 : 4;
     if (Buffer.compare(found.subarray(from), wanted.subarray(from)) !== 0) break;

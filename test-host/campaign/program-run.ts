@@ -1,5 +1,5 @@
 // One start of a device between two losses of power: the bootloader, then the program with the built bundle in a fresh
-// context, and a picture of what survives before and after every operation on it.
+// context, and a snapshot of what survives before and after every operation on it.
 
 import { type Boot, runBootloader } from "../sim/bootloader.ts";
 import { buildIn, mappedSegments, programChip, registersOf } from "../sim/device.ts";
@@ -49,9 +49,9 @@ const LOOK_MS = 50;
 
 type Recorder = { steps: Step[]; by: Step["by"]; finish(): State };
 
-/** Takes the pictures. */
+/** Takes the snapshots. */
 function record(flash: Flash, by: Step["by"]): Recorder {
-  let last: State = { picture: flash.picture() };
+  let last: State = { snapshot: flash.snapshot() };
   const recorder: Recorder = {
     steps: [],
     by,
@@ -65,7 +65,7 @@ function record(flash: Flash, by: Step["by"]): Recorder {
     if (phase === "before") {
       steps.push({ by: recorder.by, kind, addr, length, before: last, after: last, data: data?.slice() });
     } else {
-      last = { picture: flash.picture() };
+      last = { snapshot: flash.snapshot() };
       steps[steps.length - 1].after = last;
     }
   };
@@ -79,12 +79,12 @@ function tellLie(flash: Flash, at: LieAt, steps: Step[]): void {
   else flash.faults = { stuckBits: (addr) => (now() ? stuckMask(at.seed, addr) : 0) };
 }
 
-/** Power comes: the bootloader runs, and its writes are photographed. */
+/** Power comes: the bootloader runs, and its writes are recorded. */
 export function powerOn(
   initial: InitialState,
   from: State,
 ): { boot: Boot; steps: Step[]; end: State; violations: string[] } {
-  const flash = createFlash({ from: from.picture });
+  const flash = createFlash({ from: from.snapshot });
   const recorder = record(flash, "bootloader");
   const boot = runBootloader(flash, { chipId: initial.board.chipId, kind: initial.kind });
   return { boot, steps: recorder.steps, end: recorder.finish(), violations: flash.violations };
@@ -258,7 +258,7 @@ export type Program = { initial: InitialState; bundle: string; from: State; boot
 export async function runProgram(program: Program): Promise<ProgramRun> {
   const { initial, boot, from, orders } = program;
   const running = (boot.slot as Row).label;
-  const flash = createFlash({ from: from.picture });
+  const flash = createFlash({ from: from.snapshot });
   let reboot = () => {};
   let rebooted = false;
   const restart = new Promise<void>((resolve) => {

@@ -1,7 +1,7 @@
 // One case again, by its ID: what happened before the cut, what was left, and what came of it.
 
 import { createFlash } from "../sim/flash.ts";
-import { type Lie, TEARS, type Tear } from "./faults.ts";
+import { type Lie, TORN, type Torn } from "./faults.ts";
 import { type Cut, parseId } from "./ids.ts";
 import { createSession, type Lifetime, simulateLifetime } from "./lifetime.ts";
 import { cutState, originOf } from "./runner.ts";
@@ -17,13 +17,13 @@ export type Replay = {
   last: Lifetime;
 };
 
-const isTear = (tear: Tear | Lie): tear is Tear => Object.values(TEARS).some((list) => list.includes(tear as never));
+const isTorn = (torn: Torn | Lie): torn is Torn => Object.values(TORN).some((list) => list.includes(torn as never));
 
-function tellCut(lifetime: Lifetime, { step, tear }: Cut): string {
+function tellCut(lifetime: Lifetime, { step, torn }: Cut): string {
   const at = lifetime.steps[step];
   if (!at) throw new Error(`there is no step ${step}: this lifetime has ${lifetime.steps.length}`);
   const what = `0x${at.addr.toString(16)}+${at.length}`;
-  return `--- power fails in step ${step}, ${at.kind} of ${what} by the ${at.by}: ${tear}`;
+  return `--- power fails in step ${step}, ${at.kind} of ${what} by the ${at.by}: ${torn}`;
 }
 
 export async function replay(bundle: string, text: string): Promise<Replay> {
@@ -35,10 +35,10 @@ export async function replay(bundle: string, text: string): Promise<Replay> {
   const tell = (lifetime: Lifetime) =>
     lines.push(...lifetime.trace, ...lifetime.problems.map((problem) => `PROBLEM: ${problem}`));
   let left = await originOf(session, initial, scenario);
-  const lie = id.cuts.find((cut) => !isTear(cut.tear));
+  const lie = id.cuts.find((cut) => !isTorn(cut.torn));
   if (lie) {
-    lines.push(`--- in step ${lie.step} the flash lies: ${lie.tear}`);
-    const told = { step: lie.step, lie: lie.tear as Lie, seed: id.seed };
+    lines.push(`--- in step ${lie.step} the flash lies: ${lie.torn}`);
+    const told = { step: lie.step, lie: lie.torn as Lie, seed: id.seed };
     const lifetime = await simulateLifetime(session, initial, scenario, left, {
       retry: false,
       lie: told,
@@ -51,7 +51,7 @@ export async function replay(bundle: string, text: string): Promise<Replay> {
   tell(lifetime);
   for (const cut of id.cuts) {
     lines.push(tellCut(lifetime, cut));
-    left = cutState(lifetime.steps[cut.step], cut.tear as Tear, id.seed);
+    left = cutState(lifetime.steps[cut.step], cut.torn as Torn, id.seed);
     lifetime = await simulateLifetime(session, initial, scenario, left, { retry: true, verbose: true });
     tell(lifetime);
   }
@@ -60,5 +60,5 @@ export async function replay(bundle: string, text: string): Promise<Replay> {
 
 function done(lines: string[], left: State, last: Lifetime): Replay {
   lines.push(last.problems.length ? `verdict: ${last.problems.length} problems` : `verdict: good, runs ${last.image}`);
-  return { lines, left, flash: createFlash({ from: left.picture }).dump(), problems: last.problems, last };
+  return { lines, left, flash: createFlash({ from: left.snapshot }).dump(), problems: last.problems, last };
 }

@@ -11,7 +11,7 @@ const { values, positionals } = parseArgs({
 });
 if (positionals.length !== 1) {
   console.error(
-    "usage: npm run replay -- board/start/bootloader/scenario@step.tear#seed [--dump FILE] [--bundle FILE]",
+    "usage: npm run replay -- board/start/bootloader/scenario@step.torn#seed [--dump FILE] [--bundle FILE]",
   );
   process.exit(2);
 }

@@ -5,8 +5,8 @@
 import { hostChip } from "../sim/device.ts";
 import { buildOf } from "../sim/espruino/build.ts";
 import { createFiles } from "../sim/espruino/files.ts";
-import { createFlash, type Picture, SECTOR } from "../sim/flash.ts";
-import { LIES, type Lie, TEARS, type Tear, tornErase, tornWrite } from "./faults.ts";
+import { createFlash, type Snapshot, SECTOR } from "../sim/flash.ts";
+import { LIES, type Lie, TORN, type Torn, tornErase, tornWrite } from "./faults.ts";
 import { type Cell, type Cut, idOf } from "./ids.ts";
 import { createSession, type Session, type Lifetime, simulateLifetime } from "./lifetime.ts";
 import { applies, type Scenario, SCENARIOS, scenarioOf } from "./scenarios.ts";
@@ -18,8 +18,8 @@ export type Finding = { id: string; problems: string[] };
 export type Report = {
   cell: Cell;
   campaign: string;
-  /** Pictures that were taken, and how many different ones of them a device was started from. */
-  pictures: number;
+  /** Snapshots that were taken, and how many different ones of them a device was started from. */
+  snapshots: number;
   distinct: number;
   seed: number;
   ms: number;
@@ -47,31 +47,31 @@ export function cellsOf(layout: string, kinds = Object.keys(KINDS), starts = sta
 // --- What a cut leaves
 
 function withSectors(
-  picture: Picture,
+  snapshot: Snapshot,
   addr: number,
   length: number,
   change: (old: Uint8Array, at: number) => Uint8Array,
 ) {
   const first = Math.floor(addr / SECTOR);
   const last = Math.floor((addr + length - 1) / SECTOR);
-  const joined = first === last ? picture.sectors[first] : Buffer.concat(picture.sectors.slice(first, last + 1));
+  const joined = first === last ? snapshot.sectors[first] : Buffer.concat(snapshot.sectors.slice(first, last + 1));
   const bytes = change(joined, addr - first * SECTOR);
-  const sectors = picture.sectors.slice();
+  const sectors = snapshot.sectors.slice();
   for (let i = first; i <= last; i++) sectors[i] = bytes.slice((i - first) * SECTOR, (i - first + 1) * SECTOR);
   return { sectors };
 }
 
 /** What is left of `step` when the power fails in it. */
-export function cutState(step: Step, tear: Tear, seed: number): State {
+export function cutState(step: Step, torn: Torn, seed: number): State {
   const { before, after } = step;
-  if (tear === "before") return before;
-  if (tear === "after") return after;
-  const picture = withSectors(before.picture, step.addr, step.length, (old, at) =>
+  if (torn === "before") return before;
+  if (torn === "after") return after;
+  const snapshot = withSectors(before.snapshot, step.addr, step.length, (old, at) =>
     step.kind === "erase"
-      ? tornErase(old, tear, seed, step)
-      : tornWrite(old, at, step.data as Uint8Array, tear, seed, step),
+      ? tornErase(old, torn, seed, step)
+      : tornWrite(old, at, step.data as Uint8Array, torn, seed, step),
   );
-  return { picture };
+  return { snapshot };
 }
 
 export type Case = { cuts: Cut[]; state: State };
@@ -82,10 +82,10 @@ function casesOf(lifetime: Lifetime, base: Case, seed: number, stride = 1): Case
   lifetime.steps.forEach((step, i) => {
     // otadata and Storage always, of the slot's sectors one in `stride`
     if (stride > 1 && step.length === SECTOR && step.addr >= 0x10000 && i % stride !== 0) return;
-    for (const tear of TEARS[step.kind])
+    for (const torn of TORN[step.kind])
       cases.push({
-        cuts: [...base.cuts, { step: i, tear }],
-        state: cutState(step, tear, seed),
+        cuts: [...base.cuts, { step: i, torn }],
+        state: cutState(step, torn, seed),
       });
   });
   return cases;
@@ -121,9 +121,9 @@ async function prepared(session: Session, initial: InitialState, orders: string[
 /** Then Storage fills up, where the initial state says so. */
 function crowded(initial: InitialState, from: State): State {
   if (!initial.storage) return from;
-  const flash = createFlash({ from: from.picture });
+  const flash = createFlash({ from: from.snapshot });
   initial.storage.crowd(createFiles(initial.storageOf(hostChip(flash), buildOf(initial.images.new))));
-  return { picture: flash.picture() };
+  return { snapshot: flash.snapshot() };
 }
 
 // --- Campaigns
@@ -150,7 +150,7 @@ type RunContext = {
 
 /** The cases among these that no device was started from yet. */
 function fresh(context: RunContext, cases: Case[]): Case[] {
-  context.report.pictures += cases.length;
+  context.report.snapshots += cases.length;
   const kept = cases.filter(({ state }) => {
     const key = stateKey(state);
     if (context.seen.has(key)) return false;
@@ -187,8 +187,8 @@ async function chain(context: RunContext, first: Lifetime): Promise<void> {
   let base: Case = { cuts: [], state: first.end };
   for (let n = 0; n < lifetime.steps.length; n++) {
     const state = lifetime.steps[n].after;
-    base = { cuts: [...base.cuts, { step: n, tear: "after" }], state };
-    context.report.pictures++;
+    base = { cuts: [...base.cuts, { step: n, torn: "after" }], state };
+    context.report.snapshots++;
     context.report.distinct++;
     lifetime = await judge(context, base);
   }
@@ -218,12 +218,12 @@ async function randomly(context: RunContext, first: Lifetime, runs: number): Pro
     for (let n = 0; n < cuts && lifetime.steps.length && !lifetime.problems.length; n++) {
       const i = random(lifetime.steps.length);
       const step = lifetime.steps[i];
-      const tear = TEARS[step.kind][random(TEARS[step.kind].length)];
+      const torn = TORN[step.kind][random(TORN[step.kind].length)];
       base = {
-        cuts: [...base.cuts, { step: i, tear }],
-        state: cutState(step, tear, context.seed),
+        cuts: [...base.cuts, { step: i, torn }],
+        state: cutState(step, torn, context.seed),
       };
-      context.report.pictures++;
+      context.report.snapshots++;
       context.report.distinct++;
       lifetime = await judge(context, base);
     }
@@ -242,10 +242,10 @@ async function lies(context: RunContext, first: Lifetime, from: State): Promise<
       retry: false,
       lie: { step, lie, seed },
     });
-    report.pictures++;
+    report.snapshots++;
     report.distinct++;
     if (lifetime.problems.length)
-      report.findings.push({ id: idOf(cell, [{ step, tear: lie }], seed), problems: lifetime.problems });
+      report.findings.push({ id: idOf(cell, [{ step, torn: lie }], seed), problems: lifetime.problems });
   });
 }
 
@@ -253,7 +253,7 @@ export async function runCell(session: Session, cell: Cell, campaign: Campaign, 
   const startMs = performance.now();
   const initial = createInitialState(cell.layout, cell.start, cell.kind);
   const scenario = scenarioOf(cell.scenario);
-  const report: Report = { cell, campaign: campaign.name, pictures: 0, distinct: 0, seed, ms: 0, findings: [] };
+  const report: Report = { cell, campaign: campaign.name, snapshots: 0, distinct: 0, seed, ms: 0, findings: [] };
   const context: RunContext = { session, initial, scenario, cell, seed, report, seen: new Set() };
   const from = await originOf(session, initial, scenario);
   const first = await simulateLifetime(session, initial, scenario, from, { retry: false });

@@ -1,5 +1,5 @@
 // What lies in Storage when a scenario begins: files of the program, which nothing may touch, and what makes it hard to
-// write a boot record. Every file's contents follow from its name and size, so a picture tells by itself whether they hold.
+// write a boot record. Every file's contents follow from its name and size, so a snapshot tells by itself whether they hold.
 
 import { HEADER, nameOf } from "../sim/espruino/chain.ts";
 import type { StorageArea } from "../sim/espruino/area.ts";

@@ -98,7 +98,7 @@ function createCommand(): Command {
       "--json",
       "print one line of JSON instead: from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps; " +
         "with --bad-image: from, tried, to, version, back, starts, attempts, refused, steps; with --power-cuts: " +
-        "layout, cells, pictures, distinct, findings, seconds, counts, ids",
+        "layout, cells, snapshots, distinct, findings, seconds, counts, ids",
     )
     .helpOption("-h, --help", "show this")
     .addHelpText("after", EXAMPLES)

@@ -16,12 +16,12 @@ export type PowerCuts = {
   layout: string;
   cells: number;
   /** States that a loss of power leaves, and how many different ones of them a device was started from. */
-  pictures: number;
+  snapshots: number;
   distinct: number;
   findings: number;
   seconds: number;
   /** By scenario and bootloader. */
-  counts: { cell: string; pictures: number; distinct: number; findings: number }[];
+  counts: { cell: string; snapshots: number; distinct: number; findings: number }[];
   /** Names of cases, for npm run replay. */
   ids: string[];
 };
@@ -36,8 +36,8 @@ export function toyOf(board: string): string {
   return TOYS.find((toy) => slotsOf(toy) === slotsOf(board)) ?? TOYS[0];
 }
 
-function countsOf({ cell, pictures, distinct, findings }: Report): PowerCuts["counts"][number] {
-  return { cell: cellName(cell), pictures, distinct, findings: findings.length };
+function countsOf({ cell, snapshots, distinct, findings }: Report): PowerCuts["counts"][number] {
+  return { cell: cellName(cell), snapshots, distinct, findings: findings.length };
 }
 
 export async function runPowerCuts(board: string, screen: Screen): Promise<PowerCuts> {
@@ -46,13 +46,13 @@ export async function runPowerCuts(board: string, screen: Screen): Promise<Power
   const cells = cellsOf(layout, undefined, [START]);
   const session = createSession(bundle());
   screen.heading(`Power fails before, in, after each flash operation: ${cells.length} cells of ${layout}`);
-  screen.text("cell: pictures of what a loss of power leaves, different ones that a device was started from");
+  screen.text("cell: snapshots of what a loss of power leaves, different ones that a device was started from");
   const reports: Report[] = [];
   for (const cell of cells) {
     const report = await runCell(session, cell, { name: "every" });
     reports.push(report);
-    const counts = report.pictures
-      ? `${String(report.pictures).padStart(4)} pictures ${String(report.distinct).padStart(4)} started`
+    const counts = report.snapshots
+      ? `${String(report.snapshots).padStart(4)} snapshots ${String(report.distinct).padStart(4)} started`
       : "   no flash operation";
     const found = report.findings.length ? `  ${report.findings.length} FINDINGS` : "";
     screen.line(`${cellName(cell).padEnd(46)}${counts}${found}`);
@@ -62,7 +62,7 @@ export async function runPowerCuts(board: string, screen: Screen): Promise<Power
   const result = {
     layout,
     cells: cells.length,
-    pictures: sum((report) => report.pictures),
+    snapshots: sum((report) => report.snapshots),
     distinct: sum((report) => report.distinct),
     findings,
     seconds: Math.round((performance.now() - startMs) / 100) / 10,
@@ -71,7 +71,7 @@ export async function runPowerCuts(board: string, screen: Screen): Promise<Power
   };
   if (!findings)
     screen.success(
-      `${result.pictures} pictures, ${result.distinct} devices started from them: each ran a whole image that may run ` +
+      `${result.snapshots} snapshots, ${result.distinct} devices started from them: each ran a whole image that may run ` +
         `there, and ended as it should`,
     );
   return result;

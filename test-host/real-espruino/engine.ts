@@ -92,7 +92,7 @@ export async function runInEngine(
       output,
       exitCode,
       hung,
-      boot: runBootloader(createFlash({ from: device.flash.picture() }), bootOptions),
+      boot: runBootloader(createFlash({ from: device.flash.snapshot() }), bootOptions),
       counts,
     };
   } finally {

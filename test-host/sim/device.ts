@@ -10,7 +10,7 @@ import { createEngine, type Engine, type EngineOptions, type Mapping } from "./e
 import { createFiles } from "./espruino/files.ts";
 import { saveState } from "./espruino/saved.ts";
 import { type StorageView, viewOf } from "./espruino/view.ts";
-import { createFlash, type Faults, type Flash, type Picture, SECTOR } from "./flash.ts";
+import { createFlash, type Faults, type Flash, type Snapshot, SECTOR } from "./flash.ts";
 import { buildImage } from "../support/images.ts";
 import { buildTable, checkTable, findOtadata, type Row, slots, TABLE_OFFSET, TABLE_SIZE } from "./partitions.ts";
 
@@ -20,8 +20,8 @@ export type DeviceOptions = {
   board?: string | Board;
   /** What lies in which slot at first, by label. Default: an image in the first slot of the table. */
   images?: Record<string, Uint8Array>;
-  /** A whole flash instead: a dump or a picture; `images` are not loaded then. */
-  flash?: Uint8Array | Picture;
+  /** A whole flash instead: a dump or a snapshot; `images` are not loaded then. */
+  flash?: Uint8Array | Snapshot;
   faults?: Faults;
   bootloader?: BootloaderKind;
   /** Chip revision, major * 100 + minor, 0 to 3 for major (classic ESP32). */
@@ -167,7 +167,7 @@ export function createDevice(options: DeviceOptions = {}): Device {
 
   /** Before the first start it is the build that would start. */
   function buildNow(): Build {
-    build ??= buildIn(flash, runBootloader(createFlash({ from: flash.picture() }), bootloader));
+    build ??= buildIn(flash, runBootloader(createFlash({ from: flash.snapshot() }), bootloader));
     return build;
   }
   const areaOn = (chip: SizedChip) => areaOf(chip, tableOf(flash, board), buildNow()) ?? spare;

@@ -1,6 +1,6 @@
 // SPI NOR flash: 4096-byte sectors are erased to 0xff, writes only clear bits (docs/formats.md#flash).
 // Misuse is never silent: like mcuboot's simflash it remembers what was written since the last erase.
-// Content is copy-on-write per sector, so a picture costs one array of pointers.
+// Content is copy-on-write per sector, so a snapshot costs one array of pointers.
 import { createHash } from "node:crypto";
 
 export const SECTOR = 4096;
@@ -23,10 +23,10 @@ const TIMES: Times = { eraseMs: 45, programMsPerPage: 0.7, readBytesPerMs: 8000 
 
 /**
  * What survives a power loss: content, nothing else. Sector arrays are shared and must not be changed.
- * A flash restored from a picture knows of written cells only by their content: rewriting a cell that holds 0xff is
- * then no violation, so pictures with the same content behave alike and can be dropped as duplicates.
+ * A flash restored from a snapshot knows of written cells only by their content: rewriting a cell that holds 0xff is
+ * then no violation, so snapshots with the same content behave alike and can be dropped as duplicates.
  */
-export type Picture = { readonly sectors: readonly Uint8Array[] };
+export type Snapshot = { readonly sectors: readonly Uint8Array[] };
 
 export interface Flash {
   readonly size: number;
@@ -48,10 +48,10 @@ export interface Flash {
   wear(addr: number): number;
   deviceMs(): number;
   deviceMsSplit(): { erase: number; program: number; read: number };
-  picture(): Picture;
-  restore(picture: Picture): void;
-  samePicture(a: Picture, b: Picture): boolean;
-  pictureHash(picture: Picture): string;
+  snapshot(): Snapshot;
+  restore(snapshot: Snapshot): void;
+  sameSnapshot(a: Snapshot, b: Snapshot): boolean;
+  snapshotHash(snapshot: Snapshot): string;
   dump(): Uint8Array;
   /** Host side (a programmer's clip): any bytes anywhere; neither logged nor counted. */
   load(bytes: Uint8Array, addr?: number): void;
@@ -76,34 +76,34 @@ function sectorDigest(sector: Uint8Array): string {
   return digest;
 }
 
-export function samePicture(a: Picture, b: Picture): boolean {
+export function sameSnapshot(a: Snapshot, b: Snapshot): boolean {
   return (
     a.sectors.length === b.sectors.length &&
     a.sectors.every((sector, i) => sector === b.sectors[i] || Buffer.compare(sector, b.sectors[i]) === 0)
   );
 }
 
-export function pictureHash(picture: Picture): string {
-  return createHash("sha1").update(picture.sectors.map(sectorDigest).join(""), "binary").digest("hex");
+export function snapshotHash(snapshot: Snapshot): string {
+  return createHash("sha1").update(snapshot.sectors.map(sectorDigest).join(""), "binary").digest("hex");
 }
 
 const hex = (n: number) => `0x${n.toString(16)}`;
 
-function isPicture(from: Uint8Array | Picture): from is Picture {
+function isSnapshot(from: Uint8Array | Snapshot): from is Snapshot {
   return "sectors" in from;
 }
 
 export function createFlash(
-  options: { size?: number; from?: Uint8Array | Picture; times?: Partial<Times> } = {},
+  options: { size?: number; from?: Uint8Array | Snapshot; times?: Partial<Times> } = {},
 ): Flash {
   const { from } = options;
   const times = { ...TIMES, ...options.times };
-  const held = from === undefined ? 0 : isPicture(from) ? from.sectors.length * SECTOR : from.length;
+  const held = from === undefined ? 0 : isSnapshot(from) ? from.sectors.length * SECTOR : from.length;
   const size = options.size ?? (held || 4 << 20);
   if (size % SECTOR !== 0 || held > size) throw new RangeError(`flash size ${size} cannot hold ${held} bytes`);
 
   let sectors: Uint8Array[] = new Array(size / SECTOR).fill(BLANK);
-  // owned[i]: sectors[i] is in no picture and may be changed in place.
+  // owned[i]: sectors[i] is in no snapshot and may be changed in place.
   const owned = new Uint8Array(sectors.length);
   // marks[i]: per cell, written since the last erase; null: written is what does not hold 0xff.
   const marks: (Uint8Array | null)[] = new Array(sectors.length).fill(null);
@@ -209,8 +209,8 @@ export function createFlash(
     counts: { erases: 0, writes: 0, reads: 0, bytesWritten: 0, bytesRead: 0 },
     faults: {},
     onOp: null,
-    samePicture,
-    pictureHash,
+    sameSnapshot,
+    snapshotHash,
 
     read(addr, length) {
       checkRange("read", addr, length);
@@ -241,14 +241,14 @@ export function createFlash(
     deviceMs: () => ms.erase + ms.program + ms.read,
     deviceMsSplit: () => ({ ...ms }),
 
-    picture() {
+    snapshot() {
       owned.fill(0);
       return { sectors: sectors.slice() };
     },
 
-    restore(picture) {
-      if (picture.sectors.length !== sectors.length) throw new RangeError("the picture is of another flash size");
-      sectors = picture.sectors.slice();
+    restore(snapshot) {
+      if (snapshot.sectors.length !== sectors.length) throw new RangeError("the snapshot is of another flash size");
+      sectors = snapshot.sectors.slice();
       owned.fill(0);
       marks.fill(null);
     },
@@ -277,7 +277,7 @@ export function createFlash(
   };
 
   if (from === undefined) return flash;
-  if (isPicture(from))
+  if (isSnapshot(from))
     from.sectors.forEach((sector, i) => {
       sectors[i] = sector;
     });

@@ -13,7 +13,7 @@ import {
   runBootloader,
 } from "../sim/bootloader.ts";
 import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
-import { createFlash, type FlashOp, type Picture, SECTOR } from "../sim/flash.ts";
+import { createFlash, type FlashOp, type Snapshot, SECTOR } from "../sim/flash.ts";
 import { buildImage } from "./images.ts";
 import { findOtadata, type Row } from "../sim/partitions.ts";
 import { type Behaviour, type Server, serveFile, startServer } from "./server.ts";
@@ -257,9 +257,13 @@ export function entries(device: Device): Entry[] {
   return [0, 1].map((copy) => parseEntry(bytes.subarray(copy * SECTOR, copy * SECTOR + RECORD_SIZE)));
 }
 
-/** What the bootloader would start from this picture; label, or null. */
-export function bootsFrom(device: Device, picture: Picture, kind: BootloaderKind = BOOTLOADERS.current): string | null {
-  const copy = createFlash({ from: picture });
+/** What the bootloader would start from this snapshot; label, or null. */
+export function bootsFrom(
+  device: Device,
+  snapshot: Snapshot,
+  kind: BootloaderKind = BOOTLOADERS.current,
+): string | null {
+  const copy = createFlash({ from: snapshot });
   return runBootloader(copy, { chipId: device.board.chipId, kind }).slot?.label ?? null;
 }
 

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { type Op, TEARS, tornErase, tornWrite } from "../../campaign/faults.ts";
+import { type Op, TORN, tornErase, tornWrite } from "../../campaign/faults.ts";
 import { idOf, parseId } from "../../campaign/ids.ts";
 import { compareWithKills } from "../../campaign/kill.ts";
 import { createSession, simulateLifetime } from "../../campaign/lifetime.ts";
@@ -34,7 +34,7 @@ for (const layout of FULL_SIZE)
       const cells = [{ layout, start: "one", kind, scenario }];
       const reports = await runCells(bundle(), cells, { name: "every", stride: 16 });
       assertSound(reports);
-      if (scenario === "update") assert.ok(reports[0].distinct > 16, `${reports[0].distinct} pictures only`);
+      if (scenario === "update") assert.ok(reports[0].distinct > 16, `${reports[0].distinct} snapshots only`);
     }
   });
 
@@ -46,7 +46,7 @@ for (const start of ["newer", "older"])
     }
   });
 
-// --- Pictures and kills
+// --- Snapshots and kills
 
 for (const [cell, orders] of [
   ["toy-two/one/current/update", ["update:new"]],
@@ -58,7 +58,7 @@ for (const [cell, orders] of [
   ["toy-two/storage-nearly/current/trial", ["boot:2"]],
   ["toy-two/storage-misnamed/current/update", ["update:new"]],
 ] as [string, string[]][])
-  test(`killed devices are left as the pictures say: ${cell}`, async () => {
+  test(`killed devices are left as the snapshots say: ${cell}`, async () => {
     const { layout, start, kind, scenario } = parseId(cell);
     const initial = createInitialState(layout, start, kind);
     const from = await originOf(createSession(bundle()), initial, scenarioOf(scenario));
@@ -80,7 +80,7 @@ test("before the first operation and after the last one are visited too", async 
     { layout: "toy-two", start: "one", kind: "current", scenario: "update" },
     { name: "every" },
   );
-  assert.equal(report.pictures, lifetime.steps.length * 4);
+  assert.equal(report.snapshots, lifetime.steps.length * 4);
 });
 
 test("an image of five sectors costs five erases, and a record is written before the first and after the last", async () => {
@@ -109,28 +109,28 @@ test("a torn write only clears bits that were to be cleared, a torn erase only s
   const blank = new Uint8Array(SECTOR).fill(0xff);
   const data = noise(6, 256);
   for (let seed = 1; seed < 20; seed++) {
-    for (const tear of ["prefix", "bits"] as const) {
-      const torn = tornWrite(blank, 512, data, tear, seed, OP);
-      assert.ok(torn.every((byte, i) => (i >= 512 && i < 768 ? (byte | data[i - 512]) === byte : byte === 0xff)));
-      assert.notDeepEqual(torn, blank);
-      assert.notDeepEqual(torn.subarray(512, 768), data);
+    for (const torn of ["prefix", "bits"] as const) {
+      const left = tornWrite(blank, 512, data, torn, seed, OP);
+      assert.ok(left.every((byte, i) => (i >= 512 && i < 768 ? (byte | data[i - 512]) === byte : byte === 0xff)));
+      assert.notDeepEqual(left, blank);
+      assert.notDeepEqual(left.subarray(512, 768), data);
     }
-    for (const tear of ["half", "noise"] as const) {
-      const torn = tornErase(old, tear, seed, { kind: "erase", addr: 0x20000, length: SECTOR });
-      assert.ok(torn.every((byte, i) => (byte & old[i]) === old[i]));
-      assert.notDeepEqual(torn, old);
-      assert.notDeepEqual(torn, blank);
+    for (const torn of ["half", "noise"] as const) {
+      const left = tornErase(old, torn, seed, { kind: "erase", addr: 0x20000, length: SECTOR });
+      assert.ok(left.every((byte, i) => (byte & old[i]) === old[i]));
+      assert.notDeepEqual(left, old);
+      assert.notDeepEqual(left, blank);
     }
   }
 });
 
-test("the same seed tears alike, another one otherwise", () => {
+test("the same seed leaves the same of a torn write, another one does not", () => {
   const blank = new Uint8Array(SECTOR).fill(0xff);
-  const tear = (seed: number) => tornWrite(blank, 0, noise(6, 256), "bits", seed, OP);
-  assert.deepEqual(tear(3), tear(3));
-  assert.notDeepEqual(tear(3), tear(4));
+  const torn = (seed: number) => tornWrite(blank, 0, noise(6, 256), "bits", seed, OP);
+  assert.deepEqual(torn(3), torn(3));
+  assert.notDeepEqual(torn(3), torn(4));
   assert.deepEqual(
-    Object.values(TEARS).map((list) => [list[0], list[list.length - 1]]),
+    Object.values(TORN).map((list) => [list[0], list[list.length - 1]]),
     [
       ["before", "after"],
       ["before", "after"],
@@ -145,8 +145,8 @@ test("an ID is read as it is written", () => {
   const id = parseId(text);
   assert.equal(idOf(id, id.cuts, id.seed), text);
   assert.deepEqual(id.cuts, [
-    { step: 3, tear: "prefix" },
-    { step: 11, tear: "half" },
+    { step: 3, torn: "prefix" },
+    { step: 11, torn: "half" },
   ]);
   assert.throws(() => parseId("toy-two/one/current"), /not an ID/);
   assert.throws(() => parseId("toy-two/one/current/update@x"), /not a cut/);

@@ -350,6 +350,6 @@ test("whatever the bootloader, what it refuses leaves the running image running"
     signed.fixture.server.on("/broken.bin", serveFile(BROKEN));
     for (let n = 0; n < 5; n++) await startOnce(signed, (one) => one.update(BROKEN));
     assert.equal(device.running, "factory", bootloader.name);
-    assert.equal(bootsFrom(device, device.flash.picture(), bootloader), "factory");
+    assert.equal(bootsFrom(device, device.flash.snapshot(), bootloader), "factory");
   }
 });

@@ -353,15 +353,15 @@ test("--bad-image does not pass where the image is refused in the first place", 
   fails(await demo("--bad-image", "--image", image), 1, /ESP_ERR_INVALID_VERSION .*factory still boots/);
 });
 
-test("--power-cuts shows a campaign: pictures of each cell, and how many devices were started from them", async () => {
+test("--power-cuts shows a campaign: snapshots of each cell, and how many devices were started from them", async () => {
   const run = await demo("--power-cuts", "--board", "esp32");
   succeeds(run);
   assertOrder(run.stdout, [
     /Power fails before, in, after each flash operation: \d+ cells of toy-factory-one\n/,
-    /toy-factory-one\/one\/idf3\/update +\d\d+ pictures +\d\d+ started\n/,
-    /toy-factory-one\/one\/current\/bad-image +\d\d+ pictures/,
-    /toy-factory-one\/one\/rollback\/markValid +\d+ pictures/,
-    /✔ \d{4,} pictures, \d{3,} devices started from them/,
+    /toy-factory-one\/one\/idf3\/update +\d\d+ snapshots +\d\d+ started\n/,
+    /toy-factory-one\/one\/current\/bad-image +\d\d+ snapshots/,
+    /toy-factory-one\/one\/rollback\/markValid +\d+ snapshots/,
+    /✔ \d{4,} snapshots, \d{3,} devices started from them/,
   ]);
   assertNarrow(run.stdout);
 });
@@ -373,7 +373,7 @@ test("--power-cuts --json has the counts of every cell, and their sums", async (
   assert.equal(layout, "toy-two");
   assert.deepEqual([counts.length, findings, ids], [cells, 0, []]);
   assert.ok(seconds > 0, `${seconds} s`);
-  for (const key of ["pictures", "distinct"])
+  for (const key of ["snapshots", "distinct"])
     assert.equal(
       counts.reduce((sum: number, one: any) => sum + one[key], 0),
       sums[key],

@@ -83,7 +83,7 @@ async function cleanRun(t: any, start: string): Promise<FlashOp[]> {
   return ops;
 }
 
-const bootsNow = (fixture: Fixture) => bootsFrom(fixture.device, fixture.device.flash.picture());
+const bootsNow = (fixture: Fixture) => bootsFrom(fixture.device, fixture.device.flash.snapshot());
 
 /** Whatever the update says after a fault is true. `before`: what would have booted before it. */
 async function isHonest(fixture: Fixture, target: string, outcome: Outcome, before: string | null): Promise<void> {
@@ -194,7 +194,7 @@ for (const [kind, start] of [
             (addr - address) % SECTOR === offset && addr >= address && addr < address + 2 * SECTOR ? 1 << bit : 0,
         };
         const outcome = await fixture.update();
-        const boots = bootsFrom(fixture.device, fixture.device.flash.picture(), kind);
+        const boots = bootsFrom(fixture.device, fixture.device.flash.snapshot(), kind);
         if (outcome.error)
           assert.equal(boots, fixture.mark.running, `bit ${bit} of byte ${offset}: it said ${outcome.error.name}`);
         else assert.notEqual(boots, fixture.mark.running, `bit ${bit} of byte ${offset}: it said success`);
@@ -213,7 +213,7 @@ test("a bit that sticks in otadata: the device boots old or new, whole either wa
     const outcome = await fixture.update();
     behaves(fixture);
     await nothingLeft(fixture);
-    const boots = bootsFrom(fixture.device, fixture.device.flash.picture());
+    const boots = bootsFrom(fixture.device, fixture.device.flash.snapshot());
     assert.ok(boots === "ota_0" || boots === "ota_1");
     if (!outcome.error) assert.equal(boots, "ota_1");
     await laterUpdateWorks(fixture, "ota_1");

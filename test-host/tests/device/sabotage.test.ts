@@ -64,7 +64,7 @@ const TWINS: Twin[] = [
       const fixture = await createFixture(t, { bundle, image: IMAGE });
       fixture.device.flash.faults = { dropWrite: (addr) => addr < 0x10000 };
       const outcome = await fixture.update();
-      assert.equal(bootsFrom(fixture.device, fixture.device.flash.picture()), outcome.error ? "factory" : "ota_0");
+      assert.equal(bootsFrom(fixture.device, fixture.device.flash.snapshot()), outcome.error ? "factory" : "ota_0");
     },
   },
   {
@@ -223,7 +223,7 @@ const TWINS: Twin[] = [
       const { device } = fixture;
       const partition = { ...device.row("factory"), address: device.row("factory").offset };
       const seen: unknown[] = [];
-      device.flash.onOp = (_op, phase) => phase === "after" && seen.push(bootsFrom(device, device.flash.picture()));
+      device.flash.onOp = (_op, phase) => phase === "after" && seen.push(bootsFrom(device, device.flash.snapshot()));
       await device.engine.call(device.ota.setBootPartition(partition));
       assert.deepEqual(seen, ["ota_0", "factory"]);
     },

@@ -227,7 +227,7 @@ for (const [what, before, running, kind] of STARTS)
     const { offset } = device.row(target);
     const seen: (string | null)[] = [];
     device.flash.onOp = (op, phase) => {
-      if (phase === "after" && op.addr < offset) seen.push(bootsFrom(device, device.flash.picture(), kind));
+      if (phase === "after" && op.addr < offset) seen.push(bootsFrom(device, device.flash.snapshot(), kind));
     };
     const outcome = await fixture.update();
     device.flash.onOp = null;
@@ -279,7 +279,7 @@ test("fallen back past the target: what is in the target before it is verified i
   assert.equal(device.running, "factory");
   const boots = new Set<string | null>();
   device.flash.onOp = (_op, phase) => {
-    if (phase === "after") boots.add(bootsFrom(device, device.flash.picture()));
+    if (phase === "after") boots.add(bootsFrom(device, device.flash.snapshot()));
   };
   const digest = `fsverity-sha256:${"0".repeat(64)}`;
   failsWith(await fixture.update({ digest }), "OTA_VALIDATE_FAILED");
@@ -384,7 +384,7 @@ test("with an older record beside the active one, erasing for factory never make
     assert.equal(device.running, "ota_0");
     const seen: unknown[] = [];
     device.flash.onOp = (op, phase) => {
-      if (phase === "after" && op.addr < 0x10000) seen.push(bootsFrom(device, device.flash.picture()));
+      if (phase === "after" && op.addr < 0x10000) seen.push(bootsFrom(device, device.flash.snapshot()));
     };
     assert.equal(await device.engine.call(device.ota.setBootPartition(partitionOf(fixture, "factory"))), IDF.OK);
     assert.deepEqual(seen, ["ota_0", "factory"]);
@@ -487,7 +487,7 @@ for (const state of [NEW, UNDEFINED])
       const fixture = await slotsFixture(t, 2, 0, copies);
       const { device } = fixture;
       device.flash.onOp = (_op, phase) => {
-        if (phase === "after") assert.equal(bootsFrom(device, device.flash.picture(), BOOTLOADERS.rollback), "ota_0");
+        if (phase === "after") assert.equal(bootsFrom(device, device.flash.snapshot(), BOOTLOADERS.rollback), "ota_0");
       };
       device.ota.markValid();
       device.flash.onOp = null;
@@ -518,7 +518,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback])
     assert.equal(device.boots.at(-1)?.fellBack, true);
     const seen: unknown[] = [];
     device.flash.onOp = (_op, phase) => {
-      if (phase === "after") seen.push(bootsFrom(device, device.flash.picture(), kind));
+      if (phase === "after") seen.push(bootsFrom(device, device.flash.snapshot(), kind));
     };
     device.ota.markValid();
     device.flash.onOp = null;
@@ -587,7 +587,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.idf3])
     const { device } = fixture;
     const seen: unknown[] = [];
     device.flash.onOp = (_op, phase) => {
-      if (phase === "after") seen.push(bootsFrom(device, device.flash.picture(), kind));
+      if (phase === "after") seen.push(bootsFrom(device, device.flash.snapshot(), kind));
     };
     await settle(device, device.ota.rollback()).catch(() => {});
     assert.equal(device.rebootAsked, true);
@@ -604,7 +604,7 @@ for (const order of ["rollback", "markValid", "setBootPartition"] as const)
     const { device } = fixture;
     const seen: unknown[] = [];
     device.flash.onOp = (_op, phase) => {
-      if (phase === "after") seen.push(bootsFrom(device, device.flash.picture(), BOOTLOADERS.idf3));
+      if (phase === "after") seen.push(bootsFrom(device, device.flash.snapshot(), BOOTLOADERS.idf3));
     };
     if (order === "markValid") device.ota.markValid();
     else if (order === "rollback") await settle(device, device.ota.rollback()).catch(() => {});
@@ -612,7 +612,7 @@ for (const order of ["rollback", "markValid", "setBootPartition"] as const)
     const wanted = order === "markValid" ? "ota_1" : "ota_0";
     assert.ok(seen.length > 0);
     assert.equal(seen.at(-1), wanted);
-    assert.equal(bootsFrom(device, device.flash.picture(), BOOTLOADERS.current), wanted, "a current one disagrees");
+    assert.equal(bootsFrom(device, device.flash.snapshot(), BOOTLOADERS.current), wanted, "a current one disagrees");
     behaves(fixture);
   });
 

@@ -314,7 +314,7 @@ const sums = (image: Uint8Array) =>
 
 /** What the bootloader would make of `flash`; `whole`: is the image in the slot what it has to be? */
 function judge(flash: Flash, whole: boolean, installed: boolean): string {
-  const boot = runBootloader(createFlash({ from: flash.picture() }), { chipId: 0 });
+  const boot = runBootloader(createFlash({ from: flash.snapshot() }), { chipId: 0 });
   if (boot.fellBack || !boot.slot) return boot.log.join("\n");
   const selected = boot.slot.label === "ota_0";
   if (selected && !whole) return "what is selected is not the image";

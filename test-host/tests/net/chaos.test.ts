@@ -223,7 +223,7 @@ const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a.subarray(0, b.le
 /** What would start now is the old image or a new one, whole; gives its label. */
 function startsSomethingWhole(device: Device, trust: Trust): string {
   assert.ok(same(device.slot("factory"), OLD), "the running image was changed");
-  const label = bootsFrom(device, device.flash.picture());
+  const label = bootsFrom(device, device.flash.snapshot());
   if (label === "factory") return label;
   assert.equal(label, "ota_0", "nothing starts");
   const allowed = trust === "insecure" ? [NEW, ...LIES] : [NEW];

@@ -76,14 +76,14 @@ async function serving(t: TestContext): Promise<Server> {
   return server;
 }
 
-/** What a picture of the flash is after an update that nothing disturbed. */
+/** What a snapshot of the flash is after an update that nothing disturbed. */
 async function undisturbed(server: Server): Promise<string> {
   server.on("/undisturbed", serveFile(IMAGE));
   const device = bootWide();
   const { error } = await attempt(device, { url: server.url("/undisturbed"), digest: DIGEST });
   assert.ifError(error);
   device.stop();
-  return device.flash.pictureHash(device.flash.picture());
+  return device.flash.snapshotHash(device.flash.snapshot());
 }
 
 /** Most of a test is waiting for the network. */
@@ -126,7 +126,7 @@ describe("resume", AT_ONCE, () => {
     assert.ok(cost.again <= BOUND + cost.flying, `${at}: ${cost.again} bytes again, ${cost.flying} in flight`);
     assert.ok(seen.bytes - IMAGE.length <= BOUND, `${at}: the device took ${seen.bytes} bytes`);
     assert.equal(slotErases(device, "ota_0"), SECTORS, at);
-    assert.equal(device.flash.pictureHash(device.flash.picture()), wanted, `${at}: another flash than without a cut`);
+    assert.equal(device.flash.snapshotHash(device.flash.snapshot()), wanted, `${at}: another flash than without a cut`);
     assert.deepEqual([device.flash.violations, device.engine.problems], [[], []], at);
     await nothingHeld(device);
     device.stop();
@@ -193,7 +193,7 @@ describe("resume", AT_ONCE, () => {
       `${asked.length} connections, ${sentBy(asked) - IMAGE.length} bytes sent again, all of them in flight`,
     );
     assert.equal(slotErases(device, "ota_0"), SECTORS);
-    assert.equal(device.flash.pictureHash(device.flash.picture()), wanted);
+    assert.equal(device.flash.snapshotHash(device.flash.snapshot()), wanted);
     await nothingHeld(device);
     device.stop();
   });
@@ -297,7 +297,7 @@ describe("resume", AT_ONCE, () => {
       assert.ok(again <= BOUND + flying, `${at}: ${again} bytes again, ${flying} in flight`);
     }
     assert.deepEqual(device.slot("ota_0", image.length), image, at);
-    assert.equal(bootsFrom(device, device.flash.picture()), "ota_0", at);
+    assert.equal(bootsFrom(device, device.flash.snapshot()), "ota_0", at);
     assert.deepEqual([device.flash.violations, device.engine.problems], [[], []], at);
     await nothingHeld(device);
     device.stop();

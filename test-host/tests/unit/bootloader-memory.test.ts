@@ -232,7 +232,7 @@ test("one flipped bit of a load address: 3.1 and 3.3.6 die of it for ever, whate
   for (const name of ["loadAddressBit22", "loadAddressBit31", "loadAddressBit0"]) {
     for (const kind of KINDS) {
       const flash = twoSlots(mutations[name](NEW_IMAGE), STATE.VALID, {}, true);
-      const before = flash.picture();
+      const before = flash.snapshot();
       const dead = name === "loadAddressBit0" || kind === idf3 || (kind === IDF33 && name === "loadAddressBit22");
       for (let start = 0; start < 3; start++) {
         const boot = runBootloader(flash, { chipId: 0, kind });
@@ -243,7 +243,7 @@ test("one flipped bit of a load address: 3.1 and 3.3.6 die of it for ever, whate
         if (dead)
           assert.match(boot.log.at(-1) ?? "", /^Fatal exception: segment [23], excvaddr=0x\w{8}: the bootloader dies/);
       }
-      assert.ok(flash.samePicture(before, flash.picture()), "a fallback or a death writes nothing");
+      assert.ok(flash.sameSnapshot(before, flash.snapshot()), "a fallback or a death writes nothing");
     }
   }
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createFlash, type Picture, SECTOR } from "../../sim/flash.ts";
+import { createFlash, type Snapshot, SECTOR } from "../../sim/flash.ts";
 
 const SIZE = 16 * SECTOR;
 const bytes = (length: number, value: number) => new Uint8Array(length).fill(value);
@@ -75,10 +75,10 @@ test("writing 0xff marks a cell as written until it is erased", () => {
   assert.equal(flash.violations.length, 1);
 });
 
-test("a flash started from a picture or from bytes knows written cells by their content", () => {
+test("a flash started from a snapshot or from bytes knows written cells by their content", () => {
   const first = createFlash({ size: SIZE });
   first.write(0, Uint8Array.of(0xff, 0x00));
-  for (const from of [first.picture(), first.dump()]) {
+  for (const from of [first.snapshot(), first.dump()]) {
     const flash = createFlash({ from });
     flash.write(0, bytes(1, 0));
     assert.equal(flash.violations.length, 0);
@@ -89,14 +89,14 @@ test("a flash started from a picture or from bytes knows written cells by their 
 
 test("access outside the chip throws, is reported, and changes nothing", () => {
   const flash = createFlash({ size: SIZE });
-  const before = flash.picture();
+  const before = flash.snapshot();
   assert.throws(() => flash.read(SIZE - 1, 2), RangeError);
   assert.throws(() => flash.write(SIZE - 1, bytes(2, 0)), RangeError);
   assert.throws(() => flash.erase(SIZE), RangeError);
   assert.throws(() => flash.write(-1, bytes(1, 0)), RangeError);
   assert.throws(() => flash.read(0.5, 1), RangeError);
   assert.equal(flash.violations.length, 5);
-  assert.ok(flash.samePicture(before, flash.picture()));
+  assert.ok(flash.sameSnapshot(before, flash.snapshot()));
 });
 
 test("log and counts hold every erase and write in order; host access leaves no trace", () => {
@@ -127,10 +127,10 @@ test("device time counts erases, program pages touched, and bytes read", () => {
   assert.equal(flash.deviceMs(), 13.5);
 });
 
-test("a picture keeps its content whatever is done to the flash later, and restore brings it back", () => {
+test("a snapshot keeps its content whatever is done to the flash later, and restore brings it back", () => {
   const flash = createFlash({ size: SIZE });
   flash.write(0, count(100));
-  const kept = flash.picture();
+  const kept = flash.snapshot();
   const content = flash.dump();
   flash.write(200, count(100));
   flash.erase(0);
@@ -146,52 +146,52 @@ test("a picture keeps its content whatever is done to the flash later, and resto
   assert.deepEqual(flash.dump(), content);
 });
 
-test("a picture made of Buffers is kept like any other", () => {
-  const picture: Picture = { sectors: [Buffer.alloc(SECTOR, 0xff)] };
-  createFlash({ from: picture }).write(0, bytes(1, 0));
-  assert.equal(picture.sectors[0][0], 0xff);
+test("a snapshot made of Buffers is kept like any other", () => {
+  const snapshot: Snapshot = { sectors: [Buffer.alloc(SECTOR, 0xff)] };
+  createFlash({ from: snapshot }).write(0, bytes(1, 0));
+  assert.equal(snapshot.sectors[0][0], 0xff);
 });
 
-test("two flashes from one picture do not see each other's writes", () => {
-  const picture = createFlash({ size: SIZE }).picture();
-  const a = createFlash({ from: picture });
-  const b = createFlash({ from: picture });
+test("two flashes from one snapshot do not see each other's writes", () => {
+  const snapshot = createFlash({ size: SIZE }).snapshot();
+  const a = createFlash({ from: snapshot });
+  const b = createFlash({ from: snapshot });
   a.write(0, bytes(1, 0));
   assert.equal(b.peek(0, 1)[0], 0xff);
 });
 
-test("pictures share the sectors that did not change", () => {
+test("snapshots share the sectors that did not change", () => {
   const flash = createFlash({ size: SIZE });
   flash.write(0, count(9));
-  const a = flash.picture();
+  const a = flash.snapshot();
   flash.write(SECTOR, count(9));
-  const b = flash.picture();
+  const b = flash.snapshot();
   assert.deepEqual(
     a.sectors.map((sector, i) => sector === b.sectors[i]),
     a.sectors.map((_, i) => i !== 1),
   );
 });
 
-test("equal content is the same picture with the same hash, one bit more is not", () => {
-  const make = (last: number): Picture => {
+test("equal content is the same snapshot with the same hash, one bit more is not", () => {
+  const make = (last: number): Snapshot => {
     const flash = createFlash({ size: SIZE });
     flash.write(3 * SECTOR, count(9));
     flash.write(9 * SECTOR, bytes(1, last));
-    return flash.picture();
+    return flash.snapshot();
   };
   const flash = createFlash({ size: SIZE });
-  const hash = (p: Picture) => flash.pictureHash(p);
-  assert.ok(flash.samePicture(make(1), make(1)));
+  const hash = (p: Snapshot) => flash.snapshotHash(p);
+  assert.ok(flash.sameSnapshot(make(1), make(1)));
   assert.equal(hash(make(1)), hash(make(1)));
-  assert.ok(!flash.samePicture(make(1), make(3)));
+  assert.ok(!flash.sameSnapshot(make(1), make(3)));
   assert.notEqual(hash(make(1)), hash(make(3)));
 });
 
-test("the hash of a picture tells where a sector lies", () => {
+test("the hash of a snapshot tells where a sector lies", () => {
   const at = (addr: number) => {
     const flash = createFlash({ size: SIZE });
     flash.write(addr, count(9));
-    return flash.pictureHash(flash.picture());
+    return flash.snapshotHash(flash.snapshot());
   };
   assert.notEqual(at(0), at(SECTOR));
 });

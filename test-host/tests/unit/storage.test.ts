@@ -340,10 +340,10 @@ test("a compaction by the program is no boot record's write: compactsNothing() t
 test("on a table without a row `storage` a build that is none of Espruino's has its Storage beside the flash", () => {
   const rows = loadBoard("toy-two").rows.filter(({ label }) => label !== "storage");
   const device = createDevice({ board: boardWith(rows, "toy-two") }).boot();
-  const before = device.flash.picture();
+  const before = device.flash.snapshot();
   device.engine.run('require("Storage").write("a", "b")');
   device.restart();
   assert.equal(device.engine.run('require("Storage").read("a")'), "b");
-  assert.ok(device.flash.samePicture(before, device.flash.picture()));
+  assert.ok(device.flash.sameSnapshot(before, device.flash.snapshot()));
   device.stop();
 });
