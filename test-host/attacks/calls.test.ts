@@ -152,7 +152,7 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
   const rig = createRig({ board, images, net: paths(SERVED), bootloader: BOOTLOADERS[kindName] });
   const { device } = rig;
   rig.knows(GOOD, NEXT);
-  const seen = rig.watch();
+  const seen = rig.spyOnFlash();
   const holder = { program: createProgram(rig) };
 
   function afterRestart(): void {
@@ -166,7 +166,7 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
     device.flash.onOp = null;
     checkProblems();
     rig.restart();
-    Object.assign(seen, rig.watch(), { length: seen.length });
+    Object.assign(seen, rig.spyOnFlash(), { length: seen.length });
     afterRestart();
   }
   function checkProblems(): void {

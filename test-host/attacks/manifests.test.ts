@@ -319,7 +319,7 @@ test("keep the manifest and exchange the image: by an odd manifest that is signe
     ({ one, evil }) =>
       cleanly(renew, async () => {
         const token = tokenOf(one);
-        const seen = rig.watch();
+        const seen = rig.spyOnFlash();
         const { result } = await ask(token, "update", evil ? EVIL : GOOD);
         rig.device.flash.onOp = null;
         if (result) {

@@ -5,13 +5,13 @@
 
 import { createHash } from "node:crypto";
 import { BOOTLOADERS, IDF33, verifyImage } from "../sim/bootloader.ts";
-import { hasten } from "../support/bundle.ts";
+import { stubConvolve } from "../support/bundle.ts";
 import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
 import { CLOSED } from "../sim/espruino/socket.ts";
 import type { FlashOp, Snapshot } from "../sim/flash.ts";
 import { SECTOR } from "../sim/flash.ts";
 import { buildImage } from "../support/images.ts";
-import { quicken } from "../support/network.ts";
+import { stubCrc32 } from "../support/network.ts";
 import { type Row, slots } from "../sim/partitions.ts";
 
 /** A request as the server sees it; header names in lower case. */
@@ -51,7 +51,7 @@ export interface Rig {
   /** Slots that some bootloader would start, or die of, though what is in them is not known to be good. */
   intruders(): string[];
   /** The same after every operation on a slot from now on; what was found is in the list that comes back. */
-  watch(): string[];
+  spyOnFlash(): string[];
   erasesIn(label: string, since?: number): number;
   operations(since?: number): FlashOp[];
   /** Flash as it is, to come back to. */
@@ -208,8 +208,8 @@ export function createRig(options: RigOptions = {}): Rig {
   }
 
   function prepare(): void {
-    quicken(device.engine);
-    hasten(device.engine);
+    stubCrc32(device.engine);
+    stubConvolve(device.engine);
     // waits are the same for the same seed
     let turn = 0;
     Object.defineProperty(device.engine.run("Math"), "random", { value: () => (turn++ % 10) / 10 });
@@ -286,7 +286,7 @@ export function createRig(options: RigOptions = {}): Rig {
       prepare();
     },
     intruders: () => rows.map(judge).filter(Boolean),
-    watch() {
+    spyOnFlash() {
       const found: string[] = [];
       device.flash.onOp = (op, phase) => {
         const row = rows.find((one) => op.addr >= one.offset && op.addr < one.offset + one.size);

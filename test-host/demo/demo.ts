@@ -9,7 +9,16 @@ import { loadBoard } from "../sim/boards.ts";
 import { createBadLine } from "./line.ts";
 import { type Options, parseOptions } from "./options.ts";
 import { runPowerCuts } from "./power.ts";
-import { bootError, type Fact, factText, type Round, rowsOf, runningImage, runRound, type Source } from "./round.ts";
+import {
+  bootError,
+  type Fact,
+  factText,
+  type UpdateRun,
+  rowsOf,
+  runningImage,
+  runUpdate,
+  type Source,
+} from "./update-run.ts";
 import { createScreen, createSilence, type Screen } from "./screen.ts";
 import { runTrial } from "./trial.ts";
 import { createDevice, type Device } from "../sim/device.ts";
@@ -169,19 +178,19 @@ async function* planUpdates(options: Options, device: Device, server: Server, sc
   }
 }
 
-async function runRounds(options: Options, device: Device, screen: Screen): Promise<Round[]> {
+async function runUpdates(options: Options, device: Device, screen: Screen): Promise<UpdateRun[]> {
   const server = await startServer({ tls: true });
-  const rounds: Round[] = [];
+  const updateRuns: UpdateRun[] = [];
   try {
     for await (const source of planUpdates(options, device, server, screen)) {
-      const round = await runRound(device, source, screen);
-      rounds.push(round);
-      if (round.error) break;
+      const updateRun = await runUpdate(device, source, screen);
+      updateRuns.push(updateRun);
+      if (updateRun.error) break;
     }
   } finally {
     await server.close();
   }
-  return rounds;
+  return updateRuns;
 }
 
 // --- The run -----------------------------------------------------------------------------------------------------------
@@ -199,10 +208,10 @@ async function runBadImage(options: Options, device: Device, screen: Screen): Pr
 }
 
 /** One line for a program: the first update, and all of them under `steps`. */
-function report(rounds: Round[]): string {
-  const { from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds } = rounds[0];
-  const error = rounds.find((round) => round.error)?.error;
-  return JSON.stringify({ from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps: rounds, error });
+function report(updateRuns: UpdateRun[]): string {
+  const { from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds } = updateRuns[0];
+  const error = updateRuns.find((updateRun) => updateRun.error)?.error;
+  return JSON.stringify({ from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps: updateRuns, error });
 }
 
 /** What --json prints, and what went wrong. */
@@ -216,8 +225,8 @@ async function powerCuts(options: Options, screen: Screen): Promise<void> {
 }
 
 async function updates(options: Options, device: Device, screen: Screen): Promise<Result> {
-  const rounds = await runRounds(options, device, screen);
-  return { line: report(rounds), error: rounds.at(-1)?.error };
+  const updateRuns = await runUpdates(options, device, screen);
+  return { line: report(updateRuns), error: updateRuns.at(-1)?.error };
 }
 
 function headline({ url, badImage, powerCuts, insecure }: Options): string {

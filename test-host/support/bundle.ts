@@ -55,7 +55,7 @@ function convolve(a: ArrayLike<number>, b: ArrayLike<number>, offset: number): n
 }
 
 /** Makes RSA in the virtual Espruino fast enough for thousands of checks. Before the module is required. */
-export function hasten(engine: Engine): void {
+export function stubConvolve(engine: Engine): void {
   const name = "E.convolve";
   function value(a: ArrayLike<number>, b: ArrayLike<number>, offset: number): number | undefined {
     const index = engine.nativeCalls[name] ?? 0;
@@ -73,7 +73,7 @@ export function loadInEngine(code: string): { engine: Engine; module: any } {
     mappings: [],
     onReboot: () => {},
   });
-  hasten(engine);
+  stubConvolve(engine);
   engine.addModule("under test", code);
   return { engine, module: engine.require("under test") };
 }

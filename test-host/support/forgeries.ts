@@ -2,7 +2,7 @@
 // what is sent whenever that is possible at all. Source: RFC 7515, 7518, 4648; docs/formats.md#manifest.
 
 import { createHmac, generateKeyPairSync, sign } from "node:crypto";
-import { base64url, type Claims, forge, type Key, type Knobs, signPkcs1, signPss, TYPE } from "./release.ts";
+import { base64url, type Claims, forge, type Key, type Overrides, signPkcs1, signPss, TYPE } from "./release.ts";
 
 const hmac = (secret: string | Uint8Array) => (input: Buffer) => createHmac("sha256", secret).update(input).digest();
 const ED25519 = generateKeyPairSync("ed25519").privateKey;
@@ -49,7 +49,7 @@ const ENCODINGS: Record<string, (part: string) => string> = {
 
 /** Signatures that do not hold, over what would be a right manifest. */
 function signatures(claims: Claims, key: Key, other: Key): Record<string, string> {
-  const by = (knobs: Knobs) => forge(claims, key, knobs);
+  const by = (overrides: Overrides) => forge(claims, key, overrides);
   const right = by({}).split(".");
   const spki = key.publicKey.export({ type: "spki", format: "pem" });
   const modulus = Buffer.from(key.jwk.n, "base64url");

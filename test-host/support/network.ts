@@ -66,7 +66,7 @@ export type Taken = {
   /** Connections that the engine had open or not yet closed when it was made. */
   beside: number;
 };
-export interface Watch {
+export interface HttpSpy {
   /** Every request that the program made, in order. */
   readonly made: Taken[];
   /** Those that were answered with a head. */
@@ -79,7 +79,7 @@ export interface Watch {
  * Counts what the engine hands to the program, below the module and before it. What the server sent beyond that was in
  * flight: in the sockets' buffers of both sides. Before the module is used.
  */
-export function watch(engine: Engine): Watch {
+export function spyOnHttp(engine: Engine): HttpSpy {
   const http = engine.require("http");
   const original = http.request;
   const made: Taken[] = [];
@@ -128,7 +128,7 @@ export function watch(engine: Engine): Watch {
 export const sentBy = (requests: readonly Request[]): number => requests.reduce((sum, { sent }) => sum + sent, 0);
 
 /** Device time between one request and the next. */
-export const waitsOf = ({ made }: Watch): number[] => made.slice(1).map(({ atMs }, i) => atMs - made[i].atMs);
+export const waitsOf = ({ made }: HttpSpy): number[] => made.slice(1).map(({ atMs }, i) => atMs - made[i].atMs);
 
 // --- Time --------------------------------------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ const QUIET_TURNS = 6;
  * Awaits `promise` while device time passes, `stepMs` at a time, whenever the network has nothing to do: stalls, pauses
  * and waits take no time of the test. `mayJump` says so where the test knows better than a look at the counters.
  */
-export async function hurry<T>(
+export async function advanceWhenIdle<T>(
   device: Device,
   servers: Server | Server[],
   promise: Promise<T>,
@@ -173,7 +173,7 @@ export async function hurry<T>(
 // --- A device without a fixture -----------------------------------------------------------------------------------------
 
 /** Makes E.CRC32 of bytes fast: it is most of the time of an update here, for a generality that the module does not need. */
-export function quicken(engine: Engine): void {
+export function stubCrc32(engine: Engine): void {
   const E: any = engine.run("E");
   const original = E.CRC32;
   const value = (data: any) => {
@@ -204,7 +204,7 @@ export function attempt(
 
 export function bootWide(options: DeviceOptions = {}): Device {
   const device = createDevice({ board: wideBoard(), ...options }).boot();
-  quicken(device.engine);
+  stubCrc32(device.engine);
   return device;
 }
 

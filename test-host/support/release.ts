@@ -76,7 +76,7 @@ export function cosignManifest(token: string, key: Key): string {
   return `${token}\n${second}`;
 }
 
-export type Knobs = {
+export type Overrides = {
   /** Members added to the header, or replaced; undefined removes one. */
   header?: Record<string, unknown>;
   headerText?: string;
@@ -98,14 +98,15 @@ export function signPkcs1(input: Uint8Array, key: Key): Buffer {
   return sign("sha256", input, { key: key.privateKey, padding: constants.RSA_PKCS1_PADDING });
 }
 
-/** A manifest with exactly the knobs turned; the signature fits what is sent unless a knob says otherwise. */
-export function forge(claims: Claims, key: Key, knobs: Knobs = {}): string {
-  const headerText = knobs.headerText ?? JSON.stringify({ alg: "PS256", typ: TYPE, kid: key.kid, ...knobs.header });
-  const payloadText = knobs.payloadText ?? JSON.stringify(claims);
-  const input = `${knobs.headerPart ?? base64url(headerText)}.${knobs.payloadPart ?? base64url(payloadText)}`;
+/** A manifest in which only the overrides differ; the signature fits what is sent unless an override says otherwise. */
+export function forge(claims: Claims, key: Key, overrides: Overrides = {}): string {
+  const headerText =
+    overrides.headerText ?? JSON.stringify({ alg: "PS256", typ: TYPE, kid: key.kid, ...overrides.header });
+  const payloadText = overrides.payloadText ?? JSON.stringify(claims);
+  const input = `${overrides.headerPart ?? base64url(headerText)}.${overrides.payloadPart ?? base64url(payloadText)}`;
   const bytes = Buffer.from(input, "latin1");
-  const right = base64url(knobs.signer ? knobs.signer(bytes) : signPss(bytes, key));
-  return `${input}.${knobs.signaturePart ? knobs.signaturePart(right) : right}`;
+  const right = base64url(overrides.signer ? overrides.signer(bytes) : signPss(bytes, key));
+  return `${input}.${overrides.signaturePart ? overrides.signaturePart(right) : right}`;
 }
 
 /** A valid manifest of exactly `length` characters. */

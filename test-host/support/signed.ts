@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import type { TestContext } from "node:test";
-import { hasten } from "./bundle.ts";
+import { stubConvolve } from "./bundle.ts";
 import { fsverity } from "./fsverity.ts";
 import { buildImage, CLASSIC_DESCRIPTOR, type EspruinoTexts, type ImageSpec, reseal } from "./images.ts";
 import { type Claims, claimsFor, cosignManifest, type Key, makeKey, signManifest } from "./release.ts";
@@ -27,7 +27,7 @@ export async function startSigned(t: Pick<TestContext, "after">, options: Fixtur
   async function offer(image: Uint8Array, claims: Claims = {}, config: Config = {}): Promise<Config> {
     // before the module is required, which is when it looks the function up
     if (fixture.device.engine.run("E.convolve.fast") !== true) {
-      hasten(fixture.device.engine);
+      stubConvolve(fixture.device.engine);
       fixture.device.engine.run("E.convolve.fast = true");
     }
     const { key: other, cosigner, ...claimed } = claims;

@@ -94,8 +94,8 @@ function file(name: string, bytes: Uint8Array): string {
   return full;
 }
 
-function assertRound(round: any): void {
-  const { bytes, erases, writes, otadataErases, deviceSeconds } = round;
+function assertUpdateRun(updateRun: any): void {
+  const { bytes, erases, writes, otadataErases, deviceSeconds } = updateRun;
   assert.equal(erases, Math.ceil(bytes / SECTOR));
   assert.ok(otadataErases === 1 || otadataErases === 2, `${otadataErases} erases of otadata`);
   // 45 ms per erase, 0.7 ms per 256 bytes: what the parts of the flash alone take, and reading a little more
@@ -103,7 +103,7 @@ function assertRound(round: any): void {
   assert.ok(deviceSeconds >= least - 0.001 && deviceSeconds < least * 1.2, `${deviceSeconds} s, at least ${least} s`);
   // in pieces as they come, of 536 bytes at most
   assert.ok(writes >= bytes / 536 && writes < bytes / 250, `${writes} writes`);
-  assert.deepEqual([round.fetched, round.refetched, round.cuts, round.powerLosses], [bytes, 0, 0, 0]);
+  assert.deepEqual([updateRun.fetched, updateRun.refetched, updateRun.cuts, updateRun.powerLosses], [bytes, 0, 0, 0]);
 }
 
 // --- The main job ----------------------------------------------------------------------------------------------------
@@ -152,13 +152,13 @@ test("--json prints one line: the first update, and both under steps, one erase 
   assert.equal(steps.length, 2);
   for (const [key, value] of Object.entries(first)) assert.equal(steps[0][key], value, key);
   assert.deepEqual(
-    steps.map((round: any) => [round.from, round.to, round.version]),
+    steps.map((updateRun: any) => [updateRun.from, updateRun.to, updateRun.version]),
     [
       ["factory", "ota_0", "1.1.0"],
       ["ota_0", "factory", "1.2.0"],
     ],
   );
-  for (const round of steps) assertRound(round);
+  for (const updateRun of steps) assertUpdateRun(updateRun);
 });
 
 for (const [name, slots] of [
@@ -169,7 +169,7 @@ for (const [name, slots] of [
     const run = await demo("--board", name, "--json");
     succeeds(run);
     const { steps } = parseReport(run);
-    assert.deepEqual([steps[0].from, ...steps.map((round: any) => round.to)], slots);
+    assert.deepEqual([steps[0].from, ...steps.map((updateRun: any) => updateRun.to)], slots);
   });
 }
 
@@ -180,7 +180,7 @@ test("--image installs the file's bytes first, then a generated image", async ()
   const { bytes, erases, steps } = parseReport(run);
   assert.deepEqual([bytes, erases], [IMAGE.length, Math.ceil(IMAGE.length / SECTOR)]);
   assert.deepEqual(
-    steps.map((round: any) => round.version),
+    steps.map((updateRun: any) => updateRun.version),
     ["7.0.0", "7.1.0"],
   );
   const at = addressOf("ota_0");
@@ -193,7 +193,7 @@ test("an Espruino image is shown by its own version: many builds have one descri
   succeeds(run);
   assert.match(run.stdout, /✔ ota_0 runs Espruino 2v27\.45\n/);
   assert.doesNotMatch(run.stdout, /runs espruino-esp32 5240e60/);
-  const versions = parseReport(await demo("--image", image, "--json")).steps.map((round: any) => round.version);
+  const versions = parseReport(await demo("--image", image, "--json")).steps.map((updateRun: any) => updateRun.version);
   assert.deepEqual(versions, ["2v27.45", "1.1.0"]);
 });
 
@@ -268,7 +268,7 @@ for (const args of [
     const sectors = Math.ceil(bytes / SECTOR);
     assert.ok(erases >= sectors && erases <= sectors + 4, `${erases} erases for ${sectors} sectors`);
     assert.equal(steps.length, 2);
-    assertRound(steps[1]);
+    assertUpdateRun(steps[1]);
   });
 
 test("--cut with --insecure says why so much is fetched again, and shows a cut only when it happens", async () => {
@@ -394,7 +394,7 @@ test("--dump holds what the last boot started from, and --flash goes on from the
   const second = await demo("--flash", dump, "--json");
   succeeds(second);
   assert.deepEqual(
-    parseReport(second).steps.map((round: any) => [round.from, round.to, round.version]),
+    parseReport(second).steps.map((updateRun: any) => [updateRun.from, updateRun.to, updateRun.version]),
     [
       ["factory", "ota_0", "1.3.0"],
       ["ota_0", "factory", "1.4.0"],
@@ -411,7 +411,7 @@ test("--flash starts what otadata of the dump selects", async () => {
   const run = await demo("--flash", file("ota_0.dump", flash.dump()), "--json");
   succeeds(run);
   assert.deepEqual(
-    parseReport(run).steps.map((round: any) => [round.from, round.to, round.version]),
+    parseReport(run).steps.map((updateRun: any) => [updateRun.from, updateRun.to, updateRun.version]),
     [
       ["ota_0", "factory", "3.4.0"],
       ["factory", "ota_0", "3.5.0"],
@@ -545,7 +545,7 @@ for (const tls of [false, true]) {
       succeeds(run);
       const { from, to, bytes, steps } = parseReport(run);
       assert.deepEqual([from, to, bytes, steps.length], ["factory", "ota_0", IMAGE.length, 1]);
-      assertRound(steps[0]);
+      assertUpdateRun(steps[0]);
       assert.deepEqual([server.requests.length, server.sent], [1, IMAGE.length]);
       const at = addressOf("ota_0");
       assert.equal(Buffer.compare(readFileSync(dump).subarray(at, at + IMAGE.length), IMAGE), 0);
@@ -662,13 +662,13 @@ for (const name of real) {
       const { bytes: size, steps } = parseReport(run);
       assert.equal(size, bytes.length);
       assert.deepEqual(
-        steps.map((round: any) => [round.from, round.to]),
+        steps.map((updateRun: any) => [updateRun.from, updateRun.to]),
         [
           ["factory", "ota_0"],
           ["ota_0", "factory"],
         ],
       );
-      for (const round of steps) assertRound(round);
+      for (const updateRun of steps) assertUpdateRun(updateRun);
     });
     test(`the real image ${name} is installed over a bad line`, async () => {
       const run = await demo(...args, "--cut", "10");

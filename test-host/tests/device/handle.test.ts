@@ -261,7 +261,7 @@ test("abort while the device waits to reconnect leaves no timer", async (t) => {
   const handle = (await engine.call(ota.begin(fixture.config({ url: fixture.server.url("/cut"), retries: 5 })))) as any;
   await engine.call(handle.perform());
   const waiting = settle(fixture.device, handle.perform());
-  // one timer is the watch for interrupted updates
+  // one timer is the watchdog for interrupted updates
   await until("it waits to reconnect", () => engine.accounts().sockets === 0 && engine.accounts().timers === 2);
   handle.abort();
   failsWith(await waiting, "INVALID_STATE");
@@ -624,7 +624,7 @@ test("the caller's config is not changed, and changing it during the update has 
 const LONG = buildImage({ size: 61008, seed: 2 });
 const MINUTE = 60_000;
 
-/** The device has held the network back: what came is small, and no connection is open. Only the turn's watch is left. */
+/** The device has held the network back: little came, no connection is open, and only the watchdog of the lock is left. */
 async function holdsBack(fixture: Fixture): Promise<void> {
   await until("the connection is closed", () => fixture.device.engine.accounts().sockets === 0);
   await fixture.device.engine.advance(1100);
@@ -833,7 +833,7 @@ test("an update that is still before its first answer holds one socket and two t
   const update = fixture.update();
   await until("asked", () => fixture.server.requests.length === 1);
   const { sockets, timers } = fixture.device.engine.accounts();
-  assert.deepEqual({ sockets, timers }, { sockets: 1, timers: 2 }); // its timeout, and the watch for interrupted updates
+  assert.deepEqual({ sockets, timers }, { sockets: 1, timers: 2 }); // its timeout, and the watchdog for interrupted updates
   await fixture.device.engine.advance(30000);
   failsWith(await update, "HTTP_READ_TIMEOUT", true);
   await nothingLeft(fixture);

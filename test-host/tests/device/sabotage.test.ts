@@ -1,5 +1,5 @@
 // Would the tests notice? For each of the main guards: the readable bundle without that guard, run through the same
-// story as with it. With the guard the promise holds, without it the promise breaks. An edit that no longer applies
+// scenario as with it. With the guard the promise holds, without it the promise breaks. An edit that no longer applies
 // fails its test, so that a guard that is rewritten is sabotaged anew.
 
 import assert from "node:assert/strict";
@@ -32,7 +32,7 @@ type Twin = {
   /** Where the guard is: each must be there exactly once, unless `all`. */
   edits: [RegExp, string][];
   /** Throws when the promise is broken. */
-  story: (t: { after: After }, bundle: string) => Promise<void>;
+  scenario: (t: { after: After }, bundle: string) => Promise<void>;
 };
 
 /** Makes the condition in front of this throw or return false. */
@@ -45,7 +45,7 @@ const TWINS: Twin[] = [
   {
     guard: "an erase is read back",
     edits: [never('throw fault\\([^"]*"sector " \\+ ')],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, {
         bundle,
         image: IMAGE,
@@ -60,7 +60,7 @@ const TWINS: Twin[] = [
   {
     guard: "a write is read back",
     edits: [never('throw fault\\([^"]*"flash at ')],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle, image: IMAGE });
       fixture.device.flash.faults = { dropWrite: (addr) => addr < 0x10000 };
       const outcome = await fixture.update();
@@ -70,7 +70,7 @@ const TWINS: Twin[] = [
   {
     guard: "a selected slot is deselected before it is written",
     edits: [[/\n\s*chapterOtadata\(\)\.deselect_\(layout, target\);/g, "\n"]],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const otadata = [buildEntry(1, STATE.VALID), buildEntry(2, STATE.NEW)];
       const images = { ota_0: OLD, ota_1: buildImage({ size: 12000, seed: 7 }) };
       const fixture = await createFixture(t, {
@@ -90,7 +90,7 @@ const TWINS: Twin[] = [
   {
     guard: "the chip id is judged before the first erase",
     edits: [never('throw fault\\([^"]*"image for chip id ')],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const image = buildImage({ size: 12000, seed: 2 });
       image[12] = 5;
       const fixture = await createFixture(t, { bundle, image });
@@ -100,7 +100,7 @@ const TWINS: Twin[] = [
   {
     guard: "https never leads to http",
     edits: [never('throw fault\\([^"]*"redirect from https to ')],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle, tls: true });
       const open = await startServer();
       t.after(() => open.close());
@@ -115,7 +115,7 @@ const TWINS: Twin[] = [
   {
     guard: "headers go to the first origin only",
     edits: [[/if \(trusted && chapterUrls\(\)\.sameOrigin_\(origin, target\)\)/g, "if (trusted)"]],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const other = await startServer();
       t.after(() => other.close());
@@ -127,7 +127,7 @@ const TWINS: Twin[] = [
   {
     guard: "what another origin has chosen gets no headers, on the first origin either",
     edits: [[/trusted = false;/g, ""]],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const other = await startServer();
       t.after(() => other.close());
@@ -143,7 +143,7 @@ const TWINS: Twin[] = [
   {
     guard: "only 200 and 206 bring a body",
     edits: [[/if \(status === 200 \|\| status === 206\)/g, "if (status)"]],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       await failsCleanly(fixture, await updateFrom(fixture, status(404, {}, IMAGE)), "FAIL", { retry: true });
     },
@@ -151,7 +151,7 @@ const TWINS: Twin[] = [
   {
     guard: "the digest decides",
     edits: [never('throw fault\\([^"]*"fs-verity digest ')],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle, image: IMAGE });
       const digest = `fsverity-sha256:${fsverity(newImage())}`;
       await failsCleanly(fixture, await fixture.update({ digest }), "OTA_VALIDATE_FAILED", { touched: ["ota_0"] });
@@ -160,7 +160,7 @@ const TWINS: Twin[] = [
   {
     guard: "the running slot is never written",
     edits: [[/if \((?:target|slot)\.address === layout\.running_\.address\)/g, "if (false)"]],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       await failsCleanly(fixture, await fixture.update({ partition: "factory" }), "OTA_PARTITION_CONFLICT");
     },
@@ -168,7 +168,7 @@ const TWINS: Twin[] = [
   {
     guard: "one update at a time",
     edits: [never('throw fault\\([^"]*"an update is under way')],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const first = fixture.outcome(fixture.device.ota.update(fixture.config()));
       const second = fixture.outcome(fixture.device.ota.update(fixture.config()));
@@ -179,7 +179,7 @@ const TWINS: Twin[] = [
   {
     guard: "a file longer than the slot is refused by its length",
     edits: [never('throw fault\\([^"]*"file of " \\+ total')],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle, image: padTo(newImage(), 0x10001) });
       await failsCleanly(fixture, await fixture.update(), "INVALID_SIZE");
     },
@@ -190,7 +190,7 @@ const TWINS: Twin[] = [
       [/if \(answered && left < 0 && \(!code \|\| code === CLOSE_NOTIFY\)\)/g, "if (true)"],
       [/self\.total_ < 0 \? error \|\| !part : received >= self\.total_/g, "true"],
     ],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const outcome = await updateFrom(fixture, shorter(IMAGE, 3000));
       await failsCleanly(fixture, outcome, "HTTP_INCOMPLETE_DATA", { touched: ["ota_0"], retry: true });
@@ -199,7 +199,7 @@ const TWINS: Twin[] = [
   {
     guard: "the record of the running slot is kept",
     edits: [[/copyToKeep\(layout, entries\) === 0 \? 1 : 0/g, "copyToKeep(layout, entries) === 0 ? 0 : 1"]],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const otadata = [buildEntry(1, STATE.VALID)];
       const images = { ota_0: OLD };
       const fixture = await createFixture(t, { bundle, board: "toy-two", images, otadata, image: IMAGE });
@@ -212,7 +212,7 @@ const TWINS: Twin[] = [
   {
     guard: "for factory the copy that is not active is erased first",
     edits: [[/(activeCopy\(entries\)\)) === 1 \? 1 : 0/g, "$1 === 1 ? 0 : 1"]],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const images = {
         factory: OLD,
         ota_0: buildImage({ size: 12000, seed: 3 }),
@@ -231,7 +231,7 @@ const TWINS: Twin[] = [
   {
     guard: "exactly one kind of trust must be given",
     edits: [never('refuse(?:\\$\\d+)?\\("wanted exactly one of')],
-    async story(t, bundle) {
+    async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const config = fixture.device.engine.run(`({ url: ${JSON.stringify(fixture.server.url("/fw.bin"))} })`);
       failsWith(await fixture.outcome(fixture.device.ota.update(config)), "INVALID_ARG");
@@ -244,7 +244,7 @@ const TWINS: Twin[] = [
 async function tell(twin: Twin, bundle: string): Promise<void> {
   const cleanups: (() => unknown)[] = [];
   try {
-    await twin.story({ after: (fn) => void cleanups.push(fn) }, bundle);
+    await twin.scenario({ after: (fn) => void cleanups.push(fn) }, bundle);
   } finally {
     for (const fn of cleanups.reverse()) await fn();
   }

@@ -1,9 +1,9 @@
-// Little memory, in the real interpreter: a ballast leaves so many JsVars free. Needs a build with a fixed number of
+// Little memory, in the real interpreter: a heap filler leaves so many JsVars free. Needs a build with a fixed number of
 // them, as devices have; the ordinary Linux build gets more on demand.
 //
 // MEMORY_STEP sets how fine the sweeps are: 1 tries every number of free JsVars (two hours), 7 takes half an hour.
 // MEMORY_ENGINES names builds of little memory, one or more paths with colons between them; without it they are made of
-// ESPRUINO by a ballast.
+// ESPRUINO by a heap filler.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -15,7 +15,7 @@ import { FOLDED_FLASH } from "../../bench/fold.ts";
 import { runBootloader } from "../../sim/bootloader.ts";
 import { SABOTAGES, type Sabotage, sabotage } from "../../campaign/sabotages.ts";
 import { BUNDLE, createDevice, type Device } from "../../sim/device.ts";
-import { BALLAST } from "../../real-espruino/heap-filler.ts";
+import { HEAP_FILLER } from "../../real-espruino/heap-filler.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { createFlash, type Flash } from "../../sim/flash.ts";
 import { buildImage } from "../../support/images.ts";
@@ -25,7 +25,7 @@ import { type Server, serveFile, startServer } from "../../support/server.ts";
 /** JsVars of 14 bytes that are free when `update` is called, the module being loaded; the call itself takes some 170. */
 const ENOUGH = { http: 1800, tls: 6900 };
 const STEP = Number(process.env.MEMORY_STEP ?? 47);
-/** Most of the time they wait: for a timeout, for the watch. */
+/** Most of the time they wait: for a timeout, for the watchdog. */
 const AT_ONCE = Number(process.env.MEMORY_AT_ONCE ?? 4);
 
 warnWithoutEngine();
@@ -84,7 +84,7 @@ for (const scheme of ["http", "tls"] as const)
   test(`a signed update over ${scheme} succeeds with ${ENOUGH[scheme]} free JsVars`, options, async () => {
     const run = await runInEngine(
       createDevice(),
-      `${FOLDED_FLASH} ${BALLAST}
+      `${FOLDED_FLASH} ${HEAP_FILLER}
       var config = ${configOf(scheme === "tls" ? https : http)};
       setTimeout(function () {
         fill(${ENOUGH[scheme]});
@@ -101,7 +101,7 @@ test("with RSA-4096 and no more JsVars than the check asks for, an update succee
   http.on("/large.jws", serveFile(Buffer.from(text)));
   const run = await runInEngine(
     createDevice(),
-    `${BALLAST}
+    `${HEAP_FILLER}
     var config = { url: ${JSON.stringify(http.url("/large.jws"))}, keys: ${JSON.stringify([large.jwk])}, retries: 0 };
     var free = 1700;
     function attempt() {
@@ -129,7 +129,7 @@ test(
     const device = createDevice();
     const run = await runInEngine(
       device,
-      `${BALLAST}
+      `${HEAP_FILLER}
     var config = ${configOf(http)}, sizes = ${JSON.stringify(TOO_FEW)};
     function next() {
       if (!sizes.length) return ota.update(config).then(function (result) { report(result); finish(); },
@@ -178,7 +178,7 @@ for (const engine of SMALL)
       const total = binary ? await sizeOf(binary) : Number(engine);
       const run = await runInEngine(
         device,
-        `${binary ? "" : BALLAST}
+        `${binary ? "" : HEAP_FILLER}
         var config = ${configOf(scheme === "tls" ? https : http)}, count = 0;
         function told(name) { report({ outcome: name, writes: counts.writes, erases: counts.erases }); if (++count < 2) update(); else finish(); }
         function update() {
@@ -237,7 +237,7 @@ async function runOut(shortage: Shortage, server: Server, bundle = unchecked): P
   const slot = device.row("ota_0").offset;
   const run = await runInEngine(
     device,
-    `${BALLAST}
+    `${HEAP_FILLER}
     var config = ${configOf(server, image)}, first, left, attempts = 0, uses = 0, called = true;
     function says(error) { return error.name || "" + error; }
     function settled(what) { if (!first) { first = what; setTimeout(again, 50); } }
@@ -382,7 +382,7 @@ for (const [scheme, from, to, step] of [
     },
   );
 
-// A ballast that is there from the start lets only those allocations fail that are a new peak. So also: all is well until
+// A heap filler that is there from the start lets only those allocations fail that are a new peak. So also: all is well until
 // some use of the flash, and from then on hardly anything is free. Each use is tried, those around select among them.
 test(
   "wherever memory gets short later, nothing broken is selected and the next update succeeds",

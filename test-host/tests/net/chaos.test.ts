@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { hasten } from "../../support/bundle.ts";
+import { stubConvolve } from "../../support/bundle.ts";
 import { createDevice, type Device } from "../../sim/device.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage, mutations, noise, padTo } from "../../support/images.ts";
@@ -14,10 +14,10 @@ import {
   type Attempt,
   createRandom,
   cutPowerAt,
-  hurry,
+  advanceWhenIdle,
   inParallel,
   nothingHeld,
-  quicken,
+  stubCrc32,
   type Random,
   SECTOR,
   seedFrom,
@@ -190,8 +190,8 @@ function configOf(random: Random, trust: Trust, server: Server, seed: number): o
 
 function turnOn(device: Device, trust: Trust): void {
   device.powerCycle();
-  if (trust === "keys") hasten(device.engine);
-  quicken(device.engine);
+  if (trust === "keys") stubConvolve(device.engine);
+  stubCrc32(device.engine);
 }
 
 /** By hand, with pauses between the steps, and now and then given up. */
@@ -200,9 +200,9 @@ async function stepwise(device: Device, server: Server, config: object, random: 
   const end = 200;
   try {
     const beginning = engine.call<any>(ota.begin(engine.run(`(${JSON.stringify(config)})`)));
-    const handle = await hurry(device, server, beginning);
+    const handle = await advanceWhenIdle(device, server, beginning);
     for (let step = 0; step < end; step++) {
-      const outcome = await hurry(device, server, engine.call(handle.perform()));
+      const outcome = await advanceWhenIdle(device, server, engine.call(handle.perform()));
       if (outcome === IDF.OK) return { result: await engine.call(handle.finish()) };
       if (random.next() < 0.05) {
         handle.abort();
@@ -256,7 +256,7 @@ async function runSequence(seed: number, tell: (text: string) => void): Promise<
     const { error } =
       random.next() < 0.25
         ? await stepwise(device, server, config, random)
-        : await hurry(device, server, attempt(device, config));
+        : await advanceWhenIdle(device, server, attempt(device, config));
     device.flash.onOp = null;
     tell(`round ${round}: ${cut?.happened ? "power cut" : error ? `${error.name}: ${error.message}` : "success"}`);
     for (const op of device.flash.log.slice(from))
@@ -289,7 +289,7 @@ async function runSequence(seed: number, tell: (text: string) => void): Promise<
   turnOn(device, trust);
   if (device.running === "factory") {
     const last = { ...configOf(random, trust, server, seed), deadline: 0, maxRequestSize: 0 };
-    const { error } = await hurry(device, server, attempt(device, last));
+    const { error } = await advanceWhenIdle(device, server, attempt(device, last));
     assert.ifError(error ? new Error(`in the end: ${error.name}: ${error.message}`) : null);
     assert.ok(same(device.slot("ota_0"), NEW), "in the end the slot holds something else");
     device.restart();

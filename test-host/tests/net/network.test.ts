@@ -3,10 +3,19 @@
 
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
-import { hasten } from "../../support/bundle.ts";
+import { stubConvolve } from "../../support/bundle.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage, MIN_SIZE, noise, padTo } from "../../support/images.ts";
-import { BOUND, hurry, SECTOR, sentBy, type Watch, waitsOf, watch, wideBoard } from "../../support/network.ts";
+import {
+  BOUND,
+  advanceWhenIdle,
+  SECTOR,
+  sentBy,
+  type HttpSpy,
+  waitsOf,
+  spyOnHttp,
+  wideBoard,
+} from "../../support/network.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import type { Device } from "../../sim/device.ts";
 import {
@@ -43,7 +52,7 @@ const busy = (code = 503) => serve.status(code);
 
 type Watched = {
   fixture: Fixture;
-  seen: Watch;
+  seen: HttpSpy;
   /** Device time passes while no connection is open. */
   update(config?: Config, stepMs?: number): Promise<Outcome>;
   /** Device time passes while nothing moves, in stalls too: a wait may seem longer then. */
@@ -54,13 +63,14 @@ type Watched = {
 async function watched(t: TestContext, behaviour: Behaviour, options: FixtureOptions = {}): Promise<Watched> {
   const fixture = await createFixture(t, { image: null, ...options });
   fixture.server.on("/fw.bin", behaviour);
-  const seen = watch(fixture.device.engine);
+  const seen = spyOnHttp(fixture.device.engine);
   const idle = () => fixture.device.engine.accounts().sockets === 0;
   return {
     fixture,
     seen,
-    update: (config, stepMs = 1000) => hurry(fixture.device, fixture.server, fixture.update(config), stepMs, idle),
-    endure: (config) => hurry(fixture.device, fixture.server, fixture.update(config), 1000),
+    update: (config, stepMs = 1000) =>
+      advanceWhenIdle(fixture.device, fixture.server, fixture.update(config), stepMs, idle),
+    endure: (config) => advanceWhenIdle(fixture.device, fixture.server, fixture.update(config), 1000),
   };
 }
 
@@ -364,7 +374,7 @@ describe("a bad network", AT_ONCE, () => {
   });
 
   async function signedConfig(fixture: Fixture, image: Uint8Array, behaviour?: (bytes: Uint8Array) => Behaviour) {
-    hasten(fixture.device.engine);
+    stubConvolve(fixture.device.engine);
     const key = await makeKey({ exponent: 3 });
     const manifest = new Uint8Array(Buffer.from(await signManifest(claimsFor(image), key), "latin1"));
     fixture.server.on("/m.jws", (behaviour ?? serve.serveFile)(manifest));
@@ -387,7 +397,7 @@ describe("a bad network", AT_ONCE, () => {
     const check = fixture.outcome(
       fixture.device.ota.checkForUpdate(fixture.config({ ...config, retries: 99, deadline: 5000 })),
     );
-    const outcome = await hurry(fixture.device, fixture.server, check, 1000);
+    const outcome = await advanceWhenIdle(fixture.device, fixture.server, check, 1000);
     timesOut(outcome, 5000);
     await nothingLeft(fixture);
     touchesNothing(fixture);
@@ -652,14 +662,14 @@ describe("a bad network", AT_ONCE, () => {
       if (places.includes(sector)) {
         await until("no connection is open", () => engine.accounts().sockets === 0);
         await engine.advance(1100);
-        // only the turn's watch is left
+        // only the watchdog of the lock is left
         assert.deepEqual(engine.accounts(), { sockets: 0, timers: 1, listeners: 1 });
         await until("the server has noticed", () => fixture.server.openSockets() === 0);
         paused.held.push(seen.bytes - handle.getImageLenRead());
         paused.pushed.push(fixture.server.sent - seen.bytes);
         await engine.advance(ms);
       }
-      outcome = await hurry(fixture.device, fixture.server, engine.call(handle.perform()));
+      outcome = await advanceWhenIdle(fixture.device, fixture.server, engine.call(handle.perform()));
     }
     assert.equal(await engine.call(handle.finish()), OK);
     return paused;
@@ -696,7 +706,7 @@ describe("a bad network", AT_ONCE, () => {
     while (outcome !== OK) {
       await engine.advance(MINUTE);
       assert.ok(seen.bytes - handle.getImageLenRead() < 8192);
-      outcome = await hurry(fixture.device, fixture.server, engine.call(handle.perform()));
+      outcome = await advanceWhenIdle(fixture.device, fixture.server, engine.call(handle.perform()));
     }
     assert.equal(await engine.call(handle.finish()), OK);
     assert.equal(seen.bytes, BIG.length);
@@ -959,7 +969,7 @@ describe("a bad network", AT_ONCE, () => {
         // what the case before left in the slot would be resumed
         fixture.device.flash.load(new Uint8Array(0x10000).fill(0xff), fixture.device.row("ota_0").offset);
         const config = { url: fixture.server.url("/case"), timeout: 4000, retries: 0 };
-        const outcome = await hurry(fixture.device, fixture.server, fixture.update(config), 1000);
+        const outcome = await advanceWhenIdle(fixture.device, fixture.server, fixture.update(config), 1000);
         assert.ok(outcome.error, `${what}: it succeeded`);
         assert.ok(outcome.error.name.startsWith("ESP_"), what);
         touchesOnly(fixture, SLOT.touched);

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
-import { hasten } from "../../support/bundle.ts";
+import { stubConvolve } from "../../support/bundle.ts";
 import type { Device } from "../../sim/device.ts";
 import type { FlashOp } from "../../sim/flash.ts";
 import { fsverity } from "../../support/fsverity.ts";
@@ -15,17 +15,17 @@ import {
   createRandom,
   cutPowerAt,
   firstBlank,
-  hurry,
+  advanceWhenIdle,
   inParallel,
   type Moment,
   nothingHeld,
-  quicken,
+  stubCrc32,
   SECTOR,
   sectorsOf,
   seedFrom,
   sentBy,
   slotErases,
-  watch,
+  spyOnHttp,
 } from "../../support/network.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import {
@@ -108,13 +108,19 @@ describe("resume", AT_ONCE, () => {
     const path = `/${how}/${offset}`;
     server.on(path, cutAt(IMAGE, offset, how));
     const device = bootWide();
-    const seen = watch(device.engine);
+    const seen = spyOnHttp(device.engine);
     const update = attempt(device, { url: server.url(path), digest: DIGEST, timeout: TIMEOUT, retries: 1 });
     // a stall is one when all that was sent is taken
     const idle = () => device.engine.accounts().sockets === 0;
     const stalled = () =>
       seen.bytes === offset && server.requests.some((one) => one.path === path && one.sent === offset);
-    const { error } = await hurry(device, server, update, TIMEOUT, () => idle() || (how === "stall" && stalled()));
+    const { error } = await advanceWhenIdle(
+      device,
+      server,
+      update,
+      TIMEOUT,
+      () => idle() || (how === "stall" && stalled()),
+    );
     const at = `${how} at ${offset}`;
     assert.ifError(error ? new Error(`${at}: ${error.name}: ${error.message}`) : null);
     const asked = server.requests.filter((one) => one.path === path);
@@ -175,10 +181,10 @@ describe("resume", AT_ONCE, () => {
       return cutAt(IMAGE, bytes, next & 1 ? "stall" : "reset")(req, io);
     });
     const device = bootWide();
-    const seen = watch(device.engine);
+    const seen = spyOnHttp(device.engine);
     const update = attempt(device, { url: server.url("/fifty"), digest: DIGEST, timeout: TIMEOUT, retries: 1 });
     const idle = () => device.engine.accounts().sockets === 0;
-    const { error } = await hurry(
+    const { error } = await advanceWhenIdle(
       device,
       server,
       update,
@@ -220,7 +226,7 @@ describe("resume", AT_ONCE, () => {
   ): Promise<Lost | null> {
     const { requests } = server;
     const before = sentBy(requests);
-    const seen = watch(device.engine);
+    const seen = spyOnHttp(device.engine);
     const cut = cutPowerAt(device, when, moment);
     const { error } = await attempt(device, config);
     device.flash.onOp = null;
@@ -233,7 +239,7 @@ describe("resume", AT_ONCE, () => {
 
   function turnOn(device: Device): void {
     device.powerCycle();
-    quicken(device.engine);
+    stubCrc32(device.engine);
   }
 
   /** Complete sectors of `image` at the slot's beginning. */
@@ -282,7 +288,7 @@ describe("resume", AT_ONCE, () => {
     assert.ok(lost.taken - whole * SECTOR <= 2 * SECTOR, `${at}: ${lost.taken} bytes taken, ${whole} sectors in flash`);
     turnOn(device);
     assert.equal(device.running, "factory", at);
-    const seen = watch(device.engine);
+    const seen = spyOnHttp(device.engine);
     const { error } = await attempt(device, config);
     assert.ifError(error ? new Error(`${at}: ${error.name}: ${error.message}`) : null);
     const asked = server.requests.filter(({ path }) => path === `/power/${at}`);
@@ -387,11 +393,11 @@ describe("resume", AT_ONCE, () => {
       const path = `/time/${bytes}`;
       server.on(path, cutAt(SMALLER, bytes, "stall"));
       const device = bootWide();
-      const seen = watch(device.engine);
+      const seen = spyOnHttp(device.engine);
       const config = { url: server.url(path), digest: `fsverity-sha256:${fsverity(SMALLER)}` };
       const update = attempt(device, config);
       const isThere = () => seen.bytes >= bytes && server.requests.some((one) => one.path === path);
-      await hurry(device, server, Promise.race([update, waitUntil(isThere)]), 1, () => false);
+      await advanceWhenIdle(device, server, Promise.race([update, waitUntil(isThere)]), 1, () => false);
       device.stop();
       await update;
       const from = resumesAt(device, SMALLER);
@@ -430,7 +436,7 @@ describe("resume", AT_ONCE, () => {
 
   /** An update of which everything may take its time. */
   function patiently(fixture: Fixture, config: Config = {}): Promise<Outcome> {
-    return hurry(fixture.device, fixture.server, fixture.update(config));
+    return advanceWhenIdle(fixture.device, fixture.server, fixture.update(config));
   }
 
   test("a slot with a part of another image starts from zero, one erase a sector", async (t) => {
@@ -581,7 +587,7 @@ describe("resume", AT_ONCE, () => {
   // --- The whole image is there already ------------------------------------------------------------------------------------
 
   async function signed(fixture: Fixture, image: Uint8Array, version = "2.0.2"): Promise<Config> {
-    hasten(fixture.device.engine);
+    stubConvolve(fixture.device.engine);
     const key = await makeKey({ exponent: 3 });
     const manifest = await signManifest(claimsFor(image, { version }), key);
     fixture.server.on("/m.jws", serveFile(new Uint8Array(Buffer.from(manifest, "latin1"))));

@@ -4,10 +4,10 @@
 
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
-import { hasten } from "../../support/bundle.ts";
+import { stubConvolve } from "../../support/bundle.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage } from "../../support/images.ts";
-import { hurry, SECTOR, type Watch, waitsOf, watch } from "../../support/network.ts";
+import { advanceWhenIdle, SECTOR, type HttpSpy, waitsOf, spyOnHttp } from "../../support/network.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import {
   type Config,
@@ -30,7 +30,7 @@ const LONG = buildImage({ size: 61008, seed: 2 });
 
 type Small = {
   fixture: Fixture;
-  seen: Watch;
+  seen: HttpSpy;
   ranges(path?: string): (string | undefined)[];
   update(config?: Config): Promise<Outcome>;
 };
@@ -41,10 +41,11 @@ async function small(t: TestContext, behaviour: Behaviour, tlsBuffer = BUFFER): 
   fixture.server.on("/fw.bin", behaviour);
   return {
     fixture,
-    seen: watch(fixture.device.engine),
+    seen: spyOnHttp(fixture.device.engine),
     ranges: (path = "/fw.bin") =>
       fixture.server.requests.filter((one) => one.path === path).map(({ headers }) => headers.range),
-    update: (config = {}) => hurry(fixture.device, fixture.server, fixture.update({ retries: 0, ...config }), 1000),
+    update: (config = {}) =>
+      advanceWhenIdle(fixture.device, fixture.server, fixture.update({ retries: 0, ...config }), 1000),
   };
 }
 
@@ -54,7 +55,7 @@ function rangesOf(size: number, from = 0, length = LONG.length): string[] {
 }
 
 async function signed(fixture: Fixture, behaviour: (bytes: Uint8Array) => Behaviour): Promise<Config> {
-  hasten(fixture.device.engine);
+  stubConvolve(fixture.device.engine);
   const key = await makeKey({ exponent: 3 });
   // a long one, as with two signatures; unknown claims are ignored
   const claims = claimsFor(LONG, { note: "x".repeat(2500) });

@@ -5,7 +5,7 @@ import { utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fsverity } from "../../support/fsverity.ts";
-import { hurry, watch } from "../../support/network.ts";
+import { advanceWhenIdle, spyOnHttp } from "../../support/network.ts";
 import { newImage, createFixture, succeeds } from "../../support/fixture.ts";
 import { missing, startNginx } from "../../support/webservers.ts";
 
@@ -26,7 +26,7 @@ for (const [what, ageMs, conditional] of [
     const then = new Date(Date.now() - ageMs);
     utimesSync(file, then, then);
     const fixture = await createFixture(t, { image: null });
-    const seen = watch(fixture.device.engine);
+    const seen = spyOnHttp(fixture.device.engine);
     const asked: (string | undefined)[] = [];
     const http = fixture.device.engine.require("http");
     const { request } = http;
@@ -48,7 +48,7 @@ for (const [what, ageMs, conditional] of [
       replaced = true;
       writeFileSync(file, NEW);
     });
-    const outcome = await hurry(fixture.device, fixture.server, update, 500, () => false);
+    const outcome = await advanceWhenIdle(fixture.device, fixture.server, update, 500, () => false);
     assert.ok(replaced);
     assert.equal(asked[0], undefined);
     assert.equal(asked[1] !== undefined, conditional, String(asked[1]));

@@ -124,12 +124,12 @@ test("verifies the signature before it looks at the payload", async () => {
 test("nobody without a key can make the engine's JSON.parse, which does not look at its stack, recurse", async () => {
   let deepest = 0;
   const parse: (text: string) => unknown = jws.engine.run("JSON.parse") as any;
-  const watch = (text: string) => {
+  const spy = (text: string) => {
     deepest = Math.max(deepest, text.replace(/[^{[]/g, "").length);
     return parse(text);
   };
   jws.engine.run("JSON.parse = null");
-  Object.defineProperty(jws.engine.run("JSON"), "parse", { value: watch, configurable: true, writable: true });
+  Object.defineProperty(jws.engine.run("JSON"), "parse", { value: spy, configurable: true, writable: true });
   for (const [open, close] of [
     ["[", "]"],
     ['{"a":', "}"],

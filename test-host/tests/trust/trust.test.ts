@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-import { hasten } from "../../support/bundle.ts";
+import { stubConvolve } from "../../support/bundle.ts";
 import { forgeries } from "../../support/forgeries.ts";
 import { buildImage, mutations, padTo } from "../../support/images.ts";
 import {
@@ -74,7 +74,7 @@ async function startRelease(
   function settings(manifest: string | serve.Behaviour, config: Config): Config {
     // before the module is required, which is when it looks the function up
     if (fixture.device.engine.run("E.convolve.fast") !== true) {
-      hasten(fixture.device.engine);
+      stubConvolve(fixture.device.engine);
       fixture.device.engine.run("E.convolve.fast = true");
     }
     const behaviour =

@@ -42,7 +42,7 @@ const GOOD: [title: string, name: string, text: string][] = [
   ["several files", "src/a.ts", "// *.test.ts, l*.test.ts\n"],
   ["a heading by its text", "src/a.ts", '// docs/design.md, "Public surface"\n'],
   ["a heading by its text, over two lines", "src/a.ts", '// docs/design.md,\n//   "Public\n// surface"\n'],
-  ["an import", "src/a.ts", 'import { a } from "../none.ts";\n'],
+  ["an import", "src/a.ts", 'import { a } from "./none.ts";\n'],
   ["a name in code", "src/a.ts", 'const file = "none.ts"; const reference = 3;\n'],
   ["sources of another project", "src/a.ts", "// src/jsflash.c, boards/ESP32.py, esp_ota_ops.h, core/modules.js\n"],
   ["another project's issue", "src/a.ts", "// Espruino issue 2391, espressif/esp-idf issue 1\n"],

@@ -255,7 +255,7 @@ test("a server that is silent after a pause between two steps is no lost update"
   bootsNewImage(fixture, "ota_0", IMAGE);
 });
 
-test("a step after a pause needs no memory for its watch, which stays", async (t) => {
+test("a step after a pause needs no memory for its watchdog, which stays", async (t) => {
   const { fixture, config } = await fixtureWithTimers(t);
   const { engine, ota } = fixture.device;
   const handle: any = await engine.call(ota.begin(config));

@@ -3,7 +3,7 @@
 import { readEspruino } from "../../src/cli/espruino-image.ts";
 import type { Device } from "../sim/device.ts";
 import { type FlashOp, SECTOR } from "../sim/flash.ts";
-import { cutPowerAt, hurry, type Watch, watch } from "../support/network.ts";
+import { cutPowerAt, advanceWhenIdle, type HttpSpy, spyOnHttp } from "../support/network.ts";
 import { checkTable, findOtadata, type Row, TABLE_OFFSET, TABLE_SIZE, TYPE_APP } from "../sim/partitions.ts";
 import type { BadLine } from "./line.ts";
 import { flashMap, LEGEND } from "./map.ts";
@@ -23,7 +23,7 @@ export type Source = {
 
 export type Fact = { name: string | null; code: number | null; message: string };
 
-export type Round = {
+export type UpdateRun = {
   /** The slot that ran, and the one that runs after the restart; null when nothing boots. */
   from: string;
   to: string | null;
@@ -48,7 +48,7 @@ export type Round = {
 
 type Outcome = { label: string; bytes: number; error?: undefined } | { error: Fact; bytes: number };
 /** What a download cost. */
-type Cost = Pick<Round, "fetched" | "cuts" | "powerLosses">;
+type Cost = Pick<UpdateRun, "fetched" | "cuts" | "powerLosses">;
 
 const SILENCE_LIMIT_MS = 40_000;
 
@@ -98,14 +98,14 @@ function eventText(device: Device, name: string, data?: number): string {
 }
 
 /** Bytes of the file that the program was given so far; the manifest's do not count. */
-function fileBytes({ connections }: Watch, { config }: Source): number {
+function fileBytes({ connections }: HttpSpy, { config }: Source): number {
   const { pathname, search } = new URL(config.url);
   const counted = connections.filter(({ path }) => config.keys === undefined || path !== pathname + search);
   return counted.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** The first byte that the device has not been given. */
-function position({ connections }: Watch): number {
+function position({ connections }: HttpSpy): number {
   const last = connections.at(-1);
   return last ? Number(/^bytes=(\d+)/.exec(last.range)?.[1] ?? 0) + last.bytes : 0;
 }
@@ -143,7 +143,7 @@ async function attempt(device: Device, source: Source, screen: Screen): Promise<
       device.ota.update(Object.assign(config, { onEvent })),
     );
     // waits and stalls are the device's own time, not that of the person who looks on
-    const result = await Promise.race([line ? hurry(device, line.server, update) : update, expired]);
+    const result = await Promise.race([line ? advanceWhenIdle(device, line.server, update) : update, expired]);
     if (result.upToDate) return { error: plain("the image is running already"), bytes };
     return { label: result.partition.label, bytes: result.size };
   } catch (error) {
@@ -160,7 +160,7 @@ async function update(device: Device, source: Source, screen: Screen): Promise<O
   const { line } = source;
   let fetched = 0;
   for (let powerLosses = 0; ; powerLosses++) {
-    const seen = watch(device.engine);
+    const seen = spyOnHttp(device.engine);
     if (line) line.position = () => position(seen);
     const outcome = await attempt(device, source, screen);
     fetched += fileBytes(seen, source);
@@ -202,20 +202,28 @@ export function bootError(device: Device): string {
 }
 
 /** What an operator wants to know first after a failure: is the device still what it was? */
-function harm(round: Round): string {
-  const erased = round.erases + round.otadataErases;
+function harm(updateRun: UpdateRun): string {
+  const erased = updateRun.erases + updateRun.otadataErases;
   const boots =
-    round.to === null ? "nothing boots" : `${round.to} ${round.to === round.from ? "still boots" : "boots"}`;
+    updateRun.to === null
+      ? "nothing boots"
+      : `${updateRun.to} ${updateRun.to === updateRun.from ? "still boots" : "boots"}`;
   return `${erased === 0 ? "nothing was erased" : `${erased} sectors were erased`}, ${boots}`;
 }
 
-function judge(device: Device, source: Source, outcome: Outcome, round: Round, complaints: string[]): Fact | undefined {
-  if (outcome.error) return { ...outcome.error, message: `${outcome.error.message}; ${harm(round)}` };
-  if (round.to !== outcome.label)
-    return plain(`the bootloader did not start ${outcome.label}: ${bootError(device)}; ${harm(round)}`);
-  const row = rowsOf(device).find((one) => one.label === round.to) as Row;
+function judge(
+  device: Device,
+  source: Source,
+  outcome: Outcome,
+  updateRun: UpdateRun,
+  complaints: string[],
+): Fact | undefined {
+  if (outcome.error) return { ...outcome.error, message: `${outcome.error.message}; ${harm(updateRun)}` };
+  if (updateRun.to !== outcome.label)
+    return plain(`the bootloader did not start ${outcome.label}: ${bootError(device)}; ${harm(updateRun)}`);
+  const row = rowsOf(device).find((one) => one.label === updateRun.to) as Row;
   if (source.image && Buffer.compare(device.flash.peek(row.offset, source.image.length), source.image) !== 0)
-    return plain(`${round.to} does not hold the image that was served`);
+    return plain(`${updateRun.to} does not hold the image that was served`);
   return complaints.length > 0 ? plain(`the virtual device complains: ${complaints[0].split("\n")[0]}`) : undefined;
 }
 
@@ -238,7 +246,7 @@ function strayed(rows: readonly Row[], ops: readonly FlashOp[], from: string, ta
   });
 }
 
-function countErases(rows: readonly Row[], ops: readonly FlashOp[]): Pick<Round, "erases" | "otadataErases"> {
+function countErases(rows: readonly Row[], ops: readonly FlashOp[]): Pick<UpdateRun, "erases" | "otadataErases"> {
   const otadata = findOtadata(rows);
   const erases = ops.filter((op) => op.kind === "erase");
   const slots = erases.filter((op) => rowOf(rows, op) !== otadata);
@@ -256,7 +264,7 @@ function showFlash(device: Device, ops: readonly FlashOp[], failed: boolean, scr
   for (const line of [...flashMap(device.flash, rowsOf(device), ops, notes), ...LEGEND]) screen.line(line);
 }
 
-export async function runRound(device: Device, source: Source, screen: Screen): Promise<Round> {
+export async function runUpdate(device: Device, source: Source, screen: Screen): Promise<UpdateRun> {
   const { flash, running: from } = device;
   const startOp = flash.log.length;
   const startMs = flash.deviceMs();
@@ -267,7 +275,7 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
 
   const rows = rowsOf(device);
   const ops = flash.log.slice(startOp);
-  const round: Round = {
+  const updateRun: UpdateRun = {
     from,
     to: null,
     version: null,
@@ -284,23 +292,23 @@ export async function runRound(device: Device, source: Source, screen: Screen): 
   const complaints = [...strayed(rows, ops, from, target), ...flash.violations, ...device.engine.problems];
   if (target !== null)
     screen.success(
-      `${outcome.bytes} bytes in ${target}, verified from flash: ${round.erases} sectors erased and written ` +
-        `(${round.deviceSeconds.toFixed(1)} s of flash work on a device)`,
+      `${outcome.bytes} bytes in ${target}, verified from flash: ${updateRun.erases} sectors erased and written ` +
+        `(${updateRun.deviceSeconds.toFixed(1)} s of flash work on a device)`,
     );
   if (source.line) {
     const least = Math.ceil(outcome.bytes / SECTOR);
     screen.success(
-      `${round.cuts} cuts and ${round.powerLosses} losses of power: ${round.fetched} bytes fetched, ${round.refetched} ` +
-        `of them again; ${round.erases} erases for ${least} sectors`,
+      `${updateRun.cuts} cuts and ${updateRun.powerLosses} losses of power: ${updateRun.fetched} bytes fetched, ${updateRun.refetched} ` +
+        `of them again; ${updateRun.erases} erases for ${least} sectors`,
     );
     if (source.config.insecure) screen.text("without a digest an update begins at byte 0 after a loss of power");
   }
   showFlash(device, ops, target === null, screen);
 
-  round.to = restart(device, target !== null, screen);
-  round.version = runningVersion(device);
-  round.error = judge(device, source, outcome, round, complaints);
-  if (!round.error) screen.success(`${round.to} runs ${runningImage(device)}`);
-  else if (!outcome.error) screen.failure(round.error.message);
-  return round;
+  updateRun.to = restart(device, target !== null, screen);
+  updateRun.version = runningVersion(device);
+  updateRun.error = judge(device, source, outcome, updateRun, complaints);
+  if (!updateRun.error) screen.success(`${updateRun.to} runs ${runningImage(device)}`);
+  else if (!outcome.error) screen.failure(updateRun.error.message);
+  return updateRun;
 }
