@@ -10,6 +10,7 @@ import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts"
 import { CLOSED } from "../sim/espruino/socket.ts";
 import type { FlashOp, Snapshot } from "../sim/flash.ts";
 import { SECTOR } from "../sim/flash.ts";
+import { erasesOf } from "../support/fixture.ts";
 import { buildImage } from "../support/images.ts";
 import { stubCrc32 } from "../support/network.ts";
 import { type Row, slots } from "../sim/partitions.ts";
@@ -295,12 +296,7 @@ export function createRig(options: RigOptions = {}): Rig {
       };
       return found;
     },
-    erasesIn(label, since = 0) {
-      const { offset, size } = device.row(label);
-      return device.flash.log
-        .slice(since)
-        .filter((op) => op.kind === "erase" && op.addr >= offset && op.addr < offset + size).length;
-    },
+    erasesIn: (label, since) => erasesOf(device, label, since),
     operations: (since = 0) => device.flash.log.slice(since),
     snapshot: () => device.flash.snapshot(),
     restore(snapshot) {

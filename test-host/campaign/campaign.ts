@@ -10,6 +10,7 @@ import { powerFailDoc, tellReports } from "./report.ts";
 import { type Campaign, cellsOf, type Report, runCells } from "./runner.ts";
 import { FULL_SIZE, STARTS, startsOf, TOYS } from "./initial-states.ts";
 import { BUNDLE } from "../sim/device.ts";
+import { inParallel } from "../support/parallel.ts";
 
 const USAGE = `usage: npm run campaign -- [options]
   --full            all layouts, every campaign, two cuts deep; tells each part when it is done
@@ -92,19 +93,6 @@ function inChild({ layout, start }: Part): Promise<Report[]> {
   });
 }
 
-async function runAll(parts: Part[]): Promise<Report[]> {
-  const reports: Report[][] = [];
-  let next = 0;
-  async function worker(): Promise<void> {
-    while (next < parts.length) {
-      const i = next++;
-      reports[i] = await inChild(parts[i]);
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(availableParallelism(), parts.length) }, worker));
-  return reports.flat();
-}
-
 if (values.help) console.log(USAGE);
 else if (values.docs) writeFileSync(new URL("../../docs/power-fail.md", import.meta.url), powerFailDoc());
 else {
@@ -118,7 +106,9 @@ else {
     .flatMap((layout) =>
       (isToy(layout) ? startsOf(layout) : fullSizeStarts(layout)).map((start) => ({ layout, start })),
     );
-  const reports = values.layout ? await runHere(values.layout, values.start ?? "one") : await runAll(parts);
+  const reports = values.layout
+    ? await runHere(values.layout, values.start ?? "one")
+    : (await inParallel(parts, availableParallelism(), inChild)).flat();
   if (values.json) console.log(JSON.stringify(reports));
   else console.log(`${tellReports(reports)} in ${Math.round((performance.now() - startMs) / 1000)} s`);
   process.exitCode = reports.some((report) => report.findings.length > 0) ? 1 : 0;

@@ -6,6 +6,7 @@ import { hostChip } from "../sim/device.ts";
 import { buildOf } from "../sim/espruino/build.ts";
 import { createFiles } from "../sim/espruino/files.ts";
 import { createFlash, type Snapshot, SECTOR } from "../sim/flash.ts";
+import { inParallel } from "../support/parallel.ts";
 import { LIES, type Lie, TORN, type Torn, tornErase, tornWrite } from "./faults.ts";
 import { type Cell, type Cut, idOf } from "./ids.ts";
 import { createSession, type Session, type Lifetime, simulateLifetime } from "./lifetime.ts";
@@ -130,14 +131,6 @@ function crowded(initial: InitialState, from: State): State {
 
 const WORKERS = 12; // a run of the program waits for timers now and then
 
-async function forAll<T>(items: T[], work: (item: T) => Promise<void>): Promise<void> {
-  let next = 0;
-  async function worker(): Promise<void> {
-    while (next < items.length) await work(items[next++]);
-  }
-  await Promise.all(Array.from({ length: WORKERS }, worker));
-}
-
 type RunContext = {
   session: Session;
   initial: InitialState;
@@ -173,7 +166,7 @@ async function explore(context: RunContext, first: Lifetime, depth: number, stri
   for (let level = 1; level <= depth; level++) {
     const cases = layer.flatMap(({ lifetime, base }) => fresh(context, casesOf(lifetime, base, context.seed, stride)));
     const next: typeof layer = [];
-    await forAll(cases, async (one) => {
+    await inParallel(cases, WORKERS, async (one) => {
       const lifetime = await judge(context, one);
       if (level < depth && !lifetime.problems.length) next.push({ lifetime, base: one });
     });
@@ -237,7 +230,7 @@ async function lies(context: RunContext, first: Lifetime, from: State): Promise<
   first.steps.forEach((step, i) => {
     if (step.by === "program") for (const lie of LIES[step.kind]) cases.push({ step: i, lie });
   });
-  await forAll(cases, async ({ step, lie }) => {
+  await inParallel(cases, WORKERS, async ({ step, lie }) => {
     const lifetime = await simulateLifetime(session, initial, scenario, from, {
       retry: false,
       lie: { step, lie, seed },

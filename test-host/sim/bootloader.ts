@@ -19,7 +19,7 @@
 // reads on until the watchdog bites).
 import { createHash } from "node:crypto";
 import { type AddressCheck, deadlyStore, type Memory, memoryOf, objectionTo } from "./bootloader-memory.ts";
-import { type Flash, SECTOR } from "./flash.ts";
+import { type Flash, hex, SECTOR } from "./flash.ts";
 import {
   checkTable,
   findOtadata,
@@ -142,7 +142,6 @@ export type Boot = {
 
 type Say = (level: "I" | "W" | "E", tag: string, text: string) => void;
 
-const hex = (n: number) => `0x${n.toString(16)}`;
 const hex8 = (n: number) => n.toString(16).padStart(8, "0");
 const viewOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 

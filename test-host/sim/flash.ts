@@ -87,7 +87,8 @@ export function snapshotHash(snapshot: Snapshot): string {
   return createHash("sha1").update(snapshot.sectors.map(sectorDigest).join(""), "binary").digest("hex");
 }
 
-const hex = (n: number) => `0x${n.toString(16)}`;
+/** An address or a size, as IDF and esptool print it. */
+export const hex = (n: number) => `0x${n.toString(16)}`;
 
 function isSnapshot(from: Uint8Array | Snapshot): from is Snapshot {
   return "sectors" in from;

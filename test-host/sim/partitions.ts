@@ -1,5 +1,6 @@
 // Partition tables on the host. Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c).
 import { createHash } from "node:crypto";
+import { hex } from "./flash.ts";
 
 export type Row = { label: string; type: number; subtype: number; offset: number; size: number; flags: number };
 
@@ -18,7 +19,6 @@ export const SUBTYPE_TEST = 0x20;
 export const SUBTYPE_DATA_OTA = 0x00;
 
 const md5 = (bytes: Uint8Array) => createHash("md5").update(bytes).digest();
-const hex = (n: number) => `0x${n.toString(16)}`;
 
 /** IDF esp_partition_table_verify. The error is worded as the bootloader words it. */
 export function checkTable(bytes: Uint8Array, flashSize: number): { rows: Row[] } | { error: string } {

@@ -244,13 +244,16 @@ function markOf(device: Device): Mark {
   };
 }
 
-/** Erases since the mark within the slot. */
-export function erasesIn(fixture: Fixture, label: string): number {
-  const { offset, size } = fixture.device.row(label);
-  return fixture.device.flash.log
-    .slice(fixture.mark.log)
+/** Erases within a partition, from the operation with the number `since` on. */
+export function erasesOf(device: Device, label: string, since = 0): number {
+  const { offset, size } = device.row(label);
+  return device.flash.log
+    .slice(since)
     .filter((op) => op.kind === "erase" && op.addr >= offset && op.addr < offset + size).length;
 }
+
+/** Erases since the mark within the slot. */
+export const erasesIn = ({ device, mark }: Fixture, label: string): number => erasesOf(device, label, mark.log);
 
 export function entries(device: Device): Entry[] {
   const { bytes } = device.otadata();
@@ -322,11 +325,15 @@ export function behaves(fixture: Fixture, expectedProblems: RegExp[] = []): void
   assert.deepEqual(problems, []);
 }
 
-/** No socket, no timer, no listener; and the server sees no connection any more. */
-export async function nothingLeft(fixture: Fixture): Promise<void> {
-  const { engine } = fixture.device;
+/** No socket, no timer, no listener is left on the device. */
+export async function nothingHeld({ engine }: Device): Promise<void> {
   for (let pass = 0; pass < 5; pass++) await engine.advance(0);
   assert.deepEqual(engine.accounts(), { sockets: 0, timers: 0, listeners: 0 });
+}
+
+/** The same, and the server sees no connection any more. */
+export async function nothingLeft(fixture: Fixture): Promise<void> {
+  await nothingHeld(fixture.device);
   await until("the server has no connection", () => fixture.server.openSockets() === 0);
 }
 

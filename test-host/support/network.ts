@@ -1,7 +1,6 @@
 // What the tests of bad networks share: a device with room for 300 KB, what it took of what the server sent, device time
 // that passes when nothing else moves, and a power cut at a chosen flash operation.
 
-import assert from "node:assert/strict";
 import { crc32 } from "node:zlib";
 import type { Board } from "../sim/boards.ts";
 import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
@@ -236,39 +235,4 @@ export function firstBlank(device: Device, label: string, length: number): numbe
   for (let sector = 0; sector < sectorsOf(length); sector++)
     if (bytes.subarray(sector * SECTOR, (sector + 1) * SECTOR).every((byte) => byte === 0xff)) return sector;
   return sectorsOf(length);
-}
-
-export function slotErases(device: Device, label: string, since = 0): number {
-  const { offset, size } = device.row(label);
-  return device.flash.log
-    .slice(since)
-    .filter((op) => op.kind === "erase" && op.addr >= offset && op.addr < offset + size).length;
-}
-
-/** Runs `work` for each item, `width` of them at a time; the first failure ends it. */
-export async function inParallel<T>(
-  items: readonly T[],
-  width: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  let next = 0;
-  let failed = false;
-  const lane = async () => {
-    while (next < items.length && !failed) {
-      const item = items[next++];
-      try {
-        await work(item);
-      } catch (error) {
-        failed = true;
-        throw error;
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: width }, lane));
-}
-
-/** No socket, timer or listener is left on the device. */
-export async function nothingHeld({ engine }: Device): Promise<void> {
-  for (let pass = 0; pass < 5; pass++) await engine.advance(0);
-  assert.deepEqual(engine.accounts(), { sockets: 0, timers: 0, listeners: 0 });
 }

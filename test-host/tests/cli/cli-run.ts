@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
+import { inParallel } from "../../support/parallel.ts";
 
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 export const REAL_IMAGES = path.join(ROOT, "../shared/images");
@@ -80,9 +81,5 @@ export function fails(run: Run, code: 1 | 2, says: RegExp): Run {
 
 /** Runs `job` for all of `items`, a few at a time: each is a process. */
 export async function forAll<T>(items: readonly T[], job: (item: T) => Promise<void>): Promise<void> {
-  const queue = [...items];
-  const worker = async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await job(item);
-  };
-  await Promise.all(Array.from({ length: 6 }, worker));
+  await inParallel(items, 6, job);
 }

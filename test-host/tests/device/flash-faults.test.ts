@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { BOOTLOADERS, buildEntry, STATE } from "../../sim/bootloader.ts";
 import { type FlashOp, SECTOR } from "../../sim/flash.ts";
 import { buildImage, noise } from "../../support/images.ts";
-import { inParallel } from "../../support/network.ts";
+import { inParallel } from "../../support/parallel.ts";
 import {
   behaves,
   bootsFrom,

@@ -20,7 +20,7 @@ import {
 import { linuxArea } from "../../sim/espruino/area.ts";
 import { createFiles } from "../../sim/espruino/files.ts";
 import { loadState, saveState } from "../../sim/espruino/saved.ts";
-import { inParallel } from "../../support/network.ts";
+import { inParallel } from "../../support/parallel.ts";
 
 const REAL = process.env.ESPRUINO as string;
 const PAGE = Number(process.env.ESPRUINO_PAGE ?? 1024);

@@ -15,15 +15,14 @@ import {
   createRandom,
   cutPowerAt,
   advanceWhenIdle,
-  inParallel,
-  nothingHeld,
   stubCrc32,
   type Random,
   SECTOR,
   seedFrom,
 } from "../../support/network.ts";
+import { inParallel } from "../../support/parallel.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
-import { bootsFrom, IDF, oldImage, SMALL } from "../../support/fixture.ts";
+import { bootsFrom, IDF, nothingHeld, oldImage, SMALL } from "../../support/fixture.ts";
 import * as serve from "../../support/server.ts";
 import type { Behaviour, Cut, FileOptions, Server } from "../../support/server.ts";
 

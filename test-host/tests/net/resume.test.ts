@@ -16,23 +16,23 @@ import {
   cutPowerAt,
   firstBlank,
   advanceWhenIdle,
-  inParallel,
   type Moment,
-  nothingHeld,
   stubCrc32,
   SECTOR,
   sectorsOf,
   seedFrom,
   sentBy,
-  slotErases,
   spyOnHttp,
 } from "../../support/network.ts";
+import { inParallel } from "../../support/parallel.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import {
   bootsFrom,
   bootsNewImage,
   type Config,
   erasesIn,
+  erasesOf,
+  nothingHeld,
   failsCleanly,
   failsWith,
   keepsOldImage,
@@ -131,7 +131,7 @@ describe("resume", AT_ONCE, () => {
     const cost = { again: sentBy(asked) - IMAGE.length, flying: sentBy(asked) - seen.bytes };
     assert.ok(cost.again <= BOUND + cost.flying, `${at}: ${cost.again} bytes again, ${cost.flying} in flight`);
     assert.ok(seen.bytes - IMAGE.length <= BOUND, `${at}: the device took ${seen.bytes} bytes`);
-    assert.equal(slotErases(device, "ota_0"), SECTORS, at);
+    assert.equal(erasesOf(device, "ota_0"), SECTORS, at);
     assert.equal(device.flash.snapshotHash(device.flash.snapshot()), wanted, `${at}: another flash than without a cut`);
     assert.deepEqual([device.flash.violations, device.engine.problems], [[], []], at);
     await nothingHeld(device);
@@ -198,7 +198,7 @@ describe("resume", AT_ONCE, () => {
     t.diagnostic(
       `${asked.length} connections, ${sentBy(asked) - IMAGE.length} bytes sent again, all of them in flight`,
     );
-    assert.equal(slotErases(device, "ota_0"), SECTORS);
+    assert.equal(erasesOf(device, "ota_0"), SECTORS);
     assert.equal(device.flash.snapshotHash(device.flash.snapshot()), wanted);
     await nothingHeld(device);
     device.stop();
@@ -307,7 +307,7 @@ describe("resume", AT_ONCE, () => {
     assert.deepEqual([device.flash.violations, device.engine.problems], [[], []], at);
     await nothingHeld(device);
     device.stop();
-    return slotErases(device, "ota_0");
+    return erasesOf(device, "ota_0");
   }
 
   const SMALLER = padTo(buildImage({ size: 28000, seed: 3, descriptor: { version: "2.0" } }), 28123); // seven sectors
@@ -378,7 +378,7 @@ describe("resume", AT_ONCE, () => {
       }
       assert.ifError((await attempt(device, config)).error);
       assert.deepEqual(device.slot("ota_0", IMAGE.length), IMAGE);
-      const extra = slotErases(device, "ota_0") - SECTORS;
+      const extra = erasesOf(device, "ota_0") - SECTORS;
       t.diagnostic(`${sentBy(server.requests)} bytes sent for ${IMAGE.length}, ${extra} erases more than sectors`);
       assert.ok(extra <= 20, `${extra} erases more than sectors, for ten cuts`);
       assert.deepEqual(device.flash.violations, []);
