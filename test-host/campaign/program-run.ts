@@ -2,10 +2,10 @@
 // context, and a snapshot of what survives before and after every operation on it.
 
 import { type Boot, runBootloader } from "../sim/bootloader.ts";
-import { buildIn, mappedSegments, programChip, registersOf } from "../sim/device.ts";
+import { buildIn, programChip, startEspruino } from "../sim/device.ts";
 import type { StorageArea } from "../sim/espruino/area.ts";
 import { POWER_OFF } from "../sim/espruino/core.ts";
-import { createEngine, type Engine, type Mapping } from "../sim/espruino/engine.ts";
+import type { Engine } from "../sim/espruino/engine.ts";
 import { createFlash, type Flash, type FlashOp } from "../sim/flash.ts";
 import { fsverity } from "../support/fsverity.ts";
 import { mutations } from "../support/images.ts";
@@ -269,24 +269,23 @@ export async function runProgram(program: Program): Promise<ProgramRun> {
   const build = buildIn(flash, boot);
   const storage = initial.storageOf(programChip(flash), build);
   const wire = createWire((path) => find(initial, path), initial.pieceSize);
-  const engine = createEngine({
+  const engine = startEspruino({
     flash,
-    board: initial.board.espruinoBoard,
-    mappings: mappedSegments(boot, initial.chip).map(
-      ({ addr, length, flash: at }): Mapping => ({ addr, length, read: (offset, n) => flash.peek(at + offset, n) }),
-    ),
-    registers: registersOf(boot, initial.chip),
-    version: build.version,
-    gitCommit: build.gitCommit,
-    storage,
-    onReboot() {
-      rebooted = true;
-      reboot();
+    board: initial.board,
+    chip: initial.chip,
+    boot,
+    build,
+    bundle: program.bundle,
+    engine: {
+      storage,
+      onReboot() {
+        rebooted = true;
+        reboot();
+      },
+      connect: wire.connect,
     },
-    connect: wire.connect,
   });
   recorder.by = "program";
-  engine.addModule("https-ota", program.bundle);
   const results: Result[] = [];
   for (const order of orders) {
     const result = await carryOut(initial, engine, order, restart);

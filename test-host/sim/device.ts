@@ -137,6 +137,46 @@ export function hostChip(flash: Flash): SizedChip {
   };
 }
 
+export type Start = {
+  flash: Flash;
+  board: Board;
+  chip: Chip;
+  /** What the bootloader has started. */
+  boot: Boot;
+  build: Build;
+  bundle: string;
+  revision?: number;
+  encrypted?: boolean;
+  engine: Pick<EngineOptions, "storage" | "onReboot"> & Partial<EngineOptions>;
+};
+
+/** Espruino in the slot that the bootloader has started, with the built bundle as its module. */
+export function startEspruino({
+  flash,
+  board,
+  chip,
+  boot,
+  build,
+  bundle,
+  revision,
+  encrypted,
+  engine: more,
+}: Start): Engine {
+  const engine = createEngine({
+    flash,
+    board: board.espruinoBoard,
+    mappings: mappedSegments(boot, chip).map(
+      ({ addr, length, flash: at }): Mapping => ({ addr, length, read: (offset, n) => flash.peek(at + offset, n) }),
+    ),
+    registers: registersOf(boot, chip, revision, encrypted),
+    version: build.version,
+    gitCommit: build.gitCommit,
+    ...more,
+  });
+  engine.addModule("https-ota", bundle);
+  return engine;
+}
+
 export function createDevice(options: DeviceOptions = {}): Device {
   const board = typeof options.board === "object" ? options.board : loadBoard(options.board ?? "esp32");
   const chip = CHIPS.find((one) => one.chipId === board.chipId);
@@ -208,23 +248,24 @@ export function createDevice(options: DeviceOptions = {}): Device {
       rebootAsked = false;
       ota = undefined;
       build = buildIn(flash, boot);
-      engine = createEngine({
+      engine = startEspruino({
         flash,
-        board: board.espruinoBoard,
-        mappings: mappedSegments(boot, chip).map(
-          ({ addr, length, flash: at }): Mapping => ({ addr, length, read: (offset, n) => flash.peek(at + offset, n) }),
-        ),
-        registers: registersOf(boot, chip, revision, options.encrypted),
-        version: build.version,
-        gitCommit: build.gitCommit,
-        storage: areaOn(ofProgram),
-        onStorageWrite: (name) => storage.onWrite?.(name),
-        onReboot() {
-          rebootAsked = true;
+        board,
+        chip,
+        boot,
+        build,
+        bundle,
+        revision,
+        encrypted: options.encrypted,
+        engine: {
+          storage: areaOn(ofProgram),
+          onStorageWrite: (name) => storage.onWrite?.(name),
+          onReboot() {
+            rebootAsked = true;
+          },
+          ...options.engine,
         },
-        ...options.engine,
       });
-      engine.addModule("https-ota", bundle);
       return device;
     },
     restart: () => device.boot(),
