@@ -4329,7 +4329,9 @@ function run(given, mode, resolve, reject) {
         var checked = settings;
         if (checked.headers)
             checked.headers = checkHeaders(checked.headers);
-        if (checked.threshold < 1 || checked.threshold > 2 || (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
+        if (checked.threshold < 1 ||
+            checked.threshold > 2 ||
+            (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
             refuse$1("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
         // as fsverity-utils prints it
         if (checked.digest && chapterBytes().digitsOf_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
@@ -4698,7 +4700,7 @@ function getStatus() {
                 var desc = chapterImage().parseDesc_(read(slot.address, 288 /* Size.DESC_END */));
                 version = (image && image.version) || (desc ? desc.version : undefined);
             }, ignore);
-        return { label: slot.label, state: chapterOtadata().stateOf_(layout, slot), version: version };
+        return { label: slot.label, size: slot.size, state: chapterOtadata().stateOf_(layout, slot), version: version };
     }
     var layout = chapterSlots().readLayout_();
     var record = chapterRecords().loadRecord_();
