@@ -27,6 +27,8 @@ const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
     slots: ["boot/partitions.ts", "boot/layout.ts", "boot/storage.ts", "boot/ota-ops.ts"],
     urls: ["net/url.ts"],
     keys: ["platform/base64.ts", "trust/base64url.ts", "trust/keys.ts"],
+    session: ["update/session.ts", "update/receiver.ts"],
+    finish: ["update/finish.ts"],
     manifest: ["trust/json.ts", "trust/manifest.ts", "trust/policy.ts"],
   },
   stay: {
@@ -34,9 +36,9 @@ const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
     "net/headers.ts": ["parseAnswer"],
     "net/http.ts": ["send", "get"],
     "net/download.ts": ["createDownload"],
-    "trust/pss.ts": ["answerLater", "verifyPss"],
+    "trust/pss.ts": ["verifyPss"],
     "trust/jws.ts": ["answer"],
-    "update/session.ts": ["createSession"],
+    "update/receiver.ts": ["createReceiver"],
     "update/update.ts": ["open", "run"],
   },
 });

@@ -2884,8 +2884,115 @@ function createDownload(options, url, limit, onConnected) {
 
 
 
-/** `present`: the target holds the whole image already. */
-function createSession(plan, emit, layout, target, download, present) {
+
+function lazyFinish() {
+    // The end of a file, and steps 7 to 9 of an update: the image in flash is verified, then its slot is selected.
+    /** Steps 8 and 9. `claim`: how the image reads Storage, null when that need not be asked. */
+    function commit(session, claim) {
+        var plan = session.plan_;
+        var target = session.target_;
+        var layout = session.layout_;
+        if (!plan.allowRolledBack_)
+            lazyRecords().checkNotRolledBack_(plan.digest_);
+        if (claim)
+            lazySlots().checkStorage_(claim);
+        // Step 8: now there is an image, and the record that counts its starts
+        if (session.word_)
+            lazyEngine().completeImage_(target.address, session.word_);
+        lazyRecords().recordSelected_(target, layout.running_, session.written_, plan);
+        // Step 9: the commit point
+        lazyOtadata().select_(layout, target, 0 /* State.NEW */);
+        session.emit_("UPDATE_BOOT_PARTITION", target.subtype);
+    }
+    /** The last byte is in flash. */
+    function endFile(session) {
+        if (!session.resumed_)
+            return lazySession().succeed_(session, true);
+        session.phase_ = 2 /* Phase.VERIFYING */;
+        function onVerified(error) {
+            if (session.phase_ !== 2 /* Phase.VERIFYING */)
+                return;
+            if (error && error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */)
+                return lazySession().failSession_(session, error);
+            session.resumed_ = false;
+            session.verified_ = !error;
+            // the resumed part belonged to another file
+            if (error)
+                session.download_.seek_(0);
+            lazySession().succeed_(session, !error);
+        }
+        // not before the receiver has returned: a file that does not fit is read again from its beginning
+        after(0, function () {
+            if (session.phase_ === 2 /* Phase.VERIFYING */)
+                verifyImage(session.layout_.chip_, session.target_.address, session.written_, session.plan_.digest_, session.word_, onVerified);
+        });
+    }
+    /** In phase COMPLETE, or READY, which is too early. */
+    function finish(session, resolve, reject) {
+        var plan = session.plan_;
+        var complete = session.phase_ === 3 /* Phase.COMPLETE */;
+        session.reject_ = reject;
+        session.phase_ = 4 /* Phase.FINISHING */;
+        function end(error) {
+            lazySession().closeSession_(session, error ? 6 /* Phase.DEAD */ : 7 /* Phase.FINISHED */);
+            session.emit_("FINISH");
+            if (error)
+                reject(error);
+            else
+                resolve(0 /* Code.OK */);
+            session.release_(error);
+        }
+        /** What is still to be asked of a verified image: its digest where nobody has given one, then how it reads Storage. */
+        function onVerified(error, found) {
+            if (session.phase_ !== 4 /* Phase.FINISHING */)
+                return;
+            // a mixture of two files: the next try may get one of them
+            if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
+                error.retry = !!session.download_.changed_;
+            if (error)
+                return end(error);
+            guarded(function () {
+                if (typeof found === "string") {
+                    plan.digest_ = found;
+                    found = null;
+                }
+                if (!plan.digest_)
+                    return hashFlash(session.target_.address, session.written_, session.word_, "", onVerified);
+                if (plan.askStorage_) {
+                    plan.askStorage_ = false;
+                    return lazySlots().findStorage_(session.target_.address, onVerified);
+                }
+                // in a later pass: until this one ends, what has read the image holds its memory
+                after(0, function () {
+                    var failure = null;
+                    if (session.phase_ !== 4 /* Phase.FINISHING */)
+                        return;
+                    guarded(function () { return commit(session, found); }, function (thrown) {
+                        failure = thrown;
+                    });
+                    end(failure);
+                });
+            }, end);
+        }
+        // Step 7: what is in flash is judged, not what came over the network
+        var bytes = session.size_;
+        if (!complete || (plan.size_ >= 0 && session.written_ !== bytes))
+            onVerified(fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image incomplete: " + session.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes"));
+        else if (session.verified_)
+            onVerified(null);
+        else
+            verifyImage(session.layout_.chip_, session.target_.address, session.written_, plan.digest_, session.word_, onVerified);
+    }
+    return { endFile_: endFile, finish_: finish };
+}
+
+
+
+
+
+
+/** The sink of `session`'s download. It ends performs: session.ts. */
+function createReceiver(session) {
     /** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
     function chipRevision(chip) {
         var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
@@ -2898,24 +3005,6 @@ function createSession(plan, emit, layout, target, download, present) {
         if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
             major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
         return major * 100 + ((word5 >>> 24) & 3);
-    }
-    // Where an update goes on that was cut. Nothing is stored for it: flash itself tells.
-    /**
-     * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
-     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
-     * end is the judge of whether it was right.
-     */
-    function resumeOffset(slot, held, total) {
-        if (total < 0)
-            return 0;
-        // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
-        for (var at = 4 /* Size.WORD */; at < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; at += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
-            if (!holds(slot.address + at, held.substr(at, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
-                return 0;
-        var offset = 4096 /* Flash.SECTOR */;
-        while (offset < total && !isBlank(slot.address + offset))
-            offset += 4096 /* Flash.SECTOR */;
-        return offset - 4096 /* Flash.SECTOR */;
     }
     // Writes a slot, sector by sector: the only writer of app partitions. And finds how far an earlier run came.
     // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
@@ -3009,130 +3098,78 @@ function createSession(plan, emit, layout, target, download, present) {
             return !same;
         };
     }
-    // An update from its first byte in flash to its end: the end of step 4, and steps 5 to 9 of update.ts. It uses callbacks
-    // and no promises: promises cost JsVars, and cannot be created when none are left.
-    // States: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
+    // The end of step 4, and steps 5 and 6 of update.ts: perform, and the way of each piece from the network to flash. A download
+    // offers the receiver what has come, and it takes what it can write.
     var PIECE = 512; // bytes of a write at least: a server may send them one by one
-    var self = {
-        phase_: 0 /* Phase.READY */,
-        written_: present ? plan.size_ : 0,
-        complete_: false,
-        target_: target,
-        download_: download,
-        emit_: emit,
-        size_: plan.size_ < 0 ? download.total_ : plan.size_,
-    };
-    var verified = present;
-    var word = ""; // the file's first bytes, which the writer leaves blank until it is verified
-    var judged = false;
-    var resumed = false;
+    var download = session.download_;
+    var layout = session.layout_;
+    var target = session.target_;
+    var plan = session.plan_;
+    var begun = false; // is the slot ready to be written?
     var writeSector; // made when it is wanted: memory is shortest before that
     var blankUntil = 0; // flash is erased up to this offset of the file
-    var resolve;
-    var reject;
-    var takeSlowly;
-    function free(end) {
-        self.phase_ = end;
-        download.close_();
-    }
-    function fail(error) {
-        if (self.phase_ < 3 /* Phase.COMPLETE */)
-            free(5 /* Phase.FAILED */);
-        reject(error);
-        self.release_(error);
-    }
-    /** The end of a perform; `complete` when there is nothing left to do for another one. */
-    function succeed(complete) {
-        self.phase_ = complete ? 3 /* Phase.COMPLETE */ : 0 /* Phase.READY */;
-        if (complete) {
-            self.complete_ = true;
-            download.close_();
-            writeSector = takeSlowly = undefined; // memory is shortest while the digest is computed
-        }
-        resolve(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
-    }
-    /** Tells the listener, who may abort. */
-    function tell(name, data, all) {
-        emit(name, data, all);
-        if (self.phase_ >= 6 /* Phase.DEAD */)
-            throw fault(259 /* Code.INVALID_STATE */, "aborted");
-    }
-    /** `start`: as many bytes of the file as hold its descriptor; without it they are in flash. */
-    function judge(start) {
-        var head;
-        if (start === undefined) {
-            head = read(target.address, 288 /* Size.DESC_END */);
-            head.set(word);
-        }
-        else
-            head = lazyBytes().bytesOf_(start);
-        lazyImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, 288 /* Size.DESC_END */), self.size_ < 0 ? target.size : self.size_, tell);
-    }
-    function onVerified(error) {
-        if (self.phase_ !== 2 /* Phase.VERIFYING */)
-            return;
-        if (error && error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */)
-            return fail(error);
-        resumed = false;
-        verified = !error;
-        // digest mismatch: the resumed part belonged to another file, so the download begins again at byte 0
-        if (error)
-            download.seek_(0);
-        succeed(verified);
-    }
-    /** The end of a sector, or of the file. */
-    function finishStep(last, wrote) {
-        if (wrote)
-            tell("WRITE_FLASH", self.written_, self.size_);
-        if (!last || !resumed)
-            return succeed(last);
-        self.phase_ = 2 /* Phase.VERIFYING */;
-        // not before `takeSlowly` has returned: a file that does not fit is read again from its beginning
-        after(0, function () {
-            if (self.phase_ === 2 /* Phase.VERIFYING */)
-                verifyImage(layout.chip_, target.address, self.written_, plan.digest_, word, onVerified);
-        });
-    }
-    // most pieces of the network go this way: in the middle of a blank sector there is nothing to decide
-    function take(data, ended) {
-        var offset = self.written_;
+    /** Most pieces go this way: in the middle of a blank sector there is nothing to decide. */
+    function receive(data, ended) {
+        var offset = session.written_;
         var length = data.length;
         // the download is elsewhere when the server ignored Range and began again at byte 0
         if (offset + length >= blankUntil || ended || length < PIECE || offset !== download.offset_)
-            return takeSlowly(data, ended);
+            return receiveSectors(data, ended);
         write(target.address + offset, data);
-        self.written_ = offset + length;
+        session.written_ = offset + length;
         return length;
     }
-    takeSlowly = function (data, ended) {
-        var at = 0;
+    /** Tells the listener, who may abort: then it throws. */
+    function tell(name, data, total) {
+        session.emit_(name, data, total);
+        if (session.phase_ >= 6 /* Phase.DEAD */)
+            throw fault(259 /* Code.INVALID_STATE */, "aborted");
+    }
+    /** Step 4, its end: the header is checked before anything is erased. `start`: the file's first bytes; "" if they are in flash. */
+    function checkStart(start) {
+        var head;
+        if (start)
+            head = lazyBytes().bytesOf_(start.substr(0, 288 /* Size.DESC_END */));
+        else {
+            head = read(target.address, 288 /* Size.DESC_END */);
+            head.set(session.word_);
+        }
+        lazyImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, 288 /* Size.DESC_END */), session.size_ < 0 ? target.size : session.size_, tell);
+    }
+    /** The first bytes. False while more of them are needed. */
+    function begin(data, ended) {
+        var start = download.offset_;
+        if (!start && !ended && data.length < (session.size_ < 0 ? 4096 /* Flash.SECTOR */ : 1024 /* Size.HEAD */))
+            return false;
+        if (!start)
+            session.word_ = data.substr(0, 4 /* Size.WORD */);
+        checkStart(start ? "" : data);
+        // Step 5: no half-written slot is ever selected, and no trial begins without its record
+        lazyRecords().reserveRecords_();
+        lazyOtadata().deselect_(layout, target);
+        begun = true;
+        return true;
+    }
+    /** Any piece: the beginning and the end of a file and of each sector, and what an earlier update left in the slot. */
+    function receiveSectors(data, ended) {
         var start = download.offset_;
         // a file that changes may have another length
         var total = plan.size_ < 0 ? download.total_ : plan.size_;
-        self.size_ = total;
+        var taken = 0;
+        session.size_ = total;
         // at its beginning once more: the file has changed, or a server without ranges began again
-        if (!judged || !start) {
-            if (!start && !ended && data.length < (total < 0 ? 4096 /* Flash.SECTOR */ : 1024 /* Size.HEAD */))
-                return 0;
-            if (!start)
-                word = data.substr(0, 4 /* Size.WORD */);
-            // Step 4, its end: the header is checked before anything is erased
-            judge(start ? undefined : data.substr(0, 288 /* Size.DESC_END */));
-            // Step 5: no half-written slot is ever selected, and no trial begins without its record
-            lazyRecords().reserveRecords_();
-            lazyOtadata().deselect_(layout, target);
-            judged = true;
-        }
+        if ((!begun || !start) && !begin(data, ended))
+            return 0;
         if (!writeSector)
             writeSector = /*@__NOINLINE__*/ createWriter(layout, target, plan.size_ < 0 ? target.size : plan.size_);
         // a listener may end the update, and who waits for this step may begin the next one at once
-        while (self.phase_ === 1 /* Phase.WORKING */) {
-            var offset = start + at;
-            var begun = offset % 4096 /* Flash.SECTOR */;
-            var rest = data.length - at;
-            var room = 4096 /* Flash.SECTOR */ - begun;
+        while (session.phase_ === 1 /* Phase.WORKING */) {
+            var offset = start + taken;
+            var inSector = offset % 4096 /* Flash.SECTOR */;
+            var rest = data.length - taken;
+            var room = 4096 /* Flash.SECTOR */ - inSector;
             // without a length only a whole sector, or the end, tells whether there is another one to be erased ahead
-            if (rest < room && !ended && (total < 0 || rest < (begun ? PIECE : 1)))
+            if (rest < room && !ended && (total < 0 || rest < (inSector ? PIECE : 1)))
                 break;
             // no Math.min, which makes floats, and Flash.erasePage takes none for an address
             var length = room;
@@ -3141,127 +3178,165 @@ function createSession(plan, emit, layout, target, download, present) {
             // the writer copies what begins a file, and memory is shortest here
             if (offset < 1024 /* Size.HEAD */ && length > 1024 /* Size.HEAD */ / 4)
                 length = 1024 /* Size.HEAD */ / 4;
-            var more = total < 0 ? !ended || rest > room : offset - begun + 4096 /* Flash.SECTOR */ < total;
+            var more = total < 0 ? !ended || rest > room : offset - inSector + 4096 /* Flash.SECTOR */ < total;
             blankUntil = 0;
             // Step 6
-            if (length && writeSector(offset, length === data.length ? data : data.substr(at, length), more))
+            if (length && writeSector(offset, length === data.length ? data : data.substr(taken, length), more))
                 blankUntil = offset + room;
-            at += length;
-            self.written_ = offset + length;
+            taken += length;
+            session.written_ = offset + length;
             var last = ended && length === rest;
             if (last || length === room)
-                finishStep(last, length > 0 || begun > 0);
+                endSector(last, length > 0 || inSector > 0);
         }
-        if (self.phase_ !== 1 /* Phase.WORKING */)
+        if (session.phase_ !== 1 /* Phase.WORKING */)
             download.sink_ = null;
         else
-            download.sink_ = total < 0 ? takeSlowly : take;
-        return at;
+            download.sink_ = total < 0 ? receiveSectors : receive;
+        return taken;
+    }
+    /** The end of a sector, or of the file. */
+    function endSector(last, wrote) {
+        if (wrote)
+            tell("WRITE_FLASH", session.written_, session.size_);
+        if (last)
+            lazyFinish().endFile_(session);
+        else if (session.stepwise_)
+            lazySession().succeed_(session, false);
+    }
+    download.failed_ = function (error) { return lazySession().failSession_(session, error); };
+    if (!session.verified_)
+        return receiveSectors;
+    // the slot holds the whole image already: nothing is fetched
+    return function () {
+        checkStart("");
+        lazySession().succeed_(session, true);
+        return 0;
     };
-    download.failed_ = fail;
-    self.perform_ = function (done, failed) {
-        resolve = done;
-        reject = failed;
-        self.phase_ = 1 /* Phase.WORKING */;
-        if (verified)
-            guarded(function () {
-                judge();
-                succeed(true);
-            }, fail);
-        else if (!download.sink_) {
-            // with a sink installed the delivery of the previous step continues into this one
-            download.sink_ = takeSlowly;
-            download.read_();
+}
+function lazySession() {
+    // Where an update goes on that was cut. Nothing is stored for it: flash itself tells.
+    /**
+     * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
+     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
+     * end is the judge of whether it was right.
+     */
+    function resumeOffset(slot, held, total) {
+        if (total < 0)
+            return 0;
+        // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
+        for (var at = 4 /* Size.WORD */; at < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; at += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
+            if (!holds(slot.address + at, held.substr(at, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
+                return 0;
+        var offset = 4096 /* Flash.SECTOR */;
+        while (offset < total && !isBlank(slot.address + offset))
+            offset += 4096 /* Flash.SECTOR */;
+        return offset - 4096 /* Flash.SECTOR */;
+    }
+    // One update as data, from its first byte in flash to its end, and what ends it. The end of step 4 and steps 5 and 6 of
+    // update.ts are in receiver.ts, steps 7 to 9 in finish.ts. Callbacks and no promises: promises cost JsVars, and cannot be
+    // created when none are left.
+    //
+    //   from                 to           when
+    //   READY                WORKING      perform
+    //   WORKING              READY        a sector is in flash (step by step only)
+    //   WORKING              COMPLETE     the last byte is in flash
+    //   WORKING              VERIFYING    the last byte of a resumed file is in flash
+    //   VERIFYING            COMPLETE     its digest is right
+    //   VERIFYING            READY        its digest is wrong: the download begins again at byte 0
+    //   WORKING, VERIFYING   FAILED       an error; only abort is left
+    //   READY, COMPLETE      FINISHING    finish; too early from READY
+    //   FINISHING            FINISHED     the slot is selected
+    //   FINISHING            DEAD         an error
+    //   all before DEAD      DEAD         abort
+    //
+    // Source: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
+    /** `present`: the target holds the whole image already. */
+    function openSession(plan, emit, layout, target, download, present) {
+        var session = {
+            phase_: 0 /* Phase.READY */,
+            plan_: plan,
+            emit_: emit,
+            layout_: layout,
+            target_: target,
+            download_: download,
+            size_: plan.size_ < 0 ? download.total_ : plan.size_,
+            written_: present ? plan.size_ : 0,
+            word_: "",
+            verified_: present,
+            resumed_: false,
+            complete_: false,
+            stepwise_: false,
+        };
+        if (!present && plan.digest_) {
+            // what an earlier update left in the slot is only taken where a digest will judge it
+            var offset = resumeOffset(target, download.held_, session.size_);
+            if (offset > download.held_.length) {
+                session.resumed_ = true;
+                session.word_ = download.held_.substr(0, 4 /* Size.WORD */);
+                session.written_ = offset;
+                download.seek_(offset);
+            }
         }
-    };
-    self.finish_ = function (done, failed) {
-        var complete = self.phase_ === 3 /* Phase.COMPLETE */;
-        reject = failed;
-        self.phase_ = 4 /* Phase.FINISHING */;
-        function onStorage(error, claim) {
-            var failure = error;
-            if (self.phase_ !== 4 /* Phase.FINISHING */)
-                return;
-            if (!failure)
-                guarded(function () {
-                    if (!plan.allowRolledBack_)
-                        lazyRecords().checkNotRolledBack_(plan.digest_);
-                    if (claim)
-                        lazySlots().checkStorage_(claim);
-                    // Step 8: now there is an image, and the record that counts its starts
-                    if (word)
-                        lazyEngine().completeImage_(target.address, word);
-                    lazyRecords().recordSelected_(target, layout.running_, self.written_, plan);
-                    // Step 9: the commit point
-                    lazyOtadata().select_(layout, target, 0 /* State.NEW */);
-                    emit("UPDATE_BOOT_PARTITION", target.subtype);
-                }, function (thrown) {
-                    failure = thrown;
-                });
-            free(failure ? 6 /* Phase.DEAD */ : 7 /* Phase.FINISHED */);
-            emit("FINISH");
-            if (failure)
-                failed(failure);
-            else
-                done(0 /* Code.OK */);
-            self.release_(failure);
-        }
-        /** What is still to be asked of a verified image: its digest where nobody has given one, then how it reads Storage. */
-        function onJudged(error, found) {
-            // a mixture of two files: the next try may get one of them
-            if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
-                error.retry = !!download.changed_;
-            if (error || self.phase_ !== 4 /* Phase.FINISHING */)
-                return onStorage(error);
-            guarded(function () {
-                if (typeof found === "string") {
-                    plan.digest_ = found;
-                    found = null;
-                }
-                if (!plan.digest_)
-                    return hashFlash(target.address, self.written_, word, "", onJudged);
-                if (plan.askStorage_) {
-                    plan.askStorage_ = false;
-                    return lazySlots().findStorage_(target.address, onJudged);
-                }
-                // in a later pass: until this one ends, what has read the image holds its memory
-                after(0, function () { return onStorage(null, found); });
-            }, onStorage);
-        }
-        // Step 7: what is in flash is judged, not what came over the network
-        var bytes = self.size_;
-        if (!complete || (plan.size_ >= 0 && self.written_ !== bytes))
-            onJudged(fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image incomplete: " + self.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes"));
-        else if (verified)
-            onJudged(null);
+        return session;
+    }
+    /** The end of an update in the phase `end`. */
+    function closeSession(session, end) {
+        session.phase_ = end;
+        session.receive_ = undefined;
+        session.download_.close_();
+    }
+    /** A perform, or a finish, ended with `error`. */
+    function failSession(session, error) {
+        if (session.phase_ < 3 /* Phase.COMPLETE */)
+            closeSession(session, 5 /* Phase.FAILED */);
+        session.reject_(error);
+        session.release_(error);
+    }
+    /** The end of a perform; `complete` when there is nothing left to do for another one. */
+    function succeed(session, complete) {
+        // what receives is let go: memory is shortest while the digest is computed
+        if (complete)
+            closeSession(session, 3 /* Phase.COMPLETE */);
         else
-            verifyImage(layout.chip_, target.address, self.written_, plan.digest_, word, onJudged);
-    };
-    self.abort_ = function (error) {
-        var phase = self.phase_;
+            session.phase_ = 0 /* Phase.READY */;
+        session.complete_ = complete;
+        session.resolve_(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
+    }
+    /** `error`: for whoever waits; not given when the caller wants the end. */
+    function abortSession(session, error) {
+        var phase = session.phase_;
         if (phase >= 6 /* Phase.DEAD */)
             return;
         var reason = error || fault(259 /* Code.INVALID_STATE */, "aborted");
-        free(6 /* Phase.DEAD */);
-        emit("ABORT");
+        closeSession(session, 6 /* Phase.DEAD */);
+        session.emit_("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
-            reject(reason);
+            session.reject_(reason);
         else
-            self.unheard_ = error;
-        self.release_(reason);
-    };
-    if (!present && plan.digest_) {
-        // what an earlier run left in the slot is only taken where a digest will judge it
-        var offset = resumeOffset(target, download.held_, self.size_);
-        if (offset > download.held_.length) {
-            resumed = true;
-            word = download.held_.substr(0, 4 /* Size.WORD */);
-            self.written_ = offset;
-            download.seek_(offset);
-        }
+            session.unheard_ = error;
+        session.release_(reason);
     }
-    return self;
+    /** In phase READY. `resolve`: with IN_PROGRESS, or OK when the last byte is in flash. */
+    function perform(session, resolve, reject) {
+        var download = session.download_;
+        session.resolve_ = resolve;
+        session.reject_ = reject;
+        session.phase_ = 1 /* Phase.WORKING */;
+        // with a sink installed the delivery of the previous step continues into this one
+        if (download.sink_)
+            return;
+        if (!session.receive_)
+            session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
+        if (session.verified_)
+            return guarded(function () { return session.receive_("", true); }, download.failed_);
+        download.sink_ = session.receive_;
+        download.read_();
+    }
+    return { openSession_: openSession, closeSession_: closeSession, failSession_: failSession, succeed_: succeed, abortSession_: abortSession, perform_: perform };
 }
+
+
 
 
 
@@ -3468,16 +3543,6 @@ function lazyManifest() {
 
 
 
-/** Called from a new idle pass, so that the buffers of the big numbers are already freed. */
-function answerLater(done, error, good) {
-    guarded(function () {
-        after(0, function () {
-            done(error, good);
-        });
-    }, function (failure) {
-        done(failure, false);
-    });
-}
 /**
  * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
  */
@@ -3706,7 +3771,12 @@ function verifyPss(n, e, signature, digest, done) {
     inSlices(1, power.step_, function () {
         good = checkEncoding(power.result_(), bits, digest);
     }, function (error) {
-        /*@__NOINLINE__*/ answerLater(done, error, good);
+        // from a new idle pass, by a function that keeps nothing of this one: the buffers of the big numbers are free by then
+        guarded(function () {
+            after(0, done.bind(undefined, error, good));
+        }, function (failure) {
+            done(failure, false);
+        });
     });
 }
 
@@ -3982,7 +4052,7 @@ function open(settings, emit, offerOnly, done, failed) {
             failed(error);
         }
         function begin() {
-            done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present));
+            done(lazySession().openSession_(plan, emit, layout, target, download, present));
         }
         if (present)
             return begin();
@@ -4173,7 +4243,7 @@ function run(given, mode, resolve, reject) {
                     if (session.phase_ !== 0 /* Phase.READY */ && session.phase_ !== phase)
                         throw wrongState(call);
                     turn.wake_();
-                    step(function (outcome) {
+                    step(session, function (outcome) {
                         resolve(outcome);
                         turn.resting_ = true;
                     }, reject);
@@ -4181,7 +4251,7 @@ function run(given, mode, resolve, reject) {
             });
         }
         return {
-            perform: function () { return start("perform", 0 /* Phase.READY */, session.perform_); },
+            perform: function () { return start("perform", 0 /* Phase.READY */, function (one, resolve, reject) { return lazySession().perform_(one, resolve, reject); }); },
             getImgDesc: function () {
                 if (session.phase_ === 5 /* Phase.FAILED */ || session.phase_ === 6 /* Phase.DEAD */)
                     throw wrongState("getImgDesc");
@@ -4194,11 +4264,11 @@ function run(given, mode, resolve, reject) {
                 return desc;
             },
             isCompleteDataReceived: function () { return session.complete_; },
-            finish: function () { return start("finish", 3 /* Phase.COMPLETE */, session.finish_); },
+            finish: function () { return start("finish", 3 /* Phase.COMPLETE */, function (one, resolve, reject) { return lazyFinish().finish_(one, resolve, reject); }); },
             abort: function () {
                 if (session.phase_ >= 6 /* Phase.DEAD */ || session.phase_ === 4 /* Phase.FINISHING */)
                     throw wrongState("abort");
-                session.abort_();
+                lazySession().abortSession_(session);
             },
             getImageLenRead: function () { return session.written_; },
             getImageSize: function () { return session.size_; },
@@ -4216,7 +4286,8 @@ function run(given, mode, resolve, reject) {
     //   7. segments, length, digest or checksum, from flash                   finish
     //   8. the first word; the boot record of the trial                       finish
     //   9. select: one entry of otadata, the commit point                     finish
-    // Each step is marked where it happens: 1 to 4 here, the check of the header and 5 to 9 in session.ts.
+    // Each step is marked where it happens: 1 to 4 here, the check of the header and 5 in session.ts, 6 in receiver.ts, 7 to 9
+    // in finish.ts.
     // What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
     // into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
     // no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
@@ -4240,7 +4311,7 @@ function run(given, mode, resolve, reject) {
     function fail(given) {
         var error = given || fault(259 /* Code.INVALID_STATE */, "aborted");
         if (session)
-            session.abort_(error);
+            lazySession().abortSession_(session, error);
         else if (turn) {
             settings.late_ = error;
             if (settings.stop_)
@@ -4261,9 +4332,9 @@ function run(given, mode, resolve, reject) {
     function onStep(outcome) {
         var one = session;
         if (outcome === 36865 /* Code.IN_PROGRESS */)
-            one.perform_(onStep, fail);
+            lazySession().perform_(one, onStep, fail);
         else if (one.phase_ === 3 /* Phase.COMPLETE */)
-            one.finish_(onStep, fail);
+            lazyFinish().finish_(one, onStep, fail);
         else
             resolve({ upToDate: false, partition: one.target_, size: one.written_ });
     }
@@ -4288,10 +4359,11 @@ function run(given, mode, resolve, reject) {
                 var mine = turn;
                 begun.release_ = release;
                 if (lazyEngine().heldTurn_() !== mine)
-                    begun.abort_(); // it was given up meanwhile
+                    lazySession().abortSession_(begun); // it was given up meanwhile
                 else if (mode === 2 /* Mode.UPDATE */)
                     onStep(36865 /* Code.IN_PROGRESS */);
                 else {
+                    begun.stepwise_ = true;
                     resolve(createHandle(begun, settings, mine));
                     mine.resting_ = true;
                 }

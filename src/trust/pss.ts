@@ -47,24 +47,6 @@ function checkEncoding(encoded: Uint8Array, bits: number, digest: Uint8Array): b
   return wrong === 0;
 }
 
-/** Called from a new idle pass, so that the buffers of the big numbers are already freed. */
-function answerLater(
-  done: (error: OtaError | null, good: boolean) => void,
-  error: OtaError | null,
-  good: boolean,
-): void {
-  guarded(
-    () => {
-      after(0, () => {
-        done(error, good);
-      });
-    },
-    (failure) => {
-      done(failure, false);
-    },
-  );
-}
-
 /**
  * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
  */
@@ -86,7 +68,15 @@ export function verifyPss(
       good = checkEncoding(power.result_(), bits, digest);
     },
     (error) => {
-      /*@__NOINLINE__*/ answerLater(done, error, good);
+      // from a new idle pass, by a function that keeps nothing of this one: the buffers of the big numbers are free by then
+      guarded(
+        () => {
+          after(0, done.bind(undefined, error, good));
+        },
+        (failure) => {
+          done(failure, false);
+        },
+      );
     },
   );
 }

@@ -6,7 +6,9 @@ import type { Settings } from "../config";
 import { read } from "../platform/flash";
 import { type AppDesc, parseDesc, Size } from "../image/image";
 import type { Partition } from "../boot/partitions";
-import { Phase, type Session } from "./session";
+import { finish } from "./finish";
+import { abortSession, Phase, type Session } from "./session";
+import { perform } from "./receiver";
 import { Code, fault, guarded, type OtaError } from "../errors";
 import type { Turn } from "../boot/lock";
 
@@ -35,6 +37,8 @@ export interface Handle {
   getPartition(): Partition;
 }
 
+type Step = (session: Session, resolve: (outcome: number) => void, reject: (error: OtaError) => void) => void;
+
 export function createHandle(session: Session, settings: Settings, turn: Turn): Handle {
   function wrongState(call: string): OtaError {
     const unheard = session.unheard_;
@@ -45,20 +49,24 @@ export function createHandle(session: Session, settings: Settings, turn: Turn): 
     );
   }
   /** `phase`: in which it may be called, besides READY. */
-  function start(call: string, phase: Phase, step: Session["perform_"]): Promise<number> {
+  function start(call: string, phase: Phase, step: Step): Promise<number> {
     return new Promise<number>((resolve, reject) => {
       guarded(() => {
         if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(call);
         turn.wake_();
-        step((outcome) => {
-          resolve(outcome);
-          turn.resting_ = true;
-        }, reject);
+        step(
+          session,
+          (outcome) => {
+            resolve(outcome);
+            turn.resting_ = true;
+          },
+          reject,
+        );
       }, reject);
     });
   }
   return {
-    perform: () => start("perform", Phase.READY, session.perform_),
+    perform: () => start("perform", Phase.READY, (one, resolve, reject) => perform(one, resolve, reject)),
     getImgDesc: () => {
       if (session.phase_ === Phase.FAILED || session.phase_ === Phase.DEAD) throw wrongState("getImgDesc");
       session.emit_("GET_IMG_DESC");
@@ -71,10 +79,10 @@ export function createHandle(session: Session, settings: Settings, turn: Turn): 
       return desc;
     },
     isCompleteDataReceived: () => session.complete_,
-    finish: () => start("finish", Phase.COMPLETE, session.finish_),
+    finish: () => start("finish", Phase.COMPLETE, (one, resolve, reject) => finish(one, resolve, reject)),
     abort: () => {
       if (session.phase_ >= Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState("abort");
-      session.abort_();
+      abortSession(session);
     },
     getImageLenRead: () => session.written_,
     getImageSize: () => session.size_,

@@ -8,7 +8,8 @@
 //   7. segments, length, digest or checksum, from flash                   finish
 //   8. the first word; the boot record of the trial                       finish
 //   9. select: one entry of otadata, the commit point                     finish
-// Each step is marked where it happens: 1 to 4 here, the check of the header and 5 to 9 in session.ts.
+// Each step is marked where it happens: 1 to 4 here, the check of the header and 5 in session.ts, 6 in receiver.ts, 7 to 9
+// in finish.ts.
 // What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
 // into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
 // no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
@@ -27,7 +28,9 @@ import { State } from "../boot/otadata";
 import type { Partition } from "../boot/partitions";
 import { selectedSlot, stateOf, readEntries } from "../boot/boot-selection";
 import { checkConfirmed } from "../boot/confirmation";
-import { createSession, type Emit, Phase, type Plan, type Session } from "./session";
+import { finish } from "./finish";
+import { abortSession, type Emit, openSession, Phase, type Plan, type Session } from "./session";
+import { perform } from "./receiver";
 import { type Layout, nextSlot, readLayout, slotByLabel } from "../boot/layout";
 import { Code, fault, guarded, type OtaError } from "../errors";
 import { checkKeys } from "../trust/keys";
@@ -110,7 +113,7 @@ function open(
       failed(error);
     }
     function begin(): void {
-      done(/*@__NOINLINE__*/ createSession(plan, emit, layout, target, download, present));
+      done(openSession(plan, emit, layout, target, download, present));
     }
     if (present) return begin();
     download.failed_ = fail;
@@ -206,7 +209,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   }
   function fail(given?: OtaError): void {
     const error = given || fault(Code.INVALID_STATE, "aborted");
-    if (session) session.abort_(error);
+    if (session) abortSession(session, error);
     else if (turn) {
       settings.late_ = error;
       if (settings.stop_) settings.stop_(error);
@@ -223,8 +226,8 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
   }
   function onStep(outcome: number): void {
     const one = session as Session;
-    if (outcome === Code.IN_PROGRESS) one.perform_(onStep, fail);
-    else if (one.phase_ === Phase.COMPLETE) one.finish_(onStep, fail);
+    if (outcome === Code.IN_PROGRESS) perform(one, onStep, fail);
+    else if (one.phase_ === Phase.COMPLETE) finish(one, onStep, fail);
     else resolve({ upToDate: false, partition: one.target_, size: one.written_ });
   }
   guarded(() => {
@@ -249,9 +252,10 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
           const mine = turn as Turn;
           begun.release_ = release;
           if (heldTurn() !== mine)
-            begun.abort_(); // it was given up meanwhile
+            abortSession(begun); // it was given up meanwhile
           else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
           else {
+            begun.stepwise_ = true;
             resolve(createHandle(begun, settings, mine));
             mine.resting_ = true;
           }
