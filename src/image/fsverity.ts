@@ -2,30 +2,13 @@
 // one-shot hashes with one block in memory at a time.
 // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
 
+import { sha256 } from "../platform/crypto";
 import { setU32 } from "../platform/bytes";
 import { binary, read } from "../platform/flash";
-import { sha256 } from "../platform/engine";
-
-/** How a digest begins where it is written down: in a configuration and in a manifest. */
-export const enum Prefix {
-  CONFIG = "fsverity-sha256:",
-  MANIFEST = "sha256:",
-}
 
 const BLOCK = 4096;
 const HASH = 32; // of a SHA-256
 const DESCRIPTOR_LENGTH = 256;
-
-/**
- * The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text.
- * @chapter bytes
- */
-export function digitsOf(text: string, prefix: string): string {
-  const digits = text.substr(prefix.length).toLowerCase();
-  if (text.substr(0, prefix.length) !== prefix || digits.length !== 64) return "";
-  for (let i = 0; i < 64; i++) if ("0123456789abcdef".indexOf(digits[i]) < 0) return "";
-  return digits;
-}
 
 /** SHA-256 of a block, as a binary string. */
 function hashBlock(block: Uint8Array): string {
@@ -49,7 +32,6 @@ export interface Verity {
 /**
  * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of
  * the level below. `start`: bytes that count instead of as many at the beginning.
- * @chapter
  */
 export function verity(addr: number, size: number, start: string): Verity {
   // digests of blocks of the file, and zeros behind them. In one piece: as a growing string they would take 100 JsVars more

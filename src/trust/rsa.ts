@@ -5,6 +5,7 @@
 // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
 // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
 
+import { bitLength } from "./keys";
 import { convolve } from "../platform/engine";
 
 const LIMB = 0x400000;
@@ -45,13 +46,6 @@ function toBytes(limbs: Uint32Array, length: number): Uint8Array {
   return bytes;
 }
 
-/** @chapter keys */
-export function bitLength(bytes: Uint8Array): number {
-  let bits = 8 * bytes.length;
-  for (let top = 128; top && bytes[0] < top; top >>>= 1) bits--;
-  return bits;
-}
-
 /** Is a < b? Both big-endian and of the same length. */
 export function isBelow(a: Uint8Array, b: Uint8Array): boolean {
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return a[i] < b[i];
@@ -88,7 +82,6 @@ function multiply(left: Uint32Array, right: Uint32Array, x: Uint32Array, inverse
 /**
  * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
  * odd and has its top byte set, the signature is below it, the exponent is odd.
- * @chapter
  */
 export function modularPower(
   modulus: Uint8Array,

@@ -69,7 +69,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "a selected slot is deselected before it is written",
-    edits: [[/\n\s*chapterOtadata\(\)\.deselect_\(layout, target\);/g, "\n"]],
+    edits: [[/\n\s*lazyOtadata\(\)\.deselect_\(layout, target\);/g, "\n"]],
     async scenario(t, bundle) {
       const otadata = [buildEntry(1, STATE.VALID), buildEntry(2, STATE.NEW)];
       const images = { ota_0: OLD, ota_1: buildImage({ size: 12000, seed: 7 }) };
@@ -114,7 +114,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "headers go to the first origin only",
-    edits: [[/if \(trusted && chapterUrls\(\)\.sameOrigin_\(origin, target\)\)/g, "if (trusted)"]],
+    edits: [[/if \(trusted && lazyUrls\(\)\.sameOrigin_\(origin, target\)\)/g, "if (trusted)"]],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const other = await startServer();
