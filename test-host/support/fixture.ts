@@ -165,18 +165,22 @@ export function behind(gate: { passed: Promise<void> }, behaviour: Behaviour): B
   };
 }
 
-/** What a promise of the device settles with; fails the test when it never does. */
+/** What a promise of the device settles with: its value, or the OtaError; any other error is thrown. */
+export function outcomeOf(device: Device, promiseLike: any): Promise<Omit<Outcome, "events">> {
+  return device.engine.call(promiseLike).then(
+    (result) => ({ result: plain(result) }),
+    (error) => ({ error: failureOf(error) }),
+  );
+}
+
+/** The same; fails the test when it never settles. */
 export async function settle(device: Device, promiseLike: any): Promise<Omit<Outcome, "events">> {
   let timer: NodeJS.Timeout | undefined;
   const hang = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error("it hangs: neither success nor failure")), HANG_MS);
   });
-  const answer = device.engine.call(promiseLike).then(
-    (result) => ({ result: plain(result) }),
-    (error) => ({ error: failureOf(error) }),
-  );
   try {
-    return await Promise.race([answer, hang]);
+    return await Promise.race([outcomeOf(device, promiseLike), hang]);
   } finally {
     clearTimeout(timer);
   }

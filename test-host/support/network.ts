@@ -6,7 +6,7 @@ import type { Board } from "../sim/boards.ts";
 import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
 import type { Engine } from "../sim/espruino/engine.ts";
 import { type FlashOp, SECTOR } from "../sim/flash.ts";
-import { boardWith, row, SMALL, sleep } from "./fixture.ts";
+import { boardWith, outcomeOf, row, SMALL, sleep } from "./fixture.ts";
 import type { Request, Server } from "./server.ts";
 
 export { SECTOR };
@@ -182,23 +182,15 @@ export function stubCrc32(engine: Engine): void {
   Object.defineProperty(E, "CRC32", { value, configurable: true });
 }
 
-export type Attempt = { result?: any; error?: { code: number; name: string; message: string; retry: boolean } };
+export type Attempt = { result?: any; error?: { code?: number; name: string; message: string; retry?: boolean } };
 
-/** What `update` or `checkForUpdate` comes to; a device that lost its power comes to nothing. */
-export function attempt(
-  device: Device,
-  config: object,
-  call: "update" | "checkForUpdate" = "update",
-): Promise<Attempt> {
-  const { engine } = device;
-  const given = engine.run(`(${JSON.stringify(config)})`);
-  return engine.call(device.ota[call](given)).then(
-    (result: any) => ({ result }),
-    (error: any) => {
-      if (error?.retry === undefined && error?.message !== "the engine has been stopped") throw error;
-      return { error };
-    },
-  );
+/** What `update` ends with; a device that lost its power says that its engine has been stopped. */
+export function attempt(device: Device, config: object): Promise<Attempt> {
+  const given = device.engine.run(`(${JSON.stringify(config)})`);
+  return outcomeOf(device, device.ota.update(given)).catch((error: Error): Attempt => {
+    if (error.message !== "the engine has been stopped") throw error;
+    return { error };
+  });
 }
 
 export function bootWide(options: DeviceOptions = {}): Device {
