@@ -27,7 +27,7 @@ const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
     slots: ["boot/partitions.ts", "boot/layout.ts", "boot/storage.ts", "boot/ota-ops.ts"],
     urls: ["net/url.ts"],
     keys: ["platform/base64.ts", "trust/base64url.ts", "trust/keys.ts"],
-    session: ["update/session.ts", "update/receiver.ts"],
+    session: ["update/session.ts"],
     finish: ["update/finish.ts"],
     manifest: ["trust/json.ts", "trust/manifest.ts", "trust/policy.ts"],
   },

@@ -2877,7 +2877,111 @@ function createDownload(options, url, limit, onConnected) {
 
 
 
-
+function lazySession() {
+    // Where an update goes on that was cut. Nothing is stored for it: flash itself tells.
+    /**
+     * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
+     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
+     * end is the judge of whether it was right.
+     */
+    function resumeOffset(slot, held, total) {
+        if (total < 0)
+            return 0;
+        // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
+        for (var at = 4 /* Size.WORD */; at < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; at += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
+            if (!holds(slot.address + at, held.substr(at, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
+                return 0;
+        var offset = 4096 /* Flash.SECTOR */;
+        while (offset < total && !isBlank(slot.address + offset))
+            offset += 4096 /* Flash.SECTOR */;
+        return offset - 4096 /* Flash.SECTOR */;
+    }
+    // One update as data, from its first byte in flash to its end, and what ends it. The end of step 4 and steps 5 and 6 of
+    // update.ts are in receiver.ts, steps 7 to 9 in finish.ts. Callbacks and no promises: promises cost JsVars, and cannot be
+    // created when none are left.
+    //
+    //   from                 to           when
+    //   READY                WORKING      perform
+    //   WORKING              READY        a sector is in flash (step by step only)
+    //   WORKING              COMPLETE     the last byte is in flash
+    //   WORKING              VERIFYING    the last byte of a resumed file is in flash
+    //   VERIFYING            COMPLETE     its digest is right
+    //   VERIFYING            READY        its digest is wrong: the download begins again at byte 0
+    //   WORKING, VERIFYING   FAILED       an error; only abort is left
+    //   READY, COMPLETE      FINISHING    finish; too early from READY
+    //   FINISHING            FINISHED     the slot is selected
+    //   FINISHING            DEAD         an error
+    //   all before DEAD      DEAD         abort
+    //
+    // Source: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
+    /** `present`: the target holds the whole image already. */
+    function openSession(plan, emit, layout, target, download, present) {
+        var session = {
+            phase_: 0 /* Phase.READY */,
+            plan_: plan,
+            emit_: emit,
+            layout_: layout,
+            target_: target,
+            download_: download,
+            size_: plan.size_ < 0 ? download.total_ : plan.size_,
+            written_: present ? plan.size_ : 0,
+            word_: "",
+            verified_: present,
+            resumed_: false,
+            complete_: false,
+            stepwise_: false,
+        };
+        if (!present && plan.digest_) {
+            // what an earlier update left in the slot is only taken where a digest will judge it
+            var offset = resumeOffset(target, download.held_, session.size_);
+            if (offset > download.held_.length) {
+                session.resumed_ = true;
+                session.word_ = download.held_.substr(0, 4 /* Size.WORD */);
+                session.written_ = offset;
+                download.seek_(offset);
+            }
+        }
+        return session;
+    }
+    /** The end of an update in the phase `end`. */
+    function closeSession(session, end) {
+        session.phase_ = end;
+        session.receive_ = undefined;
+        session.download_.close_();
+    }
+    /** A perform, or a finish, ended with `error`. */
+    function failSession(session, error) {
+        if (session.phase_ < 3 /* Phase.COMPLETE */)
+            closeSession(session, 5 /* Phase.FAILED */);
+        session.reject_(error);
+        session.release_(error);
+    }
+    /** The end of a perform; `complete` when there is nothing left to do for another one. */
+    function succeed(session, complete) {
+        // what receives is let go: memory is shortest while the digest is computed
+        if (complete)
+            closeSession(session, 3 /* Phase.COMPLETE */);
+        else
+            session.phase_ = 0 /* Phase.READY */;
+        session.complete_ = complete;
+        session.resolve_(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
+    }
+    /** `error`: for whoever waits; not given when the caller wants the end. */
+    function abortSession(session, error) {
+        var phase = session.phase_;
+        if (phase >= 6 /* Phase.DEAD */)
+            return;
+        var reason = error || fault(259 /* Code.INVALID_STATE */, "aborted");
+        closeSession(session, 6 /* Phase.DEAD */);
+        session.emit_("ABORT");
+        if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
+            session.reject_(reason);
+        else
+            session.unheard_ = error;
+        session.release_(reason);
+    }
+    return { openSession_: openSession, closeSession_: closeSession, failSession_: failSession, succeed_: succeed, abortSession_: abortSession };
+}
 
 
 
@@ -3108,6 +3212,7 @@ function createReceiver(session) {
     var begun = false; // is the slot ready to be written?
     var writeSector; // made when it is wanted: memory is shortest before that
     var blankUntil = 0; // flash is erased up to this offset of the file
+    var receiveSectors;
     /** Most pieces go this way: in the middle of a blank sector there is nothing to decide. */
     function receive(data, ended) {
         var offset = session.written_;
@@ -3150,8 +3255,17 @@ function createReceiver(session) {
         begun = true;
         return true;
     }
+    /** The end of a sector, or of the file. */
+    function endSector(last, wrote) {
+        if (wrote)
+            tell("WRITE_FLASH", session.written_, session.size_);
+        if (last)
+            lazyFinish().endFile_(session);
+        else if (session.stepwise_)
+            lazySession().succeed_(session, false);
+    }
     /** Any piece: the beginning and the end of a file and of each sector, and what an earlier update left in the slot. */
-    function receiveSectors(data, ended) {
+    receiveSectors = function (data, ended) {
         var start = download.offset_;
         // a file that changes may have another length
         var total = plan.size_ < 0 ? download.total_ : plan.size_;
@@ -3194,16 +3308,7 @@ function createReceiver(session) {
         else
             download.sink_ = total < 0 ? receiveSectors : receive;
         return taken;
-    }
-    /** The end of a sector, or of the file. */
-    function endSector(last, wrote) {
-        if (wrote)
-            tell("WRITE_FLASH", session.written_, session.size_);
-        if (last)
-            lazyFinish().endFile_(session);
-        else if (session.stepwise_)
-            lazySession().succeed_(session, false);
-    }
+    };
     download.failed_ = function (error) { return lazySession().failSession_(session, error); };
     if (!session.verified_)
         return receiveSectors;
@@ -3214,127 +3319,7 @@ function createReceiver(session) {
         return 0;
     };
 }
-function lazySession() {
-    // Where an update goes on that was cut. Nothing is stored for it: flash itself tells.
-    /**
-     * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
-     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
-     * end is the judge of whether it was right.
-     */
-    function resumeOffset(slot, held, total) {
-        if (total < 0)
-            return 0;
-        // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
-        for (var at = 4 /* Size.WORD */; at < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; at += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
-            if (!holds(slot.address + at, held.substr(at, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
-                return 0;
-        var offset = 4096 /* Flash.SECTOR */;
-        while (offset < total && !isBlank(slot.address + offset))
-            offset += 4096 /* Flash.SECTOR */;
-        return offset - 4096 /* Flash.SECTOR */;
-    }
-    // One update as data, from its first byte in flash to its end, and what ends it. The end of step 4 and steps 5 and 6 of
-    // update.ts are in receiver.ts, steps 7 to 9 in finish.ts. Callbacks and no promises: promises cost JsVars, and cannot be
-    // created when none are left.
-    //
-    //   from                 to           when
-    //   READY                WORKING      perform
-    //   WORKING              READY        a sector is in flash (step by step only)
-    //   WORKING              COMPLETE     the last byte is in flash
-    //   WORKING              VERIFYING    the last byte of a resumed file is in flash
-    //   VERIFYING            COMPLETE     its digest is right
-    //   VERIFYING            READY        its digest is wrong: the download begins again at byte 0
-    //   WORKING, VERIFYING   FAILED       an error; only abort is left
-    //   READY, COMPLETE      FINISHING    finish; too early from READY
-    //   FINISHING            FINISHED     the slot is selected
-    //   FINISHING            DEAD         an error
-    //   all before DEAD      DEAD         abort
-    //
-    // Source: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
-    /** `present`: the target holds the whole image already. */
-    function openSession(plan, emit, layout, target, download, present) {
-        var session = {
-            phase_: 0 /* Phase.READY */,
-            plan_: plan,
-            emit_: emit,
-            layout_: layout,
-            target_: target,
-            download_: download,
-            size_: plan.size_ < 0 ? download.total_ : plan.size_,
-            written_: present ? plan.size_ : 0,
-            word_: "",
-            verified_: present,
-            resumed_: false,
-            complete_: false,
-            stepwise_: false,
-        };
-        if (!present && plan.digest_) {
-            // what an earlier update left in the slot is only taken where a digest will judge it
-            var offset = resumeOffset(target, download.held_, session.size_);
-            if (offset > download.held_.length) {
-                session.resumed_ = true;
-                session.word_ = download.held_.substr(0, 4 /* Size.WORD */);
-                session.written_ = offset;
-                download.seek_(offset);
-            }
-        }
-        return session;
-    }
-    /** The end of an update in the phase `end`. */
-    function closeSession(session, end) {
-        session.phase_ = end;
-        session.receive_ = undefined;
-        session.download_.close_();
-    }
-    /** A perform, or a finish, ended with `error`. */
-    function failSession(session, error) {
-        if (session.phase_ < 3 /* Phase.COMPLETE */)
-            closeSession(session, 5 /* Phase.FAILED */);
-        session.reject_(error);
-        session.release_(error);
-    }
-    /** The end of a perform; `complete` when there is nothing left to do for another one. */
-    function succeed(session, complete) {
-        // what receives is let go: memory is shortest while the digest is computed
-        if (complete)
-            closeSession(session, 3 /* Phase.COMPLETE */);
-        else
-            session.phase_ = 0 /* Phase.READY */;
-        session.complete_ = complete;
-        session.resolve_(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
-    }
-    /** `error`: for whoever waits; not given when the caller wants the end. */
-    function abortSession(session, error) {
-        var phase = session.phase_;
-        if (phase >= 6 /* Phase.DEAD */)
-            return;
-        var reason = error || fault(259 /* Code.INVALID_STATE */, "aborted");
-        closeSession(session, 6 /* Phase.DEAD */);
-        session.emit_("ABORT");
-        if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
-            session.reject_(reason);
-        else
-            session.unheard_ = error;
-        session.release_(reason);
-    }
-    /** In phase READY. `resolve`: with IN_PROGRESS, or OK when the last byte is in flash. */
-    function perform(session, resolve, reject) {
-        var download = session.download_;
-        session.resolve_ = resolve;
-        session.reject_ = reject;
-        session.phase_ = 1 /* Phase.WORKING */;
-        // with a sink installed the delivery of the previous step continues into this one
-        if (download.sink_)
-            return;
-        if (!session.receive_)
-            session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
-        if (session.verified_)
-            return guarded(function () { return session.receive_("", true); }, download.failed_);
-        download.sink_ = session.receive_;
-        download.read_();
-    }
-    return { openSession_: openSession, closeSession_: closeSession, failSession_: failSession, succeed_: succeed, abortSession_: abortSession, perform_: perform };
-}
+
 
 
 
@@ -4227,6 +4212,22 @@ function run(given, mode, resolve, reject) {
             refuse$1("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
         return checked;
     }
+    /** In phase READY. `resolve`: with IN_PROGRESS, or OK when the last byte is in flash. */
+    function perform(session, resolve, reject) {
+        var download = session.download_;
+        session.resolve_ = resolve;
+        session.reject_ = reject;
+        session.phase_ = 1 /* Phase.WORKING */;
+        // with a sink installed the delivery of the previous step continues into this one
+        if (download.sink_)
+            return;
+        if (!session.receive_)
+            session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
+        if (session.verified_)
+            return guarded(function () { return session.receive_("", true); }, download.failed_);
+        download.sink_ = session.receive_;
+        download.read_();
+    }
     // What begin() resolves with: the steps of one update, called by the user. Their order, and what each state allows:
     // session.ts.
     function createHandle(session, settings, turn) {
@@ -4251,7 +4252,7 @@ function run(given, mode, resolve, reject) {
             });
         }
         return {
-            perform: function () { return start("perform", 0 /* Phase.READY */, function (one, resolve, reject) { return lazySession().perform_(one, resolve, reject); }); },
+            perform: function () { return start("perform", 0 /* Phase.READY */, function (one, resolve, reject) { return perform(one, resolve, reject); }); },
             getImgDesc: function () {
                 if (session.phase_ === 5 /* Phase.FAILED */ || session.phase_ === 6 /* Phase.DEAD */)
                     throw wrongState("getImgDesc");
@@ -4332,7 +4333,7 @@ function run(given, mode, resolve, reject) {
     function onStep(outcome) {
         var one = session;
         if (outcome === 36865 /* Code.IN_PROGRESS */)
-            lazySession().perform_(one, onStep, fail);
+            perform(one, onStep, fail);
         else if (one.phase_ === 3 /* Phase.COMPLETE */)
             lazyFinish().finish_(one, onStep, fail);
         else

@@ -25,6 +25,7 @@ export function createReceiver(session: Session): Sink {
   let begun = false; // is the slot ready to be written?
   let writeSector: Writer | undefined; // made when it is wanted: memory is shortest before that
   let blankUntil = 0; // flash is erased up to this offset of the file
+  let receiveSectors: Sink;
 
   /** Most pieces go this way: in the middle of a blank sector there is nothing to decide. */
   function receive(data: string, ended: boolean): number {
@@ -75,8 +76,15 @@ export function createReceiver(session: Session): Sink {
     return true;
   }
 
+  /** The end of a sector, or of the file. */
+  function endSector(last: boolean, wrote: boolean): void {
+    if (wrote) tell("WRITE_FLASH", session.written_, session.size_);
+    if (last) endFile(session);
+    else if (session.stepwise_) succeed(session, false);
+  }
+
   /** Any piece: the beginning and the end of a file and of each sector, and what an earlier update left in the slot. */
-  function receiveSectors(data: string, ended: boolean): number {
+  receiveSectors = (data, ended) => {
     const start = download.offset_;
     // a file that changes may have another length
     const total = plan.size_ < 0 ? download.total_ : plan.size_;
@@ -112,14 +120,7 @@ export function createReceiver(session: Session): Sink {
     if (session.phase_ !== Phase.WORKING) download.sink_ = null;
     else download.sink_ = total < 0 ? receiveSectors : receive;
     return taken;
-  }
-
-  /** The end of a sector, or of the file. */
-  function endSector(last: boolean, wrote: boolean): void {
-    if (wrote) tell("WRITE_FLASH", session.written_, session.size_);
-    if (last) endFile(session);
-    else if (session.stepwise_) succeed(session, false);
-  }
+  };
 
   download.failed_ = (error) => failSession(session, error);
   if (!session.verified_) return receiveSectors;
