@@ -1,13 +1,13 @@
 // The command `https-ota`: what happens on the host. Exit codes: 0 done, 1 wrong input, 2 wrong usage.
 import { Command, CommanderError } from "commander";
 import pkg from "../../package.json" with { type: "json" };
-import { isRefusal, oneLine, systemReason } from "./errors.ts";
-import { addInspect } from "./inspect.ts";
-import { addKeygen } from "./keygen.ts";
-import { addServe } from "./serve.ts";
-import { addSign } from "./sign.ts";
-import { addPartitions } from "./tables.ts";
-import { addVerify } from "./verify.ts";
+import { isRefusal, oneLine, systemReason } from "./ui/errors.ts";
+import { addInspect } from "./commands/inspect.ts";
+import { addKeygen } from "./commands/keygen.ts";
+import { addServe } from "./commands/serve.ts";
+import { addSign } from "./commands/sign.ts";
+import { addPartitions } from "./commands/partitions.ts";
+import { addVerify } from "./commands/verify.ts";
 
 const HELP = `
 Example, from nothing to a device that updates itself:

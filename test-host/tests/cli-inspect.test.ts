@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
-import { entryCrc } from "../../src/cli/otadata.ts";
+import { entryCrc } from "../../src/cli/formats/otadata.ts";
 import { loadBoard } from "../boards.ts";
 import { BOOTLOADERS, buildEntry, runBootloader, STATE } from "../bootloader.ts";
 import { createFlash, SECTOR } from "../flash.ts";

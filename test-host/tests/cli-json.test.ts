@@ -1,7 +1,7 @@
 // The JSON of a manifest: what the command takes and refuses. The device runs the same table.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { jsonProblem } from "../../src/cli/json.ts";
+import { jsonProblem } from "../../src/cli/formats/json.ts";
 import { JSON_TEXTS } from "../vectors/json.ts";
 
 test("the command takes the table's texts, and refuses the rest", () => {

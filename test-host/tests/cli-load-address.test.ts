@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
-import { readImage } from "../../src/cli/image.ts";
+import { readImage } from "../../src/cli/formats/image.ts";
 import { buildImage, layoutOf, reseal } from "../images.ts";
 import { fails, ROOT, succeeds, workshop } from "./cli-run.ts";
 

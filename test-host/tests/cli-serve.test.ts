@@ -7,7 +7,7 @@ import net, { type AddressInfo } from "node:net";
 import { before, type TestContext, test } from "node:test";
 import tls from "node:tls";
 import { compactVerify, importJWK } from "jose";
-import { answer, etagOf } from "../../src/cli/answer.ts";
+import { answer, etagOf } from "../../src/cli/server/answers.ts";
 import { createDevice, type Device } from "../device.ts";
 import { fsverity } from "../fsverity.ts";
 import { buildImage, mutations } from "../images.ts";

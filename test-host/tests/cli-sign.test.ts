@@ -6,7 +6,7 @@ import { existsSync, linkSync, readFileSync, symlinkSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import { CompactSign, calculateJwkThumbprint, compactVerify, exportJWK, importJWK } from "jose";
-import { fsverity as ownFsverity } from "../../src/cli/fsverity.ts";
+import { fsverity as ownFsverity } from "../../src/cli/formats/fsverity.ts";
 import { fsverity } from "../fsverity.ts";
 import { buildImage, mutations, padTo, reseal } from "../images.ts";
 import { imageWith, MAP_JS_CODE, MAP_STORAGE, TABLES, textsOf } from "./cli-espruino.ts";

@@ -2,8 +2,8 @@
 // long or odd it is, an error is one short line, at once.
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { jsonText, oneLine, printable } from "../../src/cli/errors.ts";
-import { buildTable, TABLE_OFFSET } from "../../src/cli/partitions.ts";
+import { jsonText, oneLine, printable } from "../../src/cli/ui/errors.ts";
+import { buildTable, TABLE_OFFSET } from "../../src/cli/formats/partitions.ts";
 import { loadBoard } from "../boards.ts";
 import { buildImage, reseal } from "../images.ts";
 import { fails, forAll, type Run, succeeds, workshop } from "./cli-run.ts";

@@ -1,8 +1,8 @@
 // `https-ota keygen`: the key pair of whoever releases firmware.
 import type { Command } from "commander";
 import { Option } from "commander";
-import { parseOutFile, refuseExisting, writeNew } from "./files.ts";
-import { createKey, keysLine } from "./keys.ts";
+import { parseOutFile, refuseExisting, writeNew } from "../ui/files.ts";
+import { createKey, keysLine } from "../release/keys.ts";
 
 interface Options {
   out: string;

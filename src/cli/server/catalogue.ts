@@ -13,13 +13,13 @@ import {
 } from "node:fs";
 import { open } from "node:fs/promises";
 import path from "node:path";
-import { etagOf, type Facts } from "./answer.ts";
-import { isRefusal, refuse, systemReason } from "./errors.ts";
-import { IMAGE_MAGIC } from "./image.ts";
-import type { SigningKey } from "./keys.ts";
-import { type Claims, MAX_MANIFEST, parseManifest, signClaims } from "./manifest.ts";
-import { claimsFor, type Firmware, namesOf, readFirmware } from "./release.ts";
-import type { ReleaseOptions } from "./release-options.ts";
+import { etagOf, type Facts } from "./answers.ts";
+import { isRefusal, refuse, systemReason } from "../ui/errors.ts";
+import { IMAGE_MAGIC } from "../formats/image.ts";
+import type { SigningKey } from "../release/keys.ts";
+import { type Claims, MAX_MANIFEST, parseManifest, signClaims } from "../release/manifest.ts";
+import { claimsFor, type Firmware, namesOf, readFirmware } from "../release/release.ts";
+import type { ReleaseOptions } from "../release/release-options.ts";
 
 const MANIFEST = ".jws";
 const IMAGE = ".bin";

@@ -25,8 +25,8 @@ function loadBoard(url: URL, name: string): Board {
 
 /** Those of products: toy-* are for campaigns. */
 export function loadBoards(): Board[] {
-  // from build/cli.mjs and from src/cli/
-  const url = ["../boards/", "../../boards/"]
+  // from build/cli.mjs and from src/cli/formats/
+  const url = ["../boards/", "../../../boards/"]
     .map((path) => new URL(path, import.meta.url))
     .find((one) => existsSync(one));
   if (!url) return [];

@@ -1,7 +1,7 @@
 // Partition tables as people write them. Source: IDF gen_esp32part.py, partition-tables.rst.
 import { InvalidArgumentError } from "commander";
 import { hex } from "./bytes.ts";
-import { printable, refuse } from "./errors.ts";
+import { printable, refuse } from "../ui/errors.ts";
 import {
   alignmentOf,
   checkRows,

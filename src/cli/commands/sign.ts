@@ -2,11 +2,11 @@
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import pc from "picocolors";
-import { dateText } from "./dates.ts";
-import { misuse, printable, refuse } from "./errors.ts";
-import { storageText } from "./espruino-storage.ts";
-import { parseOut, readLimited, STDOUT, writeOutput } from "./files.ts";
-import { loadPublicKeys, loadSigningKey, type PublicKey } from "./keys.ts";
+import { dateText } from "../ui/dates.ts";
+import { misuse, printable, refuse } from "../ui/errors.ts";
+import { storageText } from "../formats/espruino-storage.ts";
+import { parseOut, readLimited, STDOUT, writeOutput } from "../ui/files.ts";
+import { loadPublicKeys, loadSigningKey, type PublicKey } from "../release/keys.ts";
 import {
   type Claims,
   checkImageMatches,
@@ -20,7 +20,7 @@ import {
   signatureProblem,
   signingInput,
   signPayload,
-} from "./manifest.ts";
+} from "../release/manifest.ts";
 import {
   claimNotes,
   claimsFor,
@@ -29,7 +29,7 @@ import {
   refuseMissing,
   releaseNotes,
   storageSaid,
-} from "./release.ts";
+} from "../release/release.ts";
 import {
   addEspruinoOptions,
   collect,
@@ -38,7 +38,7 @@ import {
   parseUrlOption,
   parseWhole,
   type ReleaseOptions,
-} from "./release-options.ts";
+} from "../release/release-options.ts";
 
 interface Options extends ReleaseOptions {
   key: string[];

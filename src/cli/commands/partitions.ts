@@ -1,13 +1,21 @@
 // `https-ota partitions`: a partition table from CSV to the binary that is flashed, and back.
 import { InvalidArgumentError, type Command } from "commander";
 import pc from "picocolors";
-import { hex } from "./bytes.ts";
-import { csvProblem, decodeCsv, type Layout, parseCsv, parseSectorOffset, parseSize, toCsv } from "./csv.ts";
-import { isRefusal, misuse, printable, refuse } from "./errors.ts";
-import { inhabitants } from "./espruino-storage.ts";
-import { parseOut, readInput, STDOUT, writeOutput } from "./files.ts";
+import { hex } from "../formats/bytes.ts";
+import {
+  csvProblem,
+  decodeCsv,
+  type Layout,
+  parseCsv,
+  parseSectorOffset,
+  parseSize,
+  toCsv,
+} from "../formats/partition-csv.ts";
+import { isRefusal, misuse, printable, refuse } from "../ui/errors.ts";
+import { inhabitants } from "../formats/espruino-storage.ts";
+import { parseOut, readInput, STDOUT, writeOutput } from "../ui/files.ts";
 import { checkTableOffset } from "./inspect.ts";
-import { findTable, kindOf } from "./kind.ts";
+import { findTable, kindOf } from "../formats/detect.ts";
 import {
   buildTable,
   isPrimary,
@@ -20,7 +28,7 @@ import {
   TABLE_OFFSET,
   TYPE,
   updatePath,
-} from "./partitions.ts";
+} from "../formats/partitions.ts";
 
 interface Options {
   out?: string;

@@ -1,17 +1,17 @@
 // From an image file to what is signed: the image is judged completely, and what it says of itself is not typed again.
 import path from "node:path";
-import { loadBoards } from "./boards.ts";
-import { hex } from "./bytes.ts";
-import { DEVICE_CHIPS } from "./chips.ts";
-import { dateText } from "./dates.ts";
-import { printable, refuse } from "./errors.ts";
-import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
-import { type StorageClaim, storageOf } from "./espruino-storage.ts";
-import { readInput } from "./files.ts";
-import { type Image, isBootloader, readImage } from "./image.ts";
-import { findTable } from "./kind.ts";
+import { loadBoards } from "../formats/boards.ts";
+import { hex } from "../formats/bytes.ts";
+import { DEVICE_CHIPS } from "../formats/chips.ts";
+import { dateText } from "../ui/dates.ts";
+import { printable, refuse } from "../ui/errors.ts";
+import { type EspruinoImage, readEspruino } from "../formats/espruino-image.ts";
+import { type StorageClaim, storageOf } from "../formats/espruino-storage.ts";
+import { readInput } from "../ui/files.ts";
+import { type Image, isBootloader, readImage } from "../formats/image.ts";
+import { findTable } from "../formats/detect.ts";
 import { buildClaims, type Claims, nameProblem, type Release } from "./manifest.ts";
-import { slotsOf } from "./partitions.ts";
+import { slotsOf } from "../formats/partitions.ts";
 import type { Expiry, ReleaseOptions } from "./release-options.ts";
 
 export interface Firmware {

@@ -12,16 +12,16 @@ import { networkInterfaces } from "node:os";
 import type { TLSSocket } from "node:tls";
 import { type Command, InvalidArgumentError } from "commander";
 import pc from "picocolors";
-import { type Answer, answer } from "./answer.ts";
-import { createCertificate } from "./certificate.ts";
-import { type Connections, createConnections } from "./connections.ts";
-import { isRefusal, oneLine, printable, refusal, refuse, systemReason } from "./errors.ts";
-import { fsverity } from "./fsverity.ts";
-import { loadSigningKey, type SigningKey } from "./keys.ts";
-import { createLog, type Log } from "./log.ts";
-import { espruinoProgram } from "./program.ts";
-import { addEspruinoOptions, parseExpiry, parseName, type ReleaseOptions } from "./release-options.ts";
-import { createShelf, type Part, type Shelf } from "./shelf.ts";
+import { type Answer, answer } from "../server/answers.ts";
+import { createCertificate } from "../server/certificate.ts";
+import { type Connections, createConnections } from "../server/connections.ts";
+import { isRefusal, oneLine, printable, refusal, refuse, systemReason } from "../ui/errors.ts";
+import { fsverity } from "../formats/fsverity.ts";
+import { loadSigningKey, type SigningKey } from "../release/keys.ts";
+import { createLog, type Log } from "../server/transfer-log.ts";
+import { espruinoProgram } from "../server/snippet.ts";
+import { addEspruinoOptions, parseExpiry, parseName, type ReleaseOptions } from "../release/release-options.ts";
+import { createShelf, type Part, type Shelf } from "../server/catalogue.ts";
 
 interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
   port?: number;

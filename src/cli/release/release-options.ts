@@ -1,7 +1,7 @@
 // What `sign` and `serve` are told about a release, and how its values are read from the command line.
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { printable } from "./errors.ts";
-import type { StorageLabel } from "./espruino-image.ts";
+import { printable } from "../ui/errors.ts";
+import type { StorageLabel } from "../formats/espruino-image.ts";
 import { nameProblem, urlProblem } from "./manifest.ts";
 
 /** Seconds from now, or an instant in seconds since 1970. */

@@ -2,7 +2,7 @@
 // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
 import { createHash } from "node:crypto";
 import { hex, setU32, sizeText, u16, u32, zText } from "./bytes.ts";
-import { printable } from "./errors.ts";
+import { printable } from "../ui/errors.ts";
 
 export const TABLE_OFFSET = 0x8000;
 /** what gen_esp32part.py writes; the sector has 4096 */

@@ -1,20 +1,20 @@
 // `https-ota inspect`: what a file is, what it says, what is wrong with it.
 import { createHash } from "node:crypto";
 import type { Command } from "commander";
-import { hex, isBlank } from "./bytes.ts";
-import { boardsWith } from "./boards.ts";
-import { isRefusal, jsonText, printable, refuse } from "./errors.ts";
-import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
-import { readInput } from "./files.ts";
-import { parseSectorOffset } from "./csv.ts";
-import { readDump } from "./flash.ts";
-import { fsverity } from "./fsverity.ts";
-import { type Image, isBootloader, type Problem, readImage } from "./image.ts";
-import { findTable, kindOf } from "./kind.ts";
-import { type Claims, parseManifest, type Token } from "./manifest.ts";
-import { activeCopy, readOtadata } from "./otadata.ts";
-import { looksLikeTable, readTable, TABLE_OFFSET, updatePath } from "./partitions.ts";
-import { renderReport } from "./render.ts";
+import { hex, isBlank } from "../formats/bytes.ts";
+import { boardsWith } from "../formats/boards.ts";
+import { isRefusal, jsonText, printable, refuse } from "../ui/errors.ts";
+import { type EspruinoImage, readEspruino } from "../formats/espruino-image.ts";
+import { readInput } from "../ui/files.ts";
+import { parseSectorOffset } from "../formats/partition-csv.ts";
+import { readDump } from "../formats/dump.ts";
+import { fsverity } from "../formats/fsverity.ts";
+import { type Image, isBootloader, type Problem, readImage } from "../formats/image.ts";
+import { findTable, kindOf } from "../formats/detect.ts";
+import { type Claims, parseManifest, type Token } from "../release/manifest.ts";
+import { activeCopy, readOtadata } from "../formats/otadata.ts";
+import { looksLikeTable, readTable, TABLE_OFFSET, updatePath } from "../formats/partitions.ts";
+import { renderReport } from "../report/render.ts";
 
 export type Report = { file: string; size: number; problems: Problem[] } & (
   | {

@@ -2,12 +2,12 @@
 import type { Command } from "commander";
 import { Option } from "commander";
 import pc from "picocolors";
-import { misuse, printable, refuse } from "./errors.ts";
-import { excerpt } from "./json.ts";
-import { loadPublicKeys, type PublicKey } from "./keys.ts";
-import { checkImageMatches, checkRelease, readManifest, signatureProblem, type Token } from "./manifest.ts";
-import { claimNotes, readFirmware, releaseNotes, storageSaid } from "./release.ts";
-import { collect } from "./release-options.ts";
+import { misuse, printable, refuse } from "../ui/errors.ts";
+import { excerpt } from "../formats/json.ts";
+import { loadPublicKeys, type PublicKey } from "../release/keys.ts";
+import { checkImageMatches, checkRelease, readManifest, signatureProblem, type Token } from "../release/manifest.ts";
+import { claimNotes, readFirmware, releaseNotes, storageSaid } from "../release/release.ts";
+import { collect } from "../release/release-options.ts";
 import { summary } from "./sign.ts";
 
 interface Options {

@@ -2,9 +2,9 @@
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { calculateJwkThumbprint } from "jose";
-import { refuse } from "./errors.ts";
-import { readLimited } from "./files.ts";
-import { excerpt } from "./json.ts";
+import { refuse } from "../ui/errors.ts";
+import { readLimited } from "../ui/files.ts";
+import { excerpt } from "../formats/json.ts";
 
 /** What the device program lists in `keys`. */
 export interface PublicJwk {

@@ -3,14 +3,14 @@
 // src/trust/manifest.ts.
 import { constants, createHash, type KeyObject, verify as verifySignature } from "node:crypto";
 import { CompactSign, compactVerify } from "jose";
-import { chipById } from "./chips.ts";
-import { dateText, LAST_SECOND } from "./dates.ts";
-import { printable, refuse } from "./errors.ts";
-import { type StorageClaim, storageText } from "./espruino-storage.ts";
-import { readLimited } from "./files.ts";
-import { fsverity } from "./fsverity.ts";
-import type { Image } from "./image.ts";
-import { excerpt, jsonProblem } from "./json.ts";
+import { chipById } from "../formats/chips.ts";
+import { dateText, LAST_SECOND } from "../ui/dates.ts";
+import { printable, refuse } from "../ui/errors.ts";
+import { type StorageClaim, storageText } from "../formats/espruino-storage.ts";
+import { readLimited } from "../ui/files.ts";
+import { fsverity } from "../formats/fsverity.ts";
+import type { Image } from "../formats/image.ts";
+import { excerpt, jsonProblem } from "../formats/json.ts";
 import type { PublicKey, SigningKey } from "./keys.ts";
 
 export const TYPE = "https-ota+jws";

@@ -1,5 +1,5 @@
 // The Espruino program that `serve` prints. ES5 with nothing hoisted: it has to run when it is pasted into the Web IDE.
-import { keysLine, type PublicJwk } from "./keys.ts";
+import { keysLine, type PublicJwk } from "../release/keys.ts";
 
 export interface Trust {
   /** the manifest's signer; without one the digest of this very image */

@@ -1,16 +1,24 @@
 // Reports as tables for people. Everything that a file says goes through printable().
 import pc from "picocolors";
-import { hex, sizeText } from "./bytes.ts";
-import { loadBoards } from "./boards.ts";
-import { dateText } from "./dates.ts";
-import { printable } from "./errors.ts";
-import type { EspruinoImage } from "./espruino-image.ts";
-import { inhabitants, remedy, storageOf, storageText } from "./espruino-storage.ts";
-import type { Dump, Slot } from "./flash.ts";
-import type { Compared, Image, Problem } from "./image.ts";
-import type { Report } from "./inspect.ts";
-import { type Entry, slotOfSeq } from "./otadata.ts";
-import { flagNames, MISSING_MD5, type Row, slotNotes, subtypeName, type Table, typeName } from "./partitions.ts";
+import { hex, sizeText } from "../formats/bytes.ts";
+import { loadBoards } from "../formats/boards.ts";
+import { dateText } from "../ui/dates.ts";
+import { printable } from "../ui/errors.ts";
+import type { EspruinoImage } from "../formats/espruino-image.ts";
+import { inhabitants, remedy, storageOf, storageText } from "../formats/espruino-storage.ts";
+import type { Dump, Slot } from "../formats/dump.ts";
+import type { Compared, Image, Problem } from "../formats/image.ts";
+import type { Report } from "../commands/inspect.ts";
+import { type Entry, slotOfSeq } from "../formats/otadata.ts";
+import {
+  flagNames,
+  MISSING_MD5,
+  type Row,
+  slotNotes,
+  subtypeName,
+  type Table,
+  typeName,
+} from "../formats/partitions.ts";
 
 const KINDS: Record<Report["kind"], string> = {
   image: "app image",
