@@ -87,12 +87,11 @@ export default [
       json(),
       typescript({
         tsconfig: "./tsconfig.json",
-        include: ["src/cli/**/*.ts"],
+        // and what of the module's own files is pure, which the command shares with it
+        include: ["src/**/*.ts"],
         noEmitOnError: true,
         compilerOptions: {
           noEmit: false,
-          module: "ESNext",
-          moduleResolution: "Bundler",
           rewriteRelativeImportExtensions: true,
         },
       }),

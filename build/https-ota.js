@@ -84,7 +84,7 @@ function noMemory(what) {
 }
 
 function chapterBytes() {
-    // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian.
+    // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian. Pure.
     /** @chapter bytes */
     function u16(bytes, offset) {
         return bytes[offset] | (bytes[offset + 1] << 8);
@@ -121,6 +121,7 @@ function chapterBytes() {
         bytes.set(text);
         return bytes;
     }
+    // The text of an fs-verity digest, as a configuration and a manifest have it. Pure.
     /**
      * The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text.
      * @chapter bytes
@@ -136,7 +137,6 @@ function chapterBytes() {
     }
     return { u16_: u16, u32_: u32, setU32_: setU32, zText_: zText, hex_: hex, bytesOf_: bytesOf, digitsOf_: digitsOf };
 }
-
 
 
 
@@ -160,6 +160,7 @@ function binary(bytes) {
         return noMemory("string of " + bytes.length);
     return text;
 }
+
 /** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 function holds(addr, bytes) {
     // read() and binary() in one: each call costs, and this is done for every piece that is written
@@ -398,6 +399,7 @@ function chapterKeys() {
         var bytes = fromBase64(translate(text, "-_", "+/"));
         return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
     }
+    // Which RSA keys a device takes. Pure: the command on the host makes and loads keys by the same rule.
     /** @chapter keys */
     function bitLength(bytes) {
         var bits = 8 * bytes.length;
@@ -405,11 +407,16 @@ function chapterKeys() {
             bits--;
         return bits;
     }
-    // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
     /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
     function isKey(n, e) {
         var bits = n.length ? bitLength(n) : 0;
-        return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
+        return (bits >= 2048 /* Rsa.MIN_BITS */ &&
+            bits <= 4096 /* Rsa.MAX_BITS */ &&
+            n[0] > 0 &&
+            n[n.length - 1] % 2 === 1 &&
+            e >= 3 &&
+            e <= 4294967295 /* Rsa.MAX_EXPONENT */ &&
+            e % 2 === 1);
     }
     /**
      * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
@@ -425,6 +432,8 @@ function chapterKeys() {
             throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
         return { n_: n, e_: e };
     }
+    // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
+    // allow. Nothing of its payload is looked at before the signature has been verified.
     /**
      * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
      * @chapter keys
@@ -447,7 +456,49 @@ function chapterKeys() {
 
 
 
+
 function chapterImage() {
+    /** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns. */
+    function loadableRam(chipId) {
+        // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
+        // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
+        if (!chipId)
+            return [
+                // of SOC_DRAM, SOC_IRAM, SOC_RTC_IRAM, SOC_RTC_DRAM, SOC_RTC_DATA
+                0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
+                0x50002000,
+            ];
+        // of SOC_DIRAM_DRAM, SOC_DIRAM_IRAM, SOC_RTC_DATA
+        if (chipId === 5 /* Esp32c3.ESP_CHIP_ID */)
+            return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
+        // of SOC_DRAM, SOC_IRAM, SOC_RTC_DRAM, SOC_RTC_DATA
+        return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
+    }
+    /** Is a segment for `addr` mapped from flash instead of loaded? All of these chips have MMU pages of 64 KB. */
+    function isMapped(chipId, addr) {
+        var page = addr >>> 16;
+        if (!chipId)
+            return ((page >= 1061158912 /* Esp32.SOC_DROM_LOW */ >>> 16 && page < 1065353216 /* Esp32.SOC_DROM_HIGH */ >>> 16) ||
+                (page >= 1074593792 /* Esp32.SOC_IROM_LOW */ >>> 16 && page < 1077936128 /* Esp32.SOC_IROM_HIGH */ >>> 16));
+        var pages = chipId === 9 /* Esp32s3.ESP_CHIP_ID */ ? 512 /* Esp32s3.SOC_MMU_ENTRY_NUM */ : 128 /* Esp32c3.SOC_MMU_ENTRY_NUM */;
+        return ((page >= 1006632960 /* Esp32c3.SOC_DROM_LOW */ >>> 16 && page < (1006632960 /* Esp32c3.SOC_DROM_LOW */ >>> 16) + pages) ||
+            (page >= 1107296256 /* Esp32c3.SOC_IROM_LOW */ >>> 16 && page < (1107296256 /* Esp32c3.SOC_IROM_LOW */ >>> 16) + pages));
+    }
+    /**
+     * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither (should_load). At other addresses it
+     * refuses the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of
+     * them at an odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+     */
+    function isLoadable(chipId, addr, length) {
+        if (addr < 0x10000000 || isMapped(chipId, addr))
+            return true;
+        var ram = loadableRam(chipId);
+        // before IDF 4.3.2 a segment must end below the end of its RAM
+        for (var i = 0; i < ram.length; i += 2)
+            if (addr >= ram[i] && addr + length < ram[i + 1])
+                return addr % 4 === 0;
+        return false;
+    }
     // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
     // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
     // esp_app_format.h and esp_image_format.h of IDF v5.5
@@ -524,50 +575,11 @@ function chapterImage() {
         return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
     }
     /**
-     * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
-     * 64 KB pages (DROM and IROM of IDF soc.h).
-     */
-    function isMapped(chipId, addr) {
-        var page = addr >>> 16;
-        if (!chipId)
-            return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
-        var pages = chipId === 9 ? 0x200 : 0x80;
-        return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
-    }
-    /**
      * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
      * @chapter image
      */
     function isRunnable(header, chipId) {
         return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
-    }
-    /** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns, by chip id. */
-    function loadableRam(chipId) {
-        // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
-        // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
-        if (!chipId)
-            return [
-                0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
-                0x50002000,
-            ];
-        if (chipId === 5)
-            return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
-        return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
-    }
-    /**
-     * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither. At other addresses it refuses
-     * the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of them at an
-     * odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
-     */
-    function isLoadable(chipId, addr, length) {
-        if (addr < 0x10000000 || isMapped(chipId, addr))
-            return true;
-        var ram = loadableRam(chipId);
-        // before IDF 4.3.2 a segment must end below the end of its RAM
-        for (var i = 0; i < ram.length; i += 2)
-            if (addr >= ram[i] && addr + length < ram[i + 1])
-                return addr % 4 === 0;
-        return false;
     }
     function refuse$2(fact) {
         throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
@@ -1125,8 +1137,6 @@ function chapterRecords() {
 
 
 
-
-
 /** Restarts the device at once. `esp_restart` */
 function restart() {
     ESP32.reboot();
@@ -1411,12 +1421,6 @@ function chapterOtadata() {
 
 
 
-
-
-
-
-
-
 /** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
 var lastResult = "";
 
@@ -1509,7 +1513,6 @@ function takeTurn(stop, deadline) {
     chapterEngine().holdTurn_(turn);
     return turn;
 }
-
 
 
 
@@ -1735,17 +1738,17 @@ function chapterSlots() {
         for (var i = 0; i < board.length; i++)
             if (board.substr(i, 5) === "ESP32") {
                 var series = board.substr(i + 5, 2);
-                return series === "C3" ? 5 : series === "S3" ? 9 : 0;
+                return series === "C3" ? 5 /* Esp32c3.ESP_CHIP_ID */ : series === "S3" ? 9 /* Esp32s3.ESP_CHIP_ID */ : 0 /* Esp32.ESP_CHIP_ID */;
             }
         // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
         if (board === "EPAPER_BADGE" || board === "CURIO")
-            return 5;
+            return 5 /* Esp32c3.ESP_CHIP_ID */;
         throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is not an ESP32 that this module knows");
     }
     /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
     function isEncrypted(chip) {
         var odd = false;
-        if (chip === 0)
+        if (chip === 0 /* Esp32.ESP_CHIP_ID */)
             for (var bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1)
                 odd = odd !== !!(bits & 1);
         return odd;
@@ -1755,32 +1758,19 @@ function chapterSlots() {
      * @chapter
      */
     function mappedFlash(chip, addr) {
-        var DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000
-        var MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
-        var classic = chip === 0;
-        var s3 = chip === 9;
-        var index = (addr & (classic ? 0x3fffff : s3 ? 0x1ffffff : 0x7fffff)) >>> 16;
-        var entry = peek32((classic ? DPORT_FLASH_MMU_TABLE : MMU_TABLE) + 4 * index, 1);
-        // SOC_MMU_INVALID, and on the S3 SOC_MMU_ACCESS_SPIRAM
-        return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
+        var classic = chip === 0 /* Esp32.ESP_CHIP_ID */;
+        var s3 = chip === 9 /* Esp32s3.ESP_CHIP_ID */;
+        var index = (addr & (classic ? 4194303 /* Esp32.SOC_MMU_VADDR_MASK */ : s3 ? 33554431 /* Esp32s3.SOC_MMU_VADDR_MASK */ : 8388607 /* Esp32c3.SOC_MMU_VADDR_MASK */)) >>> 16;
+        var entry = peek32((classic ? 1072758784 /* Esp32.DPORT_PRO_FLASH_MMU_TABLE */ : 1611419648 /* Esp32c3.DR_REG_MMU_TABLE */) + 4 * index, 1);
+        // the ESP32's masks are the C3's
+        return entry & (s3 ? 16384 /* Esp32s3.SOC_MMU_INVALID */ | 32768 /* Esp32s3.SOC_MMU_ACCESS_SPIRAM */ : 256 /* Esp32c3.SOC_MMU_INVALID */)
+            ? -1
+            : (entry & (s3 ? 16383 /* Esp32s3.SOC_MMU_VALID_VAL_MASK */ : 255 /* Esp32c3.SOC_MMU_VALID_VAL_MASK */)) * 0x10000;
     }
     // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
     // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
     // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
     // writing to the wrong place would cost: alignment, bounds, overlap.
-    // esp_partition_info_t, esp_flash_partitions.h of IDF v5.5:
-    //      0  uint16_t magic
-    //      2  uint8_t  type, subtype
-    //      4  uint32_t pos.offset, pos.size
-    //     12  uint8_t  label[16]
-    //     28  uint32_t flags
-    var ROW_LENGTH = 32;
-    var ESP_PARTITION_MAGIC = 0x50aa;
-    var ESP_PARTITION_MAGIC_MD5 = 0xebeb;
-    var NO_ROW = 0xffff; // erased flash: the end of the table
-    // 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
-    var FLASH_END = 0x1000000;
-    var SUBTYPE_OTADATA = 0;
     /** ota_0 to ota_15? */
     function isOta(row) {
         return row.type === 0 /* Type.APP */ && row.subtype >= 16 /* Subtype.OTA_0 */ && row.subtype <= 31 /* Subtype.OTA_15 */;
@@ -1790,7 +1780,7 @@ function chapterSlots() {
         return row.type === 0 /* Type.APP */ && (row.subtype === 0 /* Subtype.FACTORY */ || isOta(row));
     }
     function isOtadata(row) {
-        return row.type === 1 /* Type.DATA */ && row.subtype === SUBTYPE_OTADATA;
+        return row.type === 1 /* Type.DATA */ && row.subtype === 0 /* DataSubtype.OTADATA */;
     }
     function parseRow(table, offset) {
         return {
@@ -1822,7 +1812,7 @@ function chapterSlots() {
             wrong = "has no whole number of sectors";
         else if (!row.size)
             wrong = "has no bytes";
-        else if (end > FLASH_END && isNeeded(row))
+        else if (end > 16777216 /* Table.FLASH_END */ && isNeeded(row))
             wrong = "ends at " + chapterBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
         // the primary rows of type bootloader (2) and partition_table (3) are what lies below
         else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
@@ -1836,11 +1826,11 @@ function chapterSlots() {
     /** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
     function parseTable(table) {
         var rows = [];
-        for (var offset = 0; offset < 3072 /* Table.LENGTH */; offset += ROW_LENGTH) {
+        for (var offset = 0; offset < 3072 /* Table.LENGTH */; offset += 32 /* Table.ROW_LENGTH */) {
             var magic = chapterBytes().u16_(table, offset);
-            if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === NO_ROW))
+            if (rows.length && (magic === 60395 /* Magic.ESP_PARTITION_MD5 */ || magic === 65535 /* Magic.NO_ROW */))
                 return rows;
-            if (magic !== ESP_PARTITION_MAGIC)
+            if (magic !== 20650 /* Magic.ESP_PARTITION */)
                 throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
                     chapterBytes().hex_(32768 /* Table.ADDR */ + offset) +
                     ", found " +
@@ -2277,6 +2267,8 @@ function markValid() {
 function rollback() {
     return chapterSlots().fallBack_(true, "rollback() was called");
 }
+
+
 
 
 
@@ -3039,7 +3031,7 @@ function createSession(plan, emit, layout, target, download, present) {
         var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
         var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
         var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
-        if (chip !== 0)
+        if (chip !== 0 /* Esp32.ESP_CHIP_ID */)
             return -1;
         var word5 = peek32(EFUSE_BLK0_RDATA5, 1);
         var major = 0;
@@ -3423,13 +3415,6 @@ function createSession(plan, emit, layout, target, download, present) {
 
 
 
-
-
-
-
-
-
-
 function chapterManifest() {
     // One JSON object, more strictly than the engine's own parser takes it. Pure.
     /**
@@ -3615,6 +3600,14 @@ function chapterManifest() {
     }
     return { refuse_: refuse, parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
 }
+
+
+
+
+
+
+
+
 
 
 
@@ -3872,9 +3865,6 @@ function verifyPss(n, e, signature, digest, done) {
 
 
 
-
-
-
 /**
  * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
  * @apart
@@ -3965,7 +3955,12 @@ function open(settings, emit, offerOnly, done, failed) {
         function now() {
             return Date.now();
         }
-        /** `esp_chip_id_t` and CONFIG_IDF_TARGET. */
+        // The chips that Espruino has builds for: their ids, what the flash MMU maps, and the RAM that a bootloader loads. Pure.
+        // It is the one table of these numbers: the module decides by it, and the command on the host too.
+        // Source: docs/formats.md#chips and #segments. Names are IDF's, read in v5.5 (soc/<chip>/include/soc: soc.h; ext_mem_defs.h
+        // for SOC_MMU_... and what is named so below; dport_reg.h of the ESP32; esp_chip_id_t in esp_app_format.h).
+        // Enums, which take no variable: the numbers stand where they are used.
+        /** CONFIG_IDF_TARGET by `esp_chip_id_t`. */
         var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /** Espruino's name of the board. */
         function boardName() {
@@ -3983,16 +3978,11 @@ function open(settings, emit, offerOnly, done, failed) {
              * @chapter
              */
             function verifyJws(token, keys, done) {
+                // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
                 /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
                 function thumbprint(key) {
                     return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
                 }
-                // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
-                // allow. Nothing of its payload is looked at before the signature has been verified.
-                var TYPE = "https-ota+jws";
-                // in characters of base64url
-                var MAX_HEADER = 512; // `sign` makes 124
-                var MAX_SIGNATURE = 683; // of 4096 bits
                 /**
                  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
                  * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
@@ -4010,16 +4000,16 @@ function open(settings, emit, offerOnly, done, failed) {
                     var members = 0;
                     for (var _ in header)
                         members++;
-                    return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
+                    return members === 3 && header.alg === "PS256" && header.typ === "https-ota+jws" /* Jws.TYPE */ && typeof header.kid === "string"
                         ? header
                         : null;
                 }
                 var first = token.indexOf(".");
                 var second = token.indexOf(".", first + 1);
                 var whole = first > 0 &&
-                    first <= MAX_HEADER &&
+                    first <= 512 /* Jws.MAX_HEADER */ &&
                     second > first &&
-                    token.length - second - 1 <= MAX_SIGNATURE &&
+                    token.length - second - 1 <= 683 /* Jws.MAX_SIGNATURE */ &&
                     token.indexOf(".", second + 1) < 0;
                 var headerText = whole ? chapterKeys().fromBase64url_(token.substr(0, first)) : null;
                 var signature = headerText && chapterKeys().fromBase64url_(token.substr(second + 1));
@@ -4063,7 +4053,7 @@ function open(settings, emit, offerOnly, done, failed) {
          * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
          */
         function mostOf(free) {
-            return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 8192 /* Needed.LENGTH */);
+            return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 8192 /* Jws.MAX_MANIFEST */);
         }
         function fetchText(settings, done) {
             var free = chapterEngine().freeVars_();
@@ -4074,7 +4064,7 @@ function open(settings, emit, offerOnly, done, failed) {
                 done(error, text);
             }
             download.failed_ = function (error) {
-                return end(error.code === 260 /* Code.INVALID_SIZE */ && limit < 8192 /* Needed.LENGTH */
+                return end(error.code === 260 /* Code.INVALID_SIZE */ && limit < 8192 /* Jws.MAX_MANIFEST */
                     ? fault(257 /* Code.NO_MEM */, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
                     : error, "");
             };
@@ -4329,7 +4319,9 @@ function run(given, mode, resolve, reject) {
         var checked = settings;
         if (checked.headers)
             checked.headers = checkHeaders(checked.headers);
-        if (checked.threshold < 1 || checked.threshold > 2 || (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
+        if (checked.threshold < 1 ||
+            checked.threshold > 2 ||
+            (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
             refuse$1("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
         // as fsverity-utils prints it
         if (checked.digest && chapterBytes().digitsOf_(checked.digest, "sha256:" /* Prefix.MANIFEST */))

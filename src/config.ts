@@ -1,6 +1,6 @@
 // The configuration: what a caller may say, checked before anything else happens.
 
-import { digitsOf, Prefix } from "./image/fsverity";
+import { digitsOf, Prefix } from "./image/digest";
 import { Code, fault, type OtaError } from "./errors";
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */

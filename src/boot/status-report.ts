@@ -2,7 +2,7 @@
 
 import { type BootRecord, knownImage, loadRecord } from "./boot-record";
 import { firmwareVersion } from "../platform/chip";
-import { Prefix } from "../image/fsverity";
+import { Prefix } from "../image/digest";
 import { read } from "../platform/flash";
 import { isRestartPending, storageStats } from "../platform/engine";
 import { parseDesc, Size, walkSegments } from "../image/image";

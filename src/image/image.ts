@@ -2,6 +2,7 @@
 // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
 
 import { hex, u16, u32, zText } from "../platform/bytes";
+import { isLoadable, isMapped } from "../platform/soc";
 import { Code, fault } from "../errors";
 
 /** In bytes. An enum, which takes no variable. */
@@ -26,9 +27,6 @@ const ESP_IMAGE_HASH_LEN = 32;
 const ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
 // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
 const SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
-
-/** `esp_chip_id_t` and CONFIG_IDF_TARGET. */
-export const CHIP_NAMES: { [chipId: number]: string } = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
 
 export interface Header {
   segments_: number;
@@ -122,48 +120,11 @@ function spiModeOf(head: Uint8Array): number {
 }
 
 /**
- * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
- * 64 KB pages (DROM and IROM of IDF soc.h).
- */
-function isMapped(chipId: number, addr: number): boolean {
-  const page = addr >>> 16;
-  if (!chipId) return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
-  const pages = chipId === 9 ? 0x200 : 0x80;
-  return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
-}
-
-/**
  * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
  * @chapter image
  */
 export function isRunnable(header: Header | null, chipId: number): boolean {
   return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
-}
-
-/** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns, by chip id. */
-function loadableRam(chipId: number): number[] {
-  // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
-  // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
-  if (!chipId)
-    return [
-      0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
-      0x50002000,
-    ];
-  if (chipId === 5) return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
-  return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
-}
-
-/**
- * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither. At other addresses it refuses
- * the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of them at an
- * odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
- */
-function isLoadable(chipId: number, addr: number, length: number): boolean {
-  if (addr < 0x10000000 || isMapped(chipId, addr)) return true;
-  const ram = loadableRam(chipId);
-  // before IDF 4.3.2 a segment must end below the end of its RAM
-  for (let i = 0; i < ram.length; i += 2) if (addr >= ram[i] && addr + length < ram[i + 1]) return addr % 4 === 0;
-  return false;
 }
 
 function refuse(fact: string): never {

@@ -1,4 +1,4 @@
-// Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian.
+// Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian. Pure.
 
 /** Whole numbers up to this are exact in a double; in an enum, which takes no variable. */
 export const enum Whole {
@@ -33,14 +33,4 @@ export function zText(bytes: Uint8Array, offset: number, length: number): string
 /** @chapter bytes */
 export function hex(value: number): string {
   return "0x" + value.toString(16);
-}
-
-/**
- * The bytes of a binary string.
- * @chapter bytes
- */
-export function bytesOf(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length);
-  bytes.set(text);
-  return bytes;
 }

@@ -2,18 +2,14 @@
 // allow. Nothing of its payload is looked at before the signature has been verified.
 
 import { fromBase64url } from "./base64url";
-import { bytesOf } from "../platform/bytes";
 import type { Jwk } from "../config";
+import { bytesOf } from "../platform/flash";
 import { freeVars, sha256 } from "../platform/engine";
 import { parseJson } from "./json";
 import { parseKey, thumbprint } from "./keys";
+import { Jws } from "./limits";
 import { verifyPss } from "./pss";
 import { Code, fault, guarded, ignore, type OtaError } from "../errors";
-
-const TYPE = "https-ota+jws";
-// in characters of base64url
-const MAX_HEADER = 512; // `sign` makes 124
-const MAX_SIGNATURE = 683; // of 4096 bits
 
 /**
  * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
@@ -37,7 +33,7 @@ function parseHeader(text: string): { kid: string } | null {
   if (!header) return null;
   let members = 0;
   for (const _ in header) members++;
-  return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
+  return members === 3 && header.alg === "PS256" && header.typ === Jws.TYPE && typeof header.kid === "string"
     ? header
     : null;
 }
@@ -79,9 +75,9 @@ export function verifyJws(
   const second = token.indexOf(".", first + 1);
   const whole =
     first > 0 &&
-    first <= MAX_HEADER &&
+    first <= Jws.MAX_HEADER &&
     second > first &&
-    token.length - second - 1 <= MAX_SIGNATURE &&
+    token.length - second - 1 <= Jws.MAX_SIGNATURE &&
     token.indexOf(".", second + 1) < 0;
   const headerText = whole ? fromBase64url(token.substr(0, first)) : null;
   const signature = headerText && fromBase64url(token.substr(second + 1));

@@ -1,20 +1,11 @@
 // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
 
 import { fromBase64url, toBase64url } from "./base64url";
-import { bytesOf } from "../platform/bytes";
 import type { Jwk } from "../config";
-import { binary } from "../platform/flash";
+import { binary, bytesOf } from "../platform/flash";
 import { sha256 } from "../platform/engine";
-import { bitLength } from "./rsa";
+import { isKey } from "./rsa-key";
 import { Code, fault } from "../errors";
-
-/** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
-export function isKey(n: Uint8Array, e: number): boolean {
-  const bits = n.length ? bitLength(n) : 0;
-  return (
-    bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1
-  );
-}
 
 /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
 export function thumbprint(key: Jwk): string {

@@ -5,11 +5,12 @@
 import { knownImage, loadRecord, lowestSequence, recordHashed } from "../boot/boot-record";
 import { boardName } from "../platform/chip";
 import type { Settings } from "../config";
-import { digitsOf, Prefix } from "../image/fsverity";
+import { digitsOf, Prefix } from "../image/digest";
 import { createDownload } from "../net/download";
 import { read } from "../platform/flash";
 import { freeVars, now } from "../platform/engine";
-import { CHIP_NAMES, parseDesc, Size, walkSegments } from "../image/image";
+import { parseDesc, Size, walkSegments } from "../image/image";
+import { CHIP_NAMES } from "../platform/soc";
 import { verifyManifest } from "./jws";
 import { type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "../boot/partitions";
@@ -18,10 +19,9 @@ import type { Layout } from "../boot/layout";
 import { Code, fault, guarded, ignore, type OtaError } from "../errors";
 import { checkStorage } from "../boot/storage";
 import { hashFlash } from "../image/verify";
+import { Jws } from "./limits";
 
 const enum Needed {
-  /** of a manifest, in characters at most */
-  LENGTH = 8192,
   /** JsVars, besides the manifest's text */
   SIGNATURE = 800,
 }
@@ -31,7 +31,7 @@ const enum Needed {
  * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
  */
 function mostOf(free: number): number {
-  return Math.min(3 * (free - Needed.SIGNATURE), Needed.LENGTH);
+  return Math.min(3 * (free - Needed.SIGNATURE), Jws.MAX_MANIFEST);
 }
 
 function fetchText(settings: Settings, done: (error: OtaError | null, text: string) => void): void {
@@ -44,7 +44,7 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
   }
   download.failed_ = (error) =>
     end(
-      error.code === Code.INVALID_SIZE && limit < Needed.LENGTH
+      error.code === Code.INVALID_SIZE && limit < Jws.MAX_MANIFEST
         ? fault(Code.NO_MEM, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
         : error,
       "",

@@ -2,10 +2,10 @@
 // Source: docs/formats.md#manifest, docs/design.md#trust.
 
 import { Whole } from "../platform/bytes";
-import { digitsOf, Prefix } from "../image/fsverity";
+import { digitsOf, Prefix } from "../image/digest";
 import { parseJson, refuse } from "./json";
 import { Code, fault } from "../errors";
-import type { StorageClaim } from "../boot/storage";
+import type { StorageClaim } from "../boot/storage-claim";
 
 const FORMAT = 1;
 

@@ -1,7 +1,8 @@
 // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes: PS256 of RFC 7518.
 
 import { after, sha256 } from "../platform/engine";
-import { bitLength, isBelow, modularPower } from "./rsa";
+import { isBelow, modularPower } from "./rsa";
+import { bitLength } from "./rsa-key";
 import { inSlices } from "../platform/scheduler";
 import { guarded, type OtaError } from "../errors";
 

@@ -5,6 +5,7 @@
 // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
 // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
 
+import { bitLength } from "./rsa-key";
 import { convolve } from "../platform/engine";
 
 const LIMB = 0x400000;
@@ -43,13 +44,6 @@ function toBytes(limbs: Uint32Array, length: number): Uint8Array {
     bits -= 8;
   }
   return bytes;
-}
-
-/** @chapter keys */
-export function bitLength(bytes: Uint8Array): number {
-  let bits = 8 * bytes.length;
-  for (let top = 128; top && bytes[0] < top; top >>>= 1) bits--;
-  return bits;
 }
 
 /** Is a < b? Both big-endian and of the same length. */

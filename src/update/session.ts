@@ -3,11 +3,10 @@
 // States: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
 
 import { checkNotRolledBack, recordSelected, reserveRecords } from "../boot/boot-record";
-import { bytesOf } from "../platform/bytes";
 import { chipRevision } from "../platform/chip";
 import type { EventName } from "../config";
 import type { Download } from "../net/download";
-import { Flash, read, write } from "../platform/flash";
+import { bytesOf, Flash, read, write } from "../platform/flash";
 import { after } from "../platform/engine";
 import { checkHead, Size } from "../image/image";
 import { State } from "../boot/otadata";
@@ -17,7 +16,8 @@ import { completeImage, createWriter, type Writer } from "./slot-writer";
 import { deselect, select } from "../boot/boot-selection";
 import type { Layout } from "../boot/layout";
 import { aborted, Code, fault, guarded, type OtaError } from "../errors";
-import { checkStorage, findStorage, type StorageClaim } from "../boot/storage";
+import { checkStorage, findStorage } from "../boot/storage";
+import type { StorageClaim } from "../boot/storage-claim";
 import { hashFlash, verifyImage } from "../image/verify";
 
 const PIECE = 512; // bytes of a write at least: a server may send them one by one

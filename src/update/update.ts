@@ -17,7 +17,7 @@
 
 import { checkNotOnTrial, checkNotRolledBack, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
 import { checkConfig, type Config, type EventName, type Settings, type SignedConfig } from "../config";
-import { digitsOf, Prefix } from "../image/fsverity";
+import { digitsOf, Prefix } from "../image/digest";
 import { createDownload } from "../net/download";
 import { freeVars, heldTurn, isRestartPending, printLater, readFile } from "../platform/engine";
 import { createHandle, type Handle } from "./handle";
