@@ -501,12 +501,6 @@ function chapterImage() {
     }
     // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
     // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
-    // esp_app_format.h and esp_image_format.h of IDF v5.5
-    var ESP_IMAGE_HEADER_MAGIC = 0xe9;
-    var ESP_IMAGE_MAX_SEGMENTS = 16;
-    var ESP_IMAGE_HASH_LEN = 32;
-    // esp_app_desc.h
-    var ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
     // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
     var SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
     /**
@@ -528,7 +522,7 @@ function chapterImage() {
      * @chapter image
      */
     function parseHeader$1(head) {
-        if (head[0] !== ESP_IMAGE_HEADER_MAGIC)
+        if (head[0] !== 233 /* Esp.IMAGE_HEADER_MAGIC */)
             return null;
         return {
             segments_: head[1],
@@ -555,7 +549,7 @@ function chapterImage() {
      * @chapter image
      */
     function parseDesc(head) {
-        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== ESP_APP_DESC_MAGIC_WORD)
+        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== 2882360370 /* Esp.APP_DESC_MAGIC_WORD */)
             return null;
         var sha = "";
         for (var i = 176; i < 208; i++)
@@ -572,7 +566,7 @@ function chapterImage() {
     }
     /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
     function spiModeOf(head) {
-        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
+        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === 2882360370 /* Esp.APP_DESC_MAGIC_WORD */ ? head[213] : 0;
     }
     /**
      * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
@@ -619,7 +613,7 @@ function chapterImage() {
             return refuse$2("first byte " +
                 chapterBytes().hex_(head[0]) +
                 ", an app image begins with " +
-                chapterBytes().hex_(ESP_IMAGE_HEADER_MAGIC) +
+                chapterBytes().hex_(233 /* Esp.IMAGE_HEADER_MAGIC */) +
                 (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""));
         tell("VERIFY_CHIP_ID", header.chipId_);
         tell("VERIFY_CHIP_REVISION", header.minRevision_);
@@ -634,7 +628,7 @@ function chapterImage() {
                 header.minMajor_ +
                 " and later (min_chip_rev), this is " +
                 Math.floor(revision / 100));
-        if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+        if (!header.segments_ || header.segments_ > 16 /* Esp.IMAGE_MAX_SEGMENTS */)
             refuse$2(header.segments_ + " segments, wanted 1 to 16");
         checkFirst(chipId, header);
         checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
@@ -655,7 +649,7 @@ function chapterImage() {
             return refuse$2("no image in the slot");
         if (header.chipId_ !== chipId)
             refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+        if (!header.segments_ || header.segments_ > 16 /* Esp.IMAGE_MAX_SEGMENTS */)
             refuse$2(header.segments_ + " segments, wanted 1 to 16");
         checkFirst(chipId, header);
         var offset = 24 /* Size.HEADER */;
@@ -672,7 +666,7 @@ function chapterImage() {
         }
         // one checksum byte ends the last line of 16
         var end = (offset + 16) & -16;
-        var length = header.hashAppended_ ? end + ESP_IMAGE_HASH_LEN : end;
+        var length = header.hashAppended_ ? end + 32 /* Esp.IMAGE_HASH_LEN */ : end;
         if (length > size)
             refuse$2("image of " + length + " bytes, only " + size + " are there");
         return length;
@@ -682,14 +676,10 @@ function chapterImage() {
      * @chapter image
      */
     function checksumOffset(head, length) {
-        return length - 1 - (head[23] ? ESP_IMAGE_HASH_LEN : 0);
+        return length - 1 - (head[23] ? 32 /* Esp.IMAGE_HASH_LEN */ : 0);
     }
     return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
 }
-
-
-
-
 
 
 
@@ -1421,6 +1411,7 @@ function chapterOtadata() {
 
 
 
+
 /** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
 var lastResult = "";
 
@@ -1791,17 +1782,17 @@ function chapterSlots() {
             size: chapterBytes().u32_(table, offset + 8),
         };
     }
+    /** Do Espruino builds read the files of their Storage through this partition? (targets/esp32/main.c) */
+    function isStorage(row) {
+        return row.type === 1 /* Type.DATA */ && (row.label === "js_code" || row.label === "storage");
+    }
     /** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
     function isStorageTwice(a, b) {
-        var names = a.label + " " + b.label;
-        return (a.type === 1 /* Type.DATA */ &&
-            b.type === 1 /* Type.DATA */ &&
-            a.address === b.address &&
-            (names === "js_code storage" || names === "storage js_code"));
+        return isStorage(a) && isStorage(b) && a.label !== b.label && a.address === b.address;
     }
     /** Has an update to get at this row, or Espruino at the files of its Storage? */
     function isNeeded(row) {
-        return (isSlot(row) || isOtadata(row) || (row.type === 1 /* Type.DATA */ && (row.label === "js_code" || row.label === "storage")));
+        return isSlot(row) || isOtadata(row) || isStorage(row);
     }
     function checkRow(row, others) {
         var end = row.address + row.size;
@@ -3617,6 +3608,8 @@ function chapterManifest() {
 
 
 
+
+
 /**
  * Called from a new idle pass, so that the buffers of the big numbers are already freed.
  * @apart
@@ -3983,6 +3976,9 @@ function open(settings, emit, offerOnly, done, failed) {
                 function thumbprint(key) {
                     return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
                 }
+                // What a device reads of a manifest, and no more. Pure: the command on the host signs within the same limits.
+                /** Member `typ` of the header. */
+                var TYPE = "https-ota+jws";
                 /**
                  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
                  * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
@@ -4000,7 +3996,7 @@ function open(settings, emit, offerOnly, done, failed) {
                     var members = 0;
                     for (var _ in header)
                         members++;
-                    return members === 3 && header.alg === "PS256" && header.typ === "https-ota+jws" /* Jws.TYPE */ && typeof header.kid === "string"
+                    return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
                         ? header
                         : null;
                 }

@@ -35,7 +35,9 @@ function fail(error: unknown): number {
   if (error instanceof CommanderError) {
     if (!error.exitCode) return 0;
     const noCommand = error.code === "commander.help";
-    console.error(noCommand ? "error: which command? See https-ota --help" : `${oneLine(error.message)} (see --help)`);
+    console.error(
+      noCommand ? "error: missing command (see https-ota --help)" : `${oneLine(error.message)} (see --help)`,
+    );
     return 2;
   }
   if (isRefusal(error)) {

@@ -19,12 +19,13 @@ export const enum Size {
   HEAD = 1024,
 }
 
-// esp_app_format.h and esp_image_format.h of IDF v5.5
-const ESP_IMAGE_HEADER_MAGIC = 0xe9;
-const ESP_IMAGE_MAX_SEGMENTS = 16;
-const ESP_IMAGE_HASH_LEN = 32;
-// esp_app_desc.h
-const ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
+/** IDF's numbers, without their ESP_: esp_app_format.h, esp_image_format.h and esp_app_desc.h of v5.5. */
+export const enum Esp {
+  IMAGE_HEADER_MAGIC = 0xe9,
+  IMAGE_MAX_SEGMENTS = 16,
+  IMAGE_HASH_LEN = 32,
+  APP_DESC_MAGIC_WORD = 0xabcd5432,
+}
 // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
 const SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
 
@@ -73,7 +74,7 @@ export interface AppDesc {
  * @chapter image
  */
 export function parseHeader(head: Uint8Array): Header | null {
-  if (head[0] !== ESP_IMAGE_HEADER_MAGIC) return null;
+  if (head[0] !== Esp.IMAGE_HEADER_MAGIC) return null;
   return {
     segments_: head[1],
     chipId_: u16(head, 12),
@@ -100,7 +101,7 @@ export function parseHeader(head: Uint8Array): Header | null {
  * @chapter image
  */
 export function parseDesc(head: Uint8Array): AppDesc | null {
-  if (head.length < Size.DESC_END || u32(head, Size.FIRST_SEGMENT) !== ESP_APP_DESC_MAGIC_WORD) return null;
+  if (head.length < Size.DESC_END || u32(head, Size.FIRST_SEGMENT) !== Esp.APP_DESC_MAGIC_WORD) return null;
   let sha = "";
   for (let i = 176; i < 208; i++) sha += (256 + head[i]).toString(16).substr(1);
   return {
@@ -116,7 +117,7 @@ export function parseDesc(head: Uint8Array): AppDesc | null {
 
 /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
 function spiModeOf(head: Uint8Array): number {
-  return u32(head, Size.FIRST_SEGMENT) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
+  return u32(head, Size.FIRST_SEGMENT) === Esp.APP_DESC_MAGIC_WORD ? head[213] : 0;
 }
 
 /**
@@ -180,7 +181,7 @@ export function checkHead(
       "first byte " +
         hex(head[0]) +
         ", an app image begins with " +
-        hex(ESP_IMAGE_HEADER_MAGIC) +
+        hex(Esp.IMAGE_HEADER_MAGIC) +
         (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""),
     );
   tell("VERIFY_CHIP_ID", header.chipId_);
@@ -204,7 +205,7 @@ export function checkHead(
         " and later (min_chip_rev), this is " +
         Math.floor(revision / 100),
     );
-  if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+  if (!header.segments_ || header.segments_ > Esp.IMAGE_MAX_SEGMENTS)
     refuse(header.segments_ + " segments, wanted 1 to 16");
   checkFirst(chipId, header);
   checkSegment(chipId, header.loadAddr_, header.length_, Size.FIRST_SEGMENT, limit);
@@ -229,7 +230,7 @@ export function walkSegments(
   const header = parseHeader(read(0, Size.FIRST_SEGMENT));
   if (!header) return refuse("no image in the slot");
   if (header.chipId_ !== chipId) refuse("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-  if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+  if (!header.segments_ || header.segments_ > Esp.IMAGE_MAX_SEGMENTS)
     refuse(header.segments_ + " segments, wanted 1 to 16");
   checkFirst(chipId, header);
   let offset = Size.HEADER;
@@ -244,7 +245,7 @@ export function walkSegments(
   }
   // one checksum byte ends the last line of 16
   const end = (offset + 16) & ~15;
-  const length = header.hashAppended_ ? end + ESP_IMAGE_HASH_LEN : end;
+  const length = header.hashAppended_ ? end + Esp.IMAGE_HASH_LEN : end;
   if (length > size) refuse("image of " + length + " bytes, only " + size + " are there");
   return length;
 }
@@ -254,5 +255,5 @@ export function walkSegments(
  * @chapter image
  */
 export function checksumOffset(head: Uint8Array, length: number): number {
-  return length - 1 - (head[23] ? ESP_IMAGE_HASH_LEN : 0);
+  return length - 1 - (head[23] ? Esp.IMAGE_HASH_LEN : 0);
 }

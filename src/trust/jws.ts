@@ -7,7 +7,7 @@ import { bytesOf } from "../platform/flash";
 import { freeVars, sha256 } from "../platform/engine";
 import { parseJson } from "./json";
 import { parseKey, thumbprint } from "./keys";
-import { Jws } from "./limits";
+import { Jws, TYPE } from "./limits";
 import { verifyPss } from "./pss";
 import { Code, fault, guarded, ignore, type OtaError } from "../errors";
 
@@ -33,7 +33,7 @@ function parseHeader(text: string): { kid: string } | null {
   if (!header) return null;
   let members = 0;
   for (const _ in header) members++;
-  return members === 3 && header.alg === "PS256" && header.typ === Jws.TYPE && typeof header.kid === "string"
+  return members === 3 && header.alg === "PS256" && header.typ === TYPE && typeof header.kid === "string"
     ? header
     : null;
 }

@@ -7,6 +7,7 @@ export const enum Jws {
   // in characters of base64url
   MAX_HEADER = 512, // `sign` makes 124
   MAX_SIGNATURE = 683, // of 4096 bits
-  /** member `typ` of the header */
-  TYPE = "https-ota+jws",
 }
+
+/** Member `typ` of the header. */
+export const TYPE = "https-ota+jws";

@@ -136,7 +136,7 @@ test("a manifest of two tokens has exactly the form that devices take", async ()
     ["blank", `${first} ${second}`, /form: white space at offset/],
     ["one-end", `${first}\n`, /form: white space at offset/],
     ["only-end", "\n", /form: white space at offset 0/],
-    ["three", `${first}\n${second}\n${third}`, /form: 3 tokens, wanted one or two/],
+    ["three", `${first}\n${second}\n${third}`, /form: 3 tokens, expected one or two/],
     ["half", `${first}\n${second.split(".")[0]}`, /form: 1 parts/],
     ["glued", `${first}${second}`, /form: 5 parts/],
     ["twice", `${first}\n${first}`, /form: both tokens are by key /],
@@ -208,7 +208,7 @@ test("--cosign signs nothing but what it was shown with its image", async () => 
     ["over", { ...lamp, exp: 1000 }, /claim exp: expired at 1970/],
     ["name", { ...lamp, project: "l\u00e4mp" }, /is not ASCII only/],
     ["date", { ...lamp, exp: 8.64e12 + 1 }, /claim exp is 8640000000001/],
-    ["format", { ...lamp, format: 2 }, /claim format is 2/],
+    ["format", { ...lamp, format: 2 }, /manifest format 2, /],
   ];
   for (const [name, changes, says] of cases) {
     const claims = claimsFor(IMAGE, changes as never);
@@ -229,7 +229,7 @@ test("--cosign refuses a key that has signed, and a third signature", async () =
   fails(await cosign("two.jws", "--key", "c.pem", "--out", "no.jws"), 1, /^two\.jws: two signatures already/);
   fails(await cosign("two.jws", "--key", "b.pem", "--out", "no.jws"), 1, /^two\.jws: two signatures already/);
   fails(await cosign("one.jws", "--key", "b.pem", "--key", "c.pem", "--out", "no.jws"), 2, /one --key/);
-  fails(await cosign("one.jws", "--key", "b.pub.jwk", "--out", "no.jws"), 1, /a public key, wanted the private one/);
+  fails(await cosign("one.jws", "--key", "b.pub.jwk", "--out", "no.jws"), 1, /a public key, expected the private one/);
   fails(await cosign("gone.jws", "--key", "b.pem", "--out", "no.jws"), 1, /^gone\.jws: no such file/);
   fails(await cosign("fw.bin", "--key", "b.pem", "--out", "no.jws"), 1, /^fw\.bin: form: 61008 bytes/);
   assert.ok(!existsSync(shop.at("no.jws")));

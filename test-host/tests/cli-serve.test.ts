@@ -280,7 +280,7 @@ test("what can't be served ends with one line", async (t) => {
   fails(await serveOn("empty"), 1, /^empty: no image in it/);
   fails(await serveOn("broken.bin"), 1, /^broken\.bin: offset 0x[0-9a-f]+: SHA-256/);
   fails(await serveOn("key.pem"), 1, /^key\.pem: offset 0: found 0x2d/);
-  fails(await serveOn("fw.bin", "--key", "key.pub.jwk"), 1, /^key\.pub\.jwk: a public key, wanted the private one$/m);
+  fails(await serveOn("fw.bin", "--key", "key.pub.jwk"), 1, /^key\.pub\.jwk: a public key, expected the private one$/m);
   const { port } = await serve(t, "fw.bin", "--http");
   const taken = await shop.run("serve", "fw.bin", "--http", "--host", "127.0.0.1", "--port", String(port));
   fails(taken, 1, new RegExp(`^127\\.0\\.0\\.1:${port}: the port is in use`));

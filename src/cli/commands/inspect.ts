@@ -120,7 +120,7 @@ function refuseUnknown(file: string, bytes: Buffer): never {
   const text = `offset 0: found ${begin.toString("hex")} ("${printable(begin.toString("latin1"))}")`;
   return refuse(
     file,
-    `${text}, wanted an image, a manifest, a partition table, otadata or a whole flash (--table-offset tells where its table is)`,
+    `${text}, expected an image, a manifest, a partition table, otadata or a whole flash (--table-offset tells where its table is)`,
   );
 }
 
@@ -151,7 +151,7 @@ export function addInspect(program: Command): void {
       "Show what an image, a manifest, a partition table, otadata or a whole flash says, and what is wrong with it.",
     )
     .argument("<file>", "told apart by its content")
-    .option("--json", "for machines; numbers are bytes, offsets count from the begin of the file")
+    .option("--json", "for machines; numbers are bytes, offsets count from the start of the file")
     .option("--table-offset <offset>", "the file is a flash with its partition table there", parseSectorOffset)
     .addHelpText("after", HELP)
     .action(inspect);

@@ -175,7 +175,7 @@ function partitions(file: string, options: Options): void {
   const binary = kind === "table" || kind === "dump" || told;
   if (binary && !options.csv && !options.check)
     misuse(`${file} is a binary: --csv makes a CSV of it, --check checks it`);
-  if (!binary && options.csv) refuse(file, "no partition table (a row begins with aa 50), wanted one for --csv");
+  if (!binary && options.csv) refuse(file, "no partition table (a row begins with aa 50), expected one for --csv");
   if (!binary && options.out === undefined && !options.check) misuse("required option '--out <file>' not specified");
   if (binary) fromBinary(file, bytes, options);
   else fromCsv(file, bytes, options);
@@ -183,7 +183,7 @@ function partitions(file: string, options: Options): void {
 
 function parseFlashSize(text: string): number {
   const size = parseSize(text.replace(/b$/i, ""));
-  if (!size || size < 0x10000) throw new InvalidArgumentError("Wanted a size as 4MB or 0x400000.");
+  if (!size || size < 0x10000) throw new InvalidArgumentError("Expected a size as 4MB or 0x400000.");
   return size;
 }
 

@@ -266,13 +266,13 @@ async function serve(target: string, options: Options): Promise<void> {
 
 function parsePort(text: string): number {
   const port = Number(text);
-  if (!/^\d+$/.test(text) || port > 65535) throw new InvalidArgumentError("Wanted 0 to 65535.");
+  if (!/^\d+$/.test(text) || port > 65535) throw new InvalidArgumentError("Expected 0 to 65535.");
   return port;
 }
 
 function parseHost(text: string): string {
   if (text.includes(":") && !isIPv4(text))
-    throw new InvalidArgumentError("Wanted an IPv4 address or a name: Espruino knows no IPv6.");
+    throw new InvalidArgumentError("Expected an IPv4 address or a name: Espruino knows no IPv6.");
   return text;
 }
 

@@ -202,7 +202,7 @@ function readFirst(file: string, firmware: Firmware, options: Options, key: Publ
   const first = readManifest(file);
   if (first.tokens.length > 1) refuse(file, "two signatures already, and a manifest has at most two");
   if (first.tokens[0].kid === key.jwk.kid)
-    refuse(file, `${key.file} (${key.jwk.kid}) has signed it already, wanted a second key`);
+    refuse(file, `${key.file} (${key.jwk.kid}) has signed it already, expected a second key`);
   checkRelease(file, first.claims);
   const said = storageSaid(firmware, first.claims);
   checkImageMatches(file, first.claims, firmware.file, firmware.bytes, firmware.image, said);
@@ -219,7 +219,7 @@ function releaseFor(firmware: Firmware, options: Options, first: Manifest | unde
 async function signExternally(file: string, options: Options): Promise<void> {
   const [keyFile] = options.key;
   const [key, ...more] = await loadPublicKeys(keyFile);
-  if (more.length) refuse(keyFile, `a set of ${more.length + 1} keys, wanted one`);
+  if (more.length) refuse(keyFile, `a set of ${more.length + 1} keys, expected one`);
   const firmware = readFirmware(file);
   const first = options.cosign === undefined ? undefined : readFirst(options.cosign, firmware, options, key);
   if (options.signature !== undefined) return takeSignature(firmware, options, key, first);
@@ -231,7 +231,7 @@ async function sign(file: string, options: Options): Promise<void> {
   if (options.external) return signExternally(file, options);
   const keys = await Promise.all(options.key.map((one) => loadSigningKey(one, " (or --external)")));
   const [one, two] = keys;
-  if (two && two.jwk.kid === one.jwk.kid) refuse(two.file, `the same key as ${one.file}, wanted two different ones`);
+  if (two && two.jwk.kid === one.jwk.kid) refuse(two.file, `the same key as ${one.file}, expected two different ones`);
   const firmware = readFirmware(file);
   const first = options.cosign === undefined ? undefined : readFirst(options.cosign, firmware, options, one);
   const release = releaseFor(firmware, options, first);

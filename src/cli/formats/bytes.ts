@@ -1,31 +1,22 @@
-// Little-endian numbers and text in binary formats.
+// Numbers and text of binary formats, as people read them. What a device reads itself is in src/platform/bytes.ts.
+import { zText } from "../../platform/bytes.ts";
 
 export const hex = (value: number, digits = 0): string => `0x${value.toString(16).padStart(digits, "0")}`;
 export const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
-export function u16(bytes: Uint8Array, offset: number): number {
-  return bytes[offset] | (bytes[offset + 1] << 8);
-}
-
-export function u32(bytes: Uint8Array, offset: number): number {
-  return (u16(bytes, offset) | (u16(bytes, offset + 2) << 16)) >>> 0;
-}
-
-export function setU32(bytes: Uint8Array, offset: number, value: number): void {
-  new DataView(bytes.buffer, bytes.byteOffset).setUint32(offset, value, true);
-}
-
-/** A field padded with NUL, not necessarily terminated. Bytes that are no UTF-8 are read as Latin-1. */
-export function zText(bytes: Uint8Array, offset: number, room: number): string {
-  const field = bytes.subarray(offset, offset + room);
-  const end = field.indexOf(0);
-  const text = end < 0 ? field : field.subarray(0, end);
+/** A binary string as UTF-8; one that is not UTF-8 stays as it is, which is Latin-1. */
+export function utf8Of(binary: string): string {
   try {
-    // ignoreBOM keeps U+FEFF: a label that begins with it is another one
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(text);
+    // ignoreBOM keeps U+FEFF: a label that begins with it is another label
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(binary, "latin1"));
   } catch {
-    return Buffer.from(text).toString("latin1");
+    return binary;
   }
+}
+
+/** A field padded with NUL, not necessarily terminated. */
+export function fieldText(bytes: Uint8Array, offset: number, length: number): string {
+  return utf8Of(zText(bytes, offset, length));
 }
 
 export function isBlank(bytes: Uint8Array): boolean {

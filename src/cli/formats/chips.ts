@@ -1,18 +1,22 @@
 // What an image says about the chip it is for. Source: docs/formats.md#chips (IDF esp_app_format.h, soc.h,
-// ext_mem_defs.h; bootloader offsets from esptool). RAM as src/image/image.ts has it: a test compares the two.
+// ext_mem_defs.h; bootloader offsets from esptool). The chips that the module runs on are in src/platform/soc.ts: here are
+// the others, which the command can read but no device of ours is.
+import {
+  CHIP_NAMES,
+  Esp32,
+  Esp32c3,
+  Esp32s3,
+  isLoadable as isLoadableOn,
+  isMapped as isMappedOn,
+} from "../../platform/soc.ts";
 
 export interface Chip {
   id: number;
   /** IDF target name */
   name: string;
   bootloaderOffset: number;
-  /** Addresses at which segments are mapped from flash instead of loaded; none where they are not known. */
-  mapped: readonly (readonly [low: number, high: number])[];
-  /**
-   * RAM that every bootloader of ESP-IDF 3.1 to 5.5 can load: that of IDF's soc.h less what a bootloader occupies while
-   * it loads (bootloader.ld; process_segment in esp_image_format.c). For the chips that devices know.
-   */
-  ram?: readonly (readonly [low: number, high: number])[];
+  /** Addresses at which segments are mapped from flash instead of loaded; [] where they are not known. */
+  mapped?: readonly (readonly [low: number, high: number])[];
   /** The size of an MMU page is the image's choice, and its app descriptor says which (docs/formats.md#chips). */
   choosesPage?: boolean;
 }
@@ -21,22 +25,7 @@ const UNIFIED = [[0x42000000, 0x44000000]] as const;
 const C6_H2 = [[0x42000000, 0x43000000]] as const; // page size << 8, with the largest page
 
 export const CHIPS: readonly Chip[] = [
-  {
-    id: 0x00,
-    name: "esp32",
-    bootloaderOffset: 0x1000,
-    mapped: [
-      [0x3f400000, 0x3f800000],
-      [0x400d0000, 0x40400000],
-    ],
-    ram: [
-      [0x3ffb0000, 0x3ffdb000],
-      [0x40080000, 0x400a0000],
-      [0x400c0000, 0x400c2000],
-      [0x3ff80000, 0x3ff82000],
-      [0x50000000, 0x50002000],
-    ],
-  },
+  { id: Esp32.ESP_CHIP_ID, name: CHIP_NAMES[Esp32.ESP_CHIP_ID], bootloaderOffset: 0x1000 },
   {
     id: 0x02,
     name: "esp32s2",
@@ -46,35 +35,8 @@ export const CHIPS: readonly Chip[] = [
       [0x40080000, 0x40800000],
     ],
   },
-  {
-    id: 0x05,
-    name: "esp32c3",
-    bootloaderOffset: 0,
-    mapped: [
-      [0x3c000000, 0x3c800000],
-      [0x42000000, 0x42800000],
-    ],
-    ram: [
-      [0x3fc80000, 0x3fcce710],
-      [0x40380000, 0x403ce710],
-      [0x50000000, 0x50002000],
-    ],
-  },
-  {
-    id: 0x09,
-    name: "esp32s3",
-    bootloaderOffset: 0,
-    mapped: [
-      [0x3c000000, 0x3e000000],
-      [0x42000000, 0x44000000],
-    ],
-    ram: [
-      [0x3fc88000, 0x3fcca000],
-      [0x40374000, 0x403ba000],
-      [0x600fe000, 0x60100000],
-      [0x50000000, 0x50002000],
-    ],
-  },
+  { id: Esp32c3.ESP_CHIP_ID, name: CHIP_NAMES[Esp32c3.ESP_CHIP_ID], bootloaderOffset: 0 },
+  { id: Esp32s3.ESP_CHIP_ID, name: CHIP_NAMES[Esp32s3.ESP_CHIP_ID], bootloaderOffset: 0 },
   {
     id: 0x0c,
     name: "esp32c2",
@@ -103,26 +65,27 @@ export const CHIPS: readonly Chip[] = [
   { id: 0x20, name: "esp32s31", bootloaderOffset: 0x2000, mapped: [], choosesPage: true },
 ];
 
-/** Those for which Espruino has builds; the module on the device knows no other (src/image/image.ts). */
-export const DEVICE_CHIPS: readonly string[] = ["esp32", "esp32c3", "esp32s3"];
+/** Those for which Espruino has builds; the module on the device knows no other. */
+export const DEVICE_CHIPS: readonly string[] = Object.values(CHIP_NAMES);
+
+export function isDeviceChip({ id }: Chip): boolean {
+  return id in CHIP_NAMES;
+}
 
 export function chipById(id: number): Chip | undefined {
   return CHIPS.find((chip) => chip.id === id);
 }
 
-export function isMapped(chip: Chip, addr: number): boolean {
-  return chip.mapped.some(([low, high]) => addr >= low && addr < high);
+/** Is it known at which addresses this chip shows flash? */
+export function knowsMapping({ mapped }: Chip): boolean {
+  return mapped?.length !== 0;
 }
 
-/** Below this address a segment is padding: it is neither mapped nor loaded (IDF should_load). */
-const LOWEST_LOADED = 0x10000000;
+export function isMapped({ id, mapped }: Chip, addr: number): boolean {
+  return mapped ? mapped.some(([low, high]) => addr >= low && addr < high) : isMappedOn(id, addr);
+}
 
-/**
- * Can every bootloader map or load `length` bytes at `addr`? Some refuse the image otherwise, those of ESP-IDF 3 die in
- * it at every start. Where the chip's RAM is not known: yes.
- */
+/** Can every bootloader map or load `length` bytes at `addr`? Where the chip's RAM is not known: yes. */
 export function isLoadable(chip: Chip, addr: number, length: number): boolean {
-  if (!chip.ram || addr < LOWEST_LOADED || isMapped(chip, addr)) return true;
-  // words are stored; before IDF 4.3.2 a segment had to end below the end of its RAM
-  return addr % 4 === 0 && chip.ram.some(([low, high]) => addr >= low && addr + length < high);
+  return !isDeviceChip(chip) || isLoadableOn(chip.id, addr, length);
 }

@@ -2,9 +2,11 @@
 import { isBlank } from "./bytes.ts";
 import { CHIPS } from "./chips.ts";
 import { type EspruinoImage, readEspruino } from "./espruino-image.ts";
-import { misfit, type StorageClaim, storageOf } from "./espruino-storage.ts";
+import type { StorageClaim } from "../../boot/storage-claim.ts";
+import { misfit, storageOf } from "./espruino-storage.ts";
 import { IMAGE_MAGIC, type Image, type Problem, readImage } from "./image.ts";
-import { activeCopy, type Entry, OTADATA_SIZE, readOtadata, slotOfSeq } from "./otadata.ts";
+import { slotOfSeq } from "../../boot/otadata.ts";
+import { activeCopy, type Entry, OTADATA_SIZE, readOtadata } from "./otadata.ts";
 import { findOtadata, isFactory, isOta, type Row, readTable, slotsOf, type Table } from "./partitions.ts";
 
 export interface Slot {
@@ -60,7 +62,7 @@ function readSlot(bytes: Uint8Array, row: Row, rows: readonly Row[], chipId: num
   if (content.length < size && image.length === null) return { ...slot, content: "cut" };
   if (chipId !== undefined && image.header.chipId !== chipId)
     image.problems.push({ offset: offset + 12, text: `chip id ${image.header.chipId}, the bootloader's is ${chipId}` });
-  // behind an image in a slot lies what was there before, which is nobody's business
+  // behind an image in a slot lies what was there before, so it is not reported
   image.trailing = 0;
   if (image.problems.length) return { ...slot, content: "broken", image };
   const espruino = readEspruino(content.subarray(0, image.length ?? 0), image.header.chip);

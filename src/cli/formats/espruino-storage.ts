@@ -3,17 +3,10 @@
 // partition that it finds by its name, whatever lies there. Where the two differ every file reads as something else.
 // Source: Espruino's boards/ESP32.py (saved_code) and targets/esp32/main.c (app_main); the size and the partition's name
 // changed in one commit (2bdf05f91, 2025-04-02), the address in another (433708fd8, 2020-03-12).
+import type { StorageClaim } from "../../boot/storage-claim.ts";
 import { hex, sizeText } from "./bytes.ts";
 import type { StorageLabel } from "./espruino-image.ts";
 import { isEspruinoStorage, type Row, sharesStorage, TYPE } from "./partitions.ts";
-
-/** Claim image.storage. */
-export interface StorageClaim {
-  partition: string;
-  /** in flash, of the first file's header */
-  address: number;
-  size: number;
-}
 
 const LARGE = 0xe0000;
 const SMALL = 0x40000;
@@ -39,8 +32,8 @@ export function misfit(rows: readonly Row[], { partition, address, size }: Stora
   // esp_partition_find(ESP_PARTITION_TYPE_DATA, ESP_PARTITION_SUBTYPE_ANY, label)
   const row = rows.find(({ type, label }) => type === TYPE.data && label === partition);
   if (!row) return `the table has no data partition ${partition}`;
-  if (row.offset !== address) return `partition ${partition} is at ${hex(row.offset)}, wanted ${hex(address)}`;
-  if (row.size < size) return `partition ${partition} has ${sizeText(row.size)}, wanted ${sizeText(size)}`;
+  if (row.offset !== address) return `partition ${partition} is at ${hex(row.offset)}, expected ${hex(address)}`;
+  if (row.size < size) return `partition ${partition} has ${sizeText(row.size)}, expected ${sizeText(size)}`;
   return null;
 }
 

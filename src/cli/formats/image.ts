@@ -2,21 +2,14 @@
 // cannot be read further has a problem, with the offset in the file at which it shows.
 // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h; esptool bin_image.py).
 import { createHash } from "node:crypto";
-import { hex, hexOf, u16, u32, zText } from "./bytes.ts";
-import { type Chip, chipById, isLoadable, isMapped } from "./chips.ts";
+import { Esp, parseDesc, parseHeader as parseDeviceHeader, Size } from "../../image/image.ts";
+import { u32 } from "../../platform/bytes.ts";
+import { fieldText, hex, hexOf, utf8Of } from "./bytes.ts";
+import { type Chip, chipById, isDeviceChip, isLoadable, isMapped, knowsMapping } from "./chips.ts";
 
-export const IMAGE_MAGIC = 0xe9;
-/** What the device wants to have received before it judges an image (IDF's IMAGE_HEADER_SIZE). */
-export const LEAST_IMAGE = 1024;
+export const IMAGE_MAGIC: number = Esp.IMAGE_HEADER_MAGIC;
 
-const HEADER = 24;
-const SEGMENT_HEADER = 8;
-const DATA_0 = HEADER + SEGMENT_HEADER;
-const MAX_SEGMENTS = 16;
 const CHECKSUM_SEED = 0xef;
-const HASH = 32;
-const DESC_MAGIC = 0xabcd5432;
-const DESC_LENGTH = 256;
 const BOOTLOADER_DESC_MAGIC = 0x50;
 const PAGE = 0x10000;
 const SMALLEST_PAGE = 0x2000;
@@ -26,7 +19,7 @@ const SPI_MODES = ["QIO", "QOUT", "DIO", "DOUT", "FAST_READ", "SLOW_READ"];
 /** parts of the flash clock, which is 80 MHz on most chips */
 const SPI_SPEEDS: Record<number, string> = { 0: "1/2", 1: "1/3", 2: "1/4", 15: "1/1" };
 
-/** `offset` counts from the begin of the file. */
+/** `offset` counts from the start of the file. */
 export interface Problem {
   offset: number;
   text: string;
@@ -94,34 +87,37 @@ export interface Image {
   problems: Problem[];
 }
 
+/** What the device reads of a header, and what it has no use for. The first byte has to be the magic. */
 function parseHeader(bytes: Uint8Array): Header {
-  const id = u16(bytes, 12);
+  const header = parseDeviceHeader(bytes)!;
   const size = bytes[3] >> 4;
   return {
-    segments: bytes[1],
+    segments: header.segments_,
     spiMode: SPI_MODES[bytes[2]] ?? hex(bytes[2]),
     spiSpeed: SPI_SPEEDS[bytes[3] & 15] ?? hex(bytes[3] & 15),
     flashSize: size < 8 ? 0x100000 << size : 0,
     entry: u32(bytes, 4),
-    chipId: id,
-    chip: chipById(id)?.name ?? null,
-    minRevision: u16(bytes, 15),
-    maxRevision: u16(bytes, 17),
-    hashAppended: bytes[23] !== 0,
+    chipId: header.chipId_,
+    chip: chipById(header.chipId_)?.name ?? null,
+    minRevision: header.minRevision_,
+    maxRevision: header.maxRevision_,
+    hashAppended: header.hashAppended_,
   };
 }
 
 function parseDescriptor(bytes: Uint8Array): Descriptor | null {
-  if (bytes.length < DATA_0 + DESC_LENGTH || u32(bytes, DATA_0) !== DESC_MAGIC) return null;
-  return {
-    project: zText(bytes, 80, 32),
-    version: zText(bytes, 48, 32),
-    secureVersion: u32(bytes, 36),
-    time: zText(bytes, 112, 16),
-    date: zText(bytes, 128, 16),
-    idfVersion: zText(bytes, 144, 32),
-    elfSha256: hexOf(bytes.subarray(176, 208)),
-  };
+  const desc = parseDesc(bytes);
+  return (
+    desc && {
+      project: utf8Of(desc.projectName),
+      version: utf8Of(desc.version),
+      secureVersion: desc.secureVersion,
+      time: utf8Of(desc.time),
+      date: utf8Of(desc.date),
+      idfVersion: utf8Of(desc.idfVer),
+      elfSha256: desc.appElfSha256,
+    }
+  );
 }
 
 /**
@@ -130,27 +126,27 @@ function parseDescriptor(bytes: Uint8Array): Descriptor | null {
  */
 function pageOf(chip: Chip, bytes: Uint8Array): number {
   if (!chip.choosesPage) return PAGE;
-  const log2 = u32(bytes, DATA_0) === DESC_MAGIC ? bytes[212] : 0;
+  const log2 = u32(bytes, Size.FIRST_SEGMENT) === Esp.APP_DESC_MAGIC_WORD ? bytes[212] : 0;
   return log2 >= 13 && log2 <= 16 ? 1 << log2 : SMALLEST_PAGE;
 }
 
 /** Does the chip start this, or does its bootloader? Of a bootloader no segment is mapped from flash. */
 function isApp(image: Image, chip: Chip | undefined): boolean {
-  return !!image.descriptor || !chip?.mapped.length || image.segments.some((segment) => segment.mapped);
+  return !!image.descriptor || !chip || !knowsMapping(chip) || image.segments.some((segment) => segment.mapped);
 }
 
 /** Reads the segments; returns where the last one ends, or null. */
 function walk(bytes: Uint8Array, image: Image, chip: Chip | undefined): number | null {
   const { header, problems } = image;
   const at = (offset: number) => image.offset + offset;
-  if (!header.segments || header.segments > MAX_SEGMENTS) {
-    problems.push({ offset: at(1), text: `${header.segments} segments, wanted 1 to ${MAX_SEGMENTS}` });
+  if (!header.segments || header.segments > Esp.IMAGE_MAX_SEGMENTS) {
+    problems.push({ offset: at(1), text: `${header.segments} segments, expected 1 to ${Esp.IMAGE_MAX_SEGMENTS}` });
     return null;
   }
   const page = chip ? pageOf(chip, bytes) : PAGE;
-  let offset = HEADER;
+  let offset: number = Size.HEADER;
   for (let i = 0; i < header.segments; i++) {
-    if (offset + SEGMENT_HEADER > bytes.length) {
+    if (offset + Size.SEGMENT_HEADER > bytes.length) {
       problems.push({
         offset: at(offset),
         text: `segment ${i} begins where the file ends (${at(bytes.length)} bytes)`,
@@ -159,9 +155,9 @@ function walk(bytes: Uint8Array, image: Image, chip: Chip | undefined): number |
     }
     const loadAddr = u32(bytes, offset);
     const length = u32(bytes, offset + 4);
-    const data = offset + SEGMENT_HEADER;
+    const data = offset + Size.SEGMENT_HEADER;
     const wrong = (text: string) => problems.push({ offset: at(offset), text: `segment ${i}: ${text}` });
-    if (length % 4) wrong(`${length} bytes, wanted a multiple of 4`);
+    if (length % 4) wrong(`${length} bytes, expected a multiple of 4`);
     if (length > bytes.length - data) {
       wrong(`${length} bytes, the file has ${bytes.length - data} more`);
       return null;
@@ -184,7 +180,7 @@ function compare(image: Image, what: string, offset: number, found: string, want
 /** One checksum byte ends the last line of 16, then comes the SHA-256 of all before it (docs/formats.md#checksum-and-hash). */
 function checkTail(bytes: Uint8Array, image: Image, last: number): void {
   const end = (last + 16) & ~15;
-  const length = image.header.hashAppended ? end + HASH : end;
+  const length = image.header.hashAppended ? end + Esp.IMAGE_HASH_LEN : end;
   if (length > bytes.length) {
     const text = `the image has ${length} bytes, only ${bytes.length} are there`;
     image.problems.push({ offset: image.offset + bytes.length, text });
@@ -206,35 +202,35 @@ function checkTail(bytes: Uint8Array, image: Image, last: number): void {
 /** What makes an image an app that a device takes: docs/formats.md#segments, src/image/image.ts. */
 function checkApp(bytes: Uint8Array, image: Image, chip: Chip): void {
   const [first] = image.segments;
-  const at = image.offset + HEADER;
-  if (chip.mapped.length && first && !first.mapped) {
+  const at = image.offset + Size.HEADER;
+  if (knowsMapping(chip) && first && !first.mapped) {
     const text = `segment 0 is loaded to ${hex(first.loadAddr)}: on ${chip.name} an app begins with a mapped segment`;
     image.problems.push({ offset: at, text: `${text} (is it a bootloader?)` });
   }
   // src/image/image.ts isRunnable: the MMU's first entry for data tells the running slot
-  if (chip.ram && first?.mapped && first.loadAddr >= LOWEST_CODE)
-    image.problems.push({ offset: at, text: `segment 0 is mapped to ${hex(first.loadAddr)}, as code, wanted data` });
+  if (isDeviceChip(chip) && first?.mapped && first.loadAddr >= LOWEST_CODE)
+    image.problems.push({ offset: at, text: `segment 0 is mapped to ${hex(first.loadAddr)}, as code, expected data` });
   image.segments.forEach(({ offset, loadAddr, length }, i) => {
     if (isLoadable(chip, loadAddr, length)) return;
     const text = `segment ${i}: ${length} bytes for ${hex(loadAddr)}, where bootloaders refuse them or crash`;
-    image.problems.push({ offset: offset - SEGMENT_HEADER, text, crashes: true });
+    image.problems.push({ offset: offset - Size.SEGMENT_HEADER, text, crashes: true });
   });
   if (chip.choosesPage && !image.descriptor)
-    image.problems.push({ offset: at + SEGMENT_HEADER, text: `no app descriptor, which ${chip.name} needs` });
-  if (bytes.length < LEAST_IMAGE)
+    image.problems.push({ offset: at + Size.SEGMENT_HEADER, text: `no app descriptor, which ${chip.name} needs` });
+  if (bytes.length < Size.HEAD)
     image.problems.push({
       offset: image.offset + bytes.length,
-      text: `${bytes.length} bytes, a device takes no image below ${LEAST_IMAGE}`,
+      text: `${bytes.length} bytes, a device takes no image below ${Size.HEAD}`,
     });
 }
 
 /**
- * Reads the image at the begin of `bytes`; these begin at `offset` in their file. Null when it is none.
+ * Reads the image at the start of `bytes`; these begin at `offset` in their file. Null when it is none.
  * `kind` is what it has to be: a bootloader's SHA-256 may be wrong (esptool changes its header while flashing).
  */
 export function readImage(bytes: Uint8Array, offset = 0, kind: "app" | "bootloader" | "any" = "app"): Image | null {
   if (bytes[0] !== IMAGE_MAGIC) return null;
-  const padded = bytes.length < DATA_0 ? Buffer.concat([bytes, Buffer.alloc(DATA_0)]) : bytes;
+  const padded = bytes.length < Size.FIRST_SEGMENT ? Buffer.concat([bytes, Buffer.alloc(Size.FIRST_SEGMENT)]) : bytes;
   const header = parseHeader(padded);
   const image: Image = {
     offset,
@@ -248,8 +244,11 @@ export function readImage(bytes: Uint8Array, offset = 0, kind: "app" | "bootload
     trailing: 0,
     problems: [],
   };
-  if (bytes.length < HEADER) {
-    image.problems.push({ offset: offset + bytes.length, text: `${bytes.length} bytes, a header alone has ${HEADER}` });
+  if (bytes.length < Size.HEADER) {
+    image.problems.push({
+      offset: offset + bytes.length,
+      text: `${bytes.length} bytes, a header alone has ${Size.HEADER}`,
+    });
     return image;
   }
   const chip = chipById(header.chipId);
@@ -259,7 +258,8 @@ export function readImage(bytes: Uint8Array, offset = 0, kind: "app" | "bootload
   const app = kind === "app" || (kind === "any" && isApp(image, chip));
   if (app && chip) checkApp(bytes, image, chip);
   if (!app) {
-    if (bytes[DATA_0] === BOOTLOADER_DESC_MAGIC) image.bootloaderIdf = zText(bytes, DATA_0 + 8, 32) || null;
+    if (bytes[Size.FIRST_SEGMENT] === BOOTLOADER_DESC_MAGIC)
+      image.bootloaderIdf = fieldText(bytes, Size.FIRST_SEGMENT + 8, 32) || null;
     image.problems = image.problems.filter((problem) => problem.offset !== image.sha256?.offset);
   }
   image.problems.sort((a, b) => a.offset - b.offset);

@@ -1,12 +1,15 @@
-// otadata: two copies of a 32-byte select entry, one sector each, and what the bootloader makes of them.
-// Source: docs/formats.md#otadata (IDF esp_flash_partitions.h, bootloader_common_loader.c, bootloader_utility.c).
-import { hex, isBlank, u32 } from "./bytes.ts";
+// otadata: what a bootloader makes of its two select entries, and why it does not obey one.
+// The format is src/boot/otadata.ts, the device's own. Source: docs/formats.md#otadata.
+import { Entries, activeCopy as activeOf, entryCrc, parseEntry, type State } from "../../boot/otadata.ts";
+import { u32 } from "../../platform/bytes.ts";
+import { hex, isBlank } from "./bytes.ts";
 import { SECTOR } from "./partitions.ts";
 
 export const OTADATA_SIZE = 2 * SECTOR;
-const ENTRY = 32;
+const CRC = 28;
 const ERASED = 0xffffffff;
-const STATES: Record<number, string> = {
+/** `esp_ota_img_states_t`, without its ESP_OTA_IMG_ */
+const STATES: Record<State, string> = {
   0: "NEW",
   1: "PENDING_VERIFY",
   2: "VALID",
@@ -24,36 +27,21 @@ export interface Entry {
   crc: { found: string; wanted: string; ok: boolean };
   /** The bootloader obeys it when it has the higher seq. */
   valid: boolean;
-  /** why not */
+  /** why it is not valid */
   reason: string | null;
 }
 
-/** CRC-32 over seq whose register starts at 0: after four bytes it is seq shifted 32 times (docs/formats.md#otadata). */
-export function entryCrc(seq: number): number {
-  let crc = seq;
-  for (let i = 0; i < 32; i++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  return ~crc >>> 0;
-}
-
 function readEntry(bytes: Uint8Array, offset: number): Entry {
-  const seq = u32(bytes, 0);
-  const stateNumber = u32(bytes, 24);
-  const state = STATES[stateNumber] ?? hex(stateNumber);
-  const crc = { found: hex(u32(bytes, 28), 8), wanted: hex(entryCrc(seq), 8) };
+  const { seq_: seq, state_: stateNumber, whole_: whole, valid_: valid } = parseEntry(bytes);
+  const blank = isBlank(bytes.subarray(0, Entries.LENGTH));
+  const state = STATES[stateNumber as State] ?? hex(stateNumber);
+  const crc = { found: hex(u32(bytes, CRC), 8), wanted: hex(entryCrc(seq), 8) };
   const ok = crc.found === crc.wanted;
   let reason: string | null = null;
-  if (seq === ERASED) reason = isBlank(bytes.subarray(0, ENTRY)) ? "blank" : "seq is erased";
-  else if (!ok) reason = `CRC ${crc.found}, computed ${crc.wanted}`;
-  else if (state === "INVALID" || state === "ABORTED") reason = `state ${state}`;
-  return {
-    offset,
-    blank: isBlank(bytes.subarray(0, ENTRY)),
-    seq,
-    state,
-    crc: { ...crc, ok },
-    valid: reason === null,
-    reason,
-  };
+  if (!whole)
+    reason = seq === ERASED ? (blank ? "blank" : "seq is erased") : `CRC ${crc.found}, computed ${crc.wanted}`;
+  else if (!valid) reason = `state ${state}`;
+  return { offset, blank, seq, state, crc: { ...crc, ok }, valid, reason };
 }
 
 /** Both copies; `offset` is where otadata begins in the file. */
@@ -61,19 +49,14 @@ export function readOtadata(bytes: Uint8Array, offset = 0): [Entry, Entry] {
   return [readEntry(bytes, offset), readEntry(bytes.subarray(SECTOR), offset + SECTOR)];
 }
 
-/** The copy that the bootloader obeys; a tie goes to copy 0. */
-export function activeCopy([first, second]: readonly [Entry, Entry]): 0 | 1 | null {
-  if (!first.valid) return second.valid ? 1 : null;
-  return second.valid && second.seq > first.seq ? 1 : 0;
-}
-
-/** Which ota_N of `count` a seq names (docs/formats.md#otadata). */
-export function slotOfSeq(seq: number, count: number): number {
-  return ((seq - 1) >>> 0) % count;
+/** The copy that the bootloader obeys, or null. */
+export function activeCopy(entries: readonly [Entry, Entry]): 0 | 1 | null {
+  const copy = activeOf(entries.map(({ seq, valid }) => ({ seq_: seq, valid_: valid, state_: 0, whole_: valid })));
+  return copy < 0 ? null : (copy as 0 | 1);
 }
 
 /** Two sectors with nothing behind the entries: for telling files apart. */
 export function looksLikeOtadata(bytes: Uint8Array): boolean {
   if (bytes.length !== OTADATA_SIZE) return false;
-  return [0, SECTOR].every((at) => isBlank(bytes.subarray(at + ENTRY, at + SECTOR)));
+  return [0, SECTOR].every((at) => isBlank(bytes.subarray(at + Entries.LENGTH, at + SECTOR)));
 }

@@ -34,7 +34,7 @@ export function parseSize(text: string): number | null {
 export function parseSectorOffset(text: string): number {
   const offset = parseSize(text);
   if (offset === null || offset < 0 || offset % SECTOR || offset > 0xffffff)
-    throw new InvalidArgumentError("Wanted a multiple of 0x1000.");
+    throw new InvalidArgumentError("Expected a multiple of 0x1000.");
   return offset;
 }
 
@@ -56,7 +56,7 @@ export function decodeCsv(file: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder(utf16 || "utf-8", { fatal: true }).decode(bytes);
   } catch {
-    return refuse(file, "is no text in UTF-8, nor in UTF-16 with a byte order mark");
+    return refuse(file, "is not text in UTF-8 or in UTF-16 with a byte order mark");
   }
 }
 
@@ -122,14 +122,14 @@ function parseRow(
 ): Row {
   if (!name) wrong("no name");
   if (Buffer.byteLength(name) > LABEL_SIZE)
-    wrong(`name ${name} has ${Buffer.byteLength(name)} bytes, wanted ${LABEL_SIZE} at most`);
+    wrong(`name ${name} has ${Buffer.byteLength(name)} bytes, expected ${LABEL_SIZE} at most`);
   const type =
-    parseKeyword(typeText, TYPE) ?? wrong(`type "${typeText}", wanted ${Object.keys(TYPE).join(", ")} or 0 to 0xff`);
+    parseKeyword(typeText, TYPE) ?? wrong(`type "${typeText}", expected ${Object.keys(TYPE).join(", ")} or 0 to 0xff`);
   const subtype = parseSubtype(type, subtypeText, wrong);
   let offset = givenOffset(type, subtype, layout, wrong);
   if (offset === null && offsetText !== "") {
     offset = parseSize(offsetText);
-    if (offset === null || offset < 0) wrong(`offset "${offsetText}" is no number`);
+    if (offset === null || offset < 0) wrong(`offset "${offsetText}" is not a number`);
   }
   // blank: the next free address that suits the type
   const alignment = alignmentOf(type);
@@ -142,7 +142,7 @@ function parseRow(
 }
 
 function sizeProblem(text: string): string {
-  return text === "" ? "size is missing: name, type, subtype, offset, size, flags" : `size "${text}" is no number`;
+  return text === "" ? "size is missing: name, type, subtype, offset, size, flags" : `size "${text}" is not a number`;
 }
 
 function parseKeyword(text: string, names: Record<string, number>): number | null {
@@ -165,7 +165,7 @@ function parseFlags(text: string, wrong: (what: string) => never): number {
   for (const flag of text.split(":").filter(Boolean))
     flags |= Object.hasOwn(FLAGS, flag)
       ? FLAGS[flag]
-      : wrong(`flag "${flag}", wanted ${Object.keys(FLAGS).join(" or ")}`);
+      : wrong(`flag "${flag}", expected ${Object.keys(FLAGS).join(" or ")}`);
   return flags;
 }
 

@@ -1,38 +1,33 @@
-// The partition table: its binary form, and the rules that a table has to keep.
+// The partition table: its binary form, and the rules that a table has to keep. What a device reads of a table is
+// src/boot/partitions.ts; the rules here are gen_esp32part.py's, which has more of them.
 // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
 import { createHash } from "node:crypto";
-import { hex, setU32, sizeText, u16, u32, zText } from "./bytes.ts";
+import * as device from "../../boot/partitions.ts";
+import { DataSubtype, Magic, Subtype, Table as Layout, Type } from "../../boot/partitions.ts";
+import { setU32, u16, u32 } from "../../platform/bytes.ts";
+import { hex, sizeText, utf8Of } from "./bytes.ts";
 import { printable } from "../ui/errors.ts";
 
-export const TABLE_OFFSET = 0x8000;
+export const TABLE_OFFSET: number = Layout.ADDR;
 /** what gen_esp32part.py writes; the sector has 4096 */
-export const TABLE_SIZE = 0xc00;
+export const TABLE_SIZE: number = Layout.LENGTH;
 export const SECTOR = 0x1000;
 
-export const ROW_SIZE = 32;
-const MAGIC = 0x50aa;
-const MAGIC_MD5 = 0xebeb;
-const MAGIC_END = 0xffff;
+export const ROW_SIZE: number = Layout.ROW_LENGTH;
 /** beside the MD5 row and the terminator */
 export const MAX_ROWS = TABLE_SIZE / ROW_SIZE - 2;
 const APP_ALIGNMENT = 0x10000;
 const OTADATA_SIZE = 0x2000;
 const LEAST_NVS = 0x3000;
-/**
- * An address of flash has 24 bits, unless bootloader and firmware are built for 32 (octal flash, or
- * CONFIG_BOOTLOADER_CACHE_32BIT_ADDR_QUAD_FLASH), which no Espruino build is.
- */
-const REACH = 0x1000000;
 
-export const TYPE = { app: 0, data: 1, bootloader: 2, partition_table: 3 } as const;
-const OTA_0 = 0x10;
+export const TYPE = { app: Type.APP, data: Type.DATA, bootloader: 2, partition_table: 3 } as const;
 
-const otaNames = Array.from({ length: 16 }, (_, i) => [`ota_${i}`, OTA_0 + i] as const);
+const otaNames = Array.from({ length: 16 }, (_, i) => [`ota_${i}`, Subtype.OTA_0 + i] as const);
 /** Names of subtypes, by type. */
 export const SUBTYPES: Record<number, Record<string, number>> = {
-  [TYPE.app]: { factory: 0, ...Object.fromEntries(otaNames), test: 0x20, tee_0: 0x30, tee_1: 0x31 },
+  [TYPE.app]: { factory: Subtype.FACTORY, ...Object.fromEntries(otaNames), test: 0x20, tee_0: 0x30, tee_1: 0x31 },
   [TYPE.data]: {
-    ota: 0,
+    ota: DataSubtype.OTADATA,
     phy: 1,
     nvs: 2,
     coredump: 3,
@@ -76,10 +71,9 @@ export function flagNames(flags: number): string {
   return [...known, ...(rest ? [hex(rest >>> 0)] : [])].join(":");
 }
 
-export const isOta = ({ type, subtype }: Row) => type === TYPE.app && subtype >= OTA_0 && subtype < OTA_0 + 16;
-export const isFactory = ({ type, subtype }: Row) => type === TYPE.app && subtype === 0;
-export const isSlot = (row: Row) => isOta(row) || isFactory(row);
-const isOtadata = ({ type, subtype }: Row) => type === TYPE.data && subtype === 0;
+export const { isOta, isSlot } = device;
+const { isOtadata } = device;
+export const isFactory = (row: Row) => isSlot(row) && !isOta(row);
 const isTeeOtadata = ({ type, subtype }: Row) => type === TYPE.data && subtype === SUBTYPES[TYPE.data].tee_ota;
 
 /** The bootloader and the table of the chip itself: where they are is no matter of the table. */
@@ -88,15 +82,17 @@ export function isPrimary({ type, subtype }: Pick<Row, "type" | "subtype">): boo
 }
 
 /** Do Espruino builds read the files of their Storage through this partition? (targets/esp32/main.c) */
-export const isEspruinoStorage = ({ type, label }: Row) =>
-  type === TYPE.data && (label === "js_code" || label === "storage");
+export const isEspruinoStorage: (row: Row) => boolean = device.isStorage;
+
+/** A row as the device has it. */
+const toPartition = ({ offset, ...row }: Row): device.Partition => ({ ...row, address: offset });
 
 /**
  * Two names for the begin of one Storage: builds up to 2v25 look for js_code, later ones for storage. It is the only
  * overlap that is allowed. gen_esp32part.py refuses it; neither bootloader nor app of ESP-IDF looks at overlaps.
  */
 export function sharesStorage(a: Row, b: Row): boolean {
-  return isEspruinoStorage(a) && isEspruinoStorage(b) && a.label !== b.label && a.offset === b.offset;
+  return device.isStorageTwice(toPartition(a), toPartition(b));
 }
 
 /** The row that the bootloader obeys: the LAST one of type data, subtype 0 (docs/formats.md#partition-table). */
@@ -117,7 +113,7 @@ export function buildTable(rows: readonly Row[]): Buffer {
   rows.forEach((row, i) => {
     const at = i * ROW_SIZE;
     table.fill(0, at, at + ROW_SIZE);
-    table.writeUInt16LE(MAGIC, at);
+    table.writeUInt16LE(Magic.ESP_PARTITION, at);
     table[at + 2] = row.type;
     table[at + 3] = row.subtype;
     setU32(table, at + 4, row.offset);
@@ -126,7 +122,7 @@ export function buildTable(rows: readonly Row[]): Buffer {
     setU32(table, at + 28, row.flags);
   });
   const end = rows.length * ROW_SIZE;
-  table.writeUInt16LE(MAGIC_MD5, end);
+  table.writeUInt16LE(Magic.ESP_PARTITION_MD5, end);
   table.set(md5(table.subarray(0, end)), end + 16);
   return table;
 }
@@ -145,14 +141,8 @@ export interface Table {
 }
 
 function readRow(bytes: Uint8Array, at: number): Row {
-  return {
-    label: zText(bytes, at + 12, 16),
-    type: bytes[at + 2],
-    subtype: bytes[at + 3],
-    offset: u32(bytes, at + 4),
-    size: u32(bytes, at + 8),
-    flags: u32(bytes, at + 28),
-  };
+  const { label, type, subtype, address, size } = device.parseRow(bytes, at);
+  return { label: utf8Of(label), type, subtype, offset: address, size, flags: u32(bytes, at + 28) };
 }
 
 /**
@@ -166,8 +156,8 @@ export function readTable(bytes: Uint8Array, flashSize = 0, tableOffset = TABLE_
   let ended = false;
   for (let at = 0; at + ROW_SIZE <= limit && !ended; at += ROW_SIZE) {
     const magic = u16(bytes, at);
-    if (magic === MAGIC && table.md5 === "missing") table.rows.push(readRow(bytes, at));
-    else if (magic === MAGIC_MD5) {
+    if (magic === Magic.ESP_PARTITION && table.md5 === "missing") table.rows.push(readRow(bytes, at));
+    else if (magic === Magic.ESP_PARTITION_MD5) {
       const wanted = md5(bytes.subarray(0, at));
       const holds = table.md5 === "missing" && wanted.equals(bytes.subarray(at + 16, at + 32));
       if (table.md5 !== "missing") wrong(at, "a second MD5 row");
@@ -177,9 +167,10 @@ export function readTable(bytes: Uint8Array, flashSize = 0, tableOffset = TABLE_
           `MD5 ${Buffer.from(bytes.subarray(at + 16, at + 32)).toString("hex")}, computed ${wanted.toString("hex")}`,
         );
       table.md5 = holds ? "ok" : "wrong";
-    } else if (magic === MAGIC_END) ended = true;
+    } else if (magic === Magic.NO_ROW) ended = true;
     else {
-      const what = magic === MAGIC ? "a row behind the MD5 row" : `found ${hex(magic, 4)}, a row begins with 0x50aa`;
+      const what =
+        magic === Magic.ESP_PARTITION ? "a row behind the MD5 row" : `found ${hex(magic, 4)}, a row begins with 0x50aa`;
       wrong(at, what);
       ended = true;
     }
@@ -195,10 +186,10 @@ export const MISSING_MD5 =
 
 /** Is this the begin of a partition table? For telling files apart: more than two bytes have to fit. */
 export function looksLikeTable(bytes: Uint8Array): boolean {
-  if (bytes.length < ROW_SIZE || u16(bytes, 0) !== MAGIC) return false;
+  if (bytes.length < ROW_SIZE || u16(bytes, 0) !== Magic.ESP_PARTITION) return false;
   const { offset, label } = readRow(bytes, 0);
   const sane = offset % SECTOR === 0 && label === printable(label);
-  return sane || [MAGIC, MAGIC_MD5].includes(u16(bytes, ROW_SIZE));
+  return sane || [Magic.ESP_PARTITION, Magic.ESP_PARTITION_MD5].includes(u16(bytes, ROW_SIZE));
 }
 
 // --- Rules -----------------------------------------------------------------------------------------------------------
@@ -209,18 +200,18 @@ function rowProblem(row: Row, flashSize: number, tableOffset: number): string | 
   const alignment = alignmentOf(row.type);
   const end = row.offset + row.size;
   if (!row.label) return "no name";
-  if (row.offset % alignment) return `offset ${hex(row.offset)} is no multiple of ${hex(alignment)}`;
+  if (row.offset % alignment) return `offset ${hex(row.offset)} is not a multiple of ${hex(alignment)}`;
   if (!row.size) return "size 0";
-  if (row.type === TYPE.app && row.size % SECTOR) return `size ${hex(row.size)} is no multiple of 0x1000`;
+  if (row.type === TYPE.app && row.size % SECTOR) return `size ${hex(row.size)} is not a multiple of 0x1000`;
   const first = tableOffset + SECTOR;
   if (!isPrimary(row) && row.offset < first)
     return `offset ${hex(row.offset)} is below ${hex(first)}, where bootloader and table are`;
   if (flashSize && end > flashSize) return `${place(row)} ends behind a flash of ${sizeText(flashSize)}`;
   const otadata = isOtadata(row) ? "otadata" : isTeeOtadata(row) && "TEE otadata";
-  if (otadata && row.size !== OTADATA_SIZE) return `${otadata} of ${hex(row.size)} bytes, wanted 0x2000`;
+  if (otadata && row.size !== OTADATA_SIZE) return `${otadata} of ${hex(row.size)} bytes, expected 0x2000`;
   const readonly = (row.flags & FLAGS.readonly) !== 0;
   if (row.type === TYPE.data && row.subtype === SUBTYPES[TYPE.data].nvs && row.size < LEAST_NVS && !readonly)
-    return `nvs of ${hex(row.size)} bytes, wanted 0x3000 or more, or readonly`;
+    return `nvs of ${hex(row.size)} bytes, expected 0x3000 or more, or readonly`;
   if (readonly && row.type === TYPE.data && (row.subtype === 0 || row.subtype === SUBTYPES[TYPE.data].coredump))
     return `${subtypeName(row)} partitions can't be readonly`;
   return null;
@@ -266,9 +257,9 @@ export function alignmentOf(type: number): number {
 /** "app1 ends at 0x1910000, ..." for a partition that an update needs and cannot get at; null when it can. */
 function outOfReach(row: Row): string | null {
   const end = row.offset + row.size;
-  if (end <= REACH) return null;
+  if (end <= Layout.FLASH_END) return null;
   const what = `${printable(row.label)} at ${place(row)} ends at ${hex(end)}`;
-  return `${what}: Espruino's bootloaders and builds address ${sizeText(REACH)} of flash`;
+  return `${what}: Espruino's bootloaders and builds address ${sizeText(Layout.FLASH_END)} of flash`;
 }
 
 /** What a person should know of the slots: which image fits where, and what cannot be reached. */
@@ -298,7 +289,8 @@ export function updatePath(rows: readonly Row[], tableOffset = TABLE_OFFSET): st
   const factory = rows.some(isFactory);
   if (!otadata.length) return "impossible: no otadata partition";
   if (otadata.length > 1) return "impossible: two otadata partitions";
-  if (ota.some((row, i) => row.subtype !== OTA_0 + i)) return "impossible: a gap or a double in the ota_N slots";
+  if (ota.some((row, i) => row.subtype !== Subtype.OTA_0 + i))
+    return "impossible: a gap or a double in the ota_N slots";
   if (ota.length > 1) return `in turns ${ota.map((row) => row.label).join(", ")}`;
   if (ota.length === 1 && factory) return "in turns factory and ota_0";
   return "impossible: one slot only";

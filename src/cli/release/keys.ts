@@ -2,6 +2,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
 import { calculateJwkThumbprint } from "jose";
+import { isKey, Rsa } from "../../trust/rsa-key.ts";
 import { refuse } from "../ui/errors.ts";
 import { readLimited } from "../ui/files.ts";
 import { excerpt } from "../formats/json.ts";
@@ -27,27 +28,28 @@ export interface SigningKey extends PublicKey {
   privateKey: KeyObject;
 }
 
-// what src/trust/rsa.ts on the device takes
-const MIN_BITS = 2048;
-const MAX_BITS = 4096;
-const MAX_EXPONENT = 0xffffffffn;
-
 /** A set of hundred keys has some 50 KB. */
 const MAX_FILE = 0x10000;
 
 function readKeyFile(file: string): string {
   const bytes = readLimited(file, MAX_FILE, (found) => `${found}, a key file has at most ${MAX_FILE}`);
   // a firmware may have PEM of its own in it
-  if (bytes.includes(0)) refuse(file, "binary data, wanted a key as PEM or JWK text (openssl pkey converts DER)");
+  if (bytes.includes(0)) refuse(file, "binary data, expected a key as PEM or JWK text (openssl pkey converts DER)");
   return bytes.toString("utf8");
 }
 
 function checkRsa(file: string, key: KeyObject): void {
   const { modulusLength: bits = 0, publicExponent: e = 0n } = key.asymmetricKeyDetails ?? {};
-  if (key.asymmetricKeyType !== "rsa") refuse(file, `a key of type ${key.asymmetricKeyType}, wanted rsa`);
-  if (bits < MIN_BITS || bits > MAX_BITS) refuse(file, `an RSA key of ${bits} bits, wanted ${MIN_BITS} to ${MAX_BITS}`);
-  if (e < 3n || e > MAX_EXPONENT || e % 2n === 0n)
-    refuse(file, `an RSA key with exponent ${excerpt(String(e))}, wanted an odd one of 3 to ${MAX_EXPONENT}`);
+  if (key.asymmetricKeyType !== "rsa") refuse(file, `a key of type ${key.asymmetricKeyType}, expected rsa`);
+  const { n = "" } = key.export({ format: "jwk" });
+  if (isKey(Buffer.from(n, "base64url"), Number(e))) return;
+  if (bits < Rsa.MIN_BITS || bits > Rsa.MAX_BITS)
+    refuse(file, `an RSA key of ${bits} bits, expected ${Rsa.MIN_BITS} to ${Rsa.MAX_BITS}`);
+  refuse(
+    file,
+    `an RSA key with exponent ${excerpt(String(e))} (or with an even modulus), ` +
+      `wanted an odd exponent of 3 to ${Rsa.MAX_EXPONENT}`,
+  );
 }
 
 async function publicKeyOf(file: string, key: KeyObject): Promise<PublicKey> {
@@ -63,7 +65,7 @@ function parseJwks(file: string, text: string): Record<string, unknown>[] {
   try {
     parsed = JSON.parse(text);
   } catch (error) {
-    return refuse(file, `no JSON: ${excerpt((error as Error).message)}`);
+    return refuse(file, `not JSON: ${excerpt((error as Error).message)}`);
   }
   const set = Array.isArray(parsed) ? parsed : ((parsed as { keys?: unknown }).keys ?? parsed);
   const list: unknown[] = Array.isArray(set) ? set : [set];
@@ -71,7 +73,7 @@ function parseJwks(file: string, text: string): Record<string, unknown>[] {
   return list.map((jwk, i) => {
     const where = list.length > 1 ? `key ${i + 1}: ` : "";
     const kty = (jwk as { kty?: unknown } | null)?.kty;
-    if (kty !== "RSA") refuse(file, `${where}kty ${excerpt(JSON.stringify(kty) ?? "undefined")}, wanted "RSA"`);
+    if (kty !== "RSA") refuse(file, `${where}kty ${excerpt(JSON.stringify(kty) ?? "undefined")}, expected "RSA"`);
     return jwk as Record<string, unknown>;
   });
 }
@@ -83,7 +85,7 @@ function isJson(text: string): boolean {
 function fromPem(file: string, text: string, create: (pem: string) => KeyObject): KeyObject {
   if (!text.includes("-----BEGIN ")) refuse(file, "neither PEM nor JWK");
   if (/BEGIN OPENSSH PRIVATE/.test(text))
-    refuse(file, "an OpenSSH key, wanted PKCS#8: ssh-keygen -p -m PKCS8 -f FILE converts it");
+    refuse(file, "an OpenSSH key, expected PKCS#8: ssh-keygen -p -m PKCS8 -f FILE converts it");
   if (/ENCRYPTED/.test(text)) refuse(file, "the key is encrypted: decrypt it first (openssl pkey), or use --external");
   try {
     return create(text);
@@ -113,10 +115,10 @@ export async function loadPublicKeys(file: string): Promise<PublicKey[]> {
 export async function loadSigningKey(file: string, otherwise = ""): Promise<SigningKey> {
   const text = readKeyFile(file);
   let privateKey: KeyObject;
-  const onlyPublic = `a public key, wanted the private one${otherwise}`;
+  const onlyPublic = `a public key, expected the private one${otherwise}`;
   if (isJson(text)) {
     const jwks = parseJwks(file, text);
-    if (jwks.length > 1) refuse(file, `a set of ${jwks.length} keys, wanted one private key`);
+    if (jwks.length > 1) refuse(file, `a set of ${jwks.length} keys, expected one private key`);
     if (jwks[0].d === undefined) refuse(file, onlyPublic);
     privateKey = fromJwk(file, jwks[0], createPrivateKey);
   } else {

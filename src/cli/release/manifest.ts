@@ -1,37 +1,27 @@
-// The manifest: a JWS in compact serialization, docs/formats.md#manifest (RFC 7515; PS256 of RFC 7518 3.5), or two of them over one
-// payload by two keys, with "\n" between them. Written for, and judged as strictly as, the device: src/trust/jws.ts and
-// src/trust/manifest.ts.
+// The manifest: a JWS in compact serialization, docs/formats.md#manifest (RFC 7515; PS256 of RFC 7518 3.5), or two of them
+// over one payload by two keys, with "\n" between them. JSON, claims, URLs and limits are judged by the device's own files
+// (src/trust, src/net), so that nothing is signed that no device takes. What is checked besides says so.
 import { constants, createHash, type KeyObject, verify as verifySignature } from "node:crypto";
 import { CompactSign, compactVerify } from "jose";
+import { digitsOf, Prefix } from "../../image/digest.ts";
+import { parseUrl, resolveUrl } from "../../net/url.ts";
+import { Jws, TYPE } from "../../trust/limits.ts";
+import { type Manifest as DeviceClaims, parseManifest as parseOnDevice } from "../../trust/manifest.ts";
+import type { StorageClaim } from "../../boot/storage-claim.ts";
 import { chipById } from "../formats/chips.ts";
 import { dateText, LAST_SECOND } from "../ui/dates.ts";
 import { printable, refuse } from "../ui/errors.ts";
-import { type StorageClaim, storageText } from "../formats/espruino-storage.ts";
+import { storageText } from "../formats/espruino-storage.ts";
 import { readLimited } from "../ui/files.ts";
 import { fsverity } from "../formats/fsverity.ts";
 import type { Image } from "../formats/image.ts";
 import { excerpt, jsonProblem } from "../formats/json.ts";
 import type { PublicKey, SigningKey } from "./keys.ts";
 
-export const TYPE = "https-ota+jws";
-/** src/trust/manifest-client.ts reads no more. */
-export const MAX_MANIFEST = 8192;
-// src/trust/jws.ts, in characters of base64url
-const MAX_HEADER = 512;
-const MAX_SIGNATURE = 683;
-const MAX_HOST = 127; // src/net/url.ts
+/** What a device reads of a manifest. */
+export const MAX_MANIFEST: number = Jws.MAX_MANIFEST;
 
-export interface Claims {
-  format: 1;
-  project: string;
-  version: string;
-  chip: string;
-  board?: string;
-  sequence: number;
-  iat: number;
-  exp?: number;
-  image: { url: string; size: number; fsverity: string; sha256?: string; storage?: StorageClaim };
-}
+export type Claims = DeviceClaims;
 
 export interface Release {
   url: string;
@@ -45,17 +35,22 @@ export interface Release {
   storage?: StorageClaim;
 }
 
-/** What a device would make of `url`, or null when it can use it. */
+/** Why a device cannot use `url`, or null: its own rules, and what no server's address can be. */
 export function urlProblem(url: string): string | null {
   if (!url) return "it is empty";
-  if (!/^[\x21-\x7e]+$/.test(url)) return "blanks and other characters than ASCII must be percent-encoded";
   const base = "http://device.invalid/";
-  if (!URL.canParse(url, base)) return "not a URL";
-  const { protocol, hostname } = new URL(url, base);
-  if (protocol !== "http:" && protocol !== "https:") return `${protocol} is neither http: nor https:`;
-  if (hostname.startsWith("[")) return "Espruino knows no IPv6 address";
-  if (hostname.length > MAX_HOST) return `host name of ${hostname.length} characters, Espruino takes ${MAX_HOST}`;
-  return null;
+  try {
+    const absolute = resolveUrl(base, url);
+    const { host_: host } = parseUrl(absolute);
+    return URL.canParse(absolute) ? null : `not a URL (host ${excerpt(host)})`;
+  } catch (error) {
+    const message = (error as Error).message;
+    if (/: character code \d+$/.test(message)) return "blanks and characters other than ASCII must be percent-encoded";
+    if (message.endsWith(": wanted http:// or https://")) return "expected http:// or https://";
+    const [, host] = /: host (.*)$/.exec(message) ?? [];
+    if (host?.startsWith("[")) return "Espruino has no IPv6: expected a host name or an IPv4 address";
+    return host === undefined ? "no device can use it" : `no device takes ${excerpt(host)} for a host and a port`;
+  }
 }
 
 export function buildClaims(bytes: Uint8Array, image: Image, release: Release): Claims {
@@ -138,12 +133,13 @@ function fromBase64url(where: string, part: string, text: string): Buffer {
   return bytes;
 }
 
-function parseObject(where: string, part: string, bytes: Buffer): Record<string, unknown> {
+/** The text of a header or payload, which is one JSON object. */
+function objectText(where: string, part: string, bytes: Buffer): string {
   const text = bytes.toString("utf8");
   if (!Buffer.from(text).equals(bytes)) refuse(where, `${part}: not UTF-8`);
   const problem = jsonProblem(text);
   if (problem !== null) refuse(where, `${part}: ${problem}`);
-  return JSON.parse(text);
+  return text;
 }
 
 /** A value of the file in an error message. */
@@ -153,8 +149,8 @@ function checkHeader(where: string, header: Record<string, unknown>): void {
   const wanted: Record<string, unknown> = { alg: "PS256", typ: TYPE };
   for (const [name, value] of Object.entries(wanted))
     if (header[name] !== value)
-      refuse(where, `header: ${name} is ${quote(header[name])}, wanted ${JSON.stringify(value)}`);
-  if (typeof header.kid !== "string") refuse(where, `header: kid is ${quote(header.kid)}, wanted a thumbprint`);
+      refuse(where, `header: ${name} is ${quote(header[name])}, expected ${JSON.stringify(value)}`);
+  if (typeof header.kid !== "string") refuse(where, `header: kid is ${quote(header.kid)}, expected a thumbprint`);
   const foreign = Object.keys(header).filter((name) => !["alg", "typ", "kid"].includes(name));
   if (foreign.length) refuse(where, `header: ${excerpt(foreign.join(", "))} is a member that no device accepts`);
 }
@@ -169,48 +165,39 @@ export function nameProblem(name: string): string | null {
     : "is not ASCII only: Espruino with and without Unicode reads it differently";
 }
 
-const isText = (value: unknown) => typeof value === "string" && value !== "";
-const isObject = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
-const isWhole = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+/** The value of a claim by its name: "image.size". */
+function claimOf(claims: unknown, name: string): unknown {
+  return name.split(".").reduce((value: any, part) => value?.[part], claims);
+}
 
 /** Refuses what the device refuses: a claim that is missing or mistyped. Unknown ones are ignored. */
-function checkClaims(where: string, claims: Record<string, any>): Claims {
-  const { image = {} } = claims;
-  if (claims.format !== 1) refuse(where, `claim format is ${quote(claims.format)}, wanted 1`);
-  const want = (name: string, value: unknown, good: (value: unknown) => boolean, type: string, optional = false) => {
-    if (!(optional && value === undefined) && !good(value))
-      refuse(where, `claim ${name} is ${value === undefined ? "missing" : quote(value)}, wanted ${type}`);
-  };
-  const digest = (prefix: string) => (value: unknown) =>
-    typeof value === "string" && value.startsWith(prefix) && /^[0-9a-f]{64}$/i.test(value.slice(prefix.length));
-  for (const name of ["project", "version", "chip"]) want(name, claims[name], isText, "a text");
-  want("board", claims.board, isText, "a text", true);
-  for (const name of ["sequence", "iat"]) want(name, claims[name], isWhole, "a whole number");
-  want("exp", claims.exp, isWhole, "a whole number", true);
-  want("image.url", image?.url, isText, "a text");
-  want("image.size", image?.size, isWhole, "a whole number");
-  want("image.fsverity", image?.fsverity, digest("sha256:"), '"sha256:" and 64 hexadecimal digits');
-  want("image.sha256", image?.sha256, digest(""), "64 hexadecimal digits", true);
-  const { storage } = image;
-  want("image.storage", storage, isObject, "an object", true);
-  if (storage !== undefined) {
-    want("image.storage.partition", storage.partition, isText, "a text");
-    want("image.storage.address", storage.address, isWhole, "a whole number");
-    want("image.storage.size", storage.size, (size) => isWhole(size) && size !== 0, "a whole number above 0");
+function checkClaims(where: string, text: string): Claims {
+  let claims: Claims;
+  try {
+    claims = parseOnDevice(text);
+  } catch (error) {
+    const fact = (error as Error).message.replace(/^manifest: /, "");
+    const [, name] = /^claim (\S+)/.exec(fact) ?? [];
+    const value = name === undefined ? undefined : claimOf(JSON.parse(text), name);
+    return refuse(where, `${fact}${value === undefined ? "" : `, found ${quote(value)}`}`);
   }
-  const wrongUrl = urlProblem(image.url);
-  if (wrongUrl) refuse(where, `claim image.url is ${quote(image.url)}: ${wrongUrl}`);
-  return claims as Claims;
+  const { url, sha256 } = claims.image;
+  // the device has no use for it
+  if (sha256 !== undefined && !digitsOf(`sha256:${sha256}`, Prefix.MANIFEST))
+    refuse(where, `claim image.sha256 must be 64 hexadecimal digits, found ${quote(sha256)}`);
+  const wrongUrl = urlProblem(url);
+  if (wrongUrl) refuse(where, `claim image.url is ${quote(url)}: ${wrongUrl}`);
+  return claims;
 }
 
 function parseClaims(where: string, payload: string): Claims {
-  return checkClaims(where, parseObject(where, "payload", fromBase64url(where, "payload", payload)));
+  return checkClaims(where, objectText(where, "payload", fromBase64url(where, "payload", payload)));
 }
 
 function parseHeader(where: string, part: string): Record<string, unknown> {
-  if (part.length > MAX_HEADER)
-    refuse(where, `form: a header of ${part.length} characters, a device reads ${MAX_HEADER}`);
-  const header = parseObject(where, "header", fromBase64url(where, "header", part));
+  if (part.length > Jws.MAX_HEADER)
+    refuse(where, `form: a header of ${part.length} characters, a device reads ${Jws.MAX_HEADER}`);
+  const header = JSON.parse(objectText(where, "header", fromBase64url(where, "header", part)));
   checkHeader(where, header);
   return header;
 }
@@ -219,8 +206,8 @@ function parseToken(where: string, text: string): Token {
   const parts = text.split(".");
   if (parts.length !== 3) refuse(where, `form: ${parts.length} parts, a JWS in compact serialization has 3`);
   const header = parseHeader(where, parts[0]);
-  if (parts[2].length > MAX_SIGNATURE)
-    refuse(where, `form: a signature of ${parts[2].length} characters, a device reads ${MAX_SIGNATURE}`);
+  if (parts[2].length > Jws.MAX_SIGNATURE)
+    refuse(where, `form: a signature of ${parts[2].length} characters, a device reads ${Jws.MAX_SIGNATURE}`);
   return { header, kid: header.kid as string, signature: fromBase64url(where, "signature", parts[2]), text };
 }
 
@@ -233,12 +220,12 @@ export function parseManifest(where: string, bytes: Uint8Array): Manifest {
   const blank = text.search(/[^\S\n]|^\n|\n\n|\n$/);
   if (blank >= 0) refuse(where, `form: white space at offset ${blank}, which no device accepts`);
   const texts = text.split("\n");
-  if (texts.length > 2) refuse(where, `form: ${texts.length} tokens, wanted one or two`);
+  if (texts.length > 2) refuse(where, `form: ${texts.length} tokens, expected one or two`);
   const tokens = texts.map((one) => parseToken(where, one));
   const [payload, other = payload] = texts.map((one) => one.split(".")[1]);
   if (other !== payload) refuse(where, "form: the two tokens have different payloads");
   if (tokens.length > 1 && tokens[0].kid === tokens[1].kid)
-    refuse(where, `form: both tokens are by key ${tokens[0].kid}, wanted two different keys`);
+    refuse(where, `form: both tokens are by key ${tokens[0].kid}, expected two different keys`);
   return { claims: parseClaims(where, payload), payload, tokens };
 }
 
@@ -305,13 +292,13 @@ export async function signatureProblem(token: string, key: PublicKey): Promise<s
 
 /**
  * Refuses claims that no device of today takes, or that not all take alike: expired ones, names beyond ASCII, and times
- * that are no date, which nobody means. They can be read, so that `inspect` shows them.
+ * that are not a date. They can be read, so that `inspect` shows them.
  */
 export function checkRelease(where: string, claims: Claims, now = Date.now() / 1000): void {
   const { project, version, board, iat, exp } = claims;
   for (const [claim, time] of Object.entries({ iat, exp }))
     if (time !== undefined && time > LAST_SECOND)
-      refuse(where, `claim ${claim} is ${dateText(time)}, wanted at most ${LAST_SECOND}`);
+      refuse(where, `claim ${claim} is ${dateText(time)}, expected at most ${LAST_SECOND}`);
   if (exp !== undefined && exp < now) refuse(where, `claim exp: expired at ${dateText(exp)}`);
   for (const [claim, name] of Object.entries({ project, version, board })) {
     const problem = name === undefined ? null : nameProblem(name);

@@ -21,7 +21,7 @@ export interface ReleaseOptions {
 export function parseWhole(text: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(value))
-    throw new InvalidArgumentError(`Wanted a whole number of at most ${Number.MAX_SAFE_INTEGER}.`);
+    throw new InvalidArgumentError(`Expected a whole number of at most ${Number.MAX_SAFE_INTEGER}.`);
   return value;
 }
 
@@ -37,9 +37,9 @@ export function parseUrlOption(text: string): string {
 }
 
 export function parseName(text: string): string {
-  if (!text || text !== printable(text)) throw new InvalidArgumentError("Wanted a text without control characters.");
+  if (!text || text !== printable(text)) throw new InvalidArgumentError("Expected a text without control characters.");
   if (nameProblem(text))
-    throw new InvalidArgumentError("Wanted ASCII only: Espruino with and without Unicode reads others differently.");
+    throw new InvalidArgumentError("Expected ASCII only: Espruino with and without Unicode reads others differently.");
   return text;
 }
 
@@ -61,11 +61,11 @@ export function parseExpiry(text: string): Expiry {
   if (text === "never") return text;
   const [, count, unit] = /^(\d+)([smhdwy])$/.exec(text) ?? [];
   const after = unit ? Number(count) * UNITS[unit] : Number.NaN;
-  if (after > MAX_EXPIRY) throw new InvalidArgumentError("Wanted at most 1000y.");
+  if (after > MAX_EXPIRY) throw new InvalidArgumentError("Expected at most 1000y.");
   if (after > 0) return { after };
   const at = /^\d{4}-\d\d-\d\d/.test(text) ? parseDate(text) : Number.NaN;
   if (Number.isNaN(at))
-    throw new InvalidArgumentError("Wanted a time as 90d, 12h or 2w, a date as 2030-01-31, or never.");
+    throw new InvalidArgumentError("Expected a time as 90d, 12h or 2w, a date as 2030-01-31, or never.");
   return { at: Math.floor(at / 1000) };
 }
 

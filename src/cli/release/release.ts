@@ -6,7 +6,9 @@ import { DEVICE_CHIPS } from "../formats/chips.ts";
 import { dateText } from "../ui/dates.ts";
 import { printable, refuse } from "../ui/errors.ts";
 import { type EspruinoImage, readEspruino } from "../formats/espruino-image.ts";
-import { type StorageClaim, storageOf } from "../formats/espruino-storage.ts";
+import type { StorageClaim } from "../../boot/storage-claim.ts";
+import { MAX_JUMP } from "../../trust/policy.ts";
+import { storageOf } from "../formats/espruino-storage.ts";
 import { readInput } from "../ui/files.ts";
 import { type Image, isBootloader, readImage } from "../formats/image.ts";
 import { findTable } from "../formats/detect.ts";
@@ -28,7 +30,7 @@ export function readFirmware(file: string): Firmware {
   const image = readImage(bytes);
   const table = findTable(bytes);
   if (table !== null)
-    refuse(file, `a whole flash or a merged image (partition table at ${hex(table)}), wanted the image of one app`);
+    refuse(file, `a whole flash or a merged image (partition table at ${hex(table)}), expected the image of one app`);
   if (!image) {
     const found = bytes.length ? `offset 0: found ${hex(bytes[0], 2)}, an image begins with 0xe9` : "the file is empty";
     return refuse(file, found);
@@ -76,7 +78,7 @@ function nameFrom({ file, image, espruino }: Firmware, { what, option, said, giv
   const name = given ?? said;
   if (!name) {
     const told = `the image does not tell its ${what}: give ${option}`;
-    const silent = `no app descriptor says the ${what}: give --project and --app-version`;
+    const silent = `the image has no app descriptor, so its ${what} is unknown: give --project and --app-version`;
     return refuse(file, image.descriptor || espruino ? told : silent);
   }
   if (name !== printable(name)) refuse(file, `${what} "${printable(name)}" has control characters`);
@@ -129,7 +131,7 @@ function urlFrom(file: string): string {
 export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Math.floor(Date.now() / 1000)): Claims {
   const { file, bytes, image } = firmware;
   const exp = expiryOf(options.expires, now);
-  if (exp !== undefined && exp <= now) refuse("--expires", `${dateText(exp)} is over`);
+  if (exp !== undefined && exp <= now) refuse("--expires", `${dateText(exp)} is in the past`);
   refuseMissing(firmware, options);
   const said = namesOf(firmware);
   const release: Release = {
@@ -155,9 +157,7 @@ export function storageSaid({ espruino }: Firmware, claims: Claims): StorageClai
   return espruino?.partition ? storageOf(espruino.partition, espruino.version ?? claims.version) : undefined;
 }
 
-/** A device takes at most so much more than the highest sequence that it has confirmed. */
-const MAX_LEAP = 2 ** 32;
-/** Above the time of signing: half the leap, so that a new device takes all below it until 2038. */
+/** Above the time of signing: half the jump that a device takes, so that a new device takes all below it until 2038. */
 const FAR = 2 ** 31;
 
 /** Facts about a manifest, whatever its image is, that a person who signs or verifies it should know. */
@@ -166,7 +166,7 @@ export function claimNotes({ sequence, exp }: Claims, now = Date.now() / 1000): 
   if (sequence > now + FAR)
     notes.push(
       `sequence ${sequence} is more than ${FAR} above the time now: ` +
-        `a device takes at most ${MAX_LEAP} more than it has confirmed, and a new one has confirmed none`,
+        `a device takes at most ${MAX_JUMP} more than it has confirmed, and a new one has confirmed none`,
     );
   if (exp === undefined)
     notes.push("never expires: an attacker on the network can offer this release instead of a newer one at any time");

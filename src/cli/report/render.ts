@@ -9,7 +9,8 @@ import { inhabitants, remedy, storageOf, storageText } from "../formats/espruino
 import type { Dump, Slot } from "../formats/dump.ts";
 import type { Compared, Image, Problem } from "../formats/image.ts";
 import type { Report } from "../commands/inspect.ts";
-import { type Entry, slotOfSeq } from "../formats/otadata.ts";
+import { slotOfSeq } from "../../boot/otadata.ts";
+import type { Entry } from "../formats/otadata.ts";
 import {
   flagNames,
   MISSING_MD5,

@@ -1,4 +1,4 @@
-// Times in manifests, as text. A claim may hold any whole number, and most whole numbers are no date.
+// Times in manifests, as text. A claim may hold any whole number, and most whole numbers are not a date.
 
 /** The last second that a Date holds (ECMAScript 21.4.1.1). The first one is as far before 1970. */
 export const LAST_SECOND = 8.64e12;

@@ -32,7 +32,7 @@ function identityOf(file: string): string {
 /** Why a file cannot be read. `-` is standard output elsewhere, so it is a likely slip. */
 function readProblem(file: string, error: unknown): string {
   const slip = file === STDOUT && (error as NodeJS.ErrnoException).code === "ENOENT";
-  return slip ? "standard input is not read, wanted the name of a file" : systemReason(error);
+  return slip ? "standard input is not read, expected the name of a file" : systemReason(error);
 }
 
 /** What the header of an image can say of its flash chip, and more than any device has. */
@@ -167,12 +167,12 @@ export const STDOUT = "-";
 
 /** --out: a file, or standard output. */
 export function parseOut(text: string): string {
-  if (!text) throw new InvalidArgumentError("Wanted a file.");
+  if (!text) throw new InvalidArgumentError("Expected a file.");
   return text;
 }
 
 /** --out of what does not go to standard output. */
 export function parseOutFile(text: string): string {
-  if (text === STDOUT) throw new InvalidArgumentError("Wanted a file: a private key is not printed.");
+  if (text === STDOUT) throw new InvalidArgumentError("Expected a file: a private key is not printed.");
   return parseOut(text);
 }
