@@ -48,7 +48,7 @@ function fail(error: unknown): number {
   return 1;
 }
 
-// `https-ota inspect dump.bin | head` is no error
+// `https-ota inspect dump.bin | head` is not an error
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(error.code === "EPIPE" ? 0 : 1);
 });

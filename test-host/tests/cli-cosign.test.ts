@@ -70,13 +70,13 @@ test("verify counts signatures by different keys", async () => {
   const cases: [string, string, string[], RegExp | null][] = [
     ["one.jws", "a", [], null],
     ["one.jws", "ab", ["--threshold", "1"], null],
-    ["one.jws", "ab", ["--threshold", "2"], /^one\.jws: signature: 1 of 2 wanted/],
+    ["one.jws", "ab", ["--threshold", "2"], /^one\.jws: signature: 1 of 2 required/],
     ["two.jws", "ab", ["--threshold", "2"], null],
     ["two.jws", "cba", ["--threshold", "2"], null],
     ["two.jws", "a", [], null],
     ["two.jws", "b", [], null],
-    ["two.jws", "c", [], /^two\.jws: signature: 0 of 1 wanted.*kid .* is none of/],
-    ["two.jws", "ac", ["--threshold", "2"], /^two\.jws: signature: 1 of 2 wanted.*is none of/],
+    ["two.jws", "c", [], /^two\.jws: signature: 0 of 1 required.*kid .* is none of/],
+    ["two.jws", "ac", ["--threshold", "2"], /^two\.jws: signature: 1 of 2 required.*is none of/],
   ];
   await forAll(cases, async ([file, keys, more, says]) => {
     const run = await verify(file, keys, ...more, "--image", "fw.bin");
@@ -112,10 +112,10 @@ test("one bad signature of two counts as none", async () => {
     fails(
       await verify(file, "ab", "--threshold", "2"),
       1,
-      new RegExp(`^${file}: signature: 1 of 2 wanted.*not made by ${name}\\.pub\\.jwk`),
+      new RegExp(`^${file}: signature: 1 of 2 required.*not made by ${name}\\.pub\\.jwk`),
     );
     succeeds(await verify(file, "ab"), new RegExp(`no signature +signature: not made by ${name}\\.pub\\.jwk`));
-    fails(await verify(file, name), 1, /0 of 1 wanted/);
+    fails(await verify(file, name), 1, /0 of 1 required/);
   }
 });
 

@@ -150,7 +150,7 @@ test("a rule that is broken is named with its line", async () => {
     ["x,data,coredump,,64K,readonly", /x: coredump partitions can't be readonly/],
     ["x,data,fat,0xe000,0x1000", /x at 0xe000\+0x1000 overlaps nvs at 0x9000\+0x6000/],
     ["x,data,fat,0x3ff000,0x2000", /x: 0x3ff000\+0x2000 ends behind a flash of 4 MB/],
-    ["x,bootloader,primary,,0x7000", /a bootloader row wants --primary-bootloader-offset/],
+    ["x,bootloader,primary,,0x7000", /a bootloader row needs --primary-bootloader-offset/],
   ];
   await forAll([...cases.entries()], async ([i, [line, says]]) => {
     shop.put(`bad${i}.csv`, `${HEAD}${line}\n`);
@@ -328,8 +328,8 @@ test("a CSV gives the same table when it is read again, or is not made", async (
     [tableWithLabel("\u001b]0;t\u0007"), /name "\\x1b\]0;t\\x07" has characters that cannot be shown/],
     [tableWithLabel("a\u202eb"), /name "a\\u202eb" has characters that cannot be shown/],
     [tableWithLabel("\ufeffa"), /name "\\ufeffa" has characters that cannot be shown/],
-    [tableWithLabel(" a"), /name " a" has blanks at its begin or end/],
-    [tableWithLabel("a\u00a0"), /name "a\u00a0" has blanks at its begin or end/],
+    [tableWithLabel(" a"), /name " a" has blanks at its start or end/],
+    [tableWithLabel("a\u00a0"), /name "a\u00a0" has blanks at its start or end/],
     [tableWithLabel(Buffer.from("l\u00e4bel", "latin1")), /offset 0x2d: found 0xe4, a CSV gives 0xc3 there/],
     [tableWithLabel("ab\0cd"), /offset 0x2f: found 0x63, a CSV gives 0x00 there/],
     [tableWithLabel("ab", flags(4)), /flags 0x4, of which a CSV knows encrypted and readonly only/],

@@ -248,15 +248,15 @@ test("each request is one line with what became of it, and SIGINT ends it all", 
 test("HTTP to the HTTPS port is called so, with what to do", async (t) => {
   const { port, out } = await serve(t, "fw.bin", "--key", "key.pem");
   await ask(`http://127.0.0.1:${port}/fw.bin`).catch(() => {});
-  await until("the log has it", () => /127\.0\.0\.1 TLS: somebody spoke HTTP .*serve with --http/.test(out()));
+  await until("the log has it", () => /127\.0\.0\.1 TLS: HTTP request to the HTTPS port: .*serve --http/.test(out()));
 });
 
 test("options of manifests that do nothing without a key are said", async (t) => {
   const idle = ["--board", "x", "--project", "p", "--expires", "1d", "--app-version", "1"];
   const without = await serve(t, "fw.bin", ...idle);
-  assert.match(without.out(), /Without --key --expires, --board, --project, --app-version says nothing: no manifest\./);
+  assert.match(without.out(), /Without --key --expires, --board, --project, --app-version has no effect: there is no manifest\./);
   const { out } = await serve(t, "fw.bin", "--key", "key.pem", ...idle);
-  assert.doesNotMatch(out(), /says nothing/);
+  assert.doesNotMatch(out(), /has no effect/);
 });
 
 test("a download that a device gives up is told with its bytes", async (t) => {

@@ -1,7 +1,8 @@
-// `https-ota keygen`: the key pair of whoever releases firmware.
+// `https-ota keygen`: the key pair that releases are signed with.
 import type { Command } from "commander";
 import { Option } from "commander";
-import { parseOutFile, refuseExisting, writeNew } from "../ui/files.ts";
+import { refuseExisting, writeNew } from "../ui/files.ts";
+import { parseOutFile } from "./options.ts";
 import { createKey, keysLine } from "../release/keys.ts";
 
 interface Options {
@@ -21,7 +22,9 @@ async function keygen({ out, bits }: Options): Promise<void> {
   const { pem, jwk } = await createKey(Number(bits));
   writeNew(out, pem, 0o600);
   writeNew(publicFile, `${JSON.stringify({ ...jwk, alg: "PS256", use: "sig" }, null, 2)}\n`, 0o644);
-  console.log(`${out}: private key, RSA ${bits} bits. Whoever has it can install firmware: keep it off the network.`);
+  console.log(
+    `${out}: private key, RSA ${bits} bits. Anyone who has it can install firmware: keep it off the network.`,
+  );
   console.log(`${publicFile}: public key ${jwk.kid}`);
   console.log("\nFor the program on the device:\n");
   console.log(keysLine([jwk]));

@@ -2,19 +2,12 @@
 import { InvalidArgumentError, type Command } from "commander";
 import pc from "picocolors";
 import { hex } from "../formats/bytes.ts";
-import {
-  csvProblem,
-  decodeCsv,
-  type Layout,
-  parseCsv,
-  parseSectorOffset,
-  parseSize,
-  toCsv,
-} from "../formats/partition-csv.ts";
+import { csvProblem, decodeCsv, type Layout, parseCsv, parseSize, toCsv } from "../formats/partition-csv.ts";
 import { isRefusal, misuse, printable, refuse } from "../ui/errors.ts";
 import { inhabitants } from "../formats/espruino-storage.ts";
-import { parseOut, readInput, STDOUT, writeOutput } from "../ui/files.ts";
-import { checkTableOffset } from "./inspect.ts";
+import { readInput, STDOUT, writeOutput } from "../ui/files.ts";
+import { parseOut, parseSectorOffset } from "./options.ts";
+import { checkTableOffset } from "../report/report.ts";
 import { findTable, kindOf } from "../formats/detect.ts";
 import {
   buildTable,
@@ -188,7 +181,7 @@ function parseFlashSize(text: string): number {
 }
 
 const HELP = `
-With --check nothing is written: the table is judged, and with --out the binary there has to be what the CSV gives.
+With --check nothing is written. The table is checked; with --out, the binary there must be what the CSV gives.
 It also says which builds of Espruino find the files of their Storage with the table.
 
 Example:
@@ -201,7 +194,7 @@ export function addPartitions(program: Command): void {
   program
     .command("partitions")
     .description(
-      "Make the binary of a partition table from its CSV (rules of gen_esp32part.py), or the other way round.",
+      "Make the binary of a partition table from its CSV (rules of gen_esp32part.py), or the CSV from the binary.",
     )
     .argument("<file>", "CSV; with --csv a binary table, or a whole flash")
     .option("--out <file>", "where the result goes ('-': standard output)", parseOut)

@@ -2,10 +2,9 @@
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import pc from "picocolors";
-import { dateText } from "../ui/dates.ts";
 import { misuse, printable, refuse } from "../ui/errors.ts";
-import { storageText } from "../formats/espruino-storage.ts";
-import { parseOut, readLimited, STDOUT, writeOutput } from "../ui/files.ts";
+import { summary } from "../report/summary.ts";
+import { readLimited, STDOUT, writeOutput } from "../ui/files.ts";
 import { loadPublicKeys, loadSigningKey, type PublicKey } from "../release/keys.ts";
 import {
   type Claims,
@@ -25,6 +24,7 @@ import {
   claimNotes,
   claimsFor,
   type Firmware,
+  type ReleaseOptions,
   readFirmware,
   refuseMissing,
   releaseNotes,
@@ -35,10 +35,10 @@ import {
   collect,
   parseExpiry,
   parseName,
+  parseOut,
   parseUrlOption,
   parseWhole,
-  type ReleaseOptions,
-} from "../release/release-options.ts";
+} from "./options.ts";
 
 interface Options extends ReleaseOptions {
   key: string[];
@@ -93,26 +93,6 @@ const toStdout = (out: string | undefined) => out === undefined || out === STDOU
 function emit(out: string | undefined, text: string): void {
   if (toStdout(out)) process.stdout.write(text);
   else writeOutput(out as string, text, outProblem);
-}
-
-/** For people: what a manifest says, who has signed it, and what is worth knowing. */
-export function summary(claims: Claims, kids: string[], notes: string[]): string[] {
-  const { image } = claims;
-  const lines: [string, string][] = [
-    ["project", `${claims.project} ${claims.version}`],
-    ["chip", claims.chip + (claims.board === undefined ? "" : `, board ${claims.board}`)],
-    ["sequence", String(claims.sequence)],
-    ["signed at", dateText(claims.iat)],
-    ["expires", claims.exp === undefined ? "never" : dateText(claims.exp)],
-    ["image", `${image.url}, ${image.size} bytes`],
-    ...(image.storage ? [["storage", storageText(image.storage)] as [string, string]] : []),
-    ["digest", `fsverity-${image.fsverity}`],
-    ...kids.map((kid) => ["key", kid] as [string, string]),
-  ];
-  return [
-    ...lines.map(([name, text]) => `  ${pc.dim(name.padEnd(10))} ${printable(text)}`),
-    ...notes.map((note) => `  ${pc.yellow("note".padEnd(10))} ${printable(note)}`),
-  ];
 }
 
 function notesOf({ firmware, claims, first }: Release): string[] {
@@ -202,7 +182,7 @@ function readFirst(file: string, firmware: Firmware, options: Options, key: Publ
   const first = readManifest(file);
   if (first.tokens.length > 1) refuse(file, "two signatures already, and a manifest has at most two");
   if (first.tokens[0].kid === key.jwk.kid)
-    refuse(file, `${key.file} (${key.jwk.kid}) has signed it already, expected a second key`);
+    refuse(file, `${key.file} (${key.jwk.kid}) has signed it already, expected another key`);
   checkRelease(file, first.claims);
   const said = storageSaid(firmware, first.claims);
   checkImageMatches(file, first.claims, firmware.file, firmware.bytes, firmware.image, said);
@@ -242,9 +222,9 @@ async function sign(file: string, options: Options): Promise<void> {
 const HELP = `
 Project, version, chip and, of an Espruino image, the place of its Storage are read from the image. It is checked
 completely first: a broken one is not signed, nor an Espruino build in which https-ota cannot run.
-The sequence is what devices judge a downgrade by: it must grow with every release. By default it is the time of
-signing in seconds since 1970; with a sequence of your own, stay with it. A device takes at most 4294967296 more
-than the highest sequence that it has confirmed.
+Devices recognize a downgrade by the sequence: it must grow with every release. By default it is the time of signing
+in seconds since 1970. If you give a sequence of your own, give one each time. A device takes at most 4294967296
+more than the highest sequence that it has confirmed.
 Devices whose clock is set refuse an expired manifest. Sign again before that, with the same image.
 All stock Espruino builds have the project espruino. To keep two products of one key apart, give each of them a
 --project of its own, and the same project in the configuration of its devices.
@@ -253,7 +233,7 @@ Example:
   npx https-ota sign firmware.bin --key key.pem --out firmware.jws --expires 90d
   npx https-ota sign espruino_esp32.bin --key key.pem --out firmware.jws --board ESP32
 
-Two signatures, for devices that want two (threshold: 2): with both keys here, or by a second person elsewhere, who
+Two signatures, for devices that need two (threshold: 2): with both keys here, or by a second person elsewhere, who
 has the image too:
   npx https-ota sign firmware.bin --key anna.pem --key ben.pem --out firmware.jws
   npx https-ota sign firmware.bin --cosign anna.jws --key ben.pem --out firmware.jws
@@ -284,14 +264,14 @@ export function addSign(program: Command): void {
     .option("--sequence <n>", "number that grows with every release (default: seconds since 1970)", parseWhole)
     .option(
       "--expires <time>",
-      "the manifest is void after that: 90d, 12h, 2w, a date, or never (default: 365d)",
+      "devices refuse the manifest after that: 90d, 12h, 2w, a date, or never (default: 365d)",
       parseExpiry,
     )
     .option("--board <name>", "only for devices whose process.env.BOARD is this", parseName)
     .option("--project <name>", "default: what the image says", parseName)
     .option("--app-version <version>", "default: what the image says", parseName)
     .option("--cosign <manifest>", "add a second signature to this manifest of the image")
-    .option("--external", "the private key is elsewhere: print what is to be signed, then take --signature")
+    .option("--external", "the private key is elsewhere: print what must be signed, then read --signature")
     .option("--signing-input <file>", "what the first step of --external printed")
     .option("--signature <file|text>", "the signature over it: raw, base64 or hexadecimal, in a file or here")
     .addHelpText("after", HELP)

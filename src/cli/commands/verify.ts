@@ -7,8 +7,8 @@ import { excerpt } from "../formats/json.ts";
 import { loadPublicKeys, type PublicKey } from "../release/keys.ts";
 import { checkImageMatches, checkRelease, readManifest, signatureProblem, type Token } from "../release/manifest.ts";
 import { claimNotes, readFirmware, releaseNotes, storageSaid } from "../release/release.ts";
-import { collect } from "../release/release-options.ts";
-import { summary } from "./sign.ts";
+import { summary } from "../report/summary.ts";
+import { collect } from "./options.ts";
 
 interface Options {
   key: string[];
@@ -17,7 +17,7 @@ interface Options {
   threshold: string;
 }
 
-/** What became of one token: the key that has signed it, or why it does not count. */
+/** About one token: the key that has signed it, or why it does not count. */
 type Verdict = { key: PublicKey } | { problem: string };
 
 function say(mark: string, step: string, fact: string): void {
@@ -32,7 +32,7 @@ async function loadKeys(files: string[]): Promise<PublicKey[]> {
   return [...new Map(keys.map((key) => [key.jwk.kid, key])).values()];
 }
 
-async function judge(token: Token, keys: PublicKey[]): Promise<Verdict> {
+async function checkToken(token: Token, keys: PublicKey[]): Promise<Verdict> {
   const key = keys.find(({ jwk }) => jwk.kid === token.kid);
   if (!key)
     return { problem: `key: kid ${excerpt(token.kid)} is none of ${keys.map(({ jwk }) => jwk.kid).join(", ")}` };
@@ -42,13 +42,13 @@ async function judge(token: Token, keys: PublicKey[]): Promise<Verdict> {
 
 /** The keys that have signed; refused when they are fewer than `threshold`. */
 async function checkSignatures(file: string, tokens: Token[], keys: PublicKey[], threshold: number) {
-  const verdicts = await Promise.all(tokens.map((token) => judge(token, keys)));
+  const verdicts = await Promise.all(tokens.map((token) => checkToken(token, keys)));
   const signers = verdicts.flatMap((verdict) => ("key" in verdict ? [verdict.key] : []));
   const problems = verdicts.flatMap((verdict) => ("problem" in verdict ? [verdict.problem] : []));
   if (signers.length < threshold) {
     if (tokens.length === 1 && threshold === 1) refuse(file, problems[0]);
     const why = problems.length ? problems.join("; ") : "add the second with sign --cosign";
-    refuse(file, `signature: ${signers.length} of ${threshold} wanted: ${why}`);
+    refuse(file, `signature: ${signers.length} of ${threshold} required: ${why}`);
   }
   for (const { file: from, jwk } of signers) passed("signature", `by ${from} (${jwk.kid})`);
   for (const problem of problems) say(pc.yellow("no"), "signature", problem);
@@ -93,7 +93,9 @@ export function addVerify(program: Command): void {
     .requiredOption("--key <file>", "a trusted key: PEM, JWK or JWK set; may be repeated", collect)
     .option("--image <file>", "the image has to be valid, and the one that the manifest names")
     .addOption(
-      new Option("--threshold <n>", "so many different trusted keys must have signed").choices(["1", "2"]).default("1"),
+      new Option("--threshold <n>", "number of different trusted keys that must have signed")
+        .choices(["1", "2"])
+        .default("1"),
     )
     .addHelpText("after", HELP)
     .action(verify);

@@ -8,7 +8,7 @@ export type Kind = "dump" | "image" | "table" | "otadata" | "manifest";
 /** CONFIG_PARTITION_TABLE_OFFSET is moved up for bootloaders that grow. */
 const LAST_TABLE = 0x40000;
 
-/** A table with a right MD5 is no accident. Looked for in each sector behind the smallest bootloader. */
+/** A table whose MD5 is right is not there by chance. It is looked for in each sector behind the smallest bootloader. */
 function searchTable(bytes: Uint8Array): number | null {
   for (let at = SECTOR; at <= LAST_TABLE && at + TABLE_SIZE <= bytes.length; at += SECTOR) {
     const part = bytes.subarray(at, at + TABLE_SIZE);
@@ -25,7 +25,7 @@ export function findTable(bytes: Uint8Array): number | null {
   return image && !isBootloader(image) ? null : searchTable(bytes);
 }
 
-/** Null when it is none of them. */
+/** Null when it is not one of them. */
 export function kindOf(bytes: Uint8Array): Kind | null {
   // first: on newer chips a whole flash begins with the bootloader, which is an image
   if (findTable(bytes) !== null) return "dump";

@@ -39,7 +39,7 @@ export interface Dump {
   problems: Problem[];
 }
 
-/** The bootloader is where its chip wants it (docs/formats.md#chips). */
+/** Each chip has its bootloader at an address of its own (docs/formats.md#chips). */
 function findBootloader(bytes: Uint8Array, tableOffset: number): Image | null {
   for (const offset of [0x1000, 0, 0x2000]) {
     if (bytes[offset] !== IMAGE_MAGIC) continue;

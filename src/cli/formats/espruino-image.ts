@@ -57,14 +57,14 @@ const VERSION = /\dv\d\d(?:\.[\w.-]{1,40})?/;
 const OWN_VERSION = new RegExp(`${VERSION.source}(?=\\0)`, "g");
 const BANNER = new RegExp(` (${VERSION.source}) \\(c\\) 20\\d\\d G\\.Williams`, "g");
 
-/** Does a text begin at `at`? It stands behind a NUL, or at a word's begin behind a word that is no text. */
+/** Does a text begin at `at`? It stands behind a NUL, or at the start of a word behind a word that is not text. */
 function begins(text: string, at: number): boolean {
   if (at === 0 || text[at - 1] === "\0") return true;
   // compilers align texts: one behind a table of pointers has no NUL in front
   return at % 4 === 0 && !/^[\t\n\r -~]{4}$/.test(text.slice(at - 4, at));
 }
 
-/** Is `wanted` a whole text of the image, not the part of a longer one? */
+/** Is `wanted` a whole text of the image, not part of a longer one? */
 function hasText(text: string, wanted: string): boolean {
   const needle = `${wanted}\0`;
   for (let at = text.indexOf(needle); at >= 0; at = text.indexOf(needle, at + 1)) if (begins(text, at)) return true;
@@ -118,7 +118,7 @@ function boardOf(text: string, chip: string | null): string | null {
 export function readEspruino(bytes: Uint8Array, chip: string | null): EspruinoImage | null {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
   const labels = MAP_ERRORS.filter(([, error]) => text.includes(error)).map(([label]) => label);
-  // a build of somebody else may have other words for the partition
+  // a build that was changed may have other words for the partition
   const named = text.search(BANNER) >= 0 || (hasText(text, "setBootCode") && hasText(text, "ArrayBufferView"));
   if (!labels.length && !named) return null;
   return {

@@ -1,6 +1,6 @@
 // Where an Espruino build keeps the files of its Storage, and which partition tables fit. Pure.
 // A build finds the headers of files at a flash address that is compiled in, and reads the contents through a mapped
-// partition that it finds by its name, whatever lies there. Where the two differ every file reads as something else.
+// partition that it finds by its name. Where the two places differ, every file reads as something else.
 // Source: Espruino's boards/ESP32.py (saved_code) and targets/esp32/main.c (app_main); the size and the partition's name
 // changed in one commit (2bdf05f91, 2025-04-02), the address in another (433708fd8, 2020-03-12).
 import type { StorageClaim } from "../../boot/storage-claim.ts";

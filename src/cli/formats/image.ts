@@ -225,7 +225,7 @@ function checkApp(bytes: Uint8Array, image: Image, chip: Chip): void {
 }
 
 /**
- * Reads the image at the start of `bytes`; these begin at `offset` in their file. Null when it is none.
+ * Reads the image at the start of `bytes`; these begin at `offset` in their file. Null when there is no image.
  * `kind` is what it has to be: a bootloader's SHA-256 may be wrong (esptool changes its header while flashing).
  */
 export function readImage(bytes: Uint8Array, offset = 0, kind: "app" | "bootloader" | "any" = "app"): Image | null {

@@ -1,5 +1,4 @@
 // Partition tables as people write them. Source: IDF gen_esp32part.py, partition-tables.rst.
-import { InvalidArgumentError } from "commander";
 import { hex } from "./bytes.ts";
 import { printable, refuse } from "../ui/errors.ts";
 import {
@@ -28,14 +27,6 @@ export function parseSize(text: string): number | null {
   if (digits === undefined) return null;
   const value = Number(digits) * (unit ? { k: 0x400, m: 0x100000 }[unit.toLowerCase() as "k" | "m"] : 1);
   return sign === "-" ? -value : value;
-}
-
-/** --table-offset and the offsets of bootloaders. */
-export function parseSectorOffset(text: string): number {
-  const offset = parseSize(text);
-  if (offset === null || offset < 0 || offset % SECTOR || offset > 0xffffff)
-    throw new InvalidArgumentError("Expected a multiple of 0x1000.");
-  return offset;
 }
 
 type Fields = [name: string, type: string, subtype: string, offset: string, size: string, flags: string];
@@ -74,7 +65,7 @@ export function parseCsv(file: string, text: string, layout: Layout = {}): Row[]
     const wrong = (what: string) => refuse(file, `line ${i + 1}: ${what}`);
     if (/^\$[a-z_]/i.test(line)) wrong("begins with a variable of the environment, which is not known here");
     const fields = line.split(",").map((field) => field.trim());
-    // fields behind the sixth are nobody's, and the tool ignores them
+    // the tool ignores fields behind the sixth
     const row = parseRow([...fields, "", "", "", "", ""].slice(0, 6) as Fields, end, layout, wrong);
     if (!isPrimary(row)) {
       const twin = rows.find((other) => sharesStorage(row, other));
@@ -95,17 +86,17 @@ export function parseCsv(file: string, text: string, layout: Layout = {}): Row[]
   return rows;
 }
 
-/** The offset of a row that is not for the CSV to say, whatever it says; null: it is. */
+/** The offset of a row whose offset does not come from the CSV; null when it does. */
 function givenOffset(type: number, subtype: number, layout: Layout, wrong: (what: string) => never): number | null {
   const { tableOffset = TABLE_OFFSET, primaryBootloader, recoveryBootloader } = layout;
   const names = SUBTYPES[TYPE.bootloader];
   if (type === TYPE.partition_table && subtype === SUBTYPES[type].primary) return tableOffset;
   if (type !== TYPE.bootloader) return null;
   // the size of each of them follows from the first
-  if (primaryBootloader === undefined) return wrong("a bootloader row wants --primary-bootloader-offset");
+  if (primaryBootloader === undefined) return wrong("a bootloader row needs --primary-bootloader-offset");
   if (subtype === names.primary) return primaryBootloader;
   if (subtype !== names.recovery) return null;
-  return recoveryBootloader ?? wrong("a row of the recovery bootloader wants --recovery-bootloader-offset");
+  return recoveryBootloader ?? wrong("a row of the recovery bootloader needs --recovery-bootloader-offset");
 }
 
 /** The same for its size. */
@@ -177,9 +168,9 @@ function sizeField(size: number): string {
 /** Why a row cannot be written as a line of CSV, which has no quotes and no escapes; null when it can. */
 export function csvProblem({ label, flags }: Row): string | null {
   const name = `name "${printable(label)}"`;
-  if (/,|^[#$]/.test(label)) return `${name} has a comma, or a # or $ at its begin, which no CSV can hold`;
+  if (/,|^[#$]/.test(label)) return `${name} has a comma, or a # or $ at its start, which no CSV can hold`;
   if (label !== printable(label)) return `${name} has characters that cannot be shown, so no CSV of it is made`;
-  if (label !== label.trim()) return `${name} has blanks at its begin or end, which no CSV can hold`;
+  if (label !== label.trim()) return `${name} has blanks at its start or end, which no CSV can hold`;
   if (flags & ~KNOWN_FLAGS) return `flags ${hex(flags)}, of which a CSV knows ${Object.keys(FLAGS).join(" and ")} only`;
   return null;
 }

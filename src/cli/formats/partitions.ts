@@ -3,17 +3,17 @@
 // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
 import { createHash } from "node:crypto";
 import * as device from "../../boot/partitions.ts";
-import { DataSubtype, Magic, Subtype, Table as Layout, Type } from "../../boot/partitions.ts";
+import { DataSubtype, Magic, Subtype, Table as DeviceTable, Type } from "../../boot/partitions.ts";
 import { setU32, u16, u32 } from "../../platform/bytes.ts";
 import { hex, sizeText, utf8Of } from "./bytes.ts";
 import { printable } from "../ui/errors.ts";
 
-export const TABLE_OFFSET: number = Layout.ADDR;
+export const TABLE_OFFSET: number = DeviceTable.ADDR;
 /** what gen_esp32part.py writes; the sector has 4096 */
-export const TABLE_SIZE: number = Layout.LENGTH;
+export const TABLE_SIZE: number = DeviceTable.LENGTH;
 export const SECTOR = 0x1000;
 
-export const ROW_SIZE: number = Layout.ROW_LENGTH;
+export const ROW_SIZE: number = DeviceTable.ROW_LENGTH;
 /** beside the MD5 row and the terminator */
 export const MAX_ROWS = TABLE_SIZE / ROW_SIZE - 2;
 const APP_ALIGNMENT = 0x10000;
@@ -76,7 +76,7 @@ const { isOtadata } = device;
 export const isFactory = (row: Row) => isSlot(row) && !isOta(row);
 const isTeeOtadata = ({ type, subtype }: Row) => type === TYPE.data && subtype === SUBTYPES[TYPE.data].tee_ota;
 
-/** The bootloader and the table of the chip itself: where they are is no matter of the table. */
+/** The bootloader and the table of the chip itself: the table does not decide where they are. */
 export function isPrimary({ type, subtype }: Pick<Row, "type" | "subtype">): boolean {
   return (type === TYPE.bootloader || type === TYPE.partition_table) && subtype === 0;
 }
@@ -146,7 +146,7 @@ function readRow(bytes: Uint8Array, at: number): Row {
 }
 
 /**
- * Reads a table as the bootloader does (docs/formats.md#partition-table), then judges its rows. A table without MD5 row is valid for the
+ * Reads a table as the bootloader does (docs/formats.md#partition-table), then checks its rows. A table without MD5 row is valid for the
  * bootloader and for gen_esp32part.py: MISSING_MD5 is a note. `flashSize` 0: not known.
  */
 export function readTable(bytes: Uint8Array, flashSize = 0, tableOffset = TABLE_OFFSET): Table {
@@ -257,9 +257,9 @@ export function alignmentOf(type: number): number {
 /** "app1 ends at 0x1910000, ..." for a partition that an update needs and cannot get at; null when it can. */
 function outOfReach(row: Row): string | null {
   const end = row.offset + row.size;
-  if (end <= Layout.FLASH_END) return null;
+  if (end <= DeviceTable.FLASH_END) return null;
   const what = `${printable(row.label)} at ${place(row)} ends at ${hex(end)}`;
-  return `${what}: Espruino's bootloaders and builds address ${sizeText(Layout.FLASH_END)} of flash`;
+  return `${what}: Espruino's bootloaders and builds address ${sizeText(DeviceTable.FLASH_END)} of flash`;
 }
 
 /** What a person should know of the slots: which image fits where, and what cannot be reached. */

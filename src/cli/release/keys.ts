@@ -48,7 +48,7 @@ function checkRsa(file: string, key: KeyObject): void {
   refuse(
     file,
     `an RSA key with exponent ${excerpt(String(e))} (or with an even modulus), ` +
-      `wanted an odd exponent of 3 to ${Rsa.MAX_EXPONENT}`,
+      `expected an odd exponent of 3 to ${Rsa.MAX_EXPONENT}`,
   );
 }
 

@@ -1,5 +1,5 @@
 // The manifest: a JWS in compact serialization, docs/formats.md#manifest (RFC 7515; PS256 of RFC 7518 3.5), or two of them
-// over one payload by two keys, with "\n" between them. JSON, claims, URLs and limits are judged by the device's own files
+// over one payload by two keys, with "\n" between them. JSON, claims, URLs and limits are checked by the device's own files
 // (src/trust, src/net), so that nothing is signed that no device takes. What is checked besides says so.
 import { constants, createHash, type KeyObject, verify as verifySignature } from "node:crypto";
 import { CompactSign, compactVerify } from "jose";

@@ -1,11 +1,11 @@
-// From an image file to what is signed: the image is judged completely, and what it says of itself is not typed again.
+// From an image file to what is signed: the image is checked completely, and what it says of itself need not be typed.
 import path from "node:path";
 import { loadBoards } from "../formats/boards.ts";
 import { hex } from "../formats/bytes.ts";
 import { DEVICE_CHIPS } from "../formats/chips.ts";
 import { dateText } from "../ui/dates.ts";
 import { printable, refuse } from "../ui/errors.ts";
-import { type EspruinoImage, readEspruino } from "../formats/espruino-image.ts";
+import { type EspruinoImage, readEspruino, type StorageLabel } from "../formats/espruino-image.ts";
 import type { StorageClaim } from "../../boot/storage-claim.ts";
 import { MAX_JUMP } from "../../trust/policy.ts";
 import { storageOf } from "../formats/espruino-storage.ts";
@@ -14,7 +14,21 @@ import { type Image, isBootloader, readImage } from "../formats/image.ts";
 import { findTable } from "../formats/detect.ts";
 import { buildClaims, type Claims, nameProblem, type Release } from "./manifest.ts";
 import { slotsOf } from "../formats/partitions.ts";
-import type { Expiry, ReleaseOptions } from "./release-options.ts";
+
+/** Seconds from now, or an instant in seconds since 1970. */
+export type Expiry = { after: number } | { at: number } | "never";
+
+/** What `sign` and `serve` are told about a release. */
+export interface ReleaseOptions {
+  url?: string;
+  sequence?: number;
+  expires?: Expiry;
+  board?: string;
+  project?: string;
+  appVersion?: string;
+  storage?: StorageLabel;
+  allowMissingNatives?: boolean;
+}
 
 export interface Firmware {
   file: string;
@@ -51,7 +65,7 @@ function refuseBootloader(file: string, bytes: Buffer): void {
   refuse(
     file,
     `a bootloader${idf}${behind} (segment 0 is loaded to ${hex(first.loadAddr)}, an app's is mapped from flash), ` +
-      "wanted the image of one app",
+      "expected the image of one app",
   );
 }
 

@@ -4,11 +4,12 @@ import { hex, sizeText } from "../formats/bytes.ts";
 import { loadBoards } from "../formats/boards.ts";
 import { dateText } from "../ui/dates.ts";
 import { printable } from "../ui/errors.ts";
+import { columns, field } from "../ui/tables.ts";
 import type { EspruinoImage } from "../formats/espruino-image.ts";
 import { inhabitants, remedy, storageOf, storageText } from "../formats/espruino-storage.ts";
 import type { Dump, Slot } from "../formats/dump.ts";
 import type { Compared, Image, Problem } from "../formats/image.ts";
-import type { Report } from "../commands/inspect.ts";
+import type { Report } from "./report.ts";
 import { slotOfSeq } from "../../boot/otadata.ts";
 import type { Entry } from "../formats/otadata.ts";
 import {
@@ -30,23 +31,8 @@ const KINDS: Record<Report["kind"], string> = {
   dump: "whole flash",
 };
 
-const field = (name: string, text: string) => `  ${pc.dim(name.padEnd(11))} ${text}`;
 const failure = ({ offset, text }: Problem) => `  ${pc.red(`error at ${hex(offset)}: ${printable(text)}`)}`;
 const revision = (full: number) => `${Math.floor(full / 100)}.${full % 100}`;
-
-/** Columns as wide as their widest cell; the first line is the head. */
-function columns(cells: string[][], indent = "  "): string[] {
-  const widths = cells[0].map((_, i) => Math.max(...cells.map((line) => line[i].length)));
-  return cells.map((line, i) => {
-    const text =
-      indent +
-      line
-        .map((cell, k) => cell.padEnd(widths[k]))
-        .join("  ")
-        .trimEnd();
-    return i ? text : pc.dim(text);
-  });
-}
 
 // --- Image -----------------------------------------------------------------------------------------------------------
 

@@ -18,21 +18,20 @@ import { isRefusal, refuse, systemReason } from "../ui/errors.ts";
 import { IMAGE_MAGIC } from "../formats/image.ts";
 import type { SigningKey } from "../release/keys.ts";
 import { type Claims, MAX_MANIFEST, parseManifest, signClaims } from "../release/manifest.ts";
-import { claimsFor, type Firmware, namesOf, readFirmware } from "../release/release.ts";
-import type { ReleaseOptions } from "../release/release-options.ts";
+import { claimsFor, type Firmware, namesOf, type ReleaseOptions, readFirmware } from "../release/release.ts";
 
 const MANIFEST = ".jws";
 const IMAGE = ".bin";
 const MAX_DEPTH = 4;
 /** of each kind; a folder with more offers the newest */
 const MAX_FILES = 100;
-/** that are looked at in search of them */
+/** entries of folders that are read to find them */
 const MAX_ENTRIES = 10_000;
-/** more than any flash of these chips */
+/** no flash chip of these boards is larger */
 const MAX_IMAGE = 64 << 20;
 /** What may follow an image in a file of its own: a signature block for secure boot, in the next MMU page. */
 const MAX_BEHIND = 0x10000 + 0x1000;
-/** ms for which the folder is not read again */
+/** in ms: the folder is read again after that */
 const LIST_AGE = 1000;
 const PIECE = 32768;
 
@@ -47,12 +46,12 @@ export interface Part {
   close(): Promise<void>;
 }
 
-export interface Shelf {
+export interface Catalogue {
   /** URL paths of the images, the newest first. */
   images(): string[];
-  /** URL paths of the manifests that lie there. */
+  /** URL paths of the manifests in the folder. */
   manifests(): string[];
-  /** What is at a URL path; null for nothing, a text when it is no good. `ifRange`: the tag of what was begun. */
+  /** What is at a URL path; null when there is nothing, a text that says why it is not served. `ifRange`: the ETag of a download that goes on. */
   get(urlPath: string, ifRange: string | undefined): Promise<Content | string | null>;
   /** The fs-verity digest of an image. */
   digest(urlPath: string): string;
@@ -60,8 +59,8 @@ export interface Shelf {
   problems(): string[];
 }
 
-/** What was found out about a file, once for each of its contents. */
-type Judged = { stamp: string } & (
+/** What was found out about a file, once for each version of it. */
+type Checked = { stamp: string } & (
   | { kind: "image"; facts: Facts; fsverity: string; claims: Claims | string | null }
   | { kind: "manifest"; bytes: Uint8Array; facts: Facts }
   | { kind: "broken"; why: string }
@@ -148,7 +147,7 @@ function canonical(urlPath: string): string | null {
   }
 }
 
-// --- Judging ---------------------------------------------------------------------------------------------------------
+// --- Checking ---------------------------------------------------------------------------------------------------------
 
 /** A file's name as far as it can be a project's. */
 function nameFor(file: string): string {
@@ -195,17 +194,17 @@ function orRefusal<T>(make: () => T): T | string {
   }
 }
 
-export function createShelf(
+export function createCatalogue(
   target: string,
   key: SigningKey | undefined,
   options: ReleaseOptions,
   digest: (bytes: Uint8Array) => string,
-): Shelf {
+): Catalogue {
   const single = !statOf(target).isDirectory();
   /** as the user calls it, for messages */
   const root = single ? path.dirname(target) : target;
   const realRoot = realpathSync(root);
-  const judged = new Map<string, Judged>();
+  const checked = new Map<string, Checked>();
   const signed = new Map<string, Signed>();
   let latest: Signed | undefined;
   let listed = { at: Number.NEGATIVE_INFINITY, files: new Map<string, string>() };
@@ -225,13 +224,13 @@ export function createShelf(
     const kept = single ? aged : [...newest(IMAGE), ...newest(MANIFEST)];
     listed = { at: performance.now(), files: new Map(kept.map(({ urlPath, file }) => [urlPath, file])) };
     const names = new Set(listed.files.values());
-    for (const file of judged.keys()) if (!names.has(file)) judged.delete(file);
+    for (const file of checked.keys()) if (!names.has(file)) checked.delete(file);
     return listed.files;
   }
 
-  function judgeImage(file: string, stamp: string, size: number): Judged {
+  function checkImage(file: string, stamp: string, size: number): Checked {
     if (size > MAX_IMAGE) return { stamp, kind: "broken", why: `${file}: ${size} bytes, more than any flash has` };
-    // of what does not even begin as an image nothing is said to anybody
+    // a file that does not begin as an image is not mentioned at all
     if (!single && firstByte(file) !== IMAGE_MAGIC) return { stamp, kind: "other" };
     const firmware = orRefusal(() => {
       const read = readFirmware(file);
@@ -245,11 +244,11 @@ export function createShelf(
     return { stamp, kind: "image", facts, fsverity, claims };
   }
 
-  function judgeManifest(file: string, stamp: string, size: number): Judged {
+  function checkManifest(file: string, stamp: string, size: number): Checked {
     if (size > MAX_MANIFEST) return { stamp, kind: "other" };
     const bytes = readFileSync(file);
     const token = orRefusal(() => parseManifest(file, bytes));
-    // why it is none is not told: the reason may quote a file that is somebody's secret
+    // the reason is not published: it may quote a file that is a secret
     if (typeof token === "string") return { stamp, kind: "other" };
     return {
       stamp,
@@ -259,31 +258,31 @@ export function createShelf(
     };
   }
 
-  function judge(file: string): Judged {
+  function check(file: string): Checked {
     const before = statSync(file, { bigint: true });
     const stamp = stampOf(before);
-    const known = judged.get(file);
+    const known = checked.get(file);
     if (known?.stamp === stamp) return known;
     const size = Number(before.size);
     const verdict =
-      !single && file.endsWith(MANIFEST) ? judgeManifest(file, stamp, size) : judgeImage(file, stamp, size);
-    // one that is being written is judged again
-    if (stampOf(statSync(file, { bigint: true })) === stamp) judged.set(file, verdict);
+      !single && file.endsWith(MANIFEST) ? checkManifest(file, stamp, size) : checkImage(file, stamp, size);
+    // one that is being written is checked again
+    if (stampOf(statSync(file, { bigint: true })) === stamp) checked.set(file, verdict);
     return verdict;
   }
 
   /** Null for a file that has gone. */
-  function look(urlPath: string): { file: string; verdict: Judged } | null {
+  function look(urlPath: string): { file: string; verdict: Checked } | null {
     const file = files().get(urlPath);
     if (file === undefined) return null;
     try {
-      return { file, verdict: judge(file) };
+      return { file, verdict: check(file) };
     } catch {
       return null;
     }
   }
 
-  function listOf(kind: Judged["kind"]): string[] {
+  function listOf(kind: Checked["kind"]): string[] {
     return [...files().keys()].filter((urlPath) => look(urlPath)?.verdict.kind === kind);
   }
 
@@ -307,7 +306,7 @@ export function createShelf(
         const intact = async () => stampOf(await handle.stat({ bigint: true })) === stamp;
         if (!(await intact())) {
           await handle.close();
-          refuse(path.basename(file), "has just changed: ask again");
+          refuse(path.basename(file), "has just changed: request it again");
         }
         const buffer = Buffer.allocUnsafe(Math.min(PIECE, length));
         let at = start;
@@ -392,7 +391,7 @@ export function createShelf(
     get,
     digest(urlPath) {
       const verdict = look(urlPath)?.verdict;
-      return verdict?.kind === "image" ? verdict.fsverity : refuse(target, "it has just gone");
+      return verdict?.kind === "image" ? verdict.fsverity : refuse(target, "has just been removed");
     },
     problems: () =>
       [...files().keys()].flatMap((urlPath) => {

@@ -1,5 +1,5 @@
 // The development server's certificate. Espruino's mbedTLS speaks TLS 1.2 at most and checks no certificate
-// (docs/espruino.md#tls-authenticates-nobody), so RSA-2048 with SHA-256 is the plainest thing that every build accepts.
+// (docs/espruino.md#tls-authenticates-nobody), so RSA-2048 with SHA-256 is enough: every build accepts it.
 import { isIPv4 } from "node:net";
 import { generate } from "selfsigned";
 

@@ -8,7 +8,7 @@ export interface Trust {
   fsverity: string;
 }
 
-export function espruinoProgram(url: string, { jwk, fsverity }: Trust): string {
+export function espruinoSnippet(url: string, { jwk, fsverity }: Trust): string {
   return `// the module has to be on the device or in the Web IDE's modules folder: see the README
 var ota = require("https-ota");
 function installed(result) {

@@ -8,7 +8,7 @@ const QUARTERS = 4;
 
 export interface Transfer {
   update(sent: number): void;
-  /** `text`: what became of it */
+  /** `text`: how it ended */
   end(text: string): void;
 }
 

@@ -54,7 +54,7 @@ const LONGEST_LINE = 500;
 const GAP = " ... ";
 const TAIL = 150;
 
-/** The begin says where, the end what was wanted. */
+/** The start says where, the end says what was expected. */
 function shorten(text: string): string {
   if (text.length <= LONGEST_LINE) return text;
   return text.slice(0, LONGEST_LINE - GAP.length - TAIL) + GAP + text.slice(-TAIL);

@@ -11,15 +11,17 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { InvalidArgumentError } from "commander";
 import { refuse, systemReason } from "./errors.ts";
+
+/** As --out, standard output. */
+export const STDOUT = "-";
 
 const CHUNK = 0x10000;
 
 /** Device and inode of what was read: a file may have several names. */
 const inputs = new Set<string>();
 
-/** "" for what is not there, or is no file. */
+/** "" when there is no such file. */
 function identityOf(file: string): string {
   try {
     const stat = statSync(file);
@@ -38,7 +40,7 @@ function readProblem(file: string, error: unknown): string {
 /** What the header of an image can say of its flash chip, and more than any device has. */
 export const MAX_FLASH = 128 * 2 ** 20;
 
-/** Of whatever kind: nothing that is looked at here is larger than a flash chip. */
+/** Any kind of file: none that this command reads is larger than a flash chip. */
 export function readInput(file: string): Buffer {
   return readLimited(file, MAX_FLASH, (found) => `${found}, a flash chip has at most ${MAX_FLASH}`);
 }
@@ -57,7 +59,7 @@ function readUpTo(handle: number, most: number): Buffer {
   return Buffer.concat(chunks);
 }
 
-/** Reads a file of at most `most` bytes. `excess` says what is wrong with a larger one, of which no more is read. */
+/** Reads a file of at most `most` bytes. `excess` says what is wrong with a larger file, which is not read further. */
 export function readLimited(file: string, most: number, excess: (found: string) => string): Buffer {
   let size = 0;
   let bytes: Buffer | undefined;
@@ -78,7 +80,7 @@ export function readLimited(file: string, most: number, excess: (found: string) 
   return bytes;
 }
 
-/** A private JWK, or a list or a set with one. */
+/** A private JWK, or a list or set that contains one. */
 function isPrivateJwk(text: string): boolean {
   try {
     const parsed = JSON.parse(text);
@@ -105,7 +107,7 @@ function headOf(file: string): Buffer {
   }
 }
 
-/** Fails as a write would, and writes nothing. */
+/** Throws what a write would throw, and writes nothing. */
 function tryAccess(file: string): void {
   if (!existsSync(file)) {
     // a file as folder is refused by the system only when the path goes through it
@@ -159,20 +161,4 @@ export function writeNew(file: string, content: string, mode: number): void {
   } catch (error) {
     refuse(file, systemReason(error));
   }
-}
-
-// --- Options ---------------------------------------------------------------------------------------------------------
-
-export const STDOUT = "-";
-
-/** --out: a file, or standard output. */
-export function parseOut(text: string): string {
-  if (!text) throw new InvalidArgumentError("Expected a file.");
-  return text;
-}
-
-/** --out of what does not go to standard output. */
-export function parseOutFile(text: string): string {
-  if (text === STDOUT) throw new InvalidArgumentError("Expected a file: a private key is not printed.");
-  return parseOut(text);
 }

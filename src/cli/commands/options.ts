@@ -1,21 +1,30 @@
-// What `sign` and `serve` are told about a release, and how its values are read from the command line.
+// Options that more than one command has, and how their values are read from the command line.
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { parseSize } from "../formats/partition-csv.ts";
+import { SECTOR } from "../formats/partitions.ts";
+import { nameProblem, urlProblem } from "../release/manifest.ts";
+import type { Expiry } from "../release/release.ts";
 import { printable } from "../ui/errors.ts";
-import type { StorageLabel } from "../formats/espruino-image.ts";
-import { nameProblem, urlProblem } from "./manifest.ts";
+import { STDOUT } from "../ui/files.ts";
 
-/** Seconds from now, or an instant in seconds since 1970. */
-export type Expiry = { after: number } | { at: number } | "never";
+/** --out: a file, or standard output. */
+export function parseOut(text: string): string {
+  if (!text) throw new InvalidArgumentError("Expected a file.");
+  return text;
+}
 
-export interface ReleaseOptions {
-  url?: string;
-  sequence?: number;
-  expires?: Expiry;
-  board?: string;
-  project?: string;
-  appVersion?: string;
-  storage?: StorageLabel;
-  allowMissingNatives?: boolean;
+/** --out of what does not go to standard output. */
+export function parseOutFile(text: string): string {
+  if (text === STDOUT) throw new InvalidArgumentError("Expected a file: a private key is not printed.");
+  return parseOut(text);
+}
+
+/** --table-offset and the offsets of bootloaders. */
+export function parseSectorOffset(text: string): number {
+  const offset = parseSize(text);
+  if (offset === null || offset < 0 || offset % SECTOR || offset > 0xffffff)
+    throw new InvalidArgumentError("Expected a multiple of 0x1000.");
+  return offset;
 }
 
 export function parseWhole(text: string): number {
