@@ -3,17 +3,43 @@
 // And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their licences.
 import { chmodSync } from "node:fs";
 import { builtinModules } from "node:module";
+import { fileURLToPath } from "node:url";
 import commonjs from "@rollup/plugin-commonjs";
 import json from "@rollup/plugin-json";
 import resolve from "@rollup/plugin-node-resolve";
 import terser from "@rollup/plugin-terser";
 import typescript from "@rollup/plugin-typescript";
 import dts from "rollup-plugin-dts";
-import { chapters } from "./src/tools/chapters.mjs";
+import { lazyScopes } from "./src/tools/lazy-scopes.mjs";
 import { licenses } from "./src/tools/licenses.mjs";
 
 const BANNER =
   "/* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */";
+
+/** What stands where, to keep the module small in RAM: docs/decisions/lazy-scopes.md. */
+const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
+  shared: {
+    bytes: ["platform/bytes.ts"],
+    engine: ["platform/engine.ts", "platform/first-word.ts"],
+    image: ["platform/soc.ts", "image/image.ts"],
+    otadata: ["boot/otadata.ts", "boot/boot-selection.ts", "boot/confirmation.ts"],
+    records: ["boot/record-file.ts", "boot/boot-record.ts"],
+    slots: ["boot/partitions.ts", "boot/layout.ts", "boot/storage.ts", "boot/ota-ops.ts"],
+    urls: ["net/url.ts"],
+    keys: ["platform/base64.ts", "trust/base64url.ts", "trust/rsa-key.ts", "trust/keys.ts"],
+    manifest: ["trust/json.ts", "trust/manifest.ts", "trust/policy.ts"],
+  },
+  stay: {
+    "boot/lock.ts": ["takeTurn"],
+    "net/headers.ts": ["parseAnswer"],
+    "net/http.ts": ["send", "get"],
+    "net/download.ts": ["createDownload"],
+    "trust/pss.ts": ["answerLater", "verifyPss"],
+    "trust/jws.ts": ["answer"],
+    "update/session.ts": ["createSession"],
+    "update/update.ts": ["open", "run"],
+  },
+});
 
 /** https-ota.js and its types are CommonJS, in a package whose other files are ES modules. */
 const commonjsFolder = {
@@ -69,7 +95,7 @@ export default [
         sourcemapExcludeSources: true,
       },
     ],
-    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }), chapters],
+    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }), lazy],
   },
   {
     input: "src/index.ts",

@@ -39,10 +39,7 @@ function errorNumbers() {
     };
 }
 
-/**
- * The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on.
- * @chapter
- */
+/** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
 function fault(code, fact, retry) {
     /** Characters of a message. */
     var MAX_FACT = 500;
@@ -61,7 +58,6 @@ function fault(code, fact, retry) {
     error.retry = !!retry;
     return error;
 }
-
 /** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
 function asFault(thrown) {
     return thrown && thrown.code !== undefined && thrown.retry !== undefined
@@ -83,49 +79,36 @@ function noMemory(what) {
     throw fault(257 /* Code.NO_MEM */, "out of memory: " + what, true);
 }
 
-function chapterBytes() {
+function lazyBytes() {
     // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian. Pure.
-    /** @chapter bytes */
     function u16(bytes, offset) {
         return bytes[offset] | (bytes[offset + 1] << 8);
     }
-    /** @chapter bytes */
     function u32(bytes, offset) {
         return (u16(bytes, offset) | (u16(bytes, offset + 2) << 16)) >>> 0;
     }
-    /** @chapter bytes */
     function setU32(bytes, offset, value) {
         for (var i = 0; i < 4; i++)
             bytes[offset + i] = value >>> (8 * i);
     }
-    /**
-     * Text of at most `length` bytes, ended early by a NUL.
-     * @chapter bytes
-     */
+    /** Text of at most `length` bytes, ended early by a NUL. */
     function zText(bytes, offset, length) {
         var text = "";
         for (var i = offset; i < offset + length && bytes[i]; i++)
             text += String.fromCharCode(bytes[i]);
         return text;
     }
-    /** @chapter bytes */
     function hex(value) {
         return "0x" + value.toString(16);
     }
-    /**
-     * The bytes of a binary string.
-     * @chapter bytes
-     */
+    /** The bytes of a binary string. */
     function bytesOf(text) {
         var bytes = new Uint8Array(text.length);
+        // Espruino takes a string here, and no other engine does: the command on the host has no use for it
         bytes.set(text);
         return bytes;
     }
-    // The text of an fs-verity digest, as a configuration and a manifest have it. Pure.
-    /**
-     * The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text.
-     * @chapter bytes
-     */
+    /** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
     function digitsOf(text, prefix) {
         var digits = text.substr(prefix.length).toLowerCase();
         if (text.substr(0, prefix.length) !== prefix || digits.length !== 64)
@@ -142,6 +125,8 @@ function chapterBytes() {
 
 
 
+
+
 // Flash as the module uses it. Every read must give a real value: out of memory shows as undefined, and two of those compare
 // equal. Every erase and write is read back, because the ESP32 port drops flash errors (targets/esp32/jshardware.c; with
 // IDF 5 its erase silently does nothing).
@@ -150,7 +135,7 @@ var flash = require("Flash");
 function read(addr, length) {
     var bytes = flash.read(length, addr);
     if (!bytes || bytes.length !== length)
-        return noMemory("flash read of " + length + " at " + chapterBytes().hex_(addr));
+        return noMemory("flash read of " + length + " at " + lazyBytes().hex_(addr));
     return bytes;
 }
 /** The same bytes as a binary string; a whole typed array shares its memory with it. */
@@ -160,13 +145,12 @@ function binary(bytes) {
         return noMemory("string of " + bytes.length);
     return text;
 }
-
 /** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 function holds(addr, bytes) {
     // read() and binary() in one: each call costs, and this is done for every piece that is written
     var found = flash.read(bytes.length, addr);
     var text = found && E.toString(found);
-    return typeof text === "string" ? text === bytes : noMemory("read back at " + chapterBytes().hex_(addr));
+    return typeof text === "string" ? text === bytes : noMemory("read back at " + lazyBytes().hex_(addr));
 }
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
@@ -184,31 +168,16 @@ function erase(addr) {
         process.memory();
     flash.erasePage(addr);
     if (!isBlank(addr))
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "sector " + chapterBytes().hex_(addr) + " is not blank after its erase");
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase");
 }
 /** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
 function write(addr, bytes) {
     flash.write(bytes, addr);
     if (!holds(addr, bytes))
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "flash at " + chapterBytes().hex_(addr) + " differs from what was written");
+        throw fault(24577 /* Code.FLASH_OP_FAIL */, "flash at " + lazyBytes().hex_(addr) + " differs from what was written");
 }
 
-// What the module uses of the interpreter, apart from flash, chip and http: crypto, timers, Storage, memory, and what outlives
-// an instance of this module. Every native call must give a real value: out of memory shows as undefined.
-var crypto;
-try {
-    crypto = require("crypto");
-}
-catch (_) {
-    throw fault(262 /* Code.NOT_SUPPORTED */, "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)");
-}
-function sha256(data) {
-    var digest = crypto.SHA256(data);
-    if (!digest || digest.byteLength !== 32)
-        return noMemory("SHA-256");
-    return new Uint8Array(digest);
-}
-
+// Timers and the clock of the interpreter, and the watch over them: when memory ends the interpreter aborts a callback, and nothing throws.
 var patience = 0; // ms until the last of the timers that an update waits for has come
 var counted = 0; // ms since 1970 when that was last looked at
 /** `aside`: no update waits for this one. */
@@ -220,25 +189,22 @@ function after(ms, callback, aside) {
         patience = ms;
     return timer;
 }
-function chapterEngine() {
-    /**
-     * For what somebody else ended.
-     * @chapter engine
-     */
-    function aborted() {
-        return fault(259 /* Code.INVALID_STATE */, "aborted");
-    }
-    /**
-     * Free JsVars.
-     * @chapter engine
-     */
+
+
+/** Ends a timer or an interval. */
+var cancel = clearTimeout;
+
+
+function lazyEngine() {
+    // What the module uses of the interpreter, apart from flash, chip, http, crypto and timers: Storage, memory, base64, and what
+    // outlives an instance of this module. Every native call must give a real value: out of memory shows as undefined.
+    /** Free JsVars. */
     function freeVars() {
         return process.memory().free;
     }
     /**
      * Has the engine print what a callback of the user threw, as it prints any uncaught error: it must neither harm what is
      * under way nor be lost.
-     * @chapter engine
      */
     function printLater(thrown) {
         guarded(function () {
@@ -247,41 +213,28 @@ function chapterEngine() {
             }, true);
         }, ignore);
     }
-    /** @chapter engine */
-    function base64(text) {
-        return btoa(text);
-    }
     /**
      * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
      * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The factor
      * parts devices that meet in one round: the checksums of two texts differ by the same bits in each.
-     * @chapter engine
      */
     function spread(round) {
         return ((E.CRC32(getSerial()) * (1 + 40503 * round)) / 4294967296) % 1;
     }
-    /**
-     * A file of Espruino's Storage, undefined when there is none.
-     * @chapter engine
-     */
+    /** A file of Espruino's Storage, undefined when there is none. */
     function readFile(name) {
         return require("Storage").read(name);
     }
     /**
      * Writes `data` at `offset` of a file of Storage, which is created with `size` bytes at offset 0. Throws the engine's own errors.
-     * @chapter engine
      */
     function writeFile(name, data, offset, size) {
         require("Storage").write(name, data, offset, size);
     }
-    /** @chapter engine */
     function eraseFile(name) {
         require("Storage").erase(name);
     }
-    /**
-     * What Storage holds, in bytes.
-     * @chapter engine
-     */
+    /** What Storage holds, in bytes. */
     function storageStats() {
         var stats = require("Storage").getStats();
         return stats || noMemory("Storage.getStats");
@@ -289,7 +242,6 @@ function chapterEngine() {
     /**
      * Has a slot been selected since the device started? Kept in an object of the engine, where every instance of this module
      * finds it.
-     * @chapter engine
      */
     function isRestartPending() {
         return !!E.otaRestartPending;
@@ -297,49 +249,35 @@ function chapterEngine() {
     /**
      * Who has the turn (lock.ts), null when nobody has. In an object of the engine too: a second instance of this module (after
      * Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is still writing.
-     * @chapter engine
      */
     function heldTurn() {
         return E.otaTurn || null;
     }
-    /** @chapter engine */
     function holdTurn(turn) {
         E.otaTurn = turn;
     }
-    /**
-     * Has `listener` called, or not any more, before the engine ends the program: save(), load(), reset().
-     * @chapter engine
-     */
+    /** Has `listener` called, or not any more, before the engine ends the program: save(), load(), reset(). */
     function listenForKill(listener, wanted) {
         if (wanted)
             E.on("kill", listener);
         else
             E.removeListener("kill", listener);
     }
-    /** @chapter engine */
     function setRestartPending() {
         E.otaRestartPending = true;
     }
-    /**
-     * Espruino's version, such as "2v27.45".
-     * @chapter engine
-     */
+    /** Espruino's version, such as "2v27.45". */
     function firmwareVersion() {
         return process.env.VERSION;
     }
-    // Writes a slot, sector by sector: the only writer of app partitions. And finds how far an earlier run came.
-    // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
-    // no bootloader takes a refused or unverified file for an image, whatever otadata says.
-    /** @chapter engine */
+    // The first word of a slot holds the magic number of an image. It is written last, after the rest was verified in flash: so no
+    // bootloader takes a refused or unverified file for an image, whatever otadata says.
+    /** `length` erased bytes, as a binary string. */
     function blank(length) {
         return binary(new Uint8Array(length).fill(0xff));
     }
-    /**
-     * Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector.
-     * @chapter engine
-     */
-    function clearWord(slot) {
-        var addr = slot.address;
+    /** Makes the first word of the slot at `addr` blank, so that it holds no image. Power that fails in between costs the sector. */
+    function clearWord(addr) {
         if (holds(addr, blank(4 /* Size.WORD */)))
             return;
         var rest = binary(read(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
@@ -348,100 +286,14 @@ function chapterEngine() {
         write(addr + 1024 /* Size.HEAD */, rest.substr(1024 /* Size.HEAD */ - 4 /* Size.WORD */));
         write(addr + 4 /* Size.WORD */, rest.substr(0, 1024 /* Size.HEAD */ - 4 /* Size.WORD */));
     }
-    /**
-     * The file in `slot` was verified: with its first `word` the slot holds an image.
-     * @chapter engine
-     */
-    function completeImage(slot, word) {
-        if (holds(slot.address, word))
+    /** The file in the slot at `addr` was verified: with its first `word` the slot holds an image. */
+    function completeImage(addr, word) {
+        if (holds(addr, word))
             return;
-        clearWord(slot);
-        write(slot.address, word);
+        clearWord(addr);
+        write(addr, word);
     }
-    return { aborted_: aborted, freeVars_: freeVars, printLater_: printLater, base64_: base64, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, firmwareVersion_: firmwareVersion, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
-}
-
-
-/** Ends a timer or an interval. */
-var cancel = clearTimeout;
-
-function chapterKeys() {
-    /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
-    function fromBase64(text) {
-        return atob(text);
-    }
-    // base64url as RFC 7515 uses it: without padding, and only as it is encoded.
-    /**
-     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
-     * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
-     * src/jswrap_string.c), and anybody can send a text of separators.
-     */
-    function translate(text, from, to) {
-        var result = "";
-        for (var i = 0; i < text.length; i++) {
-            var at = from.indexOf(text[i]);
-            result += at < 0 ? text[i] : to.substr(at, 1);
-        }
-        return result;
-    }
-    /**
-     * RFC 7515 2: base64url without padding, of whole bytes.
-     * @chapter keys
-     */
-    function toBase64url(bytes) {
-        return translate(chapterEngine().base64_(bytes), "+/=", "-_");
-    }
-    /**
-     * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
-     * @chapter keys
-     */
-    function fromBase64url(text) {
-        var bytes = fromBase64(translate(text, "-_", "+/"));
-        return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
-    }
-    // Which RSA keys a device takes. Pure: the command on the host makes and loads keys by the same rule.
-    /** @chapter keys */
-    function bitLength(bytes) {
-        var bits = 8 * bytes.length;
-        for (var top = 128; top && bytes[0] < top; top >>>= 1)
-            bits--;
-        return bits;
-    }
-    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
-    function isKey(n, e) {
-        var bits = n.length ? bitLength(n) : 0;
-        return (bits >= 2048 /* Rsa.MIN_BITS */ &&
-            bits <= 4096 /* Rsa.MAX_BITS */ &&
-            n[0] > 0 &&
-            n[n.length - 1] % 2 === 1 &&
-            e >= 3 &&
-            e <= 4294967295 /* Rsa.MAX_EXPONENT */ &&
-            e % 2 === 1);
-    }
-    /**
-     * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
-     * @chapter keys
-     */
-    function parseKey(key) {
-        var n = chapterBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
-        var eText = fromBase64url("" + (key && key.e)) || "";
-        var e = 0;
-        for (var i = 0; i < eText.length; i++)
-            e = e * 256 + eText.charCodeAt(i);
-        if (!isKey(n, e))
-            throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
-        return { n_: n, e_: e };
-    }
-    // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
-    // allow. Nothing of its payload is looked at before the signature has been verified.
-    /**
-     * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
-     * @chapter keys
-     */
-    function notTrusted() {
-        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
-    }
-    return { toBase64url_: toBase64url, fromBase64url_: fromBase64url, bitLength_: bitLength, parseKey_: parseKey, notTrusted_: notTrusted };
+    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, firmwareVersion_: firmwareVersion, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
 }
 
 
@@ -457,7 +309,8 @@ function chapterKeys() {
 
 
 
-function chapterImage() {
+
+function lazyImage() {
     /** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns. */
     function loadableRam(chipId) {
         // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
@@ -519,20 +372,19 @@ function chapterImage() {
      *     17  uint16_t max_chip_rev_full
      *     19  uint8_t  reserved[4]
      *     23  uint8_t  hash_appended
-     * @chapter image
      */
     function parseHeader$1(head) {
         if (head[0] !== 233 /* Esp.IMAGE_HEADER_MAGIC */)
             return null;
         return {
             segments_: head[1],
-            chipId_: chapterBytes().u16_(head, 12),
+            chipId_: lazyBytes().u16_(head, 12),
             minMajor_: head[14],
-            minRevision_: chapterBytes().u16_(head, 15),
-            maxRevision_: chapterBytes().u16_(head, 17),
+            minRevision_: lazyBytes().u16_(head, 15),
+            maxRevision_: lazyBytes().u16_(head, 17),
             hashAppended_: head[23] !== 0,
-            loadAddr_: chapterBytes().u32_(head, 24 /* Size.HEADER */),
-            length_: chapterBytes().u32_(head, 24 /* Size.HEADER */ + 4),
+            loadAddr_: lazyBytes().u32_(head, 24 /* Size.HEADER */),
+            length_: lazyBytes().u32_(head, 24 /* Size.HEADER */ + 4),
         };
     }
     /**
@@ -546,32 +398,28 @@ function chapterImage() {
      *      80  char     project_name[32]              213  uint8_t  spi_flash_mode (after v6.0.2)
      *     112  char     time[16], date[16]
      *     144  char     idf_ver[32]
-     * @chapter image
      */
     function parseDesc(head) {
-        if (head.length < 288 /* Size.DESC_END */ || chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== 2882360370 /* Esp.APP_DESC_MAGIC_WORD */)
+        if (head.length < 288 /* Size.DESC_END */ || lazyBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== 2882360370 /* Esp.APP_DESC_MAGIC_WORD */)
             return null;
         var sha = "";
         for (var i = 176; i < 208; i++)
             sha += (256 + head[i]).toString(16).substr(1);
         return {
-            secureVersion: chapterBytes().u32_(head, 36),
-            version: chapterBytes().zText_(head, 48, 32),
-            projectName: chapterBytes().zText_(head, 80, 32),
-            time: chapterBytes().zText_(head, 112, 16),
-            date: chapterBytes().zText_(head, 128, 16),
-            idfVer: chapterBytes().zText_(head, 144, 32),
+            secureVersion: lazyBytes().u32_(head, 36),
+            version: lazyBytes().zText_(head, 48, 32),
+            projectName: lazyBytes().zText_(head, 80, 32),
+            time: lazyBytes().zText_(head, 112, 16),
+            date: lazyBytes().zText_(head, 128, 16),
+            idfVer: lazyBytes().zText_(head, 144, 32),
             appElfSha256: sha,
         };
     }
     /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
     function spiModeOf(head) {
-        return chapterBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === 2882360370 /* Esp.APP_DESC_MAGIC_WORD */ ? head[213] : 0;
+        return lazyBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === 2882360370 /* Esp.APP_DESC_MAGIC_WORD */ ? head[213] : 0;
     }
-    /**
-     * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
-     * @chapter image
-     */
+    /** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
     function isRunnable(header, chipId) {
         return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
     }
@@ -583,21 +431,21 @@ function chapterImage() {
             refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
         // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
         if (isMapped(chipId, loadAddr) && (loadAddr - offset) % SPI_FLASH_MMU_PAGE_SIZE)
-            refuse$2("segment at offset " + offset + " can't be mapped at " + chapterBytes().hex_(loadAddr));
+            refuse$2("segment at offset " + offset + " can't be mapped at " + lazyBytes().hex_(loadAddr));
         if (!isLoadable(chipId, loadAddr, length))
             refuse$2("segment at offset " +
                 offset +
                 " would be loaded at " +
-                chapterBytes().hex_(loadAddr) +
+                lazyBytes().hex_(loadAddr) +
                 "+" +
-                chapterBytes().hex_(length) +
+                lazyBytes().hex_(length) +
                 ", which no app can use");
     }
     /** An app's first segment is mapped as data: a bootloader refuses one that is loaded over itself. */
     function checkFirst(chipId, header) {
         if (!isRunnable(header, chipId))
             refuse$2("not an app: its first segment is for " +
-                chapterBytes().hex_(header.loadAddr_) +
+                lazyBytes().hex_(header.loadAddr_) +
                 ", as a bootloader's is, or that of a merged image, which begins with one; wanted the app's own file");
     }
     /**
@@ -605,15 +453,14 @@ function chapterImage() {
      * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
      * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
      * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
-     * @chapter image
      */
     function checkHead(head, chipId, revision, running, limit, tell) {
         var header = parseHeader$1(head);
         if (!header)
             return refuse$2("first byte " +
-                chapterBytes().hex_(head[0]) +
+                lazyBytes().hex_(head[0]) +
                 ", an app image begins with " +
-                chapterBytes().hex_(233 /* Esp.IMAGE_HEADER_MAGIC */) +
+                lazyBytes().hex_(233 /* Esp.IMAGE_HEADER_MAGIC */) +
                 (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""));
         tell("VERIFY_CHIP_ID", header.chipId_);
         tell("VERIFY_CHIP_REVISION", header.minRevision_);
@@ -637,11 +484,14 @@ function chapterImage() {
         if (mode && spiMode && mode !== spiMode)
             throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
     }
+    /** esp_image_segment_header_t: uint32_t load_addr, uint32_t data_len. */
+    function parseSegment(bytes) {
+        return { loadAddr_: lazyBytes().u32_(bytes, 0), length_: lazyBytes().u32_(bytes, 4) };
+    }
     /**
      * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
      * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
      * each segment's data. Throws OTA_VALIDATE_FAILED.
-     * @chapter image
      */
     function walkSegments(chipId, size, read, onData) {
         var header = parseHeader$1(read(0, 32 /* Size.FIRST_SEGMENT */));
@@ -656,13 +506,12 @@ function chapterImage() {
         for (var i = 0; i < header.segments_; i++) {
             if (offset + 8 /* Size.SEGMENT_HEADER */ > size)
                 refuse$2("segment " + i + " begins at " + offset + " of " + size);
-            var segment = read(offset, 8 /* Size.SEGMENT_HEADER */);
-            var length_1 = chapterBytes().u32_(segment, 4);
+            var segment = parseSegment(read(offset, 8 /* Size.SEGMENT_HEADER */));
             offset += 8 /* Size.SEGMENT_HEADER */;
-            checkSegment(header.chipId_, chapterBytes().u32_(segment, 0), length_1, offset, size);
+            checkSegment(header.chipId_, segment.loadAddr_, segment.length_, offset, size);
             if (onData)
-                onData(offset, length_1);
-            offset += length_1;
+                onData(offset, segment.length_);
+            offset += segment.length_;
         }
         // one checksum byte ends the last line of 16
         var end = (offset + 16) & -16;
@@ -671,10 +520,7 @@ function chapterImage() {
             refuse$2("image of " + length + " bytes, only " + size + " are there");
         return length;
     }
-    /**
-     * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
-     * @chapter image
-     */
+    /** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
     function checksumOffset(head, length) {
         return length - 1 - (head[23] ? 32 /* Esp.IMAGE_HASH_LEN */ : 0);
     }
@@ -695,7 +541,8 @@ function chapterImage() {
 
 
 
-function chapterRecords() {
+
+function lazyRecords() {
     // A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's text.
     // A record is a whole number of units. Its first character is that number, then come the CRC-32 of the rest as eight
     // hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record before.
@@ -746,38 +593,55 @@ function chapterRecords() {
     // has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
     /** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
     var NAME = ".https-ota";
-    /** Tries to create a file: on a header that a loss of power has torn the engine reports success (src/jsflash.c). */
-    var TRIES = 3;
-    /** Bytes at the end of an image that tell it from others: there is its own SHA-256. */
-    var TAIL = 64;
-    function isCount(value) {
-        return (value >= -2 /* Boots.CONFIRMED */ && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value);
-    }
     /** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
     function takeOver(record) {
         var old = {};
         guarded(function () {
-            var parsed = JSON.parse(chapterEngine().readFile_(NAME) || "");
+            var parsed = JSON.parse(lazyEngine().readFile_(NAME) || "");
             // own fields only: of "__proto__" the engine's JSON.parse makes a prototype
             Object.keys(parsed).forEach(function (name) {
                 old[name] = parsed[name];
             });
         }, ignore);
-        var names = ["sequence", "slot", "previous", "boots", "next"];
+        var names = ["sequence", "slot", "previous", "boots", "next", "aborted"];
         for (var i = 0; i < names.length; i++) {
-            var name = names[i];
-            var value = old[name];
-            if (typeof value === typeof record[name] && (typeof value === "string" || isCount(value)))
-                record[name] = value;
+            var field = names[i] === "aborted" ? "refused" : names[i];
+            var value = old[names[i]];
+            var count = value >= -2 /* Boots.CONFIRMED */ && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
+            if (typeof value === typeof record[field] && (count || typeof value === "string"))
+                record[field] = value;
         }
-        if (isCount(old.aborted))
-            record.refused = old.aborted;
         if (record.slot && typeof old.digest === "string")
             record.images.push({ label: record.slot, size: 0, digest: old.digest, tail: 0, version: "" });
         if (typeof old.badDigest === "string" && old.badDigest)
             record.bad.push(old.badDigest);
     }
-    /** @chapter records */
+    /** Fills `record` from file NAME + `file`, when its last whole record is a newer one. */
+    function takeNewer(record, file) {
+        var found = readRecords(lazyEngine().readFile_(NAME + file) || "");
+        var fields = found.fields_;
+        if (!fields || fields[0] <= record.serial_)
+            return;
+        record.serial_ = fields[0];
+        record.sequence = fields[1];
+        record.slot = fields[2];
+        record.previous = fields[3];
+        record.boots = fields[4] + found.ticks_;
+        record.next = fields[5];
+        record.refused = fields[7];
+        record.images = fields[8].map(function (image) { return ({
+            label: image[0],
+            size: image[1],
+            digest: image[2],
+            tail: image[3],
+            version: image[4],
+        }); });
+        record.bad = fields[9];
+        record.project = fields[10] || "";
+        record.reason = fields[11] || "";
+        record.file_ = file;
+        record.end_ = found.end_;
+    }
     function loadRecord() {
         var record = {
             sequence: 0,
@@ -794,31 +658,8 @@ function chapterRecords() {
             file_: -1,
             end_: 0,
         };
-        for (var file = 0; file < 2; file++) {
-            var found = readRecords(chapterEngine().readFile_(NAME + file) || "");
-            var fields = found.fields_;
-            if (!fields || fields[0] <= record.serial_)
-                continue;
-            record.serial_ = fields[0];
-            record.sequence = fields[1];
-            record.slot = fields[2];
-            record.previous = fields[3];
-            record.boots = fields[4] + found.ticks_;
-            record.next = fields[5];
-            record.refused = fields[7];
-            record.images = fields[8].map(function (image) { return ({
-                label: image[0],
-                size: image[1],
-                digest: image[2],
-                tail: image[3],
-                version: image[4],
-            }); });
-            record.bad = fields[9];
-            record.project = fields[10] || "";
-            record.reason = fields[11] || "";
-            record.file_ = file;
-            record.end_ = found.end_;
-        }
+        takeNewer(record, 0);
+        takeNewer(record, 1);
         if (record.file_ < 0)
             takeOver(record);
         return record;
@@ -827,43 +668,43 @@ function chapterRecords() {
     function append(record, sealed) {
         guarded(function () {
             // at 0 the engine would remove the file and create it again, unless it has this size and is blank there
-            chapterEngine().writeFile_(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : 4096 /* RecordFile.SIZE */);
+            lazyEngine().writeFile_(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : 4096 /* RecordFile.SIZE */);
         }, ignore);
-        return (chapterEngine().readFile_(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
+        return (lazyEngine().readFile_(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
     }
     /**
-     * Creates the other file with `sealed` in it. The one that holds the last record stays. What is written before the file is
+     * Creates file NAME + `file` with `sealed` in it. The one that holds the last record stays. What is written before the file is
      * seen to be there harms nothing: at the start the engine erases all of Storage when behind the last header of a page the
      * next page begins with something else (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no
-     * content where no file is. Throws NO_MEM when Storage lacks the room, FLASH_OP_FAIL when the file is not there after all.
+     * content where no file is. Throws NO_MEM when Storage lacks the room, FLASH_OP_FAIL when the file is not there after `tries`:
+     * on a header that a loss of power has torn the engine reports success (src/jsflash.c).
      */
-    function create(record, sealed) {
-        var file = record.file_ ? 0 : 1;
+    function create(record, file, sealed, tries) {
         var needed = 4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */;
         var remedy = ": erase files and compact Storage while the power is safe";
-        for (var i = 0; i < TRIES; i++) {
-            var stats = chapterEngine().storageStats_();
-            var free = stats.freeBytes;
-            if (free < needed)
-                throw fault(257 /* Code.NO_MEM */, "Storage has " +
-                    free +
-                    " bytes free and " +
-                    stats.trashBytes +
-                    " of erased files, the boot record needs " +
-                    needed +
-                    remedy);
-            if ((stats.totalBytes - free) % 4096 /* Flash.SECTOR */ > 4096 /* Flash.SECTOR */ - 32 /* RecordFile.FILE_HEADER */)
-                throw fault(257 /* Code.NO_MEM */, "Storage ends where a file's header would lie across two pages" + remedy);
-            chapterEngine().eraseFile_(NAME + file);
-            guarded(function () {
-                chapterEngine().writeFile_(NAME + file, String.fromCharCode(255), 0, 4096 /* RecordFile.SIZE */);
-            }, ignore);
-            record.file_ = file;
-            record.end_ = 0;
-            if ((chapterEngine().readFile_(NAME + file) || "").length === 4096 /* RecordFile.SIZE */ && append(record, sealed))
-                return;
-        }
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file + remedy);
+        var stats = lazyEngine().storageStats_();
+        var free = stats.freeBytes;
+        if (free < needed)
+            throw fault(257 /* Code.NO_MEM */, "Storage has " +
+                free +
+                " bytes free and " +
+                stats.trashBytes +
+                " of erased files, the boot record needs " +
+                needed +
+                remedy);
+        if ((stats.totalBytes - free) % 4096 /* Flash.SECTOR */ > 4096 /* Flash.SECTOR */ - 32 /* RecordFile.FILE_HEADER */)
+            throw fault(257 /* Code.NO_MEM */, "Storage ends where a file's header would lie across two pages" + remedy);
+        lazyEngine().eraseFile_(NAME + file);
+        guarded(function () {
+            lazyEngine().writeFile_(NAME + file, String.fromCharCode(255), 0, 4096 /* RecordFile.SIZE */);
+        }, ignore);
+        record.file_ = file;
+        record.end_ = 0;
+        if ((lazyEngine().readFile_(NAME + file) || "").length === 4096 /* RecordFile.SIZE */ && append(record, sealed))
+            return;
+        if (tries < 2)
+            throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file + remedy);
+        create(record, file, sealed, tries - 1);
     }
     function seal(record) {
         return sealRecord(JSON.stringify([
@@ -888,21 +729,17 @@ function chapterRecords() {
     /**
      * Saves `record`. `spare`: room for so many records must be left in its file, and for the starts of a trial.
      * Throws when Storage is full, and then the record is the one before.
-     * @chapter records
      */
     function saveRecord(record, spare) {
         var sealed = seal(record);
         var before = record.file_;
         var end = record.end_ + sealed.length + (spare ? roomFor(sealed, spare) : 0);
         if (before < 0 || end > 4096 /* RecordFile.SIZE */ || !append(record, sealed))
-            create(record, sealed);
+            create(record, before ? 0 : 1, sealed, 3);
         if (before < 0)
-            chapterEngine().eraseFile_(NAME);
+            lazyEngine().eraseFile_(NAME);
     }
-    /**
-     * Counts one more start of the image on trial. Throws like saveRecord.
-     * @chapter records
-     */
+    /** Counts one more start of the image on trial. Throws like saveRecord. */
     function countStart(record) {
         if (record.boots === -3 /* Boots.REFUSED */) {
             // it was not refused: a reset of JavaScript alone looks like a restart
@@ -919,9 +756,9 @@ function chapterRecords() {
     function tailOf(slot) {
         var crc = 0;
         guarded(function () {
-            var chip = chapterBytes().u16_(read(slot.address, 24 /* Size.HEADER */), 12);
-            var length = chapterImage().walkSegments_(chip, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
-            crc = E.CRC32(binary(read(slot.address + length - TAIL, TAIL)));
+            var chip = lazyBytes().u16_(read(slot.address, 24 /* Size.HEADER */), 12);
+            var length = lazyImage().walkSegments_(chip, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
+            crc = E.CRC32(binary(read(slot.address + length - 64 /* Tail.LENGTH */, 64 /* Tail.LENGTH */)));
         }, ignore);
         return crc;
     }
@@ -944,27 +781,18 @@ function chapterRecords() {
         while (record.images.length > 3 /* Kept.IMAGES */)
             record.images.pop();
     }
-    /**
-     * What is known of the image in `slot`; null when nothing is, or when its flash is no longer what the record says.
-     * @chapter records
-     */
+    /** What is known of the image in `slot`; null when nothing is, or when its flash is no longer what the record says. */
     function knownImage(slot) {
         var record = loadRecord();
         var image = findImage(record, slot.label);
         return image && image.size && tailOf(slot) === image.tail ? image : null;
     }
-    /**
-     * Is the image that the last update selected the one in `slot`, and not another one that came by USB since?
-     * @chapter records
-     */
+    /** Is the image that the last update selected the one in `slot`, and not another one that came by USB since? */
     function isSelected(record, slot) {
         var image = findImage(record, slot.label);
         return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
     }
-    /**
-     * The image in the slot that runs was hashed: the answer is kept where Storage has room for it.
-     * @chapter records
-     */
+    /** The image in the slot that runs was hashed: the answer is kept where Storage has room for it. */
     function recordHashed(slot, size, digest) {
         guarded(function () {
             var record = loadRecord();
@@ -972,17 +800,11 @@ function chapterRecords() {
             saveRecord(record);
         }, ignore);
     }
-    /**
-     * The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own.
-     * @chapter records
-     */
+    /** The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own. */
     function lowestSequence(record, running) {
         return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
     }
-    /**
-     * Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often.
-     * @chapter records
-     */
+    /** Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often. */
     function checkNotRolledBack(digest) {
         if (digest && loadRecord().bad.indexOf(digest) >= 0)
             throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
@@ -990,17 +812,13 @@ function chapterRecords() {
     /**
      * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
      * go back to.
-     * @chapter records
      */
     function checkNotOnTrial(running) {
         var record = loadRecord();
         if (record.boots > 0 && isSelected(record, running))
             throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is on trial: call markValid() first, or set allowUnconfirmed");
     }
-    /**
-     * Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't.
-     * @chapter records
-     */
+    /** Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't. */
     function reserveRecords() {
         var record = loadRecord();
         // an update that fails again and again costs no more than one record
@@ -1010,7 +828,6 @@ function chapterRecords() {
     /**
      * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the image
      * file.
-     * @chapter records
      */
     function recordSelected(slot, running, size, image) {
         var record = loadRecord();
@@ -1046,7 +863,6 @@ function chapterRecords() {
     /**
      * The bootloader did not start the image in the slot called `label`, or gave it up. Counted once for each time that it
      * was selected; the trial stays, should it start after all.
-     * @chapter records
      */
     function recordRefused(label) {
         var record = loadRecord();
@@ -1056,10 +872,7 @@ function chapterRecords() {
         giveUp(record, label, false, "the bootloader did not start it");
         saveRecord(record);
     }
-    /**
-     * The image in the slot `running` is good: its trial ends.
-     * @chapter records
-     */
+    /** The image in the slot `running` is good: its trial ends. */
     function recordConfirmed(running) {
         var record = loadRecord();
         if (record.boots === -2 /* Boots.CONFIRMED */ || !isSelected(record, running))
@@ -1072,7 +885,6 @@ function chapterRecords() {
     /**
      * The image in the slot `running` is about to be left, by a `verdict` of the program or because its starts ran out.
      * `reason`: printable text, for getStatus().
-     * @chapter records
      */
     function recordRolledBack(running, verdict, reason) {
         var record = loadRecord();
@@ -1082,7 +894,7 @@ function chapterRecords() {
         giveUp(record, running.label, verdict, reason);
         saveRecord(record);
     }
-    return { loadRecord_: loadRecord, saveRecord_: saveRecord, countStart_: countStart, knownImage_: knownImage, isSelected_: isSelected, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, checkNotOnTrial_: checkNotOnTrial, reserveRecords_: reserveRecords, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
+    return { loadRecord_: loadRecord, countStart_: countStart, knownImage_: knownImage, isSelected_: isSelected, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, checkNotOnTrial_: checkNotOnTrial, reserveRecords_: reserveRecords, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
 }
 
 
@@ -1123,16 +935,12 @@ function chapterRecords() {
 
 
 
-
-
-
-
-/** Restarts the device at once. `esp_restart` */
-function restart() {
-    ESP32.reboot();
-}
-
-function chapterOtadata() {
+function lazyOtadata() {
+    /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
+    function markValidNatively() {
+        if (ESP32.setOTAValid)
+            ESP32.setOTAValid(true);
+    }
     // otadata: two copies of a 32-byte select entry, one sector each; the valid one with the higher seq is active. Pure.
     // Source: docs/formats.md#otadata (IDF esp_flash_partitions.h, bootloader_common_loader.c, esp_ota_ops.c).
     // esp_ota_select_entry_t, esp_flash_partitions.h of IDF v5.5:
@@ -1151,9 +959,9 @@ function chapterOtadata() {
         return ~crc >>> 0;
     }
     function parseEntry(bytes) {
-        var seq = chapterBytes().u32_(bytes, 0);
-        var state = chapterBytes().u32_(bytes, OTA_STATE);
-        var whole = seq !== ERASED && chapterBytes().u32_(bytes, CRC) === entryCrc(seq);
+        var seq = lazyBytes().u32_(bytes, 0);
+        var state = lazyBytes().u32_(bytes, OTA_STATE);
+        var whole = seq !== ERASED && lazyBytes().u32_(bytes, CRC) === entryCrc(seq);
         return {
             seq_: seq,
             state_: state,
@@ -1165,19 +973,16 @@ function chapterOtadata() {
     function buildEntry(old, seq, state) {
         var bytes = new Uint8Array(32 /* Entries.LENGTH */);
         bytes.set(old);
-        chapterBytes().setU32_(bytes, 0, seq);
-        chapterBytes().setU32_(bytes, OTA_STATE, state);
-        chapterBytes().setU32_(bytes, CRC, entryCrc(seq));
+        lazyBytes().setU32_(bytes, 0, seq);
+        lazyBytes().setU32_(bytes, OTA_STATE, state);
+        lazyBytes().setU32_(bytes, CRC, entryCrc(seq));
         return bytes;
     }
     /** Which ota_N of `count` a seq names. */
     function slotOfSeq(seq, count) {
         return ((seq - 1) >>> 0) % count;
     }
-    /**
-     * Copy 0 or 1, whichever the bootloader obeys; -1 for none. A tie goes to copy 0.
-     * @chapter otadata
-     */
+    /** Copy 0 or 1, whichever the bootloader obeys; -1 for none. A tie goes to copy 0. */
     function activeCopy(entries) {
         if (!entries[0].valid_)
             return entries[1].valid_ ? 1 : -1;
@@ -1188,31 +993,21 @@ function chapterOtadata() {
         var next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
         return next < ERASED ? next : 0;
     }
-    /** @chapter otadata */
+    // otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
+    // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
+    // fallback the entry of the running slot would otherwise be the one that is overwritten.
+    /** The two copies. */
     function readEntries(otadata) {
         return [
             parseEntry(read(otadata.address, 32 /* Entries.LENGTH */)),
             parseEntry(read(otadata.address + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)),
         ];
     }
-    /** The slot that otadata tells the bootloader to start (it falls back to others when that image is broken). */
-    function bootSlot(ota, factory, entries) {
-        var copy = activeCopy(entries);
-        if (copy >= 0 && ota.length)
-            return ota[slotOfSeq(entries[copy].seq_, ota.length)];
-        return factory || ota[0];
-    }
-    // otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
-    // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
-    // fallback the entry of the running slot would otherwise be the one that is overwritten.
     /** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
     function names(layout, entry, slot) {
         return entry.whole_ && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - 16 /* Subtype.OTA_0 */;
     }
-    /**
-     * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
-     * @chapter otadata
-     */
+    /** The copy that names `slot`, the newer one of two; -1 for none. Its state may be any. */
     function copyOf(layout, entries, slot) {
         var copy = -1;
         for (var i = 0; i < 2; i++)
@@ -1220,12 +1015,13 @@ function chapterOtadata() {
                 copy = i;
         return copy;
     }
-    /**
-     * The slot that states lead to.
-     * @chapter otadata
-     */
+    /** The slot that states lead to: the bootloader starts it, and falls back to others when its image is broken. */
     function slotByState(layout, entries) {
-        return bootSlot(layout.ota_, layout.factory_, entries);
+        var ota = layout.ota_;
+        var copy = activeCopy(entries);
+        if (copy >= 0 && ota.length)
+            return ota[slotOfSeq(entries[copy].seq_, ota.length)];
+        return layout.factory_ || ota[0];
     }
     /**
      * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The bootloader's
@@ -1240,10 +1036,7 @@ function chapterOtadata() {
             !(other.whole_ && other.seq_ > entries[own].seq_) &&
             slotByState(layout, entries).address !== layout.running_.address);
     }
-    /**
-     * The slot that otadata selects.
-     * @chapter otadata
-     */
+    /** The slot that otadata selects. */
     function selectedSlot(layout, entries) {
         return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
     }
@@ -1252,10 +1045,7 @@ function chapterOtadata() {
         var keep = copyOf(layout, entries, layout.running_);
         return keep >= 0 && (entries[keep].valid_ || isDisputed(layout, entries)) ? keep : activeCopy(entries);
     }
-    /**
-     * Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed.
-     * @chapter otadata
-     */
+    /** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
     function writeEntry(layout, copy, seq, state) {
         var addr = layout.otadata_.address + copy * 4096 /* Flash.SECTOR */;
         var entry = binary(buildEntry(read(addr, 32 /* Entries.LENGTH */), seq, state));
@@ -1280,10 +1070,7 @@ function chapterOtadata() {
             throw thrown;
         }
     }
-    /**
-     * Above every whole entry, because a bootloader of IDF 3.1 or 3.2 obeys those that are marked INVALID too.
-     * @chapter otadata
-     */
+    /** Above every whole entry, because a bootloader of IDF 3.1 or 3.2 obeys those that are marked INVALID too. */
     function seqFor(layout, entries, slot) {
         var highest = 0;
         for (var i = 0; i < 2; i++)
@@ -1298,12 +1085,11 @@ function chapterOtadata() {
      * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
      * bootloader with rollback makes a trial of it, others start it like any other (docs/formats.md#what-a-bootloader-starts).
      * Throws when flash fails, and then the old choice stands.
-     * @chapter otadata
      */
     function select(layout, slot, state) {
         var entries = readEntries(layout.otadata_);
         var disputed = isDisputed(layout, entries);
-        chapterEngine().setRestartPending_();
+        lazyEngine().setRestartPending_();
         if (!disputed && slotByState(layout, entries).address === slot.address)
             return;
         if (slot.subtype === 0 /* Subtype.FACTORY */) {
@@ -1323,7 +1109,6 @@ function chapterOtadata() {
      * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
      * `target`, so that a half-written slot is never selected. What else is selected gives way: when it is broken, the
      * bootloader's fallback might come to `target` once that is whole, and before its trial is recorded.
-     * @chapter otadata
      */
     function deselect(layout, target) {
         var entries = readEntries(layout.otadata_);
@@ -1343,26 +1128,82 @@ function chapterOtadata() {
         if (names(layout, entries[last], target))
             eraseActive(layout.otadata_.address + last * 4096 /* Flash.SECTOR */);
     }
-    /**
-     * State of the entry that names `slot`; undefined for none, as for factory.
-     * @chapter otadata
-     */
+    /** State of the entry that names `slot`; undefined for none, as for factory. */
     function stateOf(layout, slot) {
         var entries = readEntries(layout.otadata_);
         var copy = copyOf(layout, entries, slot);
         return copy < 0 ? undefined : entries[copy].state_;
     }
-    /**
-     * Does the image that runs still have to be confirmed, by us or by a bootloader with rollback?
-     * @chapter otadata
-     */
+    // What otadata says of the image that runs: that it is good, or that it was left. Written by the calls of boot-selection.ts.
+    // Source: docs/design.md#slots, docs/formats.md#otadata.
+    /** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
     function isOnTrial(layout) {
-        var record = chapterRecords().loadRecord_();
-        return (((record.boots >= 0 || record.boots === -3 /* Boots.REFUSED */) && chapterRecords().isSelected_(record, layout.running_)) ||
+        var record = lazyRecords().loadRecord_();
+        return (((record.boots >= 0 || record.boots === -3 /* Boots.REFUSED */) && lazyRecords().isSelected_(record, layout.running_)) ||
             stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
     }
-    return { activeCopy_: activeCopy, readEntries_: readEntries, copyOf_: copyOf, slotByState_: slotByState, selectedSlot_: selectedSlot, writeEntry_: writeEntry, seqFor_: seqFor, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial };
+    /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
+    function checkConfirmed(layout) {
+        if (stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
+            throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
+    }
+    /**
+     * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
+     * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
+     * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
+     * IDF does, and the other copy stays to fall back to; and in place when the other copy is what an update, say, has just
+     * selected. Factory and a slot that no entry names need none.
+     * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
+     */
+    function confirm(layout) {
+        var entries = readEntries(layout.otadata_);
+        var copy = copyOf(layout, entries, layout.running_);
+        if (copy < 0 || entries[copy].state_ === 2 /* State.VALID */)
+            return;
+        if (entries[copy].state_ === 1 /* State.PENDING_VERIFY */) {
+            if (activeCopy(entries) === copy)
+                markValidNatively();
+            if (stateOf(layout, layout.running_) !== 2 /* State.VALID */)
+                writeEntry(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
+            return;
+        }
+        if (lazyEngine().isRestartPending_() && activeCopy(entries) !== copy)
+            return writeEntry(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
+        writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), 2 /* State.VALID */);
+        erase(layout.otadata_.address + copy * 4096 /* Flash.SECTOR */);
+    }
+    /**
+     * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the mark
+     * only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+     */
+    function reject(layout, slot) {
+        var before = readEntries(layout.otadata_);
+        var own = copyOf(layout, before, layout.running_);
+        var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
+        if (pending)
+            writeEntry(layout, own, before[own].seq_, 3 /* State.INVALID */);
+        // a bootloader that puts images on trial knows states: nothing is disputed
+        if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address)
+            return;
+        // VALID: on trial once more it would lead back to the image that is left now
+        select(layout, slot, 2 /* State.VALID */);
+        if (pending)
+            return;
+        var entries = readEntries(layout.otadata_);
+        var copy = copyOf(layout, entries, layout.running_);
+        if (copy >= 0)
+            writeEntry(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
+    }
+    return { readEntries_: readEntries, copyOf_: copyOf, selectedSlot_: selectedSlot, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial, checkConfirmed_: checkConfirmed, confirm_: confirm, reject_: reject };
 }
+/** Restarts the device at once. `esp_restart` */
+function restart() {
+    ESP32.reboot();
+}
+
+
+
+
 
 
 
@@ -1420,7 +1261,6 @@ var lastResult = "";
  * ESP_ERR_NO_MEM when it was interrupted, ESP_ERR_TIMEOUT after `deadline` ms (in whole seconds; 0: never), what somebody
  * else says, or nothing: before save(), load() and reset(), because save() would keep what is under way, and another slot
  * may run when that is loaded.
- * @chapter @apart
  */
 function takeTurn(stop, deadline) {
     /** Calls `callback` each `ms`, until it is cancelled. Unlike a timer that starts anew it needs no memory for that. */
@@ -1456,7 +1296,7 @@ function takeTurn(stop, deadline) {
     // When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The lock's watchdog finds that: its
     // holder then has no timer left that could wake it.
     var WATCH_MS = 1000;
-    if (chapterEngine().heldTurn_())
+    if (lazyEngine().heldTurn_())
         throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected", true);
     var watch;
     var age = 0; // ms
@@ -1464,7 +1304,7 @@ function takeTurn(stop, deadline) {
     function tick() {
         var id = watch;
         var error;
-        if (chapterEngine().heldTurn_() === turn) {
+        if (lazyEngine().heldTurn_() === turn) {
             age += WATCH_MS;
             if (deadline && age >= deadline)
                 error = fault(263 /* Code.TIMEOUT */, "not done within " + deadline + " ms", true);
@@ -1492,17 +1332,32 @@ function takeTurn(stop, deadline) {
         turn.resting_ = false;
     };
     turn.end_ = function () {
-        chapterEngine().holdTurn_(undefined);
-        chapterEngine().listenForKill_(stop, false);
+        lazyEngine().holdTurn_(undefined);
+        lazyEngine().listenForKill_(stop, false);
         isLost(-1); // forget the deadline of this lock's timers
         // if clearInterval failed, the next tick cancels it
         if (watch !== undefined)
             cancel(watch);
     };
     turn.wake_(); // the watchdog first: this allocates, and may fail
-    chapterEngine().listenForKill_(stop, true);
-    chapterEngine().holdTurn_(turn);
+    lazyEngine().listenForKill_(stop, true);
+    lazyEngine().holdTurn_(turn);
     return turn;
+}
+
+// SHA-256 of the interpreter, one-shot. A build without its crypto module is refused at `require`.
+var crypto;
+try {
+    crypto = require("crypto");
+}
+catch (_) {
+    throw fault(262 /* Code.NOT_SUPPORTED */, "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)");
+}
+function sha256(data) {
+    var digest = crypto.SHA256(data);
+    if (!digest || digest.byteLength !== 32)
+        return noMemory("SHA-256");
+    return new Uint8Array(digest);
 }
 
 
@@ -1516,7 +1371,6 @@ function takeTurn(stop, deadline) {
 /**
  * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
  * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
- * @chapter
  */
 function inSlices(perSlice, step, finish, done) {
     // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
@@ -1557,13 +1411,11 @@ function inSlices(perSlice, step, finish, done) {
  * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
  * verifyImage. `wanted`: another digest than this is OTA_VALIDATE_FAILED; "" for any. Compared here and not by the caller,
  * whose functions would stay in memory while this one hashes.
- * @chapter
  */
 function hashFlash(addr, size, start, wanted, done) {
     /**
      * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of
      * the level below. `start`: bytes that count instead of as many at the beginning.
-     * @chapter
      */
     function verity(addr, size, start) {
         // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
@@ -1612,7 +1464,7 @@ function hashFlash(addr, size, start, wanted, done) {
             descriptor[0] = 1; // version
             descriptor[1] = 1; // SHA-256
             descriptor[2] = 12; // log2 of the block size
-            chapterBytes().setU32_(descriptor, 8, size);
+            lazyBytes().setU32_(descriptor, 8, size);
             var root = leaves; // of a single block its digest is the root
             if (size > BLOCK) {
                 above += hashBlock(leaves);
@@ -1643,7 +1495,6 @@ function hashFlash(addr, size, start, wanted, done) {
  * Judges the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
  * image that is complete in flash. Calls `done` once: with null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
- * @chapter
  */
 function verifyImage(chipId, address, size, digest, start, done) {
     // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
@@ -1694,7 +1545,7 @@ function verifyImage(chipId, address, size, digest, start, done) {
     }
     var length = 0;
     try {
-        length = chapterImage().walkSegments_(chipId, size, readSlot, function (offset, bytes) {
+        length = lazyImage().walkSegments_(chipId, size, readSlot, function (offset, bytes) {
             ranges.push(offset, bytes);
         });
     }
@@ -1705,21 +1556,18 @@ function verifyImage(chipId, address, size, digest, start, done) {
         return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done);
     var sum = checksum(address, ranges);
     inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
-        var wanted = readSlot(chapterImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
+        var wanted = readSlot(lazyImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
         if (sum.value() !== wanted)
-            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + chapterBytes().hex_(sum.value()) + ", the image says " + chapterBytes().hex_(wanted));
+            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + lazyBytes().hex_(sum.value()) + ", the image says " + lazyBytes().hex_(wanted));
     }, done);
 }
 
-function chapterSlots() {
-    // The chip: which one it is, its revision, its memory map, and registers that JavaScript can read.
-    // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
-    var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
+function lazySlots() {
     /** The `length` bytes that the running program's memory map shows at `addr`. */
     function mapped(addr, length) {
         var area = E.memoryArea(addr, length);
         if (typeof area !== "string" || area.length !== length)
-            return noMemory("memory area at " + chapterBytes().hex_(addr));
+            return noMemory("memory area at " + lazyBytes().hex_(addr));
         return area;
     }
     /** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
@@ -1738,16 +1586,16 @@ function chapterSlots() {
     }
     /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
     function isEncrypted(chip) {
+        // The chip: which one it is, its revision, its memory map, and registers that JavaScript can read.
+        // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
+        var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
         var odd = false;
         if (chip === 0 /* Esp32.ESP_CHIP_ID */)
             for (var bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1)
                 odd = odd !== !!(bits & 1);
         return odd;
     }
-    /**
-     * Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there.
-     * @chapter
-     */
+    /** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
     function mappedFlash(chip, addr) {
         var classic = chip === 0 /* Esp32.ESP_CHIP_ID */;
         var s3 = chip === 9 /* Esp32s3.ESP_CHIP_ID */;
@@ -1775,11 +1623,11 @@ function chapterSlots() {
     }
     function parseRow(table, offset) {
         return {
-            label: chapterBytes().zText_(table, offset + 12, 16),
+            label: lazyBytes().zText_(table, offset + 12, 16),
             type: table[offset + 2],
             subtype: table[offset + 3],
-            address: chapterBytes().u32_(table, offset + 4),
-            size: chapterBytes().u32_(table, offset + 8),
+            address: lazyBytes().u32_(table, offset + 4),
+            size: lazyBytes().u32_(table, offset + 8),
         };
     }
     /** Do Espruino builds read the files of their Storage through this partition? (targets/esp32/main.c) */
@@ -1804,7 +1652,7 @@ function chapterSlots() {
         else if (!row.size)
             wrong = "has no bytes";
         else if (end > 16777216 /* Table.FLASH_END */ && isNeeded(row))
-            wrong = "ends at " + chapterBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
+            wrong = "ends at " + lazyBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
         // the primary rows of type bootloader (2) and partition_table (3) are what lies below
         else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
             wrong = "lies on bootloader or table";
@@ -1812,20 +1660,21 @@ function chapterSlots() {
             if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
                 wrong = "overlaps " + others[i].label;
         if (wrong)
-            throw fault(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + chapterBytes().hex_(row.address) + "+" + chapterBytes().hex_(row.size) + " " + wrong);
+            throw fault(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + lazyBytes().hex_(row.address) + "+" + lazyBytes().hex_(row.size) + " " + wrong);
     }
     /** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
     function parseTable(table) {
+    var lazyBytesOnce = lazyBytes();
         var rows = [];
         for (var offset = 0; offset < 3072 /* Table.LENGTH */; offset += 32 /* Table.ROW_LENGTH */) {
-            var magic = chapterBytes().u16_(table, offset);
+            var magic = lazyBytesOnce.u16_(table, offset);
             if (rows.length && (magic === 60395 /* Magic.ESP_PARTITION_MD5 */ || magic === 65535 /* Magic.NO_ROW */))
                 return rows;
             if (magic !== 20650 /* Magic.ESP_PARTITION */)
                 throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
-                    chapterBytes().hex_(32768 /* Table.ADDR */ + offset) +
+                    lazyBytesOnce.hex_(32768 /* Table.ADDR */ + offset) +
                     ", found " +
-                    chapterBytes().hex_(magic) +
+                    lazyBytesOnce.hex_(magic) +
                     " (is the flash encrypted?)");
             var row = parseRow(table, offset);
             checkRow(row, rows);
@@ -1855,7 +1704,7 @@ function chapterSlots() {
         if (!found)
             return cannot$1("no otadata partition: flash a table with two slots once by USB (boards/)");
         if (found.size !== OTADATA_SIZE)
-            cannot$1("otadata " + found.label + " has " + chapterBytes().hex_(found.size) + " bytes, wanted 0x2000");
+            cannot$1("otadata " + found.label + " has " + lazyBytes().hex_(found.size) + " bytes, wanted 0x2000");
         return found;
     }
     /** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
@@ -1881,6 +1730,11 @@ function chapterSlots() {
                 return rows[i];
         return null;
     }
+    /** The header of the image in `slot` when the MMU maps its first segment from there, else null. */
+    function mappedHeader(slot, chip) {
+        var header = lazyImage().parseHeader_(read(slot.address, 32 /* Size.FIRST_SEGMENT */));
+        return header && lazyImage().isRunnable_(header, chip) && mappedFlash(chip, header.loadAddr_) === slot.address ? header : null;
+    }
     /**
      * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with the
      * memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read, because
@@ -1889,8 +1743,8 @@ function chapterSlots() {
     function findRunning(rows, chip) {
         for (var i = 0; i < rows.length; i++) {
             var slot = rows[i];
-            var header = isSlot(slot) ? chapterImage().parseHeader_(read(slot.address, 32 /* Size.FIRST_SEGMENT */)) : null;
-            if (!header || !chapterImage().isRunnable_(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address)
+            var header = isSlot(slot) ? mappedHeader(slot, chip) : null;
+            if (!header)
                 continue;
             var length = Math.min(header.length_, 4096 /* Flash.SECTOR */);
             if (binary(read(slot.address + 32 /* Size.FIRST_SEGMENT */, length)) === mapped(header.loadAddr_, length))
@@ -1899,10 +1753,7 @@ function chapterSlots() {
         }
         throw fault(261 /* Code.NOT_FOUND */, "cannot determine the running slot: the MMU maps none of them");
     }
-    /**
-     * Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy.
-     * @chapter slots
-     */
+    /** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
     function readLayout() {
         var chip = chipId();
         if (isEncrypted(chip))
@@ -1924,17 +1775,13 @@ function chapterSlots() {
     /**
      * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
      * factory. Where that would be `start` itself, factory is the other slot (docs/design.md#slots).
-     * @chapter slots
      */
     function nextSlot(layout, start) {
         var ota = layout.ota_;
         var next = start.subtype === 0 /* Subtype.FACTORY */ ? ota[0] : ota[(start.subtype - 16 /* Subtype.OTA_0 */ + 1) % ota.length];
         return next.address === start.address ? layout.factory_ : next;
     }
-    /**
-     * The partition called `label`, of `type` if that is given; or null.
-     * @chapter slots
-     */
+    /** The partition called `label`, of `type` if that is given; or null. */
     function partitionByLabel(label, type) {
         var rows = parseTable(read(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
         for (var i = 0; i < rows.length; i++)
@@ -1942,42 +1789,15 @@ function chapterSlots() {
                 return rows[i];
         return null;
     }
-    /**
-     * The slot called `label`, or null.
-     * @chapter slots
-     */
+    /** The slot called `label`, or null. */
     function slotByLabel(layout, label) {
         for (var i = 0; i < layout.ota_.length; i++)
             if (layout.ota_[i].label === label)
                 return layout.ota_[i];
         return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
     }
-    /**
-     * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the mark
-     * only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
-     * @chapter
-     */
-    function reject(layout, slot) {
-        var before = chapterOtadata().readEntries_(layout.otadata_);
-        var own = chapterOtadata().copyOf_(layout, before, layout.running_);
-        var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
-        if (pending)
-            chapterOtadata().writeEntry_(layout, own, before[own].seq_, 3 /* State.INVALID */);
-        // a bootloader that puts images on trial knows states: nothing is disputed
-        if (pending && chapterOtadata().slotByState_(layout, chapterOtadata().readEntries_(layout.otadata_)).address === slot.address)
-            return;
-        // VALID: on trial once more it would lead back to the image that is left now
-        chapterOtadata().select_(layout, slot, 2 /* State.VALID */);
-        if (pending)
-            return;
-        var entries = chapterOtadata().readEntries_(layout.otadata_);
-        var copy = chapterOtadata().copyOf_(layout, entries, layout.running_);
-        if (copy >= 0)
-            chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 3 /* State.INVALID */);
-    }
     // Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
     // Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
-    /** @chapter slots */
     function slotOf(layout, given) {
         var label = typeof given === "string" ? given : given && given.label;
         var slot = slotByLabel(layout, label);
@@ -1989,17 +1809,16 @@ function chapterSlots() {
      * Verifies slots by their checksums, one after the other, while no update can erase them, and calls `choose` with the
      * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own. With
      * it, whatever else is under way is ended.
-     * @chapter slots
      */
     function chooseSlot(list, choose, none) {
         return new Promise(function (resolve, reject) {
             guarded(function () {
                 var layout = readLayout();
-                var held = chapterEngine().heldTurn_();
+                var held = lazyEngine().heldTurn_();
                 var turn;
                 function fail(error) {
                     turn.end_();
-                    reject(error || chapterEngine().aborted_());
+                    reject(error || fault(259 /* Code.INVALID_STATE */, "aborted"));
                 }
                 if (none && held)
                     held.stop_();
@@ -2009,7 +1828,7 @@ function chapterSlots() {
                     if (!slot)
                         return fail(none ? fault(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
                     verifyImage(layout.chip_, slot.address, slot.size, "", "", function (failure) {
-                        if (chapterEngine().heldTurn_() !== turn)
+                        if (lazyEngine().heldTurn_() !== turn)
                             return;
                         if (failure)
                             return attempt(slots, failure);
@@ -2029,16 +1848,17 @@ function chapterSlots() {
     }
     /** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
     function slotsToFallBackTo(layout) {
+    var lazyOtadataOnce = lazyOtadata();
         var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
-        var entries = chapterOtadata().readEntries_(layout.otadata_);
-        var record = chapterRecords().loadRecord_();
+        var entries = lazyOtadataOnce.readEntries_(layout.otadata_);
+        var record = lazyRecords().loadRecord_();
         var previous = record.slot === layout.running_.label ? record.previous : "";
         var first = [];
         var rest = [];
         for (var i = 0; i < slots.length; i++) {
             if (slots[i].address === layout.running_.address)
                 continue;
-            var copy = chapterOtadata().copyOf_(layout, entries, slots[i]);
+            var copy = lazyOtadataOnce.copyOf_(layout, entries, slots[i]);
             if (slots[i].label === previous)
                 first.unshift(slots[i]);
             else if (copy >= 0 && entries[copy].valid_ && entries[copy].state_ !== 0 /* State.NEW */)
@@ -2048,17 +1868,14 @@ function chapterSlots() {
         }
         return first.concat(rest);
     }
-    /**
-     * rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus().
-     * @chapter slots
-     */
+    /** rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus(). */
     function fallBack(verdict, reason) {
         return chooseSlot(slotsToFallBackTo, function (layout, slot, done) {
             guarded(function () {
                 // when Storage takes no record it is more important to leave
-                chapterRecords().recordRolledBack_(layout.running_, verdict, reason);
+                lazyRecords().recordRolledBack_(layout.running_, verdict, reason);
             }, ignore);
-            reject(layout, slot);
+            lazyOtadata().reject_(layout, slot);
             done();
             restart();
         }, "no other slot holds a whole image");
@@ -2078,33 +1895,31 @@ function chapterSlots() {
      * kind, else by its version, such as "2v27.45".
      */
     function ownPartition() {
-        var version = chapterEngine().firmwareVersion_();
+        var version = lazyEngine().firmwareVersion_();
         var old = version[0] === "2" && +version.substr(2, 2) <= 25 /* Kind.LAST_OLD */;
-        return old && chapterEngine().storageStats_().totalBytes <= 262144 /* Kind.OLD_SIZE */ ? "js_code" : "storage";
+        return old && lazyEngine().storageStats_().totalBytes <= 262144 /* Kind.OLD_SIZE */ ? "js_code" : "storage";
     }
-    /**
-     * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
-     * @chapter slots
-     */
+    /** Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy. */
     function checkStorage(claim) {
+    var lazyBytesOnce = lazyBytes();
         var label = claim.partition;
         var row = partitionByLabel(label, 1 /* Type.DATA */);
         if (!row)
             return cannot("the image reads its files through partition " + label + ", which this table does not have");
         if (row.address !== claim.address)
             cannot("the image keeps its files at " +
-                chapterBytes().hex_(claim.address) +
+                lazyBytesOnce.hex_(claim.address) +
                 " and reads them through partition " +
                 label +
                 ", which this table has at " +
-                chapterBytes().hex_(row.address));
+                lazyBytesOnce.hex_(row.address));
         if (row.size < claim.size)
             cannot("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
         var own = ownPartition();
         var ownRow = own === label ? row : partitionByLabel(own, 1 /* Type.DATA */);
         if (!ownRow || ownRow.address !== claim.address)
-            cannot("this firmware keeps its files in another place than the image, " + chapterBytes().hex_(claim.address));
-        var stats = chapterEngine().storageStats_();
+            cannot("this firmware keeps its files in another place than the image, " + lazyBytesOnce.hex_(claim.address));
+        var stats = lazyEngine().storageStats_();
         // with what the boot record may take yet
         var used = stats.totalBytes - stats.freeBytes + 2 * (4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */);
         // such a build takes the rest for damage, and erases all
@@ -2116,15 +1931,14 @@ function chapterSlots() {
         // what the larger build finds behind the files of this one would be files to it
         for (var at = stats.totalBytes; at < claim.size; at += 4096 /* Flash.SECTOR */)
             if (!isBlank(claim.address + at))
-                cannot("flash at " + chapterBytes().hex_(claim.address + at) + " is not blank, and the image takes it for Storage");
+                cannot("flash at " + lazyBytesOnce.hex_(claim.address + at) + " is not blank, and the image takes it for Storage");
     }
     /**
      * Looks in the image at `addr`, which was verified, for the text that tells through which partition it reads, in its first segment, which
      * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
-     * @chapter slots
      */
     function findStorage(addr, done) {
-        var end = 32 /* Size.FIRST_SEGMENT */ + chapterBytes().u32_(read(addr, 32 /* Size.FIRST_SEGMENT */), 24 /* Size.HEADER */ + 4);
+        var end = 32 /* Size.FIRST_SEGMENT */ + lazyBytes().u32_(read(addr, 32 /* Size.FIRST_SEGMENT */), 24 /* Size.HEADER */ + 4);
         var at = 0;
         var found = null;
         function look(label, text, quote) {
@@ -2156,30 +1970,31 @@ function chapterSlots() {
 }
 /** The partition called `label`, of any type; null when the table has none. `esp_partition_find_first` */
 function findPartition(label) {
-    return chapterSlots().partitionByLabel_(label);
+    return lazySlots().partitionByLabel_(label);
 }
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 function getRunningPartition() {
-    return chapterSlots().readLayout_().running_;
+    return lazySlots().readLayout_().running_;
 }
 /** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
 function getBootPartition() {
-    var layout = chapterSlots().readLayout_();
-    return chapterOtadata().selectedSlot_(layout, chapterOtadata().readEntries_(layout.otadata_));
+    var layout = lazySlots().readLayout_();
+    return lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
 }
 /** The slot that an update would write. `esp_ota_get_next_update_partition` */
 function getNextUpdatePartition() {
-    var layout = chapterSlots().readLayout_();
-    return chapterSlots().nextSlot_(layout, layout.running_);
+    var layout = lazySlots().readLayout_();
+    return lazySlots().nextSlot_(layout, layout.running_);
 }
 /** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
 function getLastInvalidPartition() {
-    var layout = chapterSlots().readLayout_();
-    var entries = chapterOtadata().readEntries_(layout.otadata_);
+    var lazyOtadataOnce = lazyOtadata();
+    var layout = lazySlots().readLayout_();
+    var entries = lazyOtadataOnce.readEntries_(layout.otadata_);
     var found = null;
     var seq = 0;
     for (var i = 0; i < layout.ota_.length; i++) {
-        var copy = chapterOtadata().copyOf_(layout, entries, layout.ota_[i]);
+        var copy = lazyOtadataOnce.copyOf_(layout, entries, layout.ota_[i]);
         if (copy >= 0 && !entries[copy].valid_ && (!found || entries[copy].seq_ < seq)) {
             found = layout.ota_[i];
             seq = entries[copy].seq_;
@@ -2188,15 +2003,15 @@ function getLastInvalidPartition() {
     return found;
 }
 /**
- * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 0xffffffff undefined.
  * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
  */
 function getState(partition) {
-    var layout = chapterSlots().readLayout_();
-    var slot = chapterSlots().slotOf_(layout, partition);
+    var layout = lazySlots().readLayout_();
+    var slot = lazySlots().slotOf_(layout, partition);
     if (slot.subtype === 0 /* Subtype.FACTORY */)
         throw fault(262 /* Code.NOT_SUPPORTED */, "factory has no state");
-    var state = chapterOtadata().stateOf_(layout, slot);
+    var state = lazyOtadata().stateOf_(layout, slot);
     if (state === undefined)
         throw fault(261 /* Code.NOT_FOUND */, "otadata does not name " + slot.label);
     return state;
@@ -2207,47 +2022,16 @@ function getState(partition) {
  * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
  */
 function setBootPartition(partition) {
-    return chapterSlots().chooseSlot_(function (layout) { return [chapterSlots().slotOf_(layout, partition)]; }, function (layout, slot, done) {
-        chapterOtadata().select_(layout, slot, 0 /* State.NEW */);
+    return lazySlots().chooseSlot_(function (layout) { return [lazySlots().slotOf_(layout, partition)]; }, function (layout, slot, done) {
+        lazyOtadata().select_(layout, slot, 0 /* State.NEW */);
         done();
     });
 }
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
 function markValid() {
-    /**
-     * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
-     * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
-     * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
-     * IDF does, and the other copy stays to fall back to; and in place when the other copy is what an update, say, has just
-     * selected. Factory and a slot that no entry names need none.
-     * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
-     * @chapter
-     */
-    function confirm(layout) {
-        /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
-        function markValidNatively() {
-            if (ESP32.setOTAValid)
-                ESP32.setOTAValid(true);
-        }
-        var entries = chapterOtadata().readEntries_(layout.otadata_);
-        var copy = chapterOtadata().copyOf_(layout, entries, layout.running_);
-        if (copy < 0 || entries[copy].state_ === 2 /* State.VALID */)
-            return;
-        if (entries[copy].state_ === 1 /* State.PENDING_VERIFY */) {
-            if (chapterOtadata().activeCopy_(entries) === copy)
-                markValidNatively();
-            if (chapterOtadata().stateOf_(layout, layout.running_) !== 2 /* State.VALID */)
-                chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
-            return;
-        }
-        if (chapterEngine().isRestartPending_() && chapterOtadata().activeCopy_(entries) !== copy)
-            return chapterOtadata().writeEntry_(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
-        chapterOtadata().writeEntry_(layout, 1 - copy, chapterOtadata().seqFor_(layout, entries, layout.running_), 2 /* State.VALID */);
-        erase(layout.otadata_.address + copy * 4096 /* Flash.SECTOR */);
-    }
-    var layout = chapterSlots().readLayout_();
-    confirm(layout);
-    chapterRecords().recordConfirmed_(layout.running_);
+    var layout = lazySlots().readLayout_();
+    lazyOtadata().confirm_(layout);
+    lazyRecords().recordConfirmed_(layout.running_);
 }
 
 
@@ -2256,7 +2040,101 @@ function markValid() {
  * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 function rollback() {
-    return chapterSlots().fallBack_(true, "rollback() was called");
+    return lazySlots().fallBack_(true, "rollback() was called");
+}
+
+
+
+
+
+
+
+function lazyKeys() {
+    // Base64 of the interpreter (RFC 4648 4), of and to binary strings.
+    function base64(text) {
+        return btoa(text);
+    }
+    /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
+    function fromBase64(text) {
+        return atob(text);
+    }
+    // base64url as RFC 7515 uses it: without padding, and only as it is encoded.
+    /**
+     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
+     * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
+     * src/jswrap_string.c), and anybody can send a text of separators.
+     */
+    function translate(text, from, to) {
+        var result = "";
+        for (var i = 0; i < text.length; i++) {
+            var at = from.indexOf(text[i]);
+            result += at < 0 ? text[i] : to.substr(at, 1);
+        }
+        return result;
+    }
+    /** RFC 7515 2: base64url without padding, of whole bytes. */
+    function toBase64url(bytes) {
+        return translate(base64(bytes), "+/=", "-_");
+    }
+    /** The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded. */
+    function fromBase64url(text) {
+        var bytes = fromBase64(translate(text, "-_", "+/"));
+        return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
+    }
+    // Which RSA keys a device takes. Pure: the command on the host makes and loads keys by the same rule.
+    /** Bits of the big-endian number `bytes`. */
+    function bitLength(bytes) {
+        var bits = 8 * bytes.length;
+        for (var top = 128; top && bytes[0] < top; top >>>= 1)
+            bits--;
+        return bits;
+    }
+    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
+    function isKey(n, e) {
+        var bits = n.length ? bitLength(n) : 0;
+        return (bits >= 2048 /* Rsa.MIN_BITS */ &&
+            bits <= 4096 /* Rsa.MAX_BITS */ &&
+            n[0] > 0 &&
+            n[n.length - 1] % 2 === 1 &&
+            e >= 3 &&
+            e <= 4294967295 /* Rsa.MAX_EXPONENT */ &&
+            e % 2 === 1);
+    }
+    // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
+    /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+    function thumbprint(key) {
+        return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+    }
+    /** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
+    function parseKey(key) {
+        var n = lazyBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+        var eText = fromBase64url("" + (key && key.e)) || "";
+        var e = 0;
+        for (var i = 0; i < eText.length; i++)
+            e = e * 256 + eText.charCodeAt(i);
+        if (!isKey(n, e))
+            throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+        return { n_: n, e_: e };
+    }
+    /** Throws INVALID_ARG when one of `keys` can't be used. */
+    function checkKeys(keys) {
+        if (!(keys.length > 0))
+            throw fault(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
+        for (var i = 0; i < keys.length; i++)
+            parseKey(keys[i]);
+    }
+    /** The key whose thumbprint is `kid`, or null. */
+    function keyCalled(keys, kid) {
+        for (var i = 0; i < keys.length; i++)
+            if (thumbprint(keys[i]) === kid)
+                return keys[i];
+        return null;
+    }
+    /** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+    function notTrusted() {
+        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+    }
+    return { base64_: base64, fromBase64url_: fromBase64url, bitLength_: bitLength, parseKey_: parseKey, checkKeys_: checkKeys, keyCalled_: keyCalled, notTrusted_: notTrusted };
 }
 
 
@@ -2266,17 +2144,7 @@ function rollback() {
 
 
 
-
-
-
-
-
-
-
-/**
- * What the final answer says, or the Location of a redirect.
- * @chapter @apart
- */
+/** What the final answer says, or the Location of a redirect. */
 function parseAnswer(response, options) {
     // What an answer says of its body: status, length, range, validators, Retry-After. Pure.
     // RFC 9110; status codes as IDF esp_https_ota.c takes them.
@@ -2399,17 +2267,14 @@ function parseAnswer(response, options) {
 
 
 
-function chapterUrls() {
+function lazyUrls() {
     // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
     // The engine's own url.parse knows no user:password and no relative reference.
     var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)
     function bad(url, why) {
         throw fault(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
     }
-    /**
-     * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
-     * @chapter urls
-     */
+    /** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
     function parseUrl(url) {
         for (var i = 0; i < url.length; i++) {
             var code = url.charCodeAt(i);
@@ -2466,7 +2331,6 @@ function chapterUrls() {
     function portOf(url) {
         return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
     }
-    /** @chapter urls */
     function sameOrigin(a, b) {
         return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
     }
@@ -2492,10 +2356,7 @@ function chapterUrls() {
         }
         return kept;
     }
-    /**
-     * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
-     * @chapter urls
-     */
+    /** The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query. */
     function resolveUrl(base, given) {
         var page = parseUrl(base);
         var hash = given.indexOf("#");
@@ -2532,13 +2393,11 @@ function chapterUrls() {
 
 /**
  * Asks `url`. What is the user's own goes to the origin of `options.url` only, and nowhere when the URL is not `trusted`.
- * @chapter @apart
  */
 function send(options, url, trusted, extra, onResponse, onError) {
     // One request of Espruino's `http`.
     /**
      * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
-     * @chapter
      */
     function request(options, onResponse, onError) {
         var outgoing = require("http").request(options, onResponse);
@@ -2548,8 +2407,8 @@ function send(options, url, trusted, extra, onResponse, onError) {
         outgoing.end();
         return outgoing;
     }
-    var origin = chapterUrls().parseUrl_(options.url);
-    var target = chapterUrls().parseUrl_(url);
+    var origin = lazyUrls().parseUrl_(options.url);
+    var target = lazyUrls().parseUrl_(url);
     var headers = {};
     var wanted = {
         protocol: target.protocol_,
@@ -2560,11 +2419,11 @@ function send(options, url, trusted, extra, onResponse, onError) {
     };
     if (target.port_)
         wanted.port = target.port_;
-    if (trusted && chapterUrls().sameOrigin_(origin, target)) {
+    if (trusted && lazyUrls().sameOrigin_(origin, target)) {
         for (var name in options.headers)
             headers[name] = options.headers[name];
         if (origin.auth_)
-            headers.Authorization = "Basic " + chapterEngine().base64_(origin.auth_);
+            headers.Authorization = "Basic " + lazyKeys().base64_(origin.auth_);
         if (options.ca)
             wanted.ca = options.ca;
         if (options.cert)
@@ -2588,7 +2447,6 @@ function send(options, url, trusted, extra, onResponse, onError) {
  * from another one.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
- * @chapter @apart
  */
 function get(options, from, extra, onHead, onBody, onEnd) {
     // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
@@ -2639,7 +2497,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         if (done)
             return;
         if (++quiet > 4)
-            return end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + chapterUrls().parseUrl_(url).host_ + " for " + options.timeout + " ms", true));
+            return end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + lazyUrls().parseUrl_(url).host_ + " for " + options.timeout + " ms", true));
         guarded(function () {
             timer = after(options.timeout / 4, tick);
         }, end);
@@ -2654,7 +2512,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         if (answered && left < 0 && (!code || code === CLOSE_NOTIFY))
             return end(null);
         var why = code ? ": " + error.message + " (" + code + ")" : "";
-        var page = chapterUrls().parseUrl_(url);
+        var page = lazyUrls().parseUrl_(url);
         // the engine prints how a handshake failed and gives one of its own numbers for it, -15 or -8; mbedTLS's are far below
         if (!answered && code && code > -16 && page.protocol_ === "https:")
             why +=
@@ -2697,17 +2555,17 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     function redirect(location) {
         if (++redirects > options.maxRedirects)
             throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
-        var page = chapterUrls().parseUrl_(url);
-        var next = chapterUrls().resolveUrl_(url, location);
+        var page = lazyUrls().parseUrl_(url);
+        var next = lazyUrls().resolveUrl_(url, location);
         var target;
         try {
-            target = chapterUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
+            target = lazyUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
         }
         catch (thrown) {
             // the caller's own URL was good
             throw fault(264 /* Code.INVALID_RESPONSE */, "Location: " + thrown.message);
         }
-        if (!chapterUrls().sameOrigin_(page, chapterUrls().parseUrl_(options.url)))
+        if (!lazyUrls().sameOrigin_(page, lazyUrls().parseUrl_(options.url)))
             trusted = false;
         if (page.protocol_ === "https:" && target.protocol_ !== "https:")
             throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
@@ -2765,10 +2623,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
 
 
 
-/**
- * Nothing is sent before the first `read`. `limit`: the most bytes that may come.
- * @chapter @apart
- */
+/** Nothing is sent before the first `read`. `limit`: the most bytes that may come. */
 function createDownload(options, url, limit, onConnected) {
     // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
     // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
@@ -2941,7 +2796,7 @@ function createDownload(options, url, limit, onConnected) {
         }
         // while nobody reads the next `read` reconnects
         else if (self.sink_)
-            wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures), MAX_BACKOFF) * (0.5 + chapterEngine().spread_(failures++) / 2), Math.min(error.wait_ || 0, MAX_WAIT));
+            wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures), MAX_BACKOFF) * (0.5 + lazyEngine().spread_(failures++) / 2), Math.min(error.wait_ || 0, MAX_WAIT));
         if (self.sink_)
             goOnAfter(wait);
     }
@@ -3009,15 +2864,10 @@ function createDownload(options, url, limit, onConnected) {
 
 
 
-/**
- * `present`: the target holds the whole image already.
- * @chapter @apart
- */
+
+/** `present`: the target holds the whole image already. */
 function createSession(plan, emit, layout, target, download, present) {
-    /**
-     * Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32).
-     * @chapter
-     */
+    /** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
     function chipRevision(chip) {
         var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
         var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
@@ -3035,7 +2885,6 @@ function createSession(plan, emit, layout, target, download, present) {
      * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
      * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
      * end is the judge of whether it was right.
-     * @chapter
      */
     function resumeOffset(slot, held, total) {
         if (total < 0)
@@ -3049,10 +2898,10 @@ function createSession(plan, emit, layout, target, download, present) {
             offset += 4096 /* Flash.SECTOR */;
         return offset - 4096 /* Flash.SECTOR */;
     }
-    /**
-     * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
-     * @chapter
-     */
+    // Writes a slot, sector by sector: the only writer of app partitions. And finds how far an earlier run came.
+    // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
+    // no bootloader takes a refused or unverified file for an image, whatever otadata says.
+    /** To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have. */
     function createWriter(layout, slot, size) {
         // a resumed file may be wrong, and is then written once more
         var left = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
@@ -3082,7 +2931,7 @@ function createSession(plan, emit, layout, target, download, present) {
             var sector = addr - begun;
             // what the slot holds is about to become another file, and no image any more
             if (ahead < 0 && sector !== slot.address)
-                chapterEngine().clearWord_(slot);
+                lazyEngine().clearWord_(slot.address);
             var again = compare && ahead >= 0;
             var resumed = again || (ahead < 0 && addr > slot.address);
             var kept = "";
@@ -3093,7 +2942,7 @@ function createSession(plan, emit, layout, target, download, present) {
                 while (at < data.length - 1 && held[at] === data[at])
                     at++;
             }
-            if (!again || !(begun + at) || !holds(addr + at, chapterEngine().blank_(4096 /* Flash.SECTOR */ - begun - at))) {
+            if (!again || !(begun + at) || !holds(addr + at, lazyEngine().blank_(4096 /* Flash.SECTOR */ - begun - at))) {
                 at = 0;
                 if (begun)
                     kept = binary(read(sector, begun));
@@ -3114,13 +2963,13 @@ function createSession(plan, emit, layout, target, download, present) {
             var begun = offset % 4096 /* Flash.SECTOR */;
             var length = data.length;
             if (begun + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
-                throw fault(260 /* Code.INVALID_SIZE */, length + " bytes at " + chapterBytes().hex_(offset) + " of slot " + slot.label);
+                throw fault(260 /* Code.INVALID_SIZE */, length + " bytes at " + lazyBytes().hex_(offset) + " of slot " + slot.label);
             if (!begun) {
                 // another program, or another instance of this module, may have selected the slot meanwhile
                 var crc = otadataCrc();
                 if (crc !== otadata) {
-                    var entries = chapterOtadata().readEntries_(layout.otadata_);
-                    if (chapterOtadata().copyOf_(layout, entries, slot) >= 0 || chapterOtadata().selectedSlot_(layout, entries).address === slot.address)
+                    var entries = lazyOtadata().readEntries_(layout.otadata_);
+                    if (lazyOtadata().copyOf_(layout, entries, slot) >= 0 || lazyOtadata().selectedSlot_(layout, entries).address === slot.address)
                         throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
                     otadata = crc;
                 }
@@ -3187,7 +3036,7 @@ function createSession(plan, emit, layout, target, download, present) {
     function tell(name, data, all) {
         emit(name, data, all);
         if (self.phase_ >= 6 /* Phase.DEAD */)
-            throw chapterEngine().aborted_();
+            throw fault(259 /* Code.INVALID_STATE */, "aborted");
     }
     /** `start`: as many bytes of the file as hold its descriptor; without it they are in flash. */
     function judge(start) {
@@ -3197,8 +3046,8 @@ function createSession(plan, emit, layout, target, download, present) {
             head.set(word);
         }
         else
-            head = chapterBytes().bytesOf_(start);
-        chapterImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, 288 /* Size.DESC_END */), self.size_ < 0 ? target.size : self.size_, tell);
+            head = lazyBytes().bytesOf_(start);
+        lazyImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, 288 /* Size.DESC_END */), self.size_ < 0 ? target.size : self.size_, tell);
     }
     function onVerified(error) {
         if (self.phase_ !== 2 /* Phase.VERIFYING */)
@@ -3251,8 +3100,8 @@ function createSession(plan, emit, layout, target, download, present) {
             // Step 4, its end: the header is checked before anything is erased
             judge(start ? undefined : data.substr(0, 288 /* Size.DESC_END */));
             // Step 5: no half-written slot is ever selected, and no trial begins without its record
-            chapterRecords().reserveRecords_();
-            chapterOtadata().deselect_(layout, target);
+            lazyRecords().reserveRecords_();
+            lazyOtadata().deselect_(layout, target);
             judged = true;
         }
         if (!writeSector)
@@ -3317,15 +3166,15 @@ function createSession(plan, emit, layout, target, download, present) {
             if (!failure)
                 guarded(function () {
                     if (!plan.allowRolledBack_)
-                        chapterRecords().checkNotRolledBack_(plan.digest_);
+                        lazyRecords().checkNotRolledBack_(plan.digest_);
                     if (claim)
-                        chapterSlots().checkStorage_(claim);
+                        lazySlots().checkStorage_(claim);
                     // Step 8: now there is an image, and the record that counts its starts
                     if (word)
-                        chapterEngine().completeImage_(target, word);
-                    chapterRecords().recordSelected_(target, layout.running_, self.written_, plan);
+                        lazyEngine().completeImage_(target.address, word);
+                    lazyRecords().recordSelected_(target, layout.running_, self.written_, plan);
                     // Step 9: the commit point
-                    chapterOtadata().select_(layout, target, 0 /* State.NEW */);
+                    lazyOtadata().select_(layout, target, 0 /* State.NEW */);
                     emit("UPDATE_BOOT_PARTITION", target.subtype);
                 }, function (thrown) {
                     failure = thrown;
@@ -3354,7 +3203,7 @@ function createSession(plan, emit, layout, target, download, present) {
                     return hashFlash(target.address, self.written_, word, "", onJudged);
                 if (plan.askStorage_) {
                     plan.askStorage_ = false;
-                    return chapterSlots().findStorage_(target.address, onJudged);
+                    return lazySlots().findStorage_(target.address, onJudged);
                 }
                 // in a later pass: until this one ends, what has read the image holds its memory
                 after(0, function () { return onStorage(null, found); });
@@ -3373,7 +3222,7 @@ function createSession(plan, emit, layout, target, download, present) {
         var phase = self.phase_;
         if (phase >= 6 /* Phase.DEAD */)
             return;
-        var reason = error || chapterEngine().aborted_();
+        var reason = error || fault(259 /* Code.INVALID_STATE */, "aborted");
         free(6 /* Phase.DEAD */);
         emit("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
@@ -3406,12 +3255,11 @@ function createSession(plan, emit, layout, target, download, present) {
 
 
 
-function chapterManifest() {
+
+
+function lazyManifest() {
     // One JSON object, more strictly than the engine's own parser takes it. Pure.
-    /**
-     * INVALID_RESPONSE: the manifest is not what it should be.
-     * @chapter manifest
-     */
+    /** INVALID_RESPONSE: the manifest is not what it should be. */
     function refuse(fact) {
         throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
     }
@@ -3453,7 +3301,6 @@ function chapterManifest() {
     /**
      * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
      * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
-     * @chapter manifest
      */
     function parseJson(text) {
         var open = []; // keys of the objects that are open, null for an array
@@ -3523,7 +3370,6 @@ function chapterManifest() {
     }
     /**
      * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
-     * @chapter manifest
      */
     function parseManifest(payload) {
         var manifest = parseJson(payload);
@@ -3540,7 +3386,7 @@ function chapterManifest() {
         wanted("image.url", image.url, "string");
         wanted("image.size", image.size, "number");
         wanted("image.fsverity", image.fsverity, "string");
-        if (!chapterBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
+        if (!lazyBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
             refuse("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
         var storage = image.storage;
         if (storage !== undefined) {
@@ -3560,7 +3406,6 @@ function chapterManifest() {
     }
     /**
      * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
-     * @chapter manifest
      */
     function checkPolicy(manifest, facts, allowDowngrade) {
         if (manifest.chip !== facts.chip_)
@@ -3581,15 +3426,12 @@ function chapterManifest() {
     function projectOf(name) {
         return name === "espruino-esp32" ? "espruino" : name;
     }
-    /**
-     * Refuses another project's manifest; "" where nothing tells this device's own.
-     * @chapter manifest
-     */
+    /** Refuses another project's manifest; "" where nothing tells this device's own. */
     function checkProject(manifest, project) {
         if (project && projectOf(manifest.project) !== projectOf(project))
             differ("project", manifest.project, project);
     }
-    return { refuse_: refuse, parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
+    return { parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
 }
 
 
@@ -3610,10 +3452,7 @@ function chapterManifest() {
 
 
 
-/**
- * Called from a new idle pass, so that the buffers of the big numbers are already freed.
- * @apart
- */
+/** Called from a new idle pass, so that the buffers of the big numbers are already freed. */
 function answerLater(done, error, good) {
     guarded(function () {
         after(0, function () {
@@ -3625,7 +3464,6 @@ function answerLater(done, error, good) {
 }
 /**
  * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
- * @chapter @apart
  */
 function verifyPss(n, e, signature, digest, done) {
     /** Is a < b? Both big-endian and of the same length. */
@@ -3638,7 +3476,6 @@ function verifyPss(n, e, signature, digest, done) {
     /**
      * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
      * odd and has its top byte set, the signature is below it, the exponent is odd.
-     * @chapter
      */
     function modularPower(modulus, exponent, signature) {
         /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
@@ -3711,7 +3548,7 @@ function verifyPss(n, e, signature, digest, done) {
                 column = (column - limb) / LIMB;
             }
         }
-        var modulusBits = chapterKeys().bitLength_(modulus);
+        var modulusBits = lazyKeys().bitLength_(modulus);
         // two bits to spare: products may then stay below twice the modulus instead of below it
         var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
         var last = count - 1;
@@ -3847,27 +3684,24 @@ function verifyPss(n, e, signature, digest, done) {
     }
     if (signature.length !== n.length || !isBelow(signature, n))
         return done(null, false);
+    var bits = lazyKeys().bitLength_(n) - 1;
     var power = modularPower(n, e, signature);
     var good = false;
     inSlices(1, power.step_, function () {
-        good = checkEncoding(power.result_(), chapterKeys().bitLength_(n) - 1, digest);
+        good = checkEncoding(power.result_(), bits, digest);
     }, function (error) {
         /*@__NOINLINE__*/ answerLater(done, error, good);
     });
 }
 
 
-
-/**
- * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
- * @apart
- */
+/** Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed. */
 function answer(payload, signer, done) {
     return function (error, good) {
         guarded(function () {
-            var text = good && !error ? chapterKeys().fromBase64url_(payload) : null;
+            var text = good && !error ? lazyKeys().fromBase64url_(payload) : null;
             if (text === null)
-                throw error || chapterKeys().notTrusted_();
+                throw error || lazyKeys().notTrusted_();
             done(null, text, signer);
         }, function (thrown) {
             done(thrown, "");
@@ -3899,49 +3733,39 @@ function answer(payload, signer, done) {
 
 
 
-/**
- * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
- * @chapter @apart
- */
+/** Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash. */
 function open(settings, emit, offerOnly, done, failed) {
-    /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
-    function checkConfirmed(layout) {
-        if (chapterOtadata().stateOf_(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
-            throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
-    }
     /**
      * Does `slot` hold the file of `size` bytes with this digest? Decided by bytes, never by versions, which tell builds of
      * Espruino not apart. The running slot is hashed once, and the answer is kept in the boot record; another one is hashed
      * whenever it may hold the file, because it is to be selected.
-     * @chapter
      */
     function holdsImage(layout, slot, size, digest, done) {
         var running = slot.address === layout.running_.address;
-        var known = chapterRecords().knownImage_(slot);
+        var known = lazyRecords().knownImage_(slot);
         var same = !!known && known.size === size && known.digest === digest;
         if (known && known.digest && (running || !same))
             return done(null, same);
         var length = 0;
         guarded(function () {
-            length = chapterImage().walkSegments_(layout.chip_, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
+            length = lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
         }, ignore);
         // no whole image, or one of another length; what may follow an image in its file is not blank
         if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
             return done(null, false);
         hashFlash(slot.address, size, "", "", function (error, found) {
             if (running && !error && length === size)
-                chapterRecords().recordHashed_(slot, size, found);
+                lazyRecords().recordHashed_(slot, size, found);
             done(error, found === digest);
         });
     }
     /** Its image's fs-verity digest, as 64 hexadecimal digits. */
     function digestOf(manifest) {
-        return chapterBytes().digitsOf_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
+        return lazyBytes().digitsOf_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
     }
     /**
      * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
      * image runs already. Refuses an image that could not read the files in Storage. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
-     * @chapter
      */
     function getManifest(settings, layout, target, done) {
         /** ms since 1970 by a clock that is wrong until somebody sets it. */
@@ -3962,23 +3786,18 @@ function open(settings, emit, offerOnly, done, failed) {
         /**
          * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or
          * 2, have to have signed it. Calls `done` once, like verifyJws.
-         * @chapter
          */
         function verifyManifest(text, keys, threshold, done) {
             /**
              * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key, or with
              * OTA_VALIDATE_FAILED and "".
-             * @chapter
              */
             function verifyJws(token, keys, done) {
-                // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
-                /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
-                function thumbprint(key) {
-                    return chapterKeys().toBase64url_(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
-                }
                 // What a device reads of a manifest, and no more. Pure: the command on the host signs within the same limits.
                 /** Member `typ` of the header. */
                 var TYPE = "https-ota+jws";
+                // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
+                // allow. Nothing of its payload is looked at before the signature has been verified.
                 /**
                  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
                  * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
@@ -3989,7 +3808,7 @@ function open(settings, emit, offerOnly, done, failed) {
                         return null;
                     var header = null;
                     guarded(function () {
-                        header = chapterManifest().parseJson_(text);
+                        header = lazyManifest().parseJson_(text);
                     }, ignore);
                     if (!header)
                         return null;
@@ -4007,22 +3826,21 @@ function open(settings, emit, offerOnly, done, failed) {
                     second > first &&
                     token.length - second - 1 <= 683 /* Jws.MAX_SIGNATURE */ &&
                     token.indexOf(".", second + 1) < 0;
-                var headerText = whole ? chapterKeys().fromBase64url_(token.substr(0, first)) : null;
-                var signature = headerText && chapterKeys().fromBase64url_(token.substr(second + 1));
+                var headerText = whole ? lazyKeys().fromBase64url_(token.substr(0, first)) : null;
+                var signature = headerText && lazyKeys().fromBase64url_(token.substr(second + 1));
                 var header = signature && parseHeader(headerText);
-                if (header)
-                    for (var i = 0; i < keys.length; i++)
-                        if (thumbprint(keys[i]) === header.kid) {
-                            var key = chapterKeys().parseKey_(keys[i]);
-                            // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
-                            var least = 100 + 1.5 * key.n_.length;
-                            if (chapterEngine().freeVars_() < least)
-                                throw fault(257 /* Code.NO_MEM */, chapterEngine().freeVars_() + " JsVars are free, a key of this length needs " + least + " here", true);
-                            var digest = sha256(token.substr(0, second));
-                            return /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, chapterBytes().bytesOf_(signature), digest, 
-                            /*@__NOINLINE__*/ answer(token.substring(first + 1, second), keys[i], done));
-                        }
-                done(chapterKeys().notTrusted_(), "");
+                var signer = header && lazyKeys().keyCalled_(keys, header.kid);
+                if (!signer)
+                    return done(lazyKeys().notTrusted_(), "");
+                var key = lazyKeys().parseKey_(signer);
+                var free = lazyEngine().freeVars_();
+                // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
+                var least = 100 + 1.5 * key.n_.length;
+                if (free < least)
+                    throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, a key of this length needs " + least + " here", true);
+                var digest = sha256(token.substr(0, second));
+                /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, lazyBytes().bytesOf_(signature), digest, 
+                /*@__NOINLINE__*/ answer(token.substring(first + 1, second), signer, done));
             }
             function payloadOf(token) {
                 return token.substring(token.indexOf("."), token.lastIndexOf("."));
@@ -4031,7 +3849,7 @@ function open(settings, emit, offerOnly, done, failed) {
             var first = end < 0 ? text : text.substr(0, end);
             var second = end < 0 ? "" : text.substr(end + 1);
             if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0))
-                return done(chapterKeys().notTrusted_(), "");
+                return done(lazyKeys().notTrusted_(), "");
             // one alone is answered without a function of ours, which would keep all of this in memory
             if (end < 0 && threshold < 2)
                 return verifyJws(first, keys, done);
@@ -4052,7 +3870,7 @@ function open(settings, emit, offerOnly, done, failed) {
             return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 8192 /* Jws.MAX_MANIFEST */);
         }
         function fetchText(settings, done) {
-            var free = chapterEngine().freeVars_();
+            var free = lazyEngine().freeVars_();
             var limit = mostOf(free);
             var download = createDownload(settings, settings.url, limit, ignore);
             function end(error, text) {
@@ -4076,21 +3894,21 @@ function open(settings, emit, offerOnly, done, failed) {
             if (error)
                 return done(error);
             guarded(function () {
-                var manifest = chapterManifest().parseManifest_(payload);
-                chapterManifest().checkPolicy_(manifest, {
+                var manifest = lazyManifest().parseManifest_(payload);
+                lazyManifest().checkPolicy_(manifest, {
                     chip_: CHIP_NAMES[layout.chip_],
                     board_: boardName(),
                     slotSize_: target.size,
                     nowMs_: now(),
-                    sequence_: chapterRecords().lowestSequence_(chapterRecords().loadRecord_(), layout.running_),
+                    sequence_: lazyRecords().lowestSequence_(lazyRecords().loadRecord_(), layout.running_),
                 }, !!settings.allowDowngrade);
-                var desc = chapterImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
-                chapterManifest().checkProject_(manifest, settings.project || (desc ? desc.projectName : chapterRecords().loadRecord_().project));
+                var desc = lazyImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
+                lazyManifest().checkProject_(manifest, settings.project || (desc ? desc.projectName : lazyRecords().loadRecord_().project));
                 var image = manifest.image;
                 holdsImage(layout, layout.running_, image.size, digestOf(manifest), function (failure, same) {
                     guarded(function () {
                         if (!failure && !same && image.storage && !settings.allowStorageLoss)
-                            chapterSlots().checkStorage_(image.storage);
+                            lazySlots().checkStorage_(image.storage);
                         done(failure, manifest, same);
                     }, done);
                 });
@@ -4105,7 +3923,7 @@ function open(settings, emit, offerOnly, done, failed) {
         });
     }
     function chooseTarget(layout, label) {
-        var target = label === undefined ? chapterSlots().nextSlot_(layout, layout.running_) : chapterSlots().slotByLabel_(layout, label);
+        var target = label === undefined ? lazySlots().nextSlot_(layout, layout.running_) : lazySlots().slotByLabel_(layout, label);
         if (!target)
             throw fault(261 /* Code.NOT_FOUND */, "no slot is called " + label);
         if (target.address === layout.running_.address)
@@ -4114,34 +3932,34 @@ function open(settings, emit, offerOnly, done, failed) {
     }
     /** Was the slot of the last update selected before the last restart, and another one runs? Then the bootloader refused it. */
     function noteRefusal(layout) {
-        var slot = chapterSlots().slotByLabel_(layout, chapterRecords().loadRecord_().slot);
+        var slot = lazySlots().slotByLabel_(layout, lazyRecords().loadRecord_().slot);
         if (!slot || slot.address === layout.running_.address)
             return;
-        var selected = chapterOtadata().selectedSlot_(layout, chapterOtadata().readEntries_(layout.otadata_)).address === slot.address;
-        if ((selected && !chapterEngine().isRestartPending_()) || chapterOtadata().stateOf_(layout, slot) === 4 /* State.ABORTED */)
-            chapterRecords().recordRefused_(slot.label);
+        var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_)).address === slot.address;
+        if ((selected && !lazyEngine().isRestartPending_()) || lazyOtadata().stateOf_(layout, slot) === 4 /* State.ABORTED */)
+            lazyRecords().recordRefused_(slot.label);
     }
     /** The slot that starts next, when an update since the start has put the file of `size` bytes with this digest there. */
     function findWaiting(layout, size, digest) {
-        var selected = chapterOtadata().selectedSlot_(layout, chapterOtadata().readEntries_(layout.otadata_));
-        var known = chapterEngine().isRestartPending_() && selected.address !== layout.running_.address ? chapterRecords().knownImage_(selected) : null;
+        var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
+        var known = lazyEngine().isRestartPending_() && selected.address !== layout.running_.address ? lazyRecords().knownImage_(selected) : null;
         return known && known.size === size && known.digest === digest ? selected : undefined;
     }
     // Step 2: which slot runs, and which one is written?
-    var layout = chapterSlots().readLayout_();
+    var layout = lazySlots().readLayout_();
     var target = chooseTarget(layout, settings.partition);
     if (!offerOnly) {
-        checkConfirmed(layout);
-        if (!settings.allowSavedState && chapterEngine().readFile_(".varimg") !== undefined)
+        lazyOtadata().checkConfirmed_(layout);
+        if (!settings.allowSavedState && lazyEngine().readFile_(".varimg") !== undefined)
             throw fault(259 /* Code.INVALID_STATE */, "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
                 "by E.setBootCode() and erase .varimg, or set allowSavedState");
         noteRefusal(layout);
         if (!settings.allowUnconfirmed)
-            chapterRecords().checkNotOnTrial_(layout.running_);
+            lazyRecords().checkNotOnTrial_(layout.running_);
     }
     function fetchImage(plan, present) {
         if (!settings.allowRolledBack)
-            chapterRecords().checkNotRolledBack_(plan.digest_);
+            lazyRecords().checkNotRolledBack_(plan.digest_);
         // Step 4: the first bytes of the image; session.ts checks them
         var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
         function fail(error) {
@@ -4187,7 +4005,7 @@ function open(settings, emit, offerOnly, done, failed) {
             if ((same || waiting) && !settings.allowSameVersion)
                 return done(null, undefined, waiting);
             var plan = {
-                url_: chapterUrls().resolveUrl_(settings.url, manifest.image.url),
+                url_: lazyUrls().resolveUrl_(settings.url, manifest.image.url),
                 size_: size,
                 digest_: digest,
                 sequence_: manifest.sequence,
@@ -4212,7 +4030,7 @@ function open(settings, emit, offerOnly, done, failed) {
         fetchImage({
             url_: settings.url,
             size_: -1,
-            digest_: chapterBytes().digitsOf_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
+            digest_: lazyBytes().digitsOf_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
             sequence_: 0,
             version_: "",
             project_: "",
@@ -4223,7 +4041,6 @@ function open(settings, emit, offerOnly, done, failed) {
 /**
  * Takes what only one update at a time may have, and gives it back at the end. `resolve`: an Offer, a Handle or an
  * UpdateResult, as `mode` says.
- * @chapter @apart
  */
 function run(given, mode, resolve, reject) {
     /** For getStatus(). */
@@ -4232,7 +4049,6 @@ function run(given, mode, resolve, reject) {
     }
     /**
      * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
-     * @chapter
      */
     function checkConfig(config) {
         // The configuration: what a caller may say, checked before anything else happens.
@@ -4320,9 +4136,9 @@ function run(given, mode, resolve, reject) {
             (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
             refuse$1("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
         // as fsverity-utils prints it
-        if (checked.digest && chapterBytes().digitsOf_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
+        if (checked.digest && lazyBytes().digitsOf_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
             checked.digest = "fsverity-" + checked.digest;
-        if (checked.digest && !chapterBytes().digitsOf_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
+        if (checked.digest && !lazyBytes().digitsOf_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
             refuse$1("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
         return checked;
     }
@@ -4355,9 +4171,9 @@ function run(given, mode, resolve, reject) {
                 if (session.phase_ === 5 /* Phase.FAILED */ || session.phase_ === 6 /* Phase.DEAD */)
                     throw wrongState("getImgDesc");
                 session.emit_("GET_IMG_DESC");
-                var desc = chapterImage().parseDesc_(session.written_
+                var desc = lazyImage().parseDesc_(session.written_
                     ? read(session.target_.address, 288 /* Size.DESC_END */)
-                    : chapterBytes().bytesOf_(session.download_.held_.substr(0, 288 /* Size.DESC_END */)));
+                    : lazyBytes().bytesOf_(session.download_.held_.substr(0, 288 /* Size.DESC_END */)));
                 if (!desc)
                     throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
                 return desc;
@@ -4374,16 +4190,6 @@ function run(given, mode, resolve, reject) {
             getStatusCode: function () { return settings.status_; },
             getPartition: function () { return session.target_; },
         };
-    }
-    /**
-     * Throws INVALID_ARG when one of `keys` can't be used.
-     * @chapter
-     */
-    function checkKeys(keys) {
-        if (!(keys.length > 0))
-            throw fault(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
-        for (var i = 0; i < keys.length; i++)
-            chapterKeys().parseKey_(keys[i]);
     }
     // An update, from begin() to the commit point. The order of its steps is its safety argument:
     //   1. arguments, the lock, free memory                                   begin
@@ -4408,7 +4214,7 @@ function run(given, mode, resolve, reject) {
     /** `error`: what it ended with, null when all went well. */
     function release(error) {
         // a second call, which is refused, says nothing of the first
-        if (chapterEngine().heldTurn_() !== turn)
+        if (lazyEngine().heldTurn_() !== turn)
             return;
         var result = error ? error.name + ": " + error.message : "ESP_OK";
         if (mode !== 0 /* Mode.CHECK */)
@@ -4417,7 +4223,7 @@ function run(given, mode, resolve, reject) {
             turn.end_();
     }
     function fail(given) {
-        var error = given || chapterEngine().aborted_();
+        var error = given || fault(259 /* Code.INVALID_STATE */, "aborted");
         if (session)
             session.abort_(error);
         else if (turn) {
@@ -4434,7 +4240,7 @@ function run(given, mode, resolve, reject) {
                 settings.onEvent(name, data, total);
         }
         catch (thrown) {
-            chapterEngine().printLater_(thrown);
+            lazyEngine().printLater_(thrown);
         }
     }
     function onStep(outcome) {
@@ -4448,13 +4254,13 @@ function run(given, mode, resolve, reject) {
     }
     guarded(function () {
         // Step 1: nothing has been touched yet
-        var free = chapterEngine().freeVars_();
+        var free = lazyEngine().freeVars_();
         // before the keys are looked at, which takes memory
-        if (!chapterEngine().heldTurn_() && free < NEEDED_VARS)
+        if (!lazyEngine().heldTurn_() && free < NEEDED_VARS)
             throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
         settings = checkConfig(given);
         if (settings.keys)
-            checkKeys(settings.keys);
+            lazyKeys().checkKeys_(settings.keys);
         given = undefined; // its keys are let go when the signature is verified
         if (mode === 0 /* Mode.CHECK */ && !settings.keys)
             throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
@@ -4466,7 +4272,7 @@ function run(given, mode, resolve, reject) {
             if (begun) {
                 var mine = turn;
                 begun.release_ = release;
-                if (chapterEngine().heldTurn_() !== mine)
+                if (lazyEngine().heldTurn_() !== mine)
                     begun.abort_(); // it was given up meanwhile
                 else if (mode === 2 /* Mode.UPDATE */)
                     onStep(36865 /* Code.IN_PROGRESS */);
@@ -4487,7 +4293,7 @@ function run(given, mode, resolve, reject) {
 }
 /** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
 function abort() {
-    var turn = chapterEngine().heldTurn_();
+    var turn = lazyEngine().heldTurn_();
     if (turn)
         turn.stop_();
 }
@@ -4520,6 +4326,59 @@ function checkForUpdate(config) {
     });
 }
 
+
+
+/** What the device says of itself, for a report. It reads flash and writes nothing. */
+function getStatus() {
+    // What a device says of itself: getStatus(). Reads only.
+    function whyDifferent(layout, selected, record) {
+        if (selected.address === layout.running_.address)
+            return "";
+        var slot = "slot " + selected.label;
+        try {
+            lazyImage().walkSegments_(layout.chip_, selected.size, function (offset, length) { return read(selected.address + offset, length); });
+        }
+        catch (thrown) {
+            return slot + " can't start: " + thrown.message;
+        }
+        if (lazyEngine().isRestartPending_())
+            return slot + " was selected, and not restarted into since";
+        return "the bootloader refused " + slot + (record.refused ? ", " + record.refused + " times before" : "");
+    }
+    function describe(layout, slot) {
+        var version;
+        if (slot.address === layout.running_.address)
+            version = lazyEngine().firmwareVersion_();
+        else
+            guarded(function () {
+                lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read(slot.address + offset, length); });
+                var image = lazyRecords().knownImage_(slot);
+                var desc = lazyImage().parseDesc_(read(slot.address, 288 /* Size.DESC_END */));
+                version = (image && image.version) || (desc ? desc.version : undefined);
+            }, ignore);
+        return { label: slot.label, state: lazyOtadata().stateOf_(layout, slot), version: version };
+    }
+    var layout = lazySlots().readLayout_();
+    var record = lazyRecords().loadRecord_();
+    var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
+    var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
+    var storage = lazyEngine().storageStats_();
+    return {
+        running: layout.running_.label,
+        boot: selected.label,
+        next: lazySlots().nextSlot_(layout, layout.running_).label,
+        state: lazyOtadata().stateOf_(layout, layout.running_),
+        version: lazyEngine().firmwareVersion_(),
+        sequence: record.sequence,
+        trial: lazyOtadata().isOnTrial_(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
+        rolledBack: record.bad.map(function (digest) { return "fsverity-sha256:" /* Prefix.CONFIG */ + digest; }),
+        rollbackReason: record.reason,
+        slots: slots.map(function (slot) { return describe(layout, slot); }),
+        storage: { free: storage.freeBytes, trash: storage.trashBytes },
+        last: lastResult,
+        differs: whyDifferent(layout, selected, record),
+    };
+}
 
 
 
@@ -4560,21 +4419,21 @@ function boot(options) {
                 checkBootOptions(options);
             var given = options || {};
             var attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
-            var record = chapterRecords().loadRecord_();
+            var record = lazyRecords().loadRecord_();
             if (!record.slot || record.boots === -2 /* Boots.CONFIRMED */)
                 return resolve(false);
-            var running = chapterSlots().readLayout_().running_;
-            if (!chapterRecords().isSelected_(record, running))
+            var running = lazySlots().readLayout_().running_;
+            if (!lazyRecords().isSelected_(record, running))
                 return resolve(false);
             var counted = false;
             // a start that Storage does not take can't be counted: the trial would never end
             if (record.boots !== -1 /* Boots.GIVEN_UP */ && record.boots < attempts)
                 guarded(function () {
-                    chapterRecords().countStart_(record);
+                    lazyRecords().countStart_(record);
                     counted = true;
                 }, ignore);
             if (!counted) {
-                chapterSlots().fallBack_(false, "not confirmed in " + attempts + " starts").then(function () { return resolve(false); }, reject);
+                lazySlots().fallBack_(false, "not confirmed in " + attempts + " starts").then(function () { return resolve(false); }, reject);
                 return;
             }
             resolve(true);
@@ -4583,7 +4442,7 @@ function boot(options) {
                     given.onTrial(record.boots, attempts);
             }
             catch (thrown) {
-                chapterEngine().printLater_(thrown);
+                lazyEngine().printLater_(thrown);
             }
         }, reject);
     });
@@ -4606,18 +4465,18 @@ function confirmAfter(ms, check, onEvent) {
                     onEvent("ROLLBACK", reason);
             }
             catch (thrown) {
-                chapterEngine().printLater_(thrown);
+                lazyEngine().printLater_(thrown);
             }
-            chapterSlots().fallBack_(verdict, reason).then(function () { return resolve(false); }, reject);
+            lazySlots().fallBack_(verdict, reason).then(function () { return resolve(false); }, reject);
         }
         function onThrown(thrown) {
-            chapterEngine().printLater_(thrown);
+            lazyEngine().printLater_(thrown);
             leave("check() threw: " + asFault(thrown).message, false);
         }
         function onAnswer(answer) {
             guarded(function () {
                 // while a promise was waited for somebody else may have decided
-                if (!chapterOtadata().isOnTrial_(chapterSlots().readLayout_()))
+                if (!lazyOtadata().isOnTrial_(lazySlots().readLayout_()))
                     return resolve(true);
                 if (answer !== true)
                     return leave("check() did not answer true", true);
@@ -4627,7 +4486,7 @@ function confirmAfter(ms, check, onEvent) {
         }
         function decide() {
             var answer;
-            if (!chapterOtadata().isOnTrial_(chapterSlots().readLayout_()))
+            if (!lazyOtadata().isOnTrial_(lazySlots().readLayout_()))
                 return resolve(true);
             try {
                 answer = check();
@@ -4646,68 +4505,14 @@ function confirmAfter(ms, check, onEvent) {
             if (onEvent !== undefined && typeof onEvent !== "function")
                 throw fault(258 /* Code.INVALID_ARG */, "confirmAfter: onEvent must be a function");
             guarded(function () {
-                var record = chapterRecords().loadRecord_();
+                var record = lazyRecords().loadRecord_();
                 // the trial has begun, also where boot() does not count starts
-                if (!record.boots && chapterRecords().isSelected_(record, chapterSlots().readLayout_().running_))
-                    chapterRecords().countStart_(record);
+                if (!record.boots && lazyRecords().isSelected_(record, lazySlots().readLayout_().running_))
+                    lazyRecords().countStart_(record);
             }, ignore);
             after(ms, function () { return guarded(decide, reject); }, true);
         }, reject);
     });
-}
-
-
-
-/** What the device says of itself, for a report. It reads flash and writes nothing. */
-function getStatus() {
-    // What a device says of itself: getStatus(). Reads only.
-    function whyDifferent(layout, selected, record) {
-        if (selected.address === layout.running_.address)
-            return "";
-        var slot = "slot " + selected.label;
-        try {
-            chapterImage().walkSegments_(layout.chip_, selected.size, function (offset, length) { return read(selected.address + offset, length); });
-        }
-        catch (thrown) {
-            return slot + " can't start: " + thrown.message;
-        }
-        if (chapterEngine().isRestartPending_())
-            return slot + " was selected, and not restarted into since";
-        return "the bootloader refused " + slot + (record.refused ? ", " + record.refused + " times before" : "");
-    }
-    function describe(layout, slot) {
-        var version;
-        if (slot.address === layout.running_.address)
-            version = chapterEngine().firmwareVersion_();
-        else
-            guarded(function () {
-                chapterImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read(slot.address + offset, length); });
-                var image = chapterRecords().knownImage_(slot);
-                var desc = chapterImage().parseDesc_(read(slot.address, 288 /* Size.DESC_END */));
-                version = (image && image.version) || (desc ? desc.version : undefined);
-            }, ignore);
-        return { label: slot.label, state: chapterOtadata().stateOf_(layout, slot), version: version };
-    }
-    var layout = chapterSlots().readLayout_();
-    var record = chapterRecords().loadRecord_();
-    var selected = chapterOtadata().selectedSlot_(layout, chapterOtadata().readEntries_(layout.otadata_));
-    var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
-    var storage = chapterEngine().storageStats_();
-    return {
-        running: layout.running_.label,
-        boot: selected.label,
-        next: chapterSlots().nextSlot_(layout, layout.running_).label,
-        state: chapterOtadata().stateOf_(layout, layout.running_),
-        version: chapterEngine().firmwareVersion_(),
-        sequence: record.sequence,
-        trial: chapterOtadata().isOnTrial_(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
-        rolledBack: record.bad.map(function (digest) { return "fsverity-sha256:" /* Prefix.CONFIG */ + digest; }),
-        rollbackReason: record.reason,
-        slots: slots.map(function (slot) { return describe(layout, slot); }),
-        storage: { free: storage.freeBytes, trash: storage.trashBytes },
-        last: lastResult,
-        differs: whyDifferent(layout, selected, record),
-    };
 }
 
 /**

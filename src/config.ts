@@ -1,6 +1,6 @@
 // The configuration: what a caller may say, checked before anything else happens.
 
-import { digitsOf, Prefix } from "./image/digest";
+import { Prefix, digitsOf } from "./platform/bytes";
 import { Code, fault, type OtaError } from "./errors";
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
@@ -206,7 +206,6 @@ function checkHeaders(headers: { [name: string]: string }): { [name: string]: st
 
 /**
  * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
- * @chapter
  */
 export function checkConfig(config: Config): Settings {
   const given = config as unknown as { [name: string]: unknown };

@@ -128,10 +128,7 @@ export interface OtaError extends Error {
 /** Characters of a message. */
 const MAX_FACT = 500;
 
-/**
- * The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on.
- * @chapter
- */
+/** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
 export function fault(code: Code, fact: string, retry?: boolean): OtaError {
   // it may quote what anybody has sent, and be shown in a terminal
   let said = "";
@@ -145,14 +142,6 @@ export function fault(code: Code, fact: string, retry?: boolean): OtaError {
   error.code = code;
   error.retry = !!retry;
   return error;
-}
-
-/**
- * For what somebody else ended.
- * @chapter engine
- */
-export function aborted(): OtaError {
-  return fault(Code.INVALID_STATE, "aborted");
 }
 
 /** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */

@@ -79,24 +79,18 @@ const enum Kept {
   IMAGES = 3,
 }
 
-/** Tries to create a file: on a header that a loss of power has torn the engine reports success (src/jsflash.c). */
-const TRIES = 3;
+/** Enums, which take no variable. */
+const enum Tail {
+  /** bytes at the end of an image that tell it from others: there is its own SHA-256 */
+  LENGTH = 64,
+}
 
-/** Bytes at the end of an image that tell it from others: there is its own SHA-256. */
-const TAIL = 64;
-
-/** Characters that are kept, in an enum, which takes no variable. */
+/** Characters that are kept. */
 const enum Length {
   /** of a version, and of a project */
   NAME = 32,
   /** of the reason of a rollback */
   REASON = 80,
-}
-
-function isCount(value: unknown): boolean {
-  return (
-    (value as number) >= Boots.CONFIRMED && (value as number) <= Whole.MAX && Math.floor(value as number) === value
-  );
 }
 
 /** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
@@ -109,19 +103,44 @@ function takeOver(record: any): void {
       old[name] = parsed[name];
     });
   }, ignore);
-  const names = ["sequence", "slot", "previous", "boots", "next"];
+  const names = ["sequence", "slot", "previous", "boots", "next", "aborted"];
   for (let i = 0; i < names.length; i++) {
-    const name = names[i];
-    const value = old[name];
-    if (typeof value === typeof record[name] && (typeof value === "string" || isCount(value))) record[name] = value;
+    const field = names[i] === "aborted" ? "refused" : names[i];
+    const value = old[names[i]];
+    const count = value >= Boots.CONFIRMED && value <= Whole.MAX && Math.floor(value) === value;
+    if (typeof value === typeof record[field] && (count || typeof value === "string")) record[field] = value;
   }
-  if (isCount(old.aborted)) record.refused = old.aborted;
   if (record.slot && typeof old.digest === "string")
     record.images.push({ label: record.slot, size: 0, digest: old.digest, tail: 0, version: "" });
   if (typeof old.badDigest === "string" && old.badDigest) record.bad.push(old.badDigest);
 }
 
-/** @chapter records */
+/** Fills `record` from file NAME + `file`, when its last whole record is a newer one. */
+function takeNewer(record: BootRecord, file: number): void {
+  const found = readRecords(readFile(NAME + file) || "");
+  const fields = found.fields_;
+  if (!fields || fields[0] <= record.serial_) return;
+  record.serial_ = fields[0];
+  record.sequence = fields[1];
+  record.slot = fields[2];
+  record.previous = fields[3];
+  record.boots = fields[4] + found.ticks_;
+  record.next = fields[5];
+  record.refused = fields[7];
+  record.images = fields[8].map((image: any[]) => ({
+    label: image[0],
+    size: image[1],
+    digest: image[2],
+    tail: image[3],
+    version: image[4],
+  }));
+  record.bad = fields[9];
+  record.project = fields[10] || "";
+  record.reason = fields[11] || "";
+  record.file_ = file;
+  record.end_ = found.end_;
+}
+
 export function loadRecord(): BootRecord {
   const record: BootRecord = {
     sequence: 0,
@@ -138,30 +157,8 @@ export function loadRecord(): BootRecord {
     file_: -1,
     end_: 0,
   };
-  for (let file = 0; file < 2; file++) {
-    const found = readRecords(readFile(NAME + file) || "");
-    const fields = found.fields_;
-    if (!fields || fields[0] <= record.serial_) continue;
-    record.serial_ = fields[0];
-    record.sequence = fields[1];
-    record.slot = fields[2];
-    record.previous = fields[3];
-    record.boots = fields[4] + found.ticks_;
-    record.next = fields[5];
-    record.refused = fields[7];
-    record.images = fields[8].map((image: any[]) => ({
-      label: image[0],
-      size: image[1],
-      digest: image[2],
-      tail: image[3],
-      version: image[4],
-    }));
-    record.bad = fields[9];
-    record.project = fields[10] || "";
-    record.reason = fields[11] || "";
-    record.file_ = file;
-    record.end_ = found.end_;
-  }
+  takeNewer(record, 0);
+  takeNewer(record, 1);
   if (record.file_ < 0) takeOver(record);
   return record;
 }
@@ -176,40 +173,39 @@ function append(record: BootRecord, sealed: string): boolean {
 }
 
 /**
- * Creates the other file with `sealed` in it. The one that holds the last record stays. What is written before the file is
+ * Creates file NAME + `file` with `sealed` in it. The one that holds the last record stays. What is written before the file is
  * seen to be there harms nothing: at the start the engine erases all of Storage when behind the last header of a page the
  * next page begins with something else (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no
- * content where no file is. Throws NO_MEM when Storage lacks the room, FLASH_OP_FAIL when the file is not there after all.
+ * content where no file is. Throws NO_MEM when Storage lacks the room, FLASH_OP_FAIL when the file is not there after `tries`:
+ * on a header that a loss of power has torn the engine reports success (src/jsflash.c).
  */
-function create(record: BootRecord, sealed: string): void {
-  const file = record.file_ ? 0 : 1;
+function create(record: BootRecord, file: number, sealed: string, tries: number): void {
   const needed = RecordFile.SIZE + RecordFile.FILE_HEADER;
   const remedy = ": erase files and compact Storage while the power is safe";
-  for (let i = 0; i < TRIES; i++) {
-    const stats = storageStats();
-    const free = stats.freeBytes;
-    if (free < needed)
-      throw fault(
-        Code.NO_MEM,
-        "Storage has " +
-          free +
-          " bytes free and " +
-          stats.trashBytes +
-          " of erased files, the boot record needs " +
-          needed +
-          remedy,
-      );
-    if ((stats.totalBytes - free) % Flash.SECTOR > Flash.SECTOR - RecordFile.FILE_HEADER)
-      throw fault(Code.NO_MEM, "Storage ends where a file's header would lie across two pages" + remedy);
-    eraseFile(NAME + file);
-    guarded(() => {
-      writeFile(NAME + file, String.fromCharCode(255), 0, RecordFile.SIZE);
-    }, ignore);
-    record.file_ = file;
-    record.end_ = 0;
-    if ((readFile(NAME + file) || "").length === RecordFile.SIZE && append(record, sealed)) return;
-  }
-  throw fault(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file + remedy);
+  const stats = storageStats();
+  const free = stats.freeBytes;
+  if (free < needed)
+    throw fault(
+      Code.NO_MEM,
+      "Storage has " +
+        free +
+        " bytes free and " +
+        stats.trashBytes +
+        " of erased files, the boot record needs " +
+        needed +
+        remedy,
+    );
+  if ((stats.totalBytes - free) % Flash.SECTOR > Flash.SECTOR - RecordFile.FILE_HEADER)
+    throw fault(Code.NO_MEM, "Storage ends where a file's header would lie across two pages" + remedy);
+  eraseFile(NAME + file);
+  guarded(() => {
+    writeFile(NAME + file, String.fromCharCode(255), 0, RecordFile.SIZE);
+  }, ignore);
+  record.file_ = file;
+  record.end_ = 0;
+  if ((readFile(NAME + file) || "").length === RecordFile.SIZE && append(record, sealed)) return;
+  if (tries < 2) throw fault(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file + remedy);
+  create(record, file, sealed, tries - 1);
 }
 
 function seal(record: BootRecord): string {
@@ -239,20 +235,16 @@ function roomFor(sealed: string, count: number): number {
 /**
  * Saves `record`. `spare`: room for so many records must be left in its file, and for the starts of a trial.
  * Throws when Storage is full, and then the record is the one before.
- * @chapter records
  */
 export function saveRecord(record: BootRecord, spare?: number): void {
   const sealed = seal(record);
   const before = record.file_;
   const end = record.end_ + sealed.length + (spare ? roomFor(sealed, spare) : 0);
-  if (before < 0 || end > RecordFile.SIZE || !append(record, sealed)) create(record, sealed);
+  if (before < 0 || end > RecordFile.SIZE || !append(record, sealed)) create(record, before ? 0 : 1, sealed, 3);
   if (before < 0) eraseFile(NAME);
 }
 
-/**
- * Counts one more start of the image on trial. Throws like saveRecord.
- * @chapter records
- */
+/** Counts one more start of the image on trial. Throws like saveRecord. */
 export function countStart(record: BootRecord): void {
   if (record.boots === Boots.REFUSED) {
     // it was not refused: a reset of JavaScript alone looks like a restart
@@ -271,7 +263,7 @@ function tailOf(slot: Partition): number {
   guarded(() => {
     const chip = u16(read(slot.address, Size.HEADER), 12);
     const length = walkSegments(chip, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
-    crc = E.CRC32(binary(read(slot.address + length - TAIL, TAIL)));
+    crc = E.CRC32(binary(read(slot.address + length - Tail.LENGTH, Tail.LENGTH)));
   }, ignore);
   return crc;
 }
@@ -294,29 +286,20 @@ function noteImage(record: BootRecord, slot: Partition, size: number, digest: st
   while (record.images.length > Kept.IMAGES) record.images.pop();
 }
 
-/**
- * What is known of the image in `slot`; null when nothing is, or when its flash is no longer what the record says.
- * @chapter records
- */
+/** What is known of the image in `slot`; null when nothing is, or when its flash is no longer what the record says. */
 export function knownImage(slot: Partition): SlotImage | null {
   const record = loadRecord();
   const image = findImage(record, slot.label);
   return image && image.size && tailOf(slot) === image.tail ? image : null;
 }
 
-/**
- * Is the image that the last update selected the one in `slot`, and not another one that came by USB since?
- * @chapter records
- */
+/** Is the image that the last update selected the one in `slot`, and not another one that came by USB since? */
 export function isSelected(record: BootRecord, slot: Partition): boolean {
   const image = findImage(record, slot.label);
   return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
 }
 
-/**
- * The image in the slot that runs was hashed: the answer is kept where Storage has room for it.
- * @chapter records
- */
+/** The image in the slot that runs was hashed: the answer is kept where Storage has room for it. */
 export function recordHashed(slot: Partition, size: number, digest: string): void {
   guarded(() => {
     const record = loadRecord();
@@ -325,18 +308,12 @@ export function recordHashed(slot: Partition, size: number, digest: string): voi
   }, ignore);
 }
 
-/**
- * The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own.
- * @chapter records
- */
+/** The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own. */
 export function lowestSequence(record: BootRecord, running: Partition): number {
   return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
 }
 
-/**
- * Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often.
- * @chapter records
- */
+/** Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often. */
 export function checkNotRolledBack(digest: string): void {
   if (digest && loadRecord().bad.indexOf(digest) >= 0)
     throw fault(
@@ -348,7 +325,6 @@ export function checkNotRolledBack(digest: string): void {
 /**
  * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
  * go back to.
- * @chapter records
  */
 export function checkNotOnTrial(running: Partition): void {
   const record = loadRecord();
@@ -359,10 +335,7 @@ export function checkNotOnTrial(running: Partition): void {
     );
 }
 
-/**
- * Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't.
- * @chapter records
- */
+/** Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't. */
 export function reserveRecords(): void {
   const record = loadRecord();
   // an update that fails again and again costs no more than one record
@@ -372,7 +345,6 @@ export function reserveRecords(): void {
 /**
  * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the image
  * file.
- * @chapter records
  */
 export function recordSelected(
   slot: Partition,
@@ -410,7 +382,6 @@ function giveUp(record: BootRecord, label: string, verdict: boolean, reason: str
 /**
  * The bootloader did not start the image in the slot called `label`, or gave it up. Counted once for each time that it
  * was selected; the trial stays, should it start after all.
- * @chapter records
  */
 export function recordRefused(label: string): void {
   const record = loadRecord();
@@ -420,10 +391,7 @@ export function recordRefused(label: string): void {
   saveRecord(record);
 }
 
-/**
- * The image in the slot `running` is good: its trial ends.
- * @chapter records
- */
+/** The image in the slot `running` is good: its trial ends. */
 export function recordConfirmed(running: Partition): void {
   const record = loadRecord();
   if (record.boots === Boots.CONFIRMED || !isSelected(record, running)) return;
@@ -436,7 +404,6 @@ export function recordConfirmed(running: Partition): void {
 /**
  * The image in the slot `running` is about to be left, by a `verdict` of the program or because its starts ran out.
  * `reason`: printable text, for getStatus().
- * @chapter records
  */
 export function recordRolledBack(running: Partition, verdict: boolean, reason: string): void {
   const record = loadRecord();

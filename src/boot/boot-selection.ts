@@ -2,23 +2,27 @@
 // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
 // fallback the entry of the running slot would otherwise be the one that is overwritten.
 
-import { markValidNatively } from "../platform/chip";
 import { binary, erase, Flash, isBlank, read, write } from "../platform/flash";
-import { isRestartPending, setRestartPending } from "../platform/engine";
-import { activeCopy, buildEntry, Entries, type Entry, nextSeq, slotOfSeq, State } from "./otadata";
+import { setRestartPending } from "../platform/engine";
+import { activeCopy, buildEntry, Entries, type Entry, nextSeq, parseEntry, slotOfSeq, State } from "./otadata";
 import { type Partition, Subtype } from "./partitions";
-import { bootSlot, type Layout, readEntries } from "./layout";
+import type { Layout } from "./layout";
 import { Code, fault } from "../errors";
+
+/** The two copies. */
+export function readEntries(otadata: Partition): Entry[] {
+  return [
+    parseEntry(read(otadata.address, Entries.LENGTH)),
+    parseEntry(read(otadata.address + Flash.SECTOR, Entries.LENGTH)),
+  ];
+}
 
 /** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
 function names(layout: Layout, entry: Entry, slot: Partition): boolean {
   return entry.whole_ && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - Subtype.OTA_0;
 }
 
-/**
- * The copy that names `slot`, the newer one of two; -1 for none. Its state may be any.
- * @chapter otadata
- */
+/** The copy that names `slot`, the newer one of two; -1 for none. Its state may be any. */
 export function copyOf(layout: Layout, entries: Entry[], slot: Partition): number {
   let copy = -1;
   for (let i = 0; i < 2; i++)
@@ -26,12 +30,12 @@ export function copyOf(layout: Layout, entries: Entry[], slot: Partition): numbe
   return copy;
 }
 
-/**
- * The slot that states lead to.
- * @chapter otadata
- */
-function slotByState(layout: Layout, entries: Entry[]): Partition {
-  return bootSlot(layout.ota_, layout.factory_, entries);
+/** The slot that states lead to: the bootloader starts it, and falls back to others when its image is broken. */
+export function slotByState(layout: Layout, entries: Entry[]): Partition {
+  const ota = layout.ota_;
+  const copy = activeCopy(entries);
+  if (copy >= 0 && ota.length) return ota[slotOfSeq(entries[copy].seq_, ota.length)];
+  return layout.factory_ || ota[0];
 }
 
 /**
@@ -50,10 +54,7 @@ function isDisputed(layout: Layout, entries: Entry[]): boolean {
   );
 }
 
-/**
- * The slot that otadata selects.
- * @chapter otadata
- */
+/** The slot that otadata selects. */
 export function selectedSlot(layout: Layout, entries: Entry[]): Partition {
   return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
 }
@@ -64,11 +65,8 @@ function copyToKeep(layout: Layout, entries: Entry[]): number {
   return keep >= 0 && (entries[keep].valid_ || isDisputed(layout, entries)) ? keep : activeCopy(entries);
 }
 
-/**
- * Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed.
- * @chapter otadata
- */
-function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
+/** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
+export function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
   const addr = layout.otadata_.address + copy * Flash.SECTOR;
   const entry = binary(buildEntry(read(addr, Entries.LENGTH), seq, state));
   erase(addr);
@@ -91,11 +89,8 @@ function eraseActive(addr: number): void {
   }
 }
 
-/**
- * Above every whole entry, because a bootloader of IDF 3.1 or 3.2 obeys those that are marked INVALID too.
- * @chapter otadata
- */
-function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
+/** Above every whole entry, because a bootloader of IDF 3.1 or 3.2 obeys those that are marked INVALID too. */
+export function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
   let highest = 0;
   for (let i = 0; i < 2; i++) if (entries[i].whole_ && entries[i].seq_ > highest) highest = entries[i].seq_;
   const seq = nextSeq(highest, slot.subtype - Subtype.OTA_0, layout.ota_.length);
@@ -107,7 +102,6 @@ function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
  * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
  * bootloader with rollback makes a trial of it, others start it like any other (docs/formats.md#what-a-bootloader-starts).
  * Throws when flash fails, and then the old choice stands.
- * @chapter otadata
  */
 export function select(layout: Layout, slot: Partition, state: State): void {
   let entries = readEntries(layout.otadata_);
@@ -132,7 +126,6 @@ export function select(layout: Layout, slot: Partition, state: State): void {
  * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
  * `target`, so that a half-written slot is never selected. What else is selected gives way: when it is broken, the
  * bootloader's fallback might come to `target` once that is whole, and before its trial is recorded.
- * @chapter otadata
  */
 export function deselect(layout: Layout, target: Partition): void {
   let entries = readEntries(layout.otadata_);
@@ -151,62 +144,9 @@ export function deselect(layout: Layout, target: Partition): void {
   if (names(layout, entries[last], target)) eraseActive(layout.otadata_.address + last * Flash.SECTOR);
 }
 
-/**
- * State of the entry that names `slot`; undefined for none, as for factory.
- * @chapter otadata
- */
+/** State of the entry that names `slot`; undefined for none, as for factory. */
 export function stateOf(layout: Layout, slot: Partition): number | undefined {
   const entries = readEntries(layout.otadata_);
   const copy = copyOf(layout, entries, slot);
   return copy < 0 ? undefined : entries[copy].state_;
-}
-
-/** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
-export function checkConfirmed(layout: Layout): void {
-  if (stateOf(layout, layout.running_) === State.PENDING_VERIFY)
-    throw fault(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is not confirmed: call markValid() first");
-}
-
-/**
- * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
- * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
- * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
- * IDF does, and the other copy stays to fall back to; and in place when the other copy is what an update, say, has just
- * selected. Factory and a slot that no entry names need none.
- * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
- * @chapter
- */
-export function confirm(layout: Layout): void {
-  const entries = readEntries(layout.otadata_);
-  const copy = copyOf(layout, entries, layout.running_);
-  if (copy < 0 || entries[copy].state_ === State.VALID) return;
-  if (entries[copy].state_ === State.PENDING_VERIFY) {
-    if (activeCopy(entries) === copy) markValidNatively();
-    if (stateOf(layout, layout.running_) !== State.VALID) writeEntry(layout, copy, entries[copy].seq_, State.VALID);
-    return;
-  }
-  if (isRestartPending() && activeCopy(entries) !== copy)
-    return writeEntry(layout, copy, entries[copy].seq_, State.VALID);
-  writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
-  erase(layout.otadata_.address + copy * Flash.SECTOR);
-}
-
-/**
- * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the mark
- * only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
- * @chapter
- */
-export function reject(layout: Layout, slot: Partition): void {
-  const before = readEntries(layout.otadata_);
-  const own = copyOf(layout, before, layout.running_);
-  const pending = own >= 0 && before[own].state_ === State.PENDING_VERIFY;
-  if (pending) writeEntry(layout, own, before[own].seq_, State.INVALID);
-  // a bootloader that puts images on trial knows states: nothing is disputed
-  if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address) return;
-  // VALID: on trial once more it would lead back to the image that is left now
-  select(layout, slot, State.VALID);
-  if (pending) return;
-  const entries = readEntries(layout.otadata_);
-  const copy = copyOf(layout, entries, layout.running_);
-  if (copy >= 0) writeEntry(layout, copy, entries[copy].seq_, State.INVALID);
 }

@@ -4,8 +4,7 @@
 import { hex } from "../platform/bytes";
 import { chipId, isEncrypted, mapped, mappedFlash } from "../platform/chip";
 import { binary, Flash, read } from "../platform/flash";
-import { isRunnable, parseHeader, Size } from "../image/image";
-import { activeCopy, Entries, type Entry, parseEntry, slotOfSeq } from "./otadata";
+import { type Header, isRunnable, parseHeader, Size } from "../image/image";
 import { isOta, isOtadata, isSlot, parseTable, type Partition, Subtype, Table, Type } from "./partitions";
 import { Code, fault } from "../errors";
 
@@ -66,19 +65,10 @@ function findFactory(rows: Partition[]): Partition | null {
   return null;
 }
 
-/** @chapter otadata */
-export function readEntries(otadata: Partition): Entry[] {
-  return [
-    parseEntry(read(otadata.address, Entries.LENGTH)),
-    parseEntry(read(otadata.address + Flash.SECTOR, Entries.LENGTH)),
-  ];
-}
-
-/** The slot that otadata tells the bootloader to start (it falls back to others when that image is broken). */
-export function bootSlot(ota: Partition[], factory: Partition | null, entries: Entry[]): Partition {
-  const copy = activeCopy(entries);
-  if (copy >= 0 && ota.length) return ota[slotOfSeq(entries[copy].seq_, ota.length)];
-  return factory || ota[0];
+/** The header of the image in `slot` when the MMU maps its first segment from there, else null. */
+function mappedHeader(slot: Partition, chip: number): Header | null {
+  const header = parseHeader(read(slot.address, Size.FIRST_SEGMENT));
+  return header && isRunnable(header, chip) && mappedFlash(chip, header.loadAddr_) === slot.address ? header : null;
 }
 
 /**
@@ -89,8 +79,8 @@ export function bootSlot(ota: Partition[], factory: Partition | null, entries: E
 function findRunning(rows: Partition[], chip: number): Partition {
   for (let i = 0; i < rows.length; i++) {
     const slot = rows[i];
-    const header = isSlot(slot) ? parseHeader(read(slot.address, Size.FIRST_SEGMENT)) : null;
-    if (!header || !isRunnable(header, chip) || mappedFlash(chip, header.loadAddr_) !== slot.address) continue;
+    const header = isSlot(slot) ? mappedHeader(slot, chip) : null;
+    if (!header) continue;
     const length = Math.min(header.length_, Flash.SECTOR);
     if (binary(read(slot.address + Size.FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length)) return slot;
     throw fault(Code.NOT_FOUND, "the MMU maps slot " + slot.label + ", but its flash differs from the mapped code");
@@ -98,10 +88,7 @@ function findRunning(rows: Partition[], chip: number): Partition {
   throw fault(Code.NOT_FOUND, "cannot determine the running slot: the MMU maps none of them");
 }
 
-/**
- * Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy.
- * @chapter slots
- */
+/** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
 export function readLayout(): Layout {
   const chip = chipId();
   if (isEncrypted(chip)) cannot("flash encryption is on: raw writes would be garbage to the bootloader");
@@ -122,7 +109,6 @@ export function readLayout(): Layout {
 /**
  * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
  * factory. Where that would be `start` itself, factory is the other slot (docs/design.md#slots).
- * @chapter slots
  */
 export function nextSlot(layout: Layout, start: Partition): Partition {
   const ota = layout.ota_;
@@ -130,10 +116,7 @@ export function nextSlot(layout: Layout, start: Partition): Partition {
   return next.address === start.address ? (layout.factory_ as Partition) : next;
 }
 
-/**
- * The partition called `label`, of `type` if that is given; or null.
- * @chapter slots
- */
+/** The partition called `label`, of `type` if that is given; or null. */
 export function partitionByLabel(label: string, type?: Type): Partition | null {
   const rows = parseTable(read(Table.ADDR, Table.LENGTH));
   for (let i = 0; i < rows.length; i++)
@@ -141,10 +124,7 @@ export function partitionByLabel(label: string, type?: Type): Partition | null {
   return null;
 }
 
-/**
- * The slot called `label`, or null.
- * @chapter slots
- */
+/** The slot called `label`, or null. */
 export function slotByLabel(layout: Layout, label: string): Partition | null {
   for (let i = 0; i < layout.ota_.length; i++) if (layout.ota_[i].label === label) return layout.ota_[i];
   return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;

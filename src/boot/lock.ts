@@ -2,7 +2,8 @@
 // When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The lock's watchdog finds that: its
 // holder then has no timer left that could wake it.
 
-import { cancel, every, heldTurn, holdTurn, isLost, listenForKill } from "../platform/engine";
+import { cancel, every, isLost } from "../platform/timers";
+import { heldTurn, holdTurn, listenForKill } from "../platform/engine";
 import { Code, fault, type OtaError } from "../errors";
 
 const WATCH_MS = 1000;
@@ -31,7 +32,6 @@ export interface Turn {
  * ESP_ERR_NO_MEM when it was interrupted, ESP_ERR_TIMEOUT after `deadline` ms (in whole seconds; 0: never), what somebody
  * else says, or nothing: before save(), load() and reset(), because save() would keep what is under way, and another slot
  * may run when that is loaded.
- * @chapter @apart
  */
 export function takeTurn(stop: (error?: OtaError) => void, deadline: number): Turn {
   if (heldTurn())

@@ -6,13 +6,13 @@ import { restart } from "../platform/chip";
 import { heldTurn } from "../platform/engine";
 import { State } from "./otadata";
 import { type Partition, Subtype } from "./partitions";
-import { confirm, copyOf, reject as rejectRunning, select, selectedSlot, stateOf } from "./boot-selection";
-import { type Layout, nextSlot, partitionByLabel, readEntries, readLayout, slotByLabel } from "./layout";
-import { aborted, Code, fault, guarded, ignore, type OtaError } from "../errors";
+import { copyOf, select, selectedSlot, stateOf, readEntries } from "./boot-selection";
+import { confirm, reject as rejectRunning } from "./confirmation";
+import { type Layout, nextSlot, partitionByLabel, readLayout, slotByLabel } from "./layout";
+import { Code, fault, guarded, ignore, type OtaError } from "../errors";
 import { takeTurn, type Turn } from "./lock";
 import { verifyImage } from "../image/verify";
 
-/** @chapter slots */
 function slotOf(layout: Layout, given: Partition | string): Partition {
   const label = typeof given === "string" ? given : given && given.label;
   const slot = slotByLabel(layout, label);
@@ -60,7 +60,7 @@ export function getLastInvalidPartition(): Partition | null {
 }
 
 /**
- * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 aborted, 0xffffffff undefined.
+ * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 0xffffffff undefined.
  * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
  */
 export function getState(partition: Partition | string): number {
@@ -76,7 +76,6 @@ export function getState(partition: Partition | string): number {
  * Verifies slots by their checksums, one after the other, while no update can erase them, and calls `choose` with the
  * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own. With
  * it, whatever else is under way is ended.
- * @chapter slots
  */
 function chooseSlot(
   list: (layout: Layout) => Partition[],
@@ -90,7 +89,7 @@ function chooseSlot(
       let turn: Turn;
       function fail(error?: OtaError): void {
         turn.end_();
-        reject(error || aborted());
+        reject(error || fault(Code.INVALID_STATE, "aborted"));
       }
       if (none && held) held.stop_();
       turn = takeTurn(fail, 0);
@@ -154,10 +153,7 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
   return first.concat(rest);
 }
 
-/**
- * rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus().
- * @chapter slots
- */
+/** rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus(). */
 export function fallBack(verdict: boolean, reason: string): Promise<number> {
   return chooseSlot(
     slotsToFallBackTo,

@@ -70,10 +70,7 @@ export function slotOfSeq(seq: number, count: number): number {
   return ((seq - 1) >>> 0) % count;
 }
 
-/**
- * Copy 0 or 1, whichever the bootloader obeys; -1 for none. A tie goes to copy 0.
- * @chapter otadata
- */
+/** Copy 0 or 1, whichever the bootloader obeys; -1 for none. A tie goes to copy 0. */
 export function activeCopy(entries: Entry[]): number {
   if (!entries[0].valid_) return entries[1].valid_ ? 1 : -1;
   return entries[1].valid_ && entries[1].seq_ > entries[0].seq_ ? 1 : 0;

@@ -1,16 +1,15 @@
 // What a device says of itself: getStatus(). Reads only.
 
+import { isOnTrial } from "./confirmation";
+import { Prefix } from "../platform/bytes";
 import { type BootRecord, knownImage, loadRecord } from "./boot-record";
-import { firmwareVersion } from "../platform/chip";
-import { Prefix } from "../image/digest";
 import { read } from "../platform/flash";
-import { isRestartPending, storageStats } from "../platform/engine";
+import { isRestartPending, storageStats, firmwareVersion } from "../platform/engine";
 import { parseDesc, Size, walkSegments } from "../image/image";
 import type { Partition } from "./partitions";
-import { selectedSlot, stateOf } from "./boot-selection";
-import { type Layout, nextSlot, readEntries, readLayout } from "./layout";
+import { selectedSlot, stateOf, readEntries } from "./boot-selection";
+import { type Layout, nextSlot, readLayout } from "./layout";
 import { guarded, ignore } from "../errors";
-import { isOnTrial } from "./trial";
 import { lastResult } from "./lock";
 
 /** What a slot holds. */

@@ -5,9 +5,8 @@
 // could roll it back.
 
 import { hex, u32 } from "../platform/bytes";
-import { firmwareVersion } from "../platform/chip";
 import { binary, Flash, isBlank, read } from "../platform/flash";
-import { storageStats } from "../platform/engine";
+import { storageStats, firmwareVersion } from "../platform/engine";
 import { Size } from "../image/image";
 import { Type } from "./partitions";
 import type { StorageClaim } from "./storage-claim";
@@ -44,10 +43,7 @@ function ownPartition(): string {
   return old && storageStats().totalBytes <= Kind.OLD_SIZE ? "js_code" : "storage";
 }
 
-/**
- * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
- * @chapter slots
- */
+/** Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy. */
 export function checkStorage(claim: StorageClaim): void {
   const label = claim.partition;
   const row = partitionByLabel(label, Type.DATA);
@@ -87,7 +83,6 @@ export function checkStorage(claim: StorageClaim): void {
 /**
  * Looks in the image at `addr`, which was verified, for the text that tells through which partition it reads, in its first segment, which
  * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
- * @chapter slots
  */
 export function findStorage(addr: number, done: (error: OtaError | null, claim: StorageClaim | null) => void): void {
   const end = Size.FIRST_SEGMENT + u32(read(addr, Size.FIRST_SEGMENT), Size.HEADER + 4);

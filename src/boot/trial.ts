@@ -2,12 +2,12 @@
 // then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
 // Source: docs/design.md#trial-boots.
 
+import { isOnTrial } from "./confirmation";
+import { after } from "../platform/timers";
 import { fallBack, markValid } from "./ota-ops";
 import { Boots, countStart, isSelected, loadRecord } from "./boot-record";
-import { after, printLater } from "../platform/engine";
-import { State } from "./otadata";
-import { stateOf } from "./boot-selection";
-import { type Layout, readLayout } from "./layout";
+import { printLater } from "../platform/engine";
+import { readLayout } from "./layout";
 import { asFault, Code, fault, guarded, ignore } from "../errors";
 
 const ATTEMPTS = 3;
@@ -17,18 +17,6 @@ export interface BootOptions {
   attempts?: number;
   /** called at each start on trial, with the number of this start and of those allowed */
   onTrial?: (boots: number, attempts: number) => void;
-}
-
-/**
- * Does the image that runs still have to be confirmed, by us or by a bootloader with rollback?
- * @chapter otadata
- */
-export function isOnTrial(layout: Layout): boolean {
-  const record = loadRecord();
-  return (
-    ((record.boots >= 0 || record.boots === Boots.REFUSED) && isSelected(record, layout.running_)) ||
-    stateOf(layout, layout.running_) === State.PENDING_VERIFY
-  );
 }
 
 /** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */

@@ -2,9 +2,9 @@
 // one-shot hashes with one block in memory at a time.
 // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
 
+import { sha256 } from "../platform/crypto";
 import { setU32 } from "../platform/bytes";
 import { binary, read } from "../platform/flash";
-import { sha256 } from "../platform/engine";
 
 const BLOCK = 4096;
 const HASH = 32; // of a SHA-256
@@ -32,7 +32,6 @@ export interface Verity {
 /**
  * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of
  * the level below. `start`: bytes that count instead of as many at the beginning.
- * @chapter
  */
 export function verity(addr: number, size: number, start: string): Verity {
   // digests of blocks of the file, and zeros behind them. In one piece: as a growing string they would take 100 JsVars more

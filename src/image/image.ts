@@ -71,7 +71,6 @@ export interface AppDesc {
  *     17  uint16_t max_chip_rev_full
  *     19  uint8_t  reserved[4]
  *     23  uint8_t  hash_appended
- * @chapter image
  */
 export function parseHeader(head: Uint8Array): Header | null {
   if (head[0] !== Esp.IMAGE_HEADER_MAGIC) return null;
@@ -98,7 +97,6 @@ export function parseHeader(head: Uint8Array): Header | null {
  *      80  char     project_name[32]              213  uint8_t  spi_flash_mode (after v6.0.2)
  *     112  char     time[16], date[16]
  *     144  char     idf_ver[32]
- * @chapter image
  */
 export function parseDesc(head: Uint8Array): AppDesc | null {
   if (head.length < Size.DESC_END || u32(head, Size.FIRST_SEGMENT) !== Esp.APP_DESC_MAGIC_WORD) return null;
@@ -120,10 +118,7 @@ function spiModeOf(head: Uint8Array): number {
   return u32(head, Size.FIRST_SEGMENT) === Esp.APP_DESC_MAGIC_WORD ? head[213] : 0;
 }
 
-/**
- * Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data?
- * @chapter image
- */
+/** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
 export function isRunnable(header: Header | null, chipId: number): boolean {
   return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
 }
@@ -165,7 +160,6 @@ function checkFirst(chipId: number, header: Header): void {
  * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
  * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
  * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
- * @chapter image
  */
 export function checkHead(
   head: Uint8Array,
@@ -215,11 +209,15 @@ export function checkHead(
     throw fault(Code.OTA_SPI_MODE_MISMATCH, "image for SPI mode " + mode + ", this device runs " + spiMode);
 }
 
+/** esp_image_segment_header_t: uint32_t load_addr, uint32_t data_len. */
+function parseSegment(bytes: Uint8Array): { loadAddr_: number; length_: number } {
+  return { loadAddr_: u32(bytes, 0), length_: u32(bytes, 4) };
+}
+
 /**
  * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
  * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
  * each segment's data. Throws OTA_VALIDATE_FAILED.
- * @chapter image
  */
 export function walkSegments(
   chipId: number,
@@ -236,12 +234,11 @@ export function walkSegments(
   let offset = Size.HEADER;
   for (let i = 0; i < header.segments_; i++) {
     if (offset + Size.SEGMENT_HEADER > size) refuse("segment " + i + " begins at " + offset + " of " + size);
-    const segment = read(offset, Size.SEGMENT_HEADER);
-    const length = u32(segment, 4);
+    const segment = parseSegment(read(offset, Size.SEGMENT_HEADER));
     offset += Size.SEGMENT_HEADER;
-    checkSegment(header.chipId_, u32(segment, 0), length, offset, size);
-    if (onData) onData(offset, length);
-    offset += length;
+    checkSegment(header.chipId_, segment.loadAddr_, segment.length_, offset, size);
+    if (onData) onData(offset, segment.length_);
+    offset += segment.length_;
   }
   // one checksum byte ends the last line of 16
   const end = (offset + 16) & ~15;
@@ -250,10 +247,7 @@ export function walkSegments(
   return length;
 }
 
-/**
- * Offset of the checksum byte of an image of `length` bytes whose header is `head`.
- * @chapter image
- */
+/** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
 export function checksumOffset(head: Uint8Array, length: number): number {
   return length - 1 - (head[23] ? Esp.IMAGE_HASH_LEN : 0);
 }

@@ -49,7 +49,6 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
  * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
  * verifyImage. `wanted`: another digest than this is OTA_VALIDATE_FAILED; "" for any. Compared here and not by the caller,
  * whose functions would stay in memory while this one hashes.
- * @chapter
  */
 export function hashFlash(
   addr: number,
@@ -76,7 +75,6 @@ export function hashFlash(
  * Judges the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
  * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
  * image that is complete in flash. Calls `done` once: with null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
- * @chapter
  */
 export function verifyImage(
   chipId: number,

@@ -3,8 +3,9 @@
 // know ranges begins again at zero, and so does the reader then (see `offset`).
 // Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
 
+import { after, cancel } from "../platform/timers";
 import type { Settings } from "../config";
-import { after, cancel, spread } from "../platform/engine";
+import { spread } from "../platform/engine";
 import type { Head } from "./headers";
 import { get, Pause } from "./http";
 import { asFault, Code, fault, guarded, ignore, type OtaError } from "../errors";
@@ -49,10 +50,7 @@ export interface Download {
   close_(): void;
 }
 
-/**
- * Nothing is sent before the first `read`. `limit`: the most bytes that may come.
- * @chapter @apart
- */
+/** Nothing is sent before the first `read`. `limit`: the most bytes that may come. */
 export function createDownload(
   options: Settings,
   url: string,

@@ -96,10 +96,7 @@ function parseRange(text: string, head: Head): void {
   head.total_ = total;
 }
 
-/**
- * What the final answer says, or the Location of a redirect.
- * @chapter @apart
- */
+/** What the final answer says, or the Location of a redirect. */
 export function parseAnswer(response: EspruinoHttpResponse, options: Settings): Head | string {
   const headers = response.headers;
   const status = digits(response.statusCode);

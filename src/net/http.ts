@@ -2,8 +2,9 @@
 // Source: docs/design.md#answers-of-a-server, docs/espruino.md#http. `end` and `close` follow complete and cut bodies alike,
 // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
 
+import { base64 } from "../platform/base64";
+import { after, cancel } from "../platform/timers";
 import type { Settings } from "../config";
-import { after, base64, cancel } from "../platform/engine";
 import { type Head, Length, parseAnswer } from "./headers";
 import { request } from "../platform/http-request";
 import { asFault, Code, fault, guarded, type OtaError } from "../errors";
@@ -25,7 +26,6 @@ export const enum Pause {
 
 /**
  * Asks `url`. What is the user's own goes to the origin of `options.url` only, and nowhere when the URL is not `trusted`.
- * @chapter @apart
  */
 function send(
   options: Settings,
@@ -68,7 +68,6 @@ function send(
  * from another one.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
- * @chapter @apart
  */
 export function get(
   options: Settings,

@@ -21,10 +21,7 @@ function bad(url: string, why: string): never {
   throw fault(Code.INVALID_ARG, "URL " + url + ": " + why);
 }
 
-/**
- * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
- * @chapter urls
- */
+/** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
 export function parseUrl(url: string): Url {
   for (let i = 0; i < url.length; i++) {
     const code = url.charCodeAt(i);
@@ -76,7 +73,6 @@ function portOf(url: Url): number {
   return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
 }
 
-/** @chapter urls */
 export function sameOrigin(a: Url, b: Url): boolean {
   return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
 }
@@ -100,10 +96,7 @@ function withoutDots(path: string): string {
   return kept;
 }
 
-/**
- * The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query.
- * @chapter urls
- */
+/** The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query. */
 export function resolveUrl(base: string, given: string): string {
   const page = parseUrl(base);
   const hash = given.indexOf("#");

@@ -34,10 +34,7 @@ export function chipId(): number {
   throw fault(Code.NOT_SUPPORTED, "board " + board + " is not an ESP32 that this module knows");
 }
 
-/**
- * Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32).
- * @chapter
- */
+/** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
 export function chipRevision(chip: number): number {
   if (chip !== Esp32.ESP_CHIP_ID) return -1;
   const word5 = peek32(EFUSE_BLK0_RDATA5, 1);
@@ -55,10 +52,7 @@ export function isEncrypted(chip: number): boolean {
   return odd;
 }
 
-/**
- * Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there.
- * @chapter
- */
+/** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
 export function mappedFlash(chip: number, addr: number): number {
   const classic = chip === Esp32.ESP_CHIP_ID;
   const s3 = chip === Esp32s3.ESP_CHIP_ID;
@@ -74,14 +68,6 @@ export function mappedFlash(chip: number, addr: number): number {
 /** Espruino's name of the board. */
 export function boardName(): string {
   return process.env.BOARD;
-}
-
-/**
- * Espruino's version, such as "2v27.45".
- * @chapter engine
- */
-export function firmwareVersion(): string {
-  return process.env.VERSION;
 }
 
 /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */

@@ -1,5 +1,5 @@
 // What @types/espruino 1.95 (content of 2018) lacks of today's Espruino, as far as engine.ts uses it.
-// Checked against the engine by test-host/tests/contract.test.ts.
+// Checked against the engine by test-host/tests/engine/contract.test.ts.
 
 interface EspruinoFlash {
   /** undefined when there is no memory */

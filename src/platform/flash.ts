@@ -31,16 +31,6 @@ export function binary(bytes: Uint8Array): string {
   return text;
 }
 
-/**
- * The bytes of a binary string.
- * @chapter bytes
- */
-export function bytesOf(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length);
-  bytes.set(text);
-  return bytes;
-}
-
 /** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 export function holds(addr: number, bytes: string): boolean {
   // read() and binary() in one: each call costs, and this is done for every piece that is written

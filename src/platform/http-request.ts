@@ -4,7 +4,6 @@ import { Code, fault } from "../errors";
 
 /**
  * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
- * @chapter
  */
 export function request(
   options: EspruinoHttpOptions,

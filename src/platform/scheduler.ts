@@ -1,6 +1,6 @@
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
 
-import { after } from "./engine";
+import { after } from "./timers";
 import { asFault, guarded, type OtaError } from "../errors";
 
 /** ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its memory. */
@@ -14,7 +14,6 @@ export const enum Slice {
 /**
  * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
  * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
- * @chapter
  */
 export function inSlices(
   perSlice: number,

@@ -1,6 +1,6 @@
 // base64url as RFC 7515 uses it: without padding, and only as it is encoded.
 
-import { base64, fromBase64 } from "../platform/engine";
+import { base64, fromBase64 } from "../platform/base64";
 
 /**
  * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
@@ -16,18 +16,12 @@ function translate(text: string, from: string, to: string): string {
   return result;
 }
 
-/**
- * RFC 7515 2: base64url without padding, of whole bytes.
- * @chapter keys
- */
+/** RFC 7515 2: base64url without padding, of whole bytes. */
 export function toBase64url(bytes: string): string {
   return translate(base64(bytes), "+/=", "-_");
 }
 
-/**
- * The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded.
- * @chapter keys
- */
+/** The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded. */
 export function fromBase64url(text: string): string | null {
   const bytes = fromBase64(translate(text, "-_", "+/"));
   return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;

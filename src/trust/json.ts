@@ -2,10 +2,7 @@
 
 import { Code, fault } from "../errors";
 
-/**
- * INVALID_RESPONSE: the manifest is not what it should be.
- * @chapter manifest
- */
+/** INVALID_RESPONSE: the manifest is not what it should be. */
 export function refuse(fact: string): never {
   throw fault(Code.INVALID_RESPONSE, "manifest: " + fact);
 }
@@ -51,7 +48,6 @@ const enum Next {
 /**
  * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
  * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
- * @chapter manifest
  */
 export function parseJson(text: string): any {
   const open: (string[] | null)[] = []; // keys of the objects that are open, null for an array

@@ -1,23 +1,16 @@
 // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
 // allow. Nothing of its payload is looked at before the signature has been verified.
 
+import { sha256 } from "../platform/crypto";
 import { fromBase64url } from "./base64url";
+import { bytesOf } from "../platform/bytes";
 import type { Jwk } from "../config";
-import { bytesOf } from "../platform/flash";
-import { freeVars, sha256 } from "../platform/engine";
+import { freeVars } from "../platform/engine";
 import { parseJson } from "./json";
-import { parseKey, thumbprint } from "./keys";
+import { keyCalled, parseKey, notTrusted } from "./keys";
 import { Jws, TYPE } from "./limits";
 import { verifyPss } from "./pss";
 import { Code, fault, guarded, ignore, type OtaError } from "../errors";
-
-/**
- * One error for everything that can be wrong with a signature: an attacker learns nothing from it.
- * @chapter keys
- */
-function notTrusted(): OtaError {
-  return fault(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
-}
 
 /**
  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
@@ -38,10 +31,7 @@ function parseHeader(text: string): { kid: string } | null {
     : null;
 }
 
-/**
- * Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed.
- * @apart
- */
+/** Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed. */
 function answer(
   payload: string,
   signer: Jwk,
@@ -64,7 +54,6 @@ function answer(
 /**
  * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key, or with
  * OTA_VALIDATE_FAILED and "".
- * @chapter
  */
 export function verifyJws(
   token: string,
@@ -82,28 +71,22 @@ export function verifyJws(
   const headerText = whole ? fromBase64url(token.substr(0, first)) : null;
   const signature = headerText && fromBase64url(token.substr(second + 1));
   const header = signature && parseHeader(headerText as string);
-  if (header)
-    for (let i = 0; i < keys.length; i++)
-      if (thumbprint(keys[i]) === header.kid) {
-        const key = parseKey(keys[i]);
-        // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
-        const least = 100 + 1.5 * key.n_.length;
-        if (freeVars() < least)
-          throw fault(
-            Code.NO_MEM,
-            freeVars() + " JsVars are free, a key of this length needs " + least + " here",
-            true,
-          );
-        const digest = sha256(token.substr(0, second));
-        return /*@__NOINLINE__*/ verifyPss(
-          key.n_,
-          key.e_,
-          bytesOf(signature as string),
-          digest,
-          /*@__NOINLINE__*/ answer(token.substring(first + 1, second), keys[i], done),
-        );
-      }
-  done(notTrusted(), "");
+  const signer = header && keyCalled(keys, header.kid);
+  if (!signer) return done(notTrusted(), "");
+  const key = parseKey(signer);
+  const free = freeVars();
+  // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
+  const least = 100 + 1.5 * key.n_.length;
+  if (free < least)
+    throw fault(Code.NO_MEM, free + " JsVars are free, a key of this length needs " + least + " here", true);
+  const digest = sha256(token.substr(0, second));
+  /*@__NOINLINE__*/ verifyPss(
+    key.n_,
+    key.e_,
+    bytesOf(signature as string),
+    digest,
+    /*@__NOINLINE__*/ answer(token.substring(first + 1, second), signer, done),
+  );
 }
 
 function payloadOf(token: string): string {
@@ -113,7 +96,6 @@ function payloadOf(token: string): string {
 /**
  * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or
  * 2, have to have signed it. Calls `done` once, like verifyJws.
- * @chapter
  */
 export function verifyManifest(
   text: string,

@@ -1,21 +1,19 @@
 // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
 
+import { sha256 } from "../platform/crypto";
 import { fromBase64url, toBase64url } from "./base64url";
+import { bytesOf } from "../platform/bytes";
 import type { Jwk } from "../config";
-import { binary, bytesOf } from "../platform/flash";
-import { sha256 } from "../platform/engine";
+import { binary } from "../platform/flash";
 import { isKey } from "./rsa-key";
-import { Code, fault } from "../errors";
+import { Code, fault, type OtaError } from "../errors";
 
 /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
 export function thumbprint(key: Jwk): string {
   return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
 }
 
-/**
- * Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it.
- * @chapter keys
- */
+/** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
 export function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
   const n = bytesOf((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
   const eText = fromBase64url("" + (key && key.e)) || "";
@@ -25,11 +23,19 @@ export function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
   return { n_: n, e_: e };
 }
 
-/**
- * Throws INVALID_ARG when one of `keys` can't be used.
- * @chapter
- */
+/** Throws INVALID_ARG when one of `keys` can't be used. */
 export function checkKeys(keys: Jwk[]): void {
   if (!(keys.length > 0)) throw fault(Code.INVALID_ARG, "keys must be a list of one key or more");
   for (let i = 0; i < keys.length; i++) parseKey(keys[i]);
+}
+
+/** The key whose thumbprint is `kid`, or null. */
+export function keyCalled(keys: Jwk[], kid: string): Jwk | null {
+  for (let i = 0; i < keys.length; i++) if (thumbprint(keys[i]) === kid) return keys[i];
+  return null;
+}
+
+/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+export function notTrusted(): OtaError {
+  return fault(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
 }

@@ -2,16 +2,18 @@
 // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
 // Source: docs/design.md#trust, docs/formats.md#manifest.
 
+import { now } from "../platform/timers";
+import { Prefix, digitsOf } from "../platform/bytes";
 import { knownImage, loadRecord, lowestSequence, recordHashed } from "../boot/boot-record";
 import { boardName } from "../platform/chip";
 import type { Settings } from "../config";
-import { digitsOf, Prefix } from "../image/digest";
 import { createDownload } from "../net/download";
 import { read } from "../platform/flash";
-import { freeVars, now } from "../platform/engine";
-import { parseDesc, Size, walkSegments } from "../image/image";
+import { freeVars } from "../platform/engine";
 import { CHIP_NAMES } from "../platform/soc";
+import { parseDesc, Size, walkSegments } from "../image/image";
 import { verifyManifest } from "./jws";
+import { Jws } from "./limits";
 import { type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "../boot/partitions";
 import { checkPolicy, checkProject } from "./policy";
@@ -19,7 +21,6 @@ import type { Layout } from "../boot/layout";
 import { Code, fault, guarded, ignore, type OtaError } from "../errors";
 import { checkStorage } from "../boot/storage";
 import { hashFlash } from "../image/verify";
-import { Jws } from "./limits";
 
 const enum Needed {
   /** JsVars, besides the manifest's text */
@@ -60,7 +61,6 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
  * Does `slot` hold the file of `size` bytes with this digest? Decided by bytes, never by versions, which tell builds of
  * Espruino not apart. The running slot is hashed once, and the answer is kept in the boot record; another one is hashed
  * whenever it may hold the file, because it is to be selected.
- * @chapter
  */
 export function holdsImage(
   layout: Layout,
@@ -94,7 +94,6 @@ export function digestOf(manifest: Manifest): string {
 /**
  * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
  * image runs already. Refuses an image that could not read the files in Storage. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
- * @chapter
  */
 export function getManifest(
   settings: Settings,

@@ -1,8 +1,7 @@
 // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
 // Source: docs/formats.md#manifest, docs/design.md#trust.
 
-import { Whole } from "../platform/bytes";
-import { digitsOf, Prefix } from "../image/digest";
+import { Whole, digitsOf, Prefix } from "../platform/bytes";
 import { parseJson, refuse } from "./json";
 import { Code, fault } from "../errors";
 import type { StorageClaim } from "../boot/storage-claim";
@@ -42,7 +41,6 @@ function wanted(claim: string, value: unknown, type: string, optional?: boolean)
 
 /**
  * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
- * @chapter manifest
  */
 export function parseManifest(payload: string): Manifest {
   const manifest = parseJson(payload);

@@ -23,7 +23,6 @@ function differ(what: string, theirs: string | number, ours: string | number): n
 
 /**
  * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
- * @chapter manifest
  */
 export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: boolean): void {
   if (manifest.chip !== facts.chip_) differ("chip", manifest.chip, facts.chip_);
@@ -47,10 +46,7 @@ function projectOf(name: string): string {
   return name === "espruino-esp32" ? "espruino" : name;
 }
 
-/**
- * Refuses another project's manifest; "" where nothing tells this device's own.
- * @chapter manifest
- */
+/** Refuses another project's manifest; "" where nothing tells this device's own. */
 export function checkProject(manifest: Manifest, project: string): void {
   if (project && projectOf(manifest.project) !== projectOf(project)) differ("project", manifest.project, project);
 }

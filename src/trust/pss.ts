@@ -1,8 +1,9 @@
 // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes: PS256 of RFC 7518.
 
-import { after, sha256 } from "../platform/engine";
-import { isBelow, modularPower } from "./rsa";
 import { bitLength } from "./rsa-key";
+import { after } from "../platform/timers";
+import { sha256 } from "../platform/crypto";
+import { isBelow, modularPower } from "./rsa";
 import { inSlices } from "../platform/scheduler";
 import { guarded, type OtaError } from "../errors";
 
@@ -46,10 +47,7 @@ function checkEncoding(encoded: Uint8Array, bits: number, digest: Uint8Array): b
   return wrong === 0;
 }
 
-/**
- * Called from a new idle pass, so that the buffers of the big numbers are already freed.
- * @apart
- */
+/** Called from a new idle pass, so that the buffers of the big numbers are already freed. */
 function answerLater(
   done: (error: OtaError | null, good: boolean) => void,
   error: OtaError | null,
@@ -69,7 +67,6 @@ function answerLater(
 
 /**
  * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
- * @chapter @apart
  */
 export function verifyPss(
   n: Uint8Array,
@@ -79,13 +76,14 @@ export function verifyPss(
   done: (error: OtaError | null, good: boolean) => void,
 ): void {
   if (signature.length !== n.length || !isBelow(signature, n)) return done(null, false);
+  const bits = bitLength(n) - 1;
   const power = modularPower(n, e, signature);
   let good = false;
   inSlices(
     1,
     power.step_,
     () => {
-      good = checkEncoding(power.result_(), bitLength(n) - 1, digest);
+      good = checkEncoding(power.result_(), bits, digest);
     },
     (error) => {
       /*@__NOINLINE__*/ answerLater(done, error, good);

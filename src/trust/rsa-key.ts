@@ -7,7 +7,7 @@ export const enum Rsa {
   MAX_EXPONENT = 0xffffffff,
 }
 
-/** @chapter keys */
+/** Bits of the big-endian number `bytes`. */
 export function bitLength(bytes: Uint8Array): number {
   let bits = 8 * bytes.length;
   for (let top = 128; top && bytes[0] < top; top >>>= 1) bits--;

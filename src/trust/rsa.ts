@@ -82,7 +82,6 @@ function multiply(left: Uint32Array, right: Uint32Array, x: Uint32Array, inverse
 /**
  * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
  * odd and has its top byte set, the signature is below it, the exponent is odd.
- * @chapter
  */
 export function modularPower(
   modulus: Uint8Array,

@@ -2,7 +2,8 @@
 // session.ts.
 
 import type { Settings } from "../config";
-import { bytesOf, read } from "../platform/flash";
+import { bytesOf } from "../platform/bytes";
+import { read } from "../platform/flash";
 import { type AppDesc, parseDesc, Size } from "../image/image";
 import type { Partition } from "../boot/partitions";
 import { Phase, type Session } from "./session";

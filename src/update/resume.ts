@@ -8,7 +8,6 @@ import type { Partition } from "../boot/partitions";
  * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
  * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
  * end is the judge of whether it was right.
- * @chapter
  */
 export function resumeOffset(slot: Partition, held: string, total: number): number {
   if (total < 0) return 0;

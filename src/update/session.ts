@@ -2,20 +2,22 @@
 // and no promises: promises cost JsVars, and cannot be created when none are left.
 // States: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
 
+import { after } from "../platform/timers";
+import { completeImage } from "../platform/first-word";
 import { checkNotRolledBack, recordSelected, reserveRecords } from "../boot/boot-record";
+import { bytesOf } from "../platform/bytes";
 import { chipRevision } from "../platform/chip";
 import type { EventName } from "../config";
 import type { Download } from "../net/download";
-import { bytesOf, Flash, read, write } from "../platform/flash";
-import { after } from "../platform/engine";
+import { Flash, read, write } from "../platform/flash";
 import { checkHead, Size } from "../image/image";
 import { State } from "../boot/otadata";
 import type { Partition } from "../boot/partitions";
 import { resumeOffset } from "./resume";
-import { completeImage, createWriter, type Writer } from "./slot-writer";
+import { createWriter, type Writer } from "./slot-writer";
 import { deselect, select } from "../boot/boot-selection";
 import type { Layout } from "../boot/layout";
-import { aborted, Code, fault, guarded, type OtaError } from "../errors";
+import { Code, fault, guarded, type OtaError } from "../errors";
 import { checkStorage, findStorage } from "../boot/storage";
 import type { StorageClaim } from "../boot/storage-claim";
 import { hashFlash, verifyImage } from "../image/verify";
@@ -81,10 +83,7 @@ export interface Session {
   abort_(error?: OtaError): void;
 }
 
-/**
- * `present`: the target holds the whole image already.
- * @chapter @apart
- */
+/** `present`: the target holds the whole image already. */
 export function createSession(
   plan: Plan,
   emit: Emit,
@@ -137,7 +136,7 @@ export function createSession(
   /** Tells the listener, who may abort. */
   function tell(name: EventName, data: number, all?: number): void {
     emit(name, data, all);
-    if (self.phase_ >= Phase.DEAD) throw aborted();
+    if (self.phase_ >= Phase.DEAD) throw fault(Code.INVALID_STATE, "aborted");
   }
 
   /** `start`: as many bytes of the file as hold its descriptor; without it they are in flash. */
@@ -268,7 +267,7 @@ export function createSession(
             if (!plan.allowRolledBack_) checkNotRolledBack(plan.digest_);
             if (claim) checkStorage(claim);
             // Step 8: now there is an image, and the record that counts its starts
-            if (word) completeImage(target, word);
+            if (word) completeImage(target.address, word);
             recordSelected(target, layout.running_, self.written_, plan);
             // Step 9: the commit point
             select(layout, target, State.NEW);
@@ -319,7 +318,7 @@ export function createSession(
   self.abort_ = (error) => {
     const phase = self.phase_;
     if (phase >= Phase.DEAD) return;
-    const reason = error || aborted();
+    const reason = error || fault(Code.INVALID_STATE, "aborted");
     free(Phase.DEAD);
     emit("ABORT");
     if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING) reject(reason);

@@ -2,13 +2,14 @@
 // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
 // no bootloader takes a refused or unverified file for an image, whatever otadata says.
 
+import { blank, clearWord } from "../platform/first-word";
 import { hex } from "../platform/bytes";
 import { binary, erase, Flash, holds, isBlank, read, write } from "../platform/flash";
 import { Size } from "../image/image";
 import { Entries } from "../boot/otadata";
 import type { Partition } from "../boot/partitions";
-import { copyOf, selectedSlot } from "../boot/boot-selection";
-import { type Layout, readEntries } from "../boot/layout";
+import { copyOf, selectedSlot, readEntries } from "../boot/boot-selection";
+import type { Layout } from "../boot/layout";
 import { Code, fault } from "../errors";
 
 /**
@@ -21,29 +22,7 @@ import { Code, fault } from "../errors";
  */
 export type Writer = (offset: number, data: string, more: boolean) => boolean;
 
-/** @chapter engine */
-function blank(length: number): string {
-  return binary(new Uint8Array(length).fill(0xff));
-}
-
-/**
- * Makes the first word blank, so that the slot holds no image. Power that fails in between costs the sector.
- * @chapter engine
- */
-function clearWord(slot: Partition): void {
-  const addr = slot.address;
-  if (holds(addr, blank(Size.WORD))) return;
-  const rest = binary(read(addr + Size.WORD, Flash.SECTOR - Size.WORD));
-  erase(addr);
-  // the beginning last: a sector that is torn here must not look like one to go on with
-  write(addr + Size.HEAD, rest.substr(Size.HEAD - Size.WORD));
-  write(addr + Size.WORD, rest.substr(0, Size.HEAD - Size.WORD));
-}
-
-/**
- * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
- * @chapter
- */
+/** To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have. */
 export function createWriter(layout: Layout, slot: Partition, size: number): Writer {
   // a resumed file may be wrong, and is then written once more
   let left = 2 * Math.ceil(size / Flash.SECTOR);
@@ -74,7 +53,7 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
   function begin(addr: number, begun: number, data: string, compare: boolean, more: boolean): void {
     const sector = addr - begun;
     // what the slot holds is about to become another file, and no image any more
-    if (ahead < 0 && sector !== slot.address) clearWord(slot);
+    if (ahead < 0 && sector !== slot.address) clearWord(slot.address);
     const again = compare && ahead >= 0;
     const resumed = again || (ahead < 0 && addr > slot.address);
     let kept = "";
@@ -128,14 +107,4 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
     }
     return !same;
   };
-}
-
-/**
- * The file in `slot` was verified: with its first `word` the slot holds an image.
- * @chapter engine
- */
-export function completeImage(slot: Partition, word: string): void {
-  if (holds(slot.address, word)) return;
-  clearWord(slot);
-  write(slot.address, word);
 }

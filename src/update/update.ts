@@ -15,9 +15,9 @@
 // is counted, and the digest of the running image is kept.
 // Source: the states of IDF esp_https_ota.c.
 
+import { Prefix, digitsOf } from "../platform/bytes";
 import { checkNotOnTrial, checkNotRolledBack, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
 import { checkConfig, type Config, type EventName, type Settings, type SignedConfig } from "../config";
-import { digitsOf, Prefix } from "../image/digest";
 import { createDownload } from "../net/download";
 import { freeVars, heldTurn, isRestartPending, printLater, readFile } from "../platform/engine";
 import { createHandle, type Handle } from "./handle";
@@ -25,10 +25,11 @@ import { Size } from "../image/image";
 import type { Manifest } from "../trust/manifest";
 import { State } from "../boot/otadata";
 import type { Partition } from "../boot/partitions";
-import { checkConfirmed, selectedSlot, stateOf } from "../boot/boot-selection";
+import { selectedSlot, stateOf, readEntries } from "../boot/boot-selection";
+import { checkConfirmed } from "../boot/confirmation";
 import { createSession, type Emit, Phase, type Plan, type Session } from "./session";
-import { type Layout, nextSlot, readEntries, readLayout, slotByLabel } from "../boot/layout";
-import { aborted, Code, fault, guarded, type OtaError } from "../errors";
+import { type Layout, nextSlot, readLayout, slotByLabel } from "../boot/layout";
+import { Code, fault, guarded, type OtaError } from "../errors";
 import { checkKeys } from "../trust/keys";
 import { digestOf, getManifest, holdsImage } from "../trust/manifest-client";
 import { noteResult, takeTurn, type Turn } from "../boot/lock";
@@ -77,10 +78,7 @@ function findWaiting(layout: Layout, size: number, digest: string): Partition | 
  */
 type Begun = (session: Session | null, offer?: Offer, waiting?: Partition) => void;
 
-/**
- * Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash.
- * @chapter @apart
- */
+/** Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash. */
 function open(
   settings: Settings,
   emit: Emit,
@@ -193,7 +191,6 @@ const enum Mode {
 /**
  * Takes what only one update at a time may have, and gives it back at the end. `resolve`: an Offer, a Handle or an
  * UpdateResult, as `mode` says.
- * @chapter @apart
  */
 function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: (error: OtaError) => void): void {
   let turn = null as Turn | null;
@@ -208,7 +205,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     if (turn) turn.end_();
   }
   function fail(given?: OtaError): void {
-    const error = given || aborted();
+    const error = given || fault(Code.INVALID_STATE, "aborted");
     if (session) session.abort_(error);
     else if (turn) {
       settings.late_ = error;

@@ -6,10 +6,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { runBootloader } from "../bootloader.ts";
-import { createFlash } from "../flash.ts";
-import { fsverity } from "../fsverity.ts";
-import { claimsFor, makeKey, signManifest } from "../release.ts";
+import { runBootloader } from "../sim/bootloader.ts";
+import { createFlash } from "../sim/flash.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { claimsFor, makeKey, signManifest } from "../support/release.ts";
 import { flipped, flips, holds } from "./fuzz.ts";
 import {
   type Asked,
@@ -35,7 +35,7 @@ const key = await makeKey({ exponent: 3 });
 const MANIFEST = await signManifest(claimsFor(GOOD), key);
 const fresh = () => createRig({ knows: [GOOD] });
 let rig = fresh();
-const clean = rig.picture();
+const clean = rig.snapshot();
 const SECTORS = rig.device.row("ota_0").size / 4096;
 /** ms; what the module itself sets when nobody does. */
 const DEADLINE = 3_600_000;
@@ -268,7 +268,7 @@ function answer(one: Spec, asked: Asked): Reply {
   };
 }
 
-const story = fc.record({
+const exchange = fc.record({
   trust: fc.oneof(
     { weight: 6, arbitrary: fc.constant("digest" as const) },
     { weight: 3, arbitrary: fc.constant("insecure" as const) },
@@ -285,12 +285,12 @@ const story = fc.record({
   ),
   pieceSize: fc.constantFrom(4096, 4096, 536, 100),
 });
-type Story = typeof story extends fc.Arbitrary<infer S> ? S : never;
+type Exchange = typeof exchange extends fc.Arbitrary<infer S> ? S : never;
 
 /** What would start from this flash. */
-const starts = () => runBootloader(createFlash({ from: rig.picture() }), { chipId: 0 });
+const starts = () => runBootloader(createFlash({ from: rig.snapshot() }), { chipId: 0 });
 
-async function attack(one: Story): Promise<void> {
+async function attack(one: Exchange): Promise<void> {
   rig.restore(clean);
   const { device } = rig;
   rig.pieceSize = one.pieceSize;
@@ -308,7 +308,7 @@ async function attack(one: Story): Promise<void> {
   else Object.assign(config, { url: URL_OF("/m.jws"), keys: [key.jwk] });
   if (one.deadline) config.deadline = one.deadline;
   const limit = (one.deadline || DEADLINE) + 60_000;
-  const seen = one.trust === "insecure" ? [] : rig.watch();
+  const seen = one.trust === "insecure" ? [] : rig.spyOnFlash();
   let installed = false;
   for (let update = 0; update < one.updates; update++) {
     const since = device.flash.log.length;
@@ -350,7 +350,7 @@ async function attack(one: Story): Promise<void> {
 }
 
 test("keep the manifest and exchange the image; exhaust flash: whatever a server answers, only what was verified starts", async (t) => {
-  await holds(t, story, async (one) => {
+  await holds(t, exchange, async (one) => {
     try {
       await attack(one);
     } catch (error) {

@@ -7,11 +7,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { BOOTLOADERS, runBootloader } from "../bootloader.ts";
-import { BUNDLE } from "../device.ts";
-import { createFlash } from "../flash.ts";
-import { fsverity } from "../fsverity.ts";
-import { claimsFor, makeKey, signManifest } from "../release.ts";
+import { BOOTLOADERS, runBootloader } from "../sim/bootloader.ts";
+import { BUNDLE } from "../sim/device.ts";
+import { createFlash } from "../sim/flash.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { claimsFor, makeKey, signManifest } from "../support/release.ts";
 import { holds } from "./fuzz.ts";
 import { createRig, drips, type Net, paths, type Rig, smallImage, stopAll, text, URL_OF, file } from "./rig.ts";
 
@@ -152,7 +152,7 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
   const rig = createRig({ board, images, net: paths(SERVED), bootloader: BOOTLOADERS[kindName] });
   const { device } = rig;
   rig.knows(GOOD, NEXT);
-  const seen = rig.watch();
+  const seen = rig.spyOnFlash();
   const holder = { program: createProgram(rig) };
 
   function afterRestart(): void {
@@ -166,7 +166,7 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
     device.flash.onOp = null;
     checkProblems();
     rig.restart();
-    Object.assign(seen, rig.watch(), { length: seen.length });
+    Object.assign(seen, rig.spyOnFlash(), { length: seen.length });
     afterRestart();
   }
   function checkProblems(): void {
@@ -240,7 +240,7 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
   }
   assert.deepEqual(device.flash.violations, []);
   for (const kind of [BOOTLOADERS.idf3, BOOTLOADERS.current, BOOTLOADERS.rollback]) {
-    const boot = runBootloader(createFlash({ from: rig.picture() }), { chipId: 0, kind });
+    const boot = runBootloader(createFlash({ from: rig.snapshot() }), { chipId: 0, kind });
     assert.ok(boot.slot, `${kind.name}: nothing boots`);
   }
   device.stop();

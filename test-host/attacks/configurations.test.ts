@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { fsverity } from "../fsverity.ts";
-import { claimsFor, forge, makeKey } from "../release.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { claimsFor, forge, makeKey } from "../support/release.ts";
 import { holds } from "./fuzz.ts";
 import { createRig, type Ended, file, paths, smallImage, stopAll, text, URL_OF, cleanly } from "./rig.ts";
 
@@ -22,7 +22,7 @@ const OTHER = `fsverity-sha256:${"0".repeat(64)}`;
 const net = paths({ "/fw.bin": file(EVIL), "/m.jws": text(TOKEN) });
 const fresh = () => createRig({ net });
 let rig = fresh();
-const clean = rig.picture();
+const clean = rig.snapshot();
 
 const FIELDS =
   "url keys digest insecure headers ca cert key timeout deadline retries maxRedirects maxRequestSize threshold allowSameVersion allowDowngrade allowRolledBack allowStorageLoss allowSavedState allowUnconfirmed project partition onEvent".split(

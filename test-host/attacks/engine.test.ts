@@ -5,11 +5,11 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { createDevice } from "../device.ts";
-import { BALLAST } from "../engine/ballast.ts";
-import { ESPRUINO, runInEngine, warnWithoutEngine } from "../engine/engine.ts";
-import { makeKey } from "../release.ts";
-import * as serve from "../server.ts";
+import { createDevice } from "../sim/device.ts";
+import { HEAP_FILLER } from "../real-espruino/heap-filler.ts";
+import { ESPRUINO, runInEngine, warnWithoutEngine } from "../real-espruino/engine.ts";
+import { makeKey } from "../support/release.ts";
+import * as serve from "../support/server.ts";
 import { edited, edits, SEED, casesOf } from "./fuzz.ts";
 
 warnWithoutEngine();
@@ -37,7 +37,7 @@ const TEXTS: Record<string, string> = {
 async function outcome(free: number): Promise<{ code: number | null; name: string; output: string }> {
   const run = await runInEngine(
     createDevice(),
-    `${BALLAST}
+    `${HEAP_FILLER}
     var config = { url: ${JSON.stringify(server.url("/m.jws"))}, keys: ${JSON.stringify([key.jwk])}, retries: 0, timeout: 2000 };
     setTimeout(function () {
       fill(${free});
@@ -155,7 +155,7 @@ for (const free of [2200, 3000, 4000])
       });
       const run = await runInEngine(
         createDevice(),
-        `${BALLAST}
+        `${HEAP_FILLER}
       var config = { url: ${JSON.stringify(server.url("/m.jws"))}, keys: ${JSON.stringify([key.jwk])}, retries: 0, timeout: 1000, maxRedirects: 1, deadline: 4000 };
       var count = 0, names = {}, free = 0;
       function installed() { release(); report({ installed: true }); finish(); }

@@ -6,15 +6,15 @@ import { readFileSync } from "node:fs";
 import net from "node:net";
 import { after, before, test } from "node:test";
 import { makeCheckable, memoryOf } from "./processes.ts";
-import { BUNDLE, createDevice } from "../device.ts";
-import { ESPRUINO, runInEngine } from "../engine/engine.ts";
-import { HEADER } from "../espruino/chain.ts";
-import { fsverity } from "../fsverity.ts";
-import { buildImage, noise } from "../images.ts";
-import { type Claims, claimsFor, forge, type Key, makeKey, signManifest } from "../release.ts";
-import { boardWith, plain, row } from "../scenario.ts";
-import { startServer } from "../server.ts";
-import { workshop } from "../tests/cli-run.ts";
+import { BUNDLE, createDevice } from "../sim/device.ts";
+import { ESPRUINO, runInEngine } from "../real-espruino/engine.ts";
+import { HEADER } from "../sim/espruino/chain.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { buildImage, noise } from "../support/images.ts";
+import { type Claims, claimsFor, forge, type Key, makeKey, signManifest } from "../support/release.ts";
+import { boardWith, plain, row } from "../support/fixture.ts";
+import { startServer } from "../support/server.ts";
+import { workshop } from "../tests/cli/cli-run.ts";
 import {
   createRig,
   drips,
@@ -544,7 +544,7 @@ test("serve: two hundred clients that read nothing do not cost a copy of the fil
 test("save() while a handle rests leaves no update under way behind", inEngine, async () => {
   const server = await startServer();
   after(() => server.close());
-  const { serveFile } = await import("../server.ts");
+  const { serveFile } = await import("../support/server.ts");
   server.on("/fw.bin", serveFile(GOOD));
   const device = createDevice({ board: "toy-factory-one", images: { factory: OLD } });
   const run = await runInEngine(

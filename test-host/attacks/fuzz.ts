@@ -3,7 +3,7 @@
 
 import type { TestContext } from "node:test";
 import fc from "fast-check";
-import { seedFrom } from "../network.ts";
+import { seedFrom } from "../support/network.ts";
 
 export const SEED = seedFrom("SEED");
 const GIVEN = Number(process.env.CASES ?? 20_000);

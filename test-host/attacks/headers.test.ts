@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { bundleEntry, loadInEngine } from "../bundle.ts";
-import { base64url, claimsFor, forge, type Key, makeKey, TYPE } from "../release.ts";
+import { bundleEntry, loadInEngine } from "../support/bundle.ts";
+import { base64url, claimsFor, forge, type Key, makeKey, TYPE } from "../support/release.ts";
 import { edited, edits, holds } from "./fuzz.ts";
 import { smallImage } from "./rig.ts";
 

@@ -5,10 +5,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { type BootloaderKind, verifyImage } from "../bootloader.ts";
-import { fsverity } from "../fsverity.ts";
-import { buildImage, layoutOf, reseal } from "../images.ts";
-import { boardWith, row, SMALL } from "../scenario.ts";
+import { type BootloaderKind, verifyImage } from "../sim/bootloader.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { buildImage, layoutOf, reseal } from "../support/images.ts";
+import { boardWith, row, SMALL } from "../support/fixture.ts";
 import { holds } from "./fuzz.ts";
 import { createRig, type Ended, file, KINDS, type Rig, SIZE, stopAll, URL_OF } from "./rig.ts";
 
@@ -34,13 +34,13 @@ const bases = Object.fromEntries(Object.keys(CHIPS).map((chip) => [chip, imageFo
   ChipName,
   Uint8Array
 >;
-const rigs = new Map<ChipName, { rig: Rig; clean: ReturnType<Rig["picture"]> }>();
+const rigs = new Map<ChipName, { rig: Rig; clean: ReturnType<Rig["snapshot"]> }>();
 
 function rigFor(chip: ChipName) {
   let found = rigs.get(chip);
   if (!found) {
     const rig = createRig({ board: boardWith(ROWS, SMALL, CHIPS[chip]), images: { factory: imageFor(chip, 1) } });
-    found = { rig, clean: rig.picture() };
+    found = { rig, clean: rig.snapshot() };
     rigs.set(chip, found);
   }
   return found;

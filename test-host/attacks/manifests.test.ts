@@ -6,10 +6,10 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { runBootloader } from "../bootloader.ts";
-import { createFlash } from "../flash.ts";
-import { fsverity } from "../fsverity.ts";
-import { base64url, claimsFor, forge, makeKey } from "../release.ts";
+import { runBootloader } from "../sim/bootloader.ts";
+import { createFlash } from "../sim/flash.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { base64url, claimsFor, forge, makeKey } from "../support/release.ts";
 import { type Edit, edited, edits, holds } from "./fuzz.ts";
 import { createRig, type Ended, file, paths, sha, SIZE, smallImage, stopAll, text, URL_OF, cleanly } from "./rig.ts";
 
@@ -25,11 +25,11 @@ const TOKENS = keys.map((key) => forge(CLAIMS, key));
 
 const fresh = () => createRig({ knows: [GOOD] });
 let rig = fresh();
-const clean = rig.picture();
+const clean = rig.snapshot();
 const LIMIT = 600_000;
 const config = { url: URL_OF("/m.jws"), keys: keys.map((key) => key.jwk), retries: 0, timeout: 2000 };
 
-const startsIn = () => runBootloader(createFlash({ from: rig.picture() }), { chipId: 0 }).slot?.label;
+const startsIn = () => runBootloader(createFlash({ from: rig.snapshot() }), { chipId: 0 }).slot?.label;
 
 /** Flash operations that are not of the boot record. */
 function written(): string[] {
@@ -319,7 +319,7 @@ test("keep the manifest and exchange the image: by an odd manifest that is signe
     ({ one, evil }) =>
       cleanly(renew, async () => {
         const token = tokenOf(one);
-        const seen = rig.watch();
+        const seen = rig.spyOnFlash();
         const { result } = await ask(token, "update", evil ? EVIL : GOOD);
         rig.device.flash.onOp = null;
         if (result) {

@@ -3,7 +3,7 @@
 import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { TestContext } from "node:test";
-import { until } from "../scenario.ts";
+import { until } from "../support/fixture.ts";
 
 /** MB that a process holds now. */
 export function memoryOf(child: ChildProcess): number {

@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { bundleEntry, loadInEngine } from "../bundle.ts";
-import { crc32 } from "../espruino/data.ts";
+import { bundleEntry, loadInEngine } from "../support/bundle.ts";
+import { crc32 } from "../sim/espruino/data.ts";
 import { flipped, flips, holds } from "./fuzz.ts";
 
 const FILES = [".https-ota0", ".https-ota1"];

@@ -4,15 +4,16 @@
 // verified?
 
 import { createHash } from "node:crypto";
-import { BOOTLOADERS, IDF33, verifyImage } from "../bootloader.ts";
-import { hasten } from "../bundle.ts";
-import { createDevice, type Device, type DeviceOptions } from "../device.ts";
-import { CLOSED } from "../espruino/socket.ts";
-import type { FlashOp, Picture } from "../flash.ts";
-import { SECTOR } from "../flash.ts";
-import { buildImage } from "../images.ts";
-import { quicken } from "../network.ts";
-import { type Row, slots } from "../partitions.ts";
+import { BOOTLOADERS, IDF33, verifyImage } from "../sim/bootloader.ts";
+import { stubConvolve } from "../support/bundle.ts";
+import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
+import { CLOSED } from "../sim/espruino/socket.ts";
+import type { FlashOp, Snapshot } from "../sim/flash.ts";
+import { SECTOR } from "../sim/flash.ts";
+import { erasesOf } from "../support/fixture.ts";
+import { buildImage } from "../support/images.ts";
+import { stubCrc32 } from "../support/network.ts";
+import { type Row, slots } from "../sim/partitions.ts";
 
 /** A request as the server sees it; header names in lower case. */
 export type Asked = { method: string; path: string; host: string; headers: Record<string, string>; head: string };
@@ -51,13 +52,13 @@ export interface Rig {
   /** Slots that some bootloader would start, or die of, though what is in them is not known to be good. */
   intruders(): string[];
   /** The same after every operation on a slot from now on; what was found is in the list that comes back. */
-  watch(): string[];
+  spyOnFlash(): string[];
   erasesIn(label: string, since?: number): number;
   operations(since?: number): FlashOp[];
   /** Flash as it is, to come back to. */
-  picture(): Picture;
-  /** Flash as in `picture`, logs and problems forgotten; the program goes on. */
-  restore(picture: Picture): void;
+  snapshot(): Snapshot;
+  /** Flash as in `snapshot`, logs and problems forgotten; the program goes on. */
+  restore(snapshot: Snapshot): void;
 }
 
 export const URL_OF = (path: string): string => `http://127.0.0.1:8070${path}`;
@@ -208,8 +209,8 @@ export function createRig(options: RigOptions = {}): Rig {
   }
 
   function prepare(): void {
-    quicken(device.engine);
-    hasten(device.engine);
+    stubCrc32(device.engine);
+    stubConvolve(device.engine);
     // waits are the same for the same seed
     let turn = 0;
     Object.defineProperty(device.engine.run("Math"), "random", { value: () => (turn++ % 10) / 10 });
@@ -286,7 +287,7 @@ export function createRig(options: RigOptions = {}): Rig {
       prepare();
     },
     intruders: () => rows.map(judge).filter(Boolean),
-    watch() {
+    spyOnFlash() {
       const found: string[] = [];
       device.flash.onOp = (op, phase) => {
         const row = rows.find((one) => op.addr >= one.offset && op.addr < one.offset + one.size);
@@ -295,16 +296,11 @@ export function createRig(options: RigOptions = {}): Rig {
       };
       return found;
     },
-    erasesIn(label, since = 0) {
-      const { offset, size } = device.row(label);
-      return device.flash.log
-        .slice(since)
-        .filter((op) => op.kind === "erase" && op.addr >= offset && op.addr < offset + size).length;
-    },
+    erasesIn: (label, since) => erasesOf(device, label, since),
     operations: (since = 0) => device.flash.log.slice(since),
-    picture: () => device.flash.picture(),
-    restore(picture) {
-      device.flash.restore(picture);
+    snapshot: () => device.flash.snapshot(),
+    restore(snapshot) {
+      device.flash.restore(snapshot);
       device.flash.resetCounts();
       device.engine.problems.length = 0;
       device.engine.run("delete E.otaRestartPending");

@@ -5,9 +5,9 @@ import assert from "node:assert/strict";
 import { constants, verify } from "node:crypto";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { bundleEntry, loadInEngine } from "../bundle.ts";
-import { bitsOf, power, toBig, toBytes } from "../pss.ts";
-import { type Key, makeKey, sha256, signPss } from "../release.ts";
+import { bundleEntry, loadInEngine } from "../support/bundle.ts";
+import { bitsOf, power, toBig, toBytes } from "../support/pss.ts";
+import { type Key, makeKey, sha256, signPss } from "../support/release.ts";
 import { flipped, flips, holds } from "./fuzz.ts";
 
 type Program = ReturnType<typeof loadInEngine>;

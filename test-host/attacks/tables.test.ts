@@ -5,9 +5,9 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { fsverity } from "../fsverity.ts";
-import { buildTable, type Row } from "../partitions.ts";
-import { boardWith } from "../scenario.ts";
+import { fsverity } from "../support/fsverity.ts";
+import { buildTable, type Row } from "../sim/partitions.ts";
+import { boardWith } from "../support/fixture.ts";
 import { holds } from "./fuzz.ts";
 import { createRig, type Ended, file, type Rig, smallImage, stopAll, URL_OF } from "./rig.ts";
 

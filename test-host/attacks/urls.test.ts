@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { bundleEntry, loadInEngine } from "../bundle.ts";
+import { bundleEntry, loadInEngine } from "../support/bundle.ts";
 import { holds } from "./fuzz.ts";
 
 type Parsed = { protocol_: string; host_: string; port_: number; path_: string; auth_: string };

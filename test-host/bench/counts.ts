@@ -1,8 +1,8 @@
 // What an update does to the flash, counted in the virtual device, and the seconds that it would take on a real one by
 // the flash model (flash.ts): anew, cut off in the middle and resumed, and when the slot holds the image already.
-import { createDevice, type Device } from "../device.ts";
-import { claimsFor, type Key, signManifest } from "../release.ts";
-import { cutAt, type Server, serveFile } from "../server.ts";
+import { createDevice, type Device } from "../sim/device.ts";
+import { claimsFor, type Key, signManifest } from "../support/release.ts";
+import { cutAt, type Server, serveFile } from "../support/server.ts";
 import { row } from "./table.ts";
 
 const SECTOR = 4096;

@@ -1,6 +1,6 @@
 // Runs a scenario in the interpreter and takes no answer for granted.
-import { createDevice } from "../device.ts";
-import { type EngineRun, runInEngine } from "../engine/engine.ts";
+import { createDevice } from "../sim/device.ts";
+import { type EngineRun, runInEngine } from "../real-espruino/engine.ts";
 
 /** Runs a scenario on a fresh board; throws what the interpreter said unless it reported and no report is an error. */
 export async function measure(

@@ -4,7 +4,7 @@
 // in a file, takes up to seven native calls for one and looks at each byte in JavaScript: it would be what is measured.
 // What remains of the shim is one JavaScript function around the native one, in the bare loop as in the update.
 
-import { buildImage, layoutOf, reseal } from "../images.ts";
+import { buildImage, layoutOf, reseal } from "../support/images.ts";
 
 const SECTOR = 4096;
 const PERIOD = 24 * SECTOR;

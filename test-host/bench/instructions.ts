@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Server, serveFile } from "../server.ts";
+import { type Server, serveFile } from "../support/server.ts";
 import { measure } from "./engine.ts";
 import { FOLDED_FLASH, MODULE_IN_RAM, periodicImage } from "./fold.ts";
 import { BARE_LOOP, updateConfig } from "./speed.ts";

@@ -1,6 +1,6 @@
 // JsVars that the module holds and that an update needs at the peak of each of its phases.
 // All is started from a timer: while the program's own text runs it is in memory too, and freed in the middle.
-import type { Server } from "../server.ts";
+import type { Server } from "../support/server.ts";
 import { measure } from "./engine.ts";
 import { row } from "./table.ts";
 

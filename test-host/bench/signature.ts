@@ -3,8 +3,8 @@
 // docs/design.md#numbers-to-hold does not say in which form the 4096 bytes are hashed. A plain multiplication made of E.convolve comes to
 // its "naive: 11" (measured: 9 to 14) for a string as the network delivers it, so that one has the target; the other row
 // is for a typed array, of which the interpreter need not make a copy first.
-import { bundleEntry } from "../bundle.ts";
-import { makeKey, signPss } from "../release.ts";
+import { bundleEntry } from "../support/bundle.ts";
+import { makeKey, signPss } from "../support/release.ts";
 import { measure } from "./engine.ts";
 import { row } from "./table.ts";
 

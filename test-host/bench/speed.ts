@@ -1,8 +1,8 @@
 // The time of a download into flash: by the module, over a loop that only erases and writes.
 // The module lies in RAM and the flash is folded (fold.ts says why), so that erasing and writing take no time.
-import { fsverity } from "../fsverity.ts";
-import type { Server } from "../server.ts";
-import { serveFile } from "../server.ts";
+import { fsverity } from "../support/fsverity.ts";
+import type { Server } from "../support/server.ts";
+import { serveFile } from "../support/server.ts";
 import { measure } from "./engine.ts";
 import { FOLDED_FLASH, MODULE_IN_RAM, periodicImage } from "./fold.ts";
 import { median, row } from "./table.ts";

@@ -3,17 +3,17 @@
 // runner need not judge it twice.
 // Model: docs/power-fail.md#what-a-loss-of-power-leaves-of-one-operation; a write goes in order of addresses or clears its bits a few at a time, an erase may end early.
 
-import { SECTOR } from "../flash.ts";
-import { noise } from "../images.ts";
+import { SECTOR } from "../sim/flash.ts";
+import { noise } from "../support/images.ts";
 
 /** An operation of the flash. */
 export type Op = { kind: "erase" | "write"; addr: number; length: number };
 
-export const TEARS = {
+export const TORN = {
   write: ["before", "prefix", "bits", "after"],
   erase: ["before", "half", "noise", "after"],
 } as const;
-export type Tear = (typeof TEARS)[Op["kind"]][number];
+export type Torn = (typeof TORN)[Op["kind"]][number];
 
 /** Faults that are no loss of power: the program goes on, and has to notice. */
 export const LIES = { write: ["drop", "stick"], erase: ["silent"] } as const;
@@ -32,18 +32,18 @@ export function prefixLength(seed: number, op: Op): number {
 }
 
 /** The sector(s) `old` after a torn write of `data`; `at` is the offset of the write in them. */
-export function tornWrite(old: Uint8Array, at: number, data: Uint8Array, tear: Tear, seed: number, op: Op): Uint8Array {
+export function tornWrite(old: Uint8Array, at: number, data: Uint8Array, torn: Torn, seed: number, op: Op): Uint8Array {
   const out = new Uint8Array(old);
   const mask = noiseAt(seed, op);
-  const end = tear === "prefix" ? prefixLength(seed, op) : data.length;
-  for (let i = 0; i < end; i++) out[at + i] &= tear === "bits" ? data[i] | mask[i + 4] : data[i];
+  const end = torn === "prefix" ? prefixLength(seed, op) : data.length;
+  for (let i = 0; i < end; i++) out[at + i] &= torn === "bits" ? data[i] | mask[i + 4] : data[i];
   return out;
 }
 
 /** A sector after an erase that ended early. */
-export function tornErase(old: Uint8Array, tear: Tear, seed: number, op: Op): Uint8Array {
+export function tornErase(old: Uint8Array, torn: Torn, seed: number, op: Op): Uint8Array {
   const out = new Uint8Array(old);
-  if (tear === "half") return out.fill(0xff, 0, SECTOR / 2);
+  if (torn === "half") return out.fill(0xff, 0, SECTOR / 2);
   const mask = noiseAt(seed, op);
   for (let i = 0; i < SECTOR; i++) out[i] |= mask[i + 4];
   return out;

@@ -1,9 +1,9 @@
-// The name of a case: board/start/bootloader/scenario@step.tear[+step.tear...]#seed. Steps are counted over the whole
-// life since the last cut, the bootloader's own included.
+// The name of a case: board/start/bootloader/scenario@step.torn[+step.torn...]#seed. Steps are counted over the whole
+// simulated lifetime since the last cut, the bootloader's own included.
 
-import type { Lie, Tear } from "./faults.ts";
+import type { Lie, Torn } from "./faults.ts";
 
-export type Cut = { step: number; tear: Tear | Lie };
+export type Cut = { step: number; torn: Torn | Lie };
 export type Cell = { layout: string; start: string; kind: string; scenario: string };
 export type Id = Cell & { cuts: Cut[]; seed: number };
 
@@ -12,12 +12,12 @@ export function cellName({ layout, start, kind, scenario }: Cell): string {
 }
 
 export function idOf(cell: Cell, cuts: Cut[], seed: number): string {
-  return `${cellName(cell)}@${cuts.map(({ step, tear }) => `${step}.${tear}`).join("+")}#${seed}`;
+  return `${cellName(cell)}@${cuts.map(({ step, torn }) => `${step}.${torn}`).join("+")}#${seed}`;
 }
 
 export function parseId(text: string): Id {
   const match = /^([^/]+)\/([^/]+)\/([^/]+)\/([^/@]+)(?:@([^#]*))?(?:#(\d+))?$/.exec(text);
-  if (!match) throw new Error(`not an ID: ${text} (board/start/bootloader/scenario@step.tear+step.tear#seed)`);
+  if (!match) throw new Error(`not an ID: ${text} (board/start/bootloader/scenario@step.torn+step.torn#seed)`);
   const [, layout, start, kind, scenario, cuts = "", seed = "1"] = match;
   return { layout, start, kind, scenario, cuts: cuts ? cuts.split("+").map(parseCut) : [], seed: Number(seed) };
 }
@@ -25,5 +25,5 @@ export function parseId(text: string): Id {
 function parseCut(text: string): Cut {
   const match = /^(\d+)\.([a-z]+)$/.exec(text);
   if (!match) throw new Error(`not a cut: ${text}`);
-  return { step: Number(match[1]), tear: match[2] as Tear };
+  return { step: Number(match[1]), torn: match[2] as Torn };
 }

@@ -1,11 +1,11 @@
-// The cross-check: power really fails. Instead of a picture, the device is stopped before or after an operation, from
-// within it, and what is then in flash must be what was photographed there.
+// The cross-check: power really fails. Instead of a snapshot, the device is stopped before or after an operation, from
+// within it, and what is then in flash must be what was recorded there.
 
-import { BUNDLE, createDevice } from "../device.ts";
+import { BUNDLE, createDevice } from "../sim/device.ts";
 import { readFileSync } from "node:fs";
-import { begin, find, powerOn, runProgram } from "./session.ts";
+import { begin, find, powerOn, runProgram } from "./program-run.ts";
 import { createWire } from "./wire.ts";
-import { type State, stateKey, type World } from "./worlds.ts";
+import { type State, stateKey, type InitialState } from "./initial-states.ts";
 
 export type Disagreement = { op: number; phase: "before" | "after" };
 
@@ -14,12 +14,12 @@ const turns = async (count: number): Promise<void> => {
 };
 
 /** One start of the device, and its orders, until the power fails at flash operation `op`. */
-async function kill(world: World, from: State, orders: string[], op: number, phase: string): Promise<State> {
+async function kill(initial: InitialState, from: State, orders: string[], op: number, phase: string): Promise<State> {
   const device = createDevice({
-    board: world.board,
-    flash: from.picture,
-    bootloader: world.kind,
-    engine: { connect: createWire((path) => find(world, path), world.pieceSize).connect },
+    board: initial.board,
+    flash: from.snapshot,
+    bootloader: initial.kind,
+    engine: { connect: createWire((path) => find(initial, path), initial.pieceSize).connect },
   });
   let dead = false;
   let count = 0;
@@ -33,7 +33,7 @@ async function kill(world: World, from: State, orders: string[], op: number, pha
   try {
     device.boot();
     for (const order of orders) {
-      const promise = begin(world, device.engine, order);
+      const promise = begin(initial, device.engine, order);
       if (promise?.then) await device.engine.call(promise);
     }
   } catch (error) {
@@ -41,26 +41,26 @@ async function kill(world: World, from: State, orders: string[], op: number, pha
   }
   await turns(3);
   device.flash.onOp = null;
-  const state = { picture: device.flash.picture() };
+  const state = { snapshot: device.flash.snapshot() };
   device.stop();
   return state;
 }
 
-/** Every operation of one start, killed before and after it, against its photographs. */
+/** Every operation of one start, killed before and after it, against its snapshots. */
 export async function compareWithKills(
-  world: World,
+  initial: InitialState,
   from: State,
   orders: string[],
 ): Promise<{ compared: number; disagreements: Disagreement[] }> {
-  const { boot, steps, end } = powerOn(world, from);
+  const { boot, steps, end } = powerOn(initial, from);
   const bundle = readFileSync(BUNDLE, "utf8");
-  const session = await runProgram({ world, bundle, from: end, boot, orders });
-  const photographed = [...steps, ...session.steps];
+  const run = await runProgram({ initial, bundle, from: end, boot, orders });
+  const recorded = [...steps, ...run.steps];
   const disagreements: Disagreement[] = [];
-  for (const [op, step] of photographed.entries())
+  for (const [op, step] of recorded.entries())
     for (const phase of ["before", "after"] as const) {
-      const state = await kill(world, from, orders, op, phase);
+      const state = await kill(initial, from, orders, op, phase);
       if (stateKey(state) !== stateKey(step[phase])) disagreements.push({ op, phase });
     }
-  return { compared: 2 * photographed.length, disagreements };
+  return { compared: 2 * recorded.length, disagreements };
 }

@@ -1,24 +1,26 @@
-// The campaigns of docs/power-fail.md#campaigns. One uncut life of a scenario gives every state that a loss of power can leave; from
-// each distinct one a fresh device starts and has to finish. Deeper ones do the same with the lives that follow.
+// The campaigns of docs/power-fail.md#campaigns. One uncut lifetime of a scenario gives every state that a loss of power
+// can leave. From each distinct one a fresh device starts and has to finish. Deeper campaigns do the same with the
+// lifetimes that follow.
 
-import { hostChip } from "../device.ts";
-import { buildOf } from "../espruino/build.ts";
-import { createFiles } from "../espruino/files.ts";
-import { createFlash, type Picture, SECTOR } from "../flash.ts";
-import { LIES, type Lie, TEARS, type Tear, tornErase, tornWrite } from "./faults.ts";
+import { hostChip } from "../sim/device.ts";
+import { buildOf } from "../sim/espruino/build.ts";
+import { createFiles } from "../sim/espruino/files.ts";
+import { createFlash, type Snapshot, SECTOR } from "../sim/flash.ts";
+import { inParallel } from "../support/parallel.ts";
+import { LIES, type Lie, TORN, type Torn, tornErase, tornWrite } from "./faults.ts";
 import { type Cell, type Cut, idOf } from "./ids.ts";
-import { createLab, type Lab, type Life, live } from "./life.ts";
+import { createSession, type Session, type Lifetime, simulateLifetime } from "./lifetime.ts";
 import { applies, type Scenario, SCENARIOS, scenarioOf } from "./scenarios.ts";
-import { runProgram, powerOn, type Step } from "./session.ts";
-import { createWorld, KINDS, startsOf, type State, stateKey, type World } from "./worlds.ts";
+import { runProgram, powerOn, type Step } from "./program-run.ts";
+import { createInitialState, KINDS, startsOf, type State, stateKey, type InitialState } from "./initial-states.ts";
 
 export type Finding = { id: string; problems: string[] };
 
 export type Report = {
   cell: Cell;
   campaign: string;
-  /** Pictures that were taken, and how many different ones of them a device was started from. */
-  pictures: number;
+  /** Snapshots that were taken, and how many different ones of them a device was started from. */
+  snapshots: number;
   distinct: number;
   seed: number;
   ms: number;
@@ -36,9 +38,9 @@ export function cellsOf(layout: string, kinds = Object.keys(KINDS), starts = sta
   const cells: Cell[] = [];
   for (const start of starts)
     for (const kind of kinds) {
-      const world = createWorld(layout, start, kind);
+      const initial = createInitialState(layout, start, kind);
       for (const scenario of SCENARIOS)
-        if (applies(scenario, world)) cells.push({ layout, start, kind, scenario: scenario.name });
+        if (applies(scenario, initial)) cells.push({ layout, start, kind, scenario: scenario.name });
     }
   return cells;
 }
@@ -46,45 +48,45 @@ export function cellsOf(layout: string, kinds = Object.keys(KINDS), starts = sta
 // --- What a cut leaves
 
 function withSectors(
-  picture: Picture,
+  snapshot: Snapshot,
   addr: number,
   length: number,
   change: (old: Uint8Array, at: number) => Uint8Array,
 ) {
   const first = Math.floor(addr / SECTOR);
   const last = Math.floor((addr + length - 1) / SECTOR);
-  const joined = first === last ? picture.sectors[first] : Buffer.concat(picture.sectors.slice(first, last + 1));
+  const joined = first === last ? snapshot.sectors[first] : Buffer.concat(snapshot.sectors.slice(first, last + 1));
   const bytes = change(joined, addr - first * SECTOR);
-  const sectors = picture.sectors.slice();
+  const sectors = snapshot.sectors.slice();
   for (let i = first; i <= last; i++) sectors[i] = bytes.slice((i - first) * SECTOR, (i - first + 1) * SECTOR);
   return { sectors };
 }
 
 /** What is left of `step` when the power fails in it. */
-export function cutState(step: Step, tear: Tear, seed: number): State {
+export function cutState(step: Step, torn: Torn, seed: number): State {
   const { before, after } = step;
-  if (tear === "before") return before;
-  if (tear === "after") return after;
-  const picture = withSectors(before.picture, step.addr, step.length, (old, at) =>
+  if (torn === "before") return before;
+  if (torn === "after") return after;
+  const snapshot = withSectors(before.snapshot, step.addr, step.length, (old, at) =>
     step.kind === "erase"
-      ? tornErase(old, tear, seed, step)
-      : tornWrite(old, at, step.data as Uint8Array, tear, seed, step),
+      ? tornErase(old, torn, seed, step)
+      : tornWrite(old, at, step.data as Uint8Array, torn, seed, step),
   );
-  return { picture };
+  return { snapshot };
 }
 
 export type Case = { cuts: Cut[]; state: State };
 
-/** Every case that one cut makes of a life. */
-function casesOf(life: Life, base: Case, seed: number, stride = 1): Case[] {
+/** Every case that one cut in a lifetime gives. */
+function casesOf(lifetime: Lifetime, base: Case, seed: number, stride = 1): Case[] {
   const cases: Case[] = [];
-  life.steps.forEach((step, i) => {
+  lifetime.steps.forEach((step, i) => {
     // otadata and Storage always, of the slot's sectors one in `stride`
     if (stride > 1 && step.length === SECTOR && step.addr >= 0x10000 && i % stride !== 0) return;
-    for (const tear of TEARS[step.kind])
+    for (const torn of TORN[step.kind])
       cases.push({
-        cuts: [...base.cuts, { step: i, tear }],
-        state: cutState(step, tear, seed),
+        cuts: [...base.cuts, { step: i, torn }],
+        state: cutState(step, torn, seed),
       });
   });
   return cases;
@@ -92,57 +94,46 @@ function casesOf(life: Life, base: Case, seed: number, stride = 1): Case[] {
 
 // --- The beginning of a scenario
 
-const origins = new WeakMap<Lab, Map<string, Promise<State>>>();
+const origins = new WeakMap<Session, Map<string, Promise<State>>>();
 
 /** The state that the scenario begins from: what came before it is done uncut, or cut at one place. */
-export function originOf(lab: Lab, world: World, scenario: Scenario): Promise<State> {
+export function originOf(session: Session, initial: InitialState, scenario: Scenario): Promise<State> {
   const { prepare } = scenario;
-  if (!prepare) return Promise.resolve(crowded(world, world.origin));
-  const known = origins.get(lab) ?? new Map<string, Promise<State>>();
-  origins.set(lab, known);
-  const key = `${world.layout}/${world.start}/${world.kind.name} ${prepare.orders} ${prepare.share}`;
+  if (!prepare) return Promise.resolve(crowded(initial, initial.origin));
+  const known = origins.get(session) ?? new Map<string, Promise<State>>();
+  origins.set(session, known);
+  const key = `${initial.layout}/${initial.start}/${initial.kind.name} ${prepare.orders} ${prepare.share}`;
   let state = known.get(key);
   if (!state) {
-    state = prepared(lab, world, prepare.orders, prepare.share);
+    state = prepared(session, initial, prepare.orders, prepare.share);
     known.set(key, state);
   }
   return state;
 }
 
-async function prepared(lab: Lab, world: World, orders: string[], share?: number): Promise<State> {
-  const { boot, end } = powerOn(world, world.origin);
-  const session = await runProgram({ world, bundle: lab.bundle, from: end, boot, orders });
-  const error = session.results.find((result) => result.error)?.error;
+async function prepared(session: Session, initial: InitialState, orders: string[], share?: number): Promise<State> {
+  const { boot, end } = powerOn(initial, initial.origin);
+  const run = await runProgram({ initial, bundle: session.bundle, from: end, boot, orders });
+  const error = run.results.find((result) => result.error)?.error;
   if (error) throw new Error(`the preparation failed: ${error}`);
-  return crowded(
-    world,
-    share === undefined ? session.end : session.steps[Math.floor(session.steps.length * share)].after,
-  );
+  return crowded(initial, share === undefined ? run.end : run.steps[Math.floor(run.steps.length * share)].after);
 }
 
-/** Then Storage fills up, where the world has it so. */
-function crowded(world: World, from: State): State {
-  if (!world.storage) return from;
-  const flash = createFlash({ from: from.picture });
-  world.storage.crowd(createFiles(world.storageOf(hostChip(flash), buildOf(world.images.new))));
-  return { picture: flash.picture() };
+/** Then Storage fills up, where the initial state says so. */
+function crowded(initial: InitialState, from: State): State {
+  if (!initial.storage) return from;
+  const flash = createFlash({ from: from.snapshot });
+  initial.storage.crowd(createFiles(initial.storageOf(hostChip(flash), buildOf(initial.images.new))));
+  return { snapshot: flash.snapshot() };
 }
 
 // --- Campaigns
 
-const WORKERS = 12; // sessions wait for timers now and then
+const WORKERS = 12; // a run of the program waits for timers now and then
 
-async function forAll<T>(items: T[], work: (item: T) => Promise<void>): Promise<void> {
-  let next = 0;
-  async function worker(): Promise<void> {
-    while (next < items.length) await work(items[next++]);
-  }
-  await Promise.all(Array.from({ length: WORKERS }, worker));
-}
-
-type Field = {
-  lab: Lab;
-  world: World;
+type RunContext = {
+  session: Session;
+  initial: InitialState;
   scenario: Scenario;
   cell: Cell;
   seed: number;
@@ -151,48 +142,48 @@ type Field = {
 };
 
 /** The cases among these that no device was started from yet. */
-function fresh(field: Field, cases: Case[]): Case[] {
-  field.report.pictures += cases.length;
+function fresh(context: RunContext, cases: Case[]): Case[] {
+  context.report.snapshots += cases.length;
   const kept = cases.filter(({ state }) => {
     const key = stateKey(state);
-    if (field.seen.has(key)) return false;
-    field.seen.add(key);
+    if (context.seen.has(key)) return false;
+    context.seen.add(key);
     return true;
   });
-  field.report.distinct += kept.length;
+  context.report.distinct += kept.length;
   return kept;
 }
 
-async function judge(field: Field, one: Case): Promise<Life> {
-  const { lab, world, scenario, cell, seed, report } = field;
-  const life = await live(lab, world, scenario, one.state, { retry: true });
-  if (life.problems.length) report.findings.push({ id: idOf(cell, one.cuts, seed), problems: life.problems });
-  return life;
+async function judge(context: RunContext, one: Case): Promise<Lifetime> {
+  const { session, initial, scenario, cell, seed, report } = context;
+  const lifetime = await simulateLifetime(session, initial, scenario, one.state, { retry: true });
+  if (lifetime.problems.length) report.findings.push({ id: idOf(cell, one.cuts, seed), problems: lifetime.problems });
+  return lifetime;
 }
 
-async function explore(field: Field, first: Life, depth: number, stride: number): Promise<void> {
-  let layer: { life: Life; base: Case }[] = [{ life: first, base: { cuts: [], state: first.end } }];
+async function explore(context: RunContext, first: Lifetime, depth: number, stride: number): Promise<void> {
+  let layer: { lifetime: Lifetime; base: Case }[] = [{ lifetime: first, base: { cuts: [], state: first.end } }];
   for (let level = 1; level <= depth; level++) {
-    const cases = layer.flatMap(({ life, base }) => fresh(field, casesOf(life, base, field.seed, stride)));
+    const cases = layer.flatMap(({ lifetime, base }) => fresh(context, casesOf(lifetime, base, context.seed, stride)));
     const next: typeof layer = [];
-    await forAll(cases, async (one) => {
-      const life = await judge(field, one);
-      if (level < depth && !life.problems.length) next.push({ life, base: one });
+    await inParallel(cases, WORKERS, async (one) => {
+      const lifetime = await judge(context, one);
+      if (level < depth && !lifetime.problems.length) next.push({ lifetime, base: one });
     });
     layer = next;
   }
 }
 
 /** Cut after one step, then after two of what follows, and so on, in one flash. */
-async function chain(field: Field, first: Life): Promise<void> {
-  let life = first;
+async function chain(context: RunContext, first: Lifetime): Promise<void> {
+  let lifetime = first;
   let base: Case = { cuts: [], state: first.end };
-  for (let n = 0; n < life.steps.length; n++) {
-    const state = life.steps[n].after;
-    base = { cuts: [...base.cuts, { step: n, tear: "after" }], state };
-    field.report.pictures++;
-    field.report.distinct++;
-    life = await judge(field, base);
+  for (let n = 0; n < lifetime.steps.length; n++) {
+    const state = lifetime.steps[n].after;
+    base = { cuts: [...base.cuts, { step: n, torn: "after" }], state };
+    context.report.snapshots++;
+    context.report.distinct++;
+    lifetime = await judge(context, base);
   }
 }
 
@@ -211,71 +202,74 @@ function createRandom(seed: number): (below: number) => number {
 const MAX_CUTS = 5;
 
 /** Up to five cuts, anywhere. */
-async function randomly(field: Field, first: Life, runs: number): Promise<void> {
-  const random = createRandom(field.seed);
+async function randomly(context: RunContext, first: Lifetime, runs: number): Promise<void> {
+  const random = createRandom(context.seed);
   for (let run = 0; run < runs; run++) {
-    let life = first;
+    let lifetime = first;
     let base: Case = { cuts: [], state: first.end };
     const cuts = 1 + random(MAX_CUTS);
-    for (let n = 0; n < cuts && life.steps.length && !life.problems.length; n++) {
-      const i = random(life.steps.length);
-      const step = life.steps[i];
-      const tear = TEARS[step.kind][random(TEARS[step.kind].length)];
+    for (let n = 0; n < cuts && lifetime.steps.length && !lifetime.problems.length; n++) {
+      const i = random(lifetime.steps.length);
+      const step = lifetime.steps[i];
+      const torn = TORN[step.kind][random(TORN[step.kind].length)];
       base = {
-        cuts: [...base.cuts, { step: i, tear }],
-        state: cutState(step, tear, field.seed),
+        cuts: [...base.cuts, { step: i, torn }],
+        state: cutState(step, torn, context.seed),
       };
-      field.report.pictures++;
-      field.report.distinct++;
-      life = await judge(field, base);
+      context.report.snapshots++;
+      context.report.distinct++;
+      lifetime = await judge(context, base);
     }
   }
 }
 
 /** The flash lies once, at every step: the program notices, or it does no harm. */
-async function lies(field: Field, first: Life, from: State): Promise<void> {
-  const { lab, world, scenario, cell, seed, report } = field;
+async function lies(context: RunContext, first: Lifetime, from: State): Promise<void> {
+  const { session, initial, scenario, cell, seed, report } = context;
   const cases: { step: number; lie: Lie }[] = [];
   first.steps.forEach((step, i) => {
     if (step.by === "program") for (const lie of LIES[step.kind]) cases.push({ step: i, lie });
   });
-  await forAll(cases, async ({ step, lie }) => {
-    const life = await live(lab, world, scenario, from, { retry: false, lie: { step, lie, seed } });
-    report.pictures++;
+  await inParallel(cases, WORKERS, async ({ step, lie }) => {
+    const lifetime = await simulateLifetime(session, initial, scenario, from, {
+      retry: false,
+      lie: { step, lie, seed },
+    });
+    report.snapshots++;
     report.distinct++;
-    if (life.problems.length)
-      report.findings.push({ id: idOf(cell, [{ step, tear: lie }], seed), problems: life.problems });
+    if (lifetime.problems.length)
+      report.findings.push({ id: idOf(cell, [{ step, torn: lie }], seed), problems: lifetime.problems });
   });
 }
 
-export async function runCell(lab: Lab, cell: Cell, campaign: Campaign, seed = 1): Promise<Report> {
+export async function runCell(session: Session, cell: Cell, campaign: Campaign, seed = 1): Promise<Report> {
   const startMs = performance.now();
-  const world = createWorld(cell.layout, cell.start, cell.kind);
+  const initial = createInitialState(cell.layout, cell.start, cell.kind);
   const scenario = scenarioOf(cell.scenario);
-  const report: Report = { cell, campaign: campaign.name, pictures: 0, distinct: 0, seed, ms: 0, findings: [] };
-  const field: Field = { lab, world, scenario, cell, seed, report, seen: new Set() };
-  const from = await originOf(lab, world, scenario);
-  const first = await live(lab, world, scenario, from, { retry: false });
+  const report: Report = { cell, campaign: campaign.name, snapshots: 0, distinct: 0, seed, ms: 0, findings: [] };
+  const context: RunContext = { session, initial, scenario, cell, seed, report, seen: new Set() };
+  const from = await originOf(session, initial, scenario);
+  const first = await simulateLifetime(session, initial, scenario, from, { retry: false });
   if (first.problems.length) report.findings.push({ id: idOf(cell, [], seed), problems: first.problems });
-  else if (campaign.name === "every") await explore(field, first, 1, campaign.stride ?? 1);
-  else if (campaign.name === "tree") await explore(field, first, campaign.depth, 1);
-  else if (campaign.name === "chain") await chain(field, first);
-  else if (campaign.name === "random") await randomly(field, first, campaign.runs);
-  else await lies(field, first, from);
+  else if (campaign.name === "every") await explore(context, first, 1, campaign.stride ?? 1);
+  else if (campaign.name === "tree") await explore(context, first, campaign.depth, 1);
+  else if (campaign.name === "chain") await chain(context, first);
+  else if (campaign.name === "random") await randomly(context, first, campaign.runs);
+  else await lies(context, first, from);
   report.ms = performance.now() - startMs;
   return report;
 }
 
-/** Cells one after the other; sessions are shared while the starting state is the same. */
+/** Cells one after the other. Those of one layout and start share a session, and with it the runs of the program. */
 export async function runCells(bundle: string, cells: Cell[], campaign: Campaign, seed = 1): Promise<Report[]> {
   const reports: Report[] = [];
-  let lab = createLab(bundle);
+  let session = createSession(bundle);
   let start = "";
   for (const cell of cells) {
     const here = `${cell.layout}/${cell.start}`;
-    if (here !== start) lab = createLab(bundle);
+    if (here !== start) session = createSession(bundle);
     start = here;
-    reports.push(await runCell(lab, cell, campaign, seed));
+    reports.push(await runCell(session, cell, campaign, seed));
   }
   return reports;
 }

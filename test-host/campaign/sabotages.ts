@@ -22,7 +22,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     edits: [
       [
         /deselect_\(layout, target\);\n(\s+)judged = true;/,
-        "deselect_(layout, target);\n$1chapterOtadata().select_(layout, target, 0);\n$1judged = true;",
+        "deselect_(layout, target);\n$1lazyOtadata().select_(layout, target, 0);\n$1judged = true;",
       ],
     ],
     cell: "toy-two/one/current/update",
@@ -65,7 +65,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   {
     name: "writes the slot that runs",
     edits: [
-      [/chapterSlots\(\)\.nextSlot_\(layout, layout\.running_\) :/, "layout.running_ :"],
+      [/lazySlots\(\)\.nextSlot_\(layout, layout\.running_\) :/, "layout.running_ :"],
       [/if \(target\.address === layout\.running_\.address\)/, "if (false)"],
       [/if \(slot\.address === layout\.running_\.address\)(\s+throw)/, "if (false)$1"],
     ],
@@ -131,8 +131,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "confirms the other slot's entry",
     edits: [
       [
-        /seqFor_\(layout, entries, layout\.running_\), 2 \/\* State\.VALID \*\/\);\n\s+erase/,
-        "seqFor_(layout, entries, chapterSlots().nextSlot_(layout, layout.running_)), 2);\n    erase",
+        /seqFor\(layout, entries, layout\.running_\), 2 \/\* State\.VALID \*\/\);\n\s+erase/,
+        "seqFor(layout, entries, lazySlots().nextSlot_(layout, layout.running_)), 2);\n    erase",
       ],
     ],
     cell: "toy-two/one/current/markValid",
@@ -143,8 +143,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "confirms by erasing first",
     edits: [
       [
-        /chapterOtadata\(\)\.writeEntry_\(layout, 1 - copy, (chapterOtadata\(\)\.seqFor_\(layout, entries, layout\.running_\)), 2 \/\* State\.VALID \*\/\);\n\s+erase\((.*)\);/,
-        "var seq = $1; erase($2); chapterOtadata().writeEntry_(layout, 1 - copy, seq, 2);",
+        /writeEntry\(layout, 1 - copy, (seqFor\(layout, entries, layout\.running_\)), 2 \/\* State\.VALID \*\/\);\n\s+erase\((.*)\);/,
+        "var seq = $1; erase($2); writeEntry(layout, 1 - copy, seq, 2);",
       ],
     ],
     cell: "toy-two/one/current/markValid",
@@ -160,7 +160,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "leaves the slot selected that it is about to write",
-    edits: [[/chapterOtadata\(\)\.deselect_\(layout, target\);\n(\s+judged = true;)/, "$1"]],
+    edits: [[/lazyOtadata\(\)\.deselect_\(layout, target\);\n(\s+judged = true;)/, "$1"]],
     cell: "toy-two/one/current/second",
     campaign: EVERY,
     says: /falls back from ota_1/,
@@ -202,7 +202,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "leaves the first word of an image that is about to become another one",
-    edits: [[/chapterEngine\(\)\.clearWord_\(slot\);/, ";"]],
+    edits: [[/lazyEngine\(\)\.clearWord_\(slot\.address\);/, ";"]],
     cell: "toy-two/one/current/refused-again",
     campaign: EVERY,
     says: /could start/,
@@ -230,7 +230,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "does not count the starts of a trial",
-    edits: [[/chapterRecords\(\)\.countStart_\(record\);(?=\s+counted)/, ""]],
+    edits: [[/lazyRecords\(\)\.countStart_\(record\);(?=\s+counted)/, ""]],
     cell: "toy-two/one/current/trial",
     campaign: EVERY,
     says: /./,
@@ -239,7 +239,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "writes the trial down after the slot is selected",
     edits: [
       [
-        /(chapterRecords\(\)\.recordSelected_\([^;]*\);)\n\s+\/\/[^\n]*\n\s+(chapterOtadata\(\)\.select_\(layout, target, 0 \/\* State\.NEW \*\/\);)/,
+        /(lazyRecords\(\)\.recordSelected_\([^;]*\);)\n\s+\/\/[^\n]*\n\s+(lazyOtadata\(\)\.select_\(layout, target, 0 \/\* State\.NEW \*\/\);)/,
         "$2 $1",
       ],
     ],
@@ -292,7 +292,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "does not ask where an image keeps its files",
-    edits: [[/if \(claim\)\s+chapter\w+\(\)\.checkStorage_\(claim\);/, ""]],
+    edits: [[/if \(claim\)\s+lazy\w+\(\)\.checkStorage_\(claim\);/, ""]],
     cell: "toy-two/moved/current/other-storage",
     campaign: EVERY,
     says: /app\.js is gone/,

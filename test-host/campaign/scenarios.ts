@@ -1,20 +1,20 @@
 // What a device is asked to do while its power fails, and what may come of it. The table below is the promise: the
 // tests, the runner and docs/power-fail.md all read it here.
 
-import type { Result, Session } from "./session.ts";
-import { KINDS, targetOf, type World } from "./worlds.ts";
+import type { Result, ProgramRun } from "./program-run.ts";
+import { KINDS, targetOf, type InitialState } from "./initial-states.ts";
 
 /** Names of images: "old" ran before, "new" and "first" came by update, a slot's label is the stale image in it. */
 export type Outcome = { boots: string[]; ends: string[] };
 
 export type View = {
-  world: World;
+  initial: InitialState;
   /** Name of the image that runs, its slot, and whether the bootloader fell back to it. */
   image: string;
   running: string;
   fellBack: boolean;
   /** What the program did since the power failed, newest last. */
-  sessions: Session[];
+  runs: ProgramRun[];
   /** false: nothing has been cut yet. */
   retry: boolean;
 };
@@ -37,16 +37,16 @@ export type Scenario = {
   prints?: RegExp;
   /** An order that may be refused may also be accepted. */
   accepted?: true;
-  applies?(world: World): boolean;
+  applies?(initial: InitialState): boolean;
   /** Its images are spoiled: under more bootloaders than others. */
   spoilsImages?: true;
 };
 
 /** The last thing that the program was told. */
-const lastOf = (sessions: Session[]): Partial<Result> => sessions.at(-1)?.results.at(-1) ?? {};
+const lastOf = (runs: ProgramRun[]): Partial<Result> => runs.at(-1)?.results.at(-1) ?? {};
 
-const emptyOrBroken = (world: World): string =>
-  world.fellBack ? (world.selected as string) : targetOf(world, world.running).label;
+const emptyOrBroken = (initial: InitialState): string =>
+  initial.fellBack ? (initial.selected as string) : targetOf(initial, initial.running).label;
 
 const INSTALLED = ["update:new"];
 const oldOrNew = ["old", "new"];
@@ -60,13 +60,13 @@ const untilNew =
 /** At first from a server that spoils the image, then from one that does not. */
 const firstSpoiled =
   (order: string) =>
-  ({ image, sessions }: View) =>
-    image === "new" ? null : [sessions.length ? "update:new" : order];
+  ({ image, runs }: View) =>
+    image === "new" ? null : [runs.length ? "update:new" : order];
 
 /** What the server does is told apart before anything of otadata matters: not every start needs it. */
-const someStarts = (world: World): boolean => ["blank", "one", "fallen", "past"].includes(world.start);
+const someStarts = (initial: InitialState): boolean => ["blank", "one", "fallen", "past"].includes(initial.start);
 /** What an update is made of does not depend on where it starts either, and signatures take their time. */
-const oneStart = (world: World): boolean => world.start === "one";
+const oneStart = (initial: InitialState): boolean => initial.start === "one";
 
 const spoilt = (name: string, what: string, order: string, refusal: RegExp): Scenario => ({
   name,
@@ -118,7 +118,7 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "markValid",
     what: "the image that an update brought is confirmed",
     prepare: { orders: INSTALLED },
-    next: ({ image, sessions }) => (image === "old" || sessions.length ? null : ["markValid"]),
+    next: ({ image, runs }) => (image === "old" || runs.length ? null : ["markValid"]),
     allowed: { boots: ["new"], ends: ["new"] },
     underRollback: { boots: oldOrNew, ends: oldOrNew },
     stays: [2, 2],
@@ -127,7 +127,7 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "rollback",
     what: "the image that an update brought is given up by the program",
     prepare: { orders: INSTALLED },
-    next: ({ image, sessions }) => (image === "new" && sessions.length < 3 ? ["rollback"] : null),
+    next: ({ image, runs }) => (image === "new" && runs.length < 3 ? ["rollback"] : null),
     allowed: { boots: oldOrNew, ends: ["old"] },
     stays: [2, 2],
   },
@@ -135,15 +135,15 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "trial",
     what: "boot({attempts: 2}) at every start of an image that never confirms itself",
     prepare: { orders: INSTALLED },
-    next: ({ sessions }) => (lastOf(sessions).ok === "false" ? null : ["boot:2"]),
+    next: ({ runs }) => (lastOf(runs).ok === "false" ? null : ["boot:2"]),
     allowed: { boots: oldOrNew, ends: ["old"] },
     stays: [2, 2],
   },
   {
     name: "bad-image",
     what: "an image that its program finds bad, offered for ever: installed, rolled back, and refused from then on",
-    next({ image, sessions }) {
-      if (image === "old") return lastOf(sessions).error ? null : ["boot:2", "update:new~"];
+    next({ image, runs }) {
+      if (image === "old") return lastOf(runs).error ? null : ["boot:2", "update:new~"];
       return ["rollback"];
     },
     allowed: { boots: oldOrNew, ends: ["old"] },
@@ -154,8 +154,8 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "given-up",
     what: "an image is installed that never confirms itself, as one that crashes: boot({attempts: 2}) gives it up",
-    next({ image, sessions }) {
-      const { order, ok, error } = lastOf(sessions);
+    next({ image, runs }) {
+      const { order, ok, error } = lastOf(runs);
       if (image === "old") return order === undefined || (order === "update:new~" && !error) ? ["update:new~"] : null;
       return ok === "false" ? null : ["boot:2"];
     },
@@ -164,7 +164,7 @@ export const SCENARIOS: readonly Scenario[] = [
     refusal: /^ESP_ERR_NOT_ALLOWED/,
     accepted: true,
     stays: [2, 2],
-    applies: (world) => !world.kind.rollback,
+    applies: (initial) => !initial.kind.rollback,
   },
   {
     name: "on-trial",
@@ -172,7 +172,7 @@ export const SCENARIOS: readonly Scenario[] = [
     prepare: { orders: INSTALLED },
     next: ({ image }) => (image === "first" ? null : ["boot:99", "update:first"]),
     allowed: { boots: ["new", "first"], ends: ["first"] },
-    applies: (world) => !world.kind.rollback,
+    applies: (initial) => !initial.kind.rollback,
   },
   {
     name: "confirmed-late",
@@ -180,13 +180,13 @@ export const SCENARIOS: readonly Scenario[] = [
     prepare: { orders: INSTALLED },
     next: ({ image }) => (image === "first" ? null : ["boot:99", "update:first", "markValid"]),
     allowed: { boots: ["new", "first"], ends: ["first"] },
-    applies: (world) => !world.kind.rollback,
+    applies: (initial) => !initial.kind.rollback,
   },
   {
     name: "confirmed",
     what: "boot() at every start, and markValid() in the first: the trial is passed",
     prepare: { orders: INSTALLED },
-    next: ({ image, sessions }) => (image === "old" || sessions.length ? null : ["boot:99", "markValid"]),
+    next: ({ image, runs }) => (image === "old" || runs.length ? null : ["boot:99", "markValid"]),
     allowed: { boots: ["new"], ends: ["new"] },
     underRollback: { boots: oldOrNew, ends: oldOrNew },
     stays: [2, 2],
@@ -195,7 +195,7 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "confirmAfter",
     what: "confirmAfter() whose check returns true: the image that an update brought is confirmed",
     prepare: { orders: INSTALLED },
-    next: ({ image, sessions }) => (image === "old" || sessions.length ? null : ["boot:99", "confirm:yes"]),
+    next: ({ image, runs }) => (image === "old" || runs.length ? null : ["boot:99", "confirm:yes"]),
     allowed: { boots: ["new"], ends: ["new"] },
     underRollback: { boots: oldOrNew, ends: oldOrNew },
     stays: [2, 2],
@@ -205,7 +205,7 @@ export const SCENARIOS: readonly Scenario[] = [
       name: `confirmAfter-${check}`,
       what: `confirmAfter() whose check ${check === "no" ? "returns false" : "throws"}: the image is rolled back`,
       prepare: { orders: INSTALLED },
-      next: ({ image, sessions }) => (image === "new" && sessions.length < 3 ? ["boot:99", `confirm:${check}`] : null),
+      next: ({ image, runs }) => (image === "new" && runs.length < 3 ? ["boot:99", `confirm:${check}`] : null),
       allowed: { boots: oldOrNew, ends: ["old"] },
       stays: [2, 2],
       applies: check === "no" ? undefined : oneStart,
@@ -216,8 +216,8 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "foreign",
     what: "an image on trial gets another than the one whose digest is known, refuses it, and is then to be rolled back: to nothing, for there are two slots only",
     prepare: { orders: INSTALLED },
-    next: ({ image, sessions }) =>
-      image === "old" ? null : ([["boot:99", "update:alike~other"], ["rollback~"]][sessions.length] ?? null),
+    next: ({ image, runs }) =>
+      image === "old" ? null : ([["boot:99", "update:alike~other"], ["rollback~"]][runs.length] ?? null),
     // to the image before, where the update failed before it touched the slot
     allowed: { boots: oldOrNew, ends: oldOrNew },
     refusal: /^ESP_ERR_OTA_(VALIDATE|ROLLBACK)_FAILED/,
@@ -242,8 +242,8 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "signed-bad",
     what: "a release whose program finds it bad, offered for ever: rolled back, and refused from then on",
-    next({ image, sessions }) {
-      if (image === "old") return lastOf(sessions).error ? null : ["boot:2", "signed:new~"];
+    next({ image, runs }) {
+      if (image === "old") return lastOf(runs).error ? null : ["boot:2", "signed:new~"];
       return ["rollback"];
     },
     allowed: { boots: oldOrNew, ends: ["old"] },
@@ -256,12 +256,11 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "signed-replay",
     what: "a release is confirmed, and the one before it is offered again: refused, at every moment",
     prepare: { orders: ["signed:new"] },
-    next: ({ image, sessions }) =>
-      image === "old" || sessions.length ? null : ["boot:99", "markValid", "signed:first~"],
+    next: ({ image, runs }) => (image === "old" || runs.length ? null : ["boot:99", "markValid", "signed:first~"]),
     allowed: { boots: ["new"], ends: ["new"] },
     refusal: /^ESP_ERR_OTA_SMALL_SEC_VER/,
     stays: [2, 2],
-    applies: (world) => oneStart(world) && !world.kind.rollback,
+    applies: (initial) => oneStart(initial) && !initial.kind.rollback,
   },
   ...["factory", "ota_0", "ota_1", "ota_2"].map(
     (label): Scenario => ({
@@ -269,20 +268,20 @@ export const SCENARIOS: readonly Scenario[] = [
       what: `setBootPartition(${label})`,
       next: ({ running, fellBack }) => (running === label && !fellBack ? null : [`setBoot:${label}`]),
       allowed: { boots: ["old", label], ends: [label] },
-      applies: (world) =>
-        world.slots.some((slot) => slot.label === label) &&
-        (world.start !== "blank" || world.running === label) &&
-        !world.broken.includes(label),
+      applies: (initial) =>
+        initial.slots.some((slot) => slot.label === label) &&
+        (initial.start !== "blank" || initial.running === label) &&
+        !initial.broken.includes(label),
     }),
   ),
   {
     name: "chosen-twice",
     what: "setBootPartition of one slot, then of another before the restart, which a bootloader with rollback gives up",
-    next({ world, image, sessions }) {
-      if (image !== "old") return world.kind.rollback ? ["boot:99"] : null;
-      return sessions.length
+    next({ initial, image, runs }) {
+      if (image !== "old") return initial.kind.rollback ? ["boot:99"] : null;
+      return runs.length
         ? null
-        : ALL_OTA.filter((label) => label !== world.running).map((label) => `setBoot:${label}`);
+        : ALL_OTA.filter((label) => label !== initial.running).map((label) => `setBoot:${label}`);
     },
     allowed: { boots: ["old", ...ALL_OTA], ends: ALL_OTA },
     underRollback: { ends: ["old"] },
@@ -292,10 +291,10 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "refused",
     what: "setBootPartition of a slot that is empty or broken",
-    next: ({ world, sessions }) => (sessions.length ? null : [`setBoot:${emptyOrBroken(world)}~`]),
+    next: ({ initial, runs }) => (runs.length ? null : [`setBoot:${emptyOrBroken(initial)}~`]),
     allowed: { boots: ["old"], ends: ["old"] },
     refusal: VALIDATE,
-    applies: (world) => world.start === "blank" || world.fellBack,
+    applies: (initial) => initial.start === "blank" || initial.fellBack,
   },
   spoilt("corrupt", "a bit of the image is wrong; its digest is known", "update:new~corrupt", VALIDATE),
   spoilt(
@@ -307,10 +306,8 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "corrupt-address",
     what: "bits of a load address are wrong, of which the checksum tells nothing, and bootloaders of IDF 3 die",
-    next: ({ image, sessions }) =>
-      image === "new"
-        ? null
-        : [ADDRESSES[sessions.length] ? `update:new~${ADDRESSES[sessions.length]}!` : "update:new"],
+    next: ({ image, runs }) =>
+      image === "new" ? null : [ADDRESSES[runs.length] ? `update:new~${ADDRESSES[runs.length]}!` : "update:new"],
     allowed: { boots: oldOrNew, ends: ["new"] },
     refusal: VALIDATE,
     applies: someStarts,
@@ -321,18 +318,18 @@ export const SCENARIOS: readonly Scenario[] = [
     name: "refused-again",
     what: "the slot holds an image, and another one with the same first sector comes than the one whose digest is known: refused",
     prepare: { orders: ["update:new", "setBoot:ota_0"] },
-    next: ({ sessions }) => (sessions.length ? null : ["update:first~alike"]),
+    next: ({ runs }) => (runs.length ? null : ["update:first~alike"]),
     allowed: { boots: oldOrNew, ends: ["old"] },
     refusal: VALIDATE,
-    applies: (world) =>
-      oneStart(world) && world.slots.length === 2 && world.running === "ota_0" && !world.kind.rollback,
+    applies: (initial) =>
+      oneStart(initial) && initial.slots.length === 2 && initial.running === "ota_0" && !initial.kind.rollback,
   },
   spoilt("truncated", "the file is short, and the server says so", "update:new~cut", VALIDATE),
   spoilt("lost", "the connection ends too early", "update:new~short", /^ESP_ERR_HTTP_INCOMPLETE_DATA/),
   {
     name: "other-storage",
     what: "an image is offered that would not find the program's files: refused",
-    next: ({ sessions }) => (sessions.length ? null : ["update:new~"]),
+    next: ({ runs }) => (runs.length ? null : ["update:new~"]),
     allowed: { boots: ["old"], ends: ["old"] },
     refusal: /^ESP_ERR_NOT_SUPPORTED: Storage would be lost/,
     applies: ({ start }) => start === "moved",
@@ -357,22 +354,19 @@ export function scenarioOf(name: string): Scenario {
 const RECORDED =
   /^(update|resumed|second|markValid|rollback|trial|bad-image|given-up|on-trial|confirm.*|signed.*|setBoot:ota_1)$/;
 
-export function applies(scenario: Scenario, world: World): boolean {
-  if (world.storage && world.kind !== KINDS.idf33)
-    return RECORDED.test(scenario.name) && (scenario.applies?.({ ...world, start: "one" }) ?? true);
-  if (world.kind === KINDS.idf33 && !scenario.spoilsImages) return false;
-  if (world.start === "moved") return scenario.name === "other-storage";
-  return scenario.applies?.(world) ?? true;
+export function applies(scenario: Scenario, initial: InitialState): boolean {
+  if (initial.storage && initial.kind !== KINDS.idf33)
+    return RECORDED.test(scenario.name) && (scenario.applies?.({ ...initial, start: "one" }) ?? true);
+  if (initial.kind === KINDS.idf33 && !scenario.spoilsImages) return false;
+  if (initial.start === "moved") return scenario.name === "other-storage";
+  return scenario.applies?.(initial) ?? true;
 }
 
-/** What may start at any moment and what must run in the end, in this world. */
-export function allowedIn(scenario: Scenario, world: World): Outcome {
-  const rollback = world.kind.rollback ? scenario.underRollback : undefined;
+/** What may start at any moment and what must run in the end, from this initial state. */
+export function allowedIn(scenario: Scenario, initial: InitialState): Outcome {
+  const rollback = initial.kind.rollback ? scenario.underRollback : undefined;
   const { boots, ends } = { ...scenario.allowed, ...rollback };
   // the slot that runs already is no other one
-  const own = (names: string[]) => names.map((name) => (name === world.running ? "old" : name));
+  const own = (names: string[]) => names.map((name) => (name === initial.running ? "old" : name));
   return { boots: own(boots), ends: own(ends) };
 }
-
-/** The slot that the scenario's update writes from the world's origin. */
-export const firstTarget = (world: World) => targetOf(world, world.running).label;

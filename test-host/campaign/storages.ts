@@ -1,17 +1,17 @@
 // What lies in Storage when a scenario begins: files of the program, which nothing may touch, and what makes it hard to
-// write a boot record. Every file's contents follow from its name and size, so a picture tells by itself whether they hold.
+// write a boot record. Every file's contents follow from its name and size, so a snapshot tells by itself whether they hold.
 
-import { HEADER, nameOf } from "../espruino/chain.ts";
-import type { StorageArea } from "../espruino/area.ts";
-import { createFiles, type Files } from "../espruino/files.ts";
-import { noise } from "../images.ts";
+import { HEADER, nameOf } from "../sim/espruino/chain.ts";
+import type { StorageArea } from "../sim/espruino/area.ts";
+import { createFiles, type Files } from "../sim/espruino/files.ts";
+import { noise } from "../support/images.ts";
 
 /** Of the module's own files the names begin so. */
 const RECORD = ".https-ota";
 /** Header and contents of a file of records. */
 const RECORD_SPAN = HEADER + 4096;
 
-/** In every world. */
+/** In every initial state. */
 const PROGRAM: [name: string, size: number][] = [
   [".bootcde", 700],
   ["app.js", 1502],

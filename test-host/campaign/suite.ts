@@ -3,16 +3,15 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
-import { BUNDLE } from "../device.ts";
-import { unknown } from "./known.ts";
+import { BUNDLE } from "../sim/device.ts";
 import { type Campaign, cellsOf, type Report, runCells } from "./runner.ts";
-import { KINDS, STARTS, startsOf } from "./worlds.ts";
+import { KINDS, STARTS, startsOf } from "./initial-states.ts";
 
 export const bundle = (): string => readFileSync(BUNDLE, "utf8");
 
-/** No finding but those that are known; the IDs say how to see one again. */
+/** Without findings; the IDs say how to see one again. */
 export function assertSound(reports: Report[]): void {
-  const findings = reports.flatMap(unknown);
+  const findings = reports.flatMap((report) => report.findings);
   const told = findings.slice(0, 10).map(({ id, problems }) => `${id}\n  ${problems.join("\n  ")}`);
   assert.equal(findings.length, 0, `${findings.length} cases, npm run replay -- ID tells:\n${told.join("\n")}`);
   assert.ok(reports.length > 0);

@@ -2,10 +2,11 @@
 // thousands of connections, and the kernel keeps each of them for a minute. The server here is honest about ranges;
 // the one that lies is server.ts.
 // An ESP32 gets a file in pieces of at most 536 bytes, and the module writes each as it comes. A campaign cuts at every
-// write, so nearly all of its worlds get a sector at a time, more than the engine asks for, and one gets the real pieces.
+// write, so nearly all of its initial states get a sector at a time, more than the engine asks for, and one gets the
+// real pieces.
 
-import type { Handle } from "../espruino/socket.ts";
-import { CLOSED } from "../espruino/socket.ts";
+import type { Handle } from "../sim/espruino/socket.ts";
+import { CLOSED } from "../sim/espruino/socket.ts";
 
 export const WIRE_URL = "http://127.0.0.1:8070/";
 

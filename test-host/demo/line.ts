@@ -1,7 +1,7 @@
 // A line that breaks: the connection is cut at places spread over the download, in turn by a reset, by a close and by
 // silence, and at a third and at two thirds of it the power goes, in the middle of a write.
 
-import { type Behaviour, fileAnswer, type Io, type Request, serveFile, type Server } from "../server.ts";
+import { type Behaviour, fileAnswer, type Io, type Request, serveFile, type Server } from "../support/server.ts";
 
 export interface BadLine {
   server: Server;

@@ -1,7 +1,7 @@
 // The flash as a picture: one line per partition, a cell per sector, or per group of sectors in a large partition.
 import pc from "picocolors";
-import { type Flash, type FlashOp, SECTOR } from "../flash.ts";
-import type { Row } from "../partitions.ts";
+import { type Flash, type FlashOp, SECTOR } from "../sim/flash.ts";
+import type { Row } from "../sim/partitions.ts";
 
 const WIDTH = 28;
 

@@ -1,6 +1,6 @@
 // What the demo is asked to do. Wrong usage ends here, with exit code 2.
 import { Command, CommanderError, Option } from "commander";
-import { boardNames } from "../boards.ts";
+import { boardNames } from "../sim/boards.ts";
 
 export type Options = {
   board: string;
@@ -98,7 +98,7 @@ function createCommand(): Command {
       "--json",
       "print one line of JSON instead: from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps; " +
         "with --bad-image: from, tried, to, version, back, starts, attempts, refused, steps; with --power-cuts: " +
-        "layout, cells, pictures, distinct, findings, seconds, counts, ids",
+        "layout, cells, snapshots, distinct, findings, seconds, counts, ids",
     )
     .helpOption("-h, --help", "show this")
     .addHelpText("after", EXAMPLES)

@@ -1,13 +1,13 @@
 // A campaign of test-host/campaign/ in a minute: the power fails at every flash operation of every scenario, on the toy
 // layout that has the same slots as the board. `npm run campaign` is the whole of it.
 
-import { loadBoard } from "../boards.ts";
+import { loadBoard } from "../sim/boards.ts";
 import { cellName } from "../campaign/ids.ts";
-import { createLab } from "../campaign/life.ts";
+import { createSession } from "../campaign/lifetime.ts";
 import { cellsOf, type Report, runCell } from "../campaign/runner.ts";
 import { bundle } from "../campaign/suite.ts";
-import { TOYS } from "../campaign/worlds.ts";
-import { slots } from "../partitions.ts";
+import { TOYS } from "../campaign/initial-states.ts";
+import { slots } from "../sim/partitions.ts";
 import type { Screen } from "./screen.ts";
 
 const START = "one";
@@ -16,12 +16,12 @@ export type PowerCuts = {
   layout: string;
   cells: number;
   /** States that a loss of power leaves, and how many different ones of them a device was started from. */
-  pictures: number;
+  snapshots: number;
   distinct: number;
   findings: number;
   seconds: number;
   /** By scenario and bootloader. */
-  counts: { cell: string; pictures: number; distinct: number; findings: number }[];
+  counts: { cell: string; snapshots: number; distinct: number; findings: number }[];
   /** Names of cases, for npm run replay. */
   ids: string[];
 };
@@ -36,23 +36,23 @@ export function toyOf(board: string): string {
   return TOYS.find((toy) => slotsOf(toy) === slotsOf(board)) ?? TOYS[0];
 }
 
-function countsOf({ cell, pictures, distinct, findings }: Report): PowerCuts["counts"][number] {
-  return { cell: cellName(cell), pictures, distinct, findings: findings.length };
+function countsOf({ cell, snapshots, distinct, findings }: Report): PowerCuts["counts"][number] {
+  return { cell: cellName(cell), snapshots, distinct, findings: findings.length };
 }
 
 export async function runPowerCuts(board: string, screen: Screen): Promise<PowerCuts> {
   const startMs = performance.now();
   const layout = toyOf(board);
   const cells = cellsOf(layout, undefined, [START]);
-  const lab = createLab(bundle());
+  const session = createSession(bundle());
   screen.heading(`Power fails before, in, after each flash operation: ${cells.length} cells of ${layout}`);
-  screen.text("cell: pictures of what a loss of power leaves, different ones that a device was started from");
+  screen.text("cell: snapshots of what a loss of power leaves, different ones that a device was started from");
   const reports: Report[] = [];
   for (const cell of cells) {
-    const report = await runCell(lab, cell, { name: "every" });
+    const report = await runCell(session, cell, { name: "every" });
     reports.push(report);
-    const counts = report.pictures
-      ? `${String(report.pictures).padStart(4)} pictures ${String(report.distinct).padStart(4)} started`
+    const counts = report.snapshots
+      ? `${String(report.snapshots).padStart(4)} snapshots ${String(report.distinct).padStart(4)} started`
       : "   no flash operation";
     const found = report.findings.length ? `  ${report.findings.length} FINDINGS` : "";
     screen.line(`${cellName(cell).padEnd(46)}${counts}${found}`);
@@ -62,7 +62,7 @@ export async function runPowerCuts(board: string, screen: Screen): Promise<Power
   const result = {
     layout,
     cells: cells.length,
-    pictures: sum((report) => report.pictures),
+    snapshots: sum((report) => report.snapshots),
     distinct: sum((report) => report.distinct),
     findings,
     seconds: Math.round((performance.now() - startMs) / 100) / 10,
@@ -71,7 +71,7 @@ export async function runPowerCuts(board: string, screen: Screen): Promise<Power
   };
   if (!findings)
     screen.success(
-      `${result.pictures} pictures, ${result.distinct} devices started from them: each ran a whole image that may run ` +
+      `${result.snapshots} snapshots, ${result.distinct} devices started from them: each ran a whole image that may run ` +
         `there, and ended as it should`,
     );
   return result;

@@ -2,18 +2,18 @@
 // to boot (docs/design.md#trial-boots).
 
 import { inspect } from "node:util";
-import type { Device } from "../device.ts";
+import type { Device } from "../sim/device.ts";
 import {
   type Fact,
   factText,
   restart,
-  type Round,
+  type UpdateRun,
   runningImage,
   runningVersion,
-  runRound,
+  runUpdate,
   type Source,
   tryUpdate,
-} from "./round.ts";
+} from "./update-run.ts";
 import { createSilence, type Screen } from "./screen.ts";
 
 const ATTEMPTS = 3;
@@ -36,7 +36,7 @@ export type Trial = {
   trials: number;
   /** What the same update comes to after that. */
   refused?: Fact;
-  steps: Round[];
+  steps: UpdateRun[];
   error?: Fact;
 };
 
@@ -78,18 +78,18 @@ function judge(trial: Trial, installed: string | null): Fact | undefined {
 
 export async function runTrial(device: Device, source: Source, screen: Screen): Promise<Trial> {
   const installed = runningVersion(device);
-  const round = await runRound(device, source, screen);
+  const updateRun = await runUpdate(device, source, screen);
   const trial: Trial = {
-    from: round.from,
-    tried: round.to,
-    to: round.to,
-    version: round.version,
+    from: updateRun.from,
+    tried: updateRun.to,
+    to: updateRun.to,
+    version: updateRun.version,
     back: null,
     starts: 0,
     attempts: ATTEMPTS,
     trials: 1,
-    steps: [round],
-    error: round.error,
+    steps: [updateRun],
+    error: updateRun.error,
   };
   if (trial.error) return trial;
   screen.heading(`${device.running} is on trial: ${ATTEMPTS} starts to call markValid() in`);
@@ -103,7 +103,7 @@ export async function runTrial(device: Device, source: Source, screen: Screen): 
   screen.heading("The same update again");
   screen.text("losses of power may have ended those starts, so the image gets another trial");
   while (trial.trials < MOST_TRIALS) {
-    const next = await runRound(device, source, createSilence());
+    const next = await runUpdate(device, source, createSilence());
     trial.error = next.error;
     if (trial.error) return trial;
     await startUntilGivenUp(device, createSilence());

@@ -3,7 +3,7 @@
 // (src/trust, src/net), so that nothing is signed that no device takes. What is checked besides says so.
 import { constants, createHash, type KeyObject, verify as verifySignature } from "node:crypto";
 import { CompactSign, compactVerify } from "jose";
-import { digitsOf, Prefix } from "../../image/digest.ts";
+import { digitsOf, Prefix } from "../../platform/bytes.ts";
 import { parseUrl, resolveUrl } from "../../net/url.ts";
 import { Jws, TYPE } from "../../trust/limits.ts";
 import { type Manifest as DeviceClaims, parseManifest as parseOnDevice } from "../../trust/manifest.ts";

@@ -1,0 +1,69 @@
+// What otadata says of the image that runs: that it is good, or that it was left. Written by the calls of boot-selection.ts.
+// Source: docs/design.md#slots, docs/formats.md#otadata.
+
+import { markValidNatively } from "../platform/chip";
+import { erase, Flash } from "../platform/flash";
+import { isRestartPending } from "../platform/engine";
+import { copyOf, readEntries, select, seqFor, slotByState, stateOf, writeEntry } from "./boot-selection";
+import type { Layout } from "./layout";
+import { activeCopy, State } from "./otadata";
+import type { Partition } from "./partitions";
+import { Boots, isSelected, loadRecord } from "./boot-record";
+import { Code, fault } from "../errors";
+
+/** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
+export function isOnTrial(layout: Layout): boolean {
+  const record = loadRecord();
+  return (
+    ((record.boots >= 0 || record.boots === Boots.REFUSED) && isSelected(record, layout.running_)) ||
+    stateOf(layout, layout.running_) === State.PENDING_VERIFY
+  );
+}
+
+/** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
+export function checkConfirmed(layout: Layout): void {
+  if (stateOf(layout, layout.running_) === State.PENDING_VERIFY)
+    throw fault(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is not confirmed: call markValid() first");
+}
+
+/**
+ * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
+ * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
+ * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
+ * IDF does, and the other copy stays to fall back to; and in place when the other copy is what an update, say, has just
+ * selected. Factory and a slot that no entry names need none.
+ * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
+ */
+export function confirm(layout: Layout): void {
+  const entries = readEntries(layout.otadata_);
+  const copy = copyOf(layout, entries, layout.running_);
+  if (copy < 0 || entries[copy].state_ === State.VALID) return;
+  if (entries[copy].state_ === State.PENDING_VERIFY) {
+    if (activeCopy(entries) === copy) markValidNatively();
+    if (stateOf(layout, layout.running_) !== State.VALID) writeEntry(layout, copy, entries[copy].seq_, State.VALID);
+    return;
+  }
+  if (isRestartPending() && activeCopy(entries) !== copy)
+    return writeEntry(layout, copy, entries[copy].seq_, State.VALID);
+  writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
+  erase(layout.otadata_.address + copy * Flash.SECTOR);
+}
+
+/**
+ * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the mark
+ * only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+ */
+export function reject(layout: Layout, slot: Partition): void {
+  const before = readEntries(layout.otadata_);
+  const own = copyOf(layout, before, layout.running_);
+  const pending = own >= 0 && before[own].state_ === State.PENDING_VERIFY;
+  if (pending) writeEntry(layout, own, before[own].seq_, State.INVALID);
+  // a bootloader that puts images on trial knows states: nothing is disputed
+  if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address) return;
+  // VALID: on trial once more it would lead back to the image that is left now
+  select(layout, slot, State.VALID);
+  if (pending) return;
+  const entries = readEntries(layout.otadata_);
+  const copy = copyOf(layout, entries, layout.running_);
+  if (copy >= 0) writeEntry(layout, copy, entries[copy].seq_, State.INVALID);
+}

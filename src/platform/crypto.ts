@@ -1,0 +1,19 @@
+// SHA-256 of the interpreter, one-shot. A build without its crypto module is refused at `require`.
+
+import { Code, fault, noMemory } from "../errors";
+
+let crypto: EspruinoCrypto;
+try {
+  crypto = require("crypto");
+} catch (_) {
+  throw fault(
+    Code.NOT_SUPPORTED,
+    "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)",
+  );
+}
+
+export function sha256(data: Uint8Array | string): Uint8Array {
+  const digest = crypto.SHA256(data);
+  if (!digest || digest.byteLength !== 32) return noMemory("SHA-256");
+  return new Uint8Array(digest);
+}

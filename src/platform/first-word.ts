@@ -1,0 +1,33 @@
+// The first word of a slot holds the magic number of an image. It is written last, after the rest was verified in flash: so no
+// bootloader takes a refused or unverified file for an image, whatever otadata says.
+
+import { binary, erase, Flash, holds, read, write } from "./flash";
+
+/** In bytes. */
+const enum Size {
+  WORD = 4,
+  /** what is compared when an update goes on: it must not be there when the sector is torn */
+  HEAD = 1024,
+}
+
+/** `length` erased bytes, as a binary string. */
+export function blank(length: number): string {
+  return binary(new Uint8Array(length).fill(0xff));
+}
+
+/** Makes the first word of the slot at `addr` blank, so that it holds no image. Power that fails in between costs the sector. */
+export function clearWord(addr: number): void {
+  if (holds(addr, blank(Size.WORD))) return;
+  const rest = binary(read(addr + Size.WORD, Flash.SECTOR - Size.WORD));
+  erase(addr);
+  // the beginning last: a sector that is torn here must not look like one to go on with
+  write(addr + Size.HEAD, rest.substr(Size.HEAD - Size.WORD));
+  write(addr + Size.WORD, rest.substr(0, Size.HEAD - Size.WORD));
+}
+
+/** The file in the slot at `addr` was verified: with its first `word` the slot holds an image. */
+export function completeImage(addr: number, word: string): void {
+  if (holds(addr, word)) return;
+  clearWord(addr);
+  write(addr, word);
+}

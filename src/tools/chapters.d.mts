@@ -1,1 +1,0 @@
-export function moveIntoChapters(code: string): { code: string; map: object };

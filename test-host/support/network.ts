@@ -1,0 +1,238 @@
+// What the tests of bad networks share: a device with room for 300 KB, what it took of what the server sent, device time
+// that passes when nothing else moves, and a power cut at a chosen flash operation.
+
+import { crc32 } from "node:zlib";
+import type { Board } from "../sim/boards.ts";
+import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
+import type { Engine } from "../sim/espruino/engine.ts";
+import { type FlashOp, SECTOR } from "../sim/flash.ts";
+import { boardWith, row, SMALL, sleep } from "./fixture.ts";
+import type { Request, Server } from "./server.ts";
+
+export { SECTOR };
+/** docs/design.md#numbers-to-hold: what a cut may cost besides what was in flight: a sector, and the first 1024 bytes. */
+export const BOUND = SECTOR + 1024;
+export const sectorsOf = (length: number): number => Math.ceil(length / SECTOR);
+
+/** As `toy-factory-one`, with slots of 320 KB. */
+export function wideBoard(): Board {
+  const rows = [
+    row("nvs", 1, 2, 0x9000, 0x3000),
+    row("otadata", 1, 0, 0xc000, 0x2000),
+    row("factory", 0, 0, 0x10000, 0x50000),
+    row("ota_0", 0, 0x10, 0x60000, 0x50000),
+  ];
+  return boardWith(rows, SMALL, { flashSize: 0xb0000 });
+}
+
+export type Random = {
+  /** 0 ≤ n < 1 */
+  next(): number;
+  /** A whole number, 0 ≤ n < below. */
+  below(below: number): number;
+  pick<T>(items: readonly T[]): T;
+};
+
+/** mulberry32: the same seed gives the same numbers. */
+export function createRandom(seed: number): Random {
+  let state = seed >>> 0;
+  function next(): number {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let x = Math.imul(state ^ (state >>> 15), state | 1);
+    x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
+  }
+  const below = (n: number) => Math.floor(next() * n);
+  return { next, below, pick: (items) => items[below(items.length)] };
+}
+
+/** The seed in the environment variable `name`, or a fresh one. */
+export function seedFrom(name: string): number {
+  const given = process.env[name];
+  return given ? Number(given) >>> 0 : (Math.random() * 2 ** 32) >>> 0;
+}
+
+// --- What the device took --------------------------------------------------------------------------------------------
+
+export type Taken = {
+  path: string;
+  range: string;
+  bytes: number;
+  /** Device time at which it was made. */
+  atMs: number;
+  /** Was it made from within a listener of data? */
+  fromData: boolean;
+  /** Connections that the engine had open or not yet closed when it was made. */
+  beside: number;
+};
+export interface HttpSpy {
+  /** Every request that the program made, in order. */
+  readonly made: Taken[];
+  /** Those that were answered with a head. */
+  readonly connections: Taken[];
+  /** Bytes handed to the program, all connections together. */
+  readonly bytes: number;
+}
+
+/**
+ * Counts what the engine hands to the program, below the module and before it. What the server sent beyond that was in
+ * flight: in the sockets' buffers of both sides. Before the module is used.
+ */
+export function spyOnHttp(engine: Engine): HttpSpy {
+  const http = engine.require("http");
+  const original = http.request;
+  const made: Taken[] = [];
+  const connections: Taken[] = [];
+  const count = (taken: Taken, listener: (data: string) => void) => (data: string) => {
+    taken.bytes += data.length;
+    inData = true;
+    try {
+      listener(data);
+    } finally {
+      inData = false;
+    }
+  };
+  let inData = false;
+  function value(options: any, onResponse: (response: any) => void): unknown {
+    const taken: Taken = {
+      path: options.path,
+      range: options.headers?.Range ?? "",
+      bytes: 0,
+      atMs: (engine.run("getTime()") as number) * 1000,
+      fromData: inData,
+      beside: engine.accounts().sockets,
+    };
+    made.push(taken);
+    return original(options, (response: any) => {
+      connections.push(taken);
+      const { on } = response;
+      // a listener of its own would rob the module of what came with the head
+      function counting(this: any, event: string, listener: (data: any) => void): void {
+        on.call(this, event, event === "data" ? count(taken, listener) : listener);
+      }
+      Object.defineProperty(response, "on", { value: counting });
+      onResponse(response);
+    });
+  }
+  Object.defineProperty(http, "request", { value, configurable: true });
+  return {
+    made,
+    connections,
+    get bytes() {
+      return connections.reduce((sum, { bytes }) => sum + bytes, 0);
+    },
+  };
+}
+
+export const sentBy = (requests: readonly Request[]): number => requests.reduce((sum, { sent }) => sum + sent, 0);
+
+/** Device time between one request and the next. */
+export const waitsOf = ({ made }: HttpSpy): number[] => made.slice(1).map(({ atMs }, i) => atMs - made[i].atMs);
+
+// --- Time --------------------------------------------------------------------------------------------------------------
+
+const QUIET_TURNS = 6;
+
+/**
+ * Awaits `promise` while device time passes, `stepMs` at a time, whenever the network has nothing to do: stalls, pauses
+ * and waits take no time of the test. `mayJump` says so where the test knows better than a look at the counters.
+ */
+export async function advanceWhenIdle<T>(
+  device: Device,
+  servers: Server | Server[],
+  promise: Promise<T>,
+  stepMs = 500,
+  mayJump?: () => boolean,
+): Promise<T> {
+  const all = Array.isArray(servers) ? servers : [servers];
+  let over = false;
+  const stop = () => {
+    over = true;
+  };
+  promise.then(stop, stop);
+  const { engine } = device;
+  let seen = "";
+  let quiet = 0;
+  function nothingMoves(): boolean {
+    const signs = all.map((one) => `${one.sent} ${one.requests.length} ${one.openSockets()}`);
+    const accounts = engine.accounts();
+    const now = `${signs} ${device.flash.log.length} ${accounts.listeners}`;
+    quiet = now === seen ? quiet + 1 : 0;
+    seen = now;
+    // without sockets the next connection may be about to come: the module lets the old one settle for 20 ms
+    return quiet >= (accounts.sockets ? QUIET_TURNS : 25);
+  }
+  while (!over) {
+    await sleep(mayJump ? 2 : 1);
+    if (!over && (mayJump ?? nothingMoves)()) await engine.advance(stepMs);
+  }
+  return promise;
+}
+
+// --- A device without a fixture -----------------------------------------------------------------------------------------
+
+/** Makes E.CRC32 of bytes fast: it is most of the time of an update here, for a generality that the module does not need. */
+export function stubCrc32(engine: Engine): void {
+  const E: any = engine.run("E");
+  const original = E.CRC32;
+  const value = (data: any) => {
+    const bytes = Object.prototype.toString.call(data) === "[object Uint8Array]";
+    return bytes && original("") !== undefined ? crc32(data) : original(data);
+  };
+  Object.defineProperty(E, "CRC32", { value, configurable: true });
+}
+
+export type Attempt = { result?: any; error?: { code: number; name: string; message: string; retry: boolean } };
+
+/** What `update` or `checkForUpdate` comes to; a device that lost its power comes to nothing. */
+export function attempt(
+  device: Device,
+  config: object,
+  call: "update" | "checkForUpdate" = "update",
+): Promise<Attempt> {
+  const { engine } = device;
+  const given = engine.run(`(${JSON.stringify(config)})`);
+  return engine.call(device.ota[call](given)).then(
+    (result: any) => ({ result }),
+    (error: any) => {
+      if (error?.retry === undefined && error?.message !== "the engine has been stopped") throw error;
+      return { error };
+    },
+  );
+}
+
+export function bootWide(options: DeviceOptions = {}): Device {
+  const device = createDevice({ board: wideBoard(), ...options }).boot();
+  stubCrc32(device.engine);
+  return device;
+}
+
+export type Moment = "before" | "torn" | "after";
+
+/** The power goes at the operation for which `when` is true. A torn write has half of its bytes, a torn erase every second. */
+export function cutPowerAt(device: Device, when: (op: FlashOp) => boolean, moment: Moment): { happened: boolean } {
+  const cut = { happened: false };
+  const { flash } = device;
+  flash.onOp = (op, phase, data) => {
+    if (phase !== (moment === "after" ? "after" : "before") || !when(op)) return;
+    flash.onOp = null;
+    cut.happened = true;
+    if (moment === "torn" && data) flash.load(data.subarray(0, data.length >> 1), op.addr);
+    else if (moment === "torn")
+      flash.load(
+        flash.peek(op.addr, op.length).map((byte, i) => (i & 1 ? byte : 0xff)),
+        op.addr,
+      );
+    device.stop();
+    throw new Error("power cut");
+  };
+  return cut;
+}
+
+/** Number of the first sector of a file of `length` bytes that is blank in the slot. */
+export function firstBlank(device: Device, label: string, length: number): number {
+  const bytes = device.slot(label);
+  for (let sector = 0; sector < sectorsOf(length); sector++)
+    if (bytes.subarray(sector * SECTOR, (sector + 1) * SECTOR).every((byte) => byte === 0xff)) return sector;
+  return sectorsOf(length);
+}

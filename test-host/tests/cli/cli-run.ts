@@ -1,0 +1,89 @@
+// Runs the built command as a user does: another process, in a temporary folder, judged by exit code, stdout, stderr.
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after } from "node:test";
+import { fileURLToPath } from "node:url";
+import { inParallel } from "../../support/parallel.ts";
+
+export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+export const REAL_IMAGES = path.join(ROOT, "../shared/images");
+export const COMMAND = path.join(ROOT, "build/cli.mjs");
+const SOURCES = path.join(ROOT, "src/cli");
+
+const newest = Math.max(
+  ...readdirSync(SOURCES, { encoding: "utf8", recursive: true })
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => statSync(path.join(SOURCES, name)).mtimeMs),
+);
+if (!existsSync(COMMAND) || statSync(COMMAND).mtimeMs < newest)
+  throw new Error("build/cli.mjs is not what src/cli gives: npm run build");
+
+export type Run = { code: number | null; stdout: string; stderr: string; bytes: Buffer };
+
+/** A folder of its own for one test file; relative names in `run` are in it. */
+export function workshop(): {
+  folder: string;
+  at(name: string): string;
+  put(name: string, content: string | Uint8Array): string;
+  get(name: string): Buffer;
+  run(...args: string[]): Promise<Run>;
+  start(...args: string[]): ChildProcess;
+} {
+  const folder = mkdtempSync(path.join(tmpdir(), "https-ota-cli-"));
+  after(() => rmSync(folder, { recursive: true }));
+  const at = (name: string) => path.join(folder, name);
+  const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1", COLUMNS: "100" };
+  delete env.FORCE_COLOR;
+  delete env.NODE_TEST_CONTEXT;
+  const start = (...args: string[]) => spawn(process.execPath, [COMMAND, ...args], { cwd: folder, env });
+  return {
+    folder,
+    at,
+    put(name, content) {
+      writeFileSync(at(name), content);
+      return name;
+    },
+    get: (name) => readFileSync(at(name)),
+    start,
+    run: (...args) =>
+      new Promise((resolve, reject) => {
+        const child = start(...args);
+        const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
+        const out: Buffer[] = [];
+        let stderr = "";
+        child.stdout?.on("data", (data) => out.push(data));
+        child.stderr?.setEncoding("utf8").on("data", (text) => {
+          stderr += text;
+        });
+        child.on("error", reject);
+        child.on("close", (code) => {
+          clearTimeout(timer);
+          const bytes = Buffer.concat(out);
+          resolve({ code, stdout: bytes.toString("utf8"), stderr, bytes });
+        });
+      }),
+  };
+}
+
+export function succeeds(run: Run, ...says: RegExp[]): Run {
+  assert.deepEqual({ code: run.code, stderr: run.stderr }, { code: 0, stderr: "" }, run.stdout);
+  for (const one of says) assert.match(run.stdout, one);
+  return run;
+}
+
+/** One line on stderr that says what and where, the exit code, and no stack trace anywhere. */
+export function fails(run: Run, code: 1 | 2, says: RegExp): Run {
+  assert.match(run.stderr, /^[^\n]+\n$/, `one line on stderr, found: ${run.stderr || "nothing"}`);
+  assert.match(run.stderr, says);
+  assert.equal(run.code, code, run.stderr);
+  assert.doesNotMatch(run.stdout + run.stderr, /\n\s+at |node:internal/, "a stack trace");
+  return run;
+}
+
+/** Runs `job` for all of `items`, a few at a time: each is a process. */
+export async function forAll<T>(items: readonly T[], job: (item: T) => Promise<void>): Promise<void> {
+  await inParallel(items, 6, job);
+}

@@ -1,0 +1,352 @@
+// The programs of examples/ and README.md, as they are: only the address and the key are those of the test. Each runs in
+// the virtual device, and those of examples/ in the real interpreter too. What Espruino has and the model has not (pins,
+// Wifi, the MQTT module) is faked here, in the language of the device.
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { before as beforeAll, describe, test, type TestContext } from "node:test";
+import { stubConvolve } from "../../support/bundle.ts";
+import { createDevice, type Device } from "../../sim/device.ts";
+import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
+import { checkEs5 } from "../../checks/es5.mjs";
+import { fsverity } from "../../support/fsverity.ts";
+import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
+import {
+  behaves,
+  newImage,
+  oldImage,
+  plain,
+  type Fixture,
+  SMALL,
+  createFixture,
+  until,
+} from "../../support/fixture.ts";
+import { type Behaviour, type Server, serveFile, startServer, status } from "../../support/server.ts";
+
+warnWithoutEngine();
+
+const FOLDER = new URL("../../../examples/", import.meta.url);
+const README = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
+const NAMES = readdirSync(FOLDER).filter((name) => name.endsWith(".js"));
+const textOf = (name: string): string => readFileSync(new URL(name, FOLDER), "utf8");
+
+// --- What a program finds ----------------------------------------------------------------------------------------------
+
+const URL_IN_TEXT = '"https://example.com/firmware/firmware.jws"';
+const KEY_IN_TEXT = '{ kty: "RSA", n: "...", e: "AQAB" }';
+
+let key: Key;
+beforeAll(async () => {
+  key = await makeKey({ exponent: 3 });
+});
+
+/** The program with the test's address and key; it must have had both in the form that a reader replaces. */
+function filled(text: string, server: Server): string {
+  for (const part of [URL_IN_TEXT, KEY_IN_TEXT]) assert.equal(text.split(part).length, 2, `${part} is not there once`);
+  return text.replace(URL_IN_TEXT, JSON.stringify(server.url("/m.jws"))).replace(KEY_IN_TEXT, JSON.stringify(key.jwk));
+}
+
+async function offer(server: Server, image: Uint8Array, guard = (behaviour: Behaviour): Behaviour => behaviour) {
+  const manifest = await signManifest(claimsFor(image), key);
+  server.on("/m.jws", guard(serveFile(Buffer.from(manifest, "latin1"))));
+  server.on("/fw.bin", guard(serveFile(image)));
+}
+
+/** Both the model and the interpreter run this before a program. */
+const FAKES = `
+var told = [];
+function tell(text) { told.push(text); if (global.report) report({ told: text }); }
+var getSerial = function () { return "aabbccdd-eeff0000"; };
+var D0 = { mode: function (mode) { tell("D0 " + mode); } };
+var D2 = "D2";
+var digitalWrite = function (pin, value) { lights[value]++; };
+var lights = [0, 0];
+var watched = [];
+var setWatch = function (callback, pin, options) { watched.push(options); watch = callback; };
+var watch;
+var linked = "connected";
+Modules.addCached("Wifi", "exports.getDetails = function () { return { status: linked }; };");
+var broker = {
+  listeners: {},
+  on: function (event, listener) { broker.listeners[event] = listener; },
+  connect: function () { setTimeout(broker.listeners.connected, 1); },
+  subscribe: function (topics) { tell("subscribe " + topics.join()); },
+  publish: function (topic, message) { tell(topic + " " + message); }
+};
+Modules.addCached("MQTT", "exports.create = function (host, options) { tell(host + ' ' + options.client_id); return broker; };");
+`;
+
+type Example = {
+  /** Runs before the program, and after it: what a night, a person or a broker does. */
+  before?: string;
+  after?: string;
+  /** What lies in the other slot. */
+  other?: Uint8Array;
+  guard?: (behaviour: Behaviour) => Behaviour;
+};
+
+const PASSWORD = `Basic ${Buffer.from("lamp:secret").toString("base64")}`;
+const withPassword =
+  (behaviour: Behaviour): Behaviour =>
+  (req, io) =>
+    (req.headers.authorization === PASSWORD ? behaviour : status(401))(req, io);
+
+/** A clock that strikes three in two seconds. The interpreter's Linux build cannot set its own. */
+const NIGHT = `
+var began = getTime();
+var realDate = Date;
+var Date = function () { this.seconds = Math.floor(3 * 3600 - 2 + getTime() - began); };
+Date.prototype.getHours = function () { return Math.floor(this.seconds / 3600); };
+Date.prototype.getMinutes = function () { return Math.floor(this.seconds / 60) % 60; };
+Date.prototype.getSeconds = function () { return this.seconds % 60; };
+Date.now = realDate.now;
+Date.parse = realDate.parse;
+`;
+
+/** Each ends with a restart into the other slot. */
+const EXAMPLES: Record<string, Example> = {
+  "nightly.js": { before: NIGHT },
+  "mqtt.js": {
+    after: 'setTimeout(function () { broker.listeners.publish({ topic: "devices/aabbccdd-eeff0000/update" }); }, 20);',
+  },
+  "steps.js": {},
+  "proxy.js": {
+    before: 'require("Storage").write("proxy.json", JSON.stringify({ user: "lamp", password: "secret" }));',
+    guard: withPassword,
+  },
+  "rollback-button.js": {
+    other: newImage(),
+    after: "watch({ state: true, time: 19, lastTime: 15 }); watch({ state: true, time: 25, lastTime: 20 });",
+  },
+};
+
+// --- In the virtual device ---------------------------------------------------------------------------------------------
+
+/** A device that runs the old image, and the server that has the new one. */
+async function start(t: TestContext, { before = "", other, guard }: Example = {}): Promise<Fixture> {
+  const fixture = await createFixture(t, { load: { factory: oldImage(), ...(other ? { ota_0: other } : {}) } });
+  await offer(fixture.server, fixture.image, guard);
+  stubConvolve(fixture.device.engine);
+  fixture.device.engine.run(`${FAKES}\n${before}`);
+  return fixture;
+}
+
+/** The program has restarted the device, into the new image. */
+async function endsInNewImage(fixture: Fixture): Promise<void> {
+  const { device } = fixture;
+  await until("the program restarts the device", () => device.rebootAsked);
+  behaves(fixture);
+  device.restart();
+  assert.equal(device.running, "ota_0");
+  assert.deepEqual(device.slot("ota_0", fixture.image.length), fixture.image);
+}
+
+/** Runs it; `look` gives what the program has left in a variable, also when the device is off. */
+async function runExample(
+  t: TestContext,
+  name: string,
+): Promise<{ fixture: Fixture; look: (variable: string) => any }> {
+  const example = EXAMPLES[name];
+  const fixture = await start(t, example);
+  const { engine } = fixture.device;
+  const text = textOf(name);
+  const fakes: any = engine.run("({ told: told, lights: lights, watched: watched })");
+  engine.run(text.includes(URL_IN_TEXT) ? filled(text, fixture.server) : text, name);
+  engine.run(example.after ?? "");
+  return { fixture, look: (variable) => plain(fakes[variable]) };
+}
+
+test("every example has a test", () => {
+  assert.deepEqual(NAMES.filter((name) => !(name in EXAMPLES)).sort(), ["boot0.js"]);
+});
+
+for (const name of NAMES) {
+  test(`${name} is ES5 for Espruino, and says how it is used`, () => {
+    const text = textOf(name);
+    assert.deepEqual(checkEs5(text, name), []);
+    assert.match(text, /^\/\/ .{20,}\n/);
+    assert.ok(readFileSync(new URL("README.md", FOLDER), "utf8").includes(`](${name})`), "examples/README.md lists it");
+  });
+}
+
+/** What the program has done besides. */
+const CHECKS: Record<string, (look: (variable: string) => any, device: Device, image: Uint8Array) => void> = {
+  "mqtt.js"(look) {
+    const [created, subscribed, ...published] = look("told");
+    assert.equal(created, "192.168.1.10 aabbccdd-eeff0000");
+    assert.equal(subscribed, "subscribe fleet/update,devices/aabbccdd-eeff0000/update");
+    const states = published.map((text: string) => JSON.parse(text.replace("devices/aabbccdd-eeff0000/state ", "")));
+    assert.equal(states[0].running, "factory");
+    assert.deepEqual(states.at(-1), { upToDate: false });
+    const percents = states.slice(1, -1).map(({ percent }: { percent: number }) => percent);
+    assert.ok(percents.length > 5 && percents.at(-1) === 100, String(percents));
+    assert.deepEqual(
+      percents,
+      [...new Set(percents)].sort((a: any, b: any) => a - b),
+    );
+  },
+  "steps.js"(look, device, image) {
+    const [off, on] = look("lights");
+    assert.ok(off > 5 && on > 5 && off + on > image.length / 4096, `${off} times off, ${on} times on`);
+    assert.equal(device.engine.console.at(-1), "100 %");
+  },
+  "rollback-button.js"(look) {
+    assert.deepEqual(look("told"), ["D0 input_pullup"]);
+    assert.deepEqual(look("watched"), [{ repeat: true, edge: "rising", debounce: 50 }]);
+  },
+};
+
+for (const name of Object.keys(EXAMPLES)) {
+  test(`${name} restarts into the new image`, async (t) => {
+    const { fixture, look } = await runExample(t, name);
+    const { device } = fixture;
+    await until("the program restarts the device", () => device.rebootAsked);
+    CHECKS[name]?.(look, device, fixture.image);
+    await endsInNewImage(fixture);
+  });
+}
+
+test("nightly.js: a busy server is asked again, beside the timer of the next night", async (t) => {
+  const fixture = await start(t, EXAMPLES["nightly.js"]);
+  const { device, server } = fixture;
+  server.on("/m.jws", status(503));
+  device.engine.run(filled(textOf("nightly.js"), server), "nightly.js");
+  // five connections with pauses, then the program's own pause
+  for (let i = 0; i < 200 && !device.engine.console.some((line) => line.includes("503")); i++) {
+    await device.engine.advance(1000);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assert.match(device.engine.console.at(-1) as string, /^ESP_FAIL: .*503/);
+  assert.equal(device.engine.accounts().timers, 2);
+  await offer(server, fixture.image);
+  await device.engine.advance(600_000);
+  await endsInNewImage(fixture);
+});
+
+test("nightly.js: a refused release is not asked for again that night", async (t) => {
+  const fixture = await start(t, EXAMPLES["nightly.js"]);
+  const { device, server } = fixture;
+  const stranger = await makeKey({ name: "stranger", exponent: 3 });
+  const manifest = await signManifest(claimsFor(fixture.image), stranger);
+  server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
+  device.engine.run(filled(textOf("nightly.js"), server), "nightly.js");
+  await until("it is refused", () => device.engine.console.length > 0);
+  assert.match(device.engine.console[0], /^ESP_ERR_OTA_VALIDATE_FAILED: /);
+  await until("the connection is closed", () => device.engine.accounts().sockets === 0);
+  assert.deepEqual(device.engine.accounts(), { sockets: 0, timers: 1, listeners: 0 });
+  assert.equal(device.rebootAsked, false);
+});
+
+test("proxy.js: without the password it says so, and nothing is written", async (t) => {
+  const fixture = await start(t, { guard: withPassword });
+  const { device } = fixture;
+  device.engine.run(filled(textOf("proxy.js"), fixture.server), "proxy.js");
+  await until("it is refused", () => device.engine.console.length > 0);
+  assert.deepEqual(device.engine.console, ["wrong user or password"]);
+  assert.equal(device.flash.counts.erases, fixture.mark.erases);
+});
+
+test("steps.js: when the running image is the one that is offered, it says so", async (t) => {
+  const fixture = await start(t);
+  await offer(fixture.server, oldImage());
+  fixture.device.engine.run(filled(textOf("steps.js"), fixture.server), "steps.js");
+  await until("it has an answer", () => fixture.device.engine.console.length > 0);
+  assert.deepEqual(fixture.device.engine.console, ["up to date"]);
+});
+
+// --- Trials ------------------------------------------------------------------------------------------------------------
+
+const blocks = (markdown: string): string[] =>
+  [...markdown.matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
+const [README_TRIAL, README_UPDATE, ...others] = blocks(README);
+
+/** A device that has just started an image for the first time. */
+async function onTrial(t: TestContext): Promise<Fixture> {
+  const fixture = await createFixture(t);
+  const { error } = await fixture.update({ digest: `fsverity-sha256:${fsverity(fixture.image)}` });
+  assert.ifError(error);
+  fixture.device.restart();
+  assert.equal(fixture.device.running, "ota_0");
+  return fixture;
+}
+
+for (const [title, text] of [
+  ["boot0.js", () => textOf("boot0.js")],
+  ["README: the file .boot0", () => README_TRIAL],
+] as const) {
+  test(`${title} confirms an image with Wi-Fi`, async (t) => {
+    const fixture = await onTrial(t);
+    const { device } = fixture;
+    device.engine.run(`${FAKES}\n${text()}`);
+    await device.engine.advance(59_000);
+    assert.deepEqual(plain(device.ota.getStatus()).trial, { boots: 1, previous: "factory" });
+    await device.engine.advance(1000);
+    await until("the trial is over", () => plain(device.ota.getStatus()).trial === null);
+    assert.equal(device.rebootAsked, false);
+    behaves(fixture);
+  });
+
+  test(`${title} rolls an image without Wi-Fi back`, async (t) => {
+    const fixture = await onTrial(t);
+    const { device } = fixture;
+    device.engine.run(`${FAKES}\nlinked = "connecting";\n${text()}`);
+    await device.engine.advance(60_000);
+    await until("it restarts", () => device.rebootAsked);
+    if (title === "boot0.js") assert.match(device.engine.console.join(), /^ROLLBACK: .+/);
+    device.restart();
+    assert.equal(device.running, "factory");
+  });
+}
+
+// --- README ------------------------------------------------------------------------------------------------------------
+
+test("README: two programs, both ES5 for Espruino", () => {
+  assert.deepEqual(others, [], "a program that no test runs");
+  for (const code of [README_TRIAL, README_UPDATE]) assert.deepEqual(checkEs5(code, "README.md"), []);
+});
+
+test("README: the program that updates restarts into the new image", async (t) => {
+  const fixture = await start(t);
+  fixture.device.engine.run(filled(README_UPDATE, fixture.server), "README.md");
+  await endsInNewImage(fixture);
+});
+
+test("README: the program that updates says why it was refused", async (t) => {
+  const fixture = await start(t);
+  const stranger = await makeKey({ name: "stranger", exponent: 3 });
+  const manifest = await signManifest(claimsFor(fixture.image), stranger);
+  fixture.server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
+  fixture.device.engine.run(filled(README_UPDATE, fixture.server), "README.md");
+  await until("it is refused", () => fixture.device.engine.console.length > 0);
+  assert.match(fixture.device.engine.console[0], /^ESP_ERR_OTA_VALIDATE_FAILED .*\(refused\)$/);
+});
+
+// --- In the real interpreter -------------------------------------------------------------------------------------------
+
+describe("in the real interpreter", { skip: ESPRUINO ? false : "ESPRUINO is not set" }, () => {
+  for (const [name, { before = "", after = "", other, guard }] of Object.entries(EXAMPLES)) {
+    test(`${name} restarts into the new image`, async () => {
+      const image = newImage();
+      const device = createDevice({
+        board: SMALL,
+        images: { factory: oldImage(), ...(other ? { ota_0: other } : {}) },
+      });
+      const server = await startServer();
+      try {
+        await offer(server, image, guard);
+        const text = textOf(name);
+        const program = text.includes(URL_IN_TEXT) ? filled(text, server) : text;
+        const run = await runInEngine(device, `${FAKES}\n${before}\n${program}\n${after}`, { timeoutMs: 120_000 });
+        assert.ok(
+          run.reports.some((one) => one.reboot),
+          run.output,
+        );
+        assert.equal(run.boot.slot?.label, "ota_0", run.output);
+        assert.deepEqual(device.slot("ota_0", image.length), image);
+        assert.doesNotMatch(run.output, /Uncaught|WARNING/);
+      } finally {
+        await server.close();
+      }
+    });
+  }
+});
