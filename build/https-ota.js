@@ -354,6 +354,8 @@ function lazyImage() {
     }
     // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
     // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
+    // esp_app_desc.h; used twice, where a variable is shorter than the number
+    var ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
     // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
     var SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
     /**
@@ -400,7 +402,7 @@ function lazyImage() {
      *     144  char     idf_ver[32]
      */
     function parseDesc(head) {
-        if (head.length < 288 /* Size.DESC_END */ || lazyBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== 2882360370 /* Esp.APP_DESC_MAGIC_WORD */)
+        if (head.length < 288 /* Size.DESC_END */ || lazyBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) !== ESP_APP_DESC_MAGIC_WORD)
             return null;
         var sha = "";
         for (var i = 176; i < 208; i++)
@@ -417,7 +419,7 @@ function lazyImage() {
     }
     /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
     function spiModeOf(head) {
-        return lazyBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === 2882360370 /* Esp.APP_DESC_MAGIC_WORD */ ? head[213] : 0;
+        return lazyBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
     }
     /** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
     function isRunnable(header, chipId) {
@@ -526,6 +528,7 @@ function lazyImage() {
     }
     return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
 }
+
 
 
 
@@ -1252,7 +1255,6 @@ function restart() {
 
 
 
-
 /** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
 var lastResult = "";
 
@@ -1630,17 +1632,17 @@ function lazySlots() {
             size: lazyBytes().u32_(table, offset + 8),
         };
     }
-    /** Do Espruino builds read the files of their Storage through this partition? (targets/esp32/main.c) */
-    function isStorage(row) {
-        return row.type === 1 /* Type.DATA */ && (row.label === "js_code" || row.label === "storage");
-    }
     /** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
     function isStorageTwice(a, b) {
-        return isStorage(a) && isStorage(b) && a.label !== b.label && a.address === b.address;
+        var names = a.label + " " + b.label;
+        return (a.type === 1 /* Type.DATA */ &&
+            b.type === 1 /* Type.DATA */ &&
+            a.address === b.address &&
+            (names === "js_code storage" || names === "storage js_code"));
     }
     /** Has an update to get at this row, or Espruino at the files of its Storage? */
     function isNeeded(row) {
-        return isSlot(row) || isOtadata(row) || isStorage(row);
+        return (isSlot(row) || isOtadata(row) || (row.type === 1 /* Type.DATA */ && (row.label === "js_code" || row.label === "storage")));
     }
     function checkRow(row, others) {
         var end = row.address + row.size;

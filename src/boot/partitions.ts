@@ -80,19 +80,22 @@ export function parseRow(table: Uint8Array, offset: number): Partition {
   };
 }
 
-/** Do Espruino builds read the files of their Storage through this partition? (targets/esp32/main.c) */
-export function isStorage(row: Kind & { label: string }): boolean {
-  return row.type === Type.DATA && (row.label === "js_code" || row.label === "storage");
-}
-
 /** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
 export function isStorageTwice(a: Partition, b: Partition): boolean {
-  return isStorage(a) && isStorage(b) && a.label !== b.label && a.address === b.address;
+  const names = a.label + " " + b.label;
+  return (
+    a.type === Type.DATA &&
+    b.type === Type.DATA &&
+    a.address === b.address &&
+    (names === "js_code storage" || names === "storage js_code")
+  );
 }
 
 /** Has an update to get at this row, or Espruino at the files of its Storage? */
 function isNeeded(row: Partition): boolean {
-  return isSlot(row) || isOtadata(row) || isStorage(row);
+  return (
+    isSlot(row) || isOtadata(row) || (row.type === Type.DATA && (row.label === "js_code" || row.label === "storage"))
+  );
 }
 
 function checkRow(row: Partition, others: Partition[]): void {

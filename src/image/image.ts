@@ -19,13 +19,14 @@ export const enum Size {
   HEAD = 1024,
 }
 
-/** IDF's numbers, without their ESP_: esp_app_format.h, esp_image_format.h and esp_app_desc.h of v5.5. */
+/** IDF's numbers, without their ESP_: esp_app_format.h and esp_image_format.h of v5.5. */
 export const enum Esp {
   IMAGE_HEADER_MAGIC = 0xe9,
   IMAGE_MAX_SEGMENTS = 16,
   IMAGE_HASH_LEN = 32,
-  APP_DESC_MAGIC_WORD = 0xabcd5432,
 }
+// esp_app_desc.h; used twice, where a variable is shorter than the number
+export const ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
 // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
 const SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
 
@@ -99,7 +100,7 @@ export function parseHeader(head: Uint8Array): Header | null {
  *     144  char     idf_ver[32]
  */
 export function parseDesc(head: Uint8Array): AppDesc | null {
-  if (head.length < Size.DESC_END || u32(head, Size.FIRST_SEGMENT) !== Esp.APP_DESC_MAGIC_WORD) return null;
+  if (head.length < Size.DESC_END || u32(head, Size.FIRST_SEGMENT) !== ESP_APP_DESC_MAGIC_WORD) return null;
   let sha = "";
   for (let i = 176; i < 208; i++) sha += (256 + head[i]).toString(16).substr(1);
   return {
@@ -115,7 +116,7 @@ export function parseDesc(head: Uint8Array): AppDesc | null {
 
 /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
 function spiModeOf(head: Uint8Array): number {
-  return u32(head, Size.FIRST_SEGMENT) === Esp.APP_DESC_MAGIC_WORD ? head[213] : 0;
+  return u32(head, Size.FIRST_SEGMENT) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
 }
 
 /** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */

@@ -2,7 +2,7 @@
 // cannot be read further has a problem, with the offset in the file at which it shows.
 // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h; esptool bin_image.py).
 import { createHash } from "node:crypto";
-import { Esp, parseDesc, parseHeader as parseDeviceHeader, Size } from "../../image/image.ts";
+import { ESP_APP_DESC_MAGIC_WORD, Esp, parseDesc, parseHeader as parseDeviceHeader, Size } from "../../image/image.ts";
 import { u32 } from "../../platform/bytes.ts";
 import { fieldText, hex, hexOf, utf8Of } from "./bytes.ts";
 import { type Chip, chipById, isDeviceChip, isLoadable, isMapped, knowsMapping } from "./chips.ts";
@@ -126,7 +126,7 @@ function parseDescriptor(bytes: Uint8Array): Descriptor | null {
  */
 function pageOf(chip: Chip, bytes: Uint8Array): number {
   if (!chip.choosesPage) return PAGE;
-  const log2 = u32(bytes, Size.FIRST_SEGMENT) === Esp.APP_DESC_MAGIC_WORD ? bytes[212] : 0;
+  const log2 = u32(bytes, Size.FIRST_SEGMENT) === ESP_APP_DESC_MAGIC_WORD ? bytes[212] : 0;
   return log2 >= 13 && log2 <= 16 ? 1 << log2 : SMALLEST_PAGE;
 }
 

@@ -82,7 +82,8 @@ export function isPrimary({ type, subtype }: Pick<Row, "type" | "subtype">): boo
 }
 
 /** Do Espruino builds read the files of their Storage through this partition? (targets/esp32/main.c) */
-export const isEspruinoStorage: (row: Row) => boolean = device.isStorage;
+export const isEspruinoStorage = ({ type, label }: Row) =>
+  type === TYPE.data && (label === "js_code" || label === "storage");
 
 /** A row as the device has it. */
 const toPartition = ({ offset, ...row }: Row): device.Partition => ({ ...row, address: offset });
