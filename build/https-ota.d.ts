@@ -318,6 +318,8 @@ declare function checkForUpdate(config: SignedConfig): Promise<Offer>;
 /** What a slot holds. */
 interface SlotStatus {
     label: string;
+    /** in bytes: the largest image that fits */
+    size: number;
     /** `esp_ota_img_states_t`, undefined when otadata does not name it */
     state: number | undefined;
     /** Espruino's own of the running slot, else of the manifest that brought the image, or of its app descriptor; undefined

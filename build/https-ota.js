@@ -4358,7 +4358,7 @@ function getStatus() {
                 var desc = lazyImage().parseDesc_(read(slot.address, 288 /* Size.DESC_END */));
                 version = (image && image.version) || (desc ? desc.version : undefined);
             }, ignore);
-        return { label: slot.label, state: lazyOtadata().stateOf_(layout, slot), version: version };
+        return { label: slot.label, size: slot.size, state: lazyOtadata().stateOf_(layout, slot), version: version };
     }
     var layout = lazySlots().readLayout_();
     var record = lazyRecords().loadRecord_();

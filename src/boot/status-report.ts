@@ -15,6 +15,8 @@ import { lastResult } from "./lock";
 /** What a slot holds. */
 export interface SlotStatus {
   label: string;
+  /** in bytes: the largest image that fits */
+  size: number;
   /** `esp_ota_img_states_t`, undefined when otadata does not name it */
   state: number | undefined;
   /** Espruino's own of the running slot, else of the manifest that brought the image, or of its app descriptor; undefined
@@ -71,7 +73,7 @@ function describe(layout: Layout, slot: Partition): SlotStatus {
       const desc = parseDesc(read(slot.address, Size.DESC_END));
       version = (image && image.version) || (desc ? desc.version : undefined);
     }, ignore);
-  return { label: slot.label, state: stateOf(layout, slot), version: version };
+  return { label: slot.label, size: slot.size, state: stateOf(layout, slot), version: version };
 }
 
 /** What the device says of itself, for a report. It reads flash and writes nothing. */

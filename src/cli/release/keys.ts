@@ -87,6 +87,7 @@ function fromPem(file: string, text: string, create: (pem: string) => KeyObject)
   if (/BEGIN OPENSSH PRIVATE/.test(text))
     refuse(file, "an OpenSSH key, expected PKCS#8: ssh-keygen -p -m PKCS8 -f FILE converts it");
   if (/ENCRYPTED/.test(text)) refuse(file, "the key is encrypted: decrypt it first (openssl pkey), or use --external");
+  if (!text.includes("-----END ")) refuse(file, "this PEM has no END line: is the file whole?");
   try {
     return create(text);
   } catch (error) {

@@ -198,12 +198,13 @@ function startText({ selected, starts, crashesIn, slots }: Dump): string {
 }
 
 function dumpLines(report: Report & { kind: "dump" }): string[] {
-  const { dump, boards, updates } = report;
+  const { begin, dump, boards, updates } = report;
   const { bootloader, otadata, table } = dump;
   const ota = dump.slots.filter(({ label }) => table.rows.some((row) => row.label === label && row.subtype >= 0x10));
   const idf = bootloader?.bootloaderIdf ? `, ESP-IDF ${printable(bootloader.bootloaderIdf)}` : "";
   const chip = bootloader?.header.chip ?? "unknown chip";
   return [
+    ...(begin ? [field("begins", `at flash address ${hex(begin)}`)] : []),
     field(
       "bootloader",
       bootloader ? `at ${hex(bootloader.offset)}, ${chip}, flash ${flashText(bootloader)}${idf}` : "none",

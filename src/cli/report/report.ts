@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { boardsWith } from "../formats/boards.ts";
 import { hex, isBlank } from "../formats/bytes.ts";
+import { chipById } from "../formats/chips.ts";
 import { findTable, kindOf } from "../formats/detect.ts";
 import { readDump } from "../formats/dump.ts";
 import { type EspruinoImage, readEspruino } from "../formats/espruino-image.ts";
@@ -30,7 +31,14 @@ export type Report = { file: string; size: number; problems: Problem[] } & (
     }
   | { kind: "table"; table: ReturnType<typeof readTable>; boards: string[]; updates: string }
   | { kind: "otadata"; entries: ReturnType<typeof readOtadata>; active: 0 | 1 | null }
-  | { kind: "dump"; dump: ReturnType<typeof readDump>; boards: string[]; updates: string }
+  | {
+      kind: "dump";
+      /** flash address of the file's first byte; offsets count from the start of the flash */
+      begin: number;
+      dump: ReturnType<typeof readDump>;
+      boards: string[];
+      updates: string;
+    }
 );
 
 function imageReport(file: string, bytes: Buffer): Report {
@@ -62,12 +70,21 @@ function manifestReport(file: string, bytes: Buffer): Report {
   }
 }
 
-function dumpReport(file: string, bytes: Buffer, tableOffset: number): Report {
-  const dump = readDump(bytes, tableOffset);
+/** esptool merge_bin --target-offset leaves out what lies before the bootloader: the table is nearer to the start of the file by that much. */
+function beginOf(bytes: Buffer, tableOffset: number): number {
+  const image = readImage(bytes, 0, "any");
+  const begin = image && isBootloader(image) ? (chipById(image.header.chipId)?.bootloaderOffset ?? 0) : 0;
+  return tableOffset + begin === TABLE_OFFSET ? begin : 0;
+}
+
+function dumpReport(file: string, bytes: Buffer, tableAt: number): Report {
+  const begin = beginOf(bytes, tableAt);
+  const tableOffset = begin + tableAt;
+  const dump = readDump(Buffer.concat([Buffer.alloc(begin, 0xff), bytes]), tableOffset);
   const { rows } = dump.table;
   const boards = boardsWith(rows).map(({ name }) => name);
   const updates = updatePath(rows, tableOffset);
-  return { file, size: bytes.length, kind: "dump", dump, boards, updates, problems: dump.problems };
+  return { file, size: bytes.length, kind: "dump", begin, dump, boards, updates, problems: dump.problems };
 }
 
 /**

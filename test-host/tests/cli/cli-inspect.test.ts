@@ -445,6 +445,24 @@ test("a merged image that ends with its app is valid, and its app starts", async
   }
 });
 
+test("a merged image that begins with its bootloader is read from that one's address", async () => {
+  const app = image(1);
+  const bytes = dump({ board: "esp32", slots: { factory: app } }).subarray(0x1000, 0x10000 + app.length);
+  shop.put("front.bin", bytes);
+  succeeds(
+    await shop.run("inspect", "front.bin"),
+    new RegExp(`^front\\.bin: merged image or first part of a flash, ${bytes.length} bytes\n`),
+    /begins +at flash address 0x1000\n +bootloader +at 0x1000, esp32, /,
+    /table +at 0x8000, MD5 ok, board esp32 /,
+    /factory +espruino 1\.0, 60000 bytes, valid\n/,
+    /updates +in turns factory and ota_0\n +starts +factory\n/,
+  );
+  const report = await inspectJson("front.bin");
+  assert.deepEqual([report.size, report.begin, report.dump.tableOffset], [bytes.length, 0x1000, 0x8000]);
+  const run = await shop.run("sign", "front.bin", "--key", "key.pem", "--out", "no.jws");
+  fails(run, 1, /^front\.bin: a whole flash or a merged image .*, wanted the image of one app$/m);
+});
+
 test("a bootloader alone is called one, and is not signed", async () => {
   shop.put("boot.bin", bootloader("esp32", "v5.1.4"));
   succeeds(await shop.run("inspect", "boot.bin"), /boot\.bin: bootloader, /, /built with +ESP-IDF v5\.1\.4/);

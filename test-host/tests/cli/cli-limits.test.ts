@@ -278,10 +278,12 @@ test("what is given for a key and is none is named", async () => {
   shop.put("carrier.bin", Buffer.concat([IMAGE, Buffer.from(pub)]).subarray(-0xf000));
   shop.put("ssh.pem", pem.replaceAll("PRIVATE KEY", "OPENSSH PRIVATE KEY"));
   shop.put("cert.pem", pub.replaceAll("PUBLIC KEY", "CERTIFICATE"));
+  shop.put("cut.pem", pem.slice(0, 400));
   const cases: [string, RegExp][] = [
     ["carrier.bin", /^carrier\.bin: binary data, expected a key as PEM or JWK text/m],
     ["ssh.pem", /^ssh\.pem: an OpenSSH key, expected PKCS#8: ssh-keygen -p -m PKCS8/m],
     ["cert.pem", /^cert\.pem: a certificate: a public key, expected the private one/m],
+    ["cut.pem", /^cut\.pem: this PEM has no END line: is the file whole\?$/m],
   ];
   await forAll(cases, async ([key, says]) => {
     fails(await shop.run("sign", "fw.bin", "--key", key, "--out", "no.jws"), 1, says);

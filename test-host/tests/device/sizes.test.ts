@@ -6,15 +6,18 @@ import { test } from "node:test";
 import { stubConvolve } from "../../support/bundle.ts";
 import { buildImage, MIN_SIZE, noise, padTo } from "../../support/images.ts";
 import {
+  boardWith,
   bootsNewImage,
   erasesIn,
   failsCleanly,
-  failsWith,
   IDF,
   newImage,
   type Outcome,
-  type Fixture,
   createFixture,
+  type Fixture,
+  plain,
+  row,
+  SMALL,
   succeeds,
   updateFrom,
 } from "../../support/fixture.ts";
@@ -128,9 +131,29 @@ test("an image longer than the file that holds it is refused: cut by one byte, b
   }
 });
 
-test("slots of different size: what fits the smaller target decides, not the running slot", async (t) => {
-  const fixture = await createFixture(t, { board: "esp32", image: null });
-  failsWith(await updateFrom(fixture, serveFile(padTo(newImage(), 0x180001))), "INVALID_SIZE");
+test("an image is judged against the slot it goes to, and getStatus says what fits where", async (t) => {
+  const rows = [
+    row("otadata", 1, 0, 0x9000, 0x2000),
+    row("factory", 0, 0, 0x10000, SLOT),
+    row("ota_0", 0, 0x10, 0x20000, 2 * SLOT),
+    row("storage", 1, 0x41, 0x40000, 0x4000),
+  ];
+  const large = padTo(newImage(), 2 * SLOT);
+  const fixture = await createFixture(t, { board: boardWith(rows, SMALL, { flashSize: 0x80000 }), image: large });
+  const { slots } = fixture.device.ota.getStatus();
+  const sizes = slots.map(({ label, size }: any) => [label, size]);
+  assert.deepEqual(plain(sizes), [
+    ["ota_0", 2 * SLOT],
+    ["factory", SLOT],
+  ]);
+  const longer = await updateFrom(fixture, serveFile(padTo(large, 2 * SLOT + 1)));
+  await failsCleanly(fixture, longer, "INVALID_SIZE", { says: /131073 .* 131072/ });
+  await succeeds(fixture, await fixture.update(), "ota_0");
+  fixture.remember();
+  const manifest = await signManifest(claimsFor(padTo(newImage(), SLOT + 1)), key);
+  fixture.server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
+  const back = await fixture.update({ url: fixture.server.url("/m.jws"), keys: [key.jwk] });
+  await failsCleanly(fixture, back, "INVALID_SIZE", { says: /65537 .* 65536/ });
 });
 
 test("sectors that hold their bytes already are not erased again: after a change of one, only that and the first are", async (t) => {
