@@ -460,7 +460,7 @@ test("a merged image that begins with its bootloader is read from that one's add
   const report = await inspectJson("front.bin");
   assert.deepEqual([report.size, report.begin, report.dump.tableOffset], [bytes.length, 0x1000, 0x8000]);
   const run = await shop.run("sign", "front.bin", "--key", "key.pem", "--out", "no.jws");
-  fails(run, 1, /^front\.bin: a whole flash or a merged image .*, wanted the image of one app$/m);
+  fails(run, 1, /^front\.bin: a whole flash or a merged image .*, expected the image of one app$/m);
 });
 
 test("a bootloader alone is called one, and is not signed", async () => {
