@@ -80,7 +80,7 @@ function noMemory(what) {
 }
 
 function lazyBytes() {
-    // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian.
+    // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian. Pure.
     function u16(bytes, offset) {
         return bytes[offset] | (bytes[offset + 1] << 8);
     }
@@ -104,6 +104,7 @@ function lazyBytes() {
     /** The bytes of a binary string. */
     function bytesOf(text) {
         var bytes = new Uint8Array(text.length);
+        // Espruino takes a string here, and no other engine does: the command on the host has no use for it
         bytes.set(text);
         return bytes;
     }
@@ -308,14 +309,52 @@ function lazyEngine() {
 
 
 
+
 function lazyImage() {
+    /** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns. */
+    function loadableRam(chipId) {
+        // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
+        // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
+        if (!chipId)
+            return [
+                // of SOC_DRAM, SOC_IRAM, SOC_RTC_IRAM, SOC_RTC_DRAM, SOC_RTC_DATA
+                0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
+                0x50002000,
+            ];
+        // of SOC_DIRAM_DRAM, SOC_DIRAM_IRAM, SOC_RTC_DATA
+        if (chipId === 5 /* Esp32c3.ESP_CHIP_ID */)
+            return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
+        // of SOC_DRAM, SOC_IRAM, SOC_RTC_DRAM, SOC_RTC_DATA
+        return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
+    }
+    /** Is a segment for `addr` mapped from flash instead of loaded? All of these chips have MMU pages of 64 KB. */
+    function isMapped(chipId, addr) {
+        var page = addr >>> 16;
+        if (!chipId)
+            return ((page >= 1061158912 /* Esp32.SOC_DROM_LOW */ >>> 16 && page < 1065353216 /* Esp32.SOC_DROM_HIGH */ >>> 16) ||
+                (page >= 1074593792 /* Esp32.SOC_IROM_LOW */ >>> 16 && page < 1077936128 /* Esp32.SOC_IROM_HIGH */ >>> 16));
+        var pages = chipId === 9 /* Esp32s3.ESP_CHIP_ID */ ? 512 /* Esp32s3.SOC_MMU_ENTRY_NUM */ : 128 /* Esp32c3.SOC_MMU_ENTRY_NUM */;
+        return ((page >= 1006632960 /* Esp32c3.SOC_DROM_LOW */ >>> 16 && page < (1006632960 /* Esp32c3.SOC_DROM_LOW */ >>> 16) + pages) ||
+            (page >= 1107296256 /* Esp32c3.SOC_IROM_LOW */ >>> 16 && page < (1107296256 /* Esp32c3.SOC_IROM_LOW */ >>> 16) + pages));
+    }
+    /**
+     * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither (should_load). At other addresses it
+     * refuses the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of
+     * them at an odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+     */
+    function isLoadable(chipId, addr, length) {
+        if (addr < 0x10000000 || isMapped(chipId, addr))
+            return true;
+        var ram = loadableRam(chipId);
+        // before IDF 4.3.2 a segment must end below the end of its RAM
+        for (var i = 0; i < ram.length; i += 2)
+            if (addr >= ram[i] && addr + length < ram[i + 1])
+                return addr % 4 === 0;
+        return false;
+    }
     // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
     // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
-    // esp_app_format.h and esp_image_format.h of IDF v5.5
-    var ESP_IMAGE_HEADER_MAGIC = 0xe9;
-    var ESP_IMAGE_MAX_SEGMENTS = 16;
-    var ESP_IMAGE_HASH_LEN = 32;
-    // esp_app_desc.h
+    // esp_app_desc.h; used twice, where a variable is shorter than the number
     var ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
     // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
     var SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
@@ -337,7 +376,7 @@ function lazyImage() {
      *     23  uint8_t  hash_appended
      */
     function parseHeader$1(head) {
-        if (head[0] !== ESP_IMAGE_HEADER_MAGIC)
+        if (head[0] !== 233 /* Esp.IMAGE_HEADER_MAGIC */)
             return null;
         return {
             segments_: head[1],
@@ -382,48 +421,9 @@ function lazyImage() {
     function spiModeOf(head) {
         return lazyBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
     }
-    /**
-     * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
-     * 64 KB pages (DROM and IROM of IDF soc.h).
-     */
-    function isMapped(chipId, addr) {
-        var page = addr >>> 16;
-        if (!chipId)
-            return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
-        var pages = chipId === 9 ? 0x200 : 0x80;
-        return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
-    }
     /** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
     function isRunnable(header, chipId) {
         return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
-    }
-    /** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns, by chip id. */
-    function loadableRam(chipId) {
-        // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
-        // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
-        if (!chipId)
-            return [
-                0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
-                0x50002000,
-            ];
-        if (chipId === 5)
-            return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
-        return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
-    }
-    /**
-     * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither. At other addresses it refuses
-     * the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of them at an
-     * odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
-     */
-    function isLoadable(chipId, addr, length) {
-        if (addr < 0x10000000 || isMapped(chipId, addr))
-            return true;
-        var ram = loadableRam(chipId);
-        // before IDF 4.3.2 a segment must end below the end of its RAM
-        for (var i = 0; i < ram.length; i += 2)
-            if (addr >= ram[i] && addr + length < ram[i + 1])
-                return addr % 4 === 0;
-        return false;
     }
     function refuse$2(fact) {
         throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
@@ -462,7 +462,7 @@ function lazyImage() {
             return refuse$2("first byte " +
                 lazyBytes().hex_(head[0]) +
                 ", an app image begins with " +
-                lazyBytes().hex_(ESP_IMAGE_HEADER_MAGIC) +
+                lazyBytes().hex_(233 /* Esp.IMAGE_HEADER_MAGIC */) +
                 (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""));
         tell("VERIFY_CHIP_ID", header.chipId_);
         tell("VERIFY_CHIP_REVISION", header.minRevision_);
@@ -477,7 +477,7 @@ function lazyImage() {
                 header.minMajor_ +
                 " and later (min_chip_rev), this is " +
                 Math.floor(revision / 100));
-        if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+        if (!header.segments_ || header.segments_ > 16 /* Esp.IMAGE_MAX_SEGMENTS */)
             refuse$2(header.segments_ + " segments, wanted 1 to 16");
         checkFirst(chipId, header);
         checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
@@ -501,7 +501,7 @@ function lazyImage() {
             return refuse$2("no image in the slot");
         if (header.chipId_ !== chipId)
             refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-        if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+        if (!header.segments_ || header.segments_ > 16 /* Esp.IMAGE_MAX_SEGMENTS */)
             refuse$2(header.segments_ + " segments, wanted 1 to 16");
         checkFirst(chipId, header);
         var offset = 24 /* Size.HEADER */;
@@ -517,20 +517,17 @@ function lazyImage() {
         }
         // one checksum byte ends the last line of 16
         var end = (offset + 16) & -16;
-        var length = header.hashAppended_ ? end + ESP_IMAGE_HASH_LEN : end;
+        var length = header.hashAppended_ ? end + 32 /* Esp.IMAGE_HASH_LEN */ : end;
         if (length > size)
             refuse$2("image of " + length + " bytes, only " + size + " are there");
         return length;
     }
     /** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
     function checksumOffset(head, length) {
-        return length - 1 - (head[23] ? ESP_IMAGE_HASH_LEN : 0);
+        return length - 1 - (head[23] ? 32 /* Esp.IMAGE_HASH_LEN */ : 0);
     }
     return { parseHeader_: parseHeader$1, parseDesc_: parseDesc, isRunnable_: isRunnable, checkHead_: checkHead, walkSegments_: walkSegments, checksumOffset_: checksumOffset };
 }
-
-
-
 
 
 
@@ -941,8 +938,6 @@ function lazyRecords() {
 
 
 
-
-
 function lazyOtadata() {
     /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
     function markValidNatively() {
@@ -1208,12 +1203,6 @@ function lazyOtadata() {
 function restart() {
     ESP32.reboot();
 }
-
-
-
-
-
-
 
 
 
@@ -1590,11 +1579,11 @@ function lazySlots() {
         for (var i = 0; i < board.length; i++)
             if (board.substr(i, 5) === "ESP32") {
                 var series = board.substr(i + 5, 2);
-                return series === "C3" ? 5 : series === "S3" ? 9 : 0;
+                return series === "C3" ? 5 /* Esp32c3.ESP_CHIP_ID */ : series === "S3" ? 9 /* Esp32s3.ESP_CHIP_ID */ : 0 /* Esp32.ESP_CHIP_ID */;
             }
         // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
         if (board === "EPAPER_BADGE" || board === "CURIO")
-            return 5;
+            return 5 /* Esp32c3.ESP_CHIP_ID */;
         throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is not an ESP32 that this module knows");
     }
     /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
@@ -1603,39 +1592,26 @@ function lazySlots() {
         // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
         var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
         var odd = false;
-        if (chip === 0)
+        if (chip === 0 /* Esp32.ESP_CHIP_ID */)
             for (var bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1)
                 odd = odd !== !!(bits & 1);
         return odd;
     }
     /** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
     function mappedFlash(chip, addr) {
-        var DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000
-        var MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
-        var classic = chip === 0;
-        var s3 = chip === 9;
-        var index = (addr & (classic ? 0x3fffff : s3 ? 0x1ffffff : 0x7fffff)) >>> 16;
-        var entry = peek32((classic ? DPORT_FLASH_MMU_TABLE : MMU_TABLE) + 4 * index, 1);
-        // SOC_MMU_INVALID, and on the S3 SOC_MMU_ACCESS_SPIRAM
-        return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
+        var classic = chip === 0 /* Esp32.ESP_CHIP_ID */;
+        var s3 = chip === 9 /* Esp32s3.ESP_CHIP_ID */;
+        var index = (addr & (classic ? 4194303 /* Esp32.SOC_MMU_VADDR_MASK */ : s3 ? 33554431 /* Esp32s3.SOC_MMU_VADDR_MASK */ : 8388607 /* Esp32c3.SOC_MMU_VADDR_MASK */)) >>> 16;
+        var entry = peek32((classic ? 1072758784 /* Esp32.DPORT_PRO_FLASH_MMU_TABLE */ : 1611419648 /* Esp32c3.DR_REG_MMU_TABLE */) + 4 * index, 1);
+        // the ESP32's masks are the C3's
+        return entry & (s3 ? 16384 /* Esp32s3.SOC_MMU_INVALID */ | 32768 /* Esp32s3.SOC_MMU_ACCESS_SPIRAM */ : 256 /* Esp32c3.SOC_MMU_INVALID */)
+            ? -1
+            : (entry & (s3 ? 16383 /* Esp32s3.SOC_MMU_VALID_VAL_MASK */ : 255 /* Esp32c3.SOC_MMU_VALID_VAL_MASK */)) * 0x10000;
     }
     // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
     // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
     // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
     // writing to the wrong place would cost: alignment, bounds, overlap.
-    // esp_partition_info_t, esp_flash_partitions.h of IDF v5.5:
-    //      0  uint16_t magic
-    //      2  uint8_t  type, subtype
-    //      4  uint32_t pos.offset, pos.size
-    //     12  uint8_t  label[16]
-    //     28  uint32_t flags
-    var ROW_LENGTH = 32;
-    var ESP_PARTITION_MAGIC = 0x50aa;
-    var ESP_PARTITION_MAGIC_MD5 = 0xebeb;
-    var NO_ROW = 0xffff; // erased flash: the end of the table
-    // 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
-    var FLASH_END = 0x1000000;
-    var SUBTYPE_OTADATA = 0;
     /** ota_0 to ota_15? */
     function isOta(row) {
         return row.type === 0 /* Type.APP */ && row.subtype >= 16 /* Subtype.OTA_0 */ && row.subtype <= 31 /* Subtype.OTA_15 */;
@@ -1645,7 +1621,7 @@ function lazySlots() {
         return row.type === 0 /* Type.APP */ && (row.subtype === 0 /* Subtype.FACTORY */ || isOta(row));
     }
     function isOtadata(row) {
-        return row.type === 1 /* Type.DATA */ && row.subtype === SUBTYPE_OTADATA;
+        return row.type === 1 /* Type.DATA */ && row.subtype === 0 /* DataSubtype.OTADATA */;
     }
     function parseRow(table, offset) {
         return {
@@ -1677,7 +1653,7 @@ function lazySlots() {
             wrong = "has no whole number of sectors";
         else if (!row.size)
             wrong = "has no bytes";
-        else if (end > FLASH_END && isNeeded(row))
+        else if (end > 16777216 /* Table.FLASH_END */ && isNeeded(row))
             wrong = "ends at " + lazyBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
         // the primary rows of type bootloader (2) and partition_table (3) are what lies below
         else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
@@ -1692,11 +1668,11 @@ function lazySlots() {
     function parseTable(table) {
     var lazyBytesOnce = lazyBytes();
         var rows = [];
-        for (var offset = 0; offset < 3072 /* Table.LENGTH */; offset += ROW_LENGTH) {
+        for (var offset = 0; offset < 3072 /* Table.LENGTH */; offset += 32 /* Table.ROW_LENGTH */) {
             var magic = lazyBytesOnce.u16_(table, offset);
-            if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === NO_ROW))
+            if (rows.length && (magic === 60395 /* Magic.ESP_PARTITION_MD5 */ || magic === 65535 /* Magic.NO_ROW */))
                 return rows;
-            if (magic !== ESP_PARTITION_MAGIC)
+            if (magic !== 20650 /* Magic.ESP_PARTITION */)
                 throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
                     lazyBytesOnce.hex_(32768 /* Table.ADDR */ + offset) +
                     ", found " +
@@ -2107,7 +2083,7 @@ function lazyKeys() {
         var bytes = fromBase64(translate(text, "-_", "+/"));
         return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
     }
-    // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
+    // Which RSA keys a device takes. Pure: the command on the host makes and loads keys by the same rule.
     /** Bits of the big-endian number `bytes`. */
     function bitLength(bytes) {
         var bits = 8 * bytes.length;
@@ -2118,8 +2094,15 @@ function lazyKeys() {
     /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
     function isKey(n, e) {
         var bits = n.length ? bitLength(n) : 0;
-        return (bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1);
+        return (bits >= 2048 /* Rsa.MIN_BITS */ &&
+            bits <= 4096 /* Rsa.MAX_BITS */ &&
+            n[0] > 0 &&
+            n[n.length - 1] % 2 === 1 &&
+            e >= 3 &&
+            e <= 4294967295 /* Rsa.MAX_EXPONENT */ &&
+            e % 2 === 1);
     }
+    // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
     /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
     function thumbprint(key) {
         return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
@@ -3102,7 +3085,7 @@ function createReceiver(session) {
         var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
         var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
         var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
-        if (chip !== 0)
+        if (chip !== 0 /* Esp32.ESP_CHIP_ID */)
             return -1;
         var word5 = peek32(EFUSE_BLK0_RDATA5, 1);
         var major = 0;
@@ -3335,6 +3318,7 @@ function createReceiver(session) {
 
 
 
+
 function lazyManifest() {
     // One JSON object, more strictly than the engine's own parser takes it. Pure.
     /** INVALID_RESPONSE: the manifest is not what it should be. */
@@ -3511,6 +3495,8 @@ function lazyManifest() {
     }
     return { parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
 }
+
+
 
 
 
@@ -3766,9 +3752,6 @@ function verifyPss(n, e, signature, digest, done) {
 }
 
 
-
-
-
 /** Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed. */
 function answer(payload, signer, done) {
     return function (error, good) {
@@ -3846,7 +3829,12 @@ function open(settings, emit, offerOnly, done, failed) {
         function now() {
             return Date.now();
         }
-        /** `esp_chip_id_t` and CONFIG_IDF_TARGET. */
+        // The chips that Espruino has builds for: their ids, what the flash MMU maps, and the RAM that a bootloader loads. Pure.
+        // It is the one table of these numbers: the module decides by it, and the command on the host too.
+        // Source: docs/formats.md#chips and #segments. Names are IDF's, read in v5.5 (soc/<chip>/include/soc: soc.h; ext_mem_defs.h
+        // for SOC_MMU_... and what is named so below; dport_reg.h of the ESP32; esp_chip_id_t in esp_app_format.h).
+        // Enums, which take no variable: the numbers stand where they are used.
+        /** CONFIG_IDF_TARGET by `esp_chip_id_t`. */
         var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /** Espruino's name of the board. */
         function boardName() {
@@ -3862,12 +3850,11 @@ function open(settings, emit, offerOnly, done, failed) {
              * OTA_VALIDATE_FAILED and "".
              */
             function verifyJws(token, keys, done) {
+                // What a device reads of a manifest, and no more. Pure: the command on the host signs within the same limits.
+                /** Member `typ` of the header. */
+                var TYPE = "https-ota+jws";
                 // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
                 // allow. Nothing of its payload is looked at before the signature has been verified.
-                var TYPE = "https-ota+jws";
-                // in characters of base64url
-                var MAX_HEADER = 512; // `sign` makes 124
-                var MAX_SIGNATURE = 683; // of 4096 bits
                 /**
                  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
                  * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
@@ -3892,9 +3879,9 @@ function open(settings, emit, offerOnly, done, failed) {
                 var first = token.indexOf(".");
                 var second = token.indexOf(".", first + 1);
                 var whole = first > 0 &&
-                    first <= MAX_HEADER &&
+                    first <= 512 /* Jws.MAX_HEADER */ &&
                     second > first &&
-                    token.length - second - 1 <= MAX_SIGNATURE &&
+                    token.length - second - 1 <= 683 /* Jws.MAX_SIGNATURE */ &&
                     token.indexOf(".", second + 1) < 0;
                 var headerText = whole ? lazyKeys().fromBase64url_(token.substr(0, first)) : null;
                 var signature = headerText && lazyKeys().fromBase64url_(token.substr(second + 1));
@@ -3937,7 +3924,7 @@ function open(settings, emit, offerOnly, done, failed) {
          * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
          */
         function mostOf(free) {
-            return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 8192 /* Needed.LENGTH */);
+            return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 8192 /* Jws.MAX_MANIFEST */);
         }
         function fetchText(settings, done) {
             var free = lazyEngine().freeVars_();
@@ -3948,7 +3935,7 @@ function open(settings, emit, offerOnly, done, failed) {
                 done(error, text);
             }
             download.failed_ = function (error) {
-                return end(error.code === 260 /* Code.INVALID_SIZE */ && limit < 8192 /* Needed.LENGTH */
+                return end(error.code === 260 /* Code.INVALID_SIZE */ && limit < 8192 /* Jws.MAX_MANIFEST */
                     ? fault(257 /* Code.NO_MEM */, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
                     : error, "");
             };

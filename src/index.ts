@@ -34,7 +34,7 @@ export type { Offer, UpdateResult } from "./update/update";
 export { abort, begin, checkForUpdate, update } from "./update/update";
 export type { Partition } from "./boot/partitions";
 export type { ErrorNumbers, OtaError } from "./errors";
-export type { StorageClaim } from "./boot/storage";
+export type { StorageClaim } from "./boot/storage-claim";
 export type { SlotStatus, Status } from "./boot/status-report";
 export { getStatus } from "./boot/status-report";
 export type { BootOptions } from "./boot/trial";

@@ -10,6 +10,9 @@ import { Code, fault } from "../errors";
 export const enum Table {
   ADDR = 0x8000,
   LENGTH = 0xc00,
+  ROW_LENGTH = 32,
+  /** 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is */
+  FLASH_END = 0x1000000,
 }
 
 // esp_partition_info_t, esp_flash_partitions.h of IDF v5.5:
@@ -18,12 +21,13 @@ export const enum Table {
 //      4  uint32_t pos.offset, pos.size
 //     12  uint8_t  label[16]
 //     28  uint32_t flags
-const ROW_LENGTH = 32;
-const ESP_PARTITION_MAGIC = 0x50aa;
-const ESP_PARTITION_MAGIC_MD5 = 0xebeb;
-const NO_ROW = 0xffff; // erased flash: the end of the table
-// 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
-const FLASH_END = 0x1000000;
+/** The first two bytes of a row. */
+export const enum Magic {
+  ESP_PARTITION = 0x50aa,
+  ESP_PARTITION_MD5 = 0xebeb,
+  /** erased flash: the end of the table */
+  NO_ROW = 0xffff,
+}
 
 /** Types of rows (esp_partition.h). */
 export const enum Type {
@@ -36,7 +40,10 @@ export const enum Subtype {
   OTA_0 = 0x10,
   OTA_15 = 0x1f,
 }
-const SUBTYPE_OTADATA = 0;
+/** Subtypes of data. */
+export const enum DataSubtype {
+  OTADATA = 0,
+}
 
 /** A row of the partition table, as IDF's `esp_partition_t`; `address` and `size` in bytes. */
 export interface Partition {
@@ -47,21 +54,23 @@ export interface Partition {
   size: number;
 }
 
+type Kind = Pick<Partition, "type" | "subtype">;
+
 /** ota_0 to ota_15? */
-export function isOta(row: Partition): boolean {
+export function isOta(row: Kind): boolean {
   return row.type === Type.APP && row.subtype >= Subtype.OTA_0 && row.subtype <= Subtype.OTA_15;
 }
 
 /** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
-export function isSlot(row: Partition): boolean {
+export function isSlot(row: Kind): boolean {
   return row.type === Type.APP && (row.subtype === Subtype.FACTORY || isOta(row));
 }
 
-export function isOtadata(row: Partition): boolean {
-  return row.type === Type.DATA && row.subtype === SUBTYPE_OTADATA;
+export function isOtadata(row: Kind): boolean {
+  return row.type === Type.DATA && row.subtype === DataSubtype.OTADATA;
 }
 
-function parseRow(table: Uint8Array, offset: number): Partition {
+export function parseRow(table: Uint8Array, offset: number): Partition {
   return {
     label: zText(table, offset + 12, 16),
     type: table[offset + 2],
@@ -72,7 +81,7 @@ function parseRow(table: Uint8Array, offset: number): Partition {
 }
 
 /** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
-function isStorageTwice(a: Partition, b: Partition): boolean {
+export function isStorageTwice(a: Partition, b: Partition): boolean {
   const names = a.label + " " + b.label;
   return (
     a.type === Type.DATA &&
@@ -95,7 +104,8 @@ function checkRow(row: Partition, others: Partition[]): void {
   if (row.address % (row.type === Type.APP ? 0x10000 : 0x1000)) wrong = "is not aligned";
   else if (row.type === Type.APP && row.size % 0x1000) wrong = "has no whole number of sectors";
   else if (!row.size) wrong = "has no bytes";
-  else if (end > FLASH_END && isNeeded(row)) wrong = "ends at " + hex(end) + ": Espruino addresses 16 MB of flash";
+  else if (end > Table.FLASH_END && isNeeded(row))
+    wrong = "ends at " + hex(end) + ": Espruino addresses 16 MB of flash";
   // the primary rows of type bootloader (2) and partition_table (3) are what lies below
   else if (row.address < Table.ADDR + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
     wrong = "lies on bootloader or table";
@@ -112,10 +122,10 @@ function checkRow(row: Partition, others: Partition[]): void {
 /** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
 export function parseTable(table: Uint8Array): Partition[] {
   const rows: Partition[] = [];
-  for (let offset = 0; offset < Table.LENGTH; offset += ROW_LENGTH) {
+  for (let offset = 0; offset < Table.LENGTH; offset += Table.ROW_LENGTH) {
     const magic = u16(table, offset);
-    if (rows.length && (magic === ESP_PARTITION_MAGIC_MD5 || magic === NO_ROW)) return rows;
-    if (magic !== ESP_PARTITION_MAGIC)
+    if (rows.length && (magic === Magic.ESP_PARTITION_MD5 || magic === Magic.NO_ROW)) return rows;
+    if (magic !== Magic.ESP_PARTITION)
       throw fault(
         Code.NOT_SUPPORTED,
         "no partition table row at " +

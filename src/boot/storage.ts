@@ -9,18 +9,11 @@ import { binary, Flash, isBlank, read } from "../platform/flash";
 import { storageStats, firmwareVersion } from "../platform/engine";
 import { Size } from "../image/image";
 import { Type } from "./partitions";
+import type { StorageClaim } from "./storage-claim";
 import { RecordFile } from "./record-file";
 import { inSlices, Slice } from "../platform/scheduler";
 import { partitionByLabel } from "./layout";
 import { Code, fault, ignore, type OtaError } from "../errors";
-
-/** Where a build keeps Storage; `address` and `size` in bytes. */
-export interface StorageClaim {
-  /** label of the partition through which it reads */
-  partition: string;
-  address: number;
-  size: number;
-}
 
 const enum Kind {
   OLD_SIZE = 0x40000,

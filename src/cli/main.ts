@@ -1,13 +1,13 @@
 // The command `https-ota`: what happens on the host. Exit codes: 0 done, 1 wrong input, 2 wrong usage.
 import { Command, CommanderError } from "commander";
 import pkg from "../../package.json" with { type: "json" };
-import { isRefusal, oneLine, systemReason } from "./errors.ts";
-import { addInspect } from "./inspect.ts";
-import { addKeygen } from "./keygen.ts";
-import { addServe } from "./serve.ts";
-import { addSign } from "./sign.ts";
-import { addPartitions } from "./tables.ts";
-import { addVerify } from "./verify.ts";
+import { isRefusal, oneLine, systemReason } from "./ui/errors.ts";
+import { addInspect } from "./commands/inspect.ts";
+import { addKeygen } from "./commands/keygen.ts";
+import { addServe } from "./commands/serve.ts";
+import { addSign } from "./commands/sign.ts";
+import { addPartitions } from "./commands/partitions.ts";
+import { addVerify } from "./commands/verify.ts";
 
 const HELP = `
 Example, from nothing to a device that updates itself:
@@ -35,7 +35,9 @@ function fail(error: unknown): number {
   if (error instanceof CommanderError) {
     if (!error.exitCode) return 0;
     const noCommand = error.code === "commander.help";
-    console.error(noCommand ? "error: which command? See https-ota --help" : `${oneLine(error.message)} (see --help)`);
+    console.error(
+      noCommand ? "error: missing command (see https-ota --help)" : `${oneLine(error.message)} (see --help)`,
+    );
     return 2;
   }
   if (isRefusal(error)) {
@@ -46,7 +48,7 @@ function fail(error: unknown): number {
   return 1;
 }
 
-// `https-ota inspect dump.bin | head` is no error
+// `https-ota inspect dump.bin | head` is not an error
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.exit(error.code === "EPIPE" ? 0 : 1);
 });

@@ -2,6 +2,7 @@
 // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
 
 import { hex, u16, u32, zText } from "../platform/bytes";
+import { isLoadable, isMapped } from "../platform/soc";
 import { Code, fault } from "../errors";
 
 /** In bytes. An enum, which takes no variable. */
@@ -18,17 +19,16 @@ export const enum Size {
   HEAD = 1024,
 }
 
-// esp_app_format.h and esp_image_format.h of IDF v5.5
-const ESP_IMAGE_HEADER_MAGIC = 0xe9;
-const ESP_IMAGE_MAX_SEGMENTS = 16;
-const ESP_IMAGE_HASH_LEN = 32;
-// esp_app_desc.h
-const ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
+/** IDF's numbers, without their ESP_: esp_app_format.h and esp_image_format.h of v5.5. */
+export const enum Esp {
+  IMAGE_HEADER_MAGIC = 0xe9,
+  IMAGE_MAX_SEGMENTS = 16,
+  IMAGE_HASH_LEN = 32,
+}
+// esp_app_desc.h; used twice, where a variable is shorter than the number
+export const ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
 // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
 const SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
-
-/** `esp_chip_id_t` and CONFIG_IDF_TARGET. */
-export const CHIP_NAMES: { [chipId: number]: string } = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
 
 export interface Header {
   segments_: number;
@@ -74,7 +74,7 @@ export interface AppDesc {
  *     23  uint8_t  hash_appended
  */
 export function parseHeader(head: Uint8Array): Header | null {
-  if (head[0] !== ESP_IMAGE_HEADER_MAGIC) return null;
+  if (head[0] !== Esp.IMAGE_HEADER_MAGIC) return null;
   return {
     segments_: head[1],
     chipId_: u16(head, 12),
@@ -119,46 +119,9 @@ function spiModeOf(head: Uint8Array): number {
   return u32(head, Size.FIRST_SEGMENT) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
 }
 
-/**
- * Is a segment for `addr` mapped from flash instead of loaded? For the chips that Espruino has builds for, all with
- * 64 KB pages (DROM and IROM of IDF soc.h).
- */
-function isMapped(chipId: number, addr: number): boolean {
-  const page = addr >>> 16;
-  if (!chipId) return (page >= 0x3f40 && page < 0x3f80) || (page >= 0x400d && page < 0x4040);
-  const pages = chipId === 9 ? 0x200 : 0x80;
-  return (page >= 0x3c00 && page < 0x3c00 + pages) || (page >= 0x4200 && page < 0x4200 + pages);
-}
-
 /** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
 export function isRunnable(header: Header | null, chipId: number): boolean {
   return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
-}
-
-/** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns, by chip id. */
-function loadableRam(chipId: number): number[] {
-  // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
-  // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
-  if (!chipId)
-    return [
-      0x3ffb0000, 0x3ffdb000, 0x40080000, 0x400a0000, 0x400c0000, 0x400c2000, 0x3ff80000, 0x3ff82000, 0x50000000,
-      0x50002000,
-    ];
-  if (chipId === 5) return [0x3fc80000, 0x3fcce710, 0x40380000, 0x403ce710, 0x50000000, 0x50002000];
-  return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
-}
-
-/**
- * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither. At other addresses it refuses
- * the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of them at an
- * odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
- */
-function isLoadable(chipId: number, addr: number, length: number): boolean {
-  if (addr < 0x10000000 || isMapped(chipId, addr)) return true;
-  const ram = loadableRam(chipId);
-  // before IDF 4.3.2 a segment must end below the end of its RAM
-  for (let i = 0; i < ram.length; i += 2) if (addr >= ram[i] && addr + length < ram[i + 1]) return addr % 4 === 0;
-  return false;
 }
 
 function refuse(fact: string): never {
@@ -213,7 +176,7 @@ export function checkHead(
       "first byte " +
         hex(head[0]) +
         ", an app image begins with " +
-        hex(ESP_IMAGE_HEADER_MAGIC) +
+        hex(Esp.IMAGE_HEADER_MAGIC) +
         (head[0] === 0xff ? " (is it an image of the whole flash?)" : ""),
     );
   tell("VERIFY_CHIP_ID", header.chipId_);
@@ -237,7 +200,7 @@ export function checkHead(
         " and later (min_chip_rev), this is " +
         Math.floor(revision / 100),
     );
-  if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+  if (!header.segments_ || header.segments_ > Esp.IMAGE_MAX_SEGMENTS)
     refuse(header.segments_ + " segments, wanted 1 to 16");
   checkFirst(chipId, header);
   checkSegment(chipId, header.loadAddr_, header.length_, Size.FIRST_SEGMENT, limit);
@@ -266,7 +229,7 @@ export function walkSegments(
   const header = parseHeader(read(0, Size.FIRST_SEGMENT));
   if (!header) return refuse("no image in the slot");
   if (header.chipId_ !== chipId) refuse("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
-  if (!header.segments_ || header.segments_ > ESP_IMAGE_MAX_SEGMENTS)
+  if (!header.segments_ || header.segments_ > Esp.IMAGE_MAX_SEGMENTS)
     refuse(header.segments_ + " segments, wanted 1 to 16");
   checkFirst(chipId, header);
   let offset = Size.HEADER;
@@ -280,12 +243,12 @@ export function walkSegments(
   }
   // one checksum byte ends the last line of 16
   const end = (offset + 16) & ~15;
-  const length = header.hashAppended_ ? end + ESP_IMAGE_HASH_LEN : end;
+  const length = header.hashAppended_ ? end + Esp.IMAGE_HASH_LEN : end;
   if (length > size) refuse("image of " + length + " bytes, only " + size + " are there");
   return length;
 }
 
 /** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
 export function checksumOffset(head: Uint8Array, length: number): number {
-  return length - 1 - (head[23] ? ESP_IMAGE_HASH_LEN : 0);
+  return length - 1 - (head[23] ? Esp.IMAGE_HASH_LEN : 0);
 }

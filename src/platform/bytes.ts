@@ -1,4 +1,4 @@
-// Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian.
+// Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian. Pure.
 
 /** Whole numbers up to this are exact in a double; in an enum, which takes no variable. */
 export const enum Whole {
@@ -31,7 +31,8 @@ export function hex(value: number): string {
 /** The bytes of a binary string. */
 export function bytesOf(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length);
-  bytes.set(text);
+  // Espruino takes a string here, and no other engine does: the command on the host has no use for it
+  bytes.set(text as never);
   return bytes;
 }
 

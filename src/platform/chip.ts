@@ -1,6 +1,7 @@
 // The chip: which one it is, its revision, its memory map, and registers that JavaScript can read.
 
 import { hex } from "./bytes";
+import { Esp32, Esp32c3, Esp32s3 } from "./soc";
 import { Code, fault, noMemory } from "../errors";
 
 // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
@@ -11,10 +12,6 @@ const EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
 const EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
 
 const APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
-
-const DPORT_FLASH_MMU_TABLE = 0x3ff10000; // an entry for each 64 KB page; the first is for 0x3f400000
-
-const MMU_TABLE = 0x600c5000; // of the C3 and the S3 (DR_REG_MMU_TABLE; IDF soc/ext_mem_defs.h), for both buses
 
 /** The `length` bytes that the running program's memory map shows at `addr`. */
 export function mapped(addr: number, length: number): string {
@@ -30,16 +27,16 @@ export function chipId(): number {
   for (let i = 0; i < board.length; i++)
     if (board.substr(i, 5) === "ESP32") {
       const series = board.substr(i + 5, 2);
-      return series === "C3" ? 5 : series === "S3" ? 9 : 0;
+      return series === "C3" ? Esp32c3.ESP_CHIP_ID : series === "S3" ? Esp32s3.ESP_CHIP_ID : Esp32.ESP_CHIP_ID;
     }
   // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
-  if (board === "EPAPER_BADGE" || board === "CURIO") return 5;
+  if (board === "EPAPER_BADGE" || board === "CURIO") return Esp32c3.ESP_CHIP_ID;
   throw fault(Code.NOT_SUPPORTED, "board " + board + " is not an ESP32 that this module knows");
 }
 
 /** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
 export function chipRevision(chip: number): number {
-  if (chip !== 0) return -1;
+  if (chip !== Esp32.ESP_CHIP_ID) return -1;
   const word5 = peek32(EFUSE_BLK0_RDATA5, 1);
   let major = 0;
   if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
@@ -50,19 +47,22 @@ export function chipRevision(chip: number): number {
 /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
 export function isEncrypted(chip: number): boolean {
   let odd = false;
-  if (chip === 0)
+  if (chip === Esp32.ESP_CHIP_ID)
     for (let bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1) odd = odd !== !!(bits & 1);
   return odd;
 }
 
 /** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
 export function mappedFlash(chip: number, addr: number): number {
-  const classic = chip === 0;
-  const s3 = chip === 9;
-  const index = (addr & (classic ? 0x3fffff : s3 ? 0x1ffffff : 0x7fffff)) >>> 16;
-  const entry = peek32((classic ? DPORT_FLASH_MMU_TABLE : MMU_TABLE) + 4 * index, 1);
-  // SOC_MMU_INVALID, and on the S3 SOC_MMU_ACCESS_SPIRAM
-  return entry & (s3 ? 0xc000 : 0x100) ? -1 : (entry & (s3 ? 0x3fff : 0xff)) * 0x10000;
+  const classic = chip === Esp32.ESP_CHIP_ID;
+  const s3 = chip === Esp32s3.ESP_CHIP_ID;
+  const index =
+    (addr & (classic ? Esp32.SOC_MMU_VADDR_MASK : s3 ? Esp32s3.SOC_MMU_VADDR_MASK : Esp32c3.SOC_MMU_VADDR_MASK)) >>> 16;
+  const entry = peek32((classic ? Esp32.DPORT_PRO_FLASH_MMU_TABLE : Esp32c3.DR_REG_MMU_TABLE) + 4 * index, 1);
+  // the ESP32's masks are the C3's
+  return entry & (s3 ? Esp32s3.SOC_MMU_INVALID | Esp32s3.SOC_MMU_ACCESS_SPIRAM : Esp32c3.SOC_MMU_INVALID)
+    ? -1
+    : (entry & (s3 ? Esp32s3.SOC_MMU_VALID_VAL_MASK : Esp32c3.SOC_MMU_VALID_VAL_MASK)) * 0x10000;
 }
 
 /** Espruino's name of the board. */

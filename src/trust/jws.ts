@@ -8,13 +8,9 @@ import type { Jwk } from "../config";
 import { freeVars } from "../platform/engine";
 import { parseJson } from "./json";
 import { keyCalled, parseKey, notTrusted } from "./keys";
+import { Jws, TYPE } from "./limits";
 import { verifyPss } from "./pss";
 import { Code, fault, guarded, ignore, type OtaError } from "../errors";
-
-const TYPE = "https-ota+jws";
-// in characters of base64url
-const MAX_HEADER = 512; // `sign` makes 124
-const MAX_SIGNATURE = 683; // of 4096 bits
 
 /**
  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
@@ -68,9 +64,9 @@ export function verifyJws(
   const second = token.indexOf(".", first + 1);
   const whole =
     first > 0 &&
-    first <= MAX_HEADER &&
+    first <= Jws.MAX_HEADER &&
     second > first &&
-    token.length - second - 1 <= MAX_SIGNATURE &&
+    token.length - second - 1 <= Jws.MAX_SIGNATURE &&
     token.indexOf(".", second + 1) < 0;
   const headerText = whole ? fromBase64url(token.substr(0, first)) : null;
   const signature = headerText && fromBase64url(token.substr(second + 1));

@@ -5,22 +5,8 @@ import { fromBase64url, toBase64url } from "./base64url";
 import { bytesOf } from "../platform/bytes";
 import type { Jwk } from "../config";
 import { binary } from "../platform/flash";
+import { isKey } from "./rsa-key";
 import { Code, fault, type OtaError } from "../errors";
-
-/** Bits of the big-endian number `bytes`. */
-export function bitLength(bytes: Uint8Array): number {
-  let bits = 8 * bytes.length;
-  for (let top = 128; top && bytes[0] < top; top >>>= 1) bits--;
-  return bits;
-}
-
-/** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
-export function isKey(n: Uint8Array, e: number): boolean {
-  const bits = n.length ? bitLength(n) : 0;
-  return (
-    bits >= 2048 && bits <= 4096 && n[0] > 0 && n[n.length - 1] % 2 === 1 && e >= 3 && e <= 0xffffffff && e % 2 === 1
-  );
-}
 
 /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
 export function thumbprint(key: Jwk): string {

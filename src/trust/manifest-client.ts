@@ -10,8 +10,10 @@ import type { Settings } from "../config";
 import { createDownload } from "../net/download";
 import { read } from "../platform/flash";
 import { freeVars } from "../platform/engine";
-import { CHIP_NAMES, parseDesc, Size, walkSegments } from "../image/image";
+import { CHIP_NAMES } from "../platform/soc";
+import { parseDesc, Size, walkSegments } from "../image/image";
 import { verifyManifest } from "./jws";
+import { Jws } from "./limits";
 import { type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "../boot/partitions";
 import { checkPolicy, checkProject } from "./policy";
@@ -21,8 +23,6 @@ import { checkStorage } from "../boot/storage";
 import { hashFlash } from "../image/verify";
 
 const enum Needed {
-  /** of a manifest, in characters at most */
-  LENGTH = 8192,
   /** JsVars, besides the manifest's text */
   SIGNATURE = 800,
 }
@@ -32,7 +32,7 @@ const enum Needed {
  * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
  */
 function mostOf(free: number): number {
-  return Math.min(3 * (free - Needed.SIGNATURE), Needed.LENGTH);
+  return Math.min(3 * (free - Needed.SIGNATURE), Jws.MAX_MANIFEST);
 }
 
 function fetchText(settings: Settings, done: (error: OtaError | null, text: string) => void): void {
@@ -45,7 +45,7 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
   }
   download.failed_ = (error) =>
     end(
-      error.code === Code.INVALID_SIZE && limit < Needed.LENGTH
+      error.code === Code.INVALID_SIZE && limit < Jws.MAX_MANIFEST
         ? fault(Code.NO_MEM, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
         : error,
       "",

@@ -4,7 +4,7 @@
 import { Whole, digitsOf, Prefix } from "../platform/bytes";
 import { parseJson, refuse } from "./json";
 import { Code, fault } from "../errors";
-import type { StorageClaim } from "../boot/storage";
+import type { StorageClaim } from "../boot/storage-claim";
 
 const FORMAT = 1;
 

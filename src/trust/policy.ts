@@ -4,7 +4,7 @@ import type { Manifest } from "./manifest";
 import { Code, fault } from "../errors";
 
 /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
-const MAX_JUMP = 0x100000000;
+export const MAX_JUMP = 0x100000000;
 
 /** What a manifest is measured against. */
 export interface Facts {

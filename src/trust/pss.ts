@@ -1,6 +1,6 @@
 // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes: PS256 of RFC 7518.
 
-import { bitLength } from "./keys";
+import { bitLength } from "./rsa-key";
 import { after } from "../platform/timers";
 import { sha256 } from "../platform/crypto";
 import { isBelow, modularPower } from "./rsa";

@@ -5,7 +5,7 @@
 // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
 // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
 
-import { bitLength } from "./keys";
+import { bitLength } from "./rsa-key";
 import { convolve } from "../platform/engine";
 
 const LIMB = 0x400000;

@@ -3,7 +3,8 @@
 import { checkNotRolledBack, recordSelected } from "../boot/boot-record";
 import { select } from "../boot/boot-selection";
 import { State } from "../boot/otadata";
-import { checkStorage, findStorage, type StorageClaim } from "../boot/storage";
+import { checkStorage, findStorage } from "../boot/storage";
+import type { StorageClaim } from "../boot/storage-claim";
 import { Code, fault, guarded, type OtaError } from "../errors";
 import { hashFlash, verifyImage } from "../image/verify";
 import { completeImage } from "../platform/first-word";

@@ -1,8 +1,8 @@
 // What begin() resolves with: the steps of one update, called by the user. Their order, and what each state allows:
 // session.ts.
 
-import { bytesOf } from "../platform/bytes";
 import type { Settings } from "../config";
+import { bytesOf } from "../platform/bytes";
 import { read } from "../platform/flash";
 import { type AppDesc, parseDesc, Size } from "../image/image";
 import type { Partition } from "../boot/partitions";

@@ -2,9 +2,9 @@
 // Exit code 0 only when the bootloader model started what update() installed, each time.
 import path from "node:path";
 import pc from "picocolors";
-import { isRefusal } from "../../src/cli/errors.ts";
-import { checkOutput, readInput, writeOutput } from "../../src/cli/files.ts";
-import { loadPublicKeys } from "../../src/cli/keys.ts";
+import { isRefusal } from "../../src/cli/ui/errors.ts";
+import { checkOutput, readInput, writeOutput } from "../../src/cli/ui/files.ts";
+import { loadPublicKeys } from "../../src/cli/release/keys.ts";
 import { loadBoard } from "../sim/boards.ts";
 import { createBadLine } from "./line.ts";
 import { type Options, parseOptions } from "./options.ts";

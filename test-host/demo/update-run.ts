@@ -1,6 +1,6 @@
 // One update of the virtual device, from the call of update() to the restart into the new image, and the proof: what
 // the bootloader starts, what lies in flash, and that nothing but the target slot and otadata was touched.
-import { readEspruino } from "../../src/cli/espruino-image.ts";
+import { readEspruino } from "../../src/cli/formats/espruino-image.ts";
 import type { Device } from "../sim/device.ts";
 import { type FlashOp, SECTOR } from "../sim/flash.ts";
 import { cutPowerAt, advanceWhenIdle, type HttpSpy, spyOnHttp } from "../support/network.ts";

@@ -73,7 +73,7 @@ test("other times than never are read as before", async () => {
   assert.equal(exp - iat, 3600);
   for (const wrong of ["Never", "nev", "", "0d", "1001y", "2030-02-30"])
     fails(await signTo("no.jws", "fw.bin", "--expires", wrong), 2, /--expires/);
-  fails(await signTo("no.jws", "fw.bin", "--expires", "2020-01-01"), 1, /--expires: 2020-01-01T.* is over/);
+  fails(await signTo("no.jws", "fw.bin", "--expires", "2020-01-01"), 1, /--expires: 2020-01-01T.* is in the past/);
 });
 
 // --- Sequence --------------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ test("a sequence beyond 2^53-1 is refused", async () => {
 
 // --- Dates -----------------------------------------------------------------------------------------------------------
 
-test("a time that is no date is named, with its file and claim", async () => {
+test("a time that is not a date is named, with its file and claim", async () => {
   for (const [claim, seconds] of [
     ["exp", 8.64e12 + 1],
     ["exp", 2 ** 53 - 1],

@@ -78,13 +78,13 @@ test("verify counts signatures by different keys", async () => {
   const cases: [string, string, string[], RegExp | null][] = [
     ["one.jws", "a", [], null],
     ["one.jws", "ab", ["--threshold", "1"], null],
-    ["one.jws", "ab", ["--threshold", "2"], /^one\.jws: signature: 1 of 2 wanted/],
+    ["one.jws", "ab", ["--threshold", "2"], /^one\.jws: signature: 1 of 2 required/],
     ["two.jws", "ab", ["--threshold", "2"], null],
     ["two.jws", "cba", ["--threshold", "2"], null],
     ["two.jws", "a", [], null],
     ["two.jws", "b", [], null],
-    ["two.jws", "c", [], /^two\.jws: signature: 0 of 1 wanted.*kid .* is none of/],
-    ["two.jws", "ac", ["--threshold", "2"], /^two\.jws: signature: 1 of 2 wanted.*is none of/],
+    ["two.jws", "c", [], /^two\.jws: signature: 0 of 1 required.*kid .* is none of/],
+    ["two.jws", "ac", ["--threshold", "2"], /^two\.jws: signature: 1 of 2 required.*is none of/],
   ];
   await forAll(cases, async ([file, keys, more, says]) => {
     const run = await verify(file, keys, ...more, "--image", "fw.bin");
@@ -120,10 +120,10 @@ test("one bad signature of two counts as none", async () => {
     fails(
       await verify(file, "ab", "--threshold", "2"),
       1,
-      new RegExp(`^${file}: signature: 1 of 2 wanted.*not made by ${name}\\.pub\\.jwk`),
+      new RegExp(`^${file}: signature: 1 of 2 required.*not made by ${name}\\.pub\\.jwk`),
     );
     succeeds(await verify(file, "ab"), new RegExp(`no signature +signature: not made by ${name}\\.pub\\.jwk`));
-    fails(await verify(file, name), 1, /0 of 1 wanted/);
+    fails(await verify(file, name), 1, /0 of 1 required/);
   }
 });
 
@@ -144,7 +144,7 @@ test("a manifest of two tokens has exactly the form that devices take", async ()
     ["blank", `${first} ${second}`, /form: white space at offset/],
     ["one-end", `${first}\n`, /form: white space at offset/],
     ["only-end", "\n", /form: white space at offset 0/],
-    ["three", `${first}\n${second}\n${third}`, /form: 3 tokens, wanted one or two/],
+    ["three", `${first}\n${second}\n${third}`, /form: 3 tokens, expected one or two/],
     ["half", `${first}\n${second.split(".")[0]}`, /form: 1 parts/],
     ["glued", `${first}${second}`, /form: 5 parts/],
     ["twice", `${first}\n${first}`, /form: both tokens are by key /],
@@ -216,7 +216,7 @@ test("--cosign signs nothing but what it was shown with its image", async () => 
     ["over", { ...lamp, exp: 1000 }, /claim exp: expired at 1970/],
     ["name", { ...lamp, project: "l\u00e4mp" }, /is not ASCII only/],
     ["date", { ...lamp, exp: 8.64e12 + 1 }, /claim exp is 8640000000001/],
-    ["format", { ...lamp, format: 2 }, /claim format is 2/],
+    ["format", { ...lamp, format: 2 }, /manifest format 2, /],
   ];
   for (const [name, changes, says] of cases) {
     const claims = claimsFor(IMAGE, changes as never);
@@ -237,7 +237,7 @@ test("--cosign refuses a key that has signed, and a third signature", async () =
   fails(await cosign("two.jws", "--key", "c.pem", "--out", "no.jws"), 1, /^two\.jws: two signatures already/);
   fails(await cosign("two.jws", "--key", "b.pem", "--out", "no.jws"), 1, /^two\.jws: two signatures already/);
   fails(await cosign("one.jws", "--key", "b.pem", "--key", "c.pem", "--out", "no.jws"), 2, /one --key/);
-  fails(await cosign("one.jws", "--key", "b.pub.jwk", "--out", "no.jws"), 1, /a public key, wanted the private one/);
+  fails(await cosign("one.jws", "--key", "b.pub.jwk", "--out", "no.jws"), 1, /a public key, expected the private one/);
   fails(await cosign("gone.jws", "--key", "b.pem", "--out", "no.jws"), 1, /^gone\.jws: no such file/);
   fails(await cosign("fw.bin", "--key", "b.pem", "--out", "no.jws"), 1, /^fw\.bin: form: 61008 bytes/);
   assert.ok(!existsSync(shop.at("no.jws")));

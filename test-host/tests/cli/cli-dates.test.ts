@@ -1,7 +1,7 @@
 // Times in manifests as text: what a Date cannot hold is still shown.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dateText } from "../../../src/cli/dates.ts";
+import { dateText } from "../../../src/cli/ui/dates.ts";
 
 test("a time is shown in ISO 8601, one beyond every Date as its number", () => {
   const cases: [number, RegExp][] = [

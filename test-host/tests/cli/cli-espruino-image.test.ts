@@ -5,8 +5,8 @@ import path from "node:path";
 import { test } from "node:test";
 import { parse } from "acorn";
 import { full } from "acorn-walk";
-import { LIBRARIES, NATIVES, readEspruino } from "../../../src/cli/espruino-image.ts";
-import { inhabitants, misfit, storageOf } from "../../../src/cli/espruino-storage.ts";
+import { LIBRARIES, NATIVES, readEspruino } from "../../../src/cli/formats/espruino-image.ts";
+import { inhabitants, misfit, storageOf } from "../../../src/cli/formats/espruino-storage.ts";
 import { loadBoard } from "../../sim/boards.ts";
 import { buildImage } from "../../support/images.ts";
 import { parseTable } from "../../sim/partitions.ts";
@@ -200,12 +200,12 @@ test("a build fits a table that has its partition, there and large enough", () =
   const before = storageOf("js_code", "2v22.26");
   const after = storageOf("storage", "2v27.45");
   assert.equal(misfit(OLD, before), null);
-  assert.match(misfit(OLD, after) ?? "", /^partition storage is at 0x360000, wanted 0x320000$/);
+  assert.match(misfit(OLD, after) ?? "", /^partition storage is at 0x360000, expected 0x320000$/);
   assert.equal(misfit(stock, after), null);
   assert.match(misfit(stock, before) ?? "", /^the table has no data partition js_code$/);
   for (const storage of [before, after]) assert.equal(misfit(BOTH, storage), null);
   const small = [...others, dataRow("storage", 0x320000, 0x40000)];
-  assert.match(misfit(small, after) ?? "", /^partition storage has 256 KB, wanted 896 KB$/);
+  assert.match(misfit(small, after) ?? "", /^partition storage has 256 KB, expected 896 KB$/);
   // the build looks for type data
   const custom = [...others, dataRow("storage", 0x320000, 0xe0000, 0x40)];
   assert.match(misfit(custom, after) ?? "", /no data partition storage/);
@@ -229,6 +229,6 @@ test("the stock table of 2v22 is for builds up to 2v25", {
 }, () => {
   const { fits, misfits } = inhabitants(parseTable(readFileSync(oldTable)));
   assert.deepEqual(fits, ["2v05 to 2v25 (256 KB at 0x320000 through partition js_code)"]);
-  assert.match(misfits[0].text, /^2v26 and later: partition storage is at 0x360000, wanted 0x320000$/);
+  assert.match(misfits[0].text, /^2v26 and later: partition storage is at 0x360000, expected 0x320000$/);
   assert.match(misfits[0].remedy, /^flash once by USB a table with storage at 0x320000, 896 KB/);
 });

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
-import { entryCrc } from "../../../src/cli/otadata.ts";
+import { entryCrc } from "../../../src/boot/otadata.ts";
 import { loadBoard } from "../../sim/boards.ts";
 import { BOOTLOADERS, buildEntry, runBootloader, STATE } from "../../sim/bootloader.ts";
 import { createFlash, SECTOR } from "../../sim/flash.ts";
@@ -441,7 +441,7 @@ test("a merged image that ends with its app is valid, and its app starts", async
     const says = [new RegExp(`${slot} +espruino 1\\.0, 60000 bytes, valid\n`), new RegExp(`starts +${slot}\n`)];
     succeeds(await shop.run("inspect", "merged.bin"), ...says);
     const run = await shop.run("sign", "merged.bin", "--key", "key.pem", "--out", "no.jws");
-    fails(run, 1, /^merged\.bin: a whole flash or a merged image .*, wanted the image of one app$/m);
+    fails(run, 1, /^merged\.bin: a whole flash or a merged image .*, expected the image of one app$/m);
   }
 });
 
@@ -460,7 +460,7 @@ test("a merged image that begins with its bootloader is read from that one's add
   const report = await inspectJson("front.bin");
   assert.deepEqual([report.size, report.begin, report.dump.tableOffset], [bytes.length, 0x1000, 0x8000]);
   const run = await shop.run("sign", "front.bin", "--key", "key.pem", "--out", "no.jws");
-  fails(run, 1, /^front\.bin: a whole flash or a merged image .*, wanted the image of one app$/m);
+  fails(run, 1, /^front\.bin: a whole flash or a merged image .*, expected the image of one app$/m);
 });
 
 test("a bootloader alone is called one, and is not signed", async () => {
@@ -531,7 +531,7 @@ test("a flash says for each of its builds whether it finds its files", async () 
       [old, dataRow("storage", 0x360000, 0xa0000)],
       [
         good,
-        /ota_0 cannot read its files \(896 KB .*\): partition storage is at 0x360000, wanted 0x320000\n/,
+        /ota_0 cannot read its files \(896 KB .*\): partition storage is at 0x360000, expected 0x320000\n/,
         /once by USB/,
       ],
     ],
@@ -570,7 +570,7 @@ test("a flash with the published table and builds says what cannot live together
     found.slots.map(({ espruino, storage }: any) => [espruino.version, storage.partition, storage.problem]),
     [
       ["2v22.26", "js_code", null],
-      ["2v27.45", "storage", "partition storage is at 0x360000, wanted 0x320000"],
+      ["2v27.45", "storage", "partition storage is at 0x360000, expected 0x320000"],
     ],
   );
   succeeds(await shop.run("inspect", path.join(cases, "partitions-2v22.bin")), /not for +Espruino 2v26 and later: /);

@@ -1,7 +1,7 @@
 // The JSON of a manifest: what the command takes and refuses. The device runs the same table.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { jsonProblem } from "../../../src/cli/json.ts";
+import { jsonProblem } from "../../../src/cli/formats/json.ts";
 import { JSON_TEXTS } from "../../vectors/json.ts";
 
 test("the command takes the table's texts, and refuses the rest", () => {
@@ -16,10 +16,10 @@ test("what is wrong with a text is named on one short line", () => {
     [`{"a":1,"a":2}`, /^the key "a" comes twice, or is written with an escape$/],
     [`{"\\u0061":1}`, /^the key "\\u0061" comes twice, or is written with an escape$/],
     [`{"a":[1e5]}`, /^the number 1e5 has an exponent$/],
-    [` {}`, /^wanted a JSON object and nothing around it$/],
-    [`[]`, /^wanted a JSON object and nothing around it$/],
-    [`{"a":07}`, /^no JSON: /],
-    [`{"a":${" ".repeat(7000)}x}`, /^no JSON: /],
+    [` {}`, /^expected a JSON object and nothing around it$/],
+    [`[]`, /^expected a JSON object and nothing around it$/],
+    [`{"a":07}`, /^not JSON: /],
+    [`{"a":${" ".repeat(7000)}x}`, /^not JSON: /],
     [`{"${"k".repeat(7000)}\\n":1}`, /^the key "k+\.\.\. comes twice/],
     [`{"a":1${"0".repeat(7000)}e1}`, /^the number 10+\.\.\. has an exponent$/],
   ];

@@ -94,7 +94,7 @@ test("an image beyond every flash chip is not read", async () => {
 test("folders and files that are not there are named", async () => {
   mkdirSync(shop.at("folder"));
   for (const [file, says] of [
-    ["folder", /^folder: is a folder, wanted a file$/m],
+    ["folder", /^folder: is a folder, expected a file$/m],
     ["gone", /^gone: no such file or folder$/m],
   ] as const) {
     fails(await verifyWith("key.pub.jwk", file), 1, says);
@@ -251,7 +251,7 @@ test("a file beyond every flash chip is named by its size, whatever it was to be
 });
 
 test("- is standard output, and no input", async () => {
-  const says = /^-: standard input is not read, wanted the name of a file$/m;
+  const says = /^-: standard input is not read, expected the name of a file$/m;
   fails(await shop.run("sign", "-", "--key", "key.pem", "--out", "no.jws"), 1, says);
   fails(await shop.run("inspect", "-"), 1, says);
   fails(await shop.run("verify", "-", "--key", "key.pub.jwk"), 1, says);
@@ -280,9 +280,9 @@ test("what is given for a key and is none is named", async () => {
   shop.put("cert.pem", pub.replaceAll("PUBLIC KEY", "CERTIFICATE"));
   shop.put("cut.pem", pem.slice(0, 400));
   const cases: [string, RegExp][] = [
-    ["carrier.bin", /^carrier\.bin: binary data, wanted a key as PEM or JWK text/m],
-    ["ssh.pem", /^ssh\.pem: an OpenSSH key, wanted PKCS#8: ssh-keygen -p -m PKCS8/m],
-    ["cert.pem", /^cert\.pem: a certificate: a public key, wanted the private one/m],
+    ["carrier.bin", /^carrier\.bin: binary data, expected a key as PEM or JWK text/m],
+    ["ssh.pem", /^ssh\.pem: an OpenSSH key, expected PKCS#8: ssh-keygen -p -m PKCS8/m],
+    ["cert.pem", /^cert\.pem: a certificate: a public key, expected the private one/m],
     ["cut.pem", /^cut\.pem: this PEM has no END line: is the file whole\?$/m],
   ];
   await forAll(cases, async ([key, says]) => {

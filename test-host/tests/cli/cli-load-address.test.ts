@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
-import { readImage } from "../../../src/cli/image.ts";
+import { readImage } from "../../../src/cli/formats/image.ts";
 import { buildImage, layoutOf, reseal } from "../../support/images.ts";
 import { fails, ROOT, succeeds, workshop } from "./cli-run.ts";
 
@@ -87,7 +87,7 @@ test("an image that a bootloader dies of is neither signed nor called valid", as
 
 test("an app whose first segment is code is not signed: no device tells its slot", async () => {
   shop.put("code.bin", withAddress(IMAGE, 0, 0x400d0020));
-  const says = /^code\.bin: offset 0x18: segment 0 is mapped to 0x400d0020, as code, wanted data$/m;
+  const says = /^code\.bin: offset 0x18: segment 0 is mapped to 0x400d0020, as code, expected data$/m;
   fails(await shop.run("sign", "code.bin", "--key", "key.pem", "--out", "no.jws"), 1, says);
 });
 

@@ -128,29 +128,29 @@ test("a rule that is broken is named with its line", async () => {
   const cases: [string, RegExp][] = [
     ["x,data", /size is missing: name, type, subtype, offset, size, flags/],
     [",data,fat,,4K", /no name/],
-    ["a_name_of_17_char,data,fat,,4K", /name a_name_of_17_char has 17 bytes, wanted 16 at most/],
-    ["x,dat,fat,,4K", /type "dat", wanted app, data/],
+    ["a_name_of_17_char,data,fat,,4K", /name a_name_of_17_char has 17 bytes, expected 16 at most/],
+    ["x,dat,fat,,4K", /type "dat", expected app, data/],
     ["x,app,,,64K", /an app needs a subtype/],
     ["x,app,ota_16,,64K", /subtype "ota_16" is unknown for type app/],
     ["x,app,nvs,,64K", /subtype "nvs" is unknown for type app/],
     ["x,data,toString,,4K", /subtype "toString" is unknown/],
-    ["x,data,fat,1.5,4K", /offset "1\.5" is no number/],
+    ["x,data,fat,1.5,4K", /offset "1\.5" is not a number/],
     ["x,data,fat,,", /size is missing/],
-    ["x,data,fat,,4G", /size "4G" is no number/],
+    ["x,data,fat,,4G", /size "4G" is not a number/],
     ["x,data,fat,,0", /x: size 0/],
     ["x,data,fat,0x20000,-0x10000", /offset 0x20000 with size "-0x10000"/],
-    ["x,data,fat,,4K,secret", /flag "secret", wanted encrypted or readonly/],
-    ["x,app,factory,0x11000,64K", /x: offset 0x11000 is no multiple of 0x10000/],
-    ["x,data,fat,0x11100,4K", /x: offset 0x11100 is no multiple of 0x1000/],
-    ["x,app,factory,0x20000,0x10100", /x: size 0x10100 is no multiple of 0x1000/],
+    ["x,data,fat,,4K,secret", /flag "secret", expected encrypted or readonly/],
+    ["x,app,factory,0x11000,64K", /x: offset 0x11000 is not a multiple of 0x10000/],
+    ["x,data,fat,0x11100,4K", /x: offset 0x11100 is not a multiple of 0x1000/],
+    ["x,app,factory,0x20000,0x10100", /x: size 0x10100 is not a multiple of 0x1000/],
     ["x,data,fat,0x8000,4K", /x: offset 0x8000 is below 0x9000/],
     ["x,data,ota,,0x2000", /x: a second otadata beside otadata/],
     ["nvs,data,fat,,4K", /nvs: the name comes twice/],
-    ["x,data,nvs,,0x2000", /x: nvs of 0x2000 bytes, wanted 0x3000 or more/],
+    ["x,data,nvs,,0x2000", /x: nvs of 0x2000 bytes, expected 0x3000 or more/],
     ["x,data,coredump,,64K,readonly", /x: coredump partitions can't be readonly/],
     ["x,data,fat,0xe000,0x1000", /x at 0xe000\+0x1000 overlaps nvs at 0x9000\+0x6000/],
     ["x,data,fat,0x3ff000,0x2000", /x: 0x3ff000\+0x2000 ends behind a flash of 4 MB/],
-    ["x,bootloader,primary,,0x7000", /a bootloader row wants --primary-bootloader-offset/],
+    ["x,bootloader,primary,,0x7000", /a bootloader row needs --primary-bootloader-offset/],
   ];
   await forAll([...cases.entries()], async ([i, [line, says]]) => {
     shop.put(`bad${i}.csv`, `${HEAD}${line}\n`);
@@ -166,7 +166,7 @@ test("otadata has to have exactly two sectors, and may not be readonly", async (
   fails(
     await shop.run("partitions", "size.csv", "--check"),
     1,
-    /line 1: otadata: otadata of 0x1000 bytes, wanted 0x2000/,
+    /line 1: otadata: otadata of 0x1000 bytes, expected 0x2000/,
   );
   shop.put("ro.csv", "otadata,data,ota,,0x2000,readonly");
   fails(await shop.run("partitions", "ro.csv", "--check"), 1, /line 1: otadata: ota partitions can't be readonly/);
@@ -256,7 +256,7 @@ test("--check says which Espruino builds find their files with a table", async (
       `${BEFORE}storage,data,0x42,0x360000,640K\n`,
       [
         /\n {2}for Espruino 2v05 to 2v25 \(256 KB at 0x320000 through partition js_code\)\n/,
-        /\n {2}not for Espruino 2v26 and later: partition storage is at 0x360000, wanted 0x320000\n {4}flash once by USB a table with storage at 0x320000, 896 KB/,
+        /\n {2}not for Espruino 2v26 and later: partition storage is at 0x360000, expected 0x320000\n {4}flash once by USB a table with storage at 0x320000, 896 KB/,
       ],
     ],
     ["js_code,data,0x41,0x2c0000,256K\n", [/\n {2}for Espruino up to 2v04 \(256 KB at 0x2c0000 /]],
@@ -328,8 +328,8 @@ test("a CSV gives the same table when it is read again, or is not made", async (
     [tableWithLabel("\u001b]0;t\u0007"), /name "\\x1b\]0;t\\x07" has characters that cannot be shown/],
     [tableWithLabel("a\u202eb"), /name "a\\u202eb" has characters that cannot be shown/],
     [tableWithLabel("\ufeffa"), /name "\\ufeffa" has characters that cannot be shown/],
-    [tableWithLabel(" a"), /name " a" has blanks at its begin or end/],
-    [tableWithLabel("a\u00a0"), /name "a\u00a0" has blanks at its begin or end/],
+    [tableWithLabel(" a"), /name " a" has blanks at its start or end/],
+    [tableWithLabel("a\u00a0"), /name "a\u00a0" has blanks at its start or end/],
     [tableWithLabel(Buffer.from("l\u00e4bel", "latin1")), /offset 0x2d: found 0xe4, a CSV gives 0xc3 there/],
     [tableWithLabel("ab\0cd"), /offset 0x2f: found 0x63, a CSV gives 0x00 there/],
     [tableWithLabel("ab", flags(4)), /flags 0x4, of which a CSV knows encrypted and readonly only/],

@@ -13,7 +13,11 @@ export const REAL_IMAGES = path.join(ROOT, "../shared/images");
 export const COMMAND = path.join(ROOT, "build/cli.mjs");
 const SOURCES = path.join(ROOT, "src/cli");
 
-const newest = Math.max(...readdirSync(SOURCES).map((name) => statSync(path.join(SOURCES, name)).mtimeMs));
+const newest = Math.max(
+  ...readdirSync(SOURCES, { encoding: "utf8", recursive: true })
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => statSync(path.join(SOURCES, name)).mtimeMs),
+);
 if (!existsSync(COMMAND) || statSync(COMMAND).mtimeMs < newest)
   throw new Error("build/cli.mjs is not what src/cli gives: npm run build");
 

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSy
 import net, { type Socket } from "node:net";
 import { before, type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createConnections } from "../../../src/cli/connections.ts";
+import { createConnections } from "../../../src/cli/server/connections.ts";
 import { loadBoard } from "../../sim/boards.ts";
 import { buildBootloader, buildImage, mutations, padTo } from "../../support/images.ts";
 import { buildTable } from "../../sim/partitions.ts";

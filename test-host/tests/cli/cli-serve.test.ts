@@ -7,7 +7,7 @@ import net, { type AddressInfo } from "node:net";
 import { before, type TestContext, test } from "node:test";
 import tls from "node:tls";
 import { compactVerify, importJWK } from "jose";
-import { answer, etagOf } from "../../../src/cli/answer.ts";
+import { answer, etagOf } from "../../../src/cli/server/answers.ts";
 import { createDevice, type Device } from "../../sim/device.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage, mutations } from "../../support/images.ts";
@@ -248,15 +248,18 @@ test("each request is one line with what became of it, and SIGINT ends it all", 
 test("HTTP to the HTTPS port is called so, with what to do", async (t) => {
   const { port, out } = await serve(t, "fw.bin", "--key", "key.pem");
   await ask(`http://127.0.0.1:${port}/fw.bin`).catch(() => {});
-  await until("the log has it", () => /127\.0\.0\.1 TLS: somebody spoke HTTP .*serve with --http/.test(out()));
+  await until("the log has it", () => /127\.0\.0\.1 TLS: HTTP request to the HTTPS port: .*serve --http/.test(out()));
 });
 
 test("options of manifests that do nothing without a key are said", async (t) => {
   const idle = ["--board", "x", "--project", "p", "--expires", "1d", "--app-version", "1"];
   const without = await serve(t, "fw.bin", ...idle);
-  assert.match(without.out(), /Without --key --expires, --board, --project, --app-version says nothing: no manifest\./);
+  assert.match(
+    without.out(),
+    /Without --key --expires, --board, --project, --app-version has no effect: there is no manifest\./,
+  );
   const { out } = await serve(t, "fw.bin", "--key", "key.pem", ...idle);
-  assert.doesNotMatch(out(), /says nothing/);
+  assert.doesNotMatch(out(), /has no effect/);
 });
 
 test("a download that a device gives up is told with its bytes", async (t) => {
@@ -280,7 +283,7 @@ test("what can't be served ends with one line", async (t) => {
   fails(await serveOn("empty"), 1, /^empty: no image in it/);
   fails(await serveOn("broken.bin"), 1, /^broken\.bin: offset 0x[0-9a-f]+: SHA-256/);
   fails(await serveOn("key.pem"), 1, /^key\.pem: offset 0: found 0x2d/);
-  fails(await serveOn("fw.bin", "--key", "key.pub.jwk"), 1, /^key\.pub\.jwk: a public key, wanted the private one$/m);
+  fails(await serveOn("fw.bin", "--key", "key.pub.jwk"), 1, /^key\.pub\.jwk: a public key, expected the private one$/m);
   const { port } = await serve(t, "fw.bin", "--http");
   const taken = await shop.run("serve", "fw.bin", "--http", "--host", "127.0.0.1", "--port", String(port));
   fails(taken, 1, new RegExp(`^127\\.0\\.0\\.1:${port}: the port is in use`));

@@ -6,7 +6,7 @@ import { existsSync, linkSync, readFileSync, symlinkSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import { CompactSign, calculateJwkThumbprint, compactVerify, exportJWK, importJWK } from "jose";
-import { fsverity as ownFsverity } from "../../../src/cli/fsverity.ts";
+import { fsverity as ownFsverity } from "../../../src/cli/formats/fsverity.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage, mutations, padTo, reseal } from "../../support/images.ts";
 import { imageWith, MAP_JS_CODE, MAP_STORAGE, TABLES, textsOf } from "./cli-espruino.ts";
@@ -78,7 +78,7 @@ test("options become claims", async () => {
   assert.deepEqual([image.url, board, exp - iat], ["https://cdn.example/v2/fw.bin?x=1", "ESP32", 90 * 86400]);
   succeeds(await signTo("date.jws", "fw.bin", "--expires", "2099-12-31"));
   assert.equal(claimsOf("date.jws").exp, Date.UTC(2099, 11, 31) / 1000);
-  fails(await signTo("past.jws", "fw.bin", "--expires", "2020-01-01"), 1, /--expires: 2020-01-01.* is over/);
+  fails(await signTo("past.jws", "fw.bin", "--expires", "2020-01-01"), 1, /--expires: 2020-01-01.* is in the past/);
 });
 
 test("the sequence grows by itself from one release to the next", async () => {
@@ -213,11 +213,11 @@ const VALID = new Set([
 const PLACES: Record<string, RegExp> = {
   magic: /offset 0: found 0xe8, an image begins with 0xe9/,
   firstByteZero: /offset 0: found 0x00/,
-  segmentCount0: /offset 0x1: 0 segments, wanted 1 to 16/,
+  segmentCount0: /offset 0x1: 0 segments, expected 1 to 16/,
   segmentCount17: /offset 0x1: 17 segments/,
   chipId: /offset 0x18: segment 0 is loaded to 0x3f400020: on esp32c3/,
   chipIdByte13Fe: /offset 0xc: chip id 0xfe00 is unknown/,
-  segmentLengthOdd: /offset 0x18: segment 0: \d+ bytes, wanted a multiple of 4/,
+  segmentLengthOdd: /offset 0x18: segment 0: \d+ bytes, expected a multiple of 4/,
   segmentLengthHuge: /offset 0x18: segment 0: 4294967280 bytes, the file has \d+ more/,
   mappedLoadAddress: /offset 0x18: segment 0: load address 0x3f401020 does not fit offset 0x20 in a page of 64 KB/,
   flipPayloadBit: /offset 0xee2f: checksum 0x[0-9a-f]{2}, computed 0x[0-9a-f]{2}/,
@@ -290,12 +290,12 @@ test("images without descriptor need --project and --app-version", async () => {
   fails(
     await signTo("old.jws", "old.bin"),
     1,
-    /^old\.bin: no app descriptor says the project: give --project and --app-version/,
+    /^old\.bin: the image has no app descriptor, so its project is unknown: give --project and --app-version/,
   );
   fails(
     await signTo("old.jws", "old.bin", "--project", "lamp"),
     1,
-    /^old\.bin: no app descriptor says the version: give/,
+    /^old\.bin: the image has no app descriptor, so its version is unknown: give/,
   );
   succeeds(await signTo("old.jws", "old.bin", "--project", "lamp", "--app-version", "1.9"));
   assert.deepEqual([claimsOf("old.jws").project, claimsOf("old.jws").version], ["lamp", "1.9"]);
@@ -345,7 +345,7 @@ test("names outside of ASCII are not signed: Espruino reads them as it was built
   await forAll(options, async ([option, value]) => {
     const names = { "--project": "lamp", "--app-version": "1", [option]: value };
     const run = await signTo("no.jws", "old.bin", ...Object.entries(names).flat());
-    fails(run, 2, new RegExp(`option '${option} .*is invalid.* Wanted ASCII only: `));
+    fails(run, 2, new RegExp(`option '${option} .*is invalid.* Expected ASCII only: `));
   });
   const descriptors: [string, string, object][] = [
     ["project", "l\u00e4mp", { project: utf8("l\u00e4mp") }],
@@ -535,21 +535,29 @@ test("verify refuses a Storage that is not the image's, and names a claim that i
     ],
     ["another address", { ...NEW, address: 0x310000 }, /claim image\.storage is 896 KB at 0x310000 /],
     ["another size", { ...NEW, size: 0x40000 }, /claim image\.storage is 256 KB at 0x320000 /],
-    ["null", null, /claim image\.storage is null, wanted an object/],
-    ["a list", [], /claim image\.storage is \[\], wanted an object/],
-    ["a text", "storage", /claim image\.storage is "storage", wanted an object/],
-    ["no partition", { address: 0, size: 1 }, /claim image\.storage\.partition is missing, wanted a text/],
-    ["an empty partition", { ...NEW, partition: "" }, /claim image\.storage\.partition is "", wanted a text/],
+    ["null", null, /claim image\.storage\.partition is missing/],
+    ["a list", [], /claim image\.storage\.partition is missing/],
+    ["a text", "storage", /claim image\.storage\.partition is missing/],
+    ["no partition", { address: 0, size: 1 }, /claim image\.storage\.partition is missing or not a string$/m],
     [
-      "no address",
-      { partition: "storage", size: 1 },
-      /claim image\.storage\.address is missing, wanted a whole number/,
+      "an empty partition",
+      { ...NEW, partition: "" },
+      /claim image\.storage\.partition is missing or not a string, found ""$/m,
     ],
-    ["a half address", { ...NEW, address: 0.5 }, /claim image\.storage\.address is 0\.5/],
-    ["a text for an address", { ...NEW, address: "0x320000" }, /claim image\.storage\.address is "0x320000"/],
+    ["no address", { partition: "storage", size: 1 }, /claim image\.storage\.address is missing or not a number$/m],
+    [
+      "a half address",
+      { ...NEW, address: 0.5 },
+      /claim image\.storage\.address is missing or not a number, found 0\.5$/m,
+    ],
+    [
+      "a text for an address",
+      { ...NEW, address: "0x320000" },
+      /claim image\.storage\.address is missing or not a number, found "0x320000"$/m,
+    ],
     ["no size", { partition: "storage", address: 0 }, /claim image\.storage\.size is missing/],
-    ["size 0", { ...NEW, size: 0 }, /claim image\.storage\.size is 0, wanted a whole number above 0/],
-    ["a negative size", { ...NEW, size: -1 }, /claim image\.storage\.size is -1/],
+    ["size 0", { ...NEW, size: 0 }, /claim image\.storage\.size is 0, found 0$/m],
+    ["a negative size", { ...NEW, size: -1 }, /claim image\.storage\.size is missing or not a number, found -1$/m],
   ];
   await forAll([...cases.entries()], async ([i, [name, storage, says]]) => {
     shop.put(`st${i}.jws`, await forge(good, { ...claims, image: { ...claims.image, storage } }));
@@ -580,14 +588,14 @@ test("keys that no device takes are refused", async () => {
   shop.put("no-n.jwk", '{"kty":"RSA","e":"AQAB"}');
   shop.put("encrypted.pem", rsa(2048).export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "x" }));
   const cases: [string, RegExp][] = [
-    ["ec.pem", /^ec\.pem: a key of type ec, wanted rsa/],
-    ["short.pem", /^short\.pem: an RSA key of 1024 bits, wanted 2048 to 4096/],
+    ["ec.pem", /^ec\.pem: a key of type ec, expected rsa/],
+    ["short.pem", /^short\.pem: an RSA key of 1024 bits, expected 2048 to 4096/],
     ["garbage.pem", /^garbage\.pem: no key can be read/],
     ["text.pem", /^text\.pem: neither PEM nor JWK/],
-    ["broken.jwk", /^broken\.jwk: no JSON/],
-    ["ec.jwk", /^ec\.jwk: kty "EC", wanted "RSA"/],
+    ["broken.jwk", /^broken\.jwk: not JSON/],
+    ["ec.jwk", /^ec\.jwk: kty "EC", expected "RSA"/],
     ["empty.jwk", /^empty\.jwk: a key set without keys/],
-    ["key.pub.jwk", /^key\.pub\.jwk: a public key, wanted the private one \(or --external\)$/m],
+    ["key.pub.jwk", /^key\.pub\.jwk: a public key, expected the private one \(or --external\)$/m],
     ["encrypted.pem", /^encrypted\.pem: the key is encrypted/],
   ];
   await forAll(cases, async ([key, says]) => {
@@ -611,27 +619,39 @@ test("verify names the step that fails", async () => {
     ["padding", `${header}.${payload}.${signature}=`, /form: the signature is not in strict base64url/],
     ["empty", "", /form: 1 parts/],
     ["large", `${header}.${"A".repeat(8200)}.${signature}`, /form: \d+ bytes, a device reads 8192/],
-    ["alg", await forge({ ...good, alg: "none" }, claims), /header: alg is "none", wanted "PS256"/],
+    ["alg", await forge({ ...good, alg: "none" }, claims), /header: alg is "none", expected "PS256"/],
     ["typ", await forge({ ...good, typ: "JWT" }, claims), /header: typ is "JWT"/],
     ["crit", await forge({ ...good, crit: ["b64"] }, claims), /header: crit is a member that no device accepts/],
     ["no-kid", await forge({ alg: good.alg, typ: good.typ }, claims), /header: kid is undefined/],
     ["kid", await forge({ ...good, kid: "A".repeat(43) }, claims), /key: kid A{43} is none of/],
-    ["format", await forge(good, { ...claims, format: 2 }), /claim format is 2, wanted 1/],
-    ["no-chip", await forge(good, without("chip")), /claim chip is missing, wanted a text/],
+    ["format", await forge(good, { ...claims, format: 2 }), /manifest format 2, this module knows 1$/m],
+    ["no-chip", await forge(good, without("chip")), /claim chip is missing or not a string$/m],
     ["no-image", await forge(good, without("image")), /claim image\.url is missing/],
     ["null-image", await forge(good, { ...claims, image: null }), /claim image\.url is missing/],
-    ["sequence", await forge(good, { ...claims, sequence: "7" }), /claim sequence is "7", wanted a whole number/],
-    ["negative", await forge(good, { ...claims, sequence: -1 }), /claim sequence is -1/],
+    [
+      "sequence",
+      await forge(good, { ...claims, sequence: "7" }),
+      /claim sequence is missing or not a number, found "7"$/m,
+    ],
+    [
+      "negative",
+      await forge(good, { ...claims, sequence: -1 }),
+      /claim sequence is missing or not a number, found -1$/m,
+    ],
     [
       "fsverity",
       await forge(good, { ...claims, image: { ...image, fsverity: "sha256:00" } }),
-      /claim image\.fsverity is/,
+      /claim image\.fsverity must be sha256: and 64 digits, found "sha256:00"$/m,
     ],
     ["url", await forge(good, { ...claims, image: { ...image, url: "a b" } }), /claim image\.url is "a b": blanks/],
     ["expired", await forge(good, { ...claims, exp: 1000 }), /claim exp: expired at 1970-01-01T00:16:40/],
-    ["json", await forge(good, "{"), /payload: no JSON/],
-    ["array", await forge(good, "[]"), /payload: wanted a JSON object/],
-    ["around", await forge(good, ` ${JSON.stringify(claims)}`), /payload: wanted a JSON object and nothing around it/],
+    ["json", await forge(good, "{"), /payload: not JSON/],
+    ["array", await forge(good, "[]"), /payload: expected a JSON object/],
+    [
+      "around",
+      await forge(good, ` ${JSON.stringify(claims)}`),
+      /payload: expected a JSON object and nothing around it/,
+    ],
     [
       "twice",
       await forge(good, JSON.stringify(claims).replace("{", '{"format":1,')),

@@ -145,7 +145,7 @@ test("a CSV may be UTF-16 or UTF-8 with a byte order mark, and nothing else", as
   }
   for (const bytes of [Buffer.from(csv, "utf16le"), Buffer.from("# \u00e4\n", "latin1"), utf16(csv).subarray(0, 41)]) {
     shop.put("odd.csv", bytes);
-    fails(await shop.run("partitions", "odd.csv", "--check"), 1, /^odd\.csv: (is no text in UTF-8|line \d: )/);
+    fails(await shop.run("partitions", "odd.csv", "--check"), 1, /^odd\.csv: (is not text in UTF-8|line \d: )/);
   }
 });
 
@@ -180,23 +180,26 @@ test("bootloader and table rows take their place from options, as in the tool", 
     fails(
       await shop.run("partitions", "boot.csv", "--check", "--table-offset", text),
       2,
-      /Wanted a multiple of 0x1000/,
+      /Expected a multiple of 0x1000/,
     );
 });
 
 test("what the tool refuses is refused, with the line", async () => {
   const nvs = "nvs,data,nvs,0x9000,0x5000\n";
   const cases: [string, RegExp][] = [
-    [`${nvs}tee_otadata,data,tee_ota,0xe000,0x5000`, /line 2: tee_otadata: TEE otadata of 0x5000 bytes, wanted 0x2000/],
+    [
+      `${nvs}tee_otadata,data,tee_ota,0xe000,0x5000`,
+      /line 2: tee_otadata: TEE otadata of 0x5000 bytes, expected 0x2000/,
+    ],
     [`${nvs}a,data,tee_ota,,0x2000\nb,data,tee_ota,,0x2000`, /line 3: b: a second TEE otadata beside a/],
     [
       `factory,app,factory,0x20000,1M\n${nvs}`,
       /line 2: nvs at 0x9000 is below the row before it, .*0x120000: rows ascend/,
     ],
-    [`${nvs}x,data,fat,,4K # behind`, /line 2: size "4K # behind" is no number/],
+    [`${nvs}x,data,fat,,4K # behind`, /line 2: size "4K # behind" is not a number/],
     [`${nvs}x,data,fat,,4K,encrypted # behind`, /line 2: flag "encrypted # behind"/],
     [`${nvs}x,data,fat,,4K,encrypted : readonly`, /line 2: flag "encrypted "/],
-    [`${nvs}x,data,fat,,010`, /line 2: size "010" is no number/],
+    [`${nvs}x,data,fat,,010`, /line 2: size "010" is not a number/],
     ["$HOME,data,fat,,4K", /line 1: begins with a variable/],
     [`${nvs}x,256,0,,4K`, /line 2: type "256"/],
   ];
@@ -301,7 +304,7 @@ test("a table at another offset is found by its MD5, or told by --table-offset",
     succeeds(await shop.run("partitions", "moved.bin", "--csv"), /PrimaryPrtTable,partition_table,primary,/);
   }
   shop.put("blind.bin", flashWith(binaryOf(rows.slice(0, -1)), 0x9000));
-  fails(await shop.run("inspect", "blind.bin"), 1, /wanted an image.*--table-offset/);
+  fails(await shop.run("inspect", "blind.bin"), 1, /expected an image.*--table-offset/);
   const blind = await shop.run("inspect", "blind.bin", "--table-offset", "0x9000");
   fails(blind, 1, /no slot holds an image/);
   assert.match(blind.stdout, /table +at 0x9000, MD5 missing/);

@@ -2,8 +2,8 @@
 // long or odd it is, an error is one short line, at once.
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { jsonText, oneLine, printable } from "../../../src/cli/errors.ts";
-import { buildTable, TABLE_OFFSET } from "../../../src/cli/partitions.ts";
+import { jsonText, oneLine, printable } from "../../../src/cli/ui/errors.ts";
+import { buildTable, TABLE_OFFSET } from "../../../src/cli/formats/partitions.ts";
 import { loadBoard } from "../../sim/boards.ts";
 import { buildImage, reseal } from "../../support/images.ts";
 import { fails, forAll, type Run, succeeds, workshop } from "./cli-run.ts";
@@ -67,7 +67,7 @@ test("JSON has no such character, and means the same", () => {
 });
 
 test("an error is one line of at most 500 characters that keeps its begin and its end", () => {
-  const [begin, end] = ["t.csv: line 1: name ", " has 999 bytes, wanted 16 at most"];
+  const [begin, end] = ["t.csv: line 1: name ", " has 999 bytes, expected 16 at most"];
   for (const filler of ["x", " ", "\n", "\t\n ", "\u202e", "💡", '"']) {
     const line = oneLine(begin + filler.repeat(300_000) + end);
     assert.ok(line.length <= 500, `${line.length} characters`);
@@ -220,7 +220,7 @@ test("what took minutes takes less than five seconds", async () => {
   shop.put("rows.csv", "x,data,fat,,4K\n".repeat(60_000));
   const cases: [RegExp, string, ...string[]][] = [
     [
-      /^blanks\.csv: line 1: name x +\.\.\. +y has 1000002 bytes, wanted 16 at most\n$/,
+      /^blanks\.csv: line 1: name x +\.\.\. +y has 1000002 bytes, expected 16 at most\n$/,
       "partitions",
       "blanks.csv",
       "--check",

@@ -30,7 +30,7 @@ test("wrong usage is exit code 2 and one line that names it", async () => {
   shop.put("any.bin", "x");
   shop.put("any.csv", "nvs,data,nvs,,12K");
   const cases: [RegExp, ...string[]][] = [
-    [/which command/],
+    [/missing command/],
     [/unknown command 'sgin'.*did you mean sign/i, "sgin"],
     [/unknown option '--colour'/, "--colour"],
     [/--out/, "keygen"],

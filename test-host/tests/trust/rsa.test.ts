@@ -38,7 +38,7 @@ let keys: ReturnType<typeof loadInEngine>;
 before(async () => {
   shipped = loadInEngine(await bundleEntry("src/trust/pss.ts", { minify: true }));
   arithmetic = loadInEngine(await bundleEntry("src/trust/rsa.ts"));
-  keys = loadInEngine(await bundleEntry("src/trust/keys.ts"));
+  keys = loadInEngine(await bundleEntry("src/trust/rsa-key.ts"));
 });
 
 /** Bytes of the program's own realm. */

@@ -17,7 +17,7 @@ test("the boards that the README promises are there", () => {
   for (const name of ["esp32", "esp32-dual", "esp32c3", "esp32s3"]) assert.ok(real.includes(name), name);
 });
 
-/** As process.env.BOARD shows them; src/cli/espruino-image.ts knows the same. */
+/** As process.env.BOARD shows them; src/cli/formats/espruino-image.ts knows the same. */
 const BUILDS: Record<string, string[]> = {
   esp32: ["ESP32", "ESP32_CYD", "ESP32_IDF4", "ESP32_IDF5"],
   esp32c3: ["ESP32C3_IDF4", "ESP32C3_IDF5", "EPAPER_BADGE", "CURIO"],

@@ -1,0 +1,91 @@
+// Options that more than one command has, and how their values are read from the command line.
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { parseSize } from "../formats/partition-csv.ts";
+import { SECTOR } from "../formats/partitions.ts";
+import { nameProblem, urlProblem } from "../release/manifest.ts";
+import type { Expiry } from "../release/release.ts";
+import { printable } from "../ui/errors.ts";
+import { STDOUT } from "../ui/files.ts";
+
+/** --out: a file, or standard output. */
+export function parseOut(text: string): string {
+  if (!text) throw new InvalidArgumentError("Expected a file.");
+  return text;
+}
+
+/** --out of what does not go to standard output. */
+export function parseOutFile(text: string): string {
+  if (text === STDOUT) throw new InvalidArgumentError("Expected a file: a private key is not printed.");
+  return parseOut(text);
+}
+
+/** --table-offset and the offsets of bootloaders. */
+export function parseSectorOffset(text: string): number {
+  const offset = parseSize(text);
+  if (offset === null || offset < 0 || offset % SECTOR || offset > 0xffffff)
+    throw new InvalidArgumentError("Expected a multiple of 0x1000.");
+  return offset;
+}
+
+export function parseWhole(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value))
+    throw new InvalidArgumentError(`Expected a whole number of at most ${Number.MAX_SAFE_INTEGER}.`);
+  return value;
+}
+
+/** Of an option that may be repeated. */
+export function collect(text: string, texts: string[] = []): string[] {
+  return [...texts, text];
+}
+
+export function parseUrlOption(text: string): string {
+  const problem = urlProblem(text);
+  if (problem) throw new InvalidArgumentError(`${problem}.`);
+  return text;
+}
+
+export function parseName(text: string): string {
+  if (!text || text !== printable(text)) throw new InvalidArgumentError("Expected a text without control characters.");
+  if (nameProblem(text))
+    throw new InvalidArgumentError("Expected ASCII only: Espruino with and without Unicode reads others differently.");
+  return text;
+}
+
+const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400, w: 7 * 86400, y: 365 * 86400 };
+
+/** What Date and the device's numbers hold with room to spare. */
+const MAX_EXPIRY = 1000 * UNITS.y;
+
+/** NaN for a day that its month does not have: Date.parse goes on into the next month. */
+function parseDate(text: string): number {
+  const day = text.slice(0, 10);
+  const midnight = Date.parse(day);
+  if (Number.isNaN(midnight) || new Date(midnight).toISOString().slice(0, 10) !== day) return Number.NaN;
+  return Date.parse(text);
+}
+
+/** "90d", a date as ISO 8601 writes it, or "never". */
+export function parseExpiry(text: string): Expiry {
+  if (text === "never") return text;
+  const [, count, unit] = /^(\d+)([smhdwy])$/.exec(text) ?? [];
+  const after = unit ? Number(count) * UNITS[unit] : Number.NaN;
+  if (after > MAX_EXPIRY) throw new InvalidArgumentError("Expected at most 1000y.");
+  if (after > 0) return { after };
+  const at = /^\d{4}-\d\d-\d\d/.test(text) ? parseDate(text) : Number.NaN;
+  if (Number.isNaN(at))
+    throw new InvalidArgumentError("Expected a time as 90d, 12h or 2w, a date as 2030-01-31, or never.");
+  return { at: Math.floor(at / 1000) };
+}
+
+/** Options of `sign` and `serve` alike that are about Espruino images. */
+export function addEspruinoOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        "--storage <partition>",
+        "for Espruino images that do not tell through which partition they read their files",
+      ).choices(["js_code", "storage"]),
+    )
+    .option("--allow-missing-natives", "sign an Espruino image in which https-ota cannot run");
+}

@@ -1,0 +1,43 @@
+// The boards of boards/<name>/board.json, so that a table can be called by its name. They are read where they lie,
+// beside build/ in the package, so that nothing repeats them.
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import type { Row } from "./partitions.ts";
+
+export interface Board {
+  name: string;
+  title: string;
+  chip: string;
+  rows: Row[];
+}
+
+function loadBoard(url: URL, name: string): Board {
+  const { title, chip, rows } = JSON.parse(readFileSync(new URL(`${name}/board.json`, url), "utf8"));
+  const toRow = (row: Record<string, string>): Row => ({
+    label: row.label,
+    type: Number(row.type),
+    subtype: Number(row.subtype),
+    offset: Number(row.offset),
+    size: Number(row.size),
+    flags: Number(row.flags ?? 0),
+  });
+  return { name, title, chip, rows: rows.map(toRow) };
+}
+
+/** Those of products: toy-* are for campaigns. */
+export function loadBoards(): Board[] {
+  // from build/cli.mjs and from src/cli/formats/
+  const url = ["../boards/", "../../../boards/"]
+    .map((path) => new URL(path, import.meta.url))
+    .find((one) => existsSync(one));
+  if (!url) return [];
+  return readdirSync(url)
+    .filter((name) => !name.startsWith("toy-") && existsSync(new URL(`${name}/board.json`, url)))
+    .sort()
+    .map((name) => loadBoard(url, name));
+}
+
+/** The boards whose table this is. */
+export function boardsWith(rows: readonly Row[]): Board[] {
+  const text = JSON.stringify(rows);
+  return loadBoards().filter((board) => JSON.stringify(board.rows) === text);
+}

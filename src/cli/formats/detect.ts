@@ -1,0 +1,38 @@
+// What a file is, told by its content.
+import { IMAGE_MAGIC, isBootloader, readImage } from "./image.ts";
+import { looksLikeOtadata } from "./otadata.ts";
+import { looksLikeTable, readTable, SECTOR, TABLE_OFFSET, TABLE_SIZE } from "./partitions.ts";
+
+export type Kind = "dump" | "image" | "table" | "otadata" | "manifest";
+
+/** CONFIG_PARTITION_TABLE_OFFSET is moved up for bootloaders that grow. */
+const LAST_TABLE = 0x40000;
+
+/** A table whose MD5 is right is not there by chance. It is looked for in each sector behind the smallest bootloader. */
+function searchTable(bytes: Uint8Array): number | null {
+  for (let at = SECTOR; at <= LAST_TABLE && at + TABLE_SIZE <= bytes.length; at += SECTOR) {
+    const part = bytes.subarray(at, at + TABLE_SIZE);
+    if (looksLikeTable(part) && readTable(part, 0, at).md5 === "ok") return at;
+  }
+  return null;
+}
+
+/** Where the partition table of a whole flash, or of its first part, is; null when the file is none. */
+export function findTable(bytes: Uint8Array): number | null {
+  if (looksLikeTable(bytes.subarray(TABLE_OFFSET))) return TABLE_OFFSET;
+  // an app that carries a table in its data is an app
+  const image = bytes[0] === IMAGE_MAGIC ? readImage(bytes, 0, "any") : null;
+  return image && !isBootloader(image) ? null : searchTable(bytes);
+}
+
+/** Null when it is not one of them. */
+export function kindOf(bytes: Uint8Array): Kind | null {
+  // first: on newer chips a whole flash begins with the bootloader, which is an image
+  if (findTable(bytes) !== null) return "dump";
+  if (bytes[0] === IMAGE_MAGIC) return "image";
+  if (looksLikeTable(bytes)) return "table";
+  if (looksLikeOtadata(bytes)) return "otadata";
+  const text = Buffer.from(bytes.subarray(0, 0x10000)).toString("latin1");
+  // a JSON object in base64url begins so; damaged ones should still be told what is wrong with them
+  return /^eyJ[\w-]*\.[\w-]/.test(text) ? "manifest" : null;
+}

@@ -1,0 +1,26 @@
+// What `sign` and `verify` say of a manifest.
+import pc from "picocolors";
+import { storageText } from "../formats/espruino-storage.ts";
+import type { Claims } from "../release/manifest.ts";
+import { dateText } from "../ui/dates.ts";
+import { printable } from "../ui/errors.ts";
+
+/** For people: what a manifest says, who has signed it, and what is worth knowing. */
+export function summary(claims: Claims, kids: string[], notes: string[]): string[] {
+  const { image } = claims;
+  const lines: [string, string][] = [
+    ["project", `${claims.project} ${claims.version}`],
+    ["chip", claims.chip + (claims.board === undefined ? "" : `, board ${claims.board}`)],
+    ["sequence", String(claims.sequence)],
+    ["signed at", dateText(claims.iat)],
+    ["expires", claims.exp === undefined ? "never" : dateText(claims.exp)],
+    ["image", `${image.url}, ${image.size} bytes`],
+    ...(image.storage ? [["storage", storageText(image.storage)] as [string, string]] : []),
+    ["digest", `fsverity-${image.fsverity}`],
+    ...kids.map((kid) => ["key", kid] as [string, string]),
+  ];
+  return [
+    ...lines.map(([name, text]) => `  ${pc.dim(name.padEnd(10))} ${printable(text)}`),
+    ...notes.map((note) => `  ${pc.yellow("note".padEnd(10))} ${printable(note)}`),
+  ];
+}

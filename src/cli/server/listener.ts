@@ -1,0 +1,202 @@
+// The HTTP or HTTPS server of `serve`: it answers requests for what the catalogue has, and bounds what a peer can cost.
+import {
+  createServer as createHttp,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import { createServer as createHttps } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import pc from "picocolors";
+import type { SigningKey } from "../release/keys.ts";
+import { isRefusal, oneLine, refuse, systemReason } from "../ui/errors.ts";
+import { type Answer, answer } from "./answers.ts";
+import type { Part, Catalogue } from "./catalogue.ts";
+import { createCertificate } from "./certificate.ts";
+import type { Connections } from "./connections.ts";
+import type { Log } from "./transfer-log.ts";
+
+/** no rate is said of fewer bytes */
+const LEAST_RATED = 8192;
+/** ms in which a peer has to shake hands, has to ask, and has to take or say something. Devices give up after 20 s. */
+const HANDSHAKE_TIME = 20_000;
+const ASK_TIME = 20_000;
+const IDLE_TIME = 60_000;
+/** A device holds a whole TLS record in memory before it can use it; mbedTLS builds may take no larger ones. */
+const TLS_RECORD = 4096;
+
+// --- Requests --------------------------------------------------------------------------------------------------------
+
+/** An answer with its body; none when the headers are all. */
+type Reply = Answer & { body: Part | string };
+
+/** Resolves when the peer's side has taken the piece: true, or false when it has gone. */
+function written(response: ServerResponse, piece: Uint8Array): Promise<boolean> {
+  // the request's socket: a response that waits for another one on its connection does not hear of the end of it
+  const { socket } = response.req;
+  if (socket.destroyed) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const onClose = () => resolve(false);
+    socket.once("close", onClose);
+    response.write(piece, (error) => {
+      socket.off("close", onClose);
+      resolve(!error);
+    });
+  });
+}
+
+/** Sends the part as fast as the peer takes it, and holds one piece of it at a time. Resolves with the bytes taken. */
+async function send(response: ServerResponse, part: Part, progress: (sent: number) => void): Promise<number> {
+  let sent = 0;
+  try {
+    for (let piece = await part.next(); piece; piece = await part.next()) {
+      if (!(await written(response, piece))) break;
+      sent += piece.length;
+      progress(sent);
+    }
+  } finally {
+    await part.close();
+  }
+  return sent;
+}
+
+function outcome({ status, length, start, headers }: Reply, sent: number, ms: number): string {
+  const range = status === 206 ? ` from ${start}` : "";
+  const rate = ms && sent > LEAST_RATED ? ` in ${(ms / 1000).toFixed(1)} s (${Math.round(sent / ms)} KB/s)` : "";
+  const color = status < 400 ? pc.green : pc.red;
+  if (sent < length) return pc.red(`cut after ${sent} of ${length} bytes${range}`);
+  return `${color(String(status))} ${length || headers["Content-Length"] || 0} bytes${range}${rate}`;
+}
+
+function plain(status: number, text: string): Reply {
+  const body = `${text}\n`;
+  const length = Buffer.byteLength(body);
+  const headers = { "Content-Type": "text/plain; charset=utf-8", "Content-Length": length };
+  return { status, headers, start: 0, length, body };
+}
+
+async function replyTo(
+  { method = "", headers, url = "/" }: IncomingMessage,
+  catalogue: Catalogue,
+  key: unknown,
+): Promise<Reply> {
+  if (method !== "GET" && method !== "HEAD") {
+    const refused = plain(405, "only GET and HEAD");
+    return { ...refused, headers: { ...refused.headers, Allow: "GET, HEAD" } };
+  }
+  const urlPath = url.split("?")[0];
+  const index = () => catalogue.images().flatMap((image) => (key ? [image, `${image}.jws`] : [image]));
+  if (urlPath === "/") return plain(200, [...new Set([...index(), ...catalogue.manifests()])].join("\n"));
+  const content = await catalogue.get(urlPath, headers["if-range"]?.toString());
+  if (content === null) return plain(404, "no image and no manifest");
+  // 4xx: the same request fails again until the image is replaced
+  if (typeof content === "string") return plain(422, oneLine(content));
+  const found = answer(method, headers, content);
+  return { ...found, body: found.length ? await content.open(found.start, found.length) : "" };
+}
+
+/** The reply; where there is none, an error as a reply. */
+async function replyOrFailure(request: IncomingMessage, catalogue: Catalogue, key: unknown): Promise<Reply> {
+  try {
+    return await replyTo(request, catalogue, key);
+  } catch (error) {
+    // the only refusal here: a file that has changed between two looks at it
+    return isRefusal(error) ? plain(503, oneLine(error.message)) : plain(500, oneLine(systemReason(error)));
+  }
+}
+
+export function listener(
+  catalogue: Catalogue,
+  key: SigningKey | undefined,
+  log: Log,
+  connections: Connections,
+): RequestListener {
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.socket.destroyed) return;
+    const begun = performance.now();
+    const range = request.headers.range ? ` ${request.headers.range}` : "";
+    const who = request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "?";
+    const label = oneLine(`${who} ${request.method} ${request.url}${range}`);
+    const reply = await replyOrFailure(request, catalogue, key);
+    const { status, headers, body } = reply;
+    const length = request.method === "HEAD" ? 0 : reply.length;
+    response.writeHead(status, headers);
+    const transfer = log.transfer(label, length);
+    const progress = (sent: number) => {
+      connections.touch(request.socket);
+      transfer.update(sent);
+    };
+    let sent = length;
+    if (typeof body === "string") response.end(length ? body : "");
+    else {
+      sent = await send(response, body, progress);
+      // the end of the connection is how a peer learns that bytes are missing
+      if (sent < length) request.socket.destroy();
+      else response.end();
+    }
+    const why = status >= 400 && length && typeof body === "string" ? `: ${oneLine(body)}` : "";
+    transfer.end(outcome({ ...reply, length }, sent, performance.now() - begun) + why);
+  }
+  return (request, response) => {
+    response.on("error", () => {});
+    connections.touch(request.socket);
+    void connections.inTurn(request.socket, () => handle(request, response));
+  };
+}
+
+function tlsReason({ code, message }: NodeJS.ErrnoException): string {
+  if (code !== "ERR_SSL_HTTP_REQUEST") return oneLine(code ?? message);
+  return "HTTP request to the HTTPS port: use https:// in the URL, or serve --http";
+}
+
+// --- Server ----------------------------------------------------------------------------------------------------------
+
+/** `tlsHosts`: the names in its certificate; null for HTTP. */
+export async function createServer(
+  tlsHosts: readonly string[] | null,
+  handle: RequestListener,
+  connections: Connections,
+  log: Log,
+): Promise<Server> {
+  const times = { headersTimeout: ASK_TIME, requestTimeout: ASK_TIME, connectionsCheckingInterval: ASK_TIME / 4 };
+  const tls = { ...times, handshakeTimeout: HANDSHAKE_TIME, minVersion: "TLSv1.2" as const };
+  const server = tlsHosts
+    ? createHttps({ ...(await createCertificate(tlsHosts)), ...tls }, handle)
+    : createHttp(times, handle);
+  server.setTimeout(IDLE_TIME);
+  server.on("connection", (socket: Socket) => connections.add(socket));
+  server.on("secureConnection", (socket: TLSSocket) => void socket.setMaxSendFragment(TLS_RECORD));
+  server.on("tlsClientError", (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+    if (error.code !== "ECONNRESET") log.line(`${socket.remoteAddress ?? "?"} TLS: ${tlsReason(error)}`);
+  });
+  server.on("clientError", (_error, socket) => void socket.destroy());
+  return server;
+}
+
+/** Resolves with the port: 0 asks for a free one. */
+export function listen(server: Server, host: string, wanted: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => {
+      try {
+        refuse(`${host}:${wanted}`, systemReason(error));
+      } catch (refusal) {
+        reject(refusal);
+      }
+    });
+    server.listen(wanted, host, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+/** Resolves when the server has been told to end. */
+export function untilSignal(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    };
+    process.once("SIGINT", end);
+    process.once("SIGTERM", end);
+  });
+}
