@@ -40,7 +40,7 @@ function errorNumbers() {
 }
 
 /** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
-function fault(code, fact, retry) {
+function otaError(code, fact, retry) {
     /** Characters of a message. */
     var MAX_FACT = 500;
     // it may quote what anybody has sent, and be shown in a terminal
@@ -62,7 +62,7 @@ function fault(code, fact, retry) {
 function asFault(thrown) {
     return thrown && thrown.code !== undefined && thrown.retry !== undefined
         ? thrown
-        : fault(-1 /* Code.FAIL */, "" + ((thrown && thrown.message) || thrown));
+        : otaError(-1 /* Code.FAIL */, "" + ((thrown && thrown.message) || thrown));
 }
 /** For what nobody needs to hear. */
 function ignore() { }
@@ -76,7 +76,7 @@ function guarded(body, reject) {
     }
 }
 function noMemory(what) {
-    throw fault(257 /* Code.NO_MEM */, "out of memory: " + what, true);
+    throw otaError(257 /* Code.NO_MEM */, "out of memory: " + what, true);
 }
 
 function lazyBytes() {
@@ -168,13 +168,13 @@ function erase(addr) {
         process.memory();
     flash.erasePage(addr);
     if (!isBlank(addr))
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase");
+        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase");
 }
 /** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
 function write(addr, bytes) {
     flash.write(bytes, addr);
     if (!holds(addr, bytes))
-        throw fault(24577 /* Code.FLASH_OP_FAIL */, "flash at " + lazyBytes().hex_(addr) + " differs from what was written");
+        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "flash at " + lazyBytes().hex_(addr) + " differs from what was written");
 }
 
 // Timers and the clock of the interpreter, and the watch over them: when memory ends the interpreter aborts a callback, and nothing throws.
@@ -426,7 +426,7 @@ function lazyImage() {
         return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
     }
     function refuse$2(fact) {
-        throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
+        throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
     }
     function checkSegment(chipId, loadAddr, length, offset, limit) {
         if (length % 4 || length > limit - offset)
@@ -467,13 +467,13 @@ function lazyImage() {
         tell("VERIFY_CHIP_ID", header.chipId_);
         tell("VERIFY_CHIP_REVISION", header.minRevision_);
         if (header.chipId_ !== chipId)
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+            throw otaError(266 /* Code.INVALID_VERSION */, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
         if (revision >= 0 &&
             (header.minRevision_ > revision ||
                 (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision)))
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
+            throw otaError(266 /* Code.INVALID_VERSION */, "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision);
         if (revision >= 0 && header.minMajor_ > Math.floor(revision / 100))
-            throw fault(266 /* Code.INVALID_VERSION */, "image for chip revision " +
+            throw otaError(266 /* Code.INVALID_VERSION */, "image for chip revision " +
                 header.minMajor_ +
                 " and later (min_chip_rev), this is " +
                 Math.floor(revision / 100));
@@ -484,7 +484,7 @@ function lazyImage() {
         var mode = spiModeOf(head);
         var spiMode = spiModeOf(running);
         if (mode && spiMode && mode !== spiMode)
-            throw fault(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
+            throw otaError(5384 /* Code.OTA_SPI_MODE_MISMATCH */, "image for SPI mode " + mode + ", this device runs " + spiMode);
     }
     /** esp_image_segment_header_t: uint32_t load_addr, uint32_t data_len. */
     function parseSegment(bytes) {
@@ -688,7 +688,7 @@ function lazyRecords() {
         var stats = lazyEngine().storageStats_();
         var free = stats.freeBytes;
         if (free < needed)
-            throw fault(257 /* Code.NO_MEM */, "Storage has " +
+            throw otaError(257 /* Code.NO_MEM */, "Storage has " +
                 free +
                 " bytes free and " +
                 stats.trashBytes +
@@ -696,7 +696,7 @@ function lazyRecords() {
                 needed +
                 remedy);
         if ((stats.totalBytes - free) % 4096 /* Flash.SECTOR */ > 4096 /* Flash.SECTOR */ - 32 /* RecordFile.FILE_HEADER */)
-            throw fault(257 /* Code.NO_MEM */, "Storage ends where a file's header would lie across two pages" + remedy);
+            throw otaError(257 /* Code.NO_MEM */, "Storage ends where a file's header would lie across two pages" + remedy);
         lazyEngine().eraseFile_(NAME + file);
         guarded(function () {
             lazyEngine().writeFile_(NAME + file, String.fromCharCode(255), 0, 4096 /* RecordFile.SIZE */);
@@ -706,7 +706,7 @@ function lazyRecords() {
         if ((lazyEngine().readFile_(NAME + file) || "").length === 4096 /* RecordFile.SIZE */ && append(record, sealed))
             return;
         if (tries < 2)
-            throw fault(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file + remedy);
+            throw otaError(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file + remedy);
         create(record, file, sealed, tries - 1);
     }
     function seal(record) {
@@ -810,7 +810,7 @@ function lazyRecords() {
     /** Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often. */
     function checkNotRolledBack(digest) {
         if (digest && loadRecord().bad.indexOf(digest) >= 0)
-            throw fault(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
+            throw otaError(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
     }
     /**
      * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
@@ -819,7 +819,7 @@ function lazyRecords() {
     function checkNotOnTrial(running) {
         var record = loadRecord();
         if (record.boots > 0 && isSelected(record, running))
-            throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is on trial: call markValid() first, or set allowUnconfirmed");
+            throw otaError(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is on trial: call markValid() first, or set allowUnconfirmed");
     }
     /** Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't. */
     function reserveRecords() {
@@ -1081,7 +1081,7 @@ function lazyOtadata() {
                 highest = entries[i].seq_;
         var seq = nextSeq(highest, slot.subtype - 16 /* Subtype.OTA_0 */, layout.ota_.length);
         if (!seq)
-            throw fault(5378 /* Code.OTA_SELECT_INFO_INVALID */, "no sequence number above " + highest);
+            throw otaError(5378 /* Code.OTA_SELECT_INFO_INVALID */, "no sequence number above " + highest);
         return seq;
     }
     /**
@@ -1148,7 +1148,7 @@ function lazyOtadata() {
     /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
     function checkConfirmed(layout) {
         if (stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
-            throw fault(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
+            throw otaError(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
     }
     /**
      * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
@@ -1299,7 +1299,7 @@ function takeTurn(stop, deadline) {
     // holder then has no timer left that could wake it.
     var WATCH_MS = 1000;
     if (lazyEngine().heldTurn_())
-        throw fault(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected", true);
+        throw otaError(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected", true);
     var watch;
     var age = 0; // ms
     var turn = { resting_: false, stop_: stop };
@@ -1309,11 +1309,11 @@ function takeTurn(stop, deadline) {
         if (lazyEngine().heldTurn_() === turn) {
             age += WATCH_MS;
             if (deadline && age >= deadline)
-                error = fault(263 /* Code.TIMEOUT */, "not done within " + deadline + " ms", true);
+                error = otaError(263 /* Code.TIMEOUT */, "not done within " + deadline + " ms", true);
             else if (turn.resting_)
                 isLost(0);
             else if (isLost(WATCH_MS))
-                error = fault(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true);
+                error = otaError(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true);
             if (!error)
                 return;
             // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
@@ -1353,7 +1353,7 @@ try {
     crypto = require("crypto");
 }
 catch (_) {
-    throw fault(262 /* Code.NOT_SUPPORTED */, "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)");
+    throw otaError(262 /* Code.NOT_SUPPORTED */, "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)");
 }
 function sha256(data) {
     var digest = crypto.SHA256(data);
@@ -1490,7 +1490,7 @@ function hashFlash(addr, size, start, wanted, done) {
     inSlices(8 /* Slice.BLOCKS */, tree.step_, function () {
         digest = tree.digest_();
         if (wanted && digest !== wanted)
-            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", wanted " + wanted);
+            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", wanted " + wanted);
     }, function (error) { return done(error, digest); });
 }
 /**
@@ -1560,7 +1560,7 @@ function verifyImage(chipId, address, size, digest, start, done) {
     inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
         var wanted = readSlot(lazyImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
         if (sum.value() !== wanted)
-            throw fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + lazyBytes().hex_(sum.value()) + ", the image says " + lazyBytes().hex_(wanted));
+            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + lazyBytes().hex_(sum.value()) + ", the image says " + lazyBytes().hex_(wanted));
     }, done);
 }
 
@@ -1584,7 +1584,7 @@ function lazySlots() {
         // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
         if (board === "EPAPER_BADGE" || board === "CURIO")
             return 5 /* Esp32c3.ESP_CHIP_ID */;
-        throw fault(262 /* Code.NOT_SUPPORTED */, "board " + board + " is not an ESP32 that this module knows");
+        throw otaError(262 /* Code.NOT_SUPPORTED */, "board " + board + " is not an ESP32 that this module knows");
     }
     /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
     function isEncrypted(chip) {
@@ -1662,7 +1662,7 @@ function lazySlots() {
             if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
                 wrong = "overlaps " + others[i].label;
         if (wrong)
-            throw fault(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + lazyBytes().hex_(row.address) + "+" + lazyBytes().hex_(row.size) + " " + wrong);
+            throw otaError(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + lazyBytes().hex_(row.address) + "+" + lazyBytes().hex_(row.size) + " " + wrong);
     }
     /** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
     function parseTable(table) {
@@ -1673,7 +1673,7 @@ function lazySlots() {
             if (rows.length && (magic === 60395 /* Magic.ESP_PARTITION_MD5 */ || magic === 65535 /* Magic.NO_ROW */))
                 return rows;
             if (magic !== 20650 /* Magic.ESP_PARTITION */)
-                throw fault(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
+                throw otaError(262 /* Code.NOT_SUPPORTED */, "no partition table row at " +
                     lazyBytesOnce.hex_(32768 /* Table.ADDR */ + offset) +
                     ", found " +
                     lazyBytesOnce.hex_(magic) +
@@ -1682,13 +1682,13 @@ function lazySlots() {
             checkRow(row, rows);
             rows.push(row);
         }
-        throw fault(262 /* Code.NOT_SUPPORTED */, "the partition table has no end");
+        throw otaError(262 /* Code.NOT_SUPPORTED */, "the partition table has no end");
     }
     // Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
     // Source: docs/design.md#slots, docs/formats.md#partition-table, docs/espruino.md#no-call-names-the-running-slot.
     var OTADATA_SIZE = 0x2000;
     function cannot$1(fact) {
-        throw fault(262 /* Code.NOT_SUPPORTED */, fact);
+        throw otaError(262 /* Code.NOT_SUPPORTED */, fact);
     }
     /** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
     function findOtadata(rows) {
@@ -1751,9 +1751,9 @@ function lazySlots() {
             var length = Math.min(header.length_, 4096 /* Flash.SECTOR */);
             if (binary(read(slot.address + 32 /* Size.FIRST_SEGMENT */, length)) === mapped(header.loadAddr_, length))
                 return slot;
-            throw fault(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash differs from the mapped code");
+            throw otaError(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash differs from the mapped code");
         }
-        throw fault(261 /* Code.NOT_FOUND */, "cannot determine the running slot: the MMU maps none of them");
+        throw otaError(261 /* Code.NOT_FOUND */, "cannot determine the running slot: the MMU maps none of them");
     }
     /** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
     function readLayout() {
@@ -1804,7 +1804,7 @@ function lazySlots() {
         var label = typeof given === "string" ? given : given && given.label;
         var slot = slotByLabel(layout, label);
         if (!slot || (typeof given !== "string" && slot.address !== given.address))
-            throw fault(261 /* Code.NOT_FOUND */, "this device has no slot " + label + ": getStatus().slots lists them");
+            throw otaError(261 /* Code.NOT_FOUND */, "this device has no slot " + label + ": getStatus().slots lists them");
         return slot;
     }
     /**
@@ -1820,7 +1820,7 @@ function lazySlots() {
                 var turn;
                 function fail(error) {
                     turn.end_();
-                    reject(error || fault(259 /* Code.INVALID_STATE */, "aborted"));
+                    reject(error || otaError(259 /* Code.INVALID_STATE */, "aborted"));
                 }
                 if (none && held)
                     held.stop_();
@@ -1828,7 +1828,7 @@ function lazySlots() {
                 function attempt(slots, error) {
                     var slot = slots.shift();
                     if (!slot)
-                        return fail(none ? fault(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
+                        return fail(none ? otaError(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
                     verifyImage(layout.chip_, slot.address, slot.size, "", "", function (failure) {
                         if (lazyEngine().heldTurn_() !== turn)
                             return;
@@ -1888,7 +1888,7 @@ function lazySlots() {
     // image that reads through another partition than this table has, no program runs after the restart, so nothing of ours
     // could roll it back.
     function cannot(fact) {
-        throw fault(262 /* Code.NOT_SUPPORTED */, "Storage would be lost: " +
+        throw otaError(262 /* Code.NOT_SUPPORTED */, "Storage would be lost: " +
             fact +
             "; flash that build once by USB with its own partition table, or set allowStorageLoss");
     }
@@ -2012,10 +2012,10 @@ function getState(partition) {
     var layout = lazySlots().readLayout_();
     var slot = lazySlots().slotOf_(layout, partition);
     if (slot.subtype === 0 /* Subtype.FACTORY */)
-        throw fault(262 /* Code.NOT_SUPPORTED */, "factory has no state");
+        throw otaError(262 /* Code.NOT_SUPPORTED */, "factory has no state");
     var state = lazyOtadata().stateOf_(layout, slot);
     if (state === undefined)
-        throw fault(261 /* Code.NOT_FOUND */, "otadata does not name " + slot.label);
+        throw otaError(261 /* Code.NOT_FOUND */, "otadata does not name " + slot.label);
     return state;
 }
 
@@ -2115,13 +2115,13 @@ function lazyKeys() {
         for (var i = 0; i < eText.length; i++)
             e = e * 256 + eText.charCodeAt(i);
         if (!isKey(n, e))
-            throw fault(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+            throw otaError(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
         return { n_: n, e_: e };
     }
     /** Throws INVALID_ARG when one of `keys` can't be used. */
     function checkKeys(keys) {
         if (!(keys.length > 0))
-            throw fault(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
+            throw otaError(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
         for (var i = 0; i < keys.length; i++)
             parseKey(keys[i]);
     }
@@ -2134,7 +2134,7 @@ function lazyKeys() {
     }
     /** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
     function notTrusted() {
-        return fault(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+        return otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
     }
     return { base64_: base64, fromBase64url_: fromBase64url, bitLength_: bitLength, parseKey_: parseKey, checkKeys_: checkKeys, keyCalled_: keyCalled, notTrusted_: notTrusted };
 }
@@ -2170,7 +2170,7 @@ function parseAnswer(response, options) {
         for (var key in headers)
             if (key.toLowerCase() === name) {
                 if (value !== undefined)
-                    throw fault(264 /* Code.INVALID_RESPONSE */, "header " + name + " came twice");
+                    throw otaError(264 /* Code.INVALID_RESPONSE */, "header " + name + " came twice");
                 value = headers[key];
             }
         return value || "";
@@ -2193,7 +2193,7 @@ function parseAnswer(response, options) {
         if (status === 200 || status === 206)
             return;
         if (status === 416 && header(headers, "content-range") === "bytes */0")
-            throw fault(260 /* Code.INVALID_SIZE */, "the file is empty");
+            throw otaError(260 /* Code.INVALID_SIZE */, "the file is empty");
         var code = 264 /* Code.INVALID_RESPONSE */;
         if (status === 304)
             code = 28681 /* Code.HTTP_NOT_MODIFIED */;
@@ -2203,7 +2203,7 @@ function parseAnswer(response, options) {
             code = -1 /* Code.FAIL */;
         // the engine takes an interim answer (1xx) for the final one
         var busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
-        var error = fault(code, "HTTP status " + status, busy);
+        var error = otaError(code, "HTTP status " + status, busy);
         if (status === 416)
             error.total_ = digits(header(headers, "content-range").substr(8)); // "bytes */1000"
         if (busy)
@@ -2219,9 +2219,9 @@ function parseAnswer(response, options) {
         var size = text.substr(slash + 1);
         var total = digits(size);
         if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
-            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
+            throw otaError(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
         if (head.length_ !== -1 /* Length.UNKNOWN */ && head.length_ !== last - first + 1)
-            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
+            throw otaError(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
         head.start_ = first;
         head.length_ = last - first + 1;
         head.total_ = total;
@@ -2232,7 +2232,7 @@ function parseAnswer(response, options) {
     if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
         var location = header(headers, "location");
         if (!location)
-            throw fault(264 /* Code.INVALID_RESPONSE */, "redirect without Location");
+            throw otaError(264 /* Code.INVALID_RESPONSE */, "redirect without Location");
         return location;
     }
     checkStatus(status, headers);
@@ -2240,12 +2240,12 @@ function parseAnswer(response, options) {
     var transfer = header(headers, "transfer-encoding").toLowerCase();
     var coding = header(headers, "content-encoding").toLowerCase();
     if (coding && coding !== "identity")
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
+        throw otaError(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
     if (transfer && (transfer !== "chunked" || length))
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+        throw otaError(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
     // the engine cuts a body without either off after its first piece
     if (!transfer && digits(length) < 0)
-        throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+        throw otaError(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
     var tag = header(headers, "etag");
     var strong = tag[0] === '"';
     if (!tag) {
@@ -2274,7 +2274,7 @@ function lazyUrls() {
     // The engine's own url.parse knows no user:password and no relative reference.
     var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)
     function bad(url, why) {
-        throw fault(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
+        throw otaError(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
     }
     /** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
     function parseUrl(url) {
@@ -2404,7 +2404,7 @@ function send(options, url, trusted, extra, onResponse, onError) {
     function request(options, onResponse, onError) {
         var outgoing = require("http").request(options, onResponse);
         if (!outgoing)
-            throw fault(28674 /* Code.HTTP_CONNECT */, "no network", true);
+            throw otaError(28674 /* Code.HTTP_CONNECT */, "no network", true);
         outgoing.on("error", onError);
         outgoing.end();
         return outgoing;
@@ -2439,7 +2439,7 @@ function send(options, url, trusted, extra, onResponse, onError) {
         return request(wanted, onResponse, onError);
     }
     catch (thrown) {
-        throw thrown.retry !== undefined ? thrown : fault(28674 /* Code.HTTP_CONNECT */, wanted.host + ": " + thrown.message, true);
+        throw thrown.retry !== undefined ? thrown : otaError(28674 /* Code.HTTP_CONNECT */, wanted.host + ": " + thrown.message, true);
     }
 }
 /**
@@ -2499,7 +2499,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         if (done)
             return;
         if (++quiet > 4)
-            return end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + lazyUrls().parseUrl_(url).host_ + " for " + options.timeout + " ms", true));
+            return end(otaError(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + lazyUrls().parseUrl_(url).host_ + " for " + options.timeout + " ms", true));
         guarded(function () {
             timer = after(options.timeout / 4, tick);
         }, end);
@@ -2520,8 +2520,8 @@ function get(options, from, extra, onHead, onBody, onEnd) {
             why +=
                 ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
         var lost = answered
-            ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
-            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + page.host_ + why, true);
+            ? otaError(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
+            : otaError(28674 /* Code.HTTP_CONNECT */, "no answer from " + page.host_ + why, true);
         lost.record_ = code === INVALID_RECORD || code === BAD_INPUT_DATA;
         end(lost);
     }
@@ -2556,7 +2556,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     }
     function redirect(location) {
         if (++redirects > options.maxRedirects)
-            throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
+            throw otaError(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
         var page = lazyUrls().parseUrl_(url);
         var next = lazyUrls().resolveUrl_(url, location);
         var target;
@@ -2565,12 +2565,12 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         }
         catch (thrown) {
             // the caller's own URL was good
-            throw fault(264 /* Code.INVALID_RESPONSE */, "Location: " + thrown.message);
+            throw otaError(264 /* Code.INVALID_RESPONSE */, "Location: " + thrown.message);
         }
         if (!lazyUrls().sameOrigin_(page, lazyUrls().parseUrl_(options.url)))
             trusted = false;
         if (page.protocol_ === "https:" && target.protocol_ !== "https:")
-            throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
+            throw otaError(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
         url = next;
         disconnect();
         after(20 /* Pause.SETTLE */, function () {
@@ -2707,7 +2707,7 @@ function createDownload(options, url, limit, onConnected) {
         var same = head.tag_ === tag || (!head.tag_ && tag.indexOf('"') < 0);
         if (known && !(same && (total < 0 || self.total_ < 0 || total === self.total_))) {
             if (changes++)
-                throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again");
+                throw otaError(264 /* Code.INVALID_RESPONSE */, "the file changed again");
             goTo(0);
             known = false;
             if (head.start_) {
@@ -2717,14 +2717,14 @@ function createDownload(options, url, limit, onConnected) {
         }
         else if (head.start_ !== received) {
             if (head.start_)
-                throw fault(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", wanted " + received);
+                throw otaError(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", wanted " + received);
             // a server without ranges, which a caller that pauses would otherwise ask for ever
             if (begun++ > options.retries)
-                throw fault(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, wanted " + received);
+                throw otaError(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, wanted " + received);
             goTo(0);
         }
         if (total > limit)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, wanted at most " + limit);
+            throw otaError(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, wanted at most " + limit);
         if (head.start_ && !strong)
             self.changed_ = 1;
         if (total >= 0 || !head.start_)
@@ -2742,7 +2742,7 @@ function createDownload(options, url, limit, onConnected) {
     /** The last byte is there, or more than may come. */
     function reach() {
         if (self.total_ < 0)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes");
+            throw otaError(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes");
         self.ended_ = true;
     }
     /** Offers what is held, and `data`, which has just come. */
@@ -2783,7 +2783,7 @@ function createDownload(options, url, limit, onConnected) {
             var size = options.maxRequestSize;
             options.maxRequestSize = fresh >= RANGE ? fresh : size && size <= RANGE ? size >> 1 : RANGE;
             if (options.maxRequestSize < LEAST_RANGE) {
-                var last = fault(262 /* Code.NOT_SUPPORTED */, "TLS records too large for this build, even in ranges of " +
+                var last = otaError(262 /* Code.NOT_SUPPORTED */, "TLS records too large for this build, even in ranges of " +
                     size +
                     " bytes: use http: with keys, or a server with ranges and short headers");
                 last.status = error.status;
@@ -2954,7 +2954,7 @@ function lazySession() {
         var phase = session.phase_;
         if (phase >= 6 /* Phase.DEAD */)
             return;
-        var reason = error || fault(259 /* Code.INVALID_STATE */, "aborted");
+        var reason = error || otaError(259 /* Code.INVALID_STATE */, "aborted");
         closeSession(session, 6 /* Phase.DEAD */);
         session.emit_("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
@@ -3064,7 +3064,7 @@ function lazyFinish() {
         // Step 7: what is in flash is judged, not what came over the network
         var bytes = session.size_;
         if (!complete || (plan.size_ >= 0 && session.written_ !== bytes))
-            onVerified(fault(5379 /* Code.OTA_VALIDATE_FAILED */, "image incomplete: " + session.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes"));
+            onVerified(otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image incomplete: " + session.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes"));
         else if (session.verified_)
             onVerified(null);
         else
@@ -3103,7 +3103,7 @@ function createReceiver(session) {
         var ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
         var same = false; // flash holds what has come of the sector so far
         if (slot.address === layout.running_.address)
-            throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
+            throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
         function otadataCrc() {
             var addr = layout.otadata_.address;
             return E.CRC32(binary(read(addr, 32 /* Entries.LENGTH */)) + binary(read(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
@@ -3116,7 +3116,7 @@ function createReceiver(session) {
             if (sector !== ahead && !(resumed && isBlank(sector))) {
                 // to be tried again by nobody within this update: every try would be the last one
                 if (left-- < 1)
-                    throw fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again too often: twice its sectors were erased");
+                    throw otaError(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again too often: twice its sectors were erased");
                 erase(sector);
             }
             ahead = sector;
@@ -3158,14 +3158,14 @@ function createReceiver(session) {
             var begun = offset % 4096 /* Flash.SECTOR */;
             var length = data.length;
             if (begun + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
-                throw fault(260 /* Code.INVALID_SIZE */, length + " bytes at " + lazyBytes().hex_(offset) + " of slot " + slot.label);
+                throw otaError(260 /* Code.INVALID_SIZE */, length + " bytes at " + lazyBytes().hex_(offset) + " of slot " + slot.label);
             if (!begun) {
                 // another program, or another instance of this module, may have selected the slot meanwhile
                 var crc = otadataCrc();
                 if (crc !== otadata) {
                     var entries = lazyOtadata().readEntries_(layout.otadata_);
                     if (lazyOtadata().copyOf_(layout, entries, slot) >= 0 || lazyOtadata().selectedSlot_(layout, entries).address === slot.address)
-                        throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
+                        throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
                     otadata = crc;
                 }
             }
@@ -3211,7 +3211,7 @@ function createReceiver(session) {
     function tell(name, data, total) {
         session.emit_(name, data, total);
         if (session.phase_ >= 6 /* Phase.DEAD */)
-            throw fault(259 /* Code.INVALID_STATE */, "aborted");
+            throw otaError(259 /* Code.INVALID_STATE */, "aborted");
     }
     /** Step 4, its end: the header is checked before anything is erased. `start`: the file's first bytes; "" if they are in flash. */
     function checkStart(start) {
@@ -3323,7 +3323,7 @@ function lazyManifest() {
     // One JSON object, more strictly than the engine's own parser takes it. Pure.
     /** INVALID_RESPONSE: the manifest is not what it should be. */
     function refuse(fact) {
-        throw fault(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
+        throw otaError(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
     }
     function isDigits(text) {
         for (var i = 0; i < text.length; i++)
@@ -3436,7 +3436,7 @@ function lazyManifest() {
     function parseManifest(payload) {
         var manifest = parseJson(payload);
         if (manifest.format !== FORMAT)
-            throw fault(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+            throw otaError(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
         var image = manifest.image || {};
         wanted("project", manifest.project, "string");
         wanted("version", manifest.version, "string");
@@ -3464,7 +3464,7 @@ function lazyManifest() {
     /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
     var MAX_JUMP = 0x100000000;
     function differ(what, theirs, ours) {
-        throw fault(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
+        throw otaError(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
     }
     /**
      * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
@@ -3475,12 +3475,12 @@ function lazyManifest() {
         if (manifest.board !== undefined && manifest.board !== facts.board_)
             differ("board", manifest.board, facts.board_);
         if (manifest.image.size > facts.slotSize_)
-            throw fault(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+            throw otaError(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
         // a clock that nobody has set says 1970 and lets every manifest pass
         if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-            throw fault(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+            throw otaError(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
         if (manifest.sequence < facts.sequence_ && !allowDowngrade)
-            throw fault(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
+            throw otaError(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
         if (manifest.sequence > facts.sequence_ + MAX_JUMP)
             differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
     }
@@ -3894,7 +3894,7 @@ function open(settings, emit, offerOnly, done, failed) {
                 // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
                 var least = 100 + 1.5 * key.n_.length;
                 if (free < least)
-                    throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, a key of this length needs " + least + " here", true);
+                    throw otaError(257 /* Code.NO_MEM */, free + " JsVars are free, a key of this length needs " + least + " here", true);
                 var digest = sha256(token.substr(0, second));
                 /*@__NOINLINE__*/ verifyPss(key.n_, key.e_, lazyBytes().bytesOf_(signature), digest, 
                 /*@__NOINLINE__*/ answer(token.substring(first + 1, second), signer, done));
@@ -3936,7 +3936,7 @@ function open(settings, emit, offerOnly, done, failed) {
             }
             download.failed_ = function (error) {
                 return end(error.code === 260 /* Code.INVALID_SIZE */ && limit < 8192 /* Jws.MAX_MANIFEST */
-                    ? fault(257 /* Code.NO_MEM */, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
+                    ? otaError(257 /* Code.NO_MEM */, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
                     : error, "");
             };
             download.sink_ = function (text, ended) {
@@ -3982,9 +3982,9 @@ function open(settings, emit, offerOnly, done, failed) {
     function chooseTarget(layout, label) {
         var target = label === undefined ? lazySlots().nextSlot_(layout, layout.running_) : lazySlots().slotByLabel_(layout, label);
         if (!target)
-            throw fault(261 /* Code.NOT_FOUND */, "no slot is called " + label);
+            throw otaError(261 /* Code.NOT_FOUND */, "no slot is called " + label);
         if (target.address === layout.running_.address)
-            throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
+            throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
         return target;
     }
     /** Was the slot of the last update selected before the last restart, and another one runs? Then the bootloader refused it. */
@@ -4008,7 +4008,7 @@ function open(settings, emit, offerOnly, done, failed) {
     if (!offerOnly) {
         lazyOtadata().checkConfirmed_(layout);
         if (!settings.allowSavedState && lazyEngine().readFile_(".varimg") !== undefined)
-            throw fault(259 /* Code.INVALID_STATE */, "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
+            throw otaError(259 /* Code.INVALID_STATE */, "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
                 "by E.setBootCode() and erase .varimg, or set allowSavedState");
         noteRefusal(layout);
         if (!settings.allowUnconfirmed)
@@ -4036,7 +4036,7 @@ function open(settings, emit, offerOnly, done, failed) {
             download.sink_ = null;
             guarded(function () {
                 if (length < 1024 /* Size.HEAD */)
-                    throw fault(260 /* Code.INVALID_SIZE */, "file of " + length + " bytes, an image has at least " + 1024 /* Size.HEAD */);
+                    throw otaError(260 /* Code.INVALID_SIZE */, "file of " + length + " bytes, an image has at least " + 1024 /* Size.HEAD */);
                 begin();
             }, fail);
             return 0;
@@ -4110,7 +4110,7 @@ function run(given, mode, resolve, reject) {
     function checkConfig(config) {
         // The configuration: what a caller may say, checked before anything else happens.
         function refuse$1(fact) {
-            throw fault(258 /* Code.INVALID_ARG */, fact);
+            throw otaError(258 /* Code.INVALID_ARG */, fact);
         }
         var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
         // Every field, by an example of its type; for a number the example is the default.
@@ -4222,7 +4222,8 @@ function run(given, mode, resolve, reject) {
             var unheard = session.unheard_;
             session.unheard_ = undefined;
             var ended = session.phase_ >= 5 /* Phase.FAILED */;
-            return (unheard || fault(259 /* Code.INVALID_STATE */, call + (ended ? "() called after the update ended" : "() called too early")));
+            return (unheard ||
+                otaError(259 /* Code.INVALID_STATE */, call + (ended ? "() called after the update ended" : "() called too early")));
         }
         /** `phase`: in which it may be called, besides READY. */
         function start(call, phase, step) {
@@ -4248,7 +4249,7 @@ function run(given, mode, resolve, reject) {
                     ? read(session.target_.address, 288 /* Size.DESC_END */)
                     : lazyBytes().bytesOf_(session.download_.held_.substr(0, 288 /* Size.DESC_END */)));
                 if (!desc)
-                    throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
+                    throw otaError(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
                 return desc;
             },
             isCompleteDataReceived: function () { return session.complete_; },
@@ -4297,7 +4298,7 @@ function run(given, mode, resolve, reject) {
             turn.end_();
     }
     function fail(given) {
-        var error = given || fault(259 /* Code.INVALID_STATE */, "aborted");
+        var error = given || otaError(259 /* Code.INVALID_STATE */, "aborted");
         if (session)
             lazySession().abortSession_(session, error);
         else if (turn) {
@@ -4331,13 +4332,13 @@ function run(given, mode, resolve, reject) {
         var free = lazyEngine().freeVars_();
         // before the keys are looked at, which takes memory
         if (!lazyEngine().heldTurn_() && free < NEEDED_VARS)
-            throw fault(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
+            throw otaError(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
         settings = checkConfig(given);
         if (settings.keys)
             lazyKeys().checkKeys_(settings.keys);
         given = undefined; // its keys are let go when the signature is verified
         if (mode === 0 /* Mode.CHECK */ && !settings.keys)
-            throw fault(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
+            throw otaError(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
         turn = takeTurn(fail, settings.deadline);
         if (mode !== 0 /* Mode.CHECK */)
             emit("START");
@@ -4358,7 +4359,7 @@ function run(given, mode, resolve, reject) {
                 return;
             }
             if (mode === 1 /* Mode.BEGIN */)
-                throw fault(266 /* Code.INVALID_VERSION */, waiting
+                throw otaError(266 /* Code.INVALID_VERSION */, waiting
                     ? "the manifest's image is installed and waits for the restart"
                     : "the manifest's image is running already");
             resolve(offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true }));
@@ -4472,7 +4473,7 @@ function boot(options) {
     function checkBootOptions(options) {
         var given = options;
         if (typeof given !== "object" || !given)
-            throw fault(258 /* Code.INVALID_ARG */, "boot: the options must be an object");
+            throw otaError(258 /* Code.INVALID_ARG */, "boot: the options must be an object");
         Object.keys(given).forEach(function (name) {
             var value = given[name];
             var wanted = "";
@@ -4485,7 +4486,7 @@ function boot(options) {
             else if (!(value >= 1 && Math.floor(value) === value))
                 wanted = " must be a whole number above 0";
             if (wanted && value !== undefined)
-                throw fault(258 /* Code.INVALID_ARG */, "boot: " + name + wanted);
+                throw otaError(258 /* Code.INVALID_ARG */, "boot: " + name + wanted);
         });
     }
     return new Promise(function (resolve, reject) {
@@ -4576,9 +4577,9 @@ function confirmAfter(ms, check, onEvent) {
         }
         guarded(function () {
             if (!(ms >= 0 && Math.floor(ms) === ms) || typeof check !== "function")
-                throw fault(258 /* Code.INVALID_ARG */, "confirmAfter(ms, check): ms must be a whole number, check a function");
+                throw otaError(258 /* Code.INVALID_ARG */, "confirmAfter(ms, check): ms must be a whole number, check a function");
             if (onEvent !== undefined && typeof onEvent !== "function")
-                throw fault(258 /* Code.INVALID_ARG */, "confirmAfter: onEvent must be a function");
+                throw otaError(258 /* Code.INVALID_ARG */, "confirmAfter: onEvent must be a function");
             guarded(function () {
                 var record = lazyRecords().loadRecord_();
                 // the trial has begun, also where boot() does not count starts

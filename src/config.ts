@@ -1,7 +1,7 @@
 // The configuration: what a caller may say, checked before anything else happens.
 
 import { Prefix, digitsOf } from "./platform/bytes";
-import { Code, fault, type OtaError } from "./errors";
+import { Code, otaError, type OtaError } from "./errors";
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
 export type EventName =
@@ -139,7 +139,7 @@ export interface InsecureConfig extends CommonConfig {
 export type Config = SignedConfig | DigestConfig | InsecureConfig;
 
 function refuse(fact: string): never {
-  throw fault(Code.INVALID_ARG, fact);
+  throw otaError(Code.INVALID_ARG, fact);
 }
 
 const DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30

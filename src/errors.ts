@@ -129,7 +129,7 @@ export interface OtaError extends Error {
 const MAX_FACT = 500;
 
 /** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
-export function fault(code: Code, fact: string, retry?: boolean): OtaError {
+export function otaError(code: Code, fact: string, retry?: boolean): OtaError {
   // it may quote what anybody has sent, and be shown in a terminal
   let said = "";
   for (let i = 0; i < fact.length && i < MAX_FACT; i++) {
@@ -148,7 +148,7 @@ export function fault(code: Code, fact: string, retry?: boolean): OtaError {
 export function asFault(thrown: any): OtaError {
   return thrown && thrown.code !== undefined && thrown.retry !== undefined
     ? thrown
-    : fault(Code.FAIL, "" + ((thrown && thrown.message) || thrown));
+    : otaError(Code.FAIL, "" + ((thrown && thrown.message) || thrown));
 }
 
 /** For what nobody needs to hear. */
@@ -164,5 +164,5 @@ export function guarded(body: () => void, reject: (error: OtaError) => void): vo
 }
 
 export function noMemory(what: string): never {
-  throw fault(Code.NO_MEM, "out of memory: " + what, true);
+  throw otaError(Code.NO_MEM, "out of memory: " + what, true);
 }

@@ -9,7 +9,7 @@ import { eraseFile, readFile, storageStats, writeFile } from "../platform/engine
 import { Size, walkSegments } from "../image/image";
 import type { Partition } from "./partitions";
 import { readRecords, RecordFile, sealRecord } from "./record-file";
-import { Code, fault, guarded, ignore } from "../errors";
+import { Code, otaError, guarded, ignore } from "../errors";
 
 /** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
 const NAME = ".https-ota";
@@ -185,7 +185,7 @@ function create(record: BootRecord, file: number, sealed: string, tries: number)
   const stats = storageStats();
   const free = stats.freeBytes;
   if (free < needed)
-    throw fault(
+    throw otaError(
       Code.NO_MEM,
       "Storage has " +
         free +
@@ -196,7 +196,7 @@ function create(record: BootRecord, file: number, sealed: string, tries: number)
         remedy,
     );
   if ((stats.totalBytes - free) % Flash.SECTOR > Flash.SECTOR - RecordFile.FILE_HEADER)
-    throw fault(Code.NO_MEM, "Storage ends where a file's header would lie across two pages" + remedy);
+    throw otaError(Code.NO_MEM, "Storage ends where a file's header would lie across two pages" + remedy);
   eraseFile(NAME + file);
   guarded(() => {
     writeFile(NAME + file, String.fromCharCode(255), 0, RecordFile.SIZE);
@@ -204,7 +204,8 @@ function create(record: BootRecord, file: number, sealed: string, tries: number)
   record.file_ = file;
   record.end_ = 0;
   if ((readFile(NAME + file) || "").length === RecordFile.SIZE && append(record, sealed)) return;
-  if (tries < 2) throw fault(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file + remedy);
+  if (tries < 2)
+    throw otaError(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file + remedy);
   create(record, file, sealed, tries - 1);
 }
 
@@ -316,7 +317,7 @@ export function lowestSequence(record: BootRecord, running: Partition): number {
 /** Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often. */
 export function checkNotRolledBack(digest: string): void {
   if (digest && loadRecord().bad.indexOf(digest) >= 0)
-    throw fault(
+    throw otaError(
       Code.NOT_ALLOWED,
       "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it",
     );
@@ -329,7 +330,7 @@ export function checkNotRolledBack(digest: string): void {
 export function checkNotOnTrial(running: Partition): void {
   const record = loadRecord();
   if (record.boots > 0 && isSelected(record, running))
-    throw fault(
+    throw otaError(
       Code.OTA_ROLLBACK_INVALID_STATE,
       "the running image is on trial: call markValid() first, or set allowUnconfirmed",
     );

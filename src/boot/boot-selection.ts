@@ -7,7 +7,7 @@ import { setRestartPending } from "../platform/engine";
 import { activeCopy, buildEntry, Entries, type Entry, nextSeq, parseEntry, slotOfSeq, State } from "./otadata";
 import { type Partition, Subtype } from "./partitions";
 import type { Layout } from "./layout";
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 /** The two copies. */
 export function readEntries(otadata: Partition): Entry[] {
@@ -94,7 +94,7 @@ export function seqFor(layout: Layout, entries: Entry[], slot: Partition): numbe
   let highest = 0;
   for (let i = 0; i < 2; i++) if (entries[i].whole_ && entries[i].seq_ > highest) highest = entries[i].seq_;
   const seq = nextSeq(highest, slot.subtype - Subtype.OTA_0, layout.ota_.length);
-  if (!seq) throw fault(Code.OTA_SELECT_INFO_INVALID, "no sequence number above " + highest);
+  if (!seq) throw otaError(Code.OTA_SELECT_INFO_INVALID, "no sequence number above " + highest);
   return seq;
 }
 

@@ -9,7 +9,7 @@ import type { Layout } from "./layout";
 import { activeCopy, State } from "./otadata";
 import type { Partition } from "./partitions";
 import { Boots, isSelected, loadRecord } from "./boot-record";
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 /** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
 export function isOnTrial(layout: Layout): boolean {
@@ -23,7 +23,7 @@ export function isOnTrial(layout: Layout): boolean {
 /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
 export function checkConfirmed(layout: Layout): void {
   if (stateOf(layout, layout.running_) === State.PENDING_VERIFY)
-    throw fault(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is not confirmed: call markValid() first");
+    throw otaError(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is not confirmed: call markValid() first");
 }
 
 /**

@@ -6,7 +6,7 @@ import { chipId, isEncrypted, mapped, mappedFlash } from "../platform/chip";
 import { binary, Flash, read } from "../platform/flash";
 import { type Header, isRunnable, parseHeader, Size } from "../image/image";
 import { isOta, isOtadata, isSlot, parseTable, type Partition, Subtype, Table, Type } from "./partitions";
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 const OTADATA_SIZE = 0x2000;
 
@@ -20,7 +20,7 @@ export interface Layout {
 }
 
 function cannot(fact: string): never {
-  throw fault(Code.NOT_SUPPORTED, fact);
+  throw otaError(Code.NOT_SUPPORTED, fact);
 }
 
 /** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
@@ -83,9 +83,9 @@ function findRunning(rows: Partition[], chip: number): Partition {
     if (!header) continue;
     const length = Math.min(header.length_, Flash.SECTOR);
     if (binary(read(slot.address + Size.FIRST_SEGMENT, length)) === mapped(header.loadAddr_, length)) return slot;
-    throw fault(Code.NOT_FOUND, "the MMU maps slot " + slot.label + ", but its flash differs from the mapped code");
+    throw otaError(Code.NOT_FOUND, "the MMU maps slot " + slot.label + ", but its flash differs from the mapped code");
   }
-  throw fault(Code.NOT_FOUND, "cannot determine the running slot: the MMU maps none of them");
+  throw otaError(Code.NOT_FOUND, "cannot determine the running slot: the MMU maps none of them");
 }
 
 /** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */

@@ -4,7 +4,7 @@
 
 import { cancel, every, isLost } from "../platform/timers";
 import { heldTurn, holdTurn, listenForKill } from "../platform/engine";
-import { Code, fault, type OtaError } from "../errors";
+import { Code, otaError, type OtaError } from "../errors";
 
 const WATCH_MS = 1000;
 
@@ -35,7 +35,7 @@ export interface Turn {
  */
 export function takeTurn(stop: (error?: OtaError) => void, deadline: number): Turn {
   if (heldTurn())
-    throw fault(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way, or another slot is being selected", true);
+    throw otaError(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way, or another slot is being selected", true);
   let watch: number | undefined;
   let age = 0; // ms
   const turn = { resting_: false, stop_: stop } as Turn;
@@ -44,9 +44,9 @@ export function takeTurn(stop: (error?: OtaError) => void, deadline: number): Tu
     let error: OtaError | undefined;
     if (heldTurn() === turn) {
       age += WATCH_MS;
-      if (deadline && age >= deadline) error = fault(Code.TIMEOUT, "not done within " + deadline + " ms", true);
+      if (deadline && age >= deadline) error = otaError(Code.TIMEOUT, "not done within " + deadline + " ms", true);
       else if (turn.resting_) isLost(0);
-      else if (isLost(WATCH_MS)) error = fault(Code.NO_MEM, "out of memory: the call was interrupted", true);
+      else if (isLost(WATCH_MS)) error = otaError(Code.NO_MEM, "out of memory: the call was interrupted", true);
       if (!error) return;
       // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
       watch = undefined;

@@ -9,7 +9,7 @@ import { type Partition, Subtype } from "./partitions";
 import { copyOf, select, selectedSlot, stateOf, readEntries } from "./boot-selection";
 import { confirm, reject as rejectRunning } from "./confirmation";
 import { type Layout, nextSlot, partitionByLabel, readLayout, slotByLabel } from "./layout";
-import { Code, fault, guarded, ignore, type OtaError } from "../errors";
+import { Code, otaError, guarded, ignore, type OtaError } from "../errors";
 import { takeTurn, type Turn } from "./lock";
 import { verifyImage } from "../image/verify";
 
@@ -17,7 +17,7 @@ function slotOf(layout: Layout, given: Partition | string): Partition {
   const label = typeof given === "string" ? given : given && given.label;
   const slot = slotByLabel(layout, label);
   if (!slot || (typeof given !== "string" && slot.address !== given.address))
-    throw fault(Code.NOT_FOUND, "this device has no slot " + label + ": getStatus().slots lists them");
+    throw otaError(Code.NOT_FOUND, "this device has no slot " + label + ": getStatus().slots lists them");
   return slot;
 }
 
@@ -66,9 +66,9 @@ export function getLastInvalidPartition(): Partition | null {
 export function getState(partition: Partition | string): number {
   const layout = readLayout();
   const slot = slotOf(layout, partition);
-  if (slot.subtype === Subtype.FACTORY) throw fault(Code.NOT_SUPPORTED, "factory has no state");
+  if (slot.subtype === Subtype.FACTORY) throw otaError(Code.NOT_SUPPORTED, "factory has no state");
   const state = stateOf(layout, slot);
-  if (state === undefined) throw fault(Code.NOT_FOUND, "otadata does not name " + slot.label);
+  if (state === undefined) throw otaError(Code.NOT_FOUND, "otadata does not name " + slot.label);
   return state;
 }
 
@@ -89,13 +89,13 @@ function chooseSlot(
       let turn: Turn;
       function fail(error?: OtaError): void {
         turn.end_();
-        reject(error || fault(Code.INVALID_STATE, "aborted"));
+        reject(error || otaError(Code.INVALID_STATE, "aborted"));
       }
       if (none && held) held.stop_();
       turn = takeTurn(fail, 0);
       function attempt(slots: Partition[], error: OtaError | null): void {
         const slot = slots.shift();
-        if (!slot) return fail(none ? fault(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
+        if (!slot) return fail(none ? otaError(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
         verifyImage(layout.chip_, slot.address, slot.size, "", "", (failure) => {
           if (heldTurn() !== turn) return;
           if (failure) return attempt(slots, failure);

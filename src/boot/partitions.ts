@@ -4,7 +4,7 @@
 // writing to the wrong place would cost: alignment, bounds, overlap.
 
 import { hex, u16, u32, zText } from "../platform/bytes";
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 /** In bytes. An enum, which takes no variable. */
 export const enum Table {
@@ -113,7 +113,7 @@ function checkRow(row: Partition, others: Partition[]): void {
     if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
       wrong = "overlaps " + others[i].label;
   if (wrong)
-    throw fault(
+    throw otaError(
       Code.INVALID_STATE,
       "partition " + row.label + " at " + hex(row.address) + "+" + hex(row.size) + " " + wrong,
     );
@@ -126,7 +126,7 @@ export function parseTable(table: Uint8Array): Partition[] {
     const magic = u16(table, offset);
     if (rows.length && (magic === Magic.ESP_PARTITION_MD5 || magic === Magic.NO_ROW)) return rows;
     if (magic !== Magic.ESP_PARTITION)
-      throw fault(
+      throw otaError(
         Code.NOT_SUPPORTED,
         "no partition table row at " +
           hex(Table.ADDR + offset) +
@@ -138,5 +138,5 @@ export function parseTable(table: Uint8Array): Partition[] {
     checkRow(row, rows);
     rows.push(row);
   }
-  throw fault(Code.NOT_SUPPORTED, "the partition table has no end");
+  throw otaError(Code.NOT_SUPPORTED, "the partition table has no end");
 }

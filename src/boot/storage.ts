@@ -13,7 +13,7 @@ import type { StorageClaim } from "./storage-claim";
 import { RecordFile } from "./record-file";
 import { inSlices, Slice } from "../platform/scheduler";
 import { partitionByLabel } from "./layout";
-import { Code, fault, ignore, type OtaError } from "../errors";
+import { Code, otaError, ignore, type OtaError } from "../errors";
 
 const enum Kind {
   OLD_SIZE = 0x40000,
@@ -25,7 +25,7 @@ const enum Kind {
 }
 
 function cannot(fact: string): never {
-  throw fault(
+  throw otaError(
     Code.NOT_SUPPORTED,
     "Storage would be lost: " +
       fact +

@@ -8,7 +8,7 @@ import { fallBack, markValid } from "./ota-ops";
 import { Boots, countStart, isSelected, loadRecord } from "./boot-record";
 import { printLater } from "../platform/engine";
 import { readLayout } from "./layout";
-import { asFault, Code, fault, guarded, ignore } from "../errors";
+import { asFault, Code, otaError, guarded, ignore } from "../errors";
 
 const ATTEMPTS = 3;
 
@@ -22,7 +22,7 @@ export interface BootOptions {
 /** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */
 function checkBootOptions(options: BootOptions): void {
   const given = options as { [name: string]: unknown };
-  if (typeof given !== "object" || !given) throw fault(Code.INVALID_ARG, "boot: the options must be an object");
+  if (typeof given !== "object" || !given) throw otaError(Code.INVALID_ARG, "boot: the options must be an object");
   Object.keys(given).forEach((name) => {
     const value = given[name] as number;
     let wanted = "";
@@ -30,7 +30,7 @@ function checkBootOptions(options: BootOptions): void {
       if (typeof value !== "function") wanted = " must be a function";
     } else if (name !== "attempts") wanted = " is no option";
     else if (!(value >= 1 && Math.floor(value) === value)) wanted = " must be a whole number above 0";
-    if (wanted && value !== undefined) throw fault(Code.INVALID_ARG, "boot: " + name + wanted);
+    if (wanted && value !== undefined) throw otaError(Code.INVALID_ARG, "boot: " + name + wanted);
   });
 }
 
@@ -121,9 +121,9 @@ export function confirmAfter(
     }
     guarded(() => {
       if (!(ms >= 0 && Math.floor(ms) === ms) || typeof check !== "function")
-        throw fault(Code.INVALID_ARG, "confirmAfter(ms, check): ms must be a whole number, check a function");
+        throw otaError(Code.INVALID_ARG, "confirmAfter(ms, check): ms must be a whole number, check a function");
       if (onEvent !== undefined && typeof onEvent !== "function")
-        throw fault(Code.INVALID_ARG, "confirmAfter: onEvent must be a function");
+        throw otaError(Code.INVALID_ARG, "confirmAfter: onEvent must be a function");
       guarded(() => {
         const record = loadRecord();
         // the trial has begun, also where boot() does not count starts

@@ -3,7 +3,7 @@
 
 import { hex, u16, u32, zText } from "../platform/bytes";
 import { isLoadable, isMapped } from "../platform/soc";
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 /** In bytes. An enum, which takes no variable. */
 export const enum Size {
@@ -125,7 +125,7 @@ export function isRunnable(header: Header | null, chipId: number): boolean {
 }
 
 function refuse(fact: string): never {
-  throw fault(Code.OTA_VALIDATE_FAILED, fact);
+  throw otaError(Code.OTA_VALIDATE_FAILED, fact);
 }
 
 function checkSegment(chipId: number, loadAddr: number, length: number, offset: number, limit: number): void {
@@ -182,18 +182,18 @@ export function checkHead(
   tell("VERIFY_CHIP_ID", header.chipId_);
   tell("VERIFY_CHIP_REVISION", header.minRevision_);
   if (header.chipId_ !== chipId)
-    throw fault(Code.INVALID_VERSION, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+    throw otaError(Code.INVALID_VERSION, "image for chip id " + header.chipId_ + ", this is chip id " + chipId);
   if (
     revision >= 0 &&
     (header.minRevision_ > revision ||
       (header.maxRevision_ && header.maxRevision_ !== 0xffff && header.maxRevision_ < revision))
   )
-    throw fault(
+    throw otaError(
       Code.INVALID_VERSION,
       "image for chip revisions " + header.minRevision_ + " to " + header.maxRevision_ + ", this is " + revision,
     );
   if (revision >= 0 && header.minMajor_ > Math.floor(revision / 100))
-    throw fault(
+    throw otaError(
       Code.INVALID_VERSION,
       "image for chip revision " +
         header.minMajor_ +
@@ -207,7 +207,7 @@ export function checkHead(
   const mode = spiModeOf(head);
   const spiMode = spiModeOf(running);
   if (mode && spiMode && mode !== spiMode)
-    throw fault(Code.OTA_SPI_MODE_MISMATCH, "image for SPI mode " + mode + ", this device runs " + spiMode);
+    throw otaError(Code.OTA_SPI_MODE_MISMATCH, "image for SPI mode " + mode + ", this device runs " + spiMode);
 }
 
 /** esp_image_segment_header_t: uint32_t load_addr, uint32_t data_len. */

@@ -7,7 +7,7 @@ import { verity } from "./fsverity";
 import { Flash, read } from "../platform/flash";
 import { checksumOffset, Size, walkSegments } from "./image";
 import { inSlices, Slice } from "../platform/scheduler";
-import { asFault, Code, fault, type OtaError } from "../errors";
+import { asFault, Code, otaError, type OtaError } from "../errors";
 
 const CHECKSUM_SEED = 0xef;
 
@@ -65,7 +65,7 @@ export function hashFlash(
     () => {
       digest = tree.digest_();
       if (wanted && digest !== wanted)
-        throw fault(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", wanted " + wanted);
+        throw otaError(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", wanted " + wanted);
     },
     (error) => done(error, digest),
   );
@@ -106,7 +106,10 @@ export function verifyImage(
     () => {
       const wanted = readSlot(checksumOffset(readSlot(0, Size.FIRST_SEGMENT), length), 1)[0];
       if (sum.value() !== wanted)
-        throw fault(Code.OTA_VALIDATE_FAILED, "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted));
+        throw otaError(
+          Code.OTA_VALIDATE_FAILED,
+          "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted),
+        );
     },
     done,
   );

@@ -8,7 +8,7 @@ import type { Settings } from "../config";
 import { spread } from "../platform/engine";
 import type { Head } from "./headers";
 import { get, Pause } from "./http";
-import { asFault, Code, fault, guarded, ignore, type OtaError } from "../errors";
+import { asFault, Code, otaError, guarded, ignore, type OtaError } from "../errors";
 
 /** Bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers; and the fewest that are tried. */
 const RANGE = 7168;
@@ -126,7 +126,7 @@ export function createDownload(
     // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
     const same = head.tag_ === tag || (!head.tag_ && tag.indexOf('"') < 0);
     if (known && !(same && (total < 0 || self.total_ < 0 || total === self.total_))) {
-      if (changes++) throw fault(Code.INVALID_RESPONSE, "the file changed again");
+      if (changes++) throw otaError(Code.INVALID_RESPONSE, "the file changed again");
       goTo(0);
       known = false;
       if (head.start_) {
@@ -134,12 +134,12 @@ export function createDownload(
         return goOnAfter(Pause.SETTLE);
       }
     } else if (head.start_ !== received) {
-      if (head.start_) throw fault(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted " + received);
+      if (head.start_) throw otaError(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted " + received);
       // a server without ranges, which a caller that pauses would otherwise ask for ever
-      if (begun++ > options.retries) throw fault(Code.NOT_SUPPORTED, "the server begins at 0, wanted " + received);
+      if (begun++ > options.retries) throw otaError(Code.NOT_SUPPORTED, "the server begins at 0, wanted " + received);
       goTo(0);
     }
-    if (total > limit) throw fault(Code.INVALID_SIZE, "file of " + total + " bytes, wanted at most " + limit);
+    if (total > limit) throw otaError(Code.INVALID_SIZE, "file of " + total + " bytes, wanted at most " + limit);
     if (head.start_ && !strong) self.changed_ = 1;
     if (total >= 0 || !head.start_) self.total_ = total;
     part = total < 0 && head.length_ >= 0;
@@ -154,7 +154,7 @@ export function createDownload(
 
   /** The last byte is there, or more than may come. */
   function reach(): void {
-    if (self.total_ < 0) throw fault(Code.INVALID_SIZE, "file of more than " + limit + " bytes");
+    if (self.total_ < 0) throw otaError(Code.INVALID_SIZE, "file of more than " + limit + " bytes");
     self.ended_ = true;
   }
 
@@ -191,7 +191,7 @@ export function createDownload(
       const size = options.maxRequestSize;
       options.maxRequestSize = fresh >= RANGE ? fresh : size && size <= RANGE ? size >> 1 : RANGE;
       if (options.maxRequestSize < LEAST_RANGE) {
-        const last = fault(
+        const last = otaError(
           Code.NOT_SUPPORTED,
           "TLS records too large for this build, even in ranges of " +
             size +

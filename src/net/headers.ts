@@ -2,7 +2,7 @@
 // RFC 9110; status codes as IDF esp_https_ota.c takes them.
 
 import type { Settings } from "../config";
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 /** Of a length. */
 export const enum Length {
@@ -44,7 +44,7 @@ function header(headers: { [name: string]: string }, name: string): string {
   let value: string | undefined;
   for (const key in headers)
     if (key.toLowerCase() === name) {
-      if (value !== undefined) throw fault(Code.INVALID_RESPONSE, "header " + name + " came twice");
+      if (value !== undefined) throw otaError(Code.INVALID_RESPONSE, "header " + name + " came twice");
       value = headers[key];
     }
   return value || "";
@@ -66,14 +66,14 @@ function retryAfter(headers: { [name: string]: string }): number {
 function checkStatus(status: number, headers: { [name: string]: string }): void {
   if (status === 200 || status === 206) return;
   if (status === 416 && header(headers, "content-range") === "bytes */0")
-    throw fault(Code.INVALID_SIZE, "the file is empty");
+    throw otaError(Code.INVALID_SIZE, "the file is empty");
   let code = Code.INVALID_RESPONSE;
   if (status === 304) code = Code.HTTP_NOT_MODIFIED;
   else if (status === 416) code = Code.HTTP_RANGE_NOT_SATISFIABLE;
   else if (status >= 400) code = Code.FAIL;
   // the engine takes an interim answer (1xx) for the final one
   const busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
-  const error = fault(code, "HTTP status " + status, busy);
+  const error = otaError(code, "HTTP status " + status, busy);
   if (status === 416) error.total_ = digits(header(headers, "content-range").substr(8)); // "bytes */1000"
   if (busy) error.wait_ = retryAfter(headers);
   throw error;
@@ -88,9 +88,9 @@ function parseRange(text: string, head: Head): void {
   const size = text.substr(slash + 1);
   const total = digits(size);
   if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
-    throw fault(Code.INVALID_RESPONSE, "Content-Range " + text);
+    throw otaError(Code.INVALID_RESPONSE, "Content-Range " + text);
   if (head.length_ !== Length.UNKNOWN && head.length_ !== last - first + 1)
-    throw fault(Code.INVALID_RESPONSE, "Content-Range " + text + " with Content-Length " + head.length_);
+    throw otaError(Code.INVALID_RESPONSE, "Content-Range " + text + " with Content-Length " + head.length_);
   head.start_ = first;
   head.length_ = last - first + 1;
   head.total_ = total;
@@ -103,19 +103,19 @@ export function parseAnswer(response: EspruinoHttpResponse, options: Settings): 
   options.status_ = status;
   if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
     const location = header(headers, "location");
-    if (!location) throw fault(Code.INVALID_RESPONSE, "redirect without Location");
+    if (!location) throw otaError(Code.INVALID_RESPONSE, "redirect without Location");
     return location;
   }
   checkStatus(status, headers);
   const length = header(headers, "content-length");
   const transfer = header(headers, "transfer-encoding").toLowerCase();
   const coding = header(headers, "content-encoding").toLowerCase();
-  if (coding && coding !== "identity") throw fault(Code.INVALID_RESPONSE, "Content-Encoding " + coding);
+  if (coding && coding !== "identity") throw otaError(Code.INVALID_RESPONSE, "Content-Encoding " + coding);
   if (transfer && (transfer !== "chunked" || length))
-    throw fault(Code.INVALID_RESPONSE, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+    throw otaError(Code.INVALID_RESPONSE, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
   // the engine cuts a body without either off after its first piece
   if (!transfer && digits(length) < 0)
-    throw fault(Code.INVALID_RESPONSE, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+    throw otaError(Code.INVALID_RESPONSE, length ? "Content-Length " + length : "neither Content-Length nor chunked");
   let tag = header(headers, "etag");
   let strong = tag[0] === '"';
   if (!tag) {

@@ -7,7 +7,7 @@ import { after, cancel } from "../platform/timers";
 import type { Settings } from "../config";
 import { type Head, Length, parseAnswer } from "./headers";
 import { request } from "../platform/http-request";
-import { asFault, Code, fault, guarded, type OtaError } from "../errors";
+import { asFault, Code, otaError, guarded, type OtaError } from "../errors";
 import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 
 /** How mbedTLS ends a connection whose peer sends a record larger than its buffer: up to 2.16, and later ones. */
@@ -57,7 +57,7 @@ function send(
   try {
     return request(wanted, onResponse, onError);
   } catch (thrown: any) {
-    throw thrown.retry !== undefined ? thrown : fault(Code.HTTP_CONNECT, wanted.host + ": " + thrown.message, true);
+    throw thrown.retry !== undefined ? thrown : otaError(Code.HTTP_CONNECT, wanted.host + ": " + thrown.message, true);
   }
 }
 
@@ -118,7 +118,11 @@ export function get(
     if (done) return;
     if (++quiet > 4)
       return end(
-        fault(Code.HTTP_READ_TIMEOUT, "nothing from " + parseUrl(url).host_ + " for " + options.timeout + " ms", true),
+        otaError(
+          Code.HTTP_READ_TIMEOUT,
+          "nothing from " + parseUrl(url).host_ + " for " + options.timeout + " ms",
+          true,
+        ),
       );
     guarded(() => {
       timer = after(options.timeout / 4, tick);
@@ -139,12 +143,12 @@ export function get(
       why +=
         ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
     const lost = answered
-      ? fault(
+      ? otaError(
           Code.HTTP_INCOMPLETE_DATA,
           "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why,
           true,
         )
-      : fault(Code.HTTP_CONNECT, "no answer from " + page.host_ + why, true);
+      : otaError(Code.HTTP_CONNECT, "no answer from " + page.host_ + why, true);
     lost.record_ = code === INVALID_RECORD || code === BAD_INPUT_DATA;
     end(lost);
   }
@@ -177,7 +181,7 @@ export function get(
 
   function redirect(location: string): void {
     if (++redirects > options.maxRedirects)
-      throw fault(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
+      throw otaError(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
     const page = parseUrl(url);
     const next = resolveUrl(url, location);
     let target: Url;
@@ -185,11 +189,11 @@ export function get(
       target = parseUrl(next); // from the timer below an error would leave its memory behind
     } catch (thrown: any) {
       // the caller's own URL was good
-      throw fault(Code.INVALID_RESPONSE, "Location: " + thrown.message);
+      throw otaError(Code.INVALID_RESPONSE, "Location: " + thrown.message);
     }
     if (!sameOrigin(page, parseUrl(options.url))) trusted = false;
     if (page.protocol_ === "https:" && target.protocol_ !== "https:")
-      throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
+      throw otaError(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
     url = next;
     disconnect();
     after(Pause.SETTLE, () => {

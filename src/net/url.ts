@@ -1,7 +1,7 @@
 // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
 // The engine's own url.parse knows no user:password and no relative reference.
 
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 const MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)
 
@@ -18,7 +18,7 @@ export interface Url {
 }
 
 function bad(url: string, why: string): never {
-  throw fault(Code.INVALID_ARG, "URL " + url + ": " + why);
+  throw otaError(Code.INVALID_ARG, "URL " + url + ": " + why);
 }
 
 /** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */

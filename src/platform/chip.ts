@@ -2,7 +2,7 @@
 
 import { hex } from "./bytes";
 import { Esp32, Esp32c3, Esp32s3 } from "./soc";
-import { Code, fault, noMemory } from "../errors";
+import { Code, otaError, noMemory } from "../errors";
 
 // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
 const EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
@@ -31,7 +31,7 @@ export function chipId(): number {
     }
   // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
   if (board === "EPAPER_BADGE" || board === "CURIO") return Esp32c3.ESP_CHIP_ID;
-  throw fault(Code.NOT_SUPPORTED, "board " + board + " is not an ESP32 that this module knows");
+  throw otaError(Code.NOT_SUPPORTED, "board " + board + " is not an ESP32 that this module knows");
 }
 
 /** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */

@@ -1,12 +1,12 @@
 // SHA-256 of the interpreter, one-shot. A build without its crypto module is refused at `require`.
 
-import { Code, fault, noMemory } from "../errors";
+import { Code, otaError, noMemory } from "../errors";
 
 let crypto: EspruinoCrypto;
 try {
   crypto = require("crypto");
 } catch (_) {
-  throw fault(
+  throw otaError(
     Code.NOT_SUPPORTED,
     "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)",
   );

@@ -3,7 +3,7 @@
 // IDF 5 its erase silently does nothing).
 
 import { hex } from "./bytes";
-import { Code, fault, noMemory } from "../errors";
+import { Code, otaError, noMemory } from "../errors";
 
 const flash = require("Flash");
 
@@ -53,11 +53,12 @@ export function erase(addr: number): void {
   // walks that list, which took a fifth of an update's time (src/jsvar.c).
   if (addr % (4 * Flash.SECTOR) === 0) process.memory();
   flash.erasePage(addr);
-  if (!isBlank(addr)) throw fault(Code.FLASH_OP_FAIL, "sector " + hex(addr) + " is not blank after its erase");
+  if (!isBlank(addr)) throw otaError(Code.FLASH_OP_FAIL, "sector " + hex(addr) + " is not blank after its erase");
 }
 
 /** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
 export function write(addr: number, bytes: string): void {
   flash.write(bytes, addr);
-  if (!holds(addr, bytes)) throw fault(Code.FLASH_OP_FAIL, "flash at " + hex(addr) + " differs from what was written");
+  if (!holds(addr, bytes))
+    throw otaError(Code.FLASH_OP_FAIL, "flash at " + hex(addr) + " differs from what was written");
 }

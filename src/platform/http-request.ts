@@ -1,6 +1,6 @@
 // One request of Espruino's `http`.
 
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 /**
  * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
@@ -11,7 +11,7 @@ export function request(
   onError: (error: { code: number; message: string }) => void,
 ): EspruinoHttpRequest {
   const outgoing = require("http").request(options, onResponse);
-  if (!outgoing) throw fault(Code.HTTP_CONNECT, "no network", true);
+  if (!outgoing) throw otaError(Code.HTTP_CONNECT, "no network", true);
   outgoing.on("error", onError);
   outgoing.end();
   return outgoing;

@@ -1,10 +1,10 @@
 // One JSON object, more strictly than the engine's own parser takes it. Pure.
 
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 /** INVALID_RESPONSE: the manifest is not what it should be. */
 export function refuse(fact: string): never {
-  throw fault(Code.INVALID_RESPONSE, "manifest: " + fact);
+  throw otaError(Code.INVALID_RESPONSE, "manifest: " + fact);
 }
 
 function isDigits(text: string): boolean {

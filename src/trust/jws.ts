@@ -10,7 +10,7 @@ import { parseJson } from "./json";
 import { keyCalled, parseKey, notTrusted } from "./keys";
 import { Jws, TYPE } from "./limits";
 import { verifyPss } from "./pss";
-import { Code, fault, guarded, ignore, type OtaError } from "../errors";
+import { Code, otaError, guarded, ignore, type OtaError } from "../errors";
 
 /**
  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
@@ -78,7 +78,7 @@ export function verifyJws(
   // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
   const least = 100 + 1.5 * key.n_.length;
   if (free < least)
-    throw fault(Code.NO_MEM, free + " JsVars are free, a key of this length needs " + least + " here", true);
+    throw otaError(Code.NO_MEM, free + " JsVars are free, a key of this length needs " + least + " here", true);
   const digest = sha256(token.substr(0, second));
   /*@__NOINLINE__*/ verifyPss(
     key.n_,

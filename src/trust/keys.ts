@@ -6,7 +6,7 @@ import { bytesOf } from "../platform/bytes";
 import type { Jwk } from "../config";
 import { binary } from "../platform/flash";
 import { isKey } from "./rsa-key";
-import { Code, fault, type OtaError } from "../errors";
+import { Code, otaError, type OtaError } from "../errors";
 
 /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
 export function thumbprint(key: Jwk): string {
@@ -19,13 +19,13 @@ export function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
   const eText = fromBase64url("" + (key && key.e)) || "";
   let e = 0;
   for (let i = 0; i < eText.length; i++) e = e * 256 + eText.charCodeAt(i);
-  if (!isKey(n, e)) throw fault(Code.INVALID_ARG, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+  if (!isKey(n, e)) throw otaError(Code.INVALID_ARG, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
   return { n_: n, e_: e };
 }
 
 /** Throws INVALID_ARG when one of `keys` can't be used. */
 export function checkKeys(keys: Jwk[]): void {
-  if (!(keys.length > 0)) throw fault(Code.INVALID_ARG, "keys must be a list of one key or more");
+  if (!(keys.length > 0)) throw otaError(Code.INVALID_ARG, "keys must be a list of one key or more");
   for (let i = 0; i < keys.length; i++) parseKey(keys[i]);
 }
 
@@ -37,5 +37,5 @@ export function keyCalled(keys: Jwk[], kid: string): Jwk | null {
 
 /** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
 export function notTrusted(): OtaError {
-  return fault(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
+  return otaError(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
 }

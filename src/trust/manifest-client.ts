@@ -18,7 +18,7 @@ import { type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "../boot/partitions";
 import { checkPolicy, checkProject } from "./policy";
 import type { Layout } from "../boot/layout";
-import { Code, fault, guarded, ignore, type OtaError } from "../errors";
+import { Code, otaError, guarded, ignore, type OtaError } from "../errors";
 import { checkStorage } from "../boot/storage";
 import { hashFlash } from "../image/verify";
 
@@ -46,7 +46,7 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
   download.failed_ = (error) =>
     end(
       error.code === Code.INVALID_SIZE && limit < Jws.MAX_MANIFEST
-        ? fault(Code.NO_MEM, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
+        ? otaError(Code.NO_MEM, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
         : error,
       "",
     );

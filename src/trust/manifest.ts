@@ -3,7 +3,7 @@
 
 import { Whole, digitsOf, Prefix } from "../platform/bytes";
 import { parseJson, refuse } from "./json";
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 import type { StorageClaim } from "../boot/storage-claim";
 
 const FORMAT = 1;
@@ -45,7 +45,7 @@ function wanted(claim: string, value: unknown, type: string, optional?: boolean)
 export function parseManifest(payload: string): Manifest {
   const manifest = parseJson(payload);
   if (manifest.format !== FORMAT)
-    throw fault(Code.NOT_SUPPORTED, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+    throw otaError(Code.NOT_SUPPORTED, "manifest format " + manifest.format + ", this module knows " + FORMAT);
   const image = manifest.image || {};
   wanted("project", manifest.project, "string");
   wanted("version", manifest.version, "string");

@@ -1,7 +1,7 @@
 // Which manifests this device follows. Pure. Only called with claims whose signature holds.
 
 import type { Manifest } from "./manifest";
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
 export const MAX_JUMP = 0x100000000;
@@ -18,7 +18,7 @@ export interface Facts {
 }
 
 function differ(what: string, theirs: string | number, ours: string | number): never {
-  throw fault(Code.INVALID_VERSION, "manifest is for " + what + " " + theirs + ", this is " + ours);
+  throw otaError(Code.INVALID_VERSION, "manifest is for " + what + " " + theirs + ", this is " + ours);
 }
 
 /**
@@ -28,12 +28,12 @@ export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: bo
   if (manifest.chip !== facts.chip_) differ("chip", manifest.chip, facts.chip_);
   if (manifest.board !== undefined && manifest.board !== facts.board_) differ("board", manifest.board, facts.board_);
   if (manifest.image.size > facts.slotSize_)
-    throw fault(Code.INVALID_SIZE, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+    throw otaError(Code.INVALID_SIZE, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
   // a clock that nobody has set says 1970 and lets every manifest pass
   if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-    throw fault(Code.TIMEOUT, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+    throw otaError(Code.TIMEOUT, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
   if (manifest.sequence < facts.sequence_ && !allowDowngrade)
-    throw fault(
+    throw otaError(
       Code.OTA_SMALL_SEC_VER,
       "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_,
     );

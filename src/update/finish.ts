@@ -5,7 +5,7 @@ import { select } from "../boot/boot-selection";
 import { State } from "../boot/otadata";
 import { checkStorage, findStorage } from "../boot/storage";
 import type { StorageClaim } from "../boot/storage-claim";
-import { Code, fault, guarded, type OtaError } from "../errors";
+import { Code, otaError, guarded, type OtaError } from "../errors";
 import { hashFlash, verifyImage } from "../image/verify";
 import { completeImage } from "../platform/first-word";
 import { after } from "../platform/timers";
@@ -103,7 +103,7 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
   const bytes = session.size_;
   if (!complete || (plan.size_ >= 0 && session.written_ !== bytes))
     onVerified(
-      fault(
+      otaError(
         Code.OTA_VALIDATE_FAILED,
         "image incomplete: " + session.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes",
       ),

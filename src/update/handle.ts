@@ -9,7 +9,7 @@ import type { Partition } from "../boot/partitions";
 import { finish } from "./finish";
 import { abortSession, Phase, type Session } from "./session";
 import { perform } from "./receiver";
-import { Code, fault, guarded, type OtaError } from "../errors";
+import { Code, otaError, guarded, type OtaError } from "../errors";
 import type { Turn } from "../boot/lock";
 
 /** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
@@ -45,7 +45,8 @@ export function createHandle(session: Session, settings: Settings, turn: Turn): 
     session.unheard_ = undefined;
     const ended = session.phase_ >= Phase.FAILED;
     return (
-      unheard || fault(Code.INVALID_STATE, call + (ended ? "() called after the update ended" : "() called too early"))
+      unheard ||
+      otaError(Code.INVALID_STATE, call + (ended ? "() called after the update ended" : "() called too early"))
     );
   }
   /** `phase`: in which it may be called, besides READY. */
@@ -75,7 +76,7 @@ export function createHandle(session: Session, settings: Settings, turn: Turn): 
           ? read(session.target_.address, Size.DESC_END)
           : bytesOf(session.download_.held_.substr(0, Size.DESC_END)),
       );
-      if (!desc) throw fault(Code.NOT_FOUND, "the image has no app descriptor");
+      if (!desc) throw otaError(Code.NOT_FOUND, "the image has no app descriptor");
       return desc;
     },
     isCompleteDataReceived: () => session.complete_,

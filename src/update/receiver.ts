@@ -4,7 +4,7 @@
 import { reserveRecords } from "../boot/boot-record";
 import { deselect } from "../boot/boot-selection";
 import type { EventName } from "../config";
-import { Code, fault, guarded, type OtaError } from "../errors";
+import { Code, otaError, guarded, type OtaError } from "../errors";
 import { checkHead, Size } from "../image/image";
 import type { Sink } from "../net/download";
 import { bytesOf } from "../platform/bytes";
@@ -42,7 +42,7 @@ export function createReceiver(session: Session): Sink {
   /** Tells the listener, who may abort: then it throws. */
   function tell(name: EventName, data: number, total?: number): void {
     session.emit_(name, data, total);
-    if (session.phase_ >= Phase.DEAD) throw fault(Code.INVALID_STATE, "aborted");
+    if (session.phase_ >= Phase.DEAD) throw otaError(Code.INVALID_STATE, "aborted");
   }
 
   /** Step 4, its end: the header is checked before anything is erased. `start`: the file's first bytes; "" if they are in flash. */

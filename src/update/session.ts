@@ -20,7 +20,7 @@
 import type { Layout } from "../boot/layout";
 import type { Partition } from "../boot/partitions";
 import type { EventName } from "../config";
-import { Code, fault, type OtaError } from "../errors";
+import { Code, otaError, type OtaError } from "../errors";
 import { Size } from "../image/image";
 import type { Download, Sink } from "../net/download";
 import { resumeOffset } from "./resume";
@@ -156,7 +156,7 @@ export function succeed(session: Session, complete: boolean): void {
 export function abortSession(session: Session, error?: OtaError): void {
   const phase = session.phase_;
   if (phase >= Phase.DEAD) return;
-  const reason = error || fault(Code.INVALID_STATE, "aborted");
+  const reason = error || otaError(Code.INVALID_STATE, "aborted");
   closeSession(session, Phase.DEAD);
   session.emit_("ABORT");
   if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING) session.reject_(reason);

@@ -10,7 +10,7 @@ import { Entries } from "../boot/otadata";
 import type { Partition } from "../boot/partitions";
 import { copyOf, selectedSlot, readEntries } from "../boot/boot-selection";
 import type { Layout } from "../boot/layout";
-import { Code, fault } from "../errors";
+import { Code, otaError } from "../errors";
 
 /**
  * Writes `data` at `offset` of a slot. The bytes of a sector must arrive in order and from its start; the first piece has
@@ -29,7 +29,7 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
   let ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
   let same = false; // flash holds what has come of the sector so far
   if (slot.address === layout.running_.address)
-    throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
+    throw otaError(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
 
   function otadataCrc(): number {
     const addr = layout.otadata_.address;
@@ -43,7 +43,7 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
     if (sector !== ahead && !(resumed && isBlank(sector))) {
       // to be tried again by nobody within this update: every try would be the last one
       if (left-- < 1)
-        throw fault(Code.HTTP_INCOMPLETE_DATA, "the file began again too often: twice its sectors were erased");
+        throw otaError(Code.HTTP_INCOMPLETE_DATA, "the file began again too often: twice its sectors were erased");
       erase(sector);
     }
     ahead = sector;
@@ -81,14 +81,14 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
     const begun = offset % Flash.SECTOR;
     const length = data.length;
     if (begun + length > Flash.SECTOR || offset + length > slot.size)
-      throw fault(Code.INVALID_SIZE, length + " bytes at " + hex(offset) + " of slot " + slot.label);
+      throw otaError(Code.INVALID_SIZE, length + " bytes at " + hex(offset) + " of slot " + slot.label);
     if (!begun) {
       // another program, or another instance of this module, may have selected the slot meanwhile
       const crc = otadataCrc();
       if (crc !== otadata) {
         const entries = readEntries(layout.otadata_);
         if (copyOf(layout, entries, slot) >= 0 || selectedSlot(layout, entries).address === slot.address)
-          throw fault(
+          throw otaError(
             Code.OTA_PARTITION_CONFLICT,
             "otadata selects slot " + slot.label + ", which an update is writing",
           );

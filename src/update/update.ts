@@ -32,7 +32,7 @@ import { finish } from "./finish";
 import { abortSession, type Emit, openSession, Phase, type Plan, type Session } from "./session";
 import { perform } from "./receiver";
 import { type Layout, nextSlot, readLayout, slotByLabel } from "../boot/layout";
-import { Code, fault, guarded, type OtaError } from "../errors";
+import { Code, otaError, guarded, type OtaError } from "../errors";
 import { checkKeys } from "../trust/keys";
 import { digestOf, getManifest, holdsImage } from "../trust/manifest-client";
 import { noteResult, takeTurn, type Turn } from "../boot/lock";
@@ -54,9 +54,9 @@ export interface UpdateResult {
 
 function chooseTarget(layout: Layout, label: string | undefined): Partition {
   const target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
-  if (!target) throw fault(Code.NOT_FOUND, "no slot is called " + label);
+  if (!target) throw otaError(Code.NOT_FOUND, "no slot is called " + label);
   if (target.address === layout.running_.address)
-    throw fault(Code.OTA_PARTITION_CONFLICT, "slot " + target.label + " is running");
+    throw otaError(Code.OTA_PARTITION_CONFLICT, "slot " + target.label + " is running");
   return target;
 }
 
@@ -95,7 +95,7 @@ function open(
   if (!offerOnly) {
     checkConfirmed(layout);
     if (!settings.allowSavedState && readFile(".varimg") !== undefined)
-      throw fault(
+      throw otaError(
         Code.INVALID_STATE,
         "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
           "by E.setBootCode() and erase .varimg, or set allowSavedState",
@@ -123,7 +123,7 @@ function open(
       download.sink_ = null;
       guarded(() => {
         if (length < Size.HEAD)
-          throw fault(Code.INVALID_SIZE, "file of " + length + " bytes, an image has at least " + Size.HEAD);
+          throw otaError(Code.INVALID_SIZE, "file of " + length + " bytes, an image has at least " + Size.HEAD);
         begin();
       }, fail);
       return 0;
@@ -208,7 +208,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     if (turn) turn.end_();
   }
   function fail(given?: OtaError): void {
-    const error = given || fault(Code.INVALID_STATE, "aborted");
+    const error = given || otaError(Code.INVALID_STATE, "aborted");
     if (session) abortSession(session, error);
     else if (turn) {
       settings.late_ = error;
@@ -235,11 +235,11 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     const free = freeVars();
     // before the keys are looked at, which takes memory
     if (!heldTurn() && free < NEEDED_VARS)
-      throw fault(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
+      throw otaError(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
     settings = checkConfig(given);
     if (settings.keys) checkKeys(settings.keys);
     given = undefined as never; // its keys are let go when the signature is verified
-    if (mode === Mode.CHECK && !settings.keys) throw fault(Code.INVALID_ARG, "checkForUpdate needs keys");
+    if (mode === Mode.CHECK && !settings.keys) throw otaError(Code.INVALID_ARG, "checkForUpdate needs keys");
     turn = takeTurn(fail, settings.deadline);
     if (mode !== Mode.CHECK) emit("START");
     /*@__NOINLINE__*/ open(
@@ -262,7 +262,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
           return;
         }
         if (mode === Mode.BEGIN)
-          throw fault(
+          throw otaError(
             Code.INVALID_VERSION,
             waiting
               ? "the manifest's image is installed and waits for the restart"

@@ -44,7 +44,7 @@ const never = (text: string): [RegExp, string] => [
 const TWINS: Twin[] = [
   {
     guard: "an erase is read back",
-    edits: [never('throw fault\\([^"]*"sector " \\+ ')],
+    edits: [never('throw otaError\\([^"]*"sector " \\+ ')],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, {
         bundle,
@@ -59,7 +59,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "a write is read back",
-    edits: [never('throw fault\\([^"]*"flash at ')],
+    edits: [never('throw otaError\\([^"]*"flash at ')],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle, image: IMAGE });
       fixture.device.flash.faults = { dropWrite: (addr) => addr < 0x10000 };
@@ -89,7 +89,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "the chip id is judged before the first erase",
-    edits: [never('throw fault\\([^"]*"image for chip id ')],
+    edits: [never('throw otaError\\([^"]*"image for chip id ')],
     async scenario(t, bundle) {
       const image = buildImage({ size: 12000, seed: 2 });
       image[12] = 5;
@@ -99,7 +99,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "https never leads to http",
-    edits: [never('throw fault\\([^"]*"redirect from https to ')],
+    edits: [never('throw otaError\\([^"]*"redirect from https to ')],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle, tls: true });
       const open = await startServer();
@@ -150,7 +150,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "the digest decides",
-    edits: [never('throw fault\\([^"]*"fs-verity digest ')],
+    edits: [never('throw otaError\\([^"]*"fs-verity digest ')],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle, image: IMAGE });
       const digest = `fsverity-sha256:${fsverity(newImage())}`;
@@ -167,7 +167,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "one update at a time",
-    edits: [never('throw fault\\([^"]*"an update is under way')],
+    edits: [never('throw otaError\\([^"]*"an update is under way')],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const first = fixture.outcome(fixture.device.ota.update(fixture.config()));
@@ -178,7 +178,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "a file longer than the slot is refused by its length",
-    edits: [never('throw fault\\([^"]*"file of " \\+ total')],
+    edits: [never('throw otaError\\([^"]*"file of " \\+ total')],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle, image: padTo(newImage(), 0x10001) });
       await failsCleanly(fixture, await fixture.update(), "INVALID_SIZE");
