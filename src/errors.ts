@@ -145,7 +145,7 @@ export function otaError(code: Code, fact: string, retry?: boolean): OtaError {
 }
 
 /** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
-export function asFault(thrown: any): OtaError {
+export function toOtaError(thrown: any): OtaError {
   return thrown && thrown.code !== undefined && thrown.retry !== undefined
     ? thrown
     : otaError(Code.FAIL, "" + ((thrown && thrown.message) || thrown));
@@ -159,7 +159,7 @@ export function guarded(body: () => void, reject: (error: OtaError) => void): vo
   try {
     body();
   } catch (thrown) {
-    reject(asFault(thrown));
+    reject(toOtaError(thrown));
   }
 }
 

@@ -8,7 +8,7 @@ import { fallBack, markValid } from "./ota-ops";
 import { Boots, countStart, isSelected, loadRecord } from "./boot-record";
 import { printLater } from "../platform/engine";
 import { readLayout } from "./layout";
-import { asFault, Code, otaError, guarded, ignore } from "../errors";
+import { toOtaError, Code, otaError, guarded, ignore } from "../errors";
 
 const ATTEMPTS = 3;
 
@@ -97,7 +97,7 @@ export function confirmAfter(
     }
     function onThrown(thrown: unknown): void {
       printLater(thrown);
-      leave("check() threw: " + asFault(thrown).message, false);
+      leave("check() threw: " + toOtaError(thrown).message, false);
     }
     function onAnswer(answer: unknown): void {
       guarded(() => {

@@ -7,7 +7,7 @@ import { verity } from "./fsverity";
 import { Flash, read } from "../platform/flash";
 import { checksumOffset, Size, walkSegments } from "./image";
 import { inSlices, Slice } from "../platform/scheduler";
-import { asFault, Code, otaError, type OtaError } from "../errors";
+import { toOtaError, Code, otaError, type OtaError } from "../errors";
 
 const CHECKSUM_SEED = 0xef;
 
@@ -96,7 +96,7 @@ export function verifyImage(
       ranges.push(offset, bytes);
     });
   } catch (thrown) {
-    return done(asFault(thrown));
+    return done(toOtaError(thrown));
   }
   if (digest) return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done);
   const sum = checksum(address, ranges);

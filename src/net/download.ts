@@ -8,7 +8,7 @@ import type { Settings } from "../config";
 import { spread } from "../platform/engine";
 import type { Head } from "./headers";
 import { get, Pause } from "./http";
-import { asFault, Code, otaError, guarded, ignore, type OtaError } from "../errors";
+import { toOtaError, Code, otaError, guarded, ignore, type OtaError } from "../errors";
 
 /** Bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers; and the fewest that are tried. */
 const RANGE = 7168;
@@ -235,7 +235,7 @@ export function createDownload(
       try {
         disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
       } catch (thrown) {
-        onEnd(asFault(thrown));
+        onEnd(toOtaError(thrown));
       }
     }, settle);
   };

@@ -7,7 +7,7 @@ import { after, cancel } from "../platform/timers";
 import type { Settings } from "../config";
 import { type Head, Length, parseAnswer } from "./headers";
 import { request } from "../platform/http-request";
-import { asFault, Code, otaError, guarded, type OtaError } from "../errors";
+import { toOtaError, Code, otaError, guarded, type OtaError } from "../errors";
 import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 
 /** How mbedTLS ends a connection whose peer sends a record larger than its buffer: up to 2.16, and later ones. */
@@ -175,7 +175,7 @@ export function get(
       } else onLast(data);
     } catch (thrown) {
       disconnect(); // who reads refuses what the file holds: that has no status
-      end(asFault(thrown));
+      end(toOtaError(thrown));
     }
   }
 

@@ -1,7 +1,7 @@
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
 
 import { after } from "./timers";
-import { asFault, guarded, type OtaError } from "../errors";
+import { toOtaError, guarded, type OtaError } from "../errors";
 
 /** ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its memory. */
 const SETTLE = 20;
@@ -30,7 +30,7 @@ export function inSlices(
       for (let i = 0; more && i < perSlice; i++) more = step();
       if (!more) finish();
     } catch (thrown) {
-      error = asFault(thrown);
+      error = toOtaError(thrown);
     }
     if (!more || error) done(error);
     else next();
