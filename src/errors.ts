@@ -155,7 +155,7 @@ export function toOtaError(thrown: any): OtaError {
 export function ignore(): void {}
 
 /** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
-export function guarded(body: () => void, reject: (error: OtaError) => void): void {
+export function tryOr(body: () => void, reject: (error: OtaError) => void): void {
   try {
     body();
   } catch (thrown) {

@@ -9,7 +9,7 @@ import { eraseFile, readFile, storageStats, writeFile } from "../platform/engine
 import { Size, walkSegments } from "../image/image";
 import type { Partition } from "./partitions";
 import { readRecords, RecordFile, sealRecord } from "./record-file";
-import { Code, otaError, guarded, ignore } from "../errors";
+import { Code, otaError, tryOr, ignore } from "../errors";
 
 /** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
 const NAME = ".https-ota";
@@ -96,7 +96,7 @@ const enum Length {
 /** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
 function takeOver(record: any): void {
   const old: any = {};
-  guarded(() => {
+  tryOr(() => {
     const parsed = JSON.parse(readFile(NAME) || "");
     // own fields only: of "__proto__" the engine's JSON.parse makes a prototype
     Object.keys(parsed).forEach((name) => {
@@ -165,7 +165,7 @@ export function loadRecord(): BootRecord {
 
 /** Puts `record` behind the last one; false when it is not there afterwards. */
 function append(record: BootRecord, sealed: string): boolean {
-  guarded(() => {
+  tryOr(() => {
     // at 0 the engine would remove the file and create it again, unless it has this size and is blank there
     writeFile(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : RecordFile.SIZE);
   }, ignore);
@@ -198,7 +198,7 @@ function create(record: BootRecord, file: number, sealed: string, tries: number)
   if ((stats.totalBytes - free) % Flash.SECTOR > Flash.SECTOR - RecordFile.FILE_HEADER)
     throw otaError(Code.NO_MEM, "Storage ends where a file's header would lie across two pages" + remedy);
   eraseFile(NAME + file);
-  guarded(() => {
+  tryOr(() => {
     writeFile(NAME + file, String.fromCharCode(255), 0, RecordFile.SIZE);
   }, ignore);
   record.file_ = file;
@@ -261,7 +261,7 @@ export function countStart(record: BootRecord): void {
 /** CRC-32 of the end of the image in `slot`; 0 when it is no whole image. */
 function tailOf(slot: Partition): number {
   let crc = 0;
-  guarded(() => {
+  tryOr(() => {
     const chip = u16(read(slot.address, Size.HEADER), 12);
     const length = walkSegments(chip, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
     crc = E.CRC32(binary(read(slot.address + length - Tail.LENGTH, Tail.LENGTH)));
@@ -302,7 +302,7 @@ export function isSelected(record: BootRecord, slot: Partition): boolean {
 
 /** The image in the slot that runs was hashed: the answer is kept where Storage has room for it. */
 export function recordHashed(slot: Partition, size: number, digest: string): void {
-  guarded(() => {
+  tryOr(() => {
     const record = loadRecord();
     noteImage(record, slot, size, digest, "");
     saveRecord(record);

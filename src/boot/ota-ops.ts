@@ -9,7 +9,7 @@ import { type Partition, Subtype } from "./partitions";
 import { copyOf, select, selectedSlot, stateOf, readEntries } from "./boot-selection";
 import { confirm, reject as rejectRunning } from "./confirmation";
 import { type Layout, nextSlot, partitionByLabel, readLayout, slotByLabel } from "./layout";
-import { Code, otaError, guarded, ignore, type OtaError } from "../errors";
+import { Code, otaError, tryOr, ignore, type OtaError } from "../errors";
 import { takeTurn, type Turn } from "./lock";
 import { verifyImage } from "../image/verify";
 
@@ -83,7 +83,7 @@ function chooseSlot(
   none?: string,
 ): Promise<number> {
   return new Promise<number>((resolve, reject) => {
-    guarded(() => {
+    tryOr(() => {
       const layout = readLayout();
       const held: Turn | null = heldTurn();
       let turn: Turn;
@@ -99,7 +99,7 @@ function chooseSlot(
         verifyImage(layout.chip_, slot.address, slot.size, "", "", (failure) => {
           if (heldTurn() !== turn) return;
           if (failure) return attempt(slots, failure);
-          guarded(() => {
+          tryOr(() => {
             choose(layout, slot, () => {
               turn.end_();
               resolve(Code.OK);
@@ -107,7 +107,7 @@ function chooseSlot(
           }, fail);
         });
       }
-      guarded(() => {
+      tryOr(() => {
         attempt(list(layout), null);
       }, fail);
     }, reject);
@@ -158,7 +158,7 @@ export function fallBack(verdict: boolean, reason: string): Promise<number> {
   return chooseSlot(
     slotsToFallBackTo,
     (layout, slot, done) => {
-      guarded(() => {
+      tryOr(() => {
         // when Storage takes no record it is more important to leave
         recordRolledBack(layout.running_, verdict, reason);
       }, ignore);

@@ -9,7 +9,7 @@ import { parseDesc, Size, walkSegments } from "../image/image";
 import type { Partition } from "./partitions";
 import { selectedSlot, stateOf, readEntries } from "./boot-selection";
 import { type Layout, nextSlot, readLayout } from "./layout";
-import { guarded, ignore } from "../errors";
+import { tryOr, ignore } from "../errors";
 import { lastResult } from "./lock";
 
 /** What a slot holds. */
@@ -67,7 +67,7 @@ function describe(layout: Layout, slot: Partition): SlotStatus {
   let version: string | undefined;
   if (slot.address === layout.running_.address) version = firmwareVersion();
   else
-    guarded(() => {
+    tryOr(() => {
       walkSegments(layout.chip_, slot.size, (offset, length) => read(slot.address + offset, length));
       const image = knownImage(slot);
       const desc = parseDesc(read(slot.address, Size.DESC_END));

@@ -8,7 +8,7 @@ import { fallBack, markValid } from "./ota-ops";
 import { Boots, countStart, isSelected, loadRecord } from "./boot-record";
 import { printLater } from "../platform/engine";
 import { readLayout } from "./layout";
-import { toOtaError, Code, otaError, guarded, ignore } from "../errors";
+import { toOtaError, Code, otaError, tryOr, ignore } from "../errors";
 
 const ATTEMPTS = 3;
 
@@ -42,7 +42,7 @@ function checkBootOptions(options: BootOptions): void {
  */
 export function boot(options?: BootOptions): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
-    guarded(() => {
+    tryOr(() => {
       if (options !== undefined) checkBootOptions(options);
       const given = options || {};
       const attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
@@ -53,7 +53,7 @@ export function boot(options?: BootOptions): Promise<boolean> {
       let counted = false;
       // a start that Storage does not take can't be counted: the trial would never end
       if (record.boots !== Boots.GIVEN_UP && record.boots < attempts)
-        guarded(() => {
+        tryOr(() => {
           countStart(record);
           counted = true;
         }, ignore);
@@ -100,7 +100,7 @@ export function confirmAfter(
       leave("check() threw: " + toOtaError(thrown).message, false);
     }
     function onAnswer(answer: unknown): void {
-      guarded(() => {
+      tryOr(() => {
         // while a promise was waited for somebody else may have decided
         if (!isOnTrial(readLayout())) return resolve(true);
         if (answer !== true) return leave("check() did not answer true", true);
@@ -119,17 +119,17 @@ export function confirmAfter(
       if (answer && typeof answer.then === "function") answer.then(onAnswer, onThrown);
       else onAnswer(answer);
     }
-    guarded(() => {
+    tryOr(() => {
       if (!(ms >= 0 && Math.floor(ms) === ms) || typeof check !== "function")
         throw otaError(Code.INVALID_ARG, "confirmAfter(ms, check): ms must be a whole number, check a function");
       if (onEvent !== undefined && typeof onEvent !== "function")
         throw otaError(Code.INVALID_ARG, "confirmAfter: onEvent must be a function");
-      guarded(() => {
+      tryOr(() => {
         const record = loadRecord();
         // the trial has begun, also where boot() does not count starts
         if (!record.boots && isSelected(record, readLayout().running_)) countStart(record);
       }, ignore);
-      after(ms, () => guarded(decide, reject), true);
+      after(ms, () => tryOr(decide, reject), true);
     }, reject);
   });
 }

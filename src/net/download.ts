@@ -8,7 +8,7 @@ import type { Settings } from "../config";
 import { spread } from "../platform/engine";
 import type { Head } from "./headers";
 import { get, Pause } from "./http";
-import { toOtaError, Code, otaError, guarded, ignore, type OtaError } from "../errors";
+import { toOtaError, Code, otaError, tryOr, ignore, type OtaError } from "../errors";
 
 /** Bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers; and the fewest that are tried. */
 const RANGE = 7168;
@@ -114,7 +114,7 @@ export function createDownload(
   }
 
   function goOnAfter(ms: number): void {
-    guarded(() => {
+    tryOr(() => {
       if (timer !== undefined) cancel(timer);
       timer = after(ms, goOn);
     }, settle);
@@ -224,7 +224,7 @@ export function createDownload(
       closing = false;
       return goOnAfter(0);
     }
-    guarded(() => {
+    tryOr(() => {
       if (self.held_ || self.ended_) offer("");
       if (!self.sink_ || self.ended_ || disconnect || timer !== undefined) return;
       const from = self.offset_ + self.held_.length;

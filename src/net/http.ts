@@ -7,7 +7,7 @@ import { after, cancel } from "../platform/timers";
 import type { Settings } from "../config";
 import { type Head, Length, parseAnswer } from "./headers";
 import { request } from "../platform/http-request";
-import { toOtaError, Code, otaError, guarded, type OtaError } from "../errors";
+import { toOtaError, Code, otaError, tryOr, type OtaError } from "../errors";
 import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 
 /** How mbedTLS ends a connection whose peer sends a record larger than its buffer: up to 2.16, and later ones. */
@@ -124,7 +124,7 @@ export function get(
           true,
         ),
       );
-    guarded(() => {
+    tryOr(() => {
       timer = after(options.timeout / 4, tick);
     }, end);
   }
@@ -198,9 +198,9 @@ export function get(
     disconnect();
     after(Pause.SETTLE, () => {
       // a pass more: the engine closes connections after it has looked at its timers
-      guarded(() => {
+      tryOr(() => {
         after(0, () => {
-          if (!done) guarded(open, end);
+          if (!done) tryOr(open, end);
         });
       }, end);
     });
@@ -208,7 +208,7 @@ export function get(
 
   function onResponse(response: EspruinoHttpResponse): void {
     if (!outgoing) return;
-    guarded(() => {
+    tryOr(() => {
       quiet = 0;
       incoming = response;
       // at once, whatever the answer is: with nobody listening to its body the engine never closes

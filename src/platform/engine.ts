@@ -2,7 +2,7 @@
 // outlives an instance of this module. Every native call must give a real value: out of memory shows as undefined.
 
 import { after } from "./timers";
-import { guarded, ignore, noMemory } from "../errors";
+import { tryOr, ignore, noMemory } from "../errors";
 
 /** Free JsVars. */
 export function freeVars(): number {
@@ -14,7 +14,7 @@ export function freeVars(): number {
  * under way nor be lost.
  */
 export function printLater(thrown: unknown): void {
-  guarded(() => {
+  tryOr(() => {
     after(
       0,
       () => {

@@ -1,7 +1,7 @@
 // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
 
 import { after } from "./timers";
-import { toOtaError, guarded, type OtaError } from "../errors";
+import { toOtaError, tryOr, type OtaError } from "../errors";
 
 /** ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its memory. */
 const SETTLE = 20;
@@ -36,7 +36,7 @@ export function inSlices(
     else next();
   }
   next = () => {
-    guarded(() => {
+    tryOr(() => {
       after(pause, slice);
       pause = 0;
     }, done);

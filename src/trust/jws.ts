@@ -10,7 +10,7 @@ import { parseJson } from "./json";
 import { keyCalled, parseKey, notTrusted } from "./keys";
 import { Jws, TYPE } from "./limits";
 import { verifyPss } from "./pss";
-import { Code, otaError, guarded, ignore, type OtaError } from "../errors";
+import { Code, otaError, tryOr, ignore, type OtaError } from "../errors";
 
 /**
  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
@@ -20,7 +20,7 @@ import { Code, otaError, guarded, ignore, type OtaError } from "../errors";
 function parseHeader(text: string): { kid: string } | null {
   if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0) return null;
   let header: any = null;
-  guarded(() => {
+  tryOr(() => {
     header = parseJson(text);
   }, ignore);
   if (!header) return null;
@@ -38,7 +38,7 @@ function answer(
   done: (error: OtaError | null, payload: string, signer?: Jwk) => void,
 ): (error: OtaError | null, good: boolean) => void {
   return (error, good) => {
-    guarded(
+    tryOr(
       () => {
         const text = good && !error ? fromBase64url(payload) : null;
         if (text === null) throw error || notTrusted();

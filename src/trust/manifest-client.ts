@@ -18,7 +18,7 @@ import { type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "../boot/partitions";
 import { checkPolicy, checkProject } from "./policy";
 import type { Layout } from "../boot/layout";
-import { Code, otaError, guarded, ignore, type OtaError } from "../errors";
+import { Code, otaError, tryOr, ignore, type OtaError } from "../errors";
 import { checkStorage } from "../boot/storage";
 import { hashFlash } from "../image/verify";
 
@@ -74,7 +74,7 @@ export function holdsImage(
   const same = !!known && known.size === size && known.digest === digest;
   if (known && known.digest && (running || !same)) return done(null, same);
   let length = 0;
-  guarded(() => {
+  tryOr(() => {
     length = walkSegments(layout.chip_, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
   }, ignore);
   // no whole image, or one of another length; what may follow an image in its file is not blank
@@ -104,7 +104,7 @@ export function getManifest(
   function onPayload(error: OtaError | null, payload: string): void {
     settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
     if (error) return done(error);
-    guarded(() => {
+    tryOr(() => {
       const manifest = parseManifest(payload);
       checkPolicy(
         manifest,
@@ -121,7 +121,7 @@ export function getManifest(
       checkProject(manifest, settings.project || (desc ? desc.projectName : loadRecord().project));
       const image = manifest.image;
       holdsImage(layout, layout.running_, image.size, digestOf(manifest), (failure, same) => {
-        guarded(() => {
+        tryOr(() => {
           if (!failure && !same && image.storage && !settings.allowStorageLoss) checkStorage(image.storage);
           done(failure, manifest, same);
         }, done);
@@ -130,7 +130,7 @@ export function getManifest(
   }
   fetchText(settings, (error, text) => {
     if (error) return done(error);
-    guarded(() => {
+    tryOr(() => {
       verifyManifest(text, settings.keys!, settings.threshold, onPayload);
     }, done);
   });

@@ -5,7 +5,7 @@ import { after } from "../platform/timers";
 import { sha256 } from "../platform/crypto";
 import { isBelow, modularPower } from "./rsa";
 import { inSlices } from "../platform/scheduler";
-import { guarded, type OtaError } from "../errors";
+import { tryOr, type OtaError } from "../errors";
 
 const HASH = 32;
 
@@ -69,7 +69,7 @@ export function verifyPss(
     },
     (error) => {
       // from a new idle pass, by a function that keeps nothing of this one: the buffers of the big numbers are free by then
-      guarded(
+      tryOr(
         () => {
           after(0, done.bind(undefined, error, good));
         },

@@ -5,7 +5,7 @@ import { select } from "../boot/boot-selection";
 import { State } from "../boot/otadata";
 import { checkStorage, findStorage } from "../boot/storage";
 import type { StorageClaim } from "../boot/storage-claim";
-import { Code, otaError, guarded, type OtaError } from "../errors";
+import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { hashFlash, verifyImage } from "../image/verify";
 import { completeImage } from "../platform/first-word";
 import { after } from "../platform/timers";
@@ -74,7 +74,7 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
     // a mixture of two files: the next try may get one of them
     if (error && error.code === Code.OTA_VALIDATE_FAILED) error.retry = !!session.download_.changed_;
     if (error) return end(error);
-    guarded(() => {
+    tryOr(() => {
       if (typeof found === "string") {
         plan.digest_ = found;
         found = null;
@@ -88,7 +88,7 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
       after(0, () => {
         let failure: OtaError | null = null;
         if (session.phase_ !== Phase.FINISHING) return;
-        guarded(
+        tryOr(
           () => commit(session, found as StorageClaim | null),
           (thrown) => {
             failure = thrown;

@@ -9,7 +9,7 @@ import type { Partition } from "../boot/partitions";
 import { finish } from "./finish";
 import { abortSession, Phase, type Session } from "./session";
 import { perform } from "./receiver";
-import { Code, otaError, guarded, type OtaError } from "../errors";
+import { Code, otaError, tryOr, type OtaError } from "../errors";
 import type { Turn } from "../boot/lock";
 
 /** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
@@ -52,7 +52,7 @@ export function createHandle(session: Session, settings: Settings, turn: Turn): 
   /** `phase`: in which it may be called, besides READY. */
   function start(call: string, phase: Phase, step: Step): Promise<number> {
     return new Promise<number>((resolve, reject) => {
-      guarded(() => {
+      tryOr(() => {
         if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(call);
         turn.wake_();
         step(

@@ -4,7 +4,7 @@
 import { reserveRecords } from "../boot/boot-record";
 import { deselect } from "../boot/boot-selection";
 import type { EventName } from "../config";
-import { Code, otaError, guarded, type OtaError } from "../errors";
+import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { checkHead, Size } from "../image/image";
 import type { Sink } from "../net/download";
 import { bytesOf } from "../platform/bytes";
@@ -141,7 +141,7 @@ export function perform(session: Session, resolve: (outcome: number) => void, re
   // with a sink installed the delivery of the previous step continues into this one
   if (download.sink_) return;
   if (!session.receive_) session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
-  if (session.verified_) return guarded(() => session.receive_!("", true), download.failed_);
+  if (session.verified_) return tryOr(() => session.receive_!("", true), download.failed_);
   download.sink_ = session.receive_;
   download.read_();
 }

@@ -32,7 +32,7 @@ import { finish } from "./finish";
 import { abortSession, type Emit, openSession, Phase, type Plan, type Session } from "./session";
 import { perform } from "./receiver";
 import { type Layout, nextSlot, readLayout, slotByLabel } from "../boot/layout";
-import { Code, otaError, guarded, type OtaError } from "../errors";
+import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { checkKeys } from "../trust/keys";
 import { digestOf, getManifest, holdsImage } from "../trust/manifest-client";
 import { noteResult, takeTurn, type Turn } from "../boot/lock";
@@ -121,7 +121,7 @@ function open(
       const length = data.length;
       if (length < Size.HEAD && !ended) return 0;
       download.sink_ = null;
-      guarded(() => {
+      tryOr(() => {
         if (length < Size.HEAD)
           throw otaError(Code.INVALID_SIZE, "file of " + length + " bytes, an image has at least " + Size.HEAD);
         begin();
@@ -132,7 +132,7 @@ function open(
   }
 
   function onManifest(error: OtaError | null, manifest?: Manifest, same?: boolean): void {
-    guarded(() => {
+    tryOr(() => {
       if (error || !manifest) throw error;
       const size = manifest.image.size;
       const digest = digestOf(manifest);
@@ -158,7 +158,7 @@ function open(
         allowRolledBack_: settings.allowRolledBack,
       };
       holdsImage(layout, target, size, digest, (failure, present) => {
-        guarded(() => {
+        tryOr(() => {
           if (failure) throw failure;
           fetchImage(plan, present);
         }, failed);
@@ -230,7 +230,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     else if (one.phase_ === Phase.COMPLETE) finish(one, onStep, fail);
     else resolve({ upToDate: false, partition: one.target_, size: one.written_ });
   }
-  guarded(() => {
+  tryOr(() => {
     // Step 1: nothing has been touched yet
     const free = freeVars();
     // before the keys are looked at, which takes memory
