@@ -152,7 +152,7 @@ export function toOtaError(thrown: any): OtaError {
 }
 
 /** For what nobody needs to hear. */
-export function ignore(): void {}
+export function noop(): void {}
 
 /** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
 export function tryOr(body: () => void, reject: (error: OtaError) => void): void {

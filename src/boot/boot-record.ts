@@ -9,7 +9,7 @@ import { eraseFile, readFile, storageStats, writeFile } from "../platform/engine
 import { Size, walkSegments } from "../image/image";
 import type { Partition } from "./partitions";
 import { readRecords, RecordFile, sealRecord } from "./record-file";
-import { Code, otaError, tryOr, ignore } from "../errors";
+import { Code, otaError, tryOr, noop } from "../errors";
 
 /** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
 const NAME = ".https-ota";
@@ -102,7 +102,7 @@ function takeOver(record: any): void {
     Object.keys(parsed).forEach((name) => {
       old[name] = parsed[name];
     });
-  }, ignore);
+  }, noop);
   const names = ["sequence", "slot", "previous", "boots", "next", "aborted"];
   for (let i = 0; i < names.length; i++) {
     const field = names[i] === "aborted" ? "refused" : names[i];
@@ -168,7 +168,7 @@ function append(record: BootRecord, sealed: string): boolean {
   tryOr(() => {
     // at 0 the engine would remove the file and create it again, unless it has this size and is blank there
     writeFile(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : RecordFile.SIZE);
-  }, ignore);
+  }, noop);
   return (readFile(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
 }
 
@@ -200,7 +200,7 @@ function create(record: BootRecord, file: number, sealed: string, tries: number)
   eraseFile(NAME + file);
   tryOr(() => {
     writeFile(NAME + file, String.fromCharCode(255), 0, RecordFile.SIZE);
-  }, ignore);
+  }, noop);
   record.file_ = file;
   record.end_ = 0;
   if ((readFile(NAME + file) || "").length === RecordFile.SIZE && append(record, sealed)) return;
@@ -265,7 +265,7 @@ function tailOf(slot: Partition): number {
     const chip = u16(read(slot.address, Size.HEADER), 12);
     const length = walkSegments(chip, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
     crc = E.CRC32(binary(read(slot.address + length - Tail.LENGTH, Tail.LENGTH)));
-  }, ignore);
+  }, noop);
   return crc;
 }
 
@@ -306,7 +306,7 @@ export function recordHashed(slot: Partition, size: number, digest: string): voi
     const record = loadRecord();
     noteImage(record, slot, size, digest, "");
     saveRecord(record);
-  }, ignore);
+  }, noop);
 }
 
 /** The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own. */

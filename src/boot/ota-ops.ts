@@ -9,7 +9,7 @@ import { type Partition, Subtype } from "./partitions";
 import { copyOf, select, selectedSlot, stateOf, readEntries } from "./boot-selection";
 import { confirm, reject as rejectRunning } from "./confirmation";
 import { type Layout, nextSlot, partitionByLabel, readLayout, slotByLabel } from "./layout";
-import { Code, otaError, tryOr, ignore, type OtaError } from "../errors";
+import { Code, otaError, tryOr, noop, type OtaError } from "../errors";
 import { takeTurn, type Turn } from "./lock";
 import { verifyImage } from "../image/verify";
 
@@ -161,7 +161,7 @@ export function fallBack(verdict: boolean, reason: string): Promise<number> {
       tryOr(() => {
         // when Storage takes no record it is more important to leave
         recordRolledBack(layout.running_, verdict, reason);
-      }, ignore);
+      }, noop);
       rejectRunning(layout, slot);
       done();
       restart();

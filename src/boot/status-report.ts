@@ -9,7 +9,7 @@ import { parseDesc, Size, walkSegments } from "../image/image";
 import type { Partition } from "./partitions";
 import { selectedSlot, stateOf, readEntries } from "./boot-selection";
 import { type Layout, nextSlot, readLayout } from "./layout";
-import { tryOr, ignore } from "../errors";
+import { tryOr, noop } from "../errors";
 import { lastResult } from "./lock";
 
 /** What a slot holds. */
@@ -72,7 +72,7 @@ function describe(layout: Layout, slot: Partition): SlotStatus {
       const image = knownImage(slot);
       const desc = parseDesc(read(slot.address, Size.DESC_END));
       version = (image && image.version) || (desc ? desc.version : undefined);
-    }, ignore);
+    }, noop);
   return { label: slot.label, size: slot.size, state: stateOf(layout, slot), version: version };
 }
 

@@ -13,7 +13,7 @@ import type { StorageClaim } from "./storage-claim";
 import { RecordFile } from "./record-file";
 import { inSlices, Slice } from "../platform/scheduler";
 import { partitionByLabel } from "./layout";
-import { Code, otaError, ignore, type OtaError } from "../errors";
+import { Code, otaError, noop, type OtaError } from "../errors";
 
 const enum Kind {
   OLD_SIZE = 0x40000,
@@ -112,7 +112,7 @@ export function findStorage(addr: number, done: (error: OtaError | null, claim: 
       at += Flash.PIECE - Kind.NEEDLE_LENGTH;
       return !found && at < end;
     },
-    ignore,
+    noop,
     (error) => done(error, found),
   );
 }

@@ -8,7 +8,7 @@ import { fallBack, markValid } from "./ota-ops";
 import { Boots, countStart, isSelected, loadRecord } from "./boot-record";
 import { printLater } from "../platform/engine";
 import { readLayout } from "./layout";
-import { toOtaError, Code, otaError, tryOr, ignore } from "../errors";
+import { toOtaError, Code, otaError, tryOr, noop } from "../errors";
 
 const ATTEMPTS = 3;
 
@@ -56,7 +56,7 @@ export function boot(options?: BootOptions): Promise<boolean> {
         tryOr(() => {
           countStart(record);
           counted = true;
-        }, ignore);
+        }, noop);
       if (!counted) {
         fallBack(false, "not confirmed in " + attempts + " starts").then(() => resolve(false), reject);
         return;
@@ -128,7 +128,7 @@ export function confirmAfter(
         const record = loadRecord();
         // the trial has begun, also where boot() does not count starts
         if (!record.boots && isSelected(record, readLayout().running_)) countStart(record);
-      }, ignore);
+      }, noop);
       after(ms, () => tryOr(decide, reject), true);
     }, reject);
   });

@@ -8,7 +8,7 @@ import type { Settings } from "../config";
 import { spread } from "../platform/engine";
 import type { Head } from "./headers";
 import { get, Pause } from "./http";
-import { toOtaError, Code, otaError, tryOr, ignore, type OtaError } from "../errors";
+import { toOtaError, Code, otaError, tryOr, noop, type OtaError } from "../errors";
 
 /** Bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers; and the fewest that are tried. */
 const RANGE = 7168;
@@ -78,7 +78,7 @@ export function createDownload(
     ended_: false,
     changed_: 0,
     sink_: null,
-    failed_: ignore,
+    failed_: noop,
   } as unknown as Download;
 
   function close(): void {
@@ -254,7 +254,7 @@ export function createDownload(
     close();
     options.stop_ = undefined;
     self.sink_ = null;
-    self.read_ = self.seek_ = self.close_ = self.failed_ = ignore;
+    self.read_ = self.seek_ = self.close_ = self.failed_ = noop;
   };
   return self;
 }

@@ -2,7 +2,7 @@
 // outlives an instance of this module. Every native call must give a real value: out of memory shows as undefined.
 
 import { after } from "./timers";
-import { tryOr, ignore, noMemory } from "../errors";
+import { tryOr, noop, noMemory } from "../errors";
 
 /** Free JsVars. */
 export function freeVars(): number {
@@ -22,7 +22,7 @@ export function printLater(thrown: unknown): void {
       },
       true,
     );
-  }, ignore);
+  }, noop);
 }
 
 /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */

@@ -10,7 +10,7 @@ import { parseJson } from "./json";
 import { keyCalled, parseKey, notTrusted } from "./keys";
 import { Jws, TYPE } from "./limits";
 import { verifyPss } from "./pss";
-import { Code, otaError, tryOr, ignore, type OtaError } from "../errors";
+import { Code, otaError, tryOr, noop, type OtaError } from "../errors";
 
 /**
  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
@@ -22,7 +22,7 @@ function parseHeader(text: string): { kid: string } | null {
   let header: any = null;
   tryOr(() => {
     header = parseJson(text);
-  }, ignore);
+  }, noop);
   if (!header) return null;
   let members = 0;
   for (const _ in header) members++;

@@ -18,7 +18,7 @@ import { type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "../boot/partitions";
 import { checkPolicy, checkProject } from "./policy";
 import type { Layout } from "../boot/layout";
-import { Code, otaError, tryOr, ignore, type OtaError } from "../errors";
+import { Code, otaError, tryOr, noop, type OtaError } from "../errors";
 import { checkStorage } from "../boot/storage";
 import { hashFlash } from "../image/verify";
 
@@ -38,7 +38,7 @@ function mostOf(free: number): number {
 function fetchText(settings: Settings, done: (error: OtaError | null, text: string) => void): void {
   const free = freeVars();
   const limit = mostOf(free);
-  const download = createDownload(settings, settings.url, limit, ignore);
+  const download = createDownload(settings, settings.url, limit, noop);
   function end(error: OtaError | null, text: string): void {
     download.close_();
     done(error, text);
@@ -76,7 +76,7 @@ export function holdsImage(
   let length = 0;
   tryOr(() => {
     length = walkSegments(layout.chip_, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
-  }, ignore);
+  }, noop);
   // no whole image, or one of another length; what may follow an image in its file is not blank
   if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
     return done(null, false);
