@@ -32,7 +32,7 @@ const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
     manifest: ["trust/json.ts", "trust/manifest.ts", "trust/policy.ts"],
   },
   stay: {
-    "boot/lock.ts": ["takeTurn"],
+    "boot/lock.ts": ["acquireLock"],
     "net/headers.ts": ["parseAnswer"],
     "net/http.ts": ["send", "get"],
     "net/download.ts": ["createDownload"],

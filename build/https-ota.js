@@ -59,20 +59,20 @@ function otaError(code, fact, retry) {
     return error;
 }
 /** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
-function asFault(thrown) {
+function toOtaError(thrown) {
     return thrown && thrown.code !== undefined && thrown.retry !== undefined
         ? thrown
         : otaError(-1 /* Code.FAIL */, "" + ((thrown && thrown.message) || thrown));
 }
 /** For what nobody needs to hear. */
-function ignore() { }
+function noop() { }
 /** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
-function guarded(body, reject) {
+function tryOr(body, reject) {
     try {
         body();
     }
     catch (thrown) {
-        reject(asFault(thrown));
+        reject(toOtaError(thrown));
     }
 }
 function noMemory(what) {
@@ -177,18 +177,23 @@ function write(addr, bytes) {
         throw otaError(24577 /* Code.FLASH_OP_FAIL */, "flash at " + lazyBytes().hex_(addr) + " differs from what was written");
 }
 
-// Timers and the clock of the interpreter, and the watch over them: when memory ends the interpreter aborts a callback, and nothing throws.
-var patience = 0; // ms until the last of the timers that an update waits for has come
-var counted = 0; // ms since 1970 when that was last looked at
-/** `aside`: no update waits for this one. */
-function after(ms, callback, aside) {
+// Timers and the clock of the interpreter, and the watchdog of the lock (boot/lock.ts). When no JsVar is left, the
+// interpreter aborts the running callback and nothing throws. The watchdog finds that no timer is left to continue.
+/** ms until the last timer that an update waits for is due; negative: ms that it is overdue. */
+var graceMs = 0;
+/** ms since 1970 when the watchdog last looked; 0: it has not looked since its reset */
+var lastSampleMs = 0;
+/** Calls `callback` once, in `ms`. `unwatched`: no update waits for this timer. */
+function after(ms, callback, unwatched) {
     var timer = setTimeout(callback, ms);
     if (timer === undefined)
         return noMemory("timer");
-    if (!aside && ms > patience)
-        patience = ms;
+    if (!unwatched && ms > graceMs)
+        graceMs = ms;
     return timer;
 }
+
+
 
 
 /** Ends a timer or an interval. */
@@ -207,11 +212,11 @@ function lazyEngine() {
      * under way nor be lost.
      */
     function printLater(thrown) {
-        guarded(function () {
+        tryOr(function () {
             after(0, function () {
                 throw thrown;
             }, true);
-        }, ignore);
+        }, noop);
     }
     /**
      * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
@@ -247,14 +252,14 @@ function lazyEngine() {
         return !!E.otaRestartPending;
     }
     /**
-     * Who has the turn (lock.ts), null when nobody has. In an object of the engine too: a second instance of this module (after
-     * Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is still writing.
+     * The lock that is held (boot/lock.ts), null when none is. It is kept in an object of the engine too: a second instance of
+     * this module (after Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is writing.
      */
-    function heldTurn() {
-        return E.otaTurn || null;
+    function heldLock() {
+        return E.otaLock || null;
     }
-    function holdTurn(turn) {
-        E.otaTurn = turn;
+    function setHeldLock(lock) {
+        E.otaLock = lock;
     }
     /** Has `listener` called, or not any more, before the engine ends the program: save(), load(), reset(). */
     function listenForKill(listener, wanted) {
@@ -293,7 +298,7 @@ function lazyEngine() {
         clearWord(addr);
         write(addr, word);
     }
-    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldTurn_: heldTurn, holdTurn_: holdTurn, listenForKill_: listenForKill, setRestartPending_: setRestartPending, firmwareVersion_: firmwareVersion, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
+    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, firmwareVersion_: firmwareVersion, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
 }
 
 
@@ -599,13 +604,13 @@ function lazyRecords() {
     /** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
     function takeOver(record) {
         var old = {};
-        guarded(function () {
+        tryOr(function () {
             var parsed = JSON.parse(lazyEngine().readFile_(NAME) || "");
             // own fields only: of "__proto__" the engine's JSON.parse makes a prototype
             Object.keys(parsed).forEach(function (name) {
                 old[name] = parsed[name];
             });
-        }, ignore);
+        }, noop);
         var names = ["sequence", "slot", "previous", "boots", "next", "aborted"];
         for (var i = 0; i < names.length; i++) {
             var field = names[i] === "aborted" ? "refused" : names[i];
@@ -669,10 +674,10 @@ function lazyRecords() {
     }
     /** Puts `record` behind the last one; false when it is not there afterwards. */
     function append(record, sealed) {
-        guarded(function () {
+        tryOr(function () {
             // at 0 the engine would remove the file and create it again, unless it has this size and is blank there
             lazyEngine().writeFile_(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : 4096 /* RecordFile.SIZE */);
-        }, ignore);
+        }, noop);
         return (lazyEngine().readFile_(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
     }
     /**
@@ -698,9 +703,9 @@ function lazyRecords() {
         if ((stats.totalBytes - free) % 4096 /* Flash.SECTOR */ > 4096 /* Flash.SECTOR */ - 32 /* RecordFile.FILE_HEADER */)
             throw otaError(257 /* Code.NO_MEM */, "Storage ends where a file's header would lie across two pages" + remedy);
         lazyEngine().eraseFile_(NAME + file);
-        guarded(function () {
+        tryOr(function () {
             lazyEngine().writeFile_(NAME + file, String.fromCharCode(255), 0, 4096 /* RecordFile.SIZE */);
-        }, ignore);
+        }, noop);
         record.file_ = file;
         record.end_ = 0;
         if ((lazyEngine().readFile_(NAME + file) || "").length === 4096 /* RecordFile.SIZE */ && append(record, sealed))
@@ -758,11 +763,11 @@ function lazyRecords() {
     /** CRC-32 of the end of the image in `slot`; 0 when it is no whole image. */
     function tailOf(slot) {
         var crc = 0;
-        guarded(function () {
+        tryOr(function () {
             var chip = lazyBytes().u16_(read(slot.address, 24 /* Size.HEADER */), 12);
             var length = lazyImage().walkSegments_(chip, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
             crc = E.CRC32(binary(read(slot.address + length - 64 /* Tail.LENGTH */, 64 /* Tail.LENGTH */)));
-        }, ignore);
+        }, noop);
         return crc;
     }
     function findImage(record, label) {
@@ -797,11 +802,11 @@ function lazyRecords() {
     }
     /** The image in the slot that runs was hashed: the answer is kept where Storage has room for it. */
     function recordHashed(slot, size, digest) {
-        guarded(function () {
+        tryOr(function () {
             var record = loadRecord();
             noteImage(record, slot, size, digest, "");
             saveRecord(record);
-        }, ignore);
+        }, noop);
     }
     /** The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own. */
     function lowestSequence(record, running) {
@@ -1259,92 +1264,95 @@ function restart() {
 var lastResult = "";
 
 /**
- * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `stop` hears why its owner has to end it:
- * ESP_ERR_NO_MEM when it was interrupted, ESP_ERR_TIMEOUT after `deadline` ms (in whole seconds; 0: never), what somebody
- * else says, or nothing: before save(), load() and reset(), because save() would keep what is under way, and another slot
- * may run when that is loaded.
+ * Acquires the lock. Throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another holder has it. `stop` is called when the holder has
+ * to end: with ESP_ERR_NO_MEM when a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted in whole
+ * seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(), load() and
+ * reset(). These three end the update because save() would store it half done, and another slot may run when that is loaded.
  */
-function takeTurn(stop, deadline) {
-    /** Calls `callback` each `ms`, until it is cancelled. Unlike a timer that starts anew it needs no memory for that. */
+function acquireLock(stop, deadline) {
+    /** Calls `callback` every `ms` until it is cancelled. An interval needs no memory to start again, a timer does. */
     function every(ms, callback) {
         var timer = setInterval(callback, ms);
         return timer === undefined ? noMemory("interval") : timer;
     }
+    /** The watchdog begins anew, after a pause in which nobody looked at it. */
+    function resetWatchdog() {
+        lastSampleMs = 0;
+        if (graceMs < 0)
+            graceMs = 0;
+    }
+    /** Forgets the timers of an update that has ended. */
+    function forgetTimers() {
+        lastSampleMs = graceMs = 0;
+    }
     /**
-     * To be called now and then: is there no timer left that an update could be waiting for? 0: begins anew after a pause;
-     * -1: forgets all timers. At most `ms` count as passed since the last call: when something has blocked the device (a
-     * lookup, a connection) no timer could fire, and the engine makes up for the calls that an interval has missed, one in
-     * each idle pass (src/jsinteractive.c).
+     * To be called every `intervalMs`. Is there no timer left that an update could be waiting for? At most `intervalMs` count as
+     * passed since the last call. When something blocks the device (a lookup, a connection), no timer can fire. Afterwards the
+     * engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
      */
-    function isLost(ms) {
-        if (ms <= 0) {
-            counted = 0;
-            if (ms || patience < 0)
-                patience = 0;
-            return false;
-        }
+    function watchdogExpired(intervalMs) {
         var time = Date.now();
-        var past = counted && time - counted;
+        var past = lastSampleMs && time - lastSampleMs;
         // the clock may be set, in either direction
         if (past < 0)
             past = 0;
-        if (past > ms)
-            past = ms;
-        counted = time;
-        patience -= past;
-        return patience < -2e3;
+        if (past > intervalMs)
+            past = intervalMs;
+        lastSampleMs = time;
+        graceMs -= past;
+        return graceMs < -2e3;
     }
     // The lock: one update or one choice of a slot at a time, because an update would erase a slot that is being verified.
     // When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The lock's watchdog finds that: its
     // holder then has no timer left that could wake it.
-    var WATCH_MS = 1000;
-    if (lazyEngine().heldTurn_())
-        throw otaError(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is under way, or another slot is being selected", true);
-    var watch;
-    var age = 0; // ms
-    var turn = { resting_: false, stop_: stop };
+    var WATCHDOG_MS = 1000;
+    if (lazyEngine().heldLock_())
+        throw otaError(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is running, or a slot is being selected", true);
+    var watchdog;
+    var ageMs = 0;
+    var lock = { watchdogPaused_: false, stop_: stop };
     function tick() {
-        var id = watch;
+        var id = watchdog;
         var error;
-        if (lazyEngine().heldTurn_() === turn) {
-            age += WATCH_MS;
-            if (deadline && age >= deadline)
+        if (lazyEngine().heldLock_() === lock) {
+            ageMs += WATCHDOG_MS;
+            if (deadline && ageMs >= deadline)
                 error = otaError(263 /* Code.TIMEOUT */, "not done within " + deadline + " ms", true);
-            else if (turn.resting_)
-                isLost(0);
-            else if (isLost(WATCH_MS))
+            else if (lock.watchdogPaused_)
+                resetWatchdog();
+            else if (watchdogExpired(WATCHDOG_MS))
                 error = otaError(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true);
             if (!error)
                 return;
-            // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
-            watch = undefined;
-            turn.wake_();
+            // stop() needs memory, and the engine drops an interval whose callback runs out of it. So a new interval is made first
+            watchdog = undefined;
+            lock.armWatchdog_();
             stop(error);
         }
         else
-            watch = undefined;
+            watchdog = undefined;
         if (id !== undefined)
             cancel(id);
     }
-    turn.wake_ = function () {
-        if (watch === undefined) {
-            isLost(0);
-            watch = every(WATCH_MS, tick);
+    lock.armWatchdog_ = function () {
+        if (watchdog === undefined) {
+            resetWatchdog();
+            watchdog = every(WATCHDOG_MS, tick);
         }
-        turn.resting_ = false;
+        lock.watchdogPaused_ = false;
     };
-    turn.end_ = function () {
-        lazyEngine().holdTurn_(undefined);
+    lock.release_ = function () {
+        lazyEngine().setHeldLock_(undefined);
         lazyEngine().listenForKill_(stop, false);
-        isLost(-1); // forget the deadline of this lock's timers
+        forgetTimers();
         // if clearInterval failed, the next tick cancels it
-        if (watch !== undefined)
-            cancel(watch);
+        if (watchdog !== undefined)
+            cancel(watchdog);
     };
-    turn.wake_(); // the watchdog first: this allocates, and may fail
+    lock.armWatchdog_(); // first, because it allocates and may fail
     lazyEngine().listenForKill_(stop, true);
-    lazyEngine().holdTurn_(turn);
-    return turn;
+    lazyEngine().setHeldLock_(lock);
+    return lock;
 }
 
 // SHA-256 of the interpreter, one-shot. A build without its crypto module is refused at `require`.
@@ -1390,7 +1398,7 @@ function inSlices(perSlice, step, finish, done) {
                 finish();
         }
         catch (thrown) {
-            error = asFault(thrown);
+            error = toOtaError(thrown);
         }
         if (!more || error)
             done(error);
@@ -1398,7 +1406,7 @@ function inSlices(perSlice, step, finish, done) {
             next();
     }
     next = function () {
-        guarded(function () {
+        tryOr(function () {
             after(pause, slice);
             pause = 0;
         }, done);
@@ -1552,7 +1560,7 @@ function verifyImage(chipId, address, size, digest, start, done) {
         });
     }
     catch (thrown) {
-        return done(asFault(thrown));
+        return done(toOtaError(thrown));
     }
     if (digest)
         return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done);
@@ -1814,35 +1822,35 @@ function lazySlots() {
      */
     function chooseSlot(list, choose, none) {
         return new Promise(function (resolve, reject) {
-            guarded(function () {
+            tryOr(function () {
                 var layout = readLayout();
-                var held = lazyEngine().heldTurn_();
-                var turn;
+                var holder = lazyEngine().heldLock_();
+                var lock;
                 function fail(error) {
-                    turn.end_();
+                    lock.release_();
                     reject(error || otaError(259 /* Code.INVALID_STATE */, "aborted"));
                 }
-                if (none && held)
-                    held.stop_();
-                turn = takeTurn(fail, 0);
+                if (none && holder)
+                    holder.stop_();
+                lock = acquireLock(fail, 0);
                 function attempt(slots, error) {
                     var slot = slots.shift();
                     if (!slot)
                         return fail(none ? otaError(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
                     verifyImage(layout.chip_, slot.address, slot.size, "", "", function (failure) {
-                        if (lazyEngine().heldTurn_() !== turn)
+                        if (lazyEngine().heldLock_() !== lock)
                             return;
                         if (failure)
                             return attempt(slots, failure);
-                        guarded(function () {
+                        tryOr(function () {
                             choose(layout, slot, function () {
-                                turn.end_();
+                                lock.release_();
                                 resolve(0 /* Code.OK */);
                             });
                         }, fail);
                     });
                 }
-                guarded(function () {
+                tryOr(function () {
                     attempt(list(layout), null);
                 }, fail);
             }, reject);
@@ -1873,10 +1881,10 @@ function lazySlots() {
     /** rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus(). */
     function fallBack(verdict, reason) {
         return chooseSlot(slotsToFallBackTo, function (layout, slot, done) {
-            guarded(function () {
+            tryOr(function () {
                 // when Storage takes no record it is more important to leave
                 lazyRecords().recordRolledBack_(layout.running_, verdict, reason);
-            }, ignore);
+            }, noop);
             lazyOtadata().reject_(layout, slot);
             done();
             restart();
@@ -1966,7 +1974,7 @@ function lazySlots() {
             }
             at += 1024 /* Flash.PIECE */ - 13 /* Kind.NEEDLE_LENGTH */;
             return !found && at < end;
-        }, ignore, function (error) { return done(error, found); });
+        }, noop, function (error) { return done(error, found); });
     }
     return { readLayout_: readLayout, nextSlot_: nextSlot, partitionByLabel_: partitionByLabel, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, fallBack_: fallBack, checkStorage_: checkStorage, findStorage_: findStorage };
 }
@@ -2500,7 +2508,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
             return;
         if (++quiet > 4)
             return end(otaError(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + lazyUrls().parseUrl_(url).host_ + " for " + options.timeout + " ms", true));
-        guarded(function () {
+        tryOr(function () {
             timer = after(options.timeout / 4, tick);
         }, end);
     }
@@ -2551,7 +2559,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         }
         catch (thrown) {
             disconnect(); // who reads refuses what the file holds: that has no status
-            end(asFault(thrown));
+            end(toOtaError(thrown));
         }
     }
     function redirect(location) {
@@ -2575,10 +2583,10 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         disconnect();
         after(20 /* Pause.SETTLE */, function () {
             // a pass more: the engine closes connections after it has looked at its timers
-            guarded(function () {
+            tryOr(function () {
                 after(0, function () {
                     if (!done)
-                        guarded(open, end);
+                        tryOr(open, end);
                 });
             }, end);
         });
@@ -2586,7 +2594,7 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     function onResponse(response) {
         if (!outgoing)
             return;
-        guarded(function () {
+        tryOr(function () {
             quiet = 0;
             incoming = response;
             // at once, whatever the answer is: with nobody listening to its body the engine never closes
@@ -2659,7 +2667,7 @@ function createDownload(options, url, limit, onConnected) {
         ended_: false,
         changed_: 0,
         sink_: null,
-        failed_: ignore,
+        failed_: noop,
     };
     function close() {
         var received = self.offset_ + self.held_.length;
@@ -2694,7 +2702,7 @@ function createDownload(options, url, limit, onConnected) {
             self.changed_ = changes;
     }
     function goOnAfter(ms) {
-        guarded(function () {
+        tryOr(function () {
             if (timer !== undefined)
                 cancel(timer);
             timer = after(ms, goOn);
@@ -2811,7 +2819,7 @@ function createDownload(options, url, limit, onConnected) {
             closing = false;
             return goOnAfter(0);
         }
-        guarded(function () {
+        tryOr(function () {
             if (self.held_ || self.ended_)
                 offer("");
             if (!self.sink_ || self.ended_ || disconnect || timer !== undefined)
@@ -2826,7 +2834,7 @@ function createDownload(options, url, limit, onConnected) {
                 disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
             }
             catch (thrown) {
-                onEnd(asFault(thrown));
+                onEnd(toOtaError(thrown));
             }
         }, settle);
     };
@@ -2846,7 +2854,7 @@ function createDownload(options, url, limit, onConnected) {
         close();
         options.stop_ = undefined;
         self.sink_ = null;
-        self.read_ = self.seek_ = self.close_ = self.failed_ = ignore;
+        self.read_ = self.seek_ = self.close_ = self.failed_ = noop;
     };
     return self;
 }
@@ -3038,7 +3046,7 @@ function lazyFinish() {
                 error.retry = !!session.download_.changed_;
             if (error)
                 return end(error);
-            guarded(function () {
+            tryOr(function () {
                 if (typeof found === "string") {
                     plan.digest_ = found;
                     found = null;
@@ -3054,7 +3062,7 @@ function lazyFinish() {
                     var failure = null;
                     if (session.phase_ !== 4 /* Phase.FINISHING */)
                         return;
-                    guarded(function () { return commit(session, found); }, function (thrown) {
+                    tryOr(function () { return commit(session, found); }, function (thrown) {
                         failure = thrown;
                     });
                     end(failure);
@@ -3743,7 +3751,7 @@ function verifyPss(n, e, signature, digest, done) {
         good = checkEncoding(power.result_(), bits, digest);
     }, function (error) {
         // from a new idle pass, by a function that keeps nothing of this one: the buffers of the big numbers are free by then
-        guarded(function () {
+        tryOr(function () {
             after(0, done.bind(undefined, error, good));
         }, function (failure) {
             done(failure, false);
@@ -3755,7 +3763,7 @@ function verifyPss(n, e, signature, digest, done) {
 /** Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed. */
 function answer(payload, signer, done) {
     return function (error, good) {
-        guarded(function () {
+        tryOr(function () {
             var text = good && !error ? lazyKeys().fromBase64url_(payload) : null;
             if (text === null)
                 throw error || lazyKeys().notTrusted_();
@@ -3804,9 +3812,9 @@ function open(settings, emit, offerOnly, done, failed) {
         if (known && known.digest && (running || !same))
             return done(null, same);
         var length = 0;
-        guarded(function () {
+        tryOr(function () {
             length = lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
-        }, ignore);
+        }, noop);
         // no whole image, or one of another length; what may follow an image in its file is not blank
         if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
             return done(null, false);
@@ -3864,9 +3872,9 @@ function open(settings, emit, offerOnly, done, failed) {
                     if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
                         return null;
                     var header = null;
-                    guarded(function () {
+                    tryOr(function () {
                         header = lazyManifest().parseJson_(text);
-                    }, ignore);
+                    }, noop);
                     if (!header)
                         return null;
                     var members = 0;
@@ -3929,7 +3937,7 @@ function open(settings, emit, offerOnly, done, failed) {
         function fetchText(settings, done) {
             var free = lazyEngine().freeVars_();
             var limit = mostOf(free);
-            var download = createDownload(settings, settings.url, limit, ignore);
+            var download = createDownload(settings, settings.url, limit, noop);
             function end(error, text) {
                 download.close_();
                 done(error, text);
@@ -3950,7 +3958,7 @@ function open(settings, emit, offerOnly, done, failed) {
             settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
             if (error)
                 return done(error);
-            guarded(function () {
+            tryOr(function () {
                 var manifest = lazyManifest().parseManifest_(payload);
                 lazyManifest().checkPolicy_(manifest, {
                     chip_: CHIP_NAMES[layout.chip_],
@@ -3963,7 +3971,7 @@ function open(settings, emit, offerOnly, done, failed) {
                 lazyManifest().checkProject_(manifest, settings.project || (desc ? desc.projectName : lazyRecords().loadRecord_().project));
                 var image = manifest.image;
                 holdsImage(layout, layout.running_, image.size, digestOf(manifest), function (failure, same) {
-                    guarded(function () {
+                    tryOr(function () {
                         if (!failure && !same && image.storage && !settings.allowStorageLoss)
                             lazySlots().checkStorage_(image.storage);
                         done(failure, manifest, same);
@@ -3974,7 +3982,7 @@ function open(settings, emit, offerOnly, done, failed) {
         fetchText(settings, function (error, text) {
             if (error)
                 return done(error);
-            guarded(function () {
+            tryOr(function () {
                 verifyManifest(text, settings.keys, settings.threshold, onPayload);
             }, done);
         });
@@ -4034,7 +4042,7 @@ function open(settings, emit, offerOnly, done, failed) {
             if (length < 1024 /* Size.HEAD */ && !ended)
                 return 0;
             download.sink_ = null;
-            guarded(function () {
+            tryOr(function () {
                 if (length < 1024 /* Size.HEAD */)
                     throw otaError(260 /* Code.INVALID_SIZE */, "file of " + length + " bytes, an image has at least " + 1024 /* Size.HEAD */);
                 begin();
@@ -4044,7 +4052,7 @@ function open(settings, emit, offerOnly, done, failed) {
         download.read_();
     }
     function onManifest(error, manifest, same) {
-        guarded(function () {
+        tryOr(function () {
             if (error || !manifest)
                 throw error;
             var size = manifest.image.size;
@@ -4072,7 +4080,7 @@ function open(settings, emit, offerOnly, done, failed) {
                 allowRolledBack_: settings.allowRolledBack,
             };
             holdsImage(layout, target, size, digest, function (failure, present) {
-                guarded(function () {
+                tryOr(function () {
                     if (failure)
                         throw failure;
                     fetchImage(plan, present);
@@ -4211,13 +4219,13 @@ function run(given, mode, resolve, reject) {
         if (!session.receive_)
             session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
         if (session.verified_)
-            return guarded(function () { return session.receive_("", true); }, download.failed_);
+            return tryOr(function () { return session.receive_("", true); }, download.failed_);
         download.sink_ = session.receive_;
         download.read_();
     }
     // What begin() resolves with: the steps of one update, called by the user. Their order, and what each state allows:
     // session.ts.
-    function createHandle(session, settings, turn) {
+    function createHandle(session, settings, lock) {
         function wrongState(call) {
             var unheard = session.unheard_;
             session.unheard_ = undefined;
@@ -4228,13 +4236,13 @@ function run(given, mode, resolve, reject) {
         /** `phase`: in which it may be called, besides READY. */
         function start(call, phase, step) {
             return new Promise(function (resolve, reject) {
-                guarded(function () {
+                tryOr(function () {
                     if (session.phase_ !== 0 /* Phase.READY */ && session.phase_ !== phase)
                         throw wrongState(call);
-                    turn.wake_();
+                    lock.armWatchdog_();
                     step(session, function (outcome) {
                         resolve(outcome);
-                        turn.resting_ = true;
+                        lock.watchdogPaused_ = true;
                     }, reject);
                 }, reject);
             });
@@ -4283,25 +4291,25 @@ function run(given, mode, resolve, reject) {
     // is counted, and the digest of the running image is kept.
     // Source: the states of IDF esp_https_ota.c.
     var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
-    var turn = null;
+    var lock = null;
     var session = null;
     var settings;
     /** `error`: what it ended with, null when all went well. */
     function release(error) {
         // a second call, which is refused, says nothing of the first
-        if (lazyEngine().heldTurn_() !== turn)
+        if (lazyEngine().heldLock_() !== lock)
             return;
         var result = error ? error.name + ": " + error.message : "ESP_OK";
         if (mode !== 0 /* Mode.CHECK */)
             noteResult(result);
-        if (turn)
-            turn.end_();
+        if (lock)
+            lock.release_();
     }
     function fail(given) {
         var error = given || otaError(259 /* Code.INVALID_STATE */, "aborted");
         if (session)
             lazySession().abortSession_(session, error);
-        else if (turn) {
+        else if (lock) {
             settings.late_ = error;
             if (settings.stop_)
                 settings.stop_(error);
@@ -4327,11 +4335,11 @@ function run(given, mode, resolve, reject) {
         else
             resolve({ upToDate: false, partition: one.target_, size: one.written_ });
     }
-    guarded(function () {
+    tryOr(function () {
         // Step 1: nothing has been touched yet
         var free = lazyEngine().freeVars_();
         // before the keys are looked at, which takes memory
-        if (!lazyEngine().heldTurn_() && free < NEEDED_VARS)
+        if (!lazyEngine().heldLock_() && free < NEEDED_VARS)
             throw otaError(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
         settings = checkConfig(given);
         if (settings.keys)
@@ -4339,22 +4347,22 @@ function run(given, mode, resolve, reject) {
         given = undefined; // its keys are let go when the signature is verified
         if (mode === 0 /* Mode.CHECK */ && !settings.keys)
             throw otaError(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
-        turn = takeTurn(fail, settings.deadline);
+        lock = acquireLock(fail, settings.deadline);
         if (mode !== 0 /* Mode.CHECK */)
             emit("START");
         /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (begun, offer, waiting) {
             session = begun;
             if (begun) {
-                var mine = turn;
+                var mine = lock;
                 begun.release_ = release;
-                if (lazyEngine().heldTurn_() !== mine)
+                if (lazyEngine().heldLock_() !== mine)
                     lazySession().abortSession_(begun); // it was given up meanwhile
                 else if (mode === 2 /* Mode.UPDATE */)
                     onStep(36865 /* Code.IN_PROGRESS */);
                 else {
                     begun.stepwise_ = true;
                     resolve(createHandle(begun, settings, mine));
-                    mine.resting_ = true;
+                    mine.watchdogPaused_ = true;
                 }
                 return;
             }
@@ -4369,9 +4377,9 @@ function run(given, mode, resolve, reject) {
 }
 /** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
 function abort() {
-    var turn = lazyEngine().heldTurn_();
-    if (turn)
-        turn.stop_();
+    var lock = lazyEngine().heldLock_();
+    if (lock)
+        lock.stop_();
 }
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
@@ -4426,12 +4434,12 @@ function getStatus() {
         if (slot.address === layout.running_.address)
             version = lazyEngine().firmwareVersion_();
         else
-            guarded(function () {
+            tryOr(function () {
                 lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read(slot.address + offset, length); });
                 var image = lazyRecords().knownImage_(slot);
                 var desc = lazyImage().parseDesc_(read(slot.address, 288 /* Size.DESC_END */));
                 version = (image && image.version) || (desc ? desc.version : undefined);
-            }, ignore);
+            }, noop);
         return { label: slot.label, size: slot.size, state: lazyOtadata().stateOf_(layout, slot), version: version };
     }
     var layout = lazySlots().readLayout_();
@@ -4490,7 +4498,7 @@ function boot(options) {
         });
     }
     return new Promise(function (resolve, reject) {
-        guarded(function () {
+        tryOr(function () {
             if (options !== undefined)
                 checkBootOptions(options);
             var given = options || {};
@@ -4504,10 +4512,10 @@ function boot(options) {
             var counted = false;
             // a start that Storage does not take can't be counted: the trial would never end
             if (record.boots !== -1 /* Boots.GIVEN_UP */ && record.boots < attempts)
-                guarded(function () {
+                tryOr(function () {
                     lazyRecords().countStart_(record);
                     counted = true;
-                }, ignore);
+                }, noop);
             if (!counted) {
                 lazySlots().fallBack_(false, "not confirmed in " + attempts + " starts").then(function () { return resolve(false); }, reject);
                 return;
@@ -4547,10 +4555,10 @@ function confirmAfter(ms, check, onEvent) {
         }
         function onThrown(thrown) {
             lazyEngine().printLater_(thrown);
-            leave("check() threw: " + asFault(thrown).message, false);
+            leave("check() threw: " + toOtaError(thrown).message, false);
         }
         function onAnswer(answer) {
-            guarded(function () {
+            tryOr(function () {
                 // while a promise was waited for somebody else may have decided
                 if (!lazyOtadata().isOnTrial_(lazySlots().readLayout_()))
                     return resolve(true);
@@ -4575,18 +4583,18 @@ function confirmAfter(ms, check, onEvent) {
             else
                 onAnswer(answer);
         }
-        guarded(function () {
+        tryOr(function () {
             if (!(ms >= 0 && Math.floor(ms) === ms) || typeof check !== "function")
                 throw otaError(258 /* Code.INVALID_ARG */, "confirmAfter(ms, check): ms must be a whole number, check a function");
             if (onEvent !== undefined && typeof onEvent !== "function")
                 throw otaError(258 /* Code.INVALID_ARG */, "confirmAfter: onEvent must be a function");
-            guarded(function () {
+            tryOr(function () {
                 var record = lazyRecords().loadRecord_();
                 // the trial has begun, also where boot() does not count starts
                 if (!record.boots && lazyRecords().isSelected_(record, lazySlots().readLayout_().running_))
                     lazyRecords().countStart_(record);
-            }, ignore);
-            after(ms, function () { return guarded(decide, reject); }, true);
+            }, noop);
+            after(ms, function () { return tryOr(decide, reject); }, true);
         }, reject);
     });
 }

@@ -2,11 +2,11 @@
 // When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The lock's watchdog finds that: its
 // holder then has no timer left that could wake it.
 
-import { cancel, every, isLost } from "../platform/timers";
-import { heldTurn, holdTurn, listenForKill } from "../platform/engine";
+import { cancel, every, forgetTimers, resetWatchdog, watchdogExpired } from "../platform/timers";
+import { heldLock, setHeldLock, listenForKill } from "../platform/engine";
 import { Code, otaError, type OtaError } from "../errors";
 
-const WATCH_MS = 1000;
+const WATCHDOG_MS = 1000;
 
 /** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
 export let lastResult = "";
@@ -16,61 +16,62 @@ export function noteResult(result: string): void {
   lastResult = result;
 }
 
-export interface Turn {
-  /** its owner waits for the user, who may pause: nothing to watch over but the deadline */
-  resting_: boolean;
-  /** Ends what its owner does. `error` says why; without one it is "aborted". */
+export interface Lock {
+  /** The user's next call is awaited, and may come late: only the deadline counts. */
+  watchdogPaused_: boolean;
+  /** Ends what the holder does. `error` says why; without one it is "aborted". */
   stop_(error?: OtaError): void;
-  /** To be called after a rest. */
-  wake_(): void;
-  /** Gives it back. To be called once. */
-  end_(): void;
+  /** Starts the watchdog again. To be called when a pause ends. */
+  armWatchdog_(): void;
+  /** Releases the lock. To be called once. */
+  release_(): void;
 }
 
 /**
- * Takes the turn; throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another one has it. `stop` hears why its owner has to end it:
- * ESP_ERR_NO_MEM when it was interrupted, ESP_ERR_TIMEOUT after `deadline` ms (in whole seconds; 0: never), what somebody
- * else says, or nothing: before save(), load() and reset(), because save() would keep what is under way, and another slot
- * may run when that is loaded.
+ * Acquires the lock. Throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another holder has it. `stop` is called when the holder has
+ * to end: with ESP_ERR_NO_MEM when a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted in whole
+ * seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(), load() and
+ * reset(). These three end the update because save() would store it half done, and another slot may run when that is loaded.
  */
-export function takeTurn(stop: (error?: OtaError) => void, deadline: number): Turn {
-  if (heldTurn())
-    throw otaError(Code.OTA_ALREADY_IN_PROGRESS, "an update is under way, or another slot is being selected", true);
-  let watch: number | undefined;
-  let age = 0; // ms
-  const turn = { resting_: false, stop_: stop } as Turn;
+export function acquireLock(stop: (error?: OtaError) => void, deadline: number): Lock {
+  if (heldLock())
+    throw otaError(Code.OTA_ALREADY_IN_PROGRESS, "an update is running, or a slot is being selected", true);
+  let watchdog: number | undefined;
+  let ageMs = 0;
+  const lock = { watchdogPaused_: false, stop_: stop } as Lock;
   function tick(): void {
-    const id = watch;
+    const id = watchdog;
     let error: OtaError | undefined;
-    if (heldTurn() === turn) {
-      age += WATCH_MS;
-      if (deadline && age >= deadline) error = otaError(Code.TIMEOUT, "not done within " + deadline + " ms", true);
-      else if (turn.resting_) isLost(0);
-      else if (isLost(WATCH_MS)) error = otaError(Code.NO_MEM, "out of memory: the call was interrupted", true);
+    if (heldLock() === lock) {
+      ageMs += WATCHDOG_MS;
+      if (deadline && ageMs >= deadline) error = otaError(Code.TIMEOUT, "not done within " + deadline + " ms", true);
+      else if (lock.watchdogPaused_) resetWatchdog();
+      else if (watchdogExpired(WATCHDOG_MS))
+        error = otaError(Code.NO_MEM, "out of memory: the call was interrupted", true);
       if (!error) return;
-      // what follows needs memory, and the engine drops an interval in which it runs out: another one comes after this
-      watch = undefined;
-      turn.wake_();
+      // stop() needs memory, and the engine drops an interval whose callback runs out of it. So a new interval is made first
+      watchdog = undefined;
+      lock.armWatchdog_();
       stop(error);
-    } else watch = undefined;
+    } else watchdog = undefined;
     if (id !== undefined) cancel(id);
   }
-  turn.wake_ = (): void => {
-    if (watch === undefined) {
-      isLost(0);
-      watch = every(WATCH_MS, tick);
+  lock.armWatchdog_ = (): void => {
+    if (watchdog === undefined) {
+      resetWatchdog();
+      watchdog = every(WATCHDOG_MS, tick);
     }
-    turn.resting_ = false;
+    lock.watchdogPaused_ = false;
   };
-  turn.end_ = (): void => {
-    holdTurn(undefined);
+  lock.release_ = (): void => {
+    setHeldLock(undefined);
     listenForKill(stop, false);
-    isLost(-1); // forget the deadline of this lock's timers
+    forgetTimers();
     // if clearInterval failed, the next tick cancels it
-    if (watch !== undefined) cancel(watch);
+    if (watchdog !== undefined) cancel(watchdog);
   };
-  turn.wake_(); // the watchdog first: this allocates, and may fail
+  lock.armWatchdog_(); // first, because it allocates and may fail
   listenForKill(stop, true);
-  holdTurn(turn);
-  return turn;
+  setHeldLock(lock);
+  return lock;
 }

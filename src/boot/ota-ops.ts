@@ -3,14 +3,14 @@
 
 import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
 import { restart } from "../platform/chip";
-import { heldTurn } from "../platform/engine";
+import { heldLock } from "../platform/engine";
 import { State } from "./otadata";
 import { type Partition, Subtype } from "./partitions";
 import { copyOf, select, selectedSlot, stateOf, readEntries } from "./boot-selection";
 import { confirm, reject as rejectRunning } from "./confirmation";
 import { type Layout, nextSlot, partitionByLabel, readLayout, slotByLabel } from "./layout";
 import { Code, otaError, tryOr, noop, type OtaError } from "../errors";
-import { takeTurn, type Turn } from "./lock";
+import { acquireLock, type Lock } from "./lock";
 import { verifyImage } from "../image/verify";
 
 function slotOf(layout: Layout, given: Partition | string): Partition {
@@ -85,23 +85,23 @@ function chooseSlot(
   return new Promise<number>((resolve, reject) => {
     tryOr(() => {
       const layout = readLayout();
-      const held: Turn | null = heldTurn();
-      let turn: Turn;
+      const holder: Lock | null = heldLock();
+      let lock: Lock;
       function fail(error?: OtaError): void {
-        turn.end_();
+        lock.release_();
         reject(error || otaError(Code.INVALID_STATE, "aborted"));
       }
-      if (none && held) held.stop_();
-      turn = takeTurn(fail, 0);
+      if (none && holder) holder.stop_();
+      lock = acquireLock(fail, 0);
       function attempt(slots: Partition[], error: OtaError | null): void {
         const slot = slots.shift();
         if (!slot) return fail(none ? otaError(Code.OTA_ROLLBACK_FAILED, none) : (error as OtaError));
         verifyImage(layout.chip_, slot.address, slot.size, "", "", (failure) => {
-          if (heldTurn() !== turn) return;
+          if (heldLock() !== lock) return;
           if (failure) return attempt(slots, failure);
           tryOr(() => {
             choose(layout, slot, () => {
-              turn.end_();
+              lock.release_();
               resolve(Code.OK);
             });
           }, fail);

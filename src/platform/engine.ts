@@ -68,15 +68,15 @@ export function isRestartPending(): boolean {
 }
 
 /**
- * Who has the turn (lock.ts), null when nobody has. In an object of the engine too: a second instance of this module (after
- * Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is still writing.
+ * The lock that is held (boot/lock.ts), null when none is. It is kept in an object of the engine too: a second instance of
+ * this module (after Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is writing.
  */
-export function heldTurn(): any {
-  return E.otaTurn || null;
+export function heldLock(): any {
+  return E.otaLock || null;
 }
 
-export function holdTurn(turn: object | undefined): void {
-  E.otaTurn = turn;
+export function setHeldLock(lock: object | undefined): void {
+  E.otaLock = lock;
 }
 
 /** Has `listener` called, or not any more, before the engine ends the program: save(), load(), reset(). */

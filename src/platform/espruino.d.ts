@@ -85,7 +85,7 @@ declare namespace E {
   function removeListener(event: "kill", listener: () => void): void;
   /** ours: see engine.ts */
   let otaRestartPending: boolean | undefined;
-  let otaTurn: object | undefined;
+  let otaLock: object | undefined;
 }
 
 declare const ESP32: {

@@ -1,45 +1,54 @@
-// Timers and the clock of the interpreter, and the watch over them: when memory ends the interpreter aborts a callback, and nothing throws.
+// Timers and the clock of the interpreter, and the watchdog of the lock (boot/lock.ts). When no JsVar is left, the
+// interpreter aborts the running callback and nothing throws. The watchdog finds that no timer is left to continue.
 
 import { noMemory } from "../errors";
 
-let patience = 0; // ms until the last of the timers that an update waits for has come
-let counted = 0; // ms since 1970 when that was last looked at
-const LOST_MS = 2000; // for so long none has come that should have
+/** ms until the last timer that an update waits for is due; negative: ms that it is overdue. */
+let graceMs = 0;
+/** ms since 1970 when the watchdog last looked; 0: it has not looked since its reset */
+let lastSampleMs = 0;
+/** A timer that is overdue by more than this is lost. */
+const OVERDUE_MS = 2000;
 
-/** `aside`: no update waits for this one. */
-export function after(ms: number, callback: () => void, aside?: boolean): number {
+/** Calls `callback` once, in `ms`. `unwatched`: no update waits for this timer. */
+export function after(ms: number, callback: () => void, unwatched?: boolean): number {
   const timer = setTimeout(callback, ms);
   if (timer === undefined) return noMemory("timer");
-  if (!aside && ms > patience) patience = ms;
+  if (!unwatched && ms > graceMs) graceMs = ms;
   return timer;
 }
 
-/** Calls `callback` each `ms`, until it is cancelled. Unlike a timer that starts anew it needs no memory for that. */
+/** Calls `callback` every `ms` until it is cancelled. An interval needs no memory to start again, a timer does. */
 export function every(ms: number, callback: () => void): number {
   const timer = setInterval(callback, ms);
   return timer === undefined ? noMemory("interval") : timer;
 }
 
+/** The watchdog begins anew, after a pause in which nobody looked at it. */
+export function resetWatchdog(): void {
+  lastSampleMs = 0;
+  if (graceMs < 0) graceMs = 0;
+}
+
+/** Forgets the timers of an update that has ended. */
+export function forgetTimers(): void {
+  lastSampleMs = graceMs = 0;
+}
+
 /**
- * To be called now and then: is there no timer left that an update could be waiting for? 0: begins anew after a pause;
- * -1: forgets all timers. At most `ms` count as passed since the last call: when something has blocked the device (a
- * lookup, a connection) no timer could fire, and the engine makes up for the calls that an interval has missed, one in
- * each idle pass (src/jsinteractive.c).
+ * To be called every `intervalMs`. Is there no timer left that an update could be waiting for? At most `intervalMs` count as
+ * passed since the last call. When something blocks the device (a lookup, a connection), no timer can fire. Afterwards the
+ * engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
  */
-export function isLost(ms: number): boolean {
-  if (ms <= 0) {
-    counted = 0;
-    if (ms || patience < 0) patience = 0;
-    return false;
-  }
+export function watchdogExpired(intervalMs: number): boolean {
   const time = Date.now();
-  let past = counted && time - counted;
+  let past = lastSampleMs && time - lastSampleMs;
   // the clock may be set, in either direction
   if (past < 0) past = 0;
-  if (past > ms) past = ms;
-  counted = time;
-  patience -= past;
-  return patience < -LOST_MS;
+  if (past > intervalMs) past = intervalMs;
+  lastSampleMs = time;
+  graceMs -= past;
+  return graceMs < -OVERDUE_MS;
 }
 
 /** Ends a timer or an interval. */

@@ -356,7 +356,7 @@ export default {
     means: "One at a time: an update, a check, or the choice of a slot is not finished.",
     cases: [
       [
-        "an update is under way",
+        "an update is running, or a slot is being selected",
         "Two timers or two messages start an update, or a handle was lost",
         "Wait and call again. `abort()` ends what is under way, also when its handle was lost",
       ],

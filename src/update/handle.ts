@@ -10,7 +10,7 @@ import { finish } from "./finish";
 import { abortSession, Phase, type Session } from "./session";
 import { perform } from "./receiver";
 import { Code, otaError, tryOr, type OtaError } from "../errors";
-import type { Turn } from "../boot/lock";
+import type { Lock } from "../boot/lock";
 
 /** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
 export interface Handle {
@@ -39,7 +39,7 @@ export interface Handle {
 
 type Step = (session: Session, resolve: (outcome: number) => void, reject: (error: OtaError) => void) => void;
 
-export function createHandle(session: Session, settings: Settings, turn: Turn): Handle {
+export function createHandle(session: Session, settings: Settings, lock: Lock): Handle {
   function wrongState(call: string): OtaError {
     const unheard = session.unheard_;
     session.unheard_ = undefined;
@@ -54,12 +54,12 @@ export function createHandle(session: Session, settings: Settings, turn: Turn): 
     return new Promise<number>((resolve, reject) => {
       tryOr(() => {
         if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(call);
-        turn.wake_();
+        lock.armWatchdog_();
         step(
           session,
           (outcome) => {
             resolve(outcome);
-            turn.resting_ = true;
+            lock.watchdogPaused_ = true;
           },
           reject,
         );

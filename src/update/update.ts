@@ -20,7 +20,7 @@ import { Prefix, digitsOf } from "../platform/bytes";
 import { checkNotOnTrial, checkNotRolledBack, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
 import { checkConfig, type Config, type EventName, type Settings, type SignedConfig } from "../config";
 import { createDownload } from "../net/download";
-import { freeVars, heldTurn, isRestartPending, printLater, readFile } from "../platform/engine";
+import { freeVars, heldLock, isRestartPending, printLater, readFile } from "../platform/engine";
 import { createHandle, type Handle } from "./handle";
 import { Size } from "../image/image";
 import type { Manifest } from "../trust/manifest";
@@ -35,7 +35,7 @@ import { type Layout, nextSlot, readLayout, slotByLabel } from "../boot/layout";
 import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { checkKeys } from "../trust/keys";
 import { digestOf, getManifest, holdsImage } from "../trust/manifest-client";
-import { noteResult, takeTurn, type Turn } from "../boot/lock";
+import { noteResult, acquireLock, type Lock } from "../boot/lock";
 import { resolveUrl } from "../net/url";
 
 const NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
@@ -196,21 +196,21 @@ const enum Mode {
  * UpdateResult, as `mode` says.
  */
 function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: (error: OtaError) => void): void {
-  let turn = null as Turn | null;
+  let lock = null as Lock | null;
   let session: Session | null = null;
   let settings: Settings;
   /** `error`: what it ended with, null when all went well. */
   function release(error: OtaError | null): void {
     // a second call, which is refused, says nothing of the first
-    if (heldTurn() !== turn) return;
+    if (heldLock() !== lock) return;
     const result = error ? error.name + ": " + error.message : "ESP_OK";
     if (mode !== Mode.CHECK) noteResult(result);
-    if (turn) turn.end_();
+    if (lock) lock.release_();
   }
   function fail(given?: OtaError): void {
     const error = given || otaError(Code.INVALID_STATE, "aborted");
     if (session) abortSession(session, error);
-    else if (turn) {
+    else if (lock) {
       settings.late_ = error;
       if (settings.stop_) settings.stop_(error);
     }
@@ -234,13 +234,13 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     // Step 1: nothing has been touched yet
     const free = freeVars();
     // before the keys are looked at, which takes memory
-    if (!heldTurn() && free < NEEDED_VARS)
+    if (!heldLock() && free < NEEDED_VARS)
       throw otaError(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
     settings = checkConfig(given);
     if (settings.keys) checkKeys(settings.keys);
     given = undefined as never; // its keys are let go when the signature is verified
     if (mode === Mode.CHECK && !settings.keys) throw otaError(Code.INVALID_ARG, "checkForUpdate needs keys");
-    turn = takeTurn(fail, settings.deadline);
+    lock = acquireLock(fail, settings.deadline);
     if (mode !== Mode.CHECK) emit("START");
     /*@__NOINLINE__*/ open(
       settings,
@@ -249,15 +249,15 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       (begun, offer, waiting) => {
         session = begun;
         if (begun) {
-          const mine = turn as Turn;
+          const mine = lock as Lock;
           begun.release_ = release;
-          if (heldTurn() !== mine)
+          if (heldLock() !== mine)
             abortSession(begun); // it was given up meanwhile
           else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
           else {
             begun.stepwise_ = true;
             resolve(createHandle(begun, settings, mine));
-            mine.resting_ = true;
+            mine.watchdogPaused_ = true;
           }
           return;
         }
@@ -278,8 +278,8 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
 
 /** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
 export function abort(): void {
-  const turn: Turn | null = heldTurn();
-  if (turn) turn.stop_();
+  const lock: Lock | null = heldLock();
+  if (lock) lock.stop_();
 }
 
 /**

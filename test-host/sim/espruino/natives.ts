@@ -98,7 +98,7 @@ function makeE(core: Core, options: NativeOptions, random: Random): object {
     const key = Object.keys(haystack).find((k) => k.toLowerCase() === String(needle).toLowerCase());
     return key === undefined ? undefined : returnKey ? key : haystack[key];
   });
-  return strict(core, "E", E, ["otaRestartPending", "otaTurn"]); // these are the module's own
+  return strict(core, "E", E, ["otaRestartPending", "otaLock"]); // these are the module's own
 }
 
 function convolve(core: Core, a: any, b: any, offset: unknown): number {

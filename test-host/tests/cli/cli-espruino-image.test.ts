@@ -156,7 +156,7 @@ test("the natives asked for are those that the module uses", () => {
   for (const name of Object.keys(NATIVES)) assert.ok(natives.has(name), `${name}: the module does not use it`);
   // in every ESP32 build; looked for before it is called; a mark of the module's own
   const everywhere = ["read", "write", "erase", "toString", "on", "removeListener"];
-  const exempt = [...everywhere, "setOTAValid", "otaRestartPending", "otaTurn"];
+  const exempt = [...everywhere, "setOTAValid", "otaRestartPending", "otaLock"];
   assert.deepEqual(
     [...natives].filter((name) => !(name in NATIVES) && !exempt.includes(name)),
     [],

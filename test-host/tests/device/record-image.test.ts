@@ -32,7 +32,7 @@ async function rollBack(device: Device): Promise<void> {
 }
 
 /** What load() and reset() leave of a property of E. */
-const loadProgram = (device: Device) => device.engine.run("delete E.otaRestartPending; delete E.otaTurn; 1");
+const loadProgram = (device: Device) => device.engine.run("delete E.otaRestartPending; delete E.otaLock; 1");
 
 async function install(fixture: Fixture): Promise<void> {
   assert.ifError((await fixture.update({ digest: digestOf(IMAGE) })).error);

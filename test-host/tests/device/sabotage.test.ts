@@ -167,7 +167,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "one update at a time",
-    edits: [never('throw otaError\\([^"]*"an update is under way')],
+    edits: [never('throw otaError\\([^"]*"an update is running')],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const first = fixture.outcome(fixture.device.ota.update(fixture.config()));

@@ -411,7 +411,7 @@ test("a server that sends more than there is memory makes nothing worse", option
 const TWINS: (Pick<Sabotage, "name" | "edits" | "says"> & { shortages: Shortage[] })[] = [
   {
     name: "does not watch over an update",
-    edits: [[/isLost\(WATCH_MS\)/, "false"]],
+    edits: [[/watchdogExpired\(WATCHDOG_MS\)/, "false"]],
     shortages: [{ free: 900 }],
     says: /ESP_ERR_OTA_ALREADY_IN_PROGRESS/,
   },

@@ -237,7 +237,7 @@ test("a slot that somebody else selects while it is being written is written no 
   const handle: any = await device.engine.call(device.ota.begin(fixture.config()));
   assert.equal(await device.engine.call(handle.perform()), IDF.HTTPS_OTA_IN_PROGRESS);
   const { address } = device.otadata();
-  // as an older version of this module would, which knows nothing of the turn
+  // as an older version of this module would, which knows nothing of the lock
   device.flash.load(buildEntry(2, STATE.NEW), address + 4096);
   const before = device.slot(target);
   let error: any;
