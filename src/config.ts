@@ -1,6 +1,6 @@
 // The configuration: what a caller may say, checked before anything else happens.
 
-import { Prefix, digitsOf } from "./platform/bytes";
+import { Prefix, parseDigest } from "./platform/bytes";
 import { Code, otaError, type OtaError } from "./errors";
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
@@ -243,8 +243,8 @@ export function checkConfig(config: Config): Settings {
   )
     refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
   // as fsverity-utils prints it
-  if (checked.digest && digitsOf(checked.digest, Prefix.MANIFEST)) checked.digest = "fsverity-" + checked.digest;
-  if (checked.digest && !digitsOf(checked.digest, Prefix.CONFIG))
+  if (checked.digest && parseDigest(checked.digest, Prefix.MANIFEST)) checked.digest = "fsverity-" + checked.digest;
+  if (checked.digest && !parseDigest(checked.digest, Prefix.CONFIG))
     refuse("digest is not " + Prefix.CONFIG + " and 64 hexadecimal digits");
   return checked;
 }

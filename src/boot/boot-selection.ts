@@ -43,7 +43,7 @@ export function slotByState(layout: Layout, entries: Entry[]): Partition {
  * version cannot be read. But if the newest entry is marked bad and yet names the running slot, while states lead to
  * another slot, the bootloader must be one of those. Then the entry counts as active.
  */
-function isDisputed(layout: Layout, entries: Entry[]): boolean {
+function runningEntryIsMarkedBad(layout: Layout, entries: Entry[]): boolean {
   const own = copyOf(layout, entries, layout.running_);
   const other = entries[1 - own];
   return (
@@ -56,13 +56,13 @@ function isDisputed(layout: Layout, entries: Entry[]): boolean {
 
 /** The slot that otadata selects. */
 export function selectedSlot(layout: Layout, entries: Entry[]): Partition {
-  return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
+  return runningEntryIsMarkedBad(layout, entries) ? layout.running_ : slotByState(layout, entries);
 }
 
 /** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
 function copyToKeep(layout: Layout, entries: Entry[]): number {
   const keep = copyOf(layout, entries, layout.running_);
-  return keep >= 0 && (entries[keep].valid_ || isDisputed(layout, entries)) ? keep : activeCopy(entries);
+  return keep >= 0 && (entries[keep].valid_ || runningEntryIsMarkedBad(layout, entries)) ? keep : activeCopy(entries);
 }
 
 /** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
@@ -105,12 +105,12 @@ export function seqFor(layout: Layout, entries: Entry[], slot: Partition): numbe
  */
 export function select(layout: Layout, slot: Partition, state: State): void {
   let entries = readEntries(layout.otadata_);
-  const disputed = isDisputed(layout, entries);
+  const markedBad = runningEntryIsMarkedBad(layout, entries);
   setRestartPending();
-  if (!disputed && slotByState(layout, entries).address === slot.address) return;
+  if (!markedBad && slotByState(layout, entries).address === slot.address) return;
   if (slot.subtype === Subtype.FACTORY) {
     // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
-    const active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
+    const active = (markedBad ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
     entries = []; // from here on memory is shortest
     erase(layout.otadata_.address + (1 - active) * Flash.SECTOR);
     eraseActive(layout.otadata_.address + active * Flash.SECTOR);

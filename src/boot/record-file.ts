@@ -23,7 +23,7 @@ export interface Found {
   end_: number;
 }
 
-function digitsOfCrc(text: string): string {
+function crcDigits(text: string): string {
   return ("0000000" + E.CRC32(text).toString(16)).substr(-8);
 }
 
@@ -32,7 +32,7 @@ export function sealRecord(text: string): string {
   const units = Math.ceil((RecordFile.HEAD + text.length) / RecordFile.UNIT);
   let padded = text;
   while (padded.length < units * RecordFile.UNIT - RecordFile.HEAD) padded += " ";
-  return String.fromCharCode(units) + digitsOfCrc(padded) + padded;
+  return String.fromCharCode(units) + crcDigits(padded) + padded;
 }
 
 /** Reads `file`, which may be "", from its beginning to its end. */
@@ -44,7 +44,7 @@ export function readRecords(file: string): Found {
   while (at < file.length) {
     const length = file.charCodeAt(at) * RecordFile.UNIT;
     const text = file.substr(at + RecordFile.HEAD, length ? length - RecordFile.HEAD : 0);
-    if (length && at + length <= file.length && digitsOfCrc(text) === file.substr(at + 1, 8)) {
+    if (length && at + length <= file.length && crcDigits(text) === file.substr(at + 1, 8)) {
       if (text[0] === "+") found.ticks_++;
       else {
         found.fields_ = JSON.parse(text);

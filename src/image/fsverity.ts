@@ -22,7 +22,7 @@ function padded(bytes: ArrayLike<number>): Uint8Array {
   return block;
 }
 
-export interface Verity {
+export interface FsVerityHasher {
   /** hashes the next block; false when all are done */
   step_(): boolean;
   /** the digest, as 64 hexadecimal digits; after the last step, and once */
@@ -33,7 +33,7 @@ export interface Verity {
  * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of
  * the level below. `start`: bytes that count instead of as many at the beginning.
  */
-export function verity(addr: number, size: number, start: string): Verity {
+export function createFsVerityHasher(addr: number, size: number, start: string): FsVerityHasher {
   // digests of blocks of the file, and zeros behind them. In one piece: as a growing string they would take 100 JsVars more
   let leaves: Uint8Array;
   let filled = 0; // bytes of `leaves`

@@ -3,7 +3,7 @@
 // Source: docs/formats.md#checksum-and-hash (IDF esp_image_format.c), docs/decisions/fs-verity.md.
 
 import { hex } from "../platform/bytes";
-import { verity } from "./fsverity";
+import { createFsVerityHasher } from "./fsverity";
 import { Flash, read } from "../platform/flash";
 import { checksumOffset, Size, walkSegments } from "./image";
 import { inSlices, Slice } from "../platform/scheduler";
@@ -57,13 +57,13 @@ export function hashFlash(
   wanted: string,
   done: (error: OtaError | null, digest: string) => void,
 ): void {
-  const tree = verity(addr, size, start);
+  const hasher = createFsVerityHasher(addr, size, start);
   let digest = "";
   inSlices(
     Slice.BLOCKS,
-    tree.step_,
+    hasher.step_,
     () => {
-      digest = tree.digest_();
+      digest = hasher.digest_();
       if (wanted && digest !== wanted)
         throw otaError(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", wanted " + wanted);
     },

@@ -43,7 +43,7 @@ export const enum Prefix {
 }
 
 /** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
-export function digitsOf(text: string, prefix: string): string {
+export function parseDigest(text: string, prefix: string): string {
   const digits = text.substr(prefix.length).toLowerCase();
   if (text.substr(0, prefix.length) !== prefix || digits.length !== 64) return "";
   for (let i = 0; i < 64; i++) if ("0123456789abcdef".indexOf(digits[i]) < 0) return "";

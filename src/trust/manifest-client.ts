@@ -3,7 +3,7 @@
 // Source: docs/design.md#trust, docs/formats.md#manifest.
 
 import { now } from "../platform/timers";
-import { Prefix, digitsOf } from "../platform/bytes";
+import { Prefix, parseDigest } from "../platform/bytes";
 import { knownImage, loadRecord, lowestSequence, recordHashed } from "../boot/boot-record";
 import { boardName } from "../platform/chip";
 import type { Settings } from "../config";
@@ -88,7 +88,7 @@ export function holdsImage(
 
 /** Its image's fs-verity digest, as 64 hexadecimal digits. */
 export function digestOf(manifest: Manifest): string {
-  return digitsOf(manifest.image.fsverity, Prefix.MANIFEST);
+  return parseDigest(manifest.image.fsverity, Prefix.MANIFEST);
 }
 
 /**

@@ -1,7 +1,7 @@
 // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
 // Source: docs/formats.md#manifest, docs/design.md#trust.
 
-import { Whole, digitsOf, Prefix } from "../platform/bytes";
+import { Whole, parseDigest, Prefix } from "../platform/bytes";
 import { parseJson, refuse } from "./json";
 import { Code, otaError } from "../errors";
 import type { StorageClaim } from "../boot/storage-claim";
@@ -57,7 +57,7 @@ export function parseManifest(payload: string): Manifest {
   wanted("image.url", image.url, "string");
   wanted("image.size", image.size, "number");
   wanted("image.fsverity", image.fsverity, "string");
-  if (!digitsOf(image.fsverity, Prefix.MANIFEST))
+  if (!parseDigest(image.fsverity, Prefix.MANIFEST))
     refuse("claim image.fsverity must be " + Prefix.MANIFEST + " and 64 digits");
   const storage = image.storage;
   if (storage !== undefined) {

@@ -16,7 +16,7 @@
 // is counted, and the digest of the running image is kept.
 // Source: the states of IDF esp_https_ota.c.
 
-import { Prefix, digitsOf } from "../platform/bytes";
+import { Prefix, parseDigest } from "../platform/bytes";
 import { checkNotOnTrial, checkNotRolledBack, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
 import { checkConfig, type Config, type EventName, type Settings, type SignedConfig } from "../config";
 import { createDownload } from "../net/download";
@@ -173,7 +173,7 @@ function open(
       {
         url_: settings.url,
         size_: -1,
-        digest_: digitsOf(settings.digest || "", Prefix.CONFIG),
+        digest_: parseDigest(settings.digest || "", Prefix.CONFIG),
         sequence_: 0,
         version_: "",
         project_: "",

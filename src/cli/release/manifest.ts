@@ -3,7 +3,7 @@
 // (src/trust, src/net), so that nothing is signed that no device takes. What is checked besides says so.
 import { constants, createHash, type KeyObject, verify as verifySignature } from "node:crypto";
 import { CompactSign, compactVerify } from "jose";
-import { digitsOf, Prefix } from "../../platform/bytes.ts";
+import { parseDigest, Prefix } from "../../platform/bytes.ts";
 import { parseUrl, resolveUrl } from "../../net/url.ts";
 import { Jws, TYPE } from "../../trust/limits.ts";
 import { type Manifest as DeviceClaims, parseManifest as parseOnDevice } from "../../trust/manifest.ts";
@@ -183,7 +183,7 @@ function checkClaims(where: string, text: string): Claims {
   }
   const { url, sha256 } = claims.image;
   // the device has no use for it
-  if (sha256 !== undefined && !digitsOf(`sha256:${sha256}`, Prefix.MANIFEST))
+  if (sha256 !== undefined && !parseDigest(`sha256:${sha256}`, Prefix.MANIFEST))
     refuse(where, `claim image.sha256 must be 64 hexadecimal digits, found ${quote(sha256)}`);
   const wrongUrl = urlProblem(url);
   if (wrongUrl) refuse(where, `claim image.url is ${quote(url)}: ${wrongUrl}`);
