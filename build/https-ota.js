@@ -109,7 +109,7 @@ function lazyBytes() {
         return bytes;
     }
     /** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
-    function digitsOf(text, prefix) {
+    function parseDigest(text, prefix) {
         var digits = text.substr(prefix.length).toLowerCase();
         if (text.substr(0, prefix.length) !== prefix || digits.length !== 64)
             return "";
@@ -118,7 +118,7 @@ function lazyBytes() {
                 return "";
         return digits;
     }
-    return { u16_: u16, u32_: u32, setU32_: setU32, zText_: zText, hex_: hex, bytesOf_: bytesOf, digitsOf_: digitsOf };
+    return { u16_: u16, u32_: u32, setU32_: setU32, zText_: zText, hex_: hex, bytesOf_: bytesOf, parseDigest_: parseDigest };
 }
 
 
@@ -155,8 +155,8 @@ function holds(addr, bytes) {
 /** Is the whole sector at `addr` erased? */
 function isBlank(addr) {
     // no local variable: it would keep one block alive while the next is allocated
-    for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 512 /* Flash.SMALL_PIECE */)
-        if (E.CRC32(read(addr + at, 512 /* Flash.SMALL_PIECE */)) !== 3179004831 /* Flash.BLANK_CRC */)
+    for (var offset = 0; offset < 4096 /* Flash.SECTOR */; offset += 512 /* Flash.SMALL_PIECE */)
+        if (E.CRC32(read(addr + offset, 512 /* Flash.SMALL_PIECE */)) !== 3179004831 /* Flash.BLANK_CRC */)
             return false;
     return true;
 }
@@ -430,17 +430,17 @@ function lazyImage() {
     function isRunnable(header, chipId) {
         return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
     }
-    function refuse$2(fact) {
+    function refuse$3(fact) {
         throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, fact);
     }
     function checkSegment(chipId, loadAddr, length, offset, limit) {
         if (length % 4 || length > limit - offset)
-            refuse$2("segment of " + length + " bytes at offset " + offset + " of " + limit);
+            refuse$3("segment of " + length + " bytes at offset " + offset + " of " + limit);
         // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
         if (isMapped(chipId, loadAddr) && (loadAddr - offset) % SPI_FLASH_MMU_PAGE_SIZE)
-            refuse$2("segment at offset " + offset + " can't be mapped at " + lazyBytes().hex_(loadAddr));
+            refuse$3("segment at offset " + offset + " can't be mapped at " + lazyBytes().hex_(loadAddr));
         if (!isLoadable(chipId, loadAddr, length))
-            refuse$2("segment at offset " +
+            refuse$3("segment at offset " +
                 offset +
                 " would be loaded at " +
                 lazyBytes().hex_(loadAddr) +
@@ -451,7 +451,7 @@ function lazyImage() {
     /** An app's first segment is mapped as data: a bootloader refuses one that is loaded over itself. */
     function checkFirst(chipId, header) {
         if (!isRunnable(header, chipId))
-            refuse$2("not an app: its first segment is for " +
+            refuse$3("not an app: its first segment is for " +
                 lazyBytes().hex_(header.loadAddr_) +
                 ", as a bootloader's is, or that of a merged image, which begins with one; wanted the app's own file");
     }
@@ -464,7 +464,7 @@ function lazyImage() {
     function checkHead(head, chipId, revision, running, limit, tell) {
         var header = parseHeader$1(head);
         if (!header)
-            return refuse$2("first byte " +
+            return refuse$3("first byte " +
                 lazyBytes().hex_(head[0]) +
                 ", an app image begins with " +
                 lazyBytes().hex_(233 /* Esp.IMAGE_HEADER_MAGIC */) +
@@ -483,7 +483,7 @@ function lazyImage() {
                 " and later (min_chip_rev), this is " +
                 Math.floor(revision / 100));
         if (!header.segments_ || header.segments_ > 16 /* Esp.IMAGE_MAX_SEGMENTS */)
-            refuse$2(header.segments_ + " segments, wanted 1 to 16");
+            refuse$3(header.segments_ + " segments, wanted 1 to 16");
         checkFirst(chipId, header);
         checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
         var mode = spiModeOf(head);
@@ -503,16 +503,16 @@ function lazyImage() {
     function walkSegments(chipId, size, read, onData) {
         var header = parseHeader$1(read(0, 32 /* Size.FIRST_SEGMENT */));
         if (!header)
-            return refuse$2("no image in the slot");
+            return refuse$3("no image in the slot");
         if (header.chipId_ !== chipId)
-            refuse$2("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
+            refuse$3("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
         if (!header.segments_ || header.segments_ > 16 /* Esp.IMAGE_MAX_SEGMENTS */)
-            refuse$2(header.segments_ + " segments, wanted 1 to 16");
+            refuse$3(header.segments_ + " segments, wanted 1 to 16");
         checkFirst(chipId, header);
         var offset = 24 /* Size.HEADER */;
         for (var i = 0; i < header.segments_; i++) {
             if (offset + 8 /* Size.SEGMENT_HEADER */ > size)
-                refuse$2("segment " + i + " begins at " + offset + " of " + size);
+                refuse$3("segment " + i + " begins at " + offset + " of " + size);
             var segment = parseSegment(read(offset, 8 /* Size.SEGMENT_HEADER */));
             offset += 8 /* Size.SEGMENT_HEADER */;
             checkSegment(header.chipId_, segment.loadAddr_, segment.length_, offset, size);
@@ -524,7 +524,7 @@ function lazyImage() {
         var end = (offset + 16) & -16;
         var length = header.hashAppended_ ? end + 32 /* Esp.IMAGE_HASH_LEN */ : end;
         if (length > size)
-            refuse$2("image of " + length + " bytes, only " + size + " are there");
+            refuse$3("image of " + length + " bytes, only " + size + " are there");
         return length;
     }
     /** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
@@ -555,7 +555,7 @@ function lazyRecords() {
     // A record is a whole number of units. Its first character is that number, then come the CRC-32 of the rest as eight
     // hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record before.
     // A record that a loss of power has torn fails its CRC: it is passed over, and the next one is put behind it.
-    function digitsOfCrc(text) {
+    function crcDigits(text) {
         return ("0000000" + E.CRC32(text).toString(16)).substr(-8);
     }
     /** The record that says `text`. */
@@ -564,7 +564,7 @@ function lazyRecords() {
         var padded = text;
         while (padded.length < units * 64 /* RecordFile.UNIT */ - 9 /* RecordFile.HEAD */)
             padded += " ";
-        return String.fromCharCode(units) + digitsOfCrc(padded) + padded;
+        return String.fromCharCode(units) + crcDigits(padded) + padded;
     }
     /** Reads `file`, which may be "", from its beginning to its end. */
     function readRecords(file) {
@@ -572,25 +572,25 @@ function lazyRecords() {
         var blank = String.fromCharCode(255); // the Web IDE's minifier makes of an escape a character that is not ASCII
         while (blank.length < 64 /* RecordFile.UNIT */)
             blank += blank;
-        var at = 0;
-        while (at < file.length) {
-            var length = file.charCodeAt(at) * 64 /* RecordFile.UNIT */;
-            var text = file.substr(at + 9 /* RecordFile.HEAD */, length ? length - 9 /* RecordFile.HEAD */ : 0);
-            if (length && at + length <= file.length && digitsOfCrc(text) === file.substr(at + 1, 8)) {
+        var offset = 0;
+        while (offset < file.length) {
+            var length = file.charCodeAt(offset) * 64 /* RecordFile.UNIT */;
+            var text = file.substr(offset + 9 /* RecordFile.HEAD */, length ? length - 9 /* RecordFile.HEAD */ : 0);
+            if (length && offset + length <= file.length && crcDigits(text) === file.substr(offset + 1, 8)) {
                 if (text[0] === "+")
                     found.ticks_++;
                 else {
                     found.fields_ = JSON.parse(text);
                     found.ticks_ = 0;
                 }
-                at += length;
-                found.end_ = at;
+                offset += length;
+                found.end_ = offset;
             }
             else {
                 // torn, or not written
-                if (file.substr(at, 64 /* RecordFile.UNIT */) !== blank)
-                    found.end_ = at + 64 /* RecordFile.UNIT */;
-                at += 64 /* RecordFile.UNIT */;
+                if (file.substr(offset, 64 /* RecordFile.UNIT */) !== blank)
+                    found.end_ = offset + 64 /* RecordFile.UNIT */;
+                offset += 64 /* RecordFile.UNIT */;
             }
         }
         return found;
@@ -1036,7 +1036,7 @@ function lazyOtadata() {
      * version cannot be read. But if the newest entry is marked bad and yet names the running slot, while states lead to
      * another slot, the bootloader must be one of those. Then the entry counts as active.
      */
-    function isDisputed(layout, entries) {
+    function runningEntryIsMarkedBad(layout, entries) {
         var own = copyOf(layout, entries, layout.running_);
         var other = entries[1 - own];
         return (own >= 0 &&
@@ -1046,12 +1046,12 @@ function lazyOtadata() {
     }
     /** The slot that otadata selects. */
     function selectedSlot(layout, entries) {
-        return isDisputed(layout, entries) ? layout.running_ : slotByState(layout, entries);
+        return runningEntryIsMarkedBad(layout, entries) ? layout.running_ : slotByState(layout, entries);
     }
     /** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
     function copyToKeep(layout, entries) {
         var keep = copyOf(layout, entries, layout.running_);
-        return keep >= 0 && (entries[keep].valid_ || isDisputed(layout, entries)) ? keep : activeCopy(entries);
+        return keep >= 0 && (entries[keep].valid_ || runningEntryIsMarkedBad(layout, entries)) ? keep : activeCopy(entries);
     }
     /** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
     function writeEntry(layout, copy, seq, state) {
@@ -1096,13 +1096,13 @@ function lazyOtadata() {
      */
     function select(layout, slot, state) {
         var entries = readEntries(layout.otadata_);
-        var disputed = isDisputed(layout, entries);
+        var markedBad = runningEntryIsMarkedBad(layout, entries);
         lazyEngine().setRestartPending_();
-        if (!disputed && slotByState(layout, entries).address === slot.address)
+        if (!markedBad && slotByState(layout, entries).address === slot.address)
             return;
         if (slot.subtype === 0 /* Subtype.FACTORY */) {
             // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
-            var active = (disputed ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
+            var active = (markedBad ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
             entries = []; // from here on memory is shortest
             erase(layout.otadata_.address + (1 - active) * 4096 /* Flash.SECTOR */);
             eraseActive(layout.otadata_.address + active * 4096 /* Flash.SECTOR */);
@@ -1422,12 +1422,12 @@ function inSlices(perSlice, step, finish, done) {
  * verifyImage. `wanted`: another digest than this is OTA_VALIDATE_FAILED; "" for any. Compared here and not by the caller,
  * whose functions would stay in memory while this one hashes.
  */
-function hashFlash(addr, size, start, wanted, done) {
+function hashFlash(addr, size, start, expected, done) {
     /**
      * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of
      * the level below. `start`: bytes that count instead of as many at the beginning.
      */
-    function verity(addr, size, start) {
+    function createFsVerityHasher(addr, size, start) {
         // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
         // one-shot hashes with one block in memory at a time.
         // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
@@ -1493,12 +1493,12 @@ function hashFlash(addr, size, start, wanted, done) {
         }
         return { step_: step, digest_: digest };
     }
-    var tree = verity(addr, size, start);
+    var hasher = createFsVerityHasher(addr, size, start);
     var digest = "";
-    inSlices(8 /* Slice.BLOCKS */, tree.step_, function () {
-        digest = tree.digest_();
-        if (wanted && digest !== wanted)
-            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", wanted " + wanted);
+    inSlices(8 /* Slice.BLOCKS */, hasher.step_, function () {
+        digest = hasher.digest_();
+        if (expected && digest !== expected)
+            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", wanted " + expected);
     }, function (error) { return done(error, digest); });
 }
 /**
@@ -1566,9 +1566,9 @@ function verifyImage(chipId, address, size, digest, start, done) {
         return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done);
     var sum = checksum(address, ranges);
     inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
-        var wanted = readSlot(lazyImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
-        if (sum.value() !== wanted)
-            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + lazyBytes().hex_(sum.value()) + ", the image says " + lazyBytes().hex_(wanted));
+        var expected = readSlot(lazyImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
+        if (sum.value() !== expected)
+            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + lazyBytes().hex_(sum.value()) + ", the image says " + lazyBytes().hex_(expected));
     }, done);
 }
 
@@ -1654,23 +1654,23 @@ function lazySlots() {
     }
     function checkRow(row, others) {
         var end = row.address + row.size;
-        var wrong = "";
+        var problem = "";
         if (row.address % (row.type === 0 /* Type.APP */ ? 0x10000 : 0x1000))
-            wrong = "is not aligned";
+            problem = "is not aligned";
         else if (row.type === 0 /* Type.APP */ && row.size % 0x1000)
-            wrong = "has no whole number of sectors";
+            problem = "has no whole number of sectors";
         else if (!row.size)
-            wrong = "has no bytes";
+            problem = "has no bytes";
         else if (end > 16777216 /* Table.FLASH_END */ && isNeeded(row))
-            wrong = "ends at " + lazyBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
+            problem = "ends at " + lazyBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
         // the primary rows of type bootloader (2) and partition_table (3) are what lies below
         else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
-            wrong = "lies on bootloader or table";
-        for (var i = 0; !wrong && i < others.length; i++)
+            problem = "lies on bootloader or table";
+        for (var i = 0; !problem && i < others.length; i++)
             if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
-                wrong = "overlaps " + others[i].label;
-        if (wrong)
-            throw otaError(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + lazyBytes().hex_(row.address) + "+" + lazyBytes().hex_(row.size) + " " + wrong);
+                problem = "overlaps " + others[i].label;
+        if (problem)
+            throw otaError(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + lazyBytes().hex_(row.address) + "+" + lazyBytes().hex_(row.size) + " " + problem);
     }
     /** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
     function parseTable(table) {
@@ -1695,7 +1695,7 @@ function lazySlots() {
     // Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
     // Source: docs/design.md#slots, docs/formats.md#partition-table, docs/espruino.md#no-call-names-the-running-slot.
     var OTADATA_SIZE = 0x2000;
-    function cannot$1(fact) {
+    function notSupported(fact) {
         throw otaError(262 /* Code.NOT_SUPPORTED */, fact);
     }
     /** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
@@ -1704,7 +1704,7 @@ function lazySlots() {
         for (var i = 0; i < rows.length; i++)
             if (isOtadata(rows[i])) {
                 if (found)
-                    cannot$1("the partition table has two otadata rows, " +
+                    notSupported("the partition table has two otadata rows, " +
                         found.label +
                         " and " +
                         rows[i].label +
@@ -1712,9 +1712,9 @@ function lazySlots() {
                 found = rows[i];
             }
         if (!found)
-            return cannot$1("no otadata partition: flash a table with two slots once by USB (boards/)");
+            return notSupported("no otadata partition: flash a table with two slots once by USB (boards/)");
         if (found.size !== OTADATA_SIZE)
-            cannot$1("otadata " + found.label + " has " + lazyBytes().hex_(found.size) + " bytes, wanted 0x2000");
+            notSupported("otadata " + found.label + " has " + lazyBytes().hex_(found.size) + " bytes, wanted 0x2000");
         return found;
     }
     /** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
@@ -1731,7 +1731,7 @@ function lazySlots() {
             if (!ota[i])
                 whole = false;
         if (!whole)
-            cannot$1("the partition table has a gap or a double in its ota_N slots");
+            notSupported("the partition table has a gap or a double in its ota_N slots");
         return ota;
     }
     function findFactory(rows) {
@@ -1767,13 +1767,13 @@ function lazySlots() {
     function readLayout() {
         var chip = chipId();
         if (isEncrypted(chip))
-            cannot$1("flash encryption is on: raw writes would be garbage to the bootloader");
+            notSupported("flash encryption is on: raw writes would be garbage to the bootloader");
         var rows = parseTable(read(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
         var otadata = findOtadata(rows);
         var ota = findOta(rows);
         var factory = findFactory(rows);
         if (ota.length + (factory ? 1 : 0) < 2)
-            cannot$1("only one slot: flash a table with two slots once by USB (boards/)");
+            notSupported("only one slot: flash a table with two slots once by USB (boards/)");
         return {
             chip_: chip,
             otadata_: otadata,
@@ -1895,7 +1895,7 @@ function lazySlots() {
     // (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). In an
     // image that reads through another partition than this table has, no program runs after the restart, so nothing of ours
     // could roll it back.
-    function cannot(fact) {
+    function refuse$1(fact) {
         throw otaError(262 /* Code.NOT_SUPPORTED */, "Storage would be lost: " +
             fact +
             "; flash that build once by USB with its own partition table, or set allowStorageLoss");
@@ -1915,33 +1915,33 @@ function lazySlots() {
         var label = claim.partition;
         var row = partitionByLabel(label, 1 /* Type.DATA */);
         if (!row)
-            return cannot("the image reads its files through partition " + label + ", which this table does not have");
+            return refuse$1("the image reads its files through partition " + label + ", which this table does not have");
         if (row.address !== claim.address)
-            cannot("the image keeps its files at " +
+            refuse$1("the image keeps its files at " +
                 lazyBytesOnce.hex_(claim.address) +
                 " and reads them through partition " +
                 label +
                 ", which this table has at " +
                 lazyBytesOnce.hex_(row.address));
         if (row.size < claim.size)
-            cannot("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
+            refuse$1("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
         var own = ownPartition();
         var ownRow = own === label ? row : partitionByLabel(own, 1 /* Type.DATA */);
         if (!ownRow || ownRow.address !== claim.address)
-            cannot("this firmware keeps its files in another place than the image, " + lazyBytesOnce.hex_(claim.address));
+            refuse$1("this firmware keeps its files in another place than the image, " + lazyBytesOnce.hex_(claim.address));
         var stats = lazyEngine().storageStats_();
         // with what the boot record may take yet
         var used = stats.totalBytes - stats.freeBytes + 2 * (4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */);
         // such a build takes the rest for damage, and erases all
         if (claim.size < stats.totalBytes && used > claim.size)
-            cannot("Storage needs " +
+            refuse$1("Storage needs " +
                 used +
                 " bytes, with erased files and the boot record, and the image has room for " +
                 claim.size);
         // what the larger build finds behind the files of this one would be files to it
-        for (var at = stats.totalBytes; at < claim.size; at += 4096 /* Flash.SECTOR */)
-            if (!isBlank(claim.address + at))
-                cannot("flash at " + lazyBytesOnce.hex_(claim.address + at) + " is not blank, and the image takes it for Storage");
+        for (var offset = stats.totalBytes; offset < claim.size; offset += 4096 /* Flash.SECTOR */)
+            if (!isBlank(claim.address + offset))
+                refuse$1("flash at " + lazyBytesOnce.hex_(claim.address + offset) + " is not blank, and the image takes it for Storage");
     }
     /**
      * Looks in the image at `addr`, which was verified, for the text that tells through which partition it reads, in its first segment, which
@@ -1949,7 +1949,7 @@ function lazySlots() {
      */
     function findStorage(addr, done) {
         var end = 32 /* Size.FIRST_SEGMENT */ + lazyBytes().u32_(read(addr, 32 /* Size.FIRST_SEGMENT */), 24 /* Size.HEADER */ + 4);
-        var at = 0;
+        var offset = 0;
         var found = null;
         function look(label, text, quote) {
             if (text.substr(13 /* Kind.NEEDLE_LENGTH */, label.length + 2 * quote.length) !== quote + label + quote)
@@ -1962,18 +1962,18 @@ function lazySlots() {
             };
         }
         inSlices(8 /* Slice.BLOCKS */, function () {
-            var piece = binary(read(addr + at, 1024 /* Flash.PIECE */));
+            var piece = binary(read(addr + offset, 1024 /* Flash.PIECE */));
             // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on
             for (var from = 0, index = 0;; from = index + 1) {
                 index = piece.indexOf("Couldn't map ", from);
                 if (index < from)
                     break;
-                var text = binary(read(addr + at + index, 22 /* Kind.TEXT_LENGTH */));
+                var text = binary(read(addr + offset + index, 22 /* Kind.TEXT_LENGTH */));
                 look("js_code", text, "");
                 look("storage", text, "'");
             }
-            at += 1024 /* Flash.PIECE */ - 13 /* Kind.NEEDLE_LENGTH */;
-            return !found && at < end;
+            offset += 1024 /* Flash.PIECE */ - 13 /* Kind.NEEDLE_LENGTH */;
+            return !found && offset < end;
         }, noop, function (error) { return done(error, found); });
     }
     return { readLayout_: readLayout, nextSlot_: nextSlot, partitionByLabel_: partitionByLabel, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, fallBack_: fallBack, checkStorage_: checkStorage, findStorage_: findStorage };
@@ -2869,18 +2869,19 @@ function createDownload(options, url, limit, onConnected) {
 
 
 function lazySession() {
-    // Where an update goes on that was cut. Nothing is stored for it: flash itself tells.
+    // Where an interrupted update continues. Nothing is stored for it: flash itself tells.
+    // Source: docs/decisions/resume-without-state.md.
     /**
-     * Where to go on with a file of `total` bytes that begins with `held`, of which Size.HEAD bytes and a few more are compared: the start of the last
-     * sector before the first blank one, when the slot begins with them too; else 0. The digest at the
-     * end is the judge of whether it was right.
+     * Where to continue with a file of `total` bytes whose first bytes are `buffered`. The first Size.HEAD of them are compared
+     * with the slot. If they are equal: the start of the last sector before the first blank one (slot-writer.ts); otherwise 0.
+     * The slot may still hold another file: the digest at the end decides.
      */
-    function resumeOffset(slot, held, total) {
+    function resumeOffset(slot, buffered, total) {
         if (total < 0)
             return 0;
-        // a bit at a time: memory is shortest here. The first word is not compared: it is written at the end
-        for (var at = 4 /* Size.WORD */; at < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; at += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
-            if (!holds(slot.address + at, held.substr(at, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
+        // in small parts, because memory is shortest here. The first word is not compared: it is written at the end
+        for (var start = 4 /* Size.WORD */; start < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; start += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
+            if (!holds(slot.address + start, buffered.substr(start, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
                 return 0;
         var offset = 4096 /* Flash.SECTOR */;
         while (offset < total && !isBlank(slot.address + offset))
@@ -3086,6 +3087,9 @@ function lazyFinish() {
 
 
 
+
+
+
 /** The sink of `session`'s download. It ends performs: session.ts. */
 function createReceiver(session) {
     /** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
@@ -3101,106 +3105,121 @@ function createReceiver(session) {
             major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
         return major * 100 + ((word5 >>> 24) & 3);
     }
-    // Writes a slot, sector by sector: the only writer of app partitions. And finds how far an earlier run came.
-    // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
-    // no bootloader takes a refused or unverified file for an image, whatever otadata says.
-    /** To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have. */
+    /**
+     * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
+     * A closure of more than 30 lines: as fields of an object its three variables would take nine JsVars more.
+     */
     function createWriter(layout, slot, size) {
-        // a resumed file may be wrong, and is then written once more
-        var left = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
-        var ahead = -1; // address of the sector that was erased ahead, 0 for none, -1 before the first write
-        var same = false; // flash holds what has come of the sector so far
+        // Writes a slot, sector by sector: the only writer of app partitions.
+        // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
+        // no bootloader takes a refused or unverified file for an image, whatever otadata says.
+        /** Throws unless `length` bytes at `offset` lie in `slot` and in one sector. */
+        function checkRange(slot, offset, length) {
+            if ((offset % 4096 /* Flash.SECTOR */) + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
+                throw otaError(260 /* Code.INVALID_SIZE */, length + " bytes at " + lazyBytes().hex_(offset) + " of slot " + slot.label);
+        }
+        /**
+         * Makes a function that throws when otadata selects `slot`: another program, or another instance of this module, may have
+         * written an entry. To be made while no entry names the slot. The checksum tells cheaply that nothing has changed.
+         */
+        function createSelectionCheck(layout, slot) {
+            function otadataCrc() {
+                var addr = layout.otadata_.address;
+                return E.CRC32(binary(read(addr, 32 /* Entries.LENGTH */)) + binary(read(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
+            }
+            var checkedCrc = otadataCrc();
+            return function () {
+                var crc = otadataCrc();
+                if (crc === checkedCrc)
+                    return;
+                var entries = lazyOtadata().readEntries_(layout.otadata_);
+                if (lazyOtadata().copyOf_(layout, entries, slot) >= 0 || lazyOtadata().selectedSlot_(layout, entries).address === slot.address)
+                    throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
+                checkedCrc = crc;
+            };
+        }
+        /** How many bytes at the start of `data` flash at `addr` holds already. The last one is never counted. */
+        function countEqual(addr, data) {
+            var found = binary(read(addr, data.length));
+            var equal = 0;
+            while (equal < data.length - 1 && found[equal] === data[equal])
+                equal++;
+            return equal;
+        }
+        // twice the sectors of the file: a resumed file may be wrong, and is then written again from its beginning
+        var erasesLeft = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
+        var nextErased = -1; // address of the sector that was erased ahead; 0: none is; -1: before the first write
+        var alreadyInFlash = false; // flash holds all bytes of this sector that have arrived so far
         if (slot.address === layout.running_.address)
             throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
-        function otadataCrc() {
-            var addr = layout.otadata_.address;
-            return E.CRC32(binary(read(addr, 32 /* Entries.LENGTH */)) + binary(read(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
-        }
-        var otadata = otadataCrc(); // when it was last seen not to name the slot
-        /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
-        function makeBlank(sector, resumed) {
+        var checkNotSelected = createSelectionCheck(layout, slot);
+        /** `maybeBlank`: an earlier run, or this one before the file began again, may have erased the sector already. */
+        function makeBlank(sector, maybeBlank) {
             if (sector >= slot.address + slot.size)
                 return;
-            if (sector !== ahead && !(resumed && isBlank(sector))) {
-                // to be tried again by nobody within this update: every try would be the last one
-                if (left-- < 1)
+            if (sector !== nextErased && !(maybeBlank && isBlank(sector))) {
+                // without `retry`: each further try within this update would erase one more sector
+                if (erasesLeft-- < 1)
                     throw otaError(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again too often: twice its sectors were erased");
                 erase(sector);
             }
-            ahead = sector;
+            nextErased = sector;
         }
-        /** The first bytes of a sector that flash does not hold yet: gets it ready for them, and writes them. */
-        function begin(addr, begun, data, compare, more) {
-            var sector = addr - begun;
-            // what the slot holds is about to become another file, and no image any more
-            if (ahead < 0 && sector !== slot.address)
+        /** Flash does not hold `data`. Erases this sector and the next one where needed, then writes. */
+        function writeNew(addr, sectorOffset, data, compared, more) {
+            var sector = addr - sectorOffset;
+            // the slot is about to hold another file: from here on it must not look like an image
+            if (nextErased < 0 && sector !== slot.address)
                 lazyEngine().clearWord_(slot.address);
-            var again = compare && ahead >= 0;
-            var resumed = again || (ahead < 0 && addr > slot.address);
-            var kept = "";
-            var at = 0;
-            // of a sector that this run wrote and read back the rest may be blank still
-            if (again) {
-                var held = binary(read(addr, data.length));
-                while (at < data.length - 1 && held[at] === data[at])
-                    at++;
+            var writtenBefore = compared && nextErased >= 0; // by this run, before the file began again
+            var maybeBlank = writtenBefore || (nextErased < 0 && addr > slot.address);
+            var sectorStart = ""; // bytes of the sector in front of `addr`, which an erase would lose
+            var equal = writtenBefore ? countEqual(addr, data) : 0;
+            // where the bytes of this run go on to be right, and only blank flash follows, nothing has to be erased
+            if (!writtenBefore || !(sectorOffset + equal) || !holds(addr + equal, lazyEngine().blank_(4096 /* Flash.SECTOR */ - sectorOffset - equal))) {
+                equal = 0;
+                if (sectorOffset)
+                    sectorStart = binary(read(sector, sectorOffset));
+                makeBlank(sector, maybeBlank);
             }
-            if (!again || !(begun + at) || !holds(addr + at, lazyEngine().blank_(4096 /* Flash.SECTOR */ - begun - at))) {
-                at = 0;
-                if (begun)
-                    kept = binary(read(sector, begun));
-                makeBlank(sector, resumed);
-            }
-            ahead = 0;
+            nextErased = 0;
             if (more)
-                makeBlank(sector + 4096 /* Flash.SECTOR */, resumed);
-            var skipped = sector === slot.address ? 4 /* Size.WORD */ : 0;
-            if (kept)
-                write(sector + skipped, kept.substr(skipped));
-            else if (!at)
-                at = skipped;
-            write(addr + at, at ? data.substr(at) : data);
+                makeBlank(sector + 4096 /* Flash.SECTOR */, maybeBlank);
+            var skipped = sector === slot.address ? 4 /* Size.WORD */ : 0; // the first word stays blank
+            if (sectorStart)
+                write(sector + skipped, sectorStart.substr(skipped));
+            else if (!equal)
+                equal = skipped;
+            write(addr + equal, equal ? data.substr(equal) : data);
         }
         return function (offset, data, more) {
             var addr = slot.address + offset;
-            var begun = offset % 4096 /* Flash.SECTOR */;
-            var length = data.length;
-            if (begun + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
-                throw otaError(260 /* Code.INVALID_SIZE */, length + " bytes at " + lazyBytes().hex_(offset) + " of slot " + slot.label);
-            if (!begun) {
-                // another program, or another instance of this module, may have selected the slot meanwhile
-                var crc = otadataCrc();
-                if (crc !== otadata) {
-                    var entries = lazyOtadata().readEntries_(layout.otadata_);
-                    if (lazyOtadata().copyOf_(layout, entries, slot) >= 0 || lazyOtadata().selectedSlot_(layout, entries).address === slot.address)
-                        throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
-                    otadata = crc;
-                }
-            }
-            if (begun && !same) {
-                if (more && !ahead)
-                    makeBlank(addr - begun + 4096 /* Flash.SECTOR */, false);
+            var sectorOffset = offset % 4096 /* Flash.SECTOR */;
+            checkRange(slot, offset, data.length);
+            if (!sectorOffset)
+                checkNotSelected();
+            if (sectorOffset && !alreadyInFlash) {
+                if (more && !nextErased)
+                    makeBlank(addr - sectorOffset + 4096 /* Flash.SECTOR */, false);
                 write(addr, data);
+                return true;
             }
-            else {
-                var compare = begun > 0 || addr !== ahead;
-                // whatever the first word is: it is written at the end
-                var from = offset ? 0 : 4 /* Size.WORD */;
-                same = compare && holds(addr + from, from ? data.substr(from) : data);
-                if (!same)
-                    begin(addr, begun, data, compare, more);
-            }
-            return !same;
+            var compare = sectorOffset > 0 || addr !== nextErased;
+            var skipped = offset ? 0 : 4 /* Size.WORD */; // the first word in flash is blank, or that of another file
+            alreadyInFlash = compare && holds(addr + skipped, skipped ? data.substr(skipped) : data);
+            if (!alreadyInFlash)
+                writeNew(addr, sectorOffset, data, compare, more);
+            return !alreadyInFlash;
         };
     }
     // The end of step 4, and steps 5 and 6 of update.ts: perform, and the way of each piece from the network to flash. A download
     // offers the receiver what has come, and it takes what it can write.
-    var PIECE = 512; // bytes of a write at least: a server may send them one by one
+    var MIN_WRITE = 512; // bytes of a write at least: a server may send them one by one
     var download = session.download_;
     var layout = session.layout_;
     var target = session.target_;
     var plan = session.plan_;
-    var begun = false; // is the slot ready to be written?
+    var prepared = false; // is the slot ready to be written?
     var writeSector; // made when it is wanted: memory is shortest before that
     var blankUntil = 0; // flash is erased up to this offset of the file
     var receiveSectors;
@@ -3209,7 +3228,7 @@ function createReceiver(session) {
         var offset = session.written_;
         var length = data.length;
         // the download is elsewhere when the server ignored Range and began again at byte 0
-        if (offset + length >= blankUntil || ended || length < PIECE || offset !== download.offset_)
+        if (offset + length >= blankUntil || ended || length < MIN_WRITE || offset !== download.offset_)
             return receiveSectors(data, ended);
         write(target.address + offset, data);
         session.written_ = offset + length;
@@ -3233,7 +3252,7 @@ function createReceiver(session) {
         lazyImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, 288 /* Size.DESC_END */), session.size_ < 0 ? target.size : session.size_, tell);
     }
     /** The first bytes. False while more of them are needed. */
-    function begin(data, ended) {
+    function prepare(data, ended) {
         var start = download.offset_;
         if (!start && !ended && data.length < (session.size_ < 0 ? 4096 /* Flash.SECTOR */ : 1024 /* Size.HEAD */))
             return false;
@@ -3243,7 +3262,7 @@ function createReceiver(session) {
         // Step 5: no half-written slot is ever selected, and no trial begins without its record
         lazyRecords().reserveRecords_();
         lazyOtadata().deselect_(layout, target);
-        begun = true;
+        prepared = true;
         return true;
     }
     /** The end of a sector, or of the file. */
@@ -3263,7 +3282,7 @@ function createReceiver(session) {
         var taken = 0;
         session.size_ = total;
         // at its beginning once more: the file has changed, or a server without ranges began again
-        if ((!begun || !start) && !begin(data, ended))
+        if ((!prepared || !start) && !prepare(data, ended))
             return 0;
         if (!writeSector)
             writeSector = /*@__NOINLINE__*/ createWriter(layout, target, plan.size_ < 0 ? target.size : plan.size_);
@@ -3274,7 +3293,7 @@ function createReceiver(session) {
             var rest = data.length - taken;
             var room = 4096 /* Flash.SECTOR */ - inSector;
             // without a length only a whole sector, or the end, tells whether there is another one to be erased ahead
-            if (rest < room && !ended && (total < 0 || rest < (inSector ? PIECE : 1)))
+            if (rest < room && !ended && (total < 0 || rest < (inSector ? MIN_WRITE : 1)))
                 break;
             // no Math.min, which makes floats, and Flash.erasePage takes none for an address
             var length = room;
@@ -3377,15 +3396,15 @@ function lazyManifest() {
         var next = "{"; // what may come
         var i = 0;
         while (i < text.length) {
-            var at = i++;
-            var c = text[at];
+            var start = i++;
+            var c = text[start];
             var keys = open[open.length - 1];
             var isKey = next === "\"" /* Next.KEY */ || next === "\"}" /* Next.KEY_OR_END */;
             if (open.length && " \t\r\n".indexOf(c) >= 0)
                 continue;
             var token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
             if (next.indexOf(token) < 0)
-                refuse("no JSON at " + at);
+                refuse("no JSON at " + start);
             if (token === ":")
                 next = "\"{[a" /* Next.VALUE */;
             else if (token === ",")
@@ -3396,18 +3415,18 @@ function lazyManifest() {
             }
             else {
                 if (token === '"')
-                    i = endOfString(text, at) + 1;
+                    i = endOfString(text, start) + 1;
                 else if (token === "a") {
                     while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0)
                         i++;
-                    if (!isLiteral(text.substring(at, i)))
-                        refuse("no JSON at " + at);
+                    if (!isLiteral(text.substring(start, i)))
+                        refuse("no JSON at " + start);
                 }
                 else
                     open.pop();
                 next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
                 if (isKey && token === '"') {
-                    var key = text.substring(at + 1, i - 1);
+                    var key = text.substring(start + 1, i - 1);
                     if (key.indexOf("\\") >= 0)
                         refuse("key " + key + " has an escape");
                     if (keys.indexOf(key) >= 0)
@@ -3431,7 +3450,7 @@ function lazyManifest() {
     function isWhole(value) {
         return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
     }
-    function wanted(claim, value, type, optional) {
+    function checkClaim(claim, value, type, optional) {
         if (optional && value === undefined)
             return;
         var whole = type !== "number" || isWhole(value);
@@ -3446,23 +3465,23 @@ function lazyManifest() {
         if (manifest.format !== FORMAT)
             throw otaError(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
         var image = manifest.image || {};
-        wanted("project", manifest.project, "string");
-        wanted("version", manifest.version, "string");
-        wanted("chip", manifest.chip, "string");
-        wanted("board", manifest.board, "string", true);
-        wanted("sequence", manifest.sequence, "number");
-        wanted("iat", manifest.iat, "number");
-        wanted("exp", manifest.exp, "number", true);
-        wanted("image.url", image.url, "string");
-        wanted("image.size", image.size, "number");
-        wanted("image.fsverity", image.fsverity, "string");
-        if (!lazyBytes().digitsOf_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
+        checkClaim("project", manifest.project, "string");
+        checkClaim("version", manifest.version, "string");
+        checkClaim("chip", manifest.chip, "string");
+        checkClaim("board", manifest.board, "string", true);
+        checkClaim("sequence", manifest.sequence, "number");
+        checkClaim("iat", manifest.iat, "number");
+        checkClaim("exp", manifest.exp, "number", true);
+        checkClaim("image.url", image.url, "string");
+        checkClaim("image.size", image.size, "number");
+        checkClaim("image.fsverity", image.fsverity, "string");
+        if (!lazyBytes().parseDigest_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
             refuse("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
         var storage = image.storage;
         if (storage !== undefined) {
-            wanted("image.storage.partition", storage && storage.partition, "string");
-            wanted("image.storage.address", storage.address, "number");
-            wanted("image.storage.size", storage.size, "number");
+            checkClaim("image.storage.partition", storage && storage.partition, "string");
+            checkClaim("image.storage.address", storage.address, "number");
+            checkClaim("image.storage.size", storage.size, "number");
             if (!storage.size)
                 refuse("claim image.storage.size is 0");
         }
@@ -3592,19 +3611,19 @@ function verifyPss(n, e, signature, digest, done) {
          */
         function multiply(left, right, x, inverse) {
             var column = 0;
-            var at = 0;
+            var index = 0;
             var limb = 0;
             var dot = convolve;
             var length = left.length;
             var lowest = right[length - 1];
-            for (; at < length; at += 2) {
-                column += dot(right.subarray(-2 - at, -1), left, 0);
-                limb = left[at + 1] = ((column % LIMB) * inverse) % LIMB;
+            for (; index < length; index += 2) {
+                column += dot(right.subarray(-2 - index, -1), left, 0);
+                limb = left[index + 1] = ((column % LIMB) * inverse) % LIMB;
                 column = (column + limb * lowest) / LIMB;
             }
-            for (at = 2; at <= length; at += 2) {
-                column += dot(left.subarray(at), right, 0);
-                limb = left[at - 2] = x[length - at] = column % LIMB;
+            for (index = 2; index <= length; index += 2) {
+                column += dot(left.subarray(index), right, 0);
+                limb = left[index - 2] = x[length - index] = column % LIMB;
                 column = (column - limb) / LIMB;
             }
         }
@@ -3666,10 +3685,10 @@ function verifyPss(n, e, signature, digest, done) {
         for (bit /= 2; bit > 1; bit /= 2)
             program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
         program += "se";
-        var at = 0;
+        var step = 0;
         return {
             step_: function () {
-                var letter = program[at++];
+                var letter = program[step++];
                 if (letter === "l")
                     shift();
                 else if (letter === "s")
@@ -3681,7 +3700,7 @@ function verifyPss(n, e, signature, digest, done) {
                     if (program.indexOf("p") >= 0)
                         power = new Uint32Array(xRight);
                 }
-                return at < program.length;
+                return step < program.length;
             },
             result_: function () {
                 var limbs = new Uint32Array(count);
@@ -3737,9 +3756,9 @@ function verifyPss(n, e, signature, digest, done) {
         message.set(digest, 8);
         for (var i = 0; i < SALT; i++)
             message[8 + HASH + i] = db[dbLength - SALT + i];
-        var wanted = sha256(message);
+        var expected = sha256(message);
         for (var i = 0; i < HASH; i++)
-            wrong |= wanted[i] ^ seed[i];
+            wrong |= expected[i] ^ seed[i];
         return wrong === 0;
     }
     if (signature.length !== n.length || !isBelow(signature, n))
@@ -3807,10 +3826,10 @@ function open(settings, emit, offerOnly, done, failed) {
      */
     function holdsImage(layout, slot, size, digest, done) {
         var running = slot.address === layout.running_.address;
-        var known = lazyRecords().knownImage_(slot);
-        var same = !!known && known.size === size && known.digest === digest;
-        if (known && known.digest && (running || !same))
-            return done(null, same);
+        var recorded = lazyRecords().knownImage_(slot);
+        var matches = !!recorded && recorded.size === size && recorded.digest === digest;
+        if (recorded && recorded.digest && (running || !matches))
+            return done(null, matches);
         var length = 0;
         tryOr(function () {
             length = lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
@@ -3826,7 +3845,7 @@ function open(settings, emit, offerOnly, done, failed) {
     }
     /** Its image's fs-verity digest, as 64 hexadecimal digits. */
     function digestOf(manifest) {
-        return lazyBytes().digitsOf_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
+        return lazyBytes().parseDigest_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
     }
     /**
      * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
@@ -3970,11 +3989,11 @@ function open(settings, emit, offerOnly, done, failed) {
                 var desc = lazyImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
                 lazyManifest().checkProject_(manifest, settings.project || (desc ? desc.projectName : lazyRecords().loadRecord_().project));
                 var image = manifest.image;
-                holdsImage(layout, layout.running_, image.size, digestOf(manifest), function (failure, same) {
+                holdsImage(layout, layout.running_, image.size, digestOf(manifest), function (failure, running) {
                     tryOr(function () {
-                        if (!failure && !same && image.storage && !settings.allowStorageLoss)
+                        if (!failure && !running && image.storage && !settings.allowStorageLoss)
                             lazySlots().checkStorage_(image.storage);
-                        done(failure, manifest, same);
+                        done(failure, manifest, running);
                     }, done);
                 });
             }, done);
@@ -4007,8 +4026,8 @@ function open(settings, emit, offerOnly, done, failed) {
     /** The slot that starts next, when an update since the start has put the file of `size` bytes with this digest there. */
     function findWaiting(layout, size, digest) {
         var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
-        var known = lazyEngine().isRestartPending_() && selected.address !== layout.running_.address ? lazyRecords().knownImage_(selected) : null;
-        return known && known.size === size && known.digest === digest ? selected : undefined;
+        var image = lazyEngine().isRestartPending_() && selected.address !== layout.running_.address ? lazyRecords().knownImage_(selected) : null;
+        return image && image.size === size && image.digest === digest ? selected : undefined;
     }
     // Step 2: which slot runs, and which one is written?
     var layout = lazySlots().readLayout_();
@@ -4051,23 +4070,23 @@ function open(settings, emit, offerOnly, done, failed) {
         };
         download.read_();
     }
-    function onManifest(error, manifest, same) {
+    function onManifest(error, manifest, running) {
         tryOr(function () {
             if (error || !manifest)
                 throw error;
             var size = manifest.image.size;
             var digest = digestOf(manifest);
-            var waiting = same ? undefined : findWaiting(layout, size, digest);
+            var waiting = running ? undefined : findWaiting(layout, size, digest);
             if (offerOnly)
                 return done(null, {
-                    available: !same && !waiting,
+                    available: !running && !waiting,
                     waiting: !!waiting,
                     version: manifest.version,
                     sequence: manifest.sequence,
                     size: size,
                     manifest: manifest,
                 });
-            if ((same || waiting) && !settings.allowSameVersion)
+            if ((running || waiting) && !settings.allowSameVersion)
                 return done(null, undefined, waiting);
             var plan = {
                 url_: lazyUrls().resolveUrl_(settings.url, manifest.image.url),
@@ -4095,7 +4114,7 @@ function open(settings, emit, offerOnly, done, failed) {
         fetchImage({
             url_: settings.url,
             size_: -1,
-            digest_: lazyBytes().digitsOf_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
+            digest_: lazyBytes().parseDigest_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
             sequence_: 0,
             version_: "",
             project_: "",
@@ -4117,7 +4136,7 @@ function run(given, mode, resolve, reject) {
      */
     function checkConfig(config) {
         // The configuration: what a caller may say, checked before anything else happens.
-        function refuse$1(fact) {
+        function refuse$2(fact) {
             throw otaError(258 /* Code.INVALID_ARG */, fact);
         }
         var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
@@ -4145,7 +4164,7 @@ function run(given, mode, resolve, reject) {
             allowUnconfirmed: false,
             project: "",
             partition: "",
-            onEvent: refuse$1,
+            onEvent: refuse$2,
         };
         /** A copy, so that what was checked is what is sent. */
         function checkHeaders(headers) {
@@ -4155,56 +4174,56 @@ function run(given, mode, resolve, reject) {
                 var line = name + value;
                 for (var i = 0; i < line.length; i++)
                     if (line.charCodeAt(i) < 32)
-                        refuse$1("header " + name + " has a control character");
+                        refuse$2("header " + name + " has a control character");
                 checked[name] = value;
             });
             return checked;
         }
-        var given = config;
+        var fields = config;
         var settings = {};
-        var known = Object.keys(FIELDS);
-        if (typeof given !== "object" || !given)
-            refuse$1("the configuration must be an object");
-        known.forEach(function (name) {
+        var names = Object.keys(FIELDS);
+        if (typeof fields !== "object" || !fields)
+            refuse$2("the configuration must be an object");
+        names.forEach(function (name) {
             if (typeof FIELDS[name] === "number")
                 settings[name] = FIELDS[name];
         });
         // own fields only: what a prototype says is not what the caller wrote
-        Object.keys(given).forEach(function (name) {
-            var value = given[name];
+        Object.keys(fields).forEach(function (name) {
+            var value = fields[name];
             if (value === undefined)
                 return;
-            if (known.indexOf(name) < 0)
-                refuse$1("unknown field " + name);
+            if (names.indexOf(name) < 0)
+                refuse$2("unknown field " + name);
             var type = typeof FIELDS[name];
             if (typeof value !== type || value === null)
-                refuse$1(name + " must be a " + type);
+                refuse$2(name + " must be a " + type);
             if (type === "number" && !(value >= 0 && Math.floor(value) === value))
-                refuse$1(name + " must be a whole number");
+                refuse$2(name + " must be a whole number");
             // up to 100 characters the engine takes it for the name of a file
             if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
-                refuse$1(name + " is not DER: give atob() of the base64 between the lines of its PEM");
+                refuse$2(name + " is not DER: give atob() of the base64 between the lines of its PEM");
             settings[name] = value;
         });
         settings.status_ = -1;
         if (!settings.url)
-            refuse$1("url is missing");
+            refuse$2("url is missing");
         if (!settings.timeout)
-            refuse$1("timeout is 0");
+            refuse$2("timeout is 0");
         if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-            refuse$1("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+            refuse$2("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
         var checked = settings;
         if (checked.headers)
             checked.headers = checkHeaders(checked.headers);
         if (checked.threshold < 1 ||
             checked.threshold > 2 ||
             (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
-            refuse$1("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
+            refuse$2("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
         // as fsverity-utils prints it
-        if (checked.digest && lazyBytes().digitsOf_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
+        if (checked.digest && lazyBytes().parseDigest_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
             checked.digest = "fsverity-" + checked.digest;
-        if (checked.digest && !lazyBytes().digitsOf_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
-            refuse$1("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
+        if (checked.digest && !lazyBytes().parseDigest_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
+            refuse$2("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
         return checked;
     }
     /** In phase READY. `resolve`: with IN_PROGRESS, or OK when the last byte is in flash. */
@@ -4350,18 +4369,18 @@ function run(given, mode, resolve, reject) {
         lock = acquireLock(fail, settings.deadline);
         if (mode !== 0 /* Mode.CHECK */)
             emit("START");
-        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (begun, offer, waiting) {
-            session = begun;
-            if (begun) {
+        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (opened, offer, waiting) {
+            session = opened;
+            if (opened) {
                 var mine = lock;
-                begun.release_ = release;
+                opened.release_ = release;
                 if (lazyEngine().heldLock_() !== mine)
-                    lazySession().abortSession_(begun); // it was given up meanwhile
+                    lazySession().abortSession_(opened); // it was given up meanwhile
                 else if (mode === 2 /* Mode.UPDATE */)
                     onStep(36865 /* Code.IN_PROGRESS */);
                 else {
-                    begun.stepwise_ = true;
-                    resolve(createHandle(begun, settings, mine));
+                    opened.stepwise_ = true;
+                    resolve(createHandle(opened, settings, mine));
                     mine.watchdogPaused_ = true;
                 }
                 return;
@@ -4484,17 +4503,17 @@ function boot(options) {
             throw otaError(258 /* Code.INVALID_ARG */, "boot: the options must be an object");
         Object.keys(given).forEach(function (name) {
             var value = given[name];
-            var wanted = "";
+            var problem = "";
             if (name === "onTrial") {
                 if (typeof value !== "function")
-                    wanted = " must be a function";
+                    problem = " must be a function";
             }
             else if (name !== "attempts")
-                wanted = " is no option";
+                problem = " is no option";
             else if (!(value >= 1 && Math.floor(value) === value))
-                wanted = " must be a whole number above 0";
-            if (wanted && value !== undefined)
-                throw otaError(258 /* Code.INVALID_ARG */, "boot: " + name + wanted);
+                problem = " must be a whole number above 0";
+            if (problem && value !== undefined)
+                throw otaError(258 /* Code.INVALID_ARG */, "boot: " + name + problem);
         });
     }
     return new Promise(function (resolve, reject) {

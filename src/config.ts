@@ -208,18 +208,18 @@ function checkHeaders(headers: { [name: string]: string }): { [name: string]: st
  * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
  */
 export function checkConfig(config: Config): Settings {
-  const given = config as unknown as { [name: string]: unknown };
+  const fields = config as unknown as { [name: string]: unknown };
   const settings: { [name: string]: unknown } = {};
-  const known = Object.keys(FIELDS);
-  if (typeof given !== "object" || !given) refuse("the configuration must be an object");
-  known.forEach((name) => {
+  const names = Object.keys(FIELDS);
+  if (typeof fields !== "object" || !fields) refuse("the configuration must be an object");
+  names.forEach((name) => {
     if (typeof FIELDS[name] === "number") settings[name] = FIELDS[name];
   });
   // own fields only: what a prototype says is not what the caller wrote
-  Object.keys(given).forEach((name) => {
-    const value = given[name];
+  Object.keys(fields).forEach((name) => {
+    const value = fields[name];
     if (value === undefined) return;
-    if (known.indexOf(name) < 0) refuse("unknown field " + name);
+    if (names.indexOf(name) < 0) refuse("unknown field " + name);
     const type = typeof FIELDS[name];
     if (typeof value !== type || value === null) refuse(name + " must be a " + type);
     if (type === "number" && !((value as number) >= 0 && Math.floor(value as number) === value))

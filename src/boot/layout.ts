@@ -19,7 +19,7 @@ export interface Layout {
   running_: Partition;
 }
 
-function cannot(fact: string): never {
+function notSupported(fact: string): never {
   throw otaError(Code.NOT_SUPPORTED, fact);
 }
 
@@ -29,7 +29,7 @@ function findOtadata(rows: Partition[]): Partition {
   for (let i = 0; i < rows.length; i++)
     if (isOtadata(rows[i])) {
       if (found)
-        cannot(
+        notSupported(
           "the partition table has two otadata rows, " +
             found.label +
             " and " +
@@ -38,9 +38,9 @@ function findOtadata(rows: Partition[]): Partition {
         );
       found = rows[i];
     }
-  if (!found) return cannot("no otadata partition: flash a table with two slots once by USB (boards/)");
+  if (!found) return notSupported("no otadata partition: flash a table with two slots once by USB (boards/)");
   if (found.size !== OTADATA_SIZE)
-    cannot("otadata " + found.label + " has " + hex(found.size) + " bytes, wanted 0x2000");
+    notSupported("otadata " + found.label + " has " + hex(found.size) + " bytes, wanted 0x2000");
   return found;
 }
 
@@ -55,7 +55,7 @@ function findOta(rows: Partition[]): Partition[] {
     }
   let whole = ota.length === count;
   for (let i = 0; i < count; i++) if (!ota[i]) whole = false;
-  if (!whole) cannot("the partition table has a gap or a double in its ota_N slots");
+  if (!whole) notSupported("the partition table has a gap or a double in its ota_N slots");
   return ota;
 }
 
@@ -91,12 +91,13 @@ function findRunning(rows: Partition[], chip: number): Partition {
 /** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
 export function readLayout(): Layout {
   const chip = chipId();
-  if (isEncrypted(chip)) cannot("flash encryption is on: raw writes would be garbage to the bootloader");
+  if (isEncrypted(chip)) notSupported("flash encryption is on: raw writes would be garbage to the bootloader");
   const rows = parseTable(read(Table.ADDR, Table.LENGTH));
   const otadata = findOtadata(rows);
   const ota = findOta(rows);
   const factory = findFactory(rows);
-  if (ota.length + (factory ? 1 : 0) < 2) cannot("only one slot: flash a table with two slots once by USB (boards/)");
+  if (ota.length + (factory ? 1 : 0) < 2)
+    notSupported("only one slot: flash a table with two slots once by USB (boards/)");
   return {
     chip_: chip,
     otadata_: otadata,

@@ -100,22 +100,22 @@ function isNeeded(row: Partition): boolean {
 
 function checkRow(row: Partition, others: Partition[]): void {
   const end = row.address + row.size;
-  let wrong = "";
-  if (row.address % (row.type === Type.APP ? 0x10000 : 0x1000)) wrong = "is not aligned";
-  else if (row.type === Type.APP && row.size % 0x1000) wrong = "has no whole number of sectors";
-  else if (!row.size) wrong = "has no bytes";
+  let problem = "";
+  if (row.address % (row.type === Type.APP ? 0x10000 : 0x1000)) problem = "is not aligned";
+  else if (row.type === Type.APP && row.size % 0x1000) problem = "has no whole number of sectors";
+  else if (!row.size) problem = "has no bytes";
   else if (end > Table.FLASH_END && isNeeded(row))
-    wrong = "ends at " + hex(end) + ": Espruino addresses 16 MB of flash";
+    problem = "ends at " + hex(end) + ": Espruino addresses 16 MB of flash";
   // the primary rows of type bootloader (2) and partition_table (3) are what lies below
   else if (row.address < Table.ADDR + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
-    wrong = "lies on bootloader or table";
-  for (let i = 0; !wrong && i < others.length; i++)
+    problem = "lies on bootloader or table";
+  for (let i = 0; !problem && i < others.length; i++)
     if (row.address < others[i].address + others[i].size && others[i].address < end && !isStorageTwice(row, others[i]))
-      wrong = "overlaps " + others[i].label;
-  if (wrong)
+      problem = "overlaps " + others[i].label;
+  if (problem)
     throw otaError(
       Code.INVALID_STATE,
-      "partition " + row.label + " at " + hex(row.address) + "+" + hex(row.size) + " " + wrong,
+      "partition " + row.label + " at " + hex(row.address) + "+" + hex(row.size) + " " + problem,
     );
 }
 

@@ -40,22 +40,22 @@ export function readRecords(file: string): Found {
   const found: Found = { fields_: null, ticks_: 0, end_: 0 };
   let blank = String.fromCharCode(255); // the Web IDE's minifier makes of an escape a character that is not ASCII
   while (blank.length < RecordFile.UNIT) blank += blank;
-  let at = 0;
-  while (at < file.length) {
-    const length = file.charCodeAt(at) * RecordFile.UNIT;
-    const text = file.substr(at + RecordFile.HEAD, length ? length - RecordFile.HEAD : 0);
-    if (length && at + length <= file.length && crcDigits(text) === file.substr(at + 1, 8)) {
+  let offset = 0;
+  while (offset < file.length) {
+    const length = file.charCodeAt(offset) * RecordFile.UNIT;
+    const text = file.substr(offset + RecordFile.HEAD, length ? length - RecordFile.HEAD : 0);
+    if (length && offset + length <= file.length && crcDigits(text) === file.substr(offset + 1, 8)) {
       if (text[0] === "+") found.ticks_++;
       else {
         found.fields_ = JSON.parse(text);
         found.ticks_ = 0;
       }
-      at += length;
-      found.end_ = at;
+      offset += length;
+      found.end_ = offset;
     } else {
       // torn, or not written
-      if (file.substr(at, RecordFile.UNIT) !== blank) found.end_ = at + RecordFile.UNIT;
-      at += RecordFile.UNIT;
+      if (file.substr(offset, RecordFile.UNIT) !== blank) found.end_ = offset + RecordFile.UNIT;
+      offset += RecordFile.UNIT;
     }
   }
   return found;

@@ -24,7 +24,7 @@ const enum Kind {
   TEXT_LENGTH = 22,
 }
 
-function cannot(fact: string): never {
+function refuse(fact: string): never {
   throw otaError(
     Code.NOT_SUPPORTED,
     "Storage would be lost: " +
@@ -47,9 +47,9 @@ function ownPartition(): string {
 export function checkStorage(claim: StorageClaim): void {
   const label = claim.partition;
   const row = partitionByLabel(label, Type.DATA);
-  if (!row) return cannot("the image reads its files through partition " + label + ", which this table does not have");
+  if (!row) return refuse("the image reads its files through partition " + label + ", which this table does not have");
   if (row.address !== claim.address)
-    cannot(
+    refuse(
       "the image keeps its files at " +
         hex(claim.address) +
         " and reads them through partition " +
@@ -58,26 +58,26 @@ export function checkStorage(claim: StorageClaim): void {
         hex(row.address),
     );
   if (row.size < claim.size)
-    cannot("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
+    refuse("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
   const own = ownPartition();
   const ownRow = own === label ? row : partitionByLabel(own, Type.DATA);
   if (!ownRow || ownRow.address !== claim.address)
-    cannot("this firmware keeps its files in another place than the image, " + hex(claim.address));
+    refuse("this firmware keeps its files in another place than the image, " + hex(claim.address));
   const stats = storageStats();
   // with what the boot record may take yet
   const used = stats.totalBytes - stats.freeBytes + 2 * (RecordFile.SIZE + RecordFile.FILE_HEADER);
   // such a build takes the rest for damage, and erases all
   if (claim.size < stats.totalBytes && used > claim.size)
-    cannot(
+    refuse(
       "Storage needs " +
         used +
         " bytes, with erased files and the boot record, and the image has room for " +
         claim.size,
     );
   // what the larger build finds behind the files of this one would be files to it
-  for (let at = stats.totalBytes; at < claim.size; at += Flash.SECTOR)
-    if (!isBlank(claim.address + at))
-      cannot("flash at " + hex(claim.address + at) + " is not blank, and the image takes it for Storage");
+  for (let offset = stats.totalBytes; offset < claim.size; offset += Flash.SECTOR)
+    if (!isBlank(claim.address + offset))
+      refuse("flash at " + hex(claim.address + offset) + " is not blank, and the image takes it for Storage");
 }
 
 /**
@@ -86,7 +86,7 @@ export function checkStorage(claim: StorageClaim): void {
  */
 export function findStorage(addr: number, done: (error: OtaError | null, claim: StorageClaim | null) => void): void {
   const end = Size.FIRST_SEGMENT + u32(read(addr, Size.FIRST_SEGMENT), Size.HEADER + 4);
-  let at = 0;
+  let offset = 0;
   let found: StorageClaim | null = null;
   function look(label: string, text: string, quote: string): void {
     if (text.substr(Kind.NEEDLE_LENGTH, label.length + 2 * quote.length) !== quote + label + quote) return;
@@ -100,17 +100,17 @@ export function findStorage(addr: number, done: (error: OtaError | null, claim: 
   inSlices(
     Slice.BLOCKS,
     () => {
-      const piece = binary(read(addr + at, Flash.PIECE));
+      const piece = binary(read(addr + offset, Flash.PIECE));
       // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on
       for (let from = 0, index = 0; ; from = index + 1) {
         index = piece.indexOf("Couldn't map ", from);
         if (index < from) break;
-        const text = binary(read(addr + at + index, Kind.TEXT_LENGTH));
+        const text = binary(read(addr + offset + index, Kind.TEXT_LENGTH));
         look("js_code", text, "");
         look("storage", text, "'");
       }
-      at += Flash.PIECE - Kind.NEEDLE_LENGTH;
-      return !found && at < end;
+      offset += Flash.PIECE - Kind.NEEDLE_LENGTH;
+      return !found && offset < end;
     },
     noop,
     (error) => done(error, found),

@@ -25,12 +25,12 @@ function checkBootOptions(options: BootOptions): void {
   if (typeof given !== "object" || !given) throw otaError(Code.INVALID_ARG, "boot: the options must be an object");
   Object.keys(given).forEach((name) => {
     const value = given[name] as number;
-    let wanted = "";
+    let problem = "";
     if (name === "onTrial") {
-      if (typeof value !== "function") wanted = " must be a function";
-    } else if (name !== "attempts") wanted = " is no option";
-    else if (!(value >= 1 && Math.floor(value) === value)) wanted = " must be a whole number above 0";
-    if (wanted && value !== undefined) throw otaError(Code.INVALID_ARG, "boot: " + name + wanted);
+      if (typeof value !== "function") problem = " must be a function";
+    } else if (name !== "attempts") problem = " is no option";
+    else if (!(value >= 1 && Math.floor(value) === value)) problem = " must be a whole number above 0";
+    if (problem && value !== undefined) throw otaError(Code.INVALID_ARG, "boot: " + name + problem);
   });
 }
 

@@ -54,7 +54,7 @@ export function hashFlash(
   addr: number,
   size: number,
   start: string,
-  wanted: string,
+  expected: string,
   done: (error: OtaError | null, digest: string) => void,
 ): void {
   const hasher = createFsVerityHasher(addr, size, start);
@@ -64,8 +64,8 @@ export function hashFlash(
     hasher.step_,
     () => {
       digest = hasher.digest_();
-      if (wanted && digest !== wanted)
-        throw otaError(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", wanted " + wanted);
+      if (expected && digest !== expected)
+        throw otaError(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", wanted " + expected);
     },
     (error) => done(error, digest),
   );
@@ -104,11 +104,11 @@ export function verifyImage(
     Slice.BLOCKS,
     sum.step,
     () => {
-      const wanted = readSlot(checksumOffset(readSlot(0, Size.FIRST_SEGMENT), length), 1)[0];
-      if (sum.value() !== wanted)
+      const expected = readSlot(checksumOffset(readSlot(0, Size.FIRST_SEGMENT), length), 1)[0];
+      if (sum.value() !== expected)
         throw otaError(
           Code.OTA_VALIDATE_FAILED,
-          "image checksum " + hex(sum.value()) + ", the image says " + hex(wanted),
+          "image checksum " + hex(sum.value()) + ", the image says " + hex(expected),
         );
     },
     done,

@@ -42,8 +42,8 @@ export function holds(addr: number, bytes: string): boolean {
 /** Is the whole sector at `addr` erased? */
 export function isBlank(addr: number): boolean {
   // no local variable: it would keep one block alive while the next is allocated
-  for (let at = 0; at < Flash.SECTOR; at += Flash.SMALL_PIECE)
-    if (E.CRC32(read(addr + at, Flash.SMALL_PIECE)) !== Flash.BLANK_CRC) return false;
+  for (let offset = 0; offset < Flash.SECTOR; offset += Flash.SMALL_PIECE)
+    if (E.CRC32(read(addr + offset, Flash.SMALL_PIECE)) !== Flash.BLANK_CRC) return false;
   return true;
 }
 

@@ -54,27 +54,27 @@ export function parseJson(text: string): any {
   let next = "{"; // what may come
   let i = 0;
   while (i < text.length) {
-    const at = i++;
-    const c = text[at];
+    const start = i++;
+    const c = text[start];
     const keys = open[open.length - 1];
     const isKey = next === Next.KEY || next === Next.KEY_OR_END;
     if (open.length && " \t\r\n".indexOf(c) >= 0) continue;
     const token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
-    if (next.indexOf(token) < 0) refuse("no JSON at " + at);
+    if (next.indexOf(token) < 0) refuse("no JSON at " + start);
     if (token === ":") next = Next.VALUE;
     else if (token === ",") next = keys ? Next.KEY : Next.VALUE;
     else if (token === "{" || token === "[") {
       open.push(token === "{" ? [] : null);
       next = token === "{" ? Next.KEY_OR_END : Next.VALUE_OR_END;
     } else {
-      if (token === '"') i = endOfString(text, at) + 1;
+      if (token === '"') i = endOfString(text, start) + 1;
       else if (token === "a") {
         while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0) i++;
-        if (!isLiteral(text.substring(at, i))) refuse("no JSON at " + at);
+        if (!isLiteral(text.substring(start, i))) refuse("no JSON at " + start);
       } else open.pop();
       next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
       if (isKey && token === '"') {
-        const key = text.substring(at + 1, i - 1);
+        const key = text.substring(start + 1, i - 1);
         if (key.indexOf("\\") >= 0) refuse("key " + key + " has an escape");
         if (keys!.indexOf(key) >= 0) refuse("key " + key + " comes twice");
         // to the engine's parser it is the object's prototype

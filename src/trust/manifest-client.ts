@@ -67,12 +67,12 @@ export function holdsImage(
   slot: Partition,
   size: number,
   digest: string,
-  done: (error: OtaError | null, same: boolean) => void,
+  done: (error: OtaError | null, matches: boolean) => void,
 ): void {
   const running = slot.address === layout.running_.address;
-  const known = knownImage(slot);
-  const same = !!known && known.size === size && known.digest === digest;
-  if (known && known.digest && (running || !same)) return done(null, same);
+  const recorded = knownImage(slot);
+  const matches = !!recorded && recorded.size === size && recorded.digest === digest;
+  if (recorded && recorded.digest && (running || !matches)) return done(null, matches);
   let length = 0;
   tryOr(() => {
     length = walkSegments(layout.chip_, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
@@ -99,7 +99,7 @@ export function getManifest(
   settings: Settings,
   layout: Layout,
   target: Partition,
-  done: (error: OtaError | null, manifest?: Manifest, same?: boolean) => void,
+  done: (error: OtaError | null, manifest?: Manifest, running?: boolean) => void,
 ): void {
   function onPayload(error: OtaError | null, payload: string): void {
     settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
@@ -120,10 +120,10 @@ export function getManifest(
       const desc = parseDesc(read(layout.running_.address, Size.DESC_END));
       checkProject(manifest, settings.project || (desc ? desc.projectName : loadRecord().project));
       const image = manifest.image;
-      holdsImage(layout, layout.running_, image.size, digestOf(manifest), (failure, same) => {
+      holdsImage(layout, layout.running_, image.size, digestOf(manifest), (failure, running) => {
         tryOr(() => {
-          if (!failure && !same && image.storage && !settings.allowStorageLoss) checkStorage(image.storage);
-          done(failure, manifest, same);
+          if (!failure && !running && image.storage && !settings.allowStorageLoss) checkStorage(image.storage);
+          done(failure, manifest, running);
         }, done);
       });
     }, done);

@@ -33,7 +33,7 @@ function isWhole(value: number): boolean {
   return value >= 0 && value <= Whole.MAX && Math.floor(value) === value;
 }
 
-function wanted(claim: string, value: unknown, type: string, optional?: boolean): void {
+function checkClaim(claim: string, value: unknown, type: string, optional?: boolean): void {
   if (optional && value === undefined) return;
   const whole = type !== "number" || isWhole(value as number);
   if (typeof value !== type || !whole || value === "") refuse("claim " + claim + " is missing or not a " + type);
@@ -47,23 +47,23 @@ export function parseManifest(payload: string): Manifest {
   if (manifest.format !== FORMAT)
     throw otaError(Code.NOT_SUPPORTED, "manifest format " + manifest.format + ", this module knows " + FORMAT);
   const image = manifest.image || {};
-  wanted("project", manifest.project, "string");
-  wanted("version", manifest.version, "string");
-  wanted("chip", manifest.chip, "string");
-  wanted("board", manifest.board, "string", true);
-  wanted("sequence", manifest.sequence, "number");
-  wanted("iat", manifest.iat, "number");
-  wanted("exp", manifest.exp, "number", true);
-  wanted("image.url", image.url, "string");
-  wanted("image.size", image.size, "number");
-  wanted("image.fsverity", image.fsverity, "string");
+  checkClaim("project", manifest.project, "string");
+  checkClaim("version", manifest.version, "string");
+  checkClaim("chip", manifest.chip, "string");
+  checkClaim("board", manifest.board, "string", true);
+  checkClaim("sequence", manifest.sequence, "number");
+  checkClaim("iat", manifest.iat, "number");
+  checkClaim("exp", manifest.exp, "number", true);
+  checkClaim("image.url", image.url, "string");
+  checkClaim("image.size", image.size, "number");
+  checkClaim("image.fsverity", image.fsverity, "string");
   if (!parseDigest(image.fsverity, Prefix.MANIFEST))
     refuse("claim image.fsverity must be " + Prefix.MANIFEST + " and 64 digits");
   const storage = image.storage;
   if (storage !== undefined) {
-    wanted("image.storage.partition", storage && storage.partition, "string");
-    wanted("image.storage.address", storage.address, "number");
-    wanted("image.storage.size", storage.size, "number");
+    checkClaim("image.storage.partition", storage && storage.partition, "string");
+    checkClaim("image.storage.address", storage.address, "number");
+    checkClaim("image.storage.size", storage.size, "number");
     if (!storage.size) refuse("claim image.storage.size is 0");
   }
   return manifest;

@@ -42,8 +42,8 @@ function checkEncoding(encoded: Uint8Array, bits: number, digest: Uint8Array): b
   const message = new Uint8Array(8 + HASH + SALT);
   message.set(digest, 8);
   for (let i = 0; i < SALT; i++) message[8 + HASH + i] = db[dbLength - SALT + i];
-  const wanted = sha256(message);
-  for (let i = 0; i < HASH; i++) wrong |= wanted[i] ^ seed[i];
+  const expected = sha256(message);
+  for (let i = 0; i < HASH; i++) wrong |= expected[i] ^ seed[i];
   return wrong === 0;
 }
 

@@ -62,19 +62,19 @@ export function isBelow(a: Uint8Array, b: Uint8Array): boolean {
  */
 function multiply(left: Uint32Array, right: Uint32Array, x: Uint32Array, inverse: number): void {
   let column = 0;
-  let at = 0;
+  let index = 0;
   let limb = 0;
   const dot = convolve;
   const length = left.length;
   const lowest = right[length - 1];
-  for (; at < length; at += 2) {
-    column += dot(right.subarray(-2 - at, -1), left, 0);
-    limb = left[at + 1] = ((column % LIMB) * inverse) % LIMB;
+  for (; index < length; index += 2) {
+    column += dot(right.subarray(-2 - index, -1), left, 0);
+    limb = left[index + 1] = ((column % LIMB) * inverse) % LIMB;
     column = (column + limb * lowest) / LIMB;
   }
-  for (at = 2; at <= length; at += 2) {
-    column += dot(left.subarray(at), right, 0);
-    limb = left[at - 2] = x[length - at] = column % LIMB;
+  for (index = 2; index <= length; index += 2) {
+    column += dot(left.subarray(index), right, 0);
+    limb = left[index - 2] = x[length - index] = column % LIMB;
     column = (column - limb) / LIMB;
   }
 }
@@ -142,11 +142,11 @@ export function modularPower(
   while (2 * bit <= exponent) bit *= 2;
   for (bit /= 2; bit > 1; bit /= 2) program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
   program += "se";
-  let at = 0;
+  let step = 0;
 
   return {
     step_: () => {
-      const letter = program[at++];
+      const letter = program[step++];
       if (letter === "l") shift();
       else if (letter === "s") multiply(x, xRight, xRight, inverse);
       else if (letter === "p") multiply(x, power, xRight, inverse);
@@ -154,7 +154,7 @@ export function modularPower(
         multiply(x, toRight(base), xRight, inverse);
         if (program.indexOf("p") >= 0) power = new Uint32Array(xRight);
       }
-      return at < program.length;
+      return step < program.length;
     },
     result_: () => {
       const limbs = new Uint32Array(count);

@@ -14,7 +14,7 @@ import { endFile } from "./finish";
 import { failSession, Phase, type Session, succeed } from "./session";
 import { createWriter, type Writer } from "./slot-writer";
 
-const PIECE = 512; // bytes of a write at least: a server may send them one by one
+const MIN_WRITE = 512; // bytes of a write at least: a server may send them one by one
 
 /** The sink of `session`'s download. It ends performs: session.ts. */
 export function createReceiver(session: Session): Sink {
@@ -22,7 +22,7 @@ export function createReceiver(session: Session): Sink {
   const layout = session.layout_;
   const target = session.target_;
   const plan = session.plan_;
-  let begun = false; // is the slot ready to be written?
+  let prepared = false; // is the slot ready to be written?
   let writeSector: Writer | undefined; // made when it is wanted: memory is shortest before that
   let blankUntil = 0; // flash is erased up to this offset of the file
   let receiveSectors: Sink;
@@ -32,7 +32,7 @@ export function createReceiver(session: Session): Sink {
     const offset = session.written_;
     const length = data.length;
     // the download is elsewhere when the server ignored Range and began again at byte 0
-    if (offset + length >= blankUntil || ended || length < PIECE || offset !== download.offset_)
+    if (offset + length >= blankUntil || ended || length < MIN_WRITE || offset !== download.offset_)
       return receiveSectors(data, ended);
     write(target.address + offset, data);
     session.written_ = offset + length;
@@ -64,7 +64,7 @@ export function createReceiver(session: Session): Sink {
   }
 
   /** The first bytes. False while more of them are needed. */
-  function begin(data: string, ended: boolean): boolean {
+  function prepare(data: string, ended: boolean): boolean {
     const start = download.offset_;
     if (!start && !ended && data.length < (session.size_ < 0 ? Flash.SECTOR : Size.HEAD)) return false;
     if (!start) session.word_ = data.substr(0, Size.WORD);
@@ -72,7 +72,7 @@ export function createReceiver(session: Session): Sink {
     // Step 5: no half-written slot is ever selected, and no trial begins without its record
     reserveRecords();
     deselect(layout, target);
-    begun = true;
+    prepared = true;
     return true;
   }
 
@@ -91,7 +91,7 @@ export function createReceiver(session: Session): Sink {
     let taken = 0;
     session.size_ = total;
     // at its beginning once more: the file has changed, or a server without ranges began again
-    if ((!begun || !start) && !begin(data, ended)) return 0;
+    if ((!prepared || !start) && !prepare(data, ended)) return 0;
     if (!writeSector)
       writeSector = /*@__NOINLINE__*/ createWriter(layout, target, plan.size_ < 0 ? target.size : plan.size_);
     // a listener may end the update, and who waits for this step may begin the next one at once
@@ -101,7 +101,7 @@ export function createReceiver(session: Session): Sink {
       const rest = data.length - taken;
       const room = Flash.SECTOR - inSector;
       // without a length only a whole sector, or the end, tells whether there is another one to be erased ahead
-      if (rest < room && !ended && (total < 0 || rest < (inSector ? PIECE : 1))) break;
+      if (rest < room && !ended && (total < 0 || rest < (inSector ? MIN_WRITE : 1))) break;
       // no Math.min, which makes floats, and Flash.erasePage takes none for an address
       let length = room;
       if (rest < room) length = rest;

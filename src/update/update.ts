@@ -71,22 +71,22 @@ function noteRefusal(layout: Layout): void {
 /** The slot that starts next, when an update since the start has put the file of `size` bytes with this digest there. */
 function findWaiting(layout: Layout, size: number, digest: string): Partition | undefined {
   const selected = selectedSlot(layout, readEntries(layout.otadata_));
-  const known = isRestartPending() && selected.address !== layout.running_.address ? knownImage(selected) : null;
-  return known && known.size === size && known.digest === digest ? selected : undefined;
+  const image = isRestartPending() && selected.address !== layout.running_.address ? knownImage(selected) : null;
+  return image && image.size === size && image.digest === digest ? selected : undefined;
 }
 
 /**
  * Called once an update can begin, with null when the manifest's image runs already or waits for the restart; or with
  * what a manifest offers.
  */
-type Begun = (session: Session | null, offer?: Offer, waiting?: Partition) => void;
+type OnReady = (session: Session | null, offer?: Offer, waiting?: Partition) => void;
 
 /** Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash. */
 function open(
   settings: Settings,
   emit: Emit,
   offerOnly: boolean,
-  done: Begun,
+  done: OnReady,
   failed: (error: OtaError) => void,
 ): void {
   // Step 2: which slot runs, and which one is written?
@@ -131,22 +131,22 @@ function open(
     download.read_();
   }
 
-  function onManifest(error: OtaError | null, manifest?: Manifest, same?: boolean): void {
+  function onManifest(error: OtaError | null, manifest?: Manifest, running?: boolean): void {
     tryOr(() => {
       if (error || !manifest) throw error;
       const size = manifest.image.size;
       const digest = digestOf(manifest);
-      const waiting = same ? undefined : findWaiting(layout, size, digest);
+      const waiting = running ? undefined : findWaiting(layout, size, digest);
       if (offerOnly)
         return done(null, {
-          available: !same && !waiting,
+          available: !running && !waiting,
           waiting: !!waiting,
           version: manifest.version,
           sequence: manifest.sequence,
           size: size,
           manifest: manifest,
         });
-      if ((same || waiting) && !settings.allowSameVersion) return done(null, undefined, waiting);
+      if ((running || waiting) && !settings.allowSameVersion) return done(null, undefined, waiting);
       const plan = {
         url_: resolveUrl(settings.url, manifest.image.url),
         size_: size,
@@ -246,17 +246,17 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       settings,
       emit,
       mode === Mode.CHECK,
-      (begun, offer, waiting) => {
-        session = begun;
-        if (begun) {
+      (opened, offer, waiting) => {
+        session = opened;
+        if (opened) {
           const mine = lock as Lock;
-          begun.release_ = release;
+          opened.release_ = release;
           if (heldLock() !== mine)
-            abortSession(begun); // it was given up meanwhile
+            abortSession(opened); // it was given up meanwhile
           else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
           else {
-            begun.stepwise_ = true;
-            resolve(createHandle(begun, settings, mine));
+            opened.stepwise_ = true;
+            resolve(createHandle(opened, settings, mine));
             mine.watchdogPaused_ = true;
           }
           return;
