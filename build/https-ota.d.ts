@@ -280,23 +280,13 @@ interface Handle {
 interface UpdateResult {
     /** true: the manifest's image is running already, and nothing was done */
     upToDate: boolean;
-    /** true: an update before this one installed it already, and it waits for the restart; nothing was done */
+    /** true: an earlier update has installed the image, and it waits for the restart; nothing was done */
     waiting?: boolean;
     /** the slot that starts after the next restart */
     partition?: Partition;
     /** bytes of the image file */
     size?: number;
 }
-/** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
-declare function abort(): void;
-/**
- * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
- * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
- * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
- */
-declare function begin(config: Config): Promise<Handle>;
-/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
-declare function update(config: Config): Promise<UpdateResult>;
 /** What a manifest offers. */
 interface Offer {
     /** is it another image than the one that runs or waits for the restart? */
@@ -309,6 +299,17 @@ interface Offer {
     size: number;
     manifest: Manifest;
 }
+
+/** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
+declare function abort(): void;
+/**
+ * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
+ * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
+ * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
+ */
+declare function begin(config: Config): Promise<Handle>;
+/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
+declare function update(config: Config): Promise<UpdateResult>;
 /**
  * Fetches and verifies the manifest, and compares it with this device. Writes nothing but, at most, one record in Storage that
  * keeps the digest of the running image. Needs `keys`.

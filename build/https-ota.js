@@ -2053,12 +2053,6 @@ function rollback() {
     return lazySlots().fallBack_(true, "rollback() was called");
 }
 
-
-
-
-
-
-
 function lazyKeys() {
     // Base64 of the interpreter (RFC 4648 4), of and to binary strings.
     function base64(text) {
@@ -2863,6 +2857,486 @@ function createDownload(options, url, limit, onConnected) {
 
 
 
+function lazyManifest() {
+    // One JSON object, more strictly than the engine's own parser takes it. Pure.
+    /** INVALID_RESPONSE: the manifest is not what it should be. */
+    function refuse$2(fact) {
+        throw otaError(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
+    }
+    function isDigits(text) {
+        for (var i = 0; i < text.length; i++)
+            if ("0123456789".indexOf(text[i]) < 0)
+                return false;
+        return text.length > 0;
+    }
+    /** true, false, null, or a number without exponent: -?(0|[1-9][0-9]*)(\.[0-9]+)? */
+    function isLiteral(text) {
+        if (text === "true" || text === "false" || text === "null")
+            return true;
+        var digits = text[0] === "-" ? text.substr(1) : text;
+        var dot = digits.indexOf(".");
+        var whole = dot < 0 ? digits : digits.substr(0, dot);
+        return isDigits(whole) && (whole[0] !== "0" || whole.length === 1) && (dot < 0 || isDigits(digits.substr(dot + 1)));
+    }
+    /** Index of the quote that ends the string which begins behind `start`. */
+    function endOfString(text, start) {
+        for (var i = start + 1; i < text.length; i++) {
+            var c = text[i];
+            if (c === '"')
+                return i;
+            if (text.charCodeAt(i) < 32)
+                break;
+            if (c !== "\\")
+                continue;
+            var escaped = text[++i] || " ";
+            if ('"\\/bfnrtu'.indexOf(escaped) < 0)
+                break;
+            if (escaped === "u")
+                for (var last = i + 4; i < last; i++)
+                    if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0)
+                        return refuse$2("no JSON at " + i);
+        }
+        return refuse$2("string at " + start + " is not JSON");
+    }
+    /**
+     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
+     * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
+     */
+    function parseJson(text) {
+        var open = []; // keys of the objects that are open, null for an array
+        var next = "{"; // what may come
+        var i = 0;
+        while (i < text.length) {
+            var start = i++;
+            var c = text[start];
+            var keys = open[open.length - 1];
+            var isKey = next === "\"" /* Next.KEY */ || next === "\"}" /* Next.KEY_OR_END */;
+            if (open.length && " \t\r\n".indexOf(c) >= 0)
+                continue;
+            var token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
+            if (next.indexOf(token) < 0)
+                refuse$2("no JSON at " + start);
+            if (token === ":")
+                next = "\"{[a" /* Next.VALUE */;
+            else if (token === ",")
+                next = keys ? "\"" /* Next.KEY */ : "\"{[a" /* Next.VALUE */;
+            else if (token === "{" || token === "[") {
+                open.push(token === "{" ? [] : null);
+                next = token === "{" ? "\"}" /* Next.KEY_OR_END */ : "\"{[a]" /* Next.VALUE_OR_END */;
+            }
+            else {
+                if (token === '"')
+                    i = endOfString(text, start) + 1;
+                else if (token === "a") {
+                    while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0)
+                        i++;
+                    if (!isLiteral(text.substring(start, i)))
+                        refuse$2("no JSON at " + start);
+                }
+                else
+                    open.pop();
+                next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
+                if (isKey && token === '"') {
+                    var key = text.substring(start + 1, i - 1);
+                    if (key.indexOf("\\") >= 0)
+                        refuse$2("key " + key + " has an escape");
+                    if (keys.indexOf(key) >= 0)
+                        refuse$2("key " + key + " comes twice");
+                    // to the engine's parser it is the object's prototype
+                    if (key === "__proto__")
+                        refuse$2("key __proto__ is not taken");
+                    keys.push(key);
+                    next = ":";
+                }
+            }
+        }
+        if (!i || open.length)
+            refuse$2("no JSON object");
+        return JSON.parse(text);
+    }
+    // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+    // Source: docs/formats.md#manifest, docs/design.md#trust.
+    var FORMAT = 1;
+    /** Is it a number that every parser reads alike? (RFC 8259 6) */
+    function isWhole(value) {
+        return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
+    }
+    function checkClaim(claim, value, type, optional) {
+        if (optional && value === undefined)
+            return;
+        var whole = type !== "number" || isWhole(value);
+        if (typeof value !== type || !whole || value === "")
+            refuse$2("claim " + claim + " is missing or not a " + type);
+    }
+    /**
+     * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
+     */
+    function parseManifest(payload) {
+        var manifest = parseJson(payload);
+        if (manifest.format !== FORMAT)
+            throw otaError(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
+        var image = manifest.image || {};
+        checkClaim("project", manifest.project, "string");
+        checkClaim("version", manifest.version, "string");
+        checkClaim("chip", manifest.chip, "string");
+        checkClaim("board", manifest.board, "string", true);
+        checkClaim("sequence", manifest.sequence, "number");
+        checkClaim("iat", manifest.iat, "number");
+        checkClaim("exp", manifest.exp, "number", true);
+        checkClaim("image.url", image.url, "string");
+        checkClaim("image.size", image.size, "number");
+        checkClaim("image.fsverity", image.fsverity, "string");
+        if (!lazyBytes().parseDigest_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
+            refuse$2("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
+        var storage = image.storage;
+        if (storage !== undefined) {
+            checkClaim("image.storage.partition", storage && storage.partition, "string");
+            checkClaim("image.storage.address", storage.address, "number");
+            checkClaim("image.storage.size", storage.size, "number");
+            if (!storage.size)
+                refuse$2("claim image.storage.size is 0");
+        }
+        return manifest;
+    }
+    // Which manifests this device follows. Pure. Only called with claims whose signature holds.
+    /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
+    var MAX_JUMP = 0x100000000;
+    function differ(what, theirs, ours) {
+        throw otaError(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
+    }
+    /**
+     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
+     */
+    function checkPolicy(manifest, facts, allowDowngrade) {
+        if (manifest.chip !== facts.chip_)
+            differ("chip", manifest.chip, facts.chip_);
+        if (manifest.board !== undefined && manifest.board !== facts.board_)
+            differ("board", manifest.board, facts.board_);
+        if (manifest.image.size > facts.slotSize_)
+            throw otaError(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+        // a clock that nobody has set says 1970 and lets every manifest pass
+        if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
+            throw otaError(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
+        if (manifest.sequence < facts.sequence_ && !allowDowngrade)
+            throw otaError(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
+        if (manifest.sequence > facts.sequence_ + MAX_JUMP)
+            differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
+    }
+    /** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */
+    function projectOf(name) {
+        return name === "espruino-esp32" ? "espruino" : name;
+    }
+    /** Refuses another project's manifest; "" where nothing tells this device's own. */
+    function checkProject(manifest, project) {
+        if (project && projectOf(manifest.project) !== projectOf(project))
+            differ("project", manifest.project, project);
+    }
+    return { parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
+}
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+/**
+ * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+ */
+function verifyPss(n, e, signature, digest, done) {
+    /** Is a < b? Both big-endian and of the same length. */
+    function isBelow(a, b) {
+        for (var i = 0; i < a.length; i++)
+            if (a[i] !== b[i])
+                return a[i] < b[i];
+        return false;
+    }
+    /**
+     * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
+     * odd and has its top byte set, the signature is below it, the exponent is odd.
+     */
+    function modularPower(modulus, exponent, signature) {
+        /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
+        var convolve = E.convolve;
+        // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
+        //
+        // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
+        // product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
+        // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
+        // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
+        var LIMB = 0x400000;
+        var LIMB_BITS = 22;
+        function toLimbs(bytes, count) {
+            var limbs = new Uint32Array(count);
+            var word = 0;
+            var bits = 0;
+            var k = 0;
+            for (var i = bytes.length - 1; i >= 0; i--) {
+                word += bytes[i] << bits;
+                bits += 8;
+                if (bits >= LIMB_BITS) {
+                    limbs[k++] = word % LIMB;
+                    word >>>= LIMB_BITS;
+                    bits -= LIMB_BITS;
+                }
+            }
+            if (k < count)
+                limbs[k] = word;
+            return limbs;
+        }
+        function toBytes(limbs, length) {
+            var bytes = new Uint8Array(length);
+            var word = 0;
+            var bits = 0;
+            var k = 0;
+            for (var i = length - 1; i >= 0; i--) {
+                if (bits < 8 && k < limbs.length) {
+                    word += limbs[k++] << bits;
+                    bits += LIMB_BITS;
+                }
+                bytes[i] = word;
+                word >>>= 8;
+                bits -= 8;
+            }
+            return bytes;
+        }
+        /**
+         * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
+         * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
+         * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
+         *
+         * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
+         * have few, all their own.
+         */
+        function multiply(left, right, x, inverse) {
+            var column = 0;
+            var index = 0;
+            var limb = 0;
+            var dot = convolve;
+            var length = left.length;
+            var lowest = right[length - 1];
+            for (; index < length; index += 2) {
+                column += dot(right.subarray(-2 - index, -1), left, 0);
+                limb = left[index + 1] = ((column % LIMB) * inverse) % LIMB;
+                column = (column + limb * lowest) / LIMB;
+            }
+            for (index = 2; index <= length; index += 2) {
+                column += dot(left.subarray(index), right, 0);
+                limb = left[index - 2] = x[length - index] = column % LIMB;
+                column = (column - limb) / LIMB;
+            }
+        }
+        var modulusBits = lazyKeys().bitLength_(modulus);
+        // two bits to spare: products may then stay below twice the modulus instead of below it
+        var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
+        var last = count - 1;
+        var n = toLimbs(modulus, count);
+        var nTop = (n[last] * LIMB + n[last - 1]) * LIMB + n[last - 2];
+        var x = new Uint32Array(2 * count); // as left
+        var base = toLimbs(signature, count);
+        var power; // the base in Montgomery's form, as right
+        var inverse = n[0]; // 1 / n[0] mod 2^3, and with each step twice as many bits; then its negative
+        for (var i = 0; i < 3; i++)
+            inverse = (inverse * (((2 - n[0] * inverse) % LIMB) + LIMB)) % LIMB;
+        inverse = LIMB - inverse;
+        function toRight(limbs) {
+            var right = new Uint32Array(2 * count);
+            for (var k = 0; k < count; k++) {
+                right[2 * (last - k)] = limbs[k];
+                right[2 * (last - k) + 1] = n[k];
+            }
+            return right;
+        }
+        var xRight = toRight(new Uint32Array(count));
+        /** x = 2^22 x mod modulus, below twice the modulus when x is. */
+        function shift() {
+            // the quotient or one less: its error is below 2^-19, see nTop
+            var top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
+            var factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
+            var carry = 0;
+            var below = 0;
+            for (var k = 0; k < count; k++) {
+                carry += below - factor * n[k];
+                below = x[2 * k];
+                var limb = carry % LIMB;
+                if (limb < 0)
+                    limb += LIMB;
+                x[2 * k] = xRight[2 * (last - k)] = limb;
+                carry = (carry - limb) / LIMB;
+            }
+        }
+        // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
+        // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
+        // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
+        var program = "ll";
+        x[2 * last - 2] = 1;
+        var bit = 1;
+        while (16 * bit <= count)
+            bit *= 2;
+        for (var i = Math.floor(count / bit); i; i--)
+            program += "l";
+        for (bit /= 2; bit >= 1; bit /= 2)
+            program += count & bit ? "sl" : "s";
+        program += "r";
+        bit = 1;
+        while (2 * bit <= exponent)
+            bit *= 2;
+        for (bit /= 2; bit > 1; bit /= 2)
+            program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
+        program += "se";
+        var step = 0;
+        return {
+            step_: function () {
+                var letter = program[step++];
+                if (letter === "l")
+                    shift();
+                else if (letter === "s")
+                    multiply(x, xRight, xRight, inverse);
+                else if (letter === "p")
+                    multiply(x, power, xRight, inverse);
+                else {
+                    multiply(x, toRight(base), xRight, inverse);
+                    if (program.indexOf("p") >= 0)
+                        power = new Uint32Array(xRight);
+                }
+                return step < program.length;
+            },
+            result_: function () {
+                var limbs = new Uint32Array(count);
+                var rest = new Uint32Array(count);
+                var borrow = 0;
+                for (var k = 0; k < count; k++) {
+                    limbs[k] = x[2 * k];
+                    var limb = limbs[k] - n[k] - borrow;
+                    borrow = limb < 0 ? 1 : 0;
+                    rest[k] = limb + borrow * LIMB;
+                }
+                return toBytes(borrow ? limbs : rest, modulus.length);
+            },
+        };
+    }
+    // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes: PS256 of RFC 7518.
+    var HASH = 32;
+    var SALT = 32;
+    /** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
+    function unmask(bytes, seed) {
+        var input = new Uint8Array(HASH + 4);
+        input.set(seed);
+        for (var offset = 0; offset < bytes.length; offset += HASH) {
+            var mask = sha256(input);
+            for (var i = 0; i < HASH && offset + i < bytes.length; i++)
+                bytes[offset + i] ^= mask[i];
+            input[HASH + 3]++;
+        }
+    }
+    /** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
+    function checkEncoding(encoded, bits, digest) {
+        var length = Math.ceil(bits / 8);
+        var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
+        var dbLength = length - HASH - 1;
+        if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
+            return false;
+        var db = new Uint8Array(dbLength);
+        var seed = new Uint8Array(HASH);
+        for (var i = 0; i < dbLength; i++)
+            db[i] = encoded[start + i];
+        for (var i = 0; i < HASH; i++)
+            seed[i] = encoded[start + dbLength + i];
+        var unused = 0xff >>> (8 * length - bits);
+        if (db[0] > unused)
+            return false;
+        unmask(db, seed);
+        db[0] &= unused;
+        var wrong = db[dbLength - SALT - 1] ^ 1;
+        for (var i = 0; i < dbLength - SALT - 1; i++)
+            wrong |= db[i];
+        // M' = eight zero bytes, the message's digest, the salt
+        var message = new Uint8Array(8 + HASH + SALT);
+        message.set(digest, 8);
+        for (var i = 0; i < SALT; i++)
+            message[8 + HASH + i] = db[dbLength - SALT + i];
+        var expected = sha256(message);
+        for (var i = 0; i < HASH; i++)
+            wrong |= expected[i] ^ seed[i];
+        return wrong === 0;
+    }
+    if (signature.length !== n.length || !isBelow(signature, n))
+        return done(null, false);
+    var bits = lazyKeys().bitLength_(n) - 1;
+    var power = modularPower(n, e, signature);
+    var good = false;
+    inSlices(1, power.step_, function () {
+        good = checkEncoding(power.result_(), bits, digest);
+    }, function (error) {
+        // from a new idle pass, by a function that keeps nothing of this one: the buffers of the big numbers are free by then
+        tryOr(function () {
+            after(0, done.bind(undefined, error, good));
+        }, function (failure) {
+            done(failure, false);
+        });
+    });
+}
+
+
+/** Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed. */
+function answer(payload, signer, done) {
+    return function (error, good) {
+        tryOr(function () {
+            var text = good && !error ? lazyKeys().fromBase64url_(payload) : null;
+            if (text === null)
+                throw error || lazyKeys().notTrusted_();
+            done(null, text, signer);
+        }, function (thrown) {
+            done(thrown, "");
+        });
+    };
+}
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
 
 
 
@@ -3346,478 +3820,13 @@ function createReceiver(session) {
 
 
 
-function lazyManifest() {
-    // One JSON object, more strictly than the engine's own parser takes it. Pure.
-    /** INVALID_RESPONSE: the manifest is not what it should be. */
-    function refuse(fact) {
-        throw otaError(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
-    }
-    function isDigits(text) {
-        for (var i = 0; i < text.length; i++)
-            if ("0123456789".indexOf(text[i]) < 0)
-                return false;
-        return text.length > 0;
-    }
-    /** true, false, null, or a number without exponent: -?(0|[1-9][0-9]*)(\.[0-9]+)? */
-    function isLiteral(text) {
-        if (text === "true" || text === "false" || text === "null")
-            return true;
-        var digits = text[0] === "-" ? text.substr(1) : text;
-        var dot = digits.indexOf(".");
-        var whole = dot < 0 ? digits : digits.substr(0, dot);
-        return isDigits(whole) && (whole[0] !== "0" || whole.length === 1) && (dot < 0 || isDigits(digits.substr(dot + 1)));
-    }
-    /** Index of the quote that ends the string which begins behind `start`. */
-    function endOfString(text, start) {
-        for (var i = start + 1; i < text.length; i++) {
-            var c = text[i];
-            if (c === '"')
-                return i;
-            if (text.charCodeAt(i) < 32)
-                break;
-            if (c !== "\\")
-                continue;
-            var escaped = text[++i] || " ";
-            if ('"\\/bfnrtu'.indexOf(escaped) < 0)
-                break;
-            if (escaped === "u")
-                for (var last = i + 4; i < last; i++)
-                    if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0)
-                        return refuse("no JSON at " + i);
-        }
-        return refuse("string at " + start + " is not JSON");
-    }
-    /**
-     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
-     * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
-     */
-    function parseJson(text) {
-        var open = []; // keys of the objects that are open, null for an array
-        var next = "{"; // what may come
-        var i = 0;
-        while (i < text.length) {
-            var start = i++;
-            var c = text[start];
-            var keys = open[open.length - 1];
-            var isKey = next === "\"" /* Next.KEY */ || next === "\"}" /* Next.KEY_OR_END */;
-            if (open.length && " \t\r\n".indexOf(c) >= 0)
-                continue;
-            var token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
-            if (next.indexOf(token) < 0)
-                refuse("no JSON at " + start);
-            if (token === ":")
-                next = "\"{[a" /* Next.VALUE */;
-            else if (token === ",")
-                next = keys ? "\"" /* Next.KEY */ : "\"{[a" /* Next.VALUE */;
-            else if (token === "{" || token === "[") {
-                open.push(token === "{" ? [] : null);
-                next = token === "{" ? "\"}" /* Next.KEY_OR_END */ : "\"{[a]" /* Next.VALUE_OR_END */;
-            }
-            else {
-                if (token === '"')
-                    i = endOfString(text, start) + 1;
-                else if (token === "a") {
-                    while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0)
-                        i++;
-                    if (!isLiteral(text.substring(start, i)))
-                        refuse("no JSON at " + start);
-                }
-                else
-                    open.pop();
-                next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
-                if (isKey && token === '"') {
-                    var key = text.substring(start + 1, i - 1);
-                    if (key.indexOf("\\") >= 0)
-                        refuse("key " + key + " has an escape");
-                    if (keys.indexOf(key) >= 0)
-                        refuse("key " + key + " comes twice");
-                    // to the engine's parser it is the object's prototype
-                    if (key === "__proto__")
-                        refuse("key __proto__ is not taken");
-                    keys.push(key);
-                    next = ":";
-                }
-            }
-        }
-        if (!i || open.length)
-            refuse("no JSON object");
-        return JSON.parse(text);
-    }
-    // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
-    // Source: docs/formats.md#manifest, docs/design.md#trust.
-    var FORMAT = 1;
-    /** Is it a number that every parser reads alike? (RFC 8259 6) */
-    function isWhole(value) {
-        return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
-    }
-    function checkClaim(claim, value, type, optional) {
-        if (optional && value === undefined)
-            return;
-        var whole = type !== "number" || isWhole(value);
-        if (typeof value !== type || !whole || value === "")
-            refuse("claim " + claim + " is missing or not a " + type);
-    }
-    /**
-     * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
-     */
-    function parseManifest(payload) {
-        var manifest = parseJson(payload);
-        if (manifest.format !== FORMAT)
-            throw otaError(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
-        var image = manifest.image || {};
-        checkClaim("project", manifest.project, "string");
-        checkClaim("version", manifest.version, "string");
-        checkClaim("chip", manifest.chip, "string");
-        checkClaim("board", manifest.board, "string", true);
-        checkClaim("sequence", manifest.sequence, "number");
-        checkClaim("iat", manifest.iat, "number");
-        checkClaim("exp", manifest.exp, "number", true);
-        checkClaim("image.url", image.url, "string");
-        checkClaim("image.size", image.size, "number");
-        checkClaim("image.fsverity", image.fsverity, "string");
-        if (!lazyBytes().parseDigest_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
-            refuse("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
-        var storage = image.storage;
-        if (storage !== undefined) {
-            checkClaim("image.storage.partition", storage && storage.partition, "string");
-            checkClaim("image.storage.address", storage.address, "number");
-            checkClaim("image.storage.size", storage.size, "number");
-            if (!storage.size)
-                refuse("claim image.storage.size is 0");
-        }
-        return manifest;
-    }
-    // Which manifests this device follows. Pure. Only called with claims whose signature holds.
-    /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
-    var MAX_JUMP = 0x100000000;
-    function differ(what, theirs, ours) {
-        throw otaError(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
-    }
-    /**
-     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
-     */
-    function checkPolicy(manifest, facts, allowDowngrade) {
-        if (manifest.chip !== facts.chip_)
-            differ("chip", manifest.chip, facts.chip_);
-        if (manifest.board !== undefined && manifest.board !== facts.board_)
-            differ("board", manifest.board, facts.board_);
-        if (manifest.image.size > facts.slotSize_)
-            throw otaError(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
-        // a clock that nobody has set says 1970 and lets every manifest pass
-        if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
-            throw otaError(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
-        if (manifest.sequence < facts.sequence_ && !allowDowngrade)
-            throw otaError(5380 /* Code.OTA_SMALL_SEC_VER */, "manifest has sequence " + manifest.sequence + ", this device has " + facts.sequence_);
-        if (manifest.sequence > facts.sequence_ + MAX_JUMP)
-            differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
-    }
-    /** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */
-    function projectOf(name) {
-        return name === "espruino-esp32" ? "espruino" : name;
-    }
-    /** Refuses another project's manifest; "" where nothing tells this device's own. */
-    function checkProject(manifest, project) {
-        if (project && projectOf(manifest.project) !== projectOf(project))
-            differ("project", manifest.project, project);
-    }
-    return { parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
-}
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 
 /**
- * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+ * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks share what
+ * step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
  */
-function verifyPss(n, e, signature, digest, done) {
-    /** Is a < b? Both big-endian and of the same length. */
-    function isBelow(a, b) {
-        for (var i = 0; i < a.length; i++)
-            if (a[i] !== b[i])
-                return a[i] < b[i];
-        return false;
-    }
-    /**
-     * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
-     * odd and has its top byte set, the signature is below it, the exponent is odd.
-     */
-    function modularPower(modulus, exponent, signature) {
-        /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
-        var convolve = E.convolve;
-        // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
-        //
-        // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
-        // product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
-        // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
-        // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
-        var LIMB = 0x400000;
-        var LIMB_BITS = 22;
-        function toLimbs(bytes, count) {
-            var limbs = new Uint32Array(count);
-            var word = 0;
-            var bits = 0;
-            var k = 0;
-            for (var i = bytes.length - 1; i >= 0; i--) {
-                word += bytes[i] << bits;
-                bits += 8;
-                if (bits >= LIMB_BITS) {
-                    limbs[k++] = word % LIMB;
-                    word >>>= LIMB_BITS;
-                    bits -= LIMB_BITS;
-                }
-            }
-            if (k < count)
-                limbs[k] = word;
-            return limbs;
-        }
-        function toBytes(limbs, length) {
-            var bytes = new Uint8Array(length);
-            var word = 0;
-            var bits = 0;
-            var k = 0;
-            for (var i = length - 1; i >= 0; i--) {
-                if (bits < 8 && k < limbs.length) {
-                    word += limbs[k++] << bits;
-                    bits += LIMB_BITS;
-                }
-                bytes[i] = word;
-                word >>>= 8;
-                bits -= 8;
-            }
-            return bytes;
-        }
-        /**
-         * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
-         * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
-         * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
-         *
-         * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
-         * have few, all their own.
-         */
-        function multiply(left, right, x, inverse) {
-            var column = 0;
-            var index = 0;
-            var limb = 0;
-            var dot = convolve;
-            var length = left.length;
-            var lowest = right[length - 1];
-            for (; index < length; index += 2) {
-                column += dot(right.subarray(-2 - index, -1), left, 0);
-                limb = left[index + 1] = ((column % LIMB) * inverse) % LIMB;
-                column = (column + limb * lowest) / LIMB;
-            }
-            for (index = 2; index <= length; index += 2) {
-                column += dot(left.subarray(index), right, 0);
-                limb = left[index - 2] = x[length - index] = column % LIMB;
-                column = (column - limb) / LIMB;
-            }
-        }
-        var modulusBits = lazyKeys().bitLength_(modulus);
-        // two bits to spare: products may then stay below twice the modulus instead of below it
-        var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
-        var last = count - 1;
-        var n = toLimbs(modulus, count);
-        var nTop = (n[last] * LIMB + n[last - 1]) * LIMB + n[last - 2];
-        var x = new Uint32Array(2 * count); // as left
-        var base = toLimbs(signature, count);
-        var power; // the base in Montgomery's form, as right
-        var inverse = n[0]; // 1 / n[0] mod 2^3, and with each step twice as many bits; then its negative
-        for (var i = 0; i < 3; i++)
-            inverse = (inverse * (((2 - n[0] * inverse) % LIMB) + LIMB)) % LIMB;
-        inverse = LIMB - inverse;
-        function toRight(limbs) {
-            var right = new Uint32Array(2 * count);
-            for (var k = 0; k < count; k++) {
-                right[2 * (last - k)] = limbs[k];
-                right[2 * (last - k) + 1] = n[k];
-            }
-            return right;
-        }
-        var xRight = toRight(new Uint32Array(count));
-        /** x = 2^22 x mod modulus, below twice the modulus when x is. */
-        function shift() {
-            // the quotient or one less: its error is below 2^-19, see nTop
-            var top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
-            var factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
-            var carry = 0;
-            var below = 0;
-            for (var k = 0; k < count; k++) {
-                carry += below - factor * n[k];
-                below = x[2 * k];
-                var limb = carry % LIMB;
-                if (limb < 0)
-                    limb += LIMB;
-                x[2 * k] = xRight[2 * (last - k)] = limb;
-                carry = (carry - limb) / LIMB;
-            }
-        }
-        // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
-        // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
-        // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
-        var program = "ll";
-        x[2 * last - 2] = 1;
-        var bit = 1;
-        while (16 * bit <= count)
-            bit *= 2;
-        for (var i = Math.floor(count / bit); i; i--)
-            program += "l";
-        for (bit /= 2; bit >= 1; bit /= 2)
-            program += count & bit ? "sl" : "s";
-        program += "r";
-        bit = 1;
-        while (2 * bit <= exponent)
-            bit *= 2;
-        for (bit /= 2; bit > 1; bit /= 2)
-            program += (exponent / bit) % 2 >= 1 ? "sp" : "s";
-        program += "se";
-        var step = 0;
-        return {
-            step_: function () {
-                var letter = program[step++];
-                if (letter === "l")
-                    shift();
-                else if (letter === "s")
-                    multiply(x, xRight, xRight, inverse);
-                else if (letter === "p")
-                    multiply(x, power, xRight, inverse);
-                else {
-                    multiply(x, toRight(base), xRight, inverse);
-                    if (program.indexOf("p") >= 0)
-                        power = new Uint32Array(xRight);
-                }
-                return step < program.length;
-            },
-            result_: function () {
-                var limbs = new Uint32Array(count);
-                var rest = new Uint32Array(count);
-                var borrow = 0;
-                for (var k = 0; k < count; k++) {
-                    limbs[k] = x[2 * k];
-                    var limb = limbs[k] - n[k] - borrow;
-                    borrow = limb < 0 ? 1 : 0;
-                    rest[k] = limb + borrow * LIMB;
-                }
-                return toBytes(borrow ? limbs : rest, modulus.length);
-            },
-        };
-    }
-    // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes: PS256 of RFC 7518.
-    var HASH = 32;
-    var SALT = 32;
-    /** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
-    function unmask(bytes, seed) {
-        var input = new Uint8Array(HASH + 4);
-        input.set(seed);
-        for (var offset = 0; offset < bytes.length; offset += HASH) {
-            var mask = sha256(input);
-            for (var i = 0; i < HASH && offset + i < bytes.length; i++)
-                bytes[offset + i] ^= mask[i];
-            input[HASH + 3]++;
-        }
-    }
-    /** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
-    function checkEncoding(encoded, bits, digest) {
-        var length = Math.ceil(bits / 8);
-        var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
-        var dbLength = length - HASH - 1;
-        if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
-            return false;
-        var db = new Uint8Array(dbLength);
-        var seed = new Uint8Array(HASH);
-        for (var i = 0; i < dbLength; i++)
-            db[i] = encoded[start + i];
-        for (var i = 0; i < HASH; i++)
-            seed[i] = encoded[start + dbLength + i];
-        var unused = 0xff >>> (8 * length - bits);
-        if (db[0] > unused)
-            return false;
-        unmask(db, seed);
-        db[0] &= unused;
-        var wrong = db[dbLength - SALT - 1] ^ 1;
-        for (var i = 0; i < dbLength - SALT - 1; i++)
-            wrong |= db[i];
-        // M' = eight zero bytes, the message's digest, the salt
-        var message = new Uint8Array(8 + HASH + SALT);
-        message.set(digest, 8);
-        for (var i = 0; i < SALT; i++)
-            message[8 + HASH + i] = db[dbLength - SALT + i];
-        var expected = sha256(message);
-        for (var i = 0; i < HASH; i++)
-            wrong |= expected[i] ^ seed[i];
-        return wrong === 0;
-    }
-    if (signature.length !== n.length || !isBelow(signature, n))
-        return done(null, false);
-    var bits = lazyKeys().bitLength_(n) - 1;
-    var power = modularPower(n, e, signature);
-    var good = false;
-    inSlices(1, power.step_, function () {
-        good = checkEncoding(power.result_(), bits, digest);
-    }, function (error) {
-        // from a new idle pass, by a function that keeps nothing of this one: the buffers of the big numbers are free by then
-        tryOr(function () {
-            after(0, done.bind(undefined, error, good));
-        }, function (failure) {
-            done(failure, false);
-        });
-    });
-}
-
-
-/** Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed. */
-function answer(payload, signer, done) {
-    return function (error, good) {
-        tryOr(function () {
-            var text = good && !error ? lazyKeys().fromBase64url_(payload) : null;
-            if (text === null)
-                throw error || lazyKeys().notTrusted_();
-            done(null, text, signer);
-        }, function (thrown) {
-            done(thrown, "");
-        });
-    };
-}
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-/** Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash. */
 function open(settings, emit, offerOnly, done, failed) {
     /**
      * Does `slot` hold the file of `size` bytes with this digest? Decided by bytes, never by versions, which tell builds of
@@ -4006,6 +4015,7 @@ function open(settings, emit, offerOnly, done, failed) {
             }, done);
         });
     }
+    /** Step 2: the slot to write. */
     function chooseTarget(layout, label) {
         var target = label === undefined ? lazySlots().nextSlot_(layout, layout.running_) : lazySlots().slotByLabel_(layout, label);
         if (!target)
@@ -4014,25 +4024,17 @@ function open(settings, emit, offerOnly, done, failed) {
             throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + target.label + " is running");
         return target;
     }
-    /** Was the slot of the last update selected before the last restart, and another one runs? Then the bootloader refused it. */
-    function noteRefusal(layout) {
-        var slot = lazySlots().slotByLabel_(layout, lazyRecords().loadRecord_().slot);
-        if (!slot || slot.address === layout.running_.address)
-            return;
-        var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_)).address === slot.address;
-        if ((selected && !lazyEngine().isRestartPending_()) || lazyOtadata().stateOf_(layout, slot) === 4 /* State.ABORTED */)
-            lazyRecords().recordRefused_(slot.label);
-    }
-    /** The slot that starts next, when an update since the start has put the file of `size` bytes with this digest there. */
-    function findWaiting(layout, size, digest) {
-        var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
-        var image = lazyEngine().isRestartPending_() && selected.address !== layout.running_.address ? lazyRecords().knownImage_(selected) : null;
-        return image && image.size === size && image.digest === digest ? selected : undefined;
-    }
-    // Step 2: which slot runs, and which one is written?
-    var layout = lazySlots().readLayout_();
-    var target = chooseTarget(layout, settings.partition);
-    if (!offerOnly) {
+    /** Step 2: refuses while an update would cost the device its program, or the slot to fall back to. */
+    function checkDevice(settings, layout) {
+        /** Counts a refusal: the slot of the last update was selected before the last restart, and the bootloader started another. */
+        function noteRefusal(layout) {
+            var slot = lazySlots().slotByLabel_(layout, lazyRecords().loadRecord_().slot);
+            if (!slot || slot.address === layout.running_.address)
+                return;
+            var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_)).address === slot.address;
+            if ((selected && !lazyEngine().isRestartPending_()) || lazyOtadata().stateOf_(layout, slot) === 4 /* State.ABORTED */)
+                lazyRecords().recordRefused_(slot.label);
+        }
         lazyOtadata().checkConfirmed_(layout);
         if (!settings.allowSavedState && lazyEngine().readFile_(".varimg") !== undefined)
             throw otaError(259 /* Code.INVALID_STATE */, "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
@@ -4041,20 +4043,59 @@ function open(settings, emit, offerOnly, done, failed) {
         if (!settings.allowUnconfirmed)
             lazyRecords().checkNotOnTrial_(layout.running_);
     }
-    function fetchImage(plan, present) {
-        if (!settings.allowRolledBack)
-            lazyRecords().checkNotRolledBack_(plan.digest_);
-        // Step 4: the first bytes of the image; session.ts checks them
-        var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
+    /** The slot that starts next, when an update since the start has put the image of `manifest` there. */
+    function findWaiting(layout, manifest) {
+        var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
+        var image = lazyEngine().isRestartPending_() && selected.address !== layout.running_.address ? lazyRecords().knownImage_(selected) : null;
+        return image && image.size === manifest.image.size && image.digest === digestOf(manifest) ? selected : undefined;
+    }
+    function offerOf(manifest, running, waiting) {
+        return {
+            available: !running && !waiting,
+            waiting: waiting,
+            version: manifest.version,
+            sequence: manifest.sequence,
+            size: manifest.image.size,
+            manifest: manifest,
+        };
+    }
+    /** `manifest`: undefined where `digest` or `insecure` says which image may run. */
+    function planOf(settings, manifest) {
+        var image = manifest && manifest.image;
+        return {
+            url_: image ? lazyUrls().resolveUrl_(settings.url, image.url) : settings.url,
+            size_: image ? image.size : -1,
+            digest_: manifest ? digestOf(manifest) : lazyBytes().parseDigest_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
+            sequence_: manifest ? manifest.sequence : 0,
+            version_: manifest ? manifest.version : "",
+            project_: manifest ? manifest.project : "",
+            askStorage_: !(image && image.storage) && !settings.allowStorageLoss,
+            allowRolledBack_: settings.allowRolledBack,
+        };
+    }
+    // An update, from begin() to the commit point. The order of its steps is its safety argument:
+    //   1. arguments, the lock, free memory                                   begin
+    //   2. partition table, otadata, the running slot and the target slot     begin
+    //   3. manifest: fetch, verify the signature, parse, policy (with `keys`) begin
+    //   4. image: connect, first 1024 bytes; their header is checked          begin, first perform
+    //   5. room for the boot record of a trial; otadata stops naming the target slot   first perform
+    //   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
+    //   7. segments, length, digest or checksum, from flash                   finish
+    //   8. the first word; the boot record of the trial                       finish
+    //   9. select: one entry of otadata, the commit point                     finish
+    // Each step is marked where it happens: 1 to 4 here, the check of the header and 5 in session.ts, 6 in receiver.ts, 7 to 9
+    // in finish.ts.
+    // What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
+    // into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
+    // no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
+    // is counted, and the digest of the running image is kept.
+    // Source: the states of IDF esp_https_ota.c.
+    /** Step 4: waits for the first Size.HEAD bytes of the image, then calls `begin`. They stay in the buffer of the download. */
+    function awaitHead(download, begin, failed) {
         function fail(error) {
             download.close_();
             failed(error);
         }
-        function begin() {
-            done(lazySession().openSession_(plan, emit, layout, target, download, present));
-        }
-        if (present)
-            return begin();
         download.failed_ = fail;
         download.sink_ = function (data, ended) {
             var length = data.length;
@@ -4070,35 +4111,36 @@ function open(settings, emit, offerOnly, done, failed) {
         };
         download.read_();
     }
+    // Step 2: which slot runs, and which one is written?
+    var layout = lazySlots().readLayout_();
+    var target = chooseTarget(layout, settings.partition);
+    if (!offerOnly)
+        checkDevice(settings, layout);
+    /** Step 4. `present`: the target slot holds this image already. */
+    function fetchImage(plan, present) {
+        if (!settings.allowRolledBack)
+            lazyRecords().checkNotRolledBack_(plan.digest_);
+        var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
+        function begin() {
+            done(lazySession().openSession_(plan, emit, layout, target, download, present));
+        }
+        if (present)
+            begin();
+        else
+            awaitHead(download, begin, failed);
+    }
+    /** `running`: its image runs already. */
     function onManifest(error, manifest, running) {
         tryOr(function () {
             if (error || !manifest)
                 throw error;
-            var size = manifest.image.size;
-            var digest = digestOf(manifest);
-            var waiting = running ? undefined : findWaiting(layout, size, digest);
+            var waiting = running ? undefined : findWaiting(layout, manifest);
             if (offerOnly)
-                return done(null, {
-                    available: !running && !waiting,
-                    waiting: !!waiting,
-                    version: manifest.version,
-                    sequence: manifest.sequence,
-                    size: size,
-                    manifest: manifest,
-                });
+                return done(null, offerOf(manifest, !!running, !!waiting));
             if ((running || waiting) && !settings.allowSameVersion)
                 return done(null, undefined, waiting);
-            var plan = {
-                url_: lazyUrls().resolveUrl_(settings.url, manifest.image.url),
-                size_: size,
-                digest_: digest,
-                sequence_: manifest.sequence,
-                version_: manifest.version,
-                project_: manifest.project,
-                askStorage_: !manifest.image.storage && !settings.allowStorageLoss,
-                allowRolledBack_: settings.allowRolledBack,
-            };
-            holdsImage(layout, target, size, digest, function (failure, present) {
+            var plan = planOf(settings, manifest);
+            holdsImage(layout, target, plan.size_, plan.digest_, function (failure, present) {
                 tryOr(function () {
                     if (failure)
                         throw failure;
@@ -4107,124 +4149,20 @@ function open(settings, emit, offerOnly, done, failed) {
             });
         }, failed);
     }
-    // Step 3: who says so?
+    // Step 3: who says which image may run?
     if (settings.keys)
         getManifest(settings, layout, target, onManifest);
     else
-        fetchImage({
-            url_: settings.url,
-            size_: -1,
-            digest_: lazyBytes().parseDigest_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
-            sequence_: 0,
-            version_: "",
-            project_: "",
-            askStorage_: !settings.allowStorageLoss,
-            allowRolledBack_: settings.allowRolledBack,
-        }, false);
+        fetchImage(planOf(settings), false);
 }
 /**
- * Takes what only one update at a time may have, and gives it back at the end. `resolve`: an Offer, a Handle or an
- * UpdateResult, as `mode` says.
+ * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer, a Handle
+ * or an UpdateResult. More than 30 lines: every callback needs the same few variables, see open().
  */
-function run(given, mode, resolve, reject) {
+function run(config, mode, resolve, reject) {
     /** For getStatus(). */
     function noteResult(result) {
         lastResult = result;
-    }
-    /**
-     * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
-     */
-    function checkConfig(config) {
-        // The configuration: what a caller may say, checked before anything else happens.
-        function refuse$2(fact) {
-            throw otaError(258 /* Code.INVALID_ARG */, fact);
-        }
-        var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
-        // Every field, by an example of its type; for a number the example is the default.
-        var FIELDS = {
-            url: "",
-            keys: [],
-            digest: "",
-            insecure: true,
-            headers: {},
-            ca: DER,
-            cert: DER,
-            key: DER,
-            timeout: 20000,
-            deadline: 3600000,
-            retries: 5,
-            maxRedirects: 5,
-            maxRequestSize: 0,
-            threshold: 1,
-            allowSameVersion: false,
-            allowDowngrade: false,
-            allowRolledBack: false,
-            allowStorageLoss: false,
-            allowSavedState: false,
-            allowUnconfirmed: false,
-            project: "",
-            partition: "",
-            onEvent: refuse$2,
-        };
-        /** A copy, so that what was checked is what is sent. */
-        function checkHeaders(headers) {
-            var checked = {};
-            Object.keys(headers).forEach(function (name) {
-                var value = "" + headers[name];
-                var line = name + value;
-                for (var i = 0; i < line.length; i++)
-                    if (line.charCodeAt(i) < 32)
-                        refuse$2("header " + name + " has a control character");
-                checked[name] = value;
-            });
-            return checked;
-        }
-        var fields = config;
-        var settings = {};
-        var names = Object.keys(FIELDS);
-        if (typeof fields !== "object" || !fields)
-            refuse$2("the configuration must be an object");
-        names.forEach(function (name) {
-            if (typeof FIELDS[name] === "number")
-                settings[name] = FIELDS[name];
-        });
-        // own fields only: what a prototype says is not what the caller wrote
-        Object.keys(fields).forEach(function (name) {
-            var value = fields[name];
-            if (value === undefined)
-                return;
-            if (names.indexOf(name) < 0)
-                refuse$2("unknown field " + name);
-            var type = typeof FIELDS[name];
-            if (typeof value !== type || value === null)
-                refuse$2(name + " must be a " + type);
-            if (type === "number" && !(value >= 0 && Math.floor(value) === value))
-                refuse$2(name + " must be a whole number");
-            // up to 100 characters the engine takes it for the name of a file
-            if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
-                refuse$2(name + " is not DER: give atob() of the base64 between the lines of its PEM");
-            settings[name] = value;
-        });
-        settings.status_ = -1;
-        if (!settings.url)
-            refuse$2("url is missing");
-        if (!settings.timeout)
-            refuse$2("timeout is 0");
-        if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-            refuse$2("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
-        var checked = settings;
-        if (checked.headers)
-            checked.headers = checkHeaders(checked.headers);
-        if (checked.threshold < 1 ||
-            checked.threshold > 2 ||
-            (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
-            refuse$2("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
-        // as fsverity-utils prints it
-        if (checked.digest && lazyBytes().parseDigest_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
-            checked.digest = "fsverity-" + checked.digest;
-        if (checked.digest && !lazyBytes().parseDigest_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
-            refuse$2("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
-        return checked;
     }
     /** In phase READY. `resolve`: with IN_PROGRESS, or OK when the last byte is in flash. */
     function perform(session, resolve, reject) {
@@ -4292,35 +4230,134 @@ function run(given, mode, resolve, reject) {
             getPartition: function () { return session.target_; },
         };
     }
-    // An update, from begin() to the commit point. The order of its steps is its safety argument:
-    //   1. arguments, the lock, free memory                                   begin
-    //   2. partition table, otadata, the running slot and the target slot     begin
-    //   3. manifest: fetch, verify the signature, parse, policy (with `keys`) begin
-    //   4. image: connect, first 1024 bytes; their header is checked          begin, first perform
-    //   5. room for the boot record of a trial; otadata stops naming the target slot   first perform
-    //   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
-    //   7. segments, length, digest or checksum, from flash                   finish
-    //   8. the first word; the boot record of the trial                       finish
-    //   9. select: one entry of otadata, the commit point                     finish
-    // Each step is marked where it happens: 1 to 4 here, the check of the header and 5 in session.ts, 6 in receiver.ts, 7 to 9
-    // in finish.ts.
-    // What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
-    // into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
-    // no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
-    // is counted, and the digest of the running image is kept.
-    // Source: the states of IDF esp_https_ota.c.
-    var NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
+    // What is decided before the first byte of an image is fetched: may this call update this device, which slot is written, and
+    // what is installed. Parts of steps 1 to 3 of update.ts.
+    /** Step 1: checks memory, configuration and keys. */
+    function checkCall(config, needsKeys) {
+        /**
+         * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
+         */
+        function checkConfig(config) {
+            // The configuration: what a caller may say, checked before anything else happens.
+            function refuse(fact) {
+                throw otaError(258 /* Code.INVALID_ARG */, fact);
+            }
+            var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
+            // Every field, by an example of its type; for a number the example is the default.
+            var FIELDS = {
+                url: "",
+                keys: [],
+                digest: "",
+                insecure: true,
+                headers: {},
+                ca: DER,
+                cert: DER,
+                key: DER,
+                timeout: 20000,
+                deadline: 3600000,
+                retries: 5,
+                maxRedirects: 5,
+                maxRequestSize: 0,
+                threshold: 1,
+                allowSameVersion: false,
+                allowDowngrade: false,
+                allowRolledBack: false,
+                allowStorageLoss: false,
+                allowSavedState: false,
+                allowUnconfirmed: false,
+                project: "",
+                partition: "",
+                onEvent: refuse,
+            };
+            /** A copy, so that what was checked is what is sent. */
+            function checkHeaders(headers) {
+                var checked = {};
+                Object.keys(headers).forEach(function (name) {
+                    var value = "" + headers[name];
+                    var line = name + value;
+                    for (var i = 0; i < line.length; i++)
+                        if (line.charCodeAt(i) < 32)
+                            refuse("header " + name + " has a control character");
+                    checked[name] = value;
+                });
+                return checked;
+            }
+            var fields = config;
+            var settings = {};
+            var names = Object.keys(FIELDS);
+            if (typeof fields !== "object" || !fields)
+                refuse("the configuration must be an object");
+            names.forEach(function (name) {
+                if (typeof FIELDS[name] === "number")
+                    settings[name] = FIELDS[name];
+            });
+            // own fields only: what a prototype says is not what the caller wrote
+            Object.keys(fields).forEach(function (name) {
+                var value = fields[name];
+                if (value === undefined)
+                    return;
+                if (names.indexOf(name) < 0)
+                    refuse("unknown field " + name);
+                var type = typeof FIELDS[name];
+                if (typeof value !== type || value === null)
+                    refuse(name + " must be a " + type);
+                if (type === "number" && !(value >= 0 && Math.floor(value) === value))
+                    refuse(name + " must be a whole number");
+                // up to 100 characters the engine takes it for the name of a file
+                if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
+                    refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
+                settings[name] = value;
+            });
+            settings.status_ = -1;
+            if (!settings.url)
+                refuse("url is missing");
+            if (!settings.timeout)
+                refuse("timeout is 0");
+            if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
+                refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+            var checked = settings;
+            if (checked.headers)
+                checked.headers = checkHeaders(checked.headers);
+            if (checked.threshold < 1 ||
+                checked.threshold > 2 ||
+                (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
+                refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
+            // as fsverity-utils prints it
+            if (checked.digest && lazyBytes().parseDigest_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
+                checked.digest = "fsverity-" + checked.digest;
+            if (checked.digest && !lazyBytes().parseDigest_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
+                refuse("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
+            return checked;
+        }
+        var free = lazyEngine().freeVars_();
+        // before the keys are parsed, which takes memory
+        if (!lazyEngine().heldLock_() && free < 1600 /* Needed.UPDATE */)
+            throw otaError(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + 1600 /* Needed.UPDATE */, true);
+        var settings = checkConfig(config);
+        if (settings.keys)
+            lazyKeys().checkKeys_(settings.keys);
+        else if (needsKeys)
+            throw otaError(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
+        return settings;
+    }
+    /** The result of a call that has nothing to install. Throws INVALID_VERSION for begin(), which resolves with a handle only. */
+    function resultOfNothing(isBegin, offer, waiting) {
+        if (isBegin)
+            throw otaError(266 /* Code.INVALID_VERSION */, waiting
+                ? "the manifest's image is installed and waits for the restart"
+                : "the manifest's image is running already");
+        return offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true });
+    }
     var lock = null;
     var session = null;
     var settings;
-    /** `error`: what it ended with, null when all went well. */
+    /** `error`: what the call ended with, null when all went well. */
     function release(error) {
-        // a second call, which is refused, says nothing of the first
+        // a second call is refused while the first one runs, and says nothing of the first one's result
         if (lazyEngine().heldLock_() !== lock)
             return;
-        var result = error ? error.name + ": " + error.message : "ESP_OK";
         if (mode !== 0 /* Mode.CHECK */)
-            noteResult(result);
+            noteResult(error ? error.name + ": " + error.message : "ESP_OK");
         if (lock)
             lock.release_();
     }
@@ -4345,6 +4382,7 @@ function run(given, mode, resolve, reject) {
             lazyEngine().printLater_(thrown);
         }
     }
+    /** update(): perform, then finish, then the result. */
     function onStep(outcome) {
         var one = session;
         if (outcome === 36865 /* Code.IN_PROGRESS */)
@@ -4356,41 +4394,28 @@ function run(given, mode, resolve, reject) {
     }
     tryOr(function () {
         // Step 1: nothing has been touched yet
-        var free = lazyEngine().freeVars_();
-        // before the keys are looked at, which takes memory
-        if (!lazyEngine().heldLock_() && free < NEEDED_VARS)
-            throw otaError(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
-        settings = checkConfig(given);
-        if (settings.keys)
-            lazyKeys().checkKeys_(settings.keys);
-        given = undefined; // its keys are let go when the signature is verified
-        if (mode === 0 /* Mode.CHECK */ && !settings.keys)
-            throw otaError(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
+        settings = checkCall(config, mode === 0 /* Mode.CHECK */);
+        config = undefined; // so that its keys are freed when the signature is verified
         lock = acquireLock(fail, settings.deadline);
         if (mode !== 0 /* Mode.CHECK */)
             emit("START");
         /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (opened, offer, waiting) {
             session = opened;
-            if (opened) {
-                var mine = lock;
-                opened.release_ = release;
-                if (lazyEngine().heldLock_() !== mine)
-                    lazySession().abortSession_(opened); // it was given up meanwhile
-                else if (mode === 2 /* Mode.UPDATE */)
-                    onStep(36865 /* Code.IN_PROGRESS */);
-                else {
-                    opened.stepwise_ = true;
-                    resolve(createHandle(opened, settings, mine));
-                    mine.watchdogPaused_ = true;
-                }
-                return;
+            if (!opened) {
+                resolve(resultOfNothing(mode === 1 /* Mode.BEGIN */, offer, waiting));
+                return release(null);
             }
-            if (mode === 1 /* Mode.BEGIN */)
-                throw otaError(266 /* Code.INVALID_VERSION */, waiting
-                    ? "the manifest's image is installed and waits for the restart"
-                    : "the manifest's image is running already");
-            resolve(offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true }));
-            release(null);
+            var mine = lock;
+            opened.release_ = release;
+            if (lazyEngine().heldLock_() !== mine)
+                lazySession().abortSession_(opened); // the update was ended meanwhile
+            else if (mode === 2 /* Mode.UPDATE */)
+                onStep(36865 /* Code.IN_PROGRESS */);
+            else {
+                opened.stepwise_ = true;
+                resolve(createHandle(opened, settings, mine));
+                mine.watchdogPaused_ = true;
+            }
         }, fail);
     }, fail);
 }

@@ -30,7 +30,7 @@ export { restart } from "./platform/chip";
 export type { AppDesc } from "./image/image";
 export type { Manifest } from "./trust/manifest";
 export type { Handle } from "./update/handle";
-export type { Offer, UpdateResult } from "./update/update";
+export type { Offer, UpdateResult } from "./update/plan";
 export { abort, begin, checkForUpdate, update } from "./update/update";
 export type { Partition } from "./boot/partitions";
 export type { ErrorNumbers, OtaError } from "./errors";

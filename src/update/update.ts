@@ -16,72 +16,64 @@
 // is counted, and the digest of the running image is kept.
 // Source: the states of IDF esp_https_ota.c.
 
-import { Prefix, parseDigest } from "../platform/bytes";
-import { checkNotOnTrial, checkNotRolledBack, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
-import { checkConfig, type Config, type EventName, type Settings, type SignedConfig } from "../config";
-import { createDownload } from "../net/download";
-import { freeVars, heldLock, isRestartPending, printLater, readFile } from "../platform/engine";
-import { createHandle, type Handle } from "./handle";
-import { Size } from "../image/image";
-import type { Manifest } from "../trust/manifest";
-import { State } from "../boot/otadata";
+import { checkNotRolledBack } from "../boot/boot-record";
+import { readLayout } from "../boot/layout";
+import { acquireLock, type Lock, noteResult } from "../boot/lock";
 import type { Partition } from "../boot/partitions";
-import { selectedSlot, stateOf, readEntries } from "../boot/boot-selection";
-import { checkConfirmed } from "../boot/confirmation";
+import type { Config, EventName, Settings, SignedConfig } from "../config";
+import { Code, otaError, type OtaError, tryOr } from "../errors";
+import { Size } from "../image/image";
+import { createDownload, type Download } from "../net/download";
+import { heldLock, printLater } from "../platform/engine";
+import { getManifest, holdsImage } from "../trust/manifest-client";
+import type { Manifest } from "../trust/manifest";
 import { finish } from "./finish";
-import { abortSession, type Emit, openSession, Phase, type Plan, type Session } from "./session";
+import { createHandle, type Handle } from "./handle";
+import {
+  checkCall,
+  checkDevice,
+  chooseTarget,
+  findWaiting,
+  type Offer,
+  offerOf,
+  planOf,
+  resultOfNothing,
+  type UpdateResult,
+} from "./plan";
 import { perform } from "./receiver";
-import { type Layout, nextSlot, readLayout, slotByLabel } from "../boot/layout";
-import { Code, otaError, tryOr, type OtaError } from "../errors";
-import { checkKeys } from "../trust/keys";
-import { digestOf, getManifest, holdsImage } from "../trust/manifest-client";
-import { noteResult, acquireLock, type Lock } from "../boot/lock";
-import { resolveUrl } from "../net/url";
-
-const NEEDED_VARS = 1600; // of which a signed update succeeds: docs/performance.md
-
-/** What `update` resolves with. */
-export interface UpdateResult {
-  /** true: the manifest's image is running already, and nothing was done */
-  upToDate: boolean;
-  /** true: an update before this one installed it already, and it waits for the restart; nothing was done */
-  waiting?: boolean;
-  /** the slot that starts after the next restart */
-  partition?: Partition;
-  /** bytes of the image file */
-  size?: number;
-}
-
-function chooseTarget(layout: Layout, label: string | undefined): Partition {
-  const target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
-  if (!target) throw otaError(Code.NOT_FOUND, "no slot is called " + label);
-  if (target.address === layout.running_.address)
-    throw otaError(Code.OTA_PARTITION_CONFLICT, "slot " + target.label + " is running");
-  return target;
-}
-
-/** Was the slot of the last update selected before the last restart, and another one runs? Then the bootloader refused it. */
-function noteRefusal(layout: Layout): void {
-  const slot = slotByLabel(layout, loadRecord().slot);
-  if (!slot || slot.address === layout.running_.address) return;
-  const selected = selectedSlot(layout, readEntries(layout.otadata_)).address === slot.address;
-  if ((selected && !isRestartPending()) || stateOf(layout, slot) === State.ABORTED) recordRefused(slot.label);
-}
-
-/** The slot that starts next, when an update since the start has put the file of `size` bytes with this digest there. */
-function findWaiting(layout: Layout, size: number, digest: string): Partition | undefined {
-  const selected = selectedSlot(layout, readEntries(layout.otadata_));
-  const image = isRestartPending() && selected.address !== layout.running_.address ? knownImage(selected) : null;
-  return image && image.size === size && image.digest === digest ? selected : undefined;
-}
+import { abortSession, type Emit, openSession, Phase, type Plan, type Session } from "./session";
 
 /**
- * Called once an update can begin, with null when the manifest's image runs already or waits for the restart; or with
- * what a manifest offers.
+ * Called once when steps 1 to 4 are done. Without a session there is nothing to install: the manifest's image is running or
+ * `waiting` for the restart, or only an `offer` was asked for.
  */
 type OnReady = (session: Session | null, offer?: Offer, waiting?: Partition) => void;
 
-/** Steps 1 to 3. `offerOnly`: only as far as the manifest, and without touching the flash. */
+/** Step 4: waits for the first Size.HEAD bytes of the image, then calls `begin`. They stay in the buffer of the download. */
+function awaitHead(download: Download, begin: () => void, failed: (error: OtaError) => void): void {
+  function fail(error: OtaError): void {
+    download.close_();
+    failed(error);
+  }
+  download.failed_ = fail;
+  download.sink_ = (data, ended) => {
+    const length = data.length;
+    if (length < Size.HEAD && !ended) return 0;
+    download.sink_ = null;
+    tryOr(() => {
+      if (length < Size.HEAD)
+        throw otaError(Code.INVALID_SIZE, "file of " + length + " bytes, an image has at least " + Size.HEAD);
+      begin();
+    }, fail);
+    return 0;
+  };
+  download.read_();
+}
+
+/**
+ * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks share what
+ * step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
+ */
 function open(
   settings: Settings,
   emit: Emit,
@@ -92,72 +84,28 @@ function open(
   // Step 2: which slot runs, and which one is written?
   const layout = readLayout();
   const target = chooseTarget(layout, settings.partition);
-  if (!offerOnly) {
-    checkConfirmed(layout);
-    if (!settings.allowSavedState && readFile(".varimg") !== undefined)
-      throw otaError(
-        Code.INVALID_STATE,
-        "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
-          "by E.setBootCode() and erase .varimg, or set allowSavedState",
-      );
-    noteRefusal(layout);
-    if (!settings.allowUnconfirmed) checkNotOnTrial(layout.running_);
-  }
+  if (!offerOnly) checkDevice(settings, layout);
 
+  /** Step 4. `present`: the target slot holds this image already. */
   function fetchImage(plan: Plan, present: boolean): void {
     if (!settings.allowRolledBack) checkNotRolledBack(plan.digest_);
-    // Step 4: the first bytes of the image; session.ts checks them
     const download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
-    function fail(error: OtaError): void {
-      download.close_();
-      failed(error);
-    }
     function begin(): void {
       done(openSession(plan, emit, layout, target, download, present));
     }
-    if (present) return begin();
-    download.failed_ = fail;
-    download.sink_ = (data, ended) => {
-      const length = data.length;
-      if (length < Size.HEAD && !ended) return 0;
-      download.sink_ = null;
-      tryOr(() => {
-        if (length < Size.HEAD)
-          throw otaError(Code.INVALID_SIZE, "file of " + length + " bytes, an image has at least " + Size.HEAD);
-        begin();
-      }, fail);
-      return 0;
-    };
-    download.read_();
+    if (present) begin();
+    else awaitHead(download, begin, failed);
   }
 
+  /** `running`: its image runs already. */
   function onManifest(error: OtaError | null, manifest?: Manifest, running?: boolean): void {
     tryOr(() => {
       if (error || !manifest) throw error;
-      const size = manifest.image.size;
-      const digest = digestOf(manifest);
-      const waiting = running ? undefined : findWaiting(layout, size, digest);
-      if (offerOnly)
-        return done(null, {
-          available: !running && !waiting,
-          waiting: !!waiting,
-          version: manifest.version,
-          sequence: manifest.sequence,
-          size: size,
-          manifest: manifest,
-        });
+      const waiting = running ? undefined : findWaiting(layout, manifest);
+      if (offerOnly) return done(null, offerOf(manifest, !!running, !!waiting));
       if ((running || waiting) && !settings.allowSameVersion) return done(null, undefined, waiting);
-      const plan = {
-        url_: resolveUrl(settings.url, manifest.image.url),
-        size_: size,
-        digest_: digest,
-        sequence_: manifest.sequence,
-        version_: manifest.version,
-        project_: manifest.project,
-        askStorage_: !manifest.image.storage && !settings.allowStorageLoss,
-        allowRolledBack_: settings.allowRolledBack,
-      };
-      holdsImage(layout, target, size, digest, (failure, present) => {
+      const plan = planOf(settings, manifest);
+      holdsImage(layout, target, plan.size_, plan.digest_, (failure, present) => {
         tryOr(() => {
           if (failure) throw failure;
           fetchImage(plan, present);
@@ -166,22 +114,9 @@ function open(
     }, failed);
   }
 
-  // Step 3: who says so?
+  // Step 3: who says which image may run?
   if (settings.keys) getManifest(settings, layout, target, onManifest);
-  else
-    fetchImage(
-      {
-        url_: settings.url,
-        size_: -1,
-        digest_: parseDigest(settings.digest || "", Prefix.CONFIG),
-        sequence_: 0,
-        version_: "",
-        project_: "",
-        askStorage_: !settings.allowStorageLoss,
-        allowRolledBack_: settings.allowRolledBack,
-      },
-      false,
-    );
+  else fetchImage(planOf(settings), false);
 }
 
 /** What a call of the user wants. */
@@ -192,21 +127,22 @@ const enum Mode {
 }
 
 /**
- * Takes what only one update at a time may have, and gives it back at the end. `resolve`: an Offer, a Handle or an
- * UpdateResult, as `mode` says.
+ * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer, a Handle
+ * or an UpdateResult. More than 30 lines: every callback needs the same few variables, see open().
  */
-function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: (error: OtaError) => void): void {
+function run(config: Config, mode: Mode, resolve: (result: any) => void, reject: (error: OtaError) => void): void {
   let lock = null as Lock | null;
   let session: Session | null = null;
   let settings: Settings;
-  /** `error`: what it ended with, null when all went well. */
+
+  /** `error`: what the call ended with, null when all went well. */
   function release(error: OtaError | null): void {
-    // a second call, which is refused, says nothing of the first
+    // a second call is refused while the first one runs, and says nothing of the first one's result
     if (heldLock() !== lock) return;
-    const result = error ? error.name + ": " + error.message : "ESP_OK";
-    if (mode !== Mode.CHECK) noteResult(result);
+    if (mode !== Mode.CHECK) noteResult(error ? error.name + ": " + error.message : "ESP_OK");
     if (lock) lock.release_();
   }
+
   function fail(given?: OtaError): void {
     const error = given || otaError(Code.INVALID_STATE, "aborted");
     if (session) abortSession(session, error);
@@ -217,6 +153,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     reject(error);
     release(error);
   }
+
   function emit(name: EventName, data?: number, total?: number): void {
     try {
       if (settings.onEvent) settings.onEvent(name, data, total);
@@ -224,22 +161,19 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       printLater(thrown);
     }
   }
+
+  /** update(): perform, then finish, then the result. */
   function onStep(outcome: number): void {
     const one = session as Session;
     if (outcome === Code.IN_PROGRESS) perform(one, onStep, fail);
     else if (one.phase_ === Phase.COMPLETE) finish(one, onStep, fail);
     else resolve({ upToDate: false, partition: one.target_, size: one.written_ });
   }
+
   tryOr(() => {
     // Step 1: nothing has been touched yet
-    const free = freeVars();
-    // before the keys are looked at, which takes memory
-    if (!heldLock() && free < NEEDED_VARS)
-      throw otaError(Code.NO_MEM, free + " JsVars are free, an update needs " + NEEDED_VARS, true);
-    settings = checkConfig(given);
-    if (settings.keys) checkKeys(settings.keys);
-    given = undefined as never; // its keys are let go when the signature is verified
-    if (mode === Mode.CHECK && !settings.keys) throw otaError(Code.INVALID_ARG, "checkForUpdate needs keys");
+    settings = checkCall(config, mode === Mode.CHECK);
+    config = undefined as never; // so that its keys are freed when the signature is verified
     lock = acquireLock(fail, settings.deadline);
     if (mode !== Mode.CHECK) emit("START");
     /*@__NOINLINE__*/ open(
@@ -248,28 +182,20 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
       mode === Mode.CHECK,
       (opened, offer, waiting) => {
         session = opened;
-        if (opened) {
-          const mine = lock as Lock;
-          opened.release_ = release;
-          if (heldLock() !== mine)
-            abortSession(opened); // it was given up meanwhile
-          else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
-          else {
-            opened.stepwise_ = true;
-            resolve(createHandle(opened, settings, mine));
-            mine.watchdogPaused_ = true;
-          }
-          return;
+        if (!opened) {
+          resolve(resultOfNothing(mode === Mode.BEGIN, offer, waiting));
+          return release(null);
         }
-        if (mode === Mode.BEGIN)
-          throw otaError(
-            Code.INVALID_VERSION,
-            waiting
-              ? "the manifest's image is installed and waits for the restart"
-              : "the manifest's image is running already",
-          );
-        resolve(offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true }));
-        release(null);
+        const mine = lock as Lock;
+        opened.release_ = release;
+        if (heldLock() !== mine)
+          abortSession(opened); // the update was ended meanwhile
+        else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
+        else {
+          opened.stepwise_ = true;
+          resolve(createHandle(opened, settings, mine));
+          mine.watchdogPaused_ = true;
+        }
       },
       fail,
     );
@@ -300,19 +226,6 @@ export function update(config: Config): Promise<UpdateResult> {
     run(config, Mode.UPDATE, resolve, reject);
     config = undefined as never;
   });
-}
-
-/** What a manifest offers. */
-export interface Offer {
-  /** is it another image than the one that runs or waits for the restart? */
-  available: boolean;
-  /** an update has installed it since the start, and it waits for the restart */
-  waiting: boolean;
-  version: string;
-  sequence: number;
-  /** bytes of the image */
-  size: number;
-  manifest: Manifest;
 }
 
 /**

@@ -1,0 +1,136 @@
+// What is decided before the first byte of an image is fetched: may this call update this device, which slot is written, and
+// what is installed. Parts of steps 1 to 3 of update.ts.
+
+import { checkNotOnTrial, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
+import { readEntries, selectedSlot, stateOf } from "../boot/boot-selection";
+import { checkConfirmed } from "../boot/confirmation";
+import { type Layout, nextSlot, slotByLabel } from "../boot/layout";
+import { State } from "../boot/otadata";
+import type { Partition } from "../boot/partitions";
+import { checkConfig, type Config, type Settings } from "../config";
+import { Code, otaError } from "../errors";
+import { resolveUrl } from "../net/url";
+import { parseDigest, Prefix } from "../platform/bytes";
+import { freeVars, heldLock, isRestartPending, readFile } from "../platform/engine";
+import { checkKeys } from "../trust/keys";
+import { digestOf } from "../trust/manifest-client";
+import type { Manifest } from "../trust/manifest";
+import type { Plan } from "./session";
+
+/** What `update` resolves with. */
+export interface UpdateResult {
+  /** true: the manifest's image is running already, and nothing was done */
+  upToDate: boolean;
+  /** true: an earlier update has installed the image, and it waits for the restart; nothing was done */
+  waiting?: boolean;
+  /** the slot that starts after the next restart */
+  partition?: Partition;
+  /** bytes of the image file */
+  size?: number;
+}
+
+/** What a manifest offers. */
+export interface Offer {
+  /** is it another image than the one that runs or waits for the restart? */
+  available: boolean;
+  /** an update has installed it since the start, and it waits for the restart */
+  waiting: boolean;
+  version: string;
+  sequence: number;
+  /** bytes of the image */
+  size: number;
+  manifest: Manifest;
+}
+
+/** In JsVars. An enum, which takes no variable. */
+const enum Needed {
+  /** free at the start, so that a signed update succeeds: docs/performance.md */
+  UPDATE = 1600,
+}
+
+/** Step 1: checks memory, configuration and keys. */
+export function checkCall(config: Config, needsKeys: boolean): Settings {
+  const free = freeVars();
+  // before the keys are parsed, which takes memory
+  if (!heldLock() && free < Needed.UPDATE)
+    throw otaError(Code.NO_MEM, free + " JsVars are free, an update needs " + Needed.UPDATE, true);
+  const settings = checkConfig(config);
+  if (settings.keys) checkKeys(settings.keys);
+  else if (needsKeys) throw otaError(Code.INVALID_ARG, "checkForUpdate needs keys");
+  return settings;
+}
+
+/** Step 2: the slot to write. */
+export function chooseTarget(layout: Layout, label: string | undefined): Partition {
+  const target = label === undefined ? nextSlot(layout, layout.running_) : slotByLabel(layout, label);
+  if (!target) throw otaError(Code.NOT_FOUND, "no slot is called " + label);
+  if (target.address === layout.running_.address)
+    throw otaError(Code.OTA_PARTITION_CONFLICT, "slot " + target.label + " is running");
+  return target;
+}
+
+/** Counts a refusal: the slot of the last update was selected before the last restart, and the bootloader started another. */
+function noteRefusal(layout: Layout): void {
+  const slot = slotByLabel(layout, loadRecord().slot);
+  if (!slot || slot.address === layout.running_.address) return;
+  const selected = selectedSlot(layout, readEntries(layout.otadata_)).address === slot.address;
+  if ((selected && !isRestartPending()) || stateOf(layout, slot) === State.ABORTED) recordRefused(slot.label);
+}
+
+/** Step 2: refuses while an update would cost the device its program, or the slot to fall back to. */
+export function checkDevice(settings: Settings, layout: Layout): void {
+  checkConfirmed(layout);
+  if (!settings.allowSavedState && readFile(".varimg") !== undefined)
+    throw otaError(
+      Code.INVALID_STATE,
+      "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
+        "by E.setBootCode() and erase .varimg, or set allowSavedState",
+    );
+  noteRefusal(layout);
+  if (!settings.allowUnconfirmed) checkNotOnTrial(layout.running_);
+}
+
+/** The slot that starts next, when an update since the start has put the image of `manifest` there. */
+export function findWaiting(layout: Layout, manifest: Manifest): Partition | undefined {
+  const selected = selectedSlot(layout, readEntries(layout.otadata_));
+  const image = isRestartPending() && selected.address !== layout.running_.address ? knownImage(selected) : null;
+  return image && image.size === manifest.image.size && image.digest === digestOf(manifest) ? selected : undefined;
+}
+
+export function offerOf(manifest: Manifest, running: boolean, waiting: boolean): Offer {
+  return {
+    available: !running && !waiting,
+    waiting: waiting,
+    version: manifest.version,
+    sequence: manifest.sequence,
+    size: manifest.image.size,
+    manifest: manifest,
+  };
+}
+
+/** `manifest`: undefined where `digest` or `insecure` says which image may run. */
+export function planOf(settings: Settings, manifest?: Manifest): Plan {
+  const image = manifest && manifest.image;
+  return {
+    url_: image ? resolveUrl(settings.url, image.url) : settings.url,
+    size_: image ? image.size : -1,
+    digest_: manifest ? digestOf(manifest) : parseDigest(settings.digest || "", Prefix.CONFIG),
+    sequence_: manifest ? manifest.sequence : 0,
+    version_: manifest ? manifest.version : "",
+    project_: manifest ? manifest.project : "",
+    askStorage_: !(image && image.storage) && !settings.allowStorageLoss,
+    allowRolledBack_: settings.allowRolledBack,
+  };
+}
+
+/** The result of a call that has nothing to install. Throws INVALID_VERSION for begin(), which resolves with a handle only. */
+export function resultOfNothing(isBegin: boolean, offer?: Offer, waiting?: Partition): Offer | UpdateResult {
+  if (isBegin)
+    throw otaError(
+      Code.INVALID_VERSION,
+      waiting
+        ? "the manifest's image is installed and waits for the restart"
+        : "the manifest's image is running already",
+    );
+  return offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true });
+}
