@@ -23,7 +23,7 @@ import type { Partition } from "../boot/partitions";
 import type { Config, EventName, Settings, SignedConfig } from "../config";
 import { Code, otaError, type OtaError, tryOr } from "../errors";
 import { Size } from "../image/image";
-import { createDownload, type Download } from "../net/download";
+import { closeDownload, createDownload, type Download, read } from "../net/download";
 import { heldLock, printLater } from "../platform/engine";
 import { getManifest, holdsImage } from "../trust/manifest-client";
 import type { Manifest } from "../trust/manifest";
@@ -52,7 +52,7 @@ type OnReady = (session: Session | null, offer?: Offer, waiting?: Partition) => 
 /** Step 4: waits for the first Size.HEAD bytes of the image, then calls `begin`. They stay in the buffer of the download. */
 function awaitHead(download: Download, begin: () => void, failed: (error: OtaError) => void): void {
   function fail(error: OtaError): void {
-    download.close_();
+    closeDownload(download);
     failed(error);
   }
   download.failed_ = fail;
@@ -67,7 +67,7 @@ function awaitHead(download: Download, begin: () => void, failed: (error: OtaErr
     }, fail);
     return 0;
   };
-  download.read_();
+  read(download);
 }
 
 /**
@@ -147,8 +147,8 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
     const error = given || otaError(Code.INVALID_STATE, "aborted");
     if (session) abortSession(session, error);
     else if (lock) {
-      settings.late_ = error;
-      if (settings.stop_) settings.stop_(error);
+      settings.canceled_ = error;
+      if (settings.cancel_) settings.cancel_(error);
     }
     reject(error);
     release(error);
@@ -193,7 +193,7 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
         else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
         else {
           opened.stepwise_ = true;
-          resolve(createHandle(opened, settings, mine));
+          resolve(createHandle(opened, mine));
           mine.watchdogPaused_ = true;
         }
       },
