@@ -37,11 +37,11 @@ interface OtaError extends Error {
     /** ESP-IDF's name, such as `ESP_ERR_OTA_VALIDATE_FAILED`. */
     name: string;
     /**
-     * true: the same call may succeed later although nobody changes the device or the release (network, busy server, 404 and
+     * true: the same call may succeed later without a change of the device or the release (network, busy server, 404 and
      * 410, a file that changed while it was fetched). false: refused, trying again changes nothing.
      */
     retry: boolean;
-    /** HTTP status of the answer at which it failed; undefined where there was none */
+    /** HTTP status of the answer at which it failed; undefined without an answer */
     status?: number;
 }
 
@@ -58,35 +58,40 @@ interface Partition {
 declare function findPartition(label: string): Partition | null;
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 declare function getRunningPartition(): Partition;
-/** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
+/**
+ * The slot that otadata selects. It differs from the running one after an update and after a fallback.
+ * `esp_ota_get_boot_partition`
+ */
 declare function getBootPartition(): Partition;
 /** The slot that an update would write. `esp_ota_get_next_update_partition` */
 declare function getNextUpdatePartition(): Partition;
 /** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
 declare function getLastInvalidPartition(): Partition | null;
 /**
- * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 0xffffffff undefined.
- * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
+ * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid,
+ * 4 0xffffffff undefined. Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the
+ * slot. `esp_ota_get_state_partition`
  */
 declare function getState(partition: Partition | string): number;
 /**
- * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects with
- * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
+ * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects
+ * with ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is running. `esp_ota_set_boot_partition`
  */
 declare function setBootPartition(partition: Partition | string): Promise<number>;
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
 declare function markValid(): void;
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. An update that is under way is
- * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
+ * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 declare function rollback(): Promise<number>;
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
 type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
 /**
- * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision that the
- * image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
+ * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision
+ * that the image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
  * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
  */
 type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined] | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined] | [name: "WRITE_FLASH", data: number, total: number];
@@ -99,8 +104,8 @@ interface CommonConfig {
         [name: string]: string;
     };
     /**
-     * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http takes
-     * them. It verifies nothing with them; `cert` and `key` show the server who the device is.
+     * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http
+     * takes them. It verifies nothing with them; `cert` and `key` show the server who the device is.
      */
     ca?: string;
     /** The certificate of the device, passed on to Espruino's http. */
@@ -108,31 +113,31 @@ interface CommonConfig {
     /** The private key of the device, passed on to Espruino's http. */
     key?: string;
     /**
-     * ms without a byte from the server before a connection is given up. It is looked at four times in this time, so it can
-     * take a quarter longer.
+     * ms without a byte from the server before a connection is closed. It is checked four times in this time, so the end
+     * can come a quarter later.
      * @default 20000
      */
     timeout?: number;
     /**
-     * Connections that are made again without progress before the update fails.
+     * How often a connection is made again without progress before the update fails.
      * @default 5
      */
     retries?: number;
     /**
-     * ms for the whole update, in whole seconds, with all pauses between the steps of a handle. 0 sets no limit.
+     * ms for the whole update, counted in whole seconds, pauses between the steps of a handle included. 0 sets no limit.
      * @default 3600000
      */
     deadline?: number;
     /** @default 5 */
     maxRedirects?: number;
     /**
-     * Bytes per ranged request. 0 asks for the whole file in one request, and over TLS for ranges that fit where the server's
-     * records do not fit into the buffer of this build.
+     * Bytes per ranged request. 0 asks for the whole file in one request, and over TLS for ranges that fit where the
+     * server's records do not fit into the buffer of this build.
      * @default 0
      */
     maxRequestSize?: number;
     /**
-     * Install an image that runs already.
+     * Install an image that is running already.
      * @default false
      */
     allowSameVersion?: boolean;
@@ -157,11 +162,15 @@ interface CommonConfig {
      */
     allowSavedState?: boolean;
     /**
-     * Update although `boot()` or `confirmAfter()` has the running image on trial. Then there is nothing left to go back to.
+     * Update although `boot()` or `confirmAfter()` has the running image on trial. Then there is nothing left to go back
+     * to.
      * @default false
      */
     allowUnconfirmed?: boolean;
-    /** The manifest's project must be this. Default: that of the running image's app descriptor, else of the last manifest that was installed. */
+    /**
+     * The manifest's project must be this. Default: the project of the running image's app descriptor, else of the last
+     * manifest that was installed.
+     */
     project?: string;
     /** Label of the slot to write. Default: the next update partition. */
     partition?: string;
@@ -173,7 +182,7 @@ interface SignedConfig extends CommonConfig {
     /** Trusted public keys (JWK). */
     keys: Jwk[];
     /**
-     * Of how many of `keys` a manifest must be signed.
+     * By how many of `keys` a manifest must be signed.
      * @default 1
      */
     threshold?: 1 | 2;
@@ -183,15 +192,15 @@ interface SignedConfig extends CommonConfig {
 /** The image must have this digest. */
 interface DigestConfig extends CommonConfig {
     /**
-     * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:", or "sha256:" as fsverity-utils
-     * prints it, and 64 hexadecimal digits.
+     * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:", or "sha256:" as
+     * fsverity-utils prints it, and 64 hexadecimal digits.
      */
     digest: string;
     keys?: undefined;
     threshold?: undefined;
     insecure?: false;
 }
-/** Whatever `url` serves is installed, unauthenticated: https in Espruino authenticates nobody. */
+/** Installs what `url` serves, without authentication: https in Espruino authenticates nobody. */
 interface InsecureConfig extends CommonConfig {
     insecure: true;
     keys?: undefined;
@@ -200,7 +209,10 @@ interface InsecureConfig extends CommonConfig {
 }
 /** Exactly one of `keys`, `digest` and `insecure` says which image may run. */
 type Config = SignedConfig | DigestConfig | InsecureConfig;
-/** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
+/**
+ * An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is ignored: keys are named by
+ * their RFC 7638 thumbprint.
+ */
 interface Jwk {
     kty: string;
     n: string;
@@ -251,20 +263,22 @@ interface Manifest {
     };
 }
 
-/** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
+/** A running update. After `finish` or `abort` it has ended: only the getters still answer. */
 interface Handle {
     /**
      * One step: at most one sector. Resolves with `ERR.IN_PROGRESS`, or `ERR.OK` when the last byte is in flash. Callers
-     * may wait between two calls, until the deadline; the connection is closed meanwhile if need be, and made again.
+     * may wait between two calls, until the deadline; a connection that waits too long is closed, and made again.
      */
     perform(): Promise<number>;
-    /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for images without one, which can be installed all the same. */
+    /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for an image without one, which can still be installed. */
     getImgDesc(): AppDesc;
     /** Has every byte of the file arrived? After `finish` it answers as before it. */
     isCompleteDataReceived(): boolean;
-    /** Verifies the image in flash, then selects its slot; resolves with `ERR.OK`. Whatever happens, the handle is dead after it. */
+    /**
+     * Verifies the image in flash, then selects its slot; resolves with `ERR.OK`. The handle ends, also when it rejects.
+     */
     finish(): Promise<number>;
-    /** Gives the update up. Nothing is undone: the target slot was not selected. */
+    /** Aborts the update. The target slot is not selected; what was written stays in flash. */
     abort(): void;
     /** bytes in flash so far */
     getImageLenRead(): number;
@@ -300,19 +314,22 @@ interface Offer {
     manifest: Manifest;
 }
 
-/** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
+/** Ends the running update, or the selection of a slot. The promise of that call rejects with ESP_ERR_INVALID_STATE. */
 declare function abort(): void;
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
- * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
+ * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image is running already.
  * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
 declare function begin(config: Config): Promise<Handle>;
-/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
+/**
+ * The whole update: begin, perform until done, finish. It does not restart the device: call `restart()` when that
+ * suits. `esp_https_ota`
+ */
 declare function update(config: Config): Promise<UpdateResult>;
 /**
- * Fetches and verifies the manifest, and compares it with this device. Writes nothing but, at most, one record in Storage that
- * keeps the digest of the running image. Needs `keys`.
+ * Fetches and verifies the manifest, and compares it with this device. Writes at most one record in Storage, with the
+ * digest of the running image. Needs `keys`.
  */
 declare function checkForUpdate(config: SignedConfig): Promise<Offer>;
 
@@ -323,8 +340,10 @@ interface SlotStatus {
     size: number;
     /** `esp_ota_img_states_t`, undefined when otadata does not name it */
     state: number | undefined;
-    /** Espruino's own of the running slot, else of the manifest that brought the image, or of its app descriptor; undefined
-     * when the slot holds no whole image or nothing tells */
+    /**
+     * Of the running slot: Espruino's own. Of others: that of the manifest that brought the image, or of its app descriptor;
+     * undefined when the slot holds no whole image, or when its version is unknown.
+     */
     version: string | undefined;
 }
 /** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
@@ -343,9 +362,12 @@ interface Status {
         boots: number;
         previous: string;
     } | null;
-    /** digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes them */
+    /**
+     * digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes
+     * them
+     */
     rolledBack: string[];
-    /** why the last image that was left was left, "" when none was since the last update: what check() threw, for one */
+    /** why the last image was rolled back, such as what check() threw; "" when none was since the last update */
     rollbackReason: string;
     /** all slots, the running one too */
     slots: SlotStatus[];
@@ -354,16 +376,18 @@ interface Status {
         free: number;
         trash: number;
     };
-    /** what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first */
+    /**
+     * what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first
+     */
     last: string;
     /** why another slot runs than the one that is selected; "" when it is the selected one */
     differs: string;
 }
-/** What the device says of itself, for a report. It reads flash and writes nothing. */
+/** A report on the device. It reads flash and writes nothing. */
 declare function getStatus(): Status;
 
 interface BootOptions {
-    /** starts that an image has to be confirmed in; 3 */
+    /** starts in which an image must be confirmed; default 3 */
     attempts?: number;
     /** called at each start on trial, with the number of this start and of those allowed */
     onTrial?: (boots: number, attempts: number) => void;
@@ -371,19 +395,19 @@ interface BootOptions {
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
- * like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the
+ * trial like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
  */
 declare function boot(options?: BootOptions): Promise<boolean>;
 /**
  * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
- * rolled back otherwise, which ends an update that is under way. A check that throws, or whose promise is rejected, rolls
- * back too, but is no verdict on the image: it may be offered again, and only the third time counts as bad. The engine
+ * rolled back otherwise, which ends a running update. A check that throws, or whose promise is rejected, rolls back
+ * too, but does not mark the image as bad: it may be offered again, and counts as bad at the third time. The engine
  * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
  * boot() counts the starts.
  * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
- * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with ESP_ERR_INVALID_ARG, and
- * decides nothing, unless `ms` is a whole number and `check` a function.
+ * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with
+ * ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
  */
 declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean>, onEvent?: (name: "ROLLBACK", reason: string) => void): Promise<boolean>;
 

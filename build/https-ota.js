@@ -2,8 +2,8 @@
 // Outcome codes with ESP-IDF's own numbers and names, and the one place where an Error is built.
 // Source: docs/design.md#errors (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
 /**
- * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. Made
- * when somebody asks: the table takes 85 variables.
+ * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. It is
+ * made when it is read: the table takes 85 JsVars.
  */
 function errorNumbers() {
     return {
@@ -39,17 +39,19 @@ function errorNumbers() {
     };
 }
 
-/** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
-function otaError(code, fact, retry) {
+/**
+ * Builds the error for `code` with `message`. Errors are built only here; the caller throws the error or passes it on.
+ */
+function otaError(code, message, retry) {
     /** Characters of a message. */
-    var MAX_FACT = 500;
-    // it may quote what anybody has sent, and be shown in a terminal
-    var said = "";
-    for (var i = 0; i < fact.length && i < MAX_FACT; i++) {
-        var c = fact.charCodeAt(i);
-        said += c < 32 || c > 126 ? "?" : fact[i];
+    var MAX_MESSAGE = 500;
+    // it may quote bytes that a stranger has sent, and a terminal would obey control characters
+    var printable = "";
+    for (var i = 0; i < message.length && i < MAX_MESSAGE; i++) {
+        var c = message.charCodeAt(i);
+        printable += c < 32 || c > 126 ? "?" : message[i];
     }
-    var error = new Error(said);
+    var error = new Error(printable);
     var names = errorNumbers();
     for (var name in names)
         if (names[name] === code)
@@ -58,15 +60,21 @@ function otaError(code, fact, retry) {
     error.retry = !!retry;
     return error;
 }
-/** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
+/**
+ * Whatever was thrown, as an OtaError: one of ours passes unchanged, anything else becomes ESP_FAIL with its own
+ * message.
+ */
 function toOtaError(thrown) {
     return thrown && thrown.code !== undefined && thrown.retry !== undefined
         ? thrown
         : otaError(-1 /* Code.FAIL */, "" + ((thrown && thrown.message) || thrown));
 }
-/** For what nobody needs to hear. */
+/** A callback that does nothing. */
 function noop() { }
-/** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
+/**
+ * Runs `body`, and passes what it throws to `reject` as an OtaError. Every callback of the engine or of a promise must
+ * run in it: the engine only prints what a callback throws.
+ */
 function tryOr(body, reject) {
     try {
         body();
@@ -104,7 +112,7 @@ function lazyBytes() {
     /** The bytes of a binary string. */
     function bytesOf(text) {
         var bytes = new Uint8Array(text.length);
-        // Espruino takes a string here, and no other engine does: the command on the host has no use for it
+        // only Espruino accepts a string here: the command on the host does not call this
         bytes.set(text);
         return bytes;
     }
@@ -127,9 +135,9 @@ function lazyBytes() {
 
 
 
-// Flash as the module uses it. Every read must give a real value: out of memory shows as undefined, and two of those compare
-// equal. Every erase and write is read back, because the ESP32 port drops flash errors (targets/esp32/jshardware.c; with
-// IDF 5 its erase silently does nothing).
+// Flash: read, erase, write, compare. The result of every read is checked: out of memory shows as undefined, and
+// undefined equals undefined. Every erase and write is read back, because the ESP32 port drops flash errors
+// (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 var flash = require("Flash");
 /** `length` bytes of flash at `addr`. */
 function read$1(addr, length) {
@@ -147,7 +155,7 @@ function binary(bytes) {
 }
 /** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 function holds(addr, bytes) {
-    // read() and binary() in one: each call costs, and this is done for every piece that is written
+    // read() and binary() in one function: each call takes time, and every written piece is compared
     var found = flash.read(bytes.length, addr);
     var text = found && E.toString(found);
     return typeof text === "string" ? text === bytes : noMemory("read back at " + lazyBytes().hex_(addr));
@@ -201,15 +209,16 @@ var cancel = clearTimeout;
 
 
 function lazyEngine() {
-    // What the module uses of the interpreter, apart from flash, chip, http, crypto and timers: Storage, memory, base64, and what
-    // outlives an instance of this module. Every native call must give a real value: out of memory shows as undefined.
+    // What the module uses of the interpreter, apart from flash, chip, http, crypto and timers: Storage, memory, and state
+    // that outlives an instance of this module. The result of every native call is checked: out of memory shows as
+    // undefined.
     /** Free JsVars. */
     function freeVars() {
         return process.memory().free;
     }
     /**
-     * Has the engine print what a callback of the user threw, as it prints any uncaught error: it must neither harm what is
-     * under way nor be lost.
+     * Makes the engine print what a callback of the user threw, as it prints any uncaught error. The error must not end the
+     * update, and must not be lost.
      */
     function printLater(thrown) {
         tryOr(function () {
@@ -220,8 +229,9 @@ function lazyEngine() {
     }
     /**
      * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
-     * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The factor
-     * parts devices that meet in one round: the checksums of two texts differ by the same bits in each.
+     * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The
+     * factor separates devices that meet in one round: without it the checksums of two serial numbers differ by the same
+     * bits in each.
      */
     function spread(round) {
         return ((E.CRC32(getSerial()) * (1 + 40503 * round)) / 4294967296) % 1;
@@ -231,7 +241,8 @@ function lazyEngine() {
         return require("Storage").read(name);
     }
     /**
-     * Writes `data` at `offset` of a file of Storage, which is created with `size` bytes at offset 0. Throws the engine's own errors.
+     * Writes `data` at `offset` of a file of Storage. At offset 0 the file is created with `size` bytes. Throws the
+     * engine's errors.
      */
     function writeFile(name, data, offset, size) {
         require("Storage").write(name, data, offset, size);
@@ -239,21 +250,22 @@ function lazyEngine() {
     function eraseFile(name) {
         require("Storage").erase(name);
     }
-    /** What Storage holds, in bytes. */
+    /** Use of Storage, in bytes. */
     function storageStats() {
         var stats = require("Storage").getStats();
         return stats || noMemory("Storage.getStats");
     }
     /**
-     * Has a slot been selected since the device started? Kept in an object of the engine, where every instance of this module
-     * finds it.
+     * Has a slot been selected since the device started? Kept in an object of the engine, where every instance of this
+     * module finds it.
      */
     function isRestartPending() {
         return !!E.otaRestartPending;
     }
     /**
-     * The lock that is held (boot/lock.ts), null when none is. It is kept in an object of the engine too: a second instance of
-     * this module (after Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is writing.
+     * The lock that is held (boot/lock.ts), null when none is. It is kept in an object of the engine too: a second instance
+     * of this module (after Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is
+     * writing.
      */
     function heldLock() {
         return E.otaLock || null;
@@ -261,9 +273,9 @@ function lazyEngine() {
     function setHeldLock(lock) {
         E.otaLock = lock;
     }
-    /** Has `listener` called, or not any more, before the engine ends the program: save(), load(), reset(). */
-    function listenForKill(listener, wanted) {
-        if (wanted)
+    /** Adds or removes a listener that is called before the engine ends the program: save(), load(), reset(). */
+    function listenForKill(listener, add) {
+        if (add)
             E.on("kill", listener);
         else
             E.removeListener("kill", listener);
@@ -275,19 +287,22 @@ function lazyEngine() {
     function firmwareVersion() {
         return process.env.VERSION;
     }
-    // The first word of a slot holds the magic number of an image. It is written last, after the rest was verified in flash: so no
-    // bootloader takes a refused or unverified file for an image, whatever otadata says.
+    // The first word of a slot holds the magic number of an image. It is written last, after the rest was verified in
+    // flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
     /** `length` erased bytes, as a binary string. */
     function blank(length) {
         return binary(new Uint8Array(length).fill(0xff));
     }
-    /** Makes the first word of the slot at `addr` blank, so that it holds no image. Power that fails in between costs the sector. */
+    /**
+     * Makes the first word of the slot at `addr` blank, so that it holds no image. A loss of power in between loses the
+     * rest of the sector.
+     */
     function clearWord(addr) {
         if (holds(addr, blank(4 /* Size.WORD */)))
             return;
         var rest = binary(read$1(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
         erase(addr);
-        // the beginning last: a sector that is torn here must not look like one to go on with
+        // the beginning last: an update must not resume from a torn sector
         write(addr + 1024 /* Size.HEAD */, rest.substr(1024 /* Size.HEAD */ - 4 /* Size.WORD */));
         write(addr + 4 /* Size.WORD */, rest.substr(0, 1024 /* Size.HEAD */ - 4 /* Size.WORD */));
     }
@@ -343,9 +358,9 @@ function lazyImage() {
             (page >= 1107296256 /* Esp32c3.SOC_IROM_LOW */ >>> 16 && page < (1107296256 /* Esp32c3.SOC_IROM_LOW */ >>> 16) + pages));
     }
     /**
-     * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither (should_load). At other addresses it
-     * refuses the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of
-     * them at an odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+     * Can a bootloader load, map or skip a segment at `addr`? It skips those below 0x10000000 (should_load). At other
+     * addresses it refuses the image or crashes, at every start and without a fallback: those of IDF 3 and 4.0 where there
+     * is no RAM, all of them at an odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
      */
     function isLoadable(chipId, addr, length) {
         if (addr < 0x10000000 || isMapped(chipId, addr))
@@ -364,7 +379,7 @@ function lazyImage() {
     // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
     var SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
     /**
-     * The header and the first segment's, or null when the first byte is no image's.
+     * The header and the first segment's, or null when the first byte is not the magic number of an image.
      *
      *     esp_image_header_t                         esp_image_segment_header_t, 24 bytes behind its start
      *      0  uint8_t  magic                          24  uint32_t load_addr
@@ -448,18 +463,18 @@ function lazyImage() {
                 lazyBytes().hex_(length) +
                 ", which no app can use");
     }
-    /** An app's first segment is mapped as data: a bootloader refuses one that is loaded over itself. */
+    /** The first segment of an app is mapped as data. That of a bootloader is loaded into RAM. */
     function checkFirst(chipId, header) {
         if (!isRunnable(header, chipId))
             refuse$3("not an app: its first segment is for " +
                 lazyBytes().hex_(header.loadAddr_) +
-                ", as a bootloader's is, or that of a merged image, which begins with one; wanted the app's own file");
+                ": is it a bootloader, or a merged image? Expected the app's own file");
     }
     /**
-     * Judges the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
-     * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
-     * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
-     * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+     * Checks the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
+     * `chipId` and `running` (its first bytes) are of the running image. `revision` is that of the chip, -1 where it cannot
+     * be read. `limit`: the most bytes that the image can have. `tell` is called with what the image requires, before each
+     * check. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
      */
     function checkHead(head, chipId, revision, running, limit, tell) {
         var header = parseHeader$1(head);
@@ -483,7 +498,7 @@ function lazyImage() {
                 " and later (min_chip_rev), this is " +
                 Math.floor(revision / 100));
         if (!header.segments_ || header.segments_ > 16 /* Esp.IMAGE_MAX_SEGMENTS */)
-            refuse$3(header.segments_ + " segments, wanted 1 to 16");
+            refuse$3(header.segments_ + " segments, expected 1 to 16");
         checkFirst(chipId, header);
         checkSegment(chipId, header.loadAddr_, header.length_, 32 /* Size.FIRST_SEGMENT */, limit);
         var mode = spiModeOf(head);
@@ -496,18 +511,18 @@ function lazyImage() {
         return { loadAddr_: lazyBytes().u32_(bytes, 0), length_: lazyBytes().u32_(bytes, 4) };
     }
     /**
-     * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
-     * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
-     * each segment's data. Throws OTA_VALIDATE_FAILED.
+     * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which is less than
+     * `size` where a signature sector or padding follows. `read(offset, length)` gives its bytes. `onData(offset, length)`,
+     * when given, is told each segment's data. Throws OTA_VALIDATE_FAILED.
      */
     function walkSegments(chipId, size, read, onData) {
         var header = parseHeader$1(read(0, 32 /* Size.FIRST_SEGMENT */));
         if (!header)
-            return refuse$3("no image in the slot");
+            return refuse$3("the slot holds no image");
         if (header.chipId_ !== chipId)
             refuse$3("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
         if (!header.segments_ || header.segments_ > 16 /* Esp.IMAGE_MAX_SEGMENTS */)
-            refuse$3(header.segments_ + " segments, wanted 1 to 16");
+            refuse$3(header.segments_ + " segments, expected 1 to 16");
         checkFirst(chipId, header);
         var offset = 24 /* Size.HEADER */;
         for (var i = 0; i < header.segments_; i++) {
@@ -524,7 +539,7 @@ function lazyImage() {
         var end = (offset + 16) & -16;
         var length = header.hashAppended_ ? end + 32 /* Esp.IMAGE_HASH_LEN */ : end;
         if (length > size)
-            refuse$3("image of " + length + " bytes, only " + size + " are there");
+            refuse$3("image of " + length + " bytes, found " + size);
         return length;
     }
     /** Offset of the checksum byte of an image of `length` bytes whose header is `head`. */
@@ -551,10 +566,10 @@ function lazyImage() {
 
 
 function lazyRecords() {
-    // A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's text.
-    // A record is a whole number of units. Its first character is that number, then come the CRC-32 of the rest as eight
-    // hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record before.
-    // A record that a loss of power has torn fails its CRC: it is passed over, and the next one is put behind it.
+    // A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's
+    // text. A record is a whole number of units. Its first character is that number, followed by the CRC-32 of the rest as
+    // eight hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record
+    // before. A record that a loss of power has torn fails its CRC: it is skipped, and the next one is written behind it.
     function crcDigits(text) {
         return ("0000000" + E.CRC32(text).toString(16)).substr(-8);
     }
@@ -569,7 +584,7 @@ function lazyRecords() {
     /** Reads `file`, which may be "", from its beginning to its end. */
     function readRecords(file) {
         var found = { fields_: null, ticks_: 0, end_: 0 };
-        var blank = String.fromCharCode(255); // the Web IDE's minifier makes of an escape a character that is not ASCII
+        var blank = String.fromCharCode(255); // the Web IDE's minifier turns an escape into a character that is not ASCII
         while (blank.length < 64 /* RecordFile.UNIT */)
             blank += blank;
         var offset = 0;
@@ -595,18 +610,19 @@ function lazyRecords() {
         }
         return found;
     }
-    // What must outlive a restart besides otadata: docs/formats.md, "Boot record". Two Storage files of records, in turn: the
-    // last whole record counts. The file that holds it stays until the next one is whole in the other file, so neither a loss
-    // of power nor a full Storage costs it. A file is created with its full size, and only where Storage has the room: when it
-    // has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
+    // What must outlive a restart besides otadata: docs/formats.md, "Boot record". Records alternate between two Storage
+    // files; the last whole record counts. The file that holds it stays until the next one is whole in the other file, so
+    // neither a loss of power nor a full Storage costs it. A file is created with its full size, and only where Storage has
+    // the room: without room the engine compacts, and a loss of power in a compaction can erase all of Storage
+    // (src/jsflash.c).
     /** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
     var NAME = ".https-ota";
-    /** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
+    /** Fills `record` from the file of the older form. Anything invalid in it counts as absent. */
     function takeOver(record) {
         var old = {};
         tryOr(function () {
             var parsed = JSON.parse(lazyEngine().readFile_(NAME) || "");
-            // own fields only: of "__proto__" the engine's JSON.parse makes a prototype
+            // own fields only: the engine's JSON.parse makes a prototype of "__proto__"
             Object.keys(parsed).forEach(function (name) {
                 old[name] = parsed[name];
             });
@@ -624,7 +640,7 @@ function lazyRecords() {
         if (typeof old.badDigest === "string" && old.badDigest)
             record.bad.push(old.badDigest);
     }
-    /** Fills `record` from file NAME + `file`, when its last whole record is a newer one. */
+    /** Fills `record` from file NAME + `file`, when its last whole record is newer. */
     function takeNewer(record, file) {
         var found = readRecords(lazyEngine().readFile_(NAME + file) || "");
         var fields = found.fields_;
@@ -681,11 +697,12 @@ function lazyRecords() {
         return (lazyEngine().readFile_(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
     }
     /**
-     * Creates file NAME + `file` with `sealed` in it. The one that holds the last record stays. What is written before the file is
-     * seen to be there harms nothing: at the start the engine erases all of Storage when behind the last header of a page the
-     * next page begins with something else (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no
-     * content where no file is. Throws NO_MEM when Storage lacks the room, FLASH_OP_FAIL when the file is not there after `tries`:
-     * on a header that a loss of power has torn the engine reports success (src/jsflash.c).
+     * Creates file NAME + `file` with `sealed` in it. The file with the last record stays.
+     *
+     * Hazard: at its start the engine erases all of Storage when, behind the last header of a page, the next page does not
+     * begin with a header (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no content
+     * before the file exists. Throws NO_MEM without room, FLASH_OP_FAIL when the file does not exist after `tries`: the
+     * engine reports success even where a loss of power has torn the header (src/jsflash.c).
      */
     function create(record, file, sealed, tries) {
         var needed = 4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */;
@@ -735,8 +752,8 @@ function lazyRecords() {
         return count * (sealed.length + 4 * 64 /* RecordFile.UNIT */) + 8 /* Trial.STARTS */ * 64 /* RecordFile.UNIT */;
     }
     /**
-     * Saves `record`. `spare`: room for so many records must be left in its file, and for the starts of a trial.
-     * Throws when Storage is full, and then the record is the one before.
+     * Saves `record`. `spare`: for how many more records, and the starts of a trial, its file must have room.
+     * Throws when Storage is full; then the last record is unchanged.
      */
     function saveRecord(record, spare) {
         var sealed = seal(record);
@@ -750,7 +767,7 @@ function lazyRecords() {
     /** Counts one more start of the image on trial. Throws like saveRecord. */
     function countStart(record) {
         if (record.boots === -3 /* Boots.REFUSED */) {
-            // it was not refused: a reset of JavaScript alone looks like a restart
+            // the image does run: a reset of JavaScript alone had looked like a refusal
             record.boots = 1;
             record.refused--;
             return saveRecord(record);
@@ -760,7 +777,7 @@ function lazyRecords() {
         if (record.file_ < 0 || record.end_ + tick.length > 4096 /* RecordFile.SIZE */ || !append(record, tick))
             saveRecord(record);
     }
-    /** CRC-32 of the end of the image in `slot`; 0 when it is no whole image. */
+    /** CRC-32 of the end of the image in `slot`; 0 when the image is not whole. */
     function tailOf(slot) {
         var crc = 0;
         tryOr(function () {
@@ -789,18 +806,18 @@ function lazyRecords() {
         while (record.images.length > 3 /* Kept.IMAGES */)
             record.images.pop();
     }
-    /** What is known of the image in `slot`; null when nothing is, or when its flash is no longer what the record says. */
+    /** The recorded image in `slot`; null without a record, or when flash has changed since. */
     function knownImage(slot) {
         var record = loadRecord();
         var image = findImage(record, slot.label);
         return image && image.size && tailOf(slot) === image.tail ? image : null;
     }
-    /** Is the image that the last update selected the one in `slot`, and not another one that came by USB since? */
+    /** Is the image that the last update selected the one in `slot`, and was it not replaced by USB since? */
     function isSelected(record, slot) {
         var image = findImage(record, slot.label);
         return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
     }
-    /** The image in the slot that runs was hashed: the answer is kept where Storage has room for it. */
+    /** The image in the slot that runs was hashed: its digest is recorded if Storage has room. */
     function recordHashed(slot, size, digest) {
         tryOr(function () {
             var record = loadRecord();
@@ -808,7 +825,10 @@ function lazyRecords() {
             saveRecord(record);
         }, noop);
     }
-    /** The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own. */
+    /**
+     * The lowest sequence that may be installed while the slot `running` runs: that of the confirmed image, and that of the
+     * running one.
+     */
     function lowestSequence(record, running) {
         return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
     }
@@ -818,29 +838,29 @@ function lazyRecords() {
             throw otaError(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
     }
     /**
-     * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
-     * go back to.
+     * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the
+     * slot to fall back to.
      */
     function checkNotOnTrial(running) {
         var record = loadRecord();
         if (record.boots > 0 && isSelected(record, running))
             throw otaError(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is on trial: call markValid() first, or set allowUnconfirmed");
     }
-    /** Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't. */
+    /** Before a slot is written: makes sure that Storage has room for all records of a trial; throws otherwise. */
     function reserveRecords() {
         var record = loadRecord();
-        // an update that fails again and again costs no more than one record
+        // at most one record is written, however often the update fails
         if (record.file_ < 0 || record.end_ + roomFor(seal(record), 2) > 4096 /* RecordFile.SIZE */)
             saveRecord(record, 2);
     }
     /**
-     * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the image
-     * file.
+     * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the
+     * image file.
      */
     function recordSelected(slot, running, size, image) {
         var record = loadRecord();
         var before = findImage(record, slot.label);
-        // an image that lives to install the next one counts as confirmed
+        // an image that installs the next one counts as confirmed
         record.sequence = lowestSequence(record, running);
         if (!before || before.digest !== image.digest_)
             record.refused = 0;
@@ -854,7 +874,7 @@ function lazyRecords() {
             record.project = image.project_;
         saveRecord(record, 1);
     }
-    /** `verdict`: the program has judged the image, so that it counts as bad at once. */
+    /** `verdict`: the program has rejected the image, so it counts as bad at once. */
     function giveUp(record, label, verdict, reason) {
         record.reason = reason.substr(0, 80 /* Length.REASON */);
         var image = findImage(record, label);
@@ -869,8 +889,8 @@ function lazyRecords() {
             record.bad.pop();
     }
     /**
-     * The bootloader did not start the image in the slot called `label`, or gave it up. Counted once for each time that it
-     * was selected; the trial stays, should it start after all.
+     * The bootloader did not start the image in the slot called `label`, or gave it up. It is counted once for each
+     * selection. The trial stays, in case the image does start later.
      */
     function recordRefused(label) {
         var record = loadRecord();
@@ -891,7 +911,7 @@ function lazyRecords() {
         saveRecord(record);
     }
     /**
-     * The image in the slot `running` is about to be left, by a `verdict` of the program or because its starts ran out.
+     * The image in the slot `running` is about to be left, by a `verdict` of the program or because it has no starts left.
      * `reason`: printable text, for getStatus().
      */
     function recordRolledBack(running, verdict, reason) {
@@ -944,7 +964,7 @@ function lazyRecords() {
 
 
 function lazyOtadata() {
-    /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
+    /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
     function markValidNatively() {
         if (ESP32.setOTAValid)
             ESP32.setOTAValid(true);
@@ -1001,9 +1021,9 @@ function lazyOtadata() {
         var next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
         return next < ERASED ? next : 0;
     }
-    // otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
-    // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
-    // fallback the entry of the running slot would otherwise be the one that is overwritten.
+    // Writes otadata: which slot the bootloader starts. The only writer of otadata; `select` is the commit point.
+    // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the running slot
+    // and never the highest seq: after a fallback the entry of the running slot would be overwritten otherwise.
     /** The two copies. */
     function readEntries(otadata) {
         return [
@@ -1023,7 +1043,9 @@ function lazyOtadata() {
                 copy = i;
         return copy;
     }
-    /** The slot that states lead to: the bootloader starts it, and falls back to others when its image is broken. */
+    /**
+     * The slot that the entries select by their states. The bootloader starts it, or another one when its image is broken.
+     */
     function slotByState(layout, entries) {
         var ota = layout.ota_;
         var copy = activeCopy(entries);
@@ -1032,9 +1054,9 @@ function lazyOtadata() {
         return layout.factory_ || ota[0];
     }
     /**
-     * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The bootloader's
-     * version cannot be read. But if the newest entry is marked bad and yet names the running slot, while states lead to
-     * another slot, the bootloader must be one of those. Then the entry counts as active.
+     * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The
+     * bootloader's version cannot be read. But if the newest entry is marked bad and yet names the running slot, while the
+     * states select another slot, the bootloader must be one of those. Then the entry counts as active.
      */
     function runningEntryIsMarkedBad(layout, entries) {
         var own = copyOf(layout, entries, layout.running_);
@@ -1048,7 +1070,9 @@ function lazyOtadata() {
     function selectedSlot(layout, entries) {
         return runningEntryIsMarkedBad(layout, entries) ? layout.running_ : slotByState(layout, entries);
     }
-    /** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
+    /**
+     * The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1).
+     */
     function copyToKeep(layout, entries) {
         var keep = copyOf(layout, entries, layout.running_);
         return keep >= 0 && (entries[keep].valid_ || runningEntryIsMarkedBad(layout, entries)) ? keep : activeCopy(entries);
@@ -1066,7 +1090,10 @@ function lazyOtadata() {
             throw thrown;
         }
     }
-    /** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
+    /**
+     * Erases the active copy, so that factory starts. When the erase fails and the copy is blank, the entry is written
+     * again.
+     */
     function eraseActive(addr) {
         var entry = binary(read$1(addr, 32 /* Entries.LENGTH */));
         try {
@@ -1078,7 +1105,7 @@ function lazyOtadata() {
             throw thrown;
         }
     }
-    /** Above every whole entry, because a bootloader of IDF 3.1 or 3.2 obeys those that are marked INVALID too. */
+    /** A seq above every whole entry: a bootloader of IDF 3.1 or 3.2 obeys entries that are marked INVALID too. */
     function seqFor(layout, entries, slot) {
         var highest = 0;
         for (var i = 0; i < 2; i++)
@@ -1090,9 +1117,9 @@ function lazyOtadata() {
         return seq;
     }
     /**
-     * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
-     * bootloader with rollback makes a trial of it, others start it like any other (docs/formats.md#what-a-bootloader-starts).
-     * Throws when flash fails, and then the old choice stands.
+     * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that must be confirmed: a
+     * bootloader with rollback puts it on trial, others start it like any other (docs/formats.md#what-a-bootloader-starts).
+     * Throws when flash fails; then the old selection stays.
      */
     function select(layout, slot, state) {
         var entries = readEntries(layout.otadata_);
@@ -1101,7 +1128,7 @@ function lazyOtadata() {
         if (!markedBad && slotByState(layout, entries).address === slot.address)
             return;
         if (slot.subtype === 0 /* Subtype.FACTORY */) {
-            // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
+            // without an entry factory starts. The inactive copy is erased first: otherwise it would select an older slot
             var active = (markedBad ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
             entries = []; // from here on memory is shortest
             erase(layout.otadata_.address + (1 - active) * 4096 /* Flash.SECTOR */);
@@ -1114,15 +1141,15 @@ function lazyOtadata() {
         writeEntry(layout, copy, seq, state);
     }
     /**
-     * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
-     * `target`, so that a half-written slot is never selected. What else is selected gives way: when it is broken, the
-     * bootloader's fallback might come to `target` once that is whole, and before its trial is recorded.
+     * Before `target` is erased: makes sure that otadata selects the running slot, then erases every entry that names
+     * `target`, so that a half-written slot is never selected. A third slot that was selected is given up: if its image is
+     * broken, the bootloader could fall back to `target` when that is whole but before its trial is recorded.
      */
     function deselect(layout, target) {
         var entries = readEntries(layout.otadata_);
         var own = copyOf(layout, entries, layout.running_);
         var selected = slotByState(layout, entries).address;
-        // the running slot's entry is left when the one of `target` is erased
+        // after the entry of `target` is erased, that of the running slot is the active one
         var left = selected === target.address && own >= 0 && entries[own].valid_;
         if (selected !== layout.running_.address && !left) {
             entries = []; // it reads its own, and memory is shortest here
@@ -1142,9 +1169,9 @@ function lazyOtadata() {
         var copy = copyOf(layout, entries, slot);
         return copy < 0 ? undefined : entries[copy].state_;
     }
-    // What otadata says of the image that runs: that it is good, or that it was left. Written by the calls of boot-selection.ts.
+    // Marks the running image in otadata as valid or invalid, by the functions of boot-selection.ts.
     // Source: docs/design.md#slots, docs/formats.md#otadata.
-    /** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
+    /** Must the running image still be confirmed, for this module or for a bootloader with rollback? */
     function isOnTrial(layout) {
         var record = lazyRecords().loadRecord_();
         return (((record.boots >= 0 || record.boots === -3 /* Boots.REFUSED */) && lazyRecords().isSelected_(record, layout.running_)) ||
@@ -1156,12 +1183,14 @@ function lazyOtadata() {
             throw otaError(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
     }
     /**
-     * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
-     * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
-     * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
-     * IDF does, and the other copy stays to fall back to; and in place when the other copy is what an update, say, has just
-     * selected. Factory and a slot that no entry names need none.
-     * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
+     * Marks the running image as valid. Normally the new entry is written into the other copy, with a higher seq, and the
+     * present entry is erased after it: the running slot has a valid entry at every moment. In two cases the entry is
+     * rewritten in place:
+     * - PENDING_VERIFY: after a loss of power a bootloader with rollback would abort the present entry anyway. IDF rewrites
+     *   it in place too, and the other copy stays to fall back to. IDF's own call is used if this entry is the active one,
+     *   because that is the one that it marks.
+     * - The other copy selects a slot that was chosen since the start.
+     * Factory, and a slot that no entry names, need no mark.
      */
     function confirm(layout) {
         var entries = readEntries(layout.otadata_);
@@ -1181,8 +1210,8 @@ function lazyOtadata() {
         erase(layout.otadata_.address + copy * 4096 /* Flash.SECTOR */);
     }
     /**
-     * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the mark
-     * only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+     * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the
+     * mark only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
      */
     function reject(layout, slot) {
         var before = readEntries(layout.otadata_);
@@ -1190,10 +1219,10 @@ function lazyOtadata() {
         var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
         if (pending)
             writeEntry(layout, own, before[own].seq_, 3 /* State.INVALID */);
-        // a bootloader that puts images on trial knows states: nothing is disputed
+        // a bootloader that puts images on trial obeys states
         if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address)
             return;
-        // VALID: on trial once more it would lead back to the image that is left now
+        // VALID: if it were on trial again, the bootloader could fall back to the image that is rejected now
         select(layout, slot, 2 /* State.VALID */);
         if (pending)
             return;
@@ -1260,14 +1289,15 @@ function restart() {
 
 
 
-/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
+/** Result of the last update since the start, as text; "" before the first. It is kept in RAM only. */
 var lastResult = "";
 
 /**
- * Acquires the lock. Throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another holder has it. `stop` is called when the holder has
- * to end: with ESP_ERR_NO_MEM when a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted in whole
- * seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(), load() and
- * reset(). These three end the update because save() would store it half done, and another slot may run when that is loaded.
+ * Acquires the lock. Throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another holder has it. `stop` is called when the
+ * holder has to end: with ESP_ERR_NO_MEM when a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted
+ * in whole seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(),
+ * load() and reset(). These three end the update because save() would store it half done, and another slot may run when
+ * that is loaded.
  */
 function acquireLock(stop, deadline) {
     /** Calls `callback` every `ms` until it is cancelled. An interval needs no memory to start again, a timer does. */
@@ -1286,9 +1316,10 @@ function acquireLock(stop, deadline) {
         lastSampleMs = graceMs = 0;
     }
     /**
-     * To be called every `intervalMs`. Is there no timer left that an update could be waiting for? At most `intervalMs` count as
-     * passed since the last call. When something blocks the device (a lookup, a connection), no timer can fire. Afterwards the
-     * engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
+     * To be called every `intervalMs`. Is there no timer left that an update could be waiting for? At most `intervalMs`
+     * count as passed since the last call. When something blocks the device (a lookup, a connection), no timer can fire.
+     * Afterwards the engine makes up for the calls that an interval has missed, one in each idle pass
+     * (src/jsinteractive.c).
      */
     function watchdogExpired(intervalMs) {
         var time = Date.now();
@@ -1303,8 +1334,8 @@ function acquireLock(stop, deadline) {
         return graceMs < -2e3;
     }
     // The lock: one update or one choice of a slot at a time, because an update would erase a slot that is being verified.
-    // When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The lock's watchdog finds that: its
-    // holder then has no timer left that could wake it.
+    // When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The watchdog of the lock detects
+    // that: the holder then has no timer left that could continue its work.
     var WATCHDOG_MS = 1000;
     if (lazyEngine().heldLock_())
         throw otaError(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is running, or a slot is being selected", true);
@@ -1324,7 +1355,7 @@ function acquireLock(stop, deadline) {
                 error = otaError(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true);
             if (!error)
                 return;
-            // stop() needs memory, and the engine drops an interval whose callback runs out of it. So a new interval is made first
+            // stop() needs memory, and the engine drops an interval whose callback runs out of it. So a new one comes first
             watchdog = undefined;
             lock.armWatchdog_();
             stop(error);
@@ -1379,12 +1410,15 @@ function sha256(data) {
 
 
 /**
- * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
- * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
+ * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with the
+ * error of either. The first slice is in a later pass too, because a caller in a data event holds a deep stack.
  */
 function inSlices(perSlice, step, finish, done) {
-    // Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
-    /** ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its memory. */
+    // Runs long computations in slices from the idle loop, so that timers, sockets and the watchdog run in between.
+    /**
+     * ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its
+     * memory.
+     */
     var SETTLE = 20;
     var pause = SETTLE;
     var next;
@@ -1419,17 +1453,17 @@ function inSlices(perSlice, step, finish, done) {
 
 /**
  * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
- * verifyImage. `wanted`: another digest than this is OTA_VALIDATE_FAILED; "" for any. Compared here and not by the caller,
- * whose functions would stay in memory while this one hashes.
+ * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts all. It is compared here and not by the
+ * caller, whose functions would stay in memory during the hash.
  */
 function hashFlash(addr, size, start, expected, done) {
     /**
-     * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of
-     * the level below. `start`: bytes that count instead of as many at the beginning.
+     * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks
+     * of the level below. `start`: bytes that replace the first ones in flash.
      */
     function createFsVerityHasher(addr, size, start) {
-        // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
-        // one-shot hashes with one block in memory at a time.
+        // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks. It is made of native one-shot
+        // hashes, with one block in memory at a time.
         // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
         var BLOCK = 4096;
         var HASH$1 = 32; // of a SHA-256
@@ -1444,10 +1478,10 @@ function hashFlash(addr, size, start, expected, done) {
             block.set(bytes);
             return block;
         }
-        // digests of blocks of the file, and zeros behind them. In one piece: as a growing string they would take 100 JsVars more
+        // digests of blocks of the file, and zeros behind them. A growing string would take 100 JsVars more
         var leaves;
         var filled = 0; // bytes of `leaves`
-        var above = ""; // digests of what `leaves` was each time that it was full
+        var above = ""; // digests of `leaves`, one for each time that it was full
         var offset = 0;
         function step() {
             if (offset >= size)
@@ -1460,7 +1494,7 @@ function hashFlash(addr, size, start, expected, done) {
                 leaves.fill(0);
                 filled = 0;
             }
-            // what is read of a last, shorter block is let go before that is hashed
+            // a last, shorter block: what was read is freed before the padded copy is hashed
             var block = length < BLOCK ? padded(read$1(addr + offset, length)) : read$1(addr + offset, length);
             if (!offset)
                 block.set(start);
@@ -1475,7 +1509,7 @@ function hashFlash(addr, size, start, expected, done) {
             descriptor[1] = 1; // SHA-256
             descriptor[2] = 12; // log2 of the block size
             lazyBytes().setU32_(descriptor, 8, size);
-            var root = leaves; // of a single block its digest is the root
+            var root = leaves; // the digest of a single block is the root
             if (size > BLOCK) {
                 above += hashBlock(leaves);
                 leaves.fill(0);
@@ -1498,20 +1532,21 @@ function hashFlash(addr, size, start, expected, done) {
     inSlices(8 /* Slice.BLOCKS */, hasher.step_, function () {
         digest = hasher.digest_();
         if (expected && digest !== expected)
-            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", wanted " + expected);
+            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", expected " + expected);
     }, function (error) { return done(error, digest); });
 }
 /**
- * Judges the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
- * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
- * image that is complete in flash. Calls `done` once: with null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
+ * Verifies the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that
+ * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
+ * first ones in flash, "" for an image that is complete in flash. Calls `done` once: with null, and the digest if it
+ * was given; or with OTA_VALIDATE_FAILED.
  */
 function verifyImage(chipId, address, size, digest, start, done) {
-    // Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
-    // gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
+    // Verifies an image in a slot: its segments, its length, and its fs-verity digest. Without a digest its checksum is
+    // compared. The work is done in slices from the idle loop, so that the device stays responsive.
     // Source: docs/formats.md#checksum-and-hash (IDF esp_image_format.c), docs/decisions/fs-verity.md.
     var CHECKSUM_SEED = 0xef;
-    /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
+    /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, as one word. By words, because JavaScript is slow. */
     function xorWords(addr, length) {
         var words = new Uint32Array(read$1(addr, length).buffer);
         var x = 0;
@@ -1568,7 +1603,7 @@ function verifyImage(chipId, address, size, digest, start, done) {
     inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
         var expected = readSlot(lazyImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
         if (sum.value() !== expected)
-            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + lazyBytes().hex_(sum.value()) + ", the image says " + lazyBytes().hex_(expected));
+            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + lazyBytes().hex_(sum.value()) + ", expected " + lazyBytes().hex_(expected));
     }, done);
 }
 
@@ -1583,7 +1618,7 @@ function lazySlots() {
     /** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
     function chipId() {
         var board = process.env.BOARD;
-        // without indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
+        // not indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
         for (var i = 0; i < board.length; i++)
             if (board.substr(i, 5) === "ESP32") {
                 var series = board.substr(i + 5, 2);
@@ -1594,7 +1629,10 @@ function lazySlots() {
             return 5 /* Esp32c3.ESP_CHIP_ID */;
         throw otaError(262 /* Code.NOT_SUPPORTED */, "board " + board + " is not an ESP32 that this module knows");
     }
-    /** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
+    /**
+     * Is flash encryption on? Only the classic ESP32's eFuse can be read; on other chips the partition table is then
+     * unreadable.
+     */
     function isEncrypted(chip) {
         // The chip: which one it is, its revision, its memory map, and registers that JavaScript can read.
         // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
@@ -1618,13 +1656,13 @@ function lazySlots() {
     }
     // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
     // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
-    // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
-    // writing to the wrong place would cost: alignment, bounds, overlap.
+    // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for
+    // alignment, bounds and overlap, because a write to the wrong place could destroy the device.
     /** ota_0 to ota_15? */
     function isOta(row) {
         return row.type === 0 /* Type.APP */ && row.subtype >= 16 /* Subtype.OTA_0 */ && row.subtype <= 31 /* Subtype.OTA_15 */;
     }
-    /** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
+    /** A slot: an app partition that can hold an image and be selected. The test app (0x20) is not a slot. */
     function isSlot(row) {
         return row.type === 0 /* Type.APP */ && (row.subtype === 0 /* Subtype.FACTORY */ || isOta(row));
     }
@@ -1648,7 +1686,7 @@ function lazySlots() {
             a.address === b.address &&
             (names === "js_code storage" || names === "storage js_code"));
     }
-    /** Has an update to get at this row, or Espruino at the files of its Storage? */
+    /** Does an update need this row, or Espruino for its Storage? */
     function isNeeded(row) {
         return (isSlot(row) || isOtadata(row) || (row.type === 1 /* Type.DATA */ && (row.label === "js_code" || row.label === "storage")));
     }
@@ -1658,9 +1696,9 @@ function lazySlots() {
         if (row.address % (row.type === 0 /* Type.APP */ ? 0x10000 : 0x1000))
             problem = "is not aligned";
         else if (row.type === 0 /* Type.APP */ && row.size % 0x1000)
-            problem = "has no whole number of sectors";
+            problem = "must have whole sectors";
         else if (!row.size)
-            problem = "has no bytes";
+            problem = "has 0 bytes";
         else if (end > 16777216 /* Table.FLASH_END */ && isNeeded(row))
             problem = "ends at " + lazyBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
         // the primary rows of type bootloader (2) and partition_table (3) are what lies below
@@ -1672,7 +1710,9 @@ function lazySlots() {
         if (problem)
             throw otaError(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + lazyBytes().hex_(row.address) + "+" + lazyBytes().hex_(row.size) + " " + problem);
     }
-    /** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
+    /**
+     * The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad.
+     */
     function parseTable(table) {
     var lazyBytesOnce = lazyBytes();
         var rows = [];
@@ -1714,7 +1754,7 @@ function lazySlots() {
         if (!found)
             return notSupported("no otadata partition: flash a table with two slots once by USB (boards/)");
         if (found.size !== OTADATA_SIZE)
-            notSupported("otadata " + found.label + " has " + lazyBytes().hex_(found.size) + " bytes, wanted 0x2000");
+            notSupported("otadata " + found.label + " has " + lazyBytes().hex_(found.size) + " bytes, expected 0x2000");
         return found;
     }
     /** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
@@ -1731,7 +1771,7 @@ function lazySlots() {
             if (!ota[i])
                 whole = false;
         if (!whole)
-            notSupported("the partition table has a gap or a double in its ota_N slots");
+            notSupported("the partition table has a gap or a duplicate in its ota_N slots");
         return ota;
     }
     function findFactory(rows) {
@@ -1746,9 +1786,9 @@ function lazySlots() {
         return header && lazyImage().isRunnable_(header, chip) && mappedFlash(chip, header.loadAddr_) === slot.address ? header : null;
     }
     /**
-     * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with the
-     * memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read, because
-     * reading an unmapped one resets the chip.
+     * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
+     * the memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read,
+     * because reading an unmapped one resets the chip.
      */
     function findRunning(rows, chip) {
         for (var i = 0; i < rows.length; i++) {
@@ -1763,7 +1803,7 @@ function lazySlots() {
         }
         throw otaError(261 /* Code.NOT_FOUND */, "cannot determine the running slot: the MMU maps none of them");
     }
-    /** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
+    /** Reads and checks the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
     function readLayout() {
         var chip = chipId();
         if (isEncrypted(chip))
@@ -1806,8 +1846,9 @@ function lazySlots() {
                 return layout.ota_[i];
         return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
     }
-    // Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
-    // Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
+    // Which slot starts: the calls of IDF's esp_ota_ops.h that do not write an image.
+    // Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they use the running slot and not the entry with the
+    // highest seq.
     function slotOf(layout, given) {
         var label = typeof given === "string" ? given : given && given.label;
         var slot = slotByLabel(layout, label);
@@ -1816,9 +1857,9 @@ function lazySlots() {
         return slot;
     }
     /**
-     * Verifies slots by their checksums, one after the other, while no update can erase them, and calls `choose` with the
-     * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own. With
-     * it, whatever else is under way is ended.
+     * Verifies the slots of `list` by their checksums, one after the other, and calls `choose` with the first good one. It
+     * holds the lock, so that no update erases them meanwhile. `none`: message of the error when no slot is good, and the
+     * holder of the lock is stopped first; without it the error is that of the last slot.
      */
     function chooseSlot(list, choose, none) {
         return new Promise(function (resolve, reject) {
@@ -1856,7 +1897,7 @@ function lazySlots() {
             }, reject);
         });
     }
-    /** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
+    /** The other slots: first the one that ran before a trial, then those whose entry says that their image has run. */
     function slotsToFallBackTo(layout) {
     var lazyOtadataOnce = lazyOtadata();
         var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
@@ -1882,7 +1923,7 @@ function lazySlots() {
     function fallBack(verdict, reason) {
         return chooseSlot(slotsToFallBackTo, function (layout, slot, done) {
             tryOr(function () {
-                // when Storage takes no record it is more important to leave
+                // a failed record must not stop the rollback
                 lazyRecords().recordRolledBack_(layout.running_, verdict, reason);
             }, noop);
             lazyOtadata().reject_(layout, slot);
@@ -1890,19 +1931,19 @@ function lazySlots() {
             restart();
         }, "no other slot holds a whole image");
     }
-    // Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at an
-    // address that is compiled in, and reads their contents through the partition of a label, whatever lies there
-    // (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). In an
-    // image that reads through another partition than this table has, no program runs after the restart, so nothing of ours
-    // could roll it back.
+    // Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at
+    // an address that is compiled in, and reads their contents through the partition of a label, whatever lies there
+    // (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). If
+    // an image reads through a partition that this table does not have, no program runs after the restart, and nothing can
+    // roll the image back.
     function refuse$1(fact) {
         throw otaError(262 /* Code.NOT_SUPPORTED */, "Storage would be lost: " +
             fact +
             "; flash that build once by USB with its own partition table, or set allowStorageLoss");
     }
     /**
-     * The partition through which the running build reads: by the size of its Storage, since some builds of 2v25 are of the new
-     * kind, else by its version, such as "2v27.45".
+     * The partition through which the running build reads: by the size of its Storage, since some builds of 2v25 are of the
+     * new kind, else by its version, such as "2v27.45".
      */
     function ownPartition() {
         var version = lazyEngine().firmwareVersion_();
@@ -1924,28 +1965,25 @@ function lazySlots() {
                 ", which this table has at " +
                 lazyBytesOnce.hex_(row.address));
         if (row.size < claim.size)
-            refuse$1("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
+            refuse$1("the image needs " + claim.size + " bytes in partition " + label + ", which has " + row.size);
         var own = ownPartition();
         var ownRow = own === label ? row : partitionByLabel(own, 1 /* Type.DATA */);
         if (!ownRow || ownRow.address !== claim.address)
             refuse$1("this firmware keeps its files in another place than the image, " + lazyBytesOnce.hex_(claim.address));
         var stats = lazyEngine().storageStats_();
-        // with what the boot record may take yet
+        // the boot record may still grow by this much
         var used = stats.totalBytes - stats.freeBytes + 2 * (4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */);
-        // such a build takes the rest for damage, and erases all
+        // a build with a smaller Storage takes the rest for damage, and erases all of it
         if (claim.size < stats.totalBytes && used > claim.size)
-            refuse$1("Storage needs " +
-                used +
-                " bytes, with erased files and the boot record, and the image has room for " +
-                claim.size);
-        // what the larger build finds behind the files of this one would be files to it
+            refuse$1("Storage needs " + used + " bytes, with erased files and the boot record; the image has room for " + claim.size);
+        // a build with a larger Storage takes what lies behind the files of this one for files
         for (var offset = stats.totalBytes; offset < claim.size; offset += 4096 /* Flash.SECTOR */)
             if (!isBlank(claim.address + offset))
                 refuse$1("flash at " + lazyBytesOnce.hex_(claim.address + offset) + " is not blank, and the image takes it for Storage");
     }
     /**
-     * Looks in the image at `addr`, which was verified, for the text that tells through which partition it reads, in its first segment, which
-     * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
+     * Searches the verified image at `addr` for the text that names the partition of its Storage. The first segment holds
+     * the constants of a build. Calls `done` with the claim of such a build on this table, null when there is no such text.
      */
     function findStorage(addr, done) {
         var end = 32 /* Size.FIRST_SEGMENT */ + lazyBytes().u32_(read$1(addr, 32 /* Size.FIRST_SEGMENT */), 24 /* Size.HEADER */ + 4);
@@ -1963,7 +2001,7 @@ function lazySlots() {
         }
         inSlices(8 /* Slice.BLOCKS */, function () {
             var piece = binary(read$1(addr + offset, 1024 /* Flash.PIECE */));
-            // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on
+            // at the end of a text the engine's indexOf reports the beginning of a needle as found, repeatedly (2v29)
             for (var from = 0, index = 0;; from = index + 1) {
                 index = piece.indexOf("Couldn't map ", from);
                 if (index < from)
@@ -1986,7 +2024,10 @@ function findPartition(label) {
 function getRunningPartition() {
     return lazySlots().readLayout_().running_;
 }
-/** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
+/**
+ * The slot that otadata selects. It differs from the running one after an update and after a fallback.
+ * `esp_ota_get_boot_partition`
+ */
 function getBootPartition() {
     var layout = lazySlots().readLayout_();
     return lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
@@ -2013,8 +2054,9 @@ function getLastInvalidPartition() {
     return found;
 }
 /**
- * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 0xffffffff undefined.
- * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
+ * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid,
+ * 4 0xffffffff undefined. Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the
+ * slot. `esp_ota_get_state_partition`
  */
 function getState(partition) {
     var layout = lazySlots().readLayout_();
@@ -2028,8 +2070,8 @@ function getState(partition) {
 }
 
 /**
- * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects with
- * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
+ * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects
+ * with ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is running. `esp_ota_set_boot_partition`
  */
 function setBootPartition(partition) {
     return lazySlots().chooseSlot_(function (layout) { return [lazySlots().slotOf_(layout, partition)]; }, function (layout, slot, done) {
@@ -2046,8 +2088,9 @@ function markValid() {
 
 
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. An update that is under way is
- * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
+ * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 function rollback() {
     return lazySlots().fallBack_(true, "rollback() was called");
@@ -2058,15 +2101,15 @@ function lazyKeys() {
     function base64(text) {
         return btoa(text);
     }
-    /** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
+    /** The bytes of base64 text as a binary string. Characters outside of the alphabet: undefined result. */
     function fromBase64(text) {
         return atob(text);
     }
-    // base64url as RFC 7515 uses it: without padding, and only as it is encoded.
+    // base64url as RFC 7515 uses it: without padding, and only in its canonical form.
     /**
-     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
-     * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
-     * src/jswrap_string.c), and anybody can send a text of separators.
+     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One
+     * character at a time: String.split makes a piece per separator, and crashes the engine when memory ends
+     * (src/jswrap_string.c). A stranger can send a text of separators.
      */
     function translate(text, from, to) {
         var result = "";
@@ -2080,12 +2123,12 @@ function lazyKeys() {
     function toBase64url(bytes) {
         return translate(base64(bytes), "+/=", "-_");
     }
-    /** The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded. */
+    /** The bytes that `text` encodes, as a binary string; null unless `text` is their canonical encoding. */
     function fromBase64url(text) {
         var bytes = fromBase64(translate(text, "-_", "+/"));
         return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
     }
-    // Which RSA keys a device takes. Pure: the command on the host makes and loads keys by the same rule.
+    // Which RSA keys a device accepts. Pure: the command on the host makes and loads keys by the same rule.
     /** Bits of the big-endian number `bytes`. */
     function bitLength(bytes) {
         var bits = 8 * bytes.length;
@@ -2109,7 +2152,7 @@ function lazyKeys() {
     function thumbprint(key) {
         return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
     }
-    /** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
+    /** Modulus and exponent of a key; throws INVALID_ARG unless isKey accepts it as an RSA key. */
     function parseKey(key) {
         var n = lazyBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
         var eText = fromBase64url("" + (key && key.e)) || "";
@@ -2117,10 +2160,10 @@ function lazyKeys() {
         for (var i = 0; i < eText.length; i++)
             e = e * 256 + eText.charCodeAt(i);
         if (!isKey(n, e))
-            throw otaError(258 /* Code.INVALID_ARG */, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+            throw otaError(258 /* Code.INVALID_ARG */, "keys: expected RSA keys of 2048 to 4096 bits as JWK");
         return { n_: n, e_: e };
     }
-    /** Throws INVALID_ARG when one of `keys` can't be used. */
+    /** Throws INVALID_ARG when a key of `keys` cannot be used. */
     function checkKeys(keys) {
         if (!(keys.length > 0))
             throw otaError(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
@@ -2278,7 +2321,9 @@ function lazyUrls() {
 function lazyExchange() {
     // Requests of Espruino's `http`, and the fields of the engine's own in them (libs/network/http/jswrap_http.c,
     // libs/network/socketserver.c).
-    /** Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS. */
+    /**
+     * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+     */
     function request(options, onResponse, onError) {
         var outgoing = require("http").request(options, onResponse);
         if (!outgoing)
@@ -2945,8 +2990,8 @@ function createDownload(options, url, limit, onConnected) {
 
 
 function lazyManifest() {
-    // One JSON object, more strictly than the engine's own parser takes it. Pure.
-    /** INVALID_RESPONSE: the manifest is not what it should be. */
+    // Parses one JSON object, more strictly than the engine's own parser. Pure.
+    /** Throws INVALID_RESPONSE with what is wrong in the manifest. */
     function refuse$2(fact) {
         throw otaError(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
     }
@@ -2986,8 +3031,9 @@ function lazyManifest() {
         return refuse$2("string at " + start + " is not JSON");
     }
     /**
-     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
-     * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
+     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and
+     * no exponent: the engine's own parser takes comments, trailing garbage and much else that another parser may read
+     * otherwise.
      */
     function parseJson(text) {
         var open = []; // keys of the objects that are open, null for an array
@@ -3029,7 +3075,7 @@ function lazyManifest() {
                         refuse$2("key " + key + " has an escape");
                     if (keys.indexOf(key) >= 0)
                         refuse$2("key " + key + " comes twice");
-                    // to the engine's parser it is the object's prototype
+                    // the engine's parser would make it the prototype of the object
                     if (key === "__proto__")
                         refuse$2("key __proto__ is not taken");
                     keys.push(key);
@@ -3041,10 +3087,10 @@ function lazyManifest() {
             refuse$2("no JSON object");
         return JSON.parse(text);
     }
-    // The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+    // The claims of a manifest. Pure. Only called with a payload whose signature is verified.
     // Source: docs/formats.md#manifest, docs/design.md#trust.
     var FORMAT = 1;
-    /** Is it a number that every parser reads alike? (RFC 8259 6) */
+    /** Is it a whole number that every JSON parser reads in the same way? (RFC 8259 6) */
     function isWhole(value) {
         return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
     }
@@ -3085,14 +3131,18 @@ function lazyManifest() {
         }
         return manifest;
     }
-    // Which manifests this device follows. Pure. Only called with claims whose signature holds.
-    /** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
+    // Which manifests this device accepts. Pure. Only called with claims whose signature is verified.
+    /**
+     * A sequence may be at most this much above that of the device. Otherwise one manifest with the highest number, signed
+     * with a stolen key, would end all later updates.
+     */
     var MAX_JUMP = 0x100000000;
     function differ(what, theirs, ours) {
         throw otaError(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
     }
     /**
-     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
+     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` allows the
+     * latter.
      */
     function checkPolicy(manifest, facts, allowDowngrade) {
         if (manifest.chip !== facts.chip_)
@@ -3101,7 +3151,7 @@ function lazyManifest() {
             differ("board", manifest.board, facts.board_);
         if (manifest.image.size > facts.slotSize_)
             throw otaError(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
-        // a clock that nobody has set says 1970 and lets every manifest pass
+        // an unset clock says 1970, and no manifest is expired
         if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
             throw otaError(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
         if (manifest.sequence < facts.sequence_ && !allowDowngrade)
@@ -3109,11 +3159,14 @@ function lazyManifest() {
         if (manifest.sequence > facts.sequence_ + MAX_JUMP)
             differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
     }
-    /** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */
+    /**
+     * Espruino for the classic ESP32 has the descriptor of the ESP-IDF template that it is linked into, with that project
+     * name.
+     */
     function projectOf(name) {
         return name === "espruino-esp32" ? "espruino" : name;
     }
-    /** Refuses another project's manifest; "" where nothing tells this device's own. */
+    /** Refuses another project's manifest; `project` is "" where that of this device is unknown. */
     function checkProject(manifest, project) {
         if (project && projectOf(manifest.project) !== projectOf(project))
             differ("project", manifest.project, project);
@@ -3149,7 +3202,8 @@ function lazyManifest() {
 
 
 /**
- * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+ * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls
+ * `done` once; with an error only when memory ran out.
  */
 function verifyPss(n, e, signature, digest, done) {
     /** Is a < b? Both big-endian and of the same length. */
@@ -3164,14 +3218,15 @@ function verifyPss(n, e, signature, digest, done) {
      * odd and has its top byte set, the signature is below it, the exponent is odd.
      */
     function modularPower(modulus, exponent, signature) {
-        /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Bare, because RSA calls it some ten thousand times. */
+        /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Not wrapped, because RSA calls it ten thousand times. */
         var convolve = E.convolve;
-        // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
+        // Modular exponentiation for RSA: the public operation RSAVP1 of RFC 8017 5.2.2.
         //
-        // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
-        // product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
-        // the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
-        // call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
+        // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, computed column by column (the "finely
+        // integrated product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q
+        // chosen so that the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a
+        // column is one call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below
+        // 2^53.
         var LIMB = 0x400000;
         var LIMB_BITS = 22;
         function toLimbs(bytes, count) {
@@ -3209,12 +3264,12 @@ function verifyPss(n, e, signature, digest, done) {
             return bytes;
         }
         /**
-         * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
-         * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
+         * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs
+         * at even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
          * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
          *
-         * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
-         * have few, all their own.
+         * Nearly all the time is spent in these loops. To find a name, the interpreter searches the names of each scope. So the
+         * function uses few names, and only local ones.
          */
         function multiply(left, right, x, inverse) {
             var column = 0;
@@ -3273,9 +3328,9 @@ function verifyPss(n, e, signature, digest, done) {
                 carry = (carry - limb) / LIMB;
             }
         }
-        // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
-        // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
-        // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
+        // The program, one letter per step: l shift left by one limb, s square, r from R * R to the base's Montgomery form, p
+        // multiply by that form, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by
+        // squaring; then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
         var program = "ll";
         x[2 * last - 2] = 1;
         var bit = 1;
@@ -3376,7 +3431,7 @@ function verifyPss(n, e, signature, digest, done) {
     inSlices(1, power.step_, function () {
         good = checkEncoding(power.result_(), bits, digest);
     }, function (error) {
-        // from a new idle pass, by a function that keeps nothing of this one: the buffers of the big numbers are free by then
+        // in a new idle pass, by a bound function and not a closure: the buffers of the big numbers are free by then
         tryOr(function () {
             after(0, done.bind(undefined, error, good));
         }, function (failure) {
@@ -3386,7 +3441,7 @@ function verifyPss(n, e, signature, digest, done) {
 }
 
 
-/** Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed. */
+/** The callback of verifyJws, made outside of it: so token and key are freed while the signature is computed. */
 function answer(payload, signer, done) {
     return function (error, good) {
         tryOr(function () {
@@ -3433,9 +3488,9 @@ function lazySession() {
     // Where an interrupted update continues. Nothing is stored for it: flash itself tells.
     // Source: docs/decisions/resume-without-state.md.
     /**
-     * Where to continue with a file of `total` bytes whose first bytes are `buffered`. The first Size.HEAD of them are compared
-     * with the slot. If they are equal: the start of the last sector before the first blank one (slot-writer.ts); otherwise 0.
-     * The slot may still hold another file: the digest at the end decides.
+     * Where to continue with a file of `total` bytes whose first bytes are `buffered`. The first Size.HEAD of them are
+     * compared with the slot. If they are equal: the start of the last sector before the first blank one (slot-writer.ts);
+     * otherwise 0. The slot may still hold another file: the digest at the end decides.
      */
     function resumeOffset(slot, buffered, total) {
         if (total < 0)
@@ -3449,9 +3504,9 @@ function lazySession() {
             offset += 4096 /* Flash.SECTOR */;
         return offset - 4096 /* Flash.SECTOR */;
     }
-    // One update as data, from its first byte in flash to its end, and what ends it. The end of step 4 and steps 5 and 6 of
-    // update.ts are in receiver.ts, steps 7 to 9 in finish.ts. Callbacks and no promises: promises cost JsVars, and cannot be
-    // created when none are left.
+    // One update as data, from its first byte in flash to its end. The end of step 4 and steps 5 and 6 of
+    // update.ts are in receiver.ts, steps 7 to 9 in finish.ts. Callbacks instead of promises: a promise costs JsVars, and
+    // cannot be created when none are left.
     //
     //   from                 to           when
     //   READY                WORKING      perform
@@ -3485,7 +3540,7 @@ function lazySession() {
             stepwise_: false,
         };
         if (!present && plan.digest_) {
-            // what an earlier update left in the slot is only taken where a digest will judge it
+            // bytes of an earlier update are kept only where a digest verifies them at the end
             var offset = resumeOffset(target, download.buffered_, session.size_);
             if (offset > download.buffered_.length) {
                 session.resumed_ = true;
@@ -3496,7 +3551,7 @@ function lazySession() {
         }
         return session;
     }
-    /** The end of an update in the phase `end`. */
+    /** Ends an update in the phase `end`. */
     function closeSession(session, end) {
         session.phase_ = end;
         session.receive_ = undefined;
@@ -3509,9 +3564,9 @@ function lazySession() {
         session.reject_(error);
         session.release_(error);
     }
-    /** The end of a perform; `complete` when there is nothing left to do for another one. */
+    /** A perform() ends well; `complete`: the last byte is in flash. */
     function succeed(session, complete) {
-        // what receives is let go: memory is shortest while the digest is computed
+        // the receiver is freed: memory is shortest while the digest is computed
         if (complete)
             closeSession(session, 3 /* Phase.COMPLETE */);
         else
@@ -3519,7 +3574,7 @@ function lazySession() {
         session.complete_ = complete;
         session.resolve_(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
     }
-    /** `error`: for whoever waits; not given when the caller wants the end. */
+    /** `error`: what a waiting call rejects with; not given when the user aborts. */
     function abortSession(session, error) {
         var phase = session.phase_;
         if (phase >= 6 /* Phase.DEAD */)
@@ -3543,8 +3598,8 @@ function lazySession() {
 
 
 function lazyFinish() {
-    // The end of a file, and steps 7 to 9 of an update: the image in flash is verified, then its slot is selected.
-    /** Steps 8 and 9. `claim`: how the image reads Storage, null when that need not be asked. */
+    // The end of a file, and steps 7 to 9 of an update: verifies the image in flash, then selects its slot.
+    /** Steps 8 and 9. `claim`: where the image keeps Storage, null when that is not checked. */
     function commit(session, claim) {
         var plan = session.plan_;
         var target = session.target_;
@@ -3553,7 +3608,7 @@ function lazyFinish() {
             lazyRecords().checkNotRolledBack_(plan.digest_);
         if (claim)
             lazySlots().checkStorage_(claim);
-        // Step 8: now there is an image, and the record that counts its starts
+        // Step 8: the slot now holds an image, and the boot record counts its starts
         if (session.word_)
             lazyEngine().completeImage_(target.address, session.word_);
         lazyRecords().recordSelected_(target, layout.running_, session.written_, plan);
@@ -3561,7 +3616,7 @@ function lazyFinish() {
         lazyOtadata().select_(layout, target, 0 /* State.NEW */);
         session.emit_("UPDATE_BOOT_PARTITION", target.subtype);
     }
-    /** The last byte is in flash. */
+    /** To be called when the last byte is in flash. A resumed file is verified before perform() ends. */
     function endFile(session) {
         if (!session.resumed_)
             return lazySession().succeed_(session, true);
@@ -3578,13 +3633,16 @@ function lazyFinish() {
                 lazyDownload().seek_(session.download_, 0);
             lazySession().succeed_(session, !error);
         }
-        // not before the receiver has returned: a file that does not fit is read again from its beginning
+        // after the receiver has returned, because a wrong file is read again from byte 0
         after(0, function () {
             if (session.phase_ === 2 /* Phase.VERIFYING */)
                 verifyImage(session.layout_.chip_, session.target_.address, session.written_, session.plan_.digest_, session.word_, onVerified);
         });
     }
-    /** In phase COMPLETE, or READY, which is too early. */
+    /**
+     * In phase COMPLETE; in READY it rejects, because it is too early. More than 30 lines: its steps are callbacks that
+     * share the session, and each further closure would hold more JsVars while the image is hashed.
+     */
     function finish(session, resolve, reject) {
         var plan = session.plan_;
         var complete = session.phase_ === 3 /* Phase.COMPLETE */;
@@ -3599,11 +3657,11 @@ function lazyFinish() {
                 resolve(0 /* Code.OK */);
             session.release_(error);
         }
-        /** What is still to be asked of a verified image: its digest where nobody has given one, then how it reads Storage. */
+        /** After the image is verified: computes its digest where none was given, then finds where it keeps Storage. */
         function onVerified(error, found) {
             if (session.phase_ !== 4 /* Phase.FINISHING */)
                 return;
-            // a mixture of two files: the next try may get one of them
+            // parts of two files may be mixed: the next try may get one whole file
             if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
                 error.retry = !!session.download_.mixed_;
             if (error)
@@ -3619,7 +3677,7 @@ function lazyFinish() {
                     plan.askStorage_ = false;
                     return lazySlots().findStorage_(session.target_.address, onVerified);
                 }
-                // in a later pass: until this one ends, what has read the image holds its memory
+                // in a later idle pass: until this one ends, the functions that have read the image hold their memory
                 after(0, function () {
                     var failure = null;
                     if (session.phase_ !== 4 /* Phase.FINISHING */)
@@ -3631,7 +3689,7 @@ function lazyFinish() {
                 });
             }, end);
         }
-        // Step 7: what is in flash is judged, not what came over the network
+        // Step 7: the bytes in flash are verified, not those that came over the network
         var bytes = session.size_;
         if (!complete || (plan.size_ >= 0 && session.written_ !== bytes))
             onVerified(otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image incomplete: " + session.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes"));
@@ -3651,9 +3709,12 @@ function lazyFinish() {
 
 
 
-/** The sink of `session`'s download. It ends performs: session.ts. */
+/**
+ * The consumer of the download of `session`. It ends each perform(): session.ts. A closure of more than 60 lines would
+ * be made for each piece otherwise: it is made once and keeps its state in four variables.
+ */
 function createReceiver(session) {
-    /** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
+    /** Chip revision, major * 100 + minor; -1 where JavaScript cannot read it (all chips but the classic ESP32). */
     function chipRevision(chip) {
         var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
         var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
@@ -3672,16 +3733,16 @@ function createReceiver(session) {
      */
     function createWriter(layout, slot, size) {
         // Writes a slot, sector by sector: the only writer of app partitions.
-        // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
-        // no bootloader takes a refused or unverified file for an image, whatever otadata says.
+        // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in
+        // flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
         /** Throws unless `length` bytes at `offset` lie in `slot` and in one sector. */
         function checkRange(slot, offset, length) {
             if ((offset % 4096 /* Flash.SECTOR */) + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
                 throw otaError(260 /* Code.INVALID_SIZE */, length + " bytes at " + lazyBytes().hex_(offset) + " of slot " + slot.label);
         }
         /**
-         * Makes a function that throws when otadata selects `slot`: another program, or another instance of this module, may have
-         * written an entry. To be made while no entry names the slot. The checksum tells cheaply that nothing has changed.
+         * Makes a function that throws when otadata selects `slot`: another program, or another instance of this module, may
+         * have written an entry. To be made while no entry names the slot. The checksum tells cheaply that nothing has changed.
          */
         function createSelectionCheck(layout, slot) {
             function otadataCrc() {
@@ -3773,35 +3834,38 @@ function createReceiver(session) {
             return !alreadyInFlash;
         };
     }
-    // The end of step 4, and steps 5 and 6 of update.ts: perform, and the way of each piece from the network to flash. A download
-    // offers the receiver what has come, and it takes what it can write.
-    var MIN_WRITE = 512; // bytes of a write at least: a server may send them one by one
+    // The end of step 4, and steps 5 and 6 of update.ts: perform, and how each piece gets from the network to flash. A
+    // download passes what has arrived to the receiver, which takes what it can write.
+    var MIN_WRITE = 512; // bytes: fewer are not written, because a server may send them one by one
     var download = session.download_;
     var layout = session.layout_;
     var target = session.target_;
     var plan = session.plan_;
     var prepared = false; // is the slot ready to be written?
-    var writeSector; // made when it is wanted: memory is shortest before that
+    var writeSector; // created by the first sector: memory is shortest before it
     var blankUntil = 0; // flash is erased up to this offset of the file
     var receiveSectors;
-    /** Most pieces go this way: in the middle of a blank sector there is nothing to decide. */
+    /** Hot path, for most pieces: in the middle of a blank sector nothing has to be decided. */
     function receive(data, ended) {
         var offset = session.written_;
         var length = data.length;
-        // the download is elsewhere when the server ignored Range and began again at byte 0
+        // another offset: the server ignored Range and began again at byte 0
         if (offset + length >= blankUntil || ended || length < MIN_WRITE || offset !== download.offset_)
             return receiveSectors(data, ended);
         write(target.address + offset, data);
         session.written_ = offset + length;
         return length;
     }
-    /** Tells the listener, who may abort: then it throws. */
+    /** Calls the listener of the user. Throws when that has aborted the update. */
     function tell(name, data, total) {
         session.emit_(name, data, total);
         if (session.phase_ >= 6 /* Phase.DEAD */)
             throw otaError(259 /* Code.INVALID_STATE */, "aborted");
     }
-    /** Step 4, its end: the header is checked before anything is erased. `start`: the file's first bytes; "" if they are in flash. */
+    /**
+     * Step 4, its end: the header is checked before anything is erased. `start`: the file's first bytes; "" when they are
+     * in flash.
+     */
     function checkStart(start) {
         var head;
         if (start)
@@ -3820,7 +3884,7 @@ function createReceiver(session) {
         if (!start)
             session.word_ = data.substr(0, 4 /* Size.WORD */);
         checkStart(start ? "" : data);
-        // Step 5: no half-written slot is ever selected, and no trial begins without its record
+        // Step 5: so that no half-written slot is selected, and no trial begins without its record
         lazyRecords().reserveRecords_();
         lazyOtadata().deselect_(layout, target);
         prepared = true;
@@ -3838,29 +3902,29 @@ function createReceiver(session) {
     /** Any piece: the beginning and the end of a file and of each sector, and what an earlier update left in the slot. */
     receiveSectors = function (data, ended) {
         var start = download.offset_;
-        // a file that changes may have another length
+        // when the file changes, its length may change
         var total = plan.size_ < 0 ? download.total_ : plan.size_;
         var taken = 0;
         session.size_ = total;
-        // at its beginning once more: the file has changed, or a server without ranges began again
+        // at byte 0 again: the file has changed, or a server without ranges began again
         if ((!prepared || !start) && !prepare(data, ended))
             return 0;
         if (!writeSector)
             writeSector = /*@__NOINLINE__*/ createWriter(layout, target, plan.size_ < 0 ? target.size : plan.size_);
-        // a listener may end the update, and who waits for this step may begin the next one at once
+        // a listener may abort, and the program may call perform() again at once
         while (session.phase_ === 1 /* Phase.WORKING */) {
             var offset = start + taken;
             var inSector = offset % 4096 /* Flash.SECTOR */;
             var rest = data.length - taken;
             var room = 4096 /* Flash.SECTOR */ - inSector;
-            // without a length only a whole sector, or the end, tells whether there is another one to be erased ahead
+            // without a length, only a full sector or the end tells whether another sector follows and must be erased ahead
             if (rest < room && !ended && (total < 0 || rest < (inSector ? MIN_WRITE : 1)))
                 break;
-            // no Math.min, which makes floats, and Flash.erasePage takes none for an address
+            // not Math.min: it returns a float, which Flash.erasePage does not accept as an address
             var length = room;
             if (rest < room)
                 length = rest;
-            // the writer copies what begins a file, and memory is shortest here
+            // small pieces at the start of a file: the writer copies them, and memory is shortest here
             if (offset < 1024 /* Size.HEAD */ && length > 1024 /* Size.HEAD */ / 4)
                 length = 1024 /* Size.HEAD */ / 4;
             var more = total < 0 ? !ended || rest > room : offset - inSector + 4096 /* Flash.SECTOR */ < total;
@@ -3883,7 +3947,7 @@ function createReceiver(session) {
     download.failed_ = function (error) { return lazySession().failSession_(session, error); };
     if (!session.verified_)
         return receiveSectors;
-    // the slot holds the whole image already: nothing is fetched
+    // the slot holds the whole image already: nothing is received
     return function () {
         checkStart("");
         lazySession().succeed_(session, true);
@@ -3911,14 +3975,14 @@ function createReceiver(session) {
 
 
 /**
- * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks share what
- * step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
+ * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks
+ * share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
  */
 function open(settings, emit, offerOnly, done, failed) {
     /**
-     * Does `slot` hold the file of `size` bytes with this digest? Decided by bytes, never by versions, which tell builds of
-     * Espruino not apart. The running slot is hashed once, and the answer is kept in the boot record; another one is hashed
-     * whenever it may hold the file, because it is to be selected.
+     * Does `slot` hold the file of `size` bytes with this digest? Bytes decide and not versions: different builds of
+     * Espruino have the same version. The running slot is hashed once, and its digest is kept in the boot record. Another
+     * slot is hashed whenever it may hold the file, because it will be selected.
      */
     function holdsImage(layout, slot, size, digest, done) {
         var running = slot.address === layout.running_.address;
@@ -3930,7 +3994,7 @@ function open(settings, emit, offerOnly, done, failed) {
         tryOr(function () {
             length = lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, bytes) { return read$1(slot.address + offset, bytes); });
         }, noop);
-        // no whole image, or one of another length; what may follow an image in its file is not blank
+        // no whole image, or one of another length. Bytes that follow an image in its file are never blank
         if (!length || length > size || (length < size && read$1(slot.address + length, 1)[0] === 0xff))
             return done(null, false);
         hashFlash(slot.address, size, "", "", function (error, found) {
@@ -3944,19 +4008,20 @@ function open(settings, emit, offerOnly, done, failed) {
         return lazyBytes().parseDigest_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
     }
     /**
-     * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
-     * image runs already. Refuses an image that could not read the files in Storage. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
+     * Fetches the manifest at `settings.url`, verifies it and checks it for `target`. Calls `done` once: with the manifest,
+     * and whether its image is running already. Refuses an image that could not read the files in Storage. Errors: those of
+     * the download; OTA_VALIDATE_FAILED for the signature; those of manifest.ts and policy.ts.
      */
     function getManifest(settings, layout, target, done) {
         /** ms since 1970 by a clock that is wrong until somebody sets it. */
         function now() {
             return Date.now();
         }
-        // The chips that Espruino has builds for: their ids, what the flash MMU maps, and the RAM that a bootloader loads. Pure.
-        // It is the one table of these numbers: the module decides by it, and the command on the host too.
-        // Source: docs/formats.md#chips and #segments. Names are IDF's, read in v5.5 (soc/<chip>/include/soc: soc.h; ext_mem_defs.h
-        // for SOC_MMU_... and what is named so below; dport_reg.h of the ESP32; esp_chip_id_t in esp_app_format.h).
-        // Enums, which take no variable: the numbers stand where they are used.
+        // The chips that Espruino has builds for: their ids, what the flash MMU maps, and the RAM that a bootloader loads.
+        // Pure. It is the only table of these numbers, for the module and for the command on the host.
+        // Source: docs/formats.md#chips and #segments. Names are IDF's, read in v5.5 (soc/<chip>/include/soc: soc.h;
+        // ext_mem_defs.h for SOC_MMU_... and what is named so below; dport_reg.h of the ESP32; esp_chip_id_t in
+        // esp_app_format.h). Enums, which take no variable: the numbers stand where they are used.
         /** CONFIG_IDF_TARGET by `esp_chip_id_t`. */
         var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /** Espruino's name of the board. */
@@ -3964,24 +4029,24 @@ function open(settings, emit, offerOnly, done, failed) {
             return process.env.BOARD;
         }
         /**
-         * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or
-         * 2, have to have signed it. Calls `done` once, like verifyJws.
+         * The payload of a manifest: one token, or two of the same payload with a line end between them. It must be signed by
+         * `threshold` of `keys`, 1 or 2. Calls `done` once, like verifyJws.
          */
         function verifyManifest(text, keys, threshold, done) {
             /**
-             * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key, or with
-             * OTA_VALIDATE_FAILED and "".
+             * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key,
+             * or with OTA_VALIDATE_FAILED and "".
              */
             function verifyJws(token, keys, done) {
-                // What a device reads of a manifest, and no more. Pure: the command on the host signs within the same limits.
+                // The largest manifest that a device reads. Pure: the command on the host signs within the same limits.
                 /** Member `typ` of the header. */
                 var TYPE = "https-ota+jws";
-                // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
-                // allow. Nothing of its payload is looked at before the signature has been verified.
+                // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), parsed as strictly as its RFCs
+                // allow. The payload is not decoded before its signature is verified.
                 /**
                  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
-                 * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
-                 * its stack, so one with anything nested is not parsed at all.
+                 * change what the signature means. A stranger may have written it, and the engine's parser recurses without a check
+                 * of its stack: a header with a nested value is not parsed.
                  */
                 function parseHeader(text) {
                     if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
@@ -4014,7 +4079,7 @@ function open(settings, emit, offerOnly, done, failed) {
                     return done(lazyKeys().notTrusted_(), "");
                 var key = lazyKeys().parseKey_(signer);
                 var free = lazyEngine().freeVars_();
-                // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
+                // nine numbers as long as the key; where memory is fragmented a JsVar holds 10 bytes of them
                 var least = 100 + 1.5 * key.n_.length;
                 if (free < least)
                     throw otaError(257 /* Code.NO_MEM */, free + " JsVars are free, a key of this length needs " + least + " here", true);
@@ -4030,7 +4095,7 @@ function open(settings, emit, offerOnly, done, failed) {
             var second = end < 0 ? "" : text.substr(end + 1);
             if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0))
                 return done(lazyKeys().notTrusted_(), "");
-            // one alone is answered without a function of ours, which would keep all of this in memory
+            // a single token: no further callback, which would keep all of this in memory
             if (end < 0 && threshold < 2)
                 return verifyJws(first, keys, done);
             verifyJws(first, keys, function (error, payload, signer) {
@@ -4039,12 +4104,12 @@ function open(settings, emit, offerOnly, done, failed) {
                 verifyJws(second, keys.filter(function (key) { return key !== signer; }), done);
             });
         }
-        // The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
-        // order. What is left of it then is small: key, signature and text are gone before the image is fetched.
+        // Step 3 with keys: fetches the manifest, verifies its signature, parses it and checks it against this device, in this
+        // order. Key, signature and text are freed before the image is fetched.
         // Source: docs/design.md#trust, docs/formats.md#manifest.
         /**
-         * The most characters that a manifest may have with `free` JsVars: of some of them there are four copies for a while, 12 to a
-         * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
+         * The most characters that a manifest may have with `free` JsVars: there are up to four copies of them, 12 to a JsVar,
+         * and the signature takes Needed.SIGNATURE. With a longer manifest memory would end in the middle of a callback.
          */
         function mostOf(free) {
             return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 8192 /* Jws.MAX_MANIFEST */);
@@ -4070,7 +4135,7 @@ function open(settings, emit, offerOnly, done, failed) {
             lazyDownload().read_(download);
         }
         function onPayload(error, payload) {
-            settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
+            settings.keys = undefined; // not needed any more, and a key takes 60 JsVars
             if (error)
                 return done(error);
             tryOr(function () {
@@ -4113,7 +4178,10 @@ function open(settings, emit, offerOnly, done, failed) {
     }
     /** Step 2: refuses while an update would cost the device its program, or the slot to fall back to. */
     function checkDevice(settings, layout) {
-        /** Counts a refusal: the slot of the last update was selected before the last restart, and the bootloader started another. */
+        /**
+         * Counts a refusal: the slot of the last update was selected before the last restart, and the bootloader started
+         * another.
+         */
         function noteRefusal(layout) {
             var slot = lazySlots().slotByLabel_(layout, lazyRecords().loadRecord_().slot);
             if (!slot || slot.address === layout.running_.address)
@@ -4124,8 +4192,8 @@ function open(settings, emit, offerOnly, done, failed) {
         }
         lazyOtadata().checkConfirmed_(layout);
         if (!settings.allowSavedState && lazyEngine().readFile_(".varimg") !== undefined)
-            throw otaError(259 /* Code.INVALID_STATE */, "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
-                "by E.setBootCode() and erase .varimg, or set allowSavedState");
+            throw otaError(259 /* Code.INVALID_STATE */, "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 " +
+                "or by E.setBootCode() and erase .varimg, or set allowSavedState");
         noteRefusal(layout);
         if (!settings.allowUnconfirmed)
             lazyRecords().checkNotOnTrial_(layout.running_);
@@ -4170,14 +4238,17 @@ function open(settings, emit, offerOnly, done, failed) {
     //   7. segments, length, digest or checksum, from flash                   finish
     //   8. the first word; the boot record of the trial                       finish
     //   9. select: one entry of otadata, the commit point                     finish
-    // Each step is marked where it happens: 1 to 4 here, the check of the header and 5 in session.ts, 6 in receiver.ts, 7 to 9
-    // in finish.ts.
-    // What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
-    // into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
-    // no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
-    // is counted, and the digest of the running image is kept.
+    // Each step is marked where it happens: 1 to 4 here and in plan.ts; the check of the header, 5 and 6 in receiver.ts;
+    // 7 to 9 in finish.ts.
+    // A failure before step 5 changes no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
+    // into. Apart from that, a failure before step 9 leaves the next start as it was. After a failure before step 8 the
+    // slot holds no image that could start. Steps 2 and 3 may write one boot record each: a refusal by the bootloader is
+    // counted, and the digest of the running image is kept.
     // Source: the states of IDF esp_https_ota.c.
-    /** Step 4: waits for the first Size.HEAD bytes of the image, then calls `begin`. They stay in the buffer of the download. */
+    /**
+     * Step 4: waits for the first Size.HEAD bytes of the image, then calls `begin`. They stay in the buffer of the
+     * download.
+     */
     function awaitHead(download, begin, failed) {
         function fail(error) {
             lazyDownload().closeDownload_(download);
@@ -4243,8 +4314,8 @@ function open(settings, emit, offerOnly, done, failed) {
         fetchImage(planOf(settings), false);
 }
 /**
- * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer, a Handle
- * or an UpdateResult. More than 30 lines: every callback needs the same few variables, see open().
+ * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer,
+ * a Handle or an UpdateResult. More than 30 lines: every callback needs the same few variables, see open().
  */
 function run(config, mode, resolve, reject) {
     /** For getStatus(). */
@@ -4267,7 +4338,7 @@ function run(config, mode, resolve, reject) {
         download.sink_ = session.receive_;
         lazyDownload().read_(download);
     }
-    // What begin() resolves with: the steps of one update, called by the user. Their order, and what each state allows:
+    // What begin() resolves with: the user calls the steps of one update. Their order, and what each phase allows:
     // session.ts.
     function createHandle(session, lock) {
         function wrongState(call) {
@@ -4277,7 +4348,7 @@ function run(config, mode, resolve, reject) {
             return (unheard ||
                 otaError(259 /* Code.INVALID_STATE */, call + (ended ? "() called after the update ended" : "() called too early")));
         }
-        /** `phase`: in which it may be called, besides READY. */
+        /** Runs `step`, which may be called in phase READY and in `phase`. */
         function start(call, phase, step) {
             return new Promise(function (resolve, reject) {
                 tryOr(function () {
@@ -4317,15 +4388,16 @@ function run(config, mode, resolve, reject) {
             getPartition: function () { return session.target_; },
         };
     }
-    // What is decided before the first byte of an image is fetched: may this call update this device, which slot is written, and
-    // what is installed. Parts of steps 1 to 3 of update.ts.
+    // What is decided before the first byte of an image is fetched: may this call update this device, which slot is
+    // written, and what is installed. Parts of steps 1 to 3 of update.ts.
     /** Step 1: checks memory, configuration and keys. */
     function checkCall(config, needsKeys) {
         /**
-         * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
+         * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
+         * type, and unless exactly one field says which image may run.
          */
         function checkConfig(config) {
-            // The configuration: what a caller may say, checked before anything else happens.
+            // The configuration of a call. It is checked before anything else happens.
             function refuse(fact) {
                 throw otaError(258 /* Code.INVALID_ARG */, fact);
             }
@@ -4356,7 +4428,7 @@ function run(config, mode, resolve, reject) {
                 partition: "",
                 onEvent: refuse,
             };
-            /** A copy, so that what was checked is what is sent. */
+            /** Returns a copy: the caller cannot change a header after its check. */
             function checkHeaders(headers) {
                 var checked = {};
                 Object.keys(headers).forEach(function (name) {
@@ -4378,7 +4450,7 @@ function run(config, mode, resolve, reject) {
                 if (typeof FIELDS[name] === "number")
                     settings[name] = FIELDS[name];
             });
-            // own fields only: what a prototype says is not what the caller wrote
+            // own fields only: the caller did not write the fields of a prototype
             Object.keys(fields).forEach(function (name) {
                 var value = fields[name];
                 if (value === undefined)
@@ -4390,7 +4462,7 @@ function run(config, mode, resolve, reject) {
                     refuse(name + " must be a " + type);
                 if (type === "number" && !(value >= 0 && Math.floor(value) === value))
                     refuse(name + " must be a whole number");
-                // up to 100 characters the engine takes it for the name of a file
+                // the engine takes a text of up to 100 characters for the name of a file
                 if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
                     refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
                 settings[name] = value;
@@ -4398,21 +4470,21 @@ function run(config, mode, resolve, reject) {
             if (!settings.url)
                 refuse("url is missing");
             if (!settings.timeout)
-                refuse("timeout is 0");
+                refuse("timeout must be above 0");
             if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-                refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+                refuse("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
             var checked = settings;
             if (checked.headers)
                 checked.headers = checkHeaders(checked.headers);
             if (checked.threshold < 1 ||
                 checked.threshold > 2 ||
                 (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
-                refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
+                refuse("threshold is " + checked.threshold + ": expected 1 or 2, and as many keys");
             // as fsverity-utils prints it
             if (checked.digest && lazyBytes().parseDigest_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
                 checked.digest = "fsverity-" + checked.digest;
             if (checked.digest && !lazyBytes().parseDigest_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
-                refuse("digest is not " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
+                refuse("digest must be " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
             return checked;
         }
         var free = lazyEngine().freeVars_();
@@ -4426,7 +4498,10 @@ function run(config, mode, resolve, reject) {
             throw otaError(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
         return settings;
     }
-    /** The result of a call that has nothing to install. Throws INVALID_VERSION for begin(), which resolves with a handle only. */
+    /**
+     * The result of a call that has nothing to install. Throws INVALID_VERSION for begin(), which resolves with a handle
+     * only.
+     */
     function resultOfNothing(isBegin, offer, waiting) {
         if (isBegin)
             throw otaError(266 /* Code.INVALID_VERSION */, waiting
@@ -4505,7 +4580,7 @@ function run(config, mode, resolve, reject) {
         }, fail);
     }, fail);
 }
-/** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
+/** Ends the running update, or the selection of a slot. The promise of that call rejects with ESP_ERR_INVALID_STATE. */
 function abort() {
     var lock = lazyEngine().heldLock_();
     if (lock)
@@ -4513,7 +4588,7 @@ function abort() {
 }
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
- * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
+ * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image is running already.
  * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
 function begin(config) {
@@ -4522,7 +4597,10 @@ function begin(config) {
         config = undefined;
     });
 }
-/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
+/**
+ * The whole update: begin, perform until done, finish. It does not restart the device: call `restart()` when that
+ * suits. `esp_https_ota`
+ */
 function update(config) {
     return new Promise(function (resolve, reject) {
         run(config, 2 /* Mode.UPDATE */, resolve, reject);
@@ -4530,8 +4608,8 @@ function update(config) {
     });
 }
 /**
- * Fetches and verifies the manifest, and compares it with this device. Writes nothing but, at most, one record in Storage that
- * keeps the digest of the running image. Needs `keys`.
+ * Fetches and verifies the manifest, and compares it with this device. Writes at most one record in Storage, with the
+ * digest of the running image. Needs `keys`.
  */
 function checkForUpdate(config) {
     return new Promise(function (resolve, reject) {
@@ -4542,9 +4620,9 @@ function checkForUpdate(config) {
 
 
 
-/** What the device says of itself, for a report. It reads flash and writes nothing. */
+/** A report on the device. It reads flash and writes nothing. */
 function getStatus() {
-    // What a device says of itself: getStatus(). Reads only.
+    // getStatus(): a report on the device. Reads only.
     function whyDifferent(layout, selected, record) {
         if (selected.address === layout.running_.address)
             return "";
@@ -4599,12 +4677,13 @@ function getStatus() {
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
- * like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the
+ * trial like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
  */
 function boot(options) {
-    // Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
-    // then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
+    // Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed
+    // within a few starts. Otherwise the slot that ran before is selected again. This cannot help when an image fails before
+    // JavaScript runs.
     // Source: docs/design.md#trial-boots.
     var ATTEMPTS = 3;
     /** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */
@@ -4620,7 +4699,7 @@ function boot(options) {
                     problem = " must be a function";
             }
             else if (name !== "attempts")
-                problem = " is no option";
+                problem = " is not an option";
             else if (!(value >= 1 && Math.floor(value) === value))
                 problem = " must be a whole number above 0";
             if (problem && value !== undefined)
@@ -4640,7 +4719,7 @@ function boot(options) {
             if (!lazyRecords().isSelected_(record, running))
                 return resolve(false);
             var counted = false;
-            // a start that Storage does not take can't be counted: the trial would never end
+            // if Storage cannot take the record, starts are not counted and the trial would never end
             if (record.boots !== -1 /* Boots.GIVEN_UP */ && record.boots < attempts)
                 tryOr(function () {
                     lazyRecords().countStart_(record);
@@ -4663,13 +4742,13 @@ function boot(options) {
 }
 /**
  * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
- * rolled back otherwise, which ends an update that is under way. A check that throws, or whose promise is rejected, rolls
- * back too, but is no verdict on the image: it may be offered again, and only the third time counts as bad. The engine
+ * rolled back otherwise, which ends a running update. A check that throws, or whose promise is rejected, rolls back
+ * too, but does not mark the image as bad: it may be offered again, and counts as bad at the third time. The engine
  * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
  * boot() counts the starts.
  * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
- * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with ESP_ERR_INVALID_ARG, and
- * decides nothing, unless `ms` is a whole number and `check` a function.
+ * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with
+ * ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
  */
 function confirmAfter(ms, check, onEvent) {
     return new Promise(function (resolve, reject) {
@@ -4689,7 +4768,7 @@ function confirmAfter(ms, check, onEvent) {
         }
         function onAnswer(answer) {
             tryOr(function () {
-                // while a promise was waited for somebody else may have decided
+                // during the wait for a promise, another call may have decided
                 if (!lazyOtadata().isOnTrial_(lazySlots().readLayout_()))
                     return resolve(true);
                 if (answer !== true)

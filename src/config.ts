@@ -1,4 +1,4 @@
-// The configuration: what a caller may say, checked before anything else happens.
+// The configuration of a call. It is checked before anything else happens.
 
 import { Prefix, parseDigest } from "./platform/bytes";
 import { Code, otaError, type OtaError } from "./errors";
@@ -16,8 +16,8 @@ export type EventName =
   | "ABORT";
 
 /**
- * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision that the
- * image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
+ * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision
+ * that the image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
  * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
  */
 export type UpdateEvent =
@@ -32,8 +32,8 @@ export interface CommonConfig {
   /** Sent with each request to the first origin, never to another. */
   headers?: { [name: string]: string };
   /**
-   * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http takes
-   * them. It verifies nothing with them; `cert` and `key` show the server who the device is.
+   * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http
+   * takes them. It verifies nothing with them; `cert` and `key` show the server who the device is.
    */
   ca?: string;
   /** The certificate of the device, passed on to Espruino's http. */
@@ -41,31 +41,31 @@ export interface CommonConfig {
   /** The private key of the device, passed on to Espruino's http. */
   key?: string;
   /**
-   * ms without a byte from the server before a connection is given up. It is looked at four times in this time, so it can
-   * take a quarter longer.
+   * ms without a byte from the server before a connection is closed. It is checked four times in this time, so the end
+   * can come a quarter later.
    * @default 20000
    */
   timeout?: number;
   /**
-   * Connections that are made again without progress before the update fails.
+   * How often a connection is made again without progress before the update fails.
    * @default 5
    */
   retries?: number;
   /**
-   * ms for the whole update, in whole seconds, with all pauses between the steps of a handle. 0 sets no limit.
+   * ms for the whole update, counted in whole seconds, pauses between the steps of a handle included. 0 sets no limit.
    * @default 3600000
    */
   deadline?: number;
   /** @default 5 */
   maxRedirects?: number;
   /**
-   * Bytes per ranged request. 0 asks for the whole file in one request, and over TLS for ranges that fit where the server's
-   * records do not fit into the buffer of this build.
+   * Bytes per ranged request. 0 asks for the whole file in one request, and over TLS for ranges that fit where the
+   * server's records do not fit into the buffer of this build.
    * @default 0
    */
   maxRequestSize?: number;
   /**
-   * Install an image that runs already.
+   * Install an image that is running already.
    * @default false
    */
   allowSameVersion?: boolean;
@@ -90,11 +90,15 @@ export interface CommonConfig {
    */
   allowSavedState?: boolean;
   /**
-   * Update although `boot()` or `confirmAfter()` has the running image on trial. Then there is nothing left to go back to.
+   * Update although `boot()` or `confirmAfter()` has the running image on trial. Then there is nothing left to go back
+   * to.
    * @default false
    */
   allowUnconfirmed?: boolean;
-  /** The manifest's project must be this. Default: that of the running image's app descriptor, else of the last manifest that was installed. */
+  /**
+   * The manifest's project must be this. Default: the project of the running image's app descriptor, else of the last
+   * manifest that was installed.
+   */
   project?: string;
   /** Label of the slot to write. Default: the next update partition. */
   partition?: string;
@@ -107,7 +111,7 @@ export interface SignedConfig extends CommonConfig {
   /** Trusted public keys (JWK). */
   keys: Jwk[];
   /**
-   * Of how many of `keys` a manifest must be signed.
+   * By how many of `keys` a manifest must be signed.
    * @default 1
    */
   threshold?: 1 | 2;
@@ -118,8 +122,8 @@ export interface SignedConfig extends CommonConfig {
 /** The image must have this digest. */
 export interface DigestConfig extends CommonConfig {
   /**
-   * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:", or "sha256:" as fsverity-utils
-   * prints it, and 64 hexadecimal digits.
+   * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:", or "sha256:" as
+   * fsverity-utils prints it, and 64 hexadecimal digits.
    */
   digest: string;
   keys?: undefined;
@@ -127,7 +131,7 @@ export interface DigestConfig extends CommonConfig {
   insecure?: false;
 }
 
-/** Whatever `url` serves is installed, unauthenticated: https in Espruino authenticates nobody. */
+/** Installs what `url` serves, without authentication: https in Espruino authenticates nobody. */
 export interface InsecureConfig extends CommonConfig {
   insecure: true;
   keys?: undefined;
@@ -188,7 +192,7 @@ export interface Settings extends CommonConfig {
   threshold: number;
 }
 
-/** A copy, so that what was checked is what is sent. */
+/** Returns a copy: the caller cannot change a header after its check. */
 function checkHeaders(headers: { [name: string]: string }): { [name: string]: string } {
   const checked: { [name: string]: string } = {};
   Object.keys(headers).forEach((name) => {
@@ -202,7 +206,8 @@ function checkHeaders(headers: { [name: string]: string }): { [name: string]: st
 }
 
 /**
- * A copy of `config` with defaults; throws INVALID_ARG, naming the field, unless it says who is trusted and nothing unknown or mistyped.
+ * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
+ * type, and unless exactly one field says which image may run.
  */
 export function checkConfig(config: Config): Settings {
   const fields = config as unknown as { [name: string]: unknown };
@@ -212,7 +217,7 @@ export function checkConfig(config: Config): Settings {
   names.forEach((name) => {
     if (typeof FIELDS[name] === "number") settings[name] = FIELDS[name];
   });
-  // own fields only: what a prototype says is not what the caller wrote
+  // own fields only: the caller did not write the fields of a prototype
   Object.keys(fields).forEach((name) => {
     const value = fields[name];
     if (value === undefined) return;
@@ -221,15 +226,15 @@ export function checkConfig(config: Config): Settings {
     if (typeof value !== type || value === null) refuse(name + " must be a " + type);
     if (type === "number" && !((value as number) >= 0 && Math.floor(value as number) === value))
       refuse(name + " must be a whole number");
-    // up to 100 characters the engine takes it for the name of a file
+    // the engine takes a text of up to 100 characters for the name of a file
     if (FIELDS[name] === DER && (value as string).length > 100 && (value as string)[0] !== DER)
       refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
     settings[name] = value;
   });
   if (!settings.url) refuse("url is missing");
-  if (!settings.timeout) refuse("timeout is 0");
+  if (!settings.timeout) refuse("timeout must be above 0");
   if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-    refuse("wanted exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+    refuse("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
   const checked = settings as unknown as Settings;
   if (checked.headers) checked.headers = checkHeaders(checked.headers);
   if (
@@ -237,15 +242,18 @@ export function checkConfig(config: Config): Settings {
     checked.threshold > 2 ||
     (checked.threshold > 1 && checked.keys && checked.keys.length < 2)
   )
-    refuse("threshold is " + checked.threshold + ": wanted 1 or 2, and as many keys");
+    refuse("threshold is " + checked.threshold + ": expected 1 or 2, and as many keys");
   // as fsverity-utils prints it
   if (checked.digest && parseDigest(checked.digest, Prefix.MANIFEST)) checked.digest = "fsverity-" + checked.digest;
   if (checked.digest && !parseDigest(checked.digest, Prefix.CONFIG))
-    refuse("digest is not " + Prefix.CONFIG + " and 64 hexadecimal digits");
+    refuse("digest must be " + Prefix.CONFIG + " and 64 hexadecimal digits");
   return checked;
 }
 
-/** An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is not believed: keys are known by their RFC 7638 thumbprint. */
+/**
+ * An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is ignored: keys are named by
+ * their RFC 7638 thumbprint.
+ */
 export interface Jwk {
   kty: string;
   n: string;

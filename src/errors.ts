@@ -67,8 +67,8 @@ export interface ErrorNumbers {
 }
 
 /**
- * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. Made
- * when somebody asks: the table takes 85 variables.
+ * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. It is
+ * made when it is read: the table takes 85 JsVars.
  */
 export function errorNumbers() {
   return {
@@ -111,32 +111,34 @@ export interface OtaError extends Error {
   /** ESP-IDF's name, such as `ESP_ERR_OTA_VALIDATE_FAILED`. */
   name: string;
   /**
-   * true: the same call may succeed later although nobody changes the device or the release (network, busy server, 404 and
+   * true: the same call may succeed later without a change of the device or the release (network, busy server, 404 and
    * 410, a file that changed while it was fetched). false: refused, trying again changes nothing.
    */
   retry: boolean;
-  /** HTTP status of the answer at which it failed; undefined where there was none */
+  /** HTTP status of the answer at which it failed; undefined without an answer */
   status?: number;
   /** @internal ms that the server asks to wait before the next try */
   wait_?: number;
-  /** @internal bytes of the whole file, of which the ones asked for are none */
+  /** @internal bytes of the whole file, from a 416 */
   total_?: number;
   /** @internal the peer sent a TLS record that is larger than the buffer of this build */
   record_?: boolean;
 }
 
 /** Characters of a message. */
-const MAX_FACT = 500;
+const MAX_MESSAGE = 500;
 
-/** The error for `code`, saying `fact`. It is only built here; whoever gets it throws it or hands it on. */
-export function otaError(code: Code, fact: string, retry?: boolean): OtaError {
-  // it may quote what anybody has sent, and be shown in a terminal
-  let said = "";
-  for (let i = 0; i < fact.length && i < MAX_FACT; i++) {
-    const c = fact.charCodeAt(i);
-    said += c < 32 || c > 126 ? "?" : fact[i];
+/**
+ * Builds the error for `code` with `message`. Errors are built only here; the caller throws the error or passes it on.
+ */
+export function otaError(code: Code, message: string, retry?: boolean): OtaError {
+  // it may quote bytes that a stranger has sent, and a terminal would obey control characters
+  let printable = "";
+  for (let i = 0; i < message.length && i < MAX_MESSAGE; i++) {
+    const c = message.charCodeAt(i);
+    printable += c < 32 || c > 126 ? "?" : message[i];
   }
-  const error = new Error(said) as OtaError;
+  const error = new Error(printable) as OtaError;
   const names: { [name: string]: number } = errorNumbers();
   for (const name in names) if (names[name] === code) error.name = (code < 0 ? "ESP_" : "ESP_ERR_") + name;
   error.code = code;
@@ -144,17 +146,23 @@ export function otaError(code: Code, fact: string, retry?: boolean): OtaError {
   return error;
 }
 
-/** What the engine threw, as a fault: an error of ours passes unchanged, anything else is ESP_FAIL with the engine's words. */
+/**
+ * Whatever was thrown, as an OtaError: one of ours passes unchanged, anything else becomes ESP_FAIL with its own
+ * message.
+ */
 export function toOtaError(thrown: any): OtaError {
   return thrown && thrown.code !== undefined && thrown.retry !== undefined
     ? thrown
     : otaError(Code.FAIL, "" + ((thrown && thrown.message) || thrown));
 }
 
-/** For what nobody needs to hear. */
+/** A callback that does nothing. */
 export function noop(): void {}
 
-/** Runs `body`; what it throws goes to `reject`, as a fault. Every callback of the engine or of a promise runs in one of these. */
+/**
+ * Runs `body`, and passes what it throws to `reject` as an OtaError. Every callback of the engine or of a promise must
+ * run in it: the engine only prints what a callback throws.
+ */
 export function tryOr(body: () => void, reject: (error: OtaError) => void): void {
   try {
     body();

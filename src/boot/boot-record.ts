@@ -1,7 +1,8 @@
-// What must outlive a restart besides otadata: docs/formats.md, "Boot record". Two Storage files of records, in turn: the
-// last whole record counts. The file that holds it stays until the next one is whole in the other file, so neither a loss
-// of power nor a full Storage costs it. A file is created with its full size, and only where Storage has the room: when it
-// has not, the engine compacts, and a loss of power in a compaction can erase all of Storage (src/jsflash.c).
+// What must outlive a restart besides otadata: docs/formats.md, "Boot record". Records alternate between two Storage
+// files; the last whole record counts. The file that holds it stays until the next one is whole in the other file, so
+// neither a loss of power nor a full Storage costs it. A file is created with its full size, and only where Storage has
+// the room: without room the engine compacts, and a loss of power in a compaction can erase all of Storage
+// (src/jsflash.c).
 
 import { u16, Whole } from "../platform/bytes";
 import { binary, Flash, read } from "../platform/flash";
@@ -34,18 +35,18 @@ export interface BootRecord {
   slot: string;
   /** label of the slot that ran then */
   previous: string;
-  /** starts of that image so far, or what became of it */
+  /** starts of that image so far, or one of Boots */
   boots: number;
   /** its sequence, 0 without a manifest */
   next: number;
   /** of the last manifest whose image was installed, "" before the first */
   project: string;
-  /** how often that image was given up without the program having judged it: refused by the bootloader, out of starts */
+  /** how often that image was given up without a verdict of the program: refused by the bootloader, or out of starts */
   refused: number;
   images: SlotImage[];
   /** digests of the images that were rolled back, the last one first */
   bad: string[];
-  /** why the last image that was left was left, "" when none was since the last update */
+  /** why the last image was rolled back, "" when none was since the last update */
   reason: string;
   /** number of the record; which of the two files it is in, -1 for none; and where the next record goes in it */
   serial_: number;
@@ -56,7 +57,7 @@ export interface BootRecord {
 export const enum Boots {
   /** it was rolled back */
   GIVEN_UP = -1,
-  /** it was marked as good */
+  /** it was confirmed */
   CONFIRMED = -2,
   /** the bootloader did not start it since it was selected, as far as this device can tell */
   REFUSED = -3,
@@ -64,16 +65,16 @@ export const enum Boots {
 
 const enum Trial {
   /**
-   * So often may an image be given up without a verdict of the program before it counts as bad. A bootloader with rollback
-   * does so after any restart that comes before markValid(), boot() after some: losses of power and crashes, which
-   * others may cause, look the same.
+   * An image that was given up this often without a verdict of the program counts as bad. A bootloader with rollback
+   * gives an image up after any restart before markValid(), boot() after several. A loss of power or a crash with
+   * another cause looks the same, so once is not enough.
    */
   REFUSALS = 3,
   /** starts that an update makes sure of room for */
   STARTS = 8,
 }
 
-/** So many are remembered: rolled-back images, and slots with what is in them. */
+/** How many are kept: digests of rolled-back images, and images in slots. */
 const enum Kept {
   BAD = 4,
   IMAGES = 3,
@@ -81,7 +82,7 @@ const enum Kept {
 
 /** Enums, which take no variable. */
 const enum Tail {
-  /** bytes at the end of an image that tell it from others: there is its own SHA-256 */
+  /** bytes at the end of an image; they differ between images, because its own SHA-256 is there */
   LENGTH = 64,
 }
 
@@ -93,12 +94,12 @@ const enum Length {
   REASON = 80,
 }
 
-/** Fills `record` from the file of the older form. Anything in it that is not ours counts as absent. */
+/** Fills `record` from the file of the older form. Anything invalid in it counts as absent. */
 function takeOver(record: any): void {
   const old: any = {};
   tryOr(() => {
     const parsed = JSON.parse(readFile(NAME) || "");
-    // own fields only: of "__proto__" the engine's JSON.parse makes a prototype
+    // own fields only: the engine's JSON.parse makes a prototype of "__proto__"
     Object.keys(parsed).forEach((name) => {
       old[name] = parsed[name];
     });
@@ -115,7 +116,7 @@ function takeOver(record: any): void {
   if (typeof old.badDigest === "string" && old.badDigest) record.bad.push(old.badDigest);
 }
 
-/** Fills `record` from file NAME + `file`, when its last whole record is a newer one. */
+/** Fills `record` from file NAME + `file`, when its last whole record is newer. */
 function takeNewer(record: BootRecord, file: number): void {
   const found = readRecords(readFile(NAME + file) || "");
   const fields = found.fields_;
@@ -173,11 +174,12 @@ function append(record: BootRecord, sealed: string): boolean {
 }
 
 /**
- * Creates file NAME + `file` with `sealed` in it. The one that holds the last record stays. What is written before the file is
- * seen to be there harms nothing: at the start the engine erases all of Storage when behind the last header of a page the
- * next page begins with something else (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no
- * content where no file is. Throws NO_MEM when Storage lacks the room, FLASH_OP_FAIL when the file is not there after `tries`:
- * on a header that a loss of power has torn the engine reports success (src/jsflash.c).
+ * Creates file NAME + `file` with `sealed` in it. The file with the last record stays.
+ *
+ * Hazard: at its start the engine erases all of Storage when, behind the last header of a page, the next page does not
+ * begin with a header (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no content
+ * before the file exists. Throws NO_MEM without room, FLASH_OP_FAIL when the file does not exist after `tries`: the
+ * engine reports success even where a loss of power has torn the header (src/jsflash.c).
  */
 function create(record: BootRecord, file: number, sealed: string, tries: number): void {
   const needed = RecordFile.SIZE + RecordFile.FILE_HEADER;
@@ -234,8 +236,8 @@ function roomFor(sealed: string, count: number): number {
 }
 
 /**
- * Saves `record`. `spare`: room for so many records must be left in its file, and for the starts of a trial.
- * Throws when Storage is full, and then the record is the one before.
+ * Saves `record`. `spare`: for how many more records, and the starts of a trial, its file must have room.
+ * Throws when Storage is full; then the last record is unchanged.
  */
 export function saveRecord(record: BootRecord, spare?: number): void {
   const sealed = seal(record);
@@ -248,7 +250,7 @@ export function saveRecord(record: BootRecord, spare?: number): void {
 /** Counts one more start of the image on trial. Throws like saveRecord. */
 export function countStart(record: BootRecord): void {
   if (record.boots === Boots.REFUSED) {
-    // it was not refused: a reset of JavaScript alone looks like a restart
+    // the image does run: a reset of JavaScript alone had looked like a refusal
     record.boots = 1;
     record.refused--;
     return saveRecord(record);
@@ -258,7 +260,7 @@ export function countStart(record: BootRecord): void {
   if (record.file_ < 0 || record.end_ + tick.length > RecordFile.SIZE || !append(record, tick)) saveRecord(record);
 }
 
-/** CRC-32 of the end of the image in `slot`; 0 when it is no whole image. */
+/** CRC-32 of the end of the image in `slot`; 0 when the image is not whole. */
 function tailOf(slot: Partition): number {
   let crc = 0;
   tryOr(() => {
@@ -287,20 +289,20 @@ function noteImage(record: BootRecord, slot: Partition, size: number, digest: st
   while (record.images.length > Kept.IMAGES) record.images.pop();
 }
 
-/** What is known of the image in `slot`; null when nothing is, or when its flash is no longer what the record says. */
+/** The recorded image in `slot`; null without a record, or when flash has changed since. */
 export function knownImage(slot: Partition): SlotImage | null {
   const record = loadRecord();
   const image = findImage(record, slot.label);
   return image && image.size && tailOf(slot) === image.tail ? image : null;
 }
 
-/** Is the image that the last update selected the one in `slot`, and not another one that came by USB since? */
+/** Is the image that the last update selected the one in `slot`, and was it not replaced by USB since? */
 export function isSelected(record: BootRecord, slot: Partition): boolean {
   const image = findImage(record, slot.label);
   return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
 }
 
-/** The image in the slot that runs was hashed: the answer is kept where Storage has room for it. */
+/** The image in the slot that runs was hashed: its digest is recorded if Storage has room. */
 export function recordHashed(slot: Partition, size: number, digest: string): void {
   tryOr(() => {
     const record = loadRecord();
@@ -309,7 +311,10 @@ export function recordHashed(slot: Partition, size: number, digest: string): voi
   }, noop);
 }
 
-/** The lowest sequence that may be installed while the slot `running` runs: the confirmed one's, and its own. */
+/**
+ * The lowest sequence that may be installed while the slot `running` runs: that of the confirmed image, and that of the
+ * running one.
+ */
 export function lowestSequence(record: BootRecord, running: Partition): number {
   return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
 }
@@ -324,8 +329,8 @@ export function checkNotRolledBack(digest: string): void {
 }
 
 /**
- * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
- * go back to.
+ * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the
+ * slot to fall back to.
  */
 export function checkNotOnTrial(running: Partition): void {
   const record = loadRecord();
@@ -336,16 +341,16 @@ export function checkNotOnTrial(running: Partition): void {
     );
 }
 
-/** Before a slot is written: makes sure that a trial can be recorded to its end; throws when it can't. */
+/** Before a slot is written: makes sure that Storage has room for all records of a trial; throws otherwise. */
 export function reserveRecords(): void {
   const record = loadRecord();
-  // an update that fails again and again costs no more than one record
+  // at most one record is written, however often the update fails
   if (record.file_ < 0 || record.end_ + roomFor(seal(record), 2) > RecordFile.SIZE) saveRecord(record, 2);
 }
 
 /**
- * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the image
- * file.
+ * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the
+ * image file.
  */
 export function recordSelected(
   slot: Partition,
@@ -355,7 +360,7 @@ export function recordSelected(
 ): void {
   const record = loadRecord();
   const before = findImage(record, slot.label);
-  // an image that lives to install the next one counts as confirmed
+  // an image that installs the next one counts as confirmed
   record.sequence = lowestSequence(record, running);
   if (!before || before.digest !== image.digest_) record.refused = 0;
   noteImage(record, slot, size, image.digest_, image.version_);
@@ -368,7 +373,7 @@ export function recordSelected(
   saveRecord(record, 1);
 }
 
-/** `verdict`: the program has judged the image, so that it counts as bad at once. */
+/** `verdict`: the program has rejected the image, so it counts as bad at once. */
 function giveUp(record: BootRecord, label: string, verdict: boolean, reason: string): void {
   record.reason = reason.substr(0, Length.REASON);
   const image = findImage(record, label);
@@ -381,8 +386,8 @@ function giveUp(record: BootRecord, label: string, verdict: boolean, reason: str
 }
 
 /**
- * The bootloader did not start the image in the slot called `label`, or gave it up. Counted once for each time that it
- * was selected; the trial stays, should it start after all.
+ * The bootloader did not start the image in the slot called `label`, or gave it up. It is counted once for each
+ * selection. The trial stays, in case the image does start later.
  */
 export function recordRefused(label: string): void {
   const record = loadRecord();
@@ -403,7 +408,7 @@ export function recordConfirmed(running: Partition): void {
 }
 
 /**
- * The image in the slot `running` is about to be left, by a `verdict` of the program or because its starts ran out.
+ * The image in the slot `running` is about to be left, by a `verdict` of the program or because it has no starts left.
  * `reason`: printable text, for getStatus().
  */
 export function recordRolledBack(running: Partition, verdict: boolean, reason: string): void {

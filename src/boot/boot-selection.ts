@@ -1,6 +1,6 @@
-// otadata, written: which slot the bootloader starts. The only writer of otadata, and `select` is the commit point.
-// Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the slot that runs, never the highest seq: after a
-// fallback the entry of the running slot would otherwise be the one that is overwritten.
+// Writes otadata: which slot the bootloader starts. The only writer of otadata; `select` is the commit point.
+// Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the running slot
+// and never the highest seq: after a fallback the entry of the running slot would be overwritten otherwise.
 
 import { binary, erase, Flash, isBlank, read, write } from "../platform/flash";
 import { setRestartPending } from "../platform/engine";
@@ -30,7 +30,9 @@ export function copyOf(layout: Layout, entries: Entry[], slot: Partition): numbe
   return copy;
 }
 
-/** The slot that states lead to: the bootloader starts it, and falls back to others when its image is broken. */
+/**
+ * The slot that the entries select by their states. The bootloader starts it, or another one when its image is broken.
+ */
 export function slotByState(layout: Layout, entries: Entry[]): Partition {
   const ota = layout.ota_;
   const copy = activeCopy(entries);
@@ -39,9 +41,9 @@ export function slotByState(layout: Layout, entries: Entry[]): Partition {
 }
 
 /**
- * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The bootloader's
- * version cannot be read. But if the newest entry is marked bad and yet names the running slot, while states lead to
- * another slot, the bootloader must be one of those. Then the entry counts as active.
+ * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The
+ * bootloader's version cannot be read. But if the newest entry is marked bad and yet names the running slot, while the
+ * states select another slot, the bootloader must be one of those. Then the entry counts as active.
  */
 function runningEntryIsMarkedBad(layout: Layout, entries: Entry[]): boolean {
   const own = copyOf(layout, entries, layout.running_);
@@ -59,7 +61,9 @@ export function selectedSlot(layout: Layout, entries: Entry[]): Partition {
   return runningEntryIsMarkedBad(layout, entries) ? layout.running_ : slotByState(layout, entries);
 }
 
-/** The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1). */
+/**
+ * The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1).
+ */
 function copyToKeep(layout: Layout, entries: Entry[]): number {
   const keep = copyOf(layout, entries, layout.running_);
   return keep >= 0 && (entries[keep].valid_ || runningEntryIsMarkedBad(layout, entries)) ? keep : activeCopy(entries);
@@ -78,7 +82,10 @@ export function writeEntry(layout: Layout, copy: number, seq: number, state: Sta
   }
 }
 
-/** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
+/**
+ * Erases the active copy, so that factory starts. When the erase fails and the copy is blank, the entry is written
+ * again.
+ */
 function eraseActive(addr: number): void {
   const entry = binary(read(addr, Entries.LENGTH));
   try {
@@ -89,7 +96,7 @@ function eraseActive(addr: number): void {
   }
 }
 
-/** Above every whole entry, because a bootloader of IDF 3.1 or 3.2 obeys those that are marked INVALID too. */
+/** A seq above every whole entry: a bootloader of IDF 3.1 or 3.2 obeys entries that are marked INVALID too. */
 export function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
   let highest = 0;
   for (let i = 0; i < 2; i++) if (entries[i].whole_ && entries[i].seq_ > highest) highest = entries[i].seq_;
@@ -99,9 +106,9 @@ export function seqFor(layout: Layout, entries: Entry[], slot: Partition): numbe
 }
 
 /**
- * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that has to prove itself: a
- * bootloader with rollback makes a trial of it, others start it like any other (docs/formats.md#what-a-bootloader-starts).
- * Throws when flash fails, and then the old choice stands.
+ * Makes the bootloader start `slot` at the next restart. `state` is NEW for an image that must be confirmed: a
+ * bootloader with rollback puts it on trial, others start it like any other (docs/formats.md#what-a-bootloader-starts).
+ * Throws when flash fails; then the old selection stays.
  */
 export function select(layout: Layout, slot: Partition, state: State): void {
   let entries = readEntries(layout.otadata_);
@@ -109,7 +116,7 @@ export function select(layout: Layout, slot: Partition, state: State): void {
   setRestartPending();
   if (!markedBad && slotByState(layout, entries).address === slot.address) return;
   if (slot.subtype === Subtype.FACTORY) {
-    // without an entry factory starts; the copy that is not active goes first, so that no older choice appears between
+    // without an entry factory starts. The inactive copy is erased first: otherwise it would select an older slot
     const active = (markedBad ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
     entries = []; // from here on memory is shortest
     erase(layout.otadata_.address + (1 - active) * Flash.SECTOR);
@@ -123,15 +130,15 @@ export function select(layout: Layout, slot: Partition, state: State): void {
 }
 
 /**
- * Before `target` is erased: makes sure that otadata leads to the slot that runs, then erases what still names
- * `target`, so that a half-written slot is never selected. What else is selected gives way: when it is broken, the
- * bootloader's fallback might come to `target` once that is whole, and before its trial is recorded.
+ * Before `target` is erased: makes sure that otadata selects the running slot, then erases every entry that names
+ * `target`, so that a half-written slot is never selected. A third slot that was selected is given up: if its image is
+ * broken, the bootloader could fall back to `target` when that is whole but before its trial is recorded.
  */
 export function deselect(layout: Layout, target: Partition): void {
   let entries = readEntries(layout.otadata_);
   const own = copyOf(layout, entries, layout.running_);
   const selected = slotByState(layout, entries).address;
-  // the running slot's entry is left when the one of `target` is erased
+  // after the entry of `target` is erased, that of the running slot is the active one
   const left = selected === target.address && own >= 0 && entries[own].valid_;
   if (selected !== layout.running_.address && !left) {
     entries = []; // it reads its own, and memory is shortest here

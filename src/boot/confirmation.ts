@@ -1,4 +1,4 @@
-// What otadata says of the image that runs: that it is good, or that it was left. Written by the calls of boot-selection.ts.
+// Marks the running image in otadata as valid or invalid, by the functions of boot-selection.ts.
 // Source: docs/design.md#slots, docs/formats.md#otadata.
 
 import { markValidNatively } from "../platform/chip";
@@ -11,7 +11,7 @@ import type { Partition } from "./partitions";
 import { Boots, isSelected, loadRecord } from "./boot-record";
 import { Code, otaError } from "../errors";
 
-/** Does the image that runs still have to be confirmed, by us or by a bootloader with rollback? */
+/** Must the running image still be confirmed, for this module or for a bootloader with rollback? */
 export function isOnTrial(layout: Layout): boolean {
   const record = loadRecord();
   return (
@@ -27,12 +27,14 @@ export function checkConfirmed(layout: Layout): void {
 }
 
 /**
- * Marks the image that runs as good. The entry that says so goes to the other copy, above the present one, which is
- * erased after it: at no moment is the running slot without a valid entry. While a bootloader with rollback waits for
- * this (PENDING_VERIFY) it would abort the present entry after a loss of power, so then it is rewritten in place, as
- * IDF does, and the other copy stays to fall back to; and in place when the other copy is what an update, say, has just
- * selected. Factory and a slot that no entry names need none.
- * IDF itself is asked only then, for it marks the active entry, which need not be the running slot's, and in place.
+ * Marks the running image as valid. Normally the new entry is written into the other copy, with a higher seq, and the
+ * present entry is erased after it: the running slot has a valid entry at every moment. In two cases the entry is
+ * rewritten in place:
+ * - PENDING_VERIFY: after a loss of power a bootloader with rollback would abort the present entry anyway. IDF rewrites
+ *   it in place too, and the other copy stays to fall back to. IDF's own call is used if this entry is the active one,
+ *   because that is the one that it marks.
+ * - The other copy selects a slot that was chosen since the start.
+ * Factory, and a slot that no entry names, need no mark.
  */
 export function confirm(layout: Layout): void {
   const entries = readEntries(layout.otadata_);
@@ -50,17 +52,17 @@ export function confirm(layout: Layout): void {
 }
 
 /**
- * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the mark
- * only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
+ * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the
+ * mark only informs, except for an entry that a bootloader with rollback would abort anyway (PENDING_VERIFY).
  */
 export function reject(layout: Layout, slot: Partition): void {
   const before = readEntries(layout.otadata_);
   const own = copyOf(layout, before, layout.running_);
   const pending = own >= 0 && before[own].state_ === State.PENDING_VERIFY;
   if (pending) writeEntry(layout, own, before[own].seq_, State.INVALID);
-  // a bootloader that puts images on trial knows states: nothing is disputed
+  // a bootloader that puts images on trial obeys states
   if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address) return;
-  // VALID: on trial once more it would lead back to the image that is left now
+  // VALID: if it were on trial again, the bootloader could fall back to the image that is rejected now
   select(layout, slot, State.VALID);
   if (pending) return;
   const entries = readEntries(layout.otadata_);

@@ -40,7 +40,7 @@ function findOtadata(rows: Partition[]): Partition {
     }
   if (!found) return notSupported("no otadata partition: flash a table with two slots once by USB (boards/)");
   if (found.size !== OTADATA_SIZE)
-    notSupported("otadata " + found.label + " has " + hex(found.size) + " bytes, wanted 0x2000");
+    notSupported("otadata " + found.label + " has " + hex(found.size) + " bytes, expected 0x2000");
   return found;
 }
 
@@ -55,7 +55,7 @@ function findOta(rows: Partition[]): Partition[] {
     }
   let whole = ota.length === count;
   for (let i = 0; i < count; i++) if (!ota[i]) whole = false;
-  if (!whole) notSupported("the partition table has a gap or a double in its ota_N slots");
+  if (!whole) notSupported("the partition table has a gap or a duplicate in its ota_N slots");
   return ota;
 }
 
@@ -72,9 +72,9 @@ function mappedHeader(slot: Partition, chip: number): Header | null {
 }
 
 /**
- * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with the
- * memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read, because
- * reading an unmapped one resets the chip.
+ * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
+ * the memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read,
+ * because reading an unmapped one resets the chip.
  */
 function findRunning(rows: Partition[], chip: number): Partition {
   for (let i = 0; i < rows.length; i++) {
@@ -88,7 +88,7 @@ function findRunning(rows: Partition[], chip: number): Partition {
   throw otaError(Code.NOT_FOUND, "cannot determine the running slot: the MMU maps none of them");
 }
 
-/** Reads and judges the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
+/** Reads and checks the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
 export function readLayout(): Layout {
   const chip = chipId();
   if (isEncrypted(chip)) notSupported("flash encryption is on: raw writes would be garbage to the bootloader");

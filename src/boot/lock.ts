@@ -1,6 +1,6 @@
 // The lock: one update or one choice of a slot at a time, because an update would erase a slot that is being verified.
-// When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The lock's watchdog finds that: its
-// holder then has no timer left that could wake it.
+// When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The watchdog of the lock detects
+// that: the holder then has no timer left that could continue its work.
 
 import { cancel, every, forgetTimers, resetWatchdog, watchdogExpired } from "../platform/timers";
 import { heldLock, setHeldLock, listenForKill } from "../platform/engine";
@@ -8,7 +8,7 @@ import { Code, otaError, type OtaError } from "../errors";
 
 const WATCHDOG_MS = 1000;
 
-/** What the last update since the start ended with, as text; "" before the first. Storage is not written for it. */
+/** Result of the last update since the start, as text; "" before the first. It is kept in RAM only. */
 export let lastResult = "";
 
 /** For getStatus(). */
@@ -28,10 +28,11 @@ export interface Lock {
 }
 
 /**
- * Acquires the lock. Throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another holder has it. `stop` is called when the holder has
- * to end: with ESP_ERR_NO_MEM when a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted in whole
- * seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(), load() and
- * reset(). These three end the update because save() would store it half done, and another slot may run when that is loaded.
+ * Acquires the lock. Throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another holder has it. `stop` is called when the
+ * holder has to end: with ESP_ERR_NO_MEM when a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted
+ * in whole seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(),
+ * load() and reset(). These three end the update because save() would store it half done, and another slot may run when
+ * that is loaded.
  */
 export function acquireLock(stop: (error?: OtaError) => void, deadline: number): Lock {
   if (heldLock())
@@ -49,7 +50,7 @@ export function acquireLock(stop: (error?: OtaError) => void, deadline: number):
       else if (watchdogExpired(WATCHDOG_MS))
         error = otaError(Code.NO_MEM, "out of memory: the call was interrupted", true);
       if (!error) return;
-      // stop() needs memory, and the engine drops an interval whose callback runs out of it. So a new interval is made first
+      // stop() needs memory, and the engine drops an interval whose callback runs out of it. So a new one comes first
       watchdog = undefined;
       lock.armWatchdog_();
       stop(error);

@@ -1,5 +1,6 @@
-// Which slot starts: the questions and orders of IDF's esp_ota_ops.h that are no update.
-// Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they are about the slot that runs, not about the entry with the highest seq.
+// Which slot starts: the calls of IDF's esp_ota_ops.h that do not write an image.
+// Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they use the running slot and not the entry with the
+// highest seq.
 
 import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
 import { restart } from "../platform/chip";
@@ -31,7 +32,10 @@ export function getRunningPartition(): Partition {
   return readLayout().running_;
 }
 
-/** The slot that otadata selects: another than the running one after an update, and after a fallback. `esp_ota_get_boot_partition` */
+/**
+ * The slot that otadata selects. It differs from the running one after an update and after a fallback.
+ * `esp_ota_get_boot_partition`
+ */
 export function getBootPartition(): Partition {
   const layout = readLayout();
   return selectedSlot(layout, readEntries(layout.otadata_));
@@ -60,8 +64,9 @@ export function getLastInvalidPartition(): Partition | null {
 }
 
 /**
- * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid, 4 0xffffffff undefined.
- * Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the slot. `esp_ota_get_state_partition`
+ * `esp_ota_img_states_t` of a slot, given as a partition or by its label: 0 new, 1 pending verify, 2 valid, 3 invalid,
+ * 4 0xffffffff undefined. Throws ESP_ERR_NOT_SUPPORTED for factory, ESP_ERR_NOT_FOUND when otadata does not name the
+ * slot. `esp_ota_get_state_partition`
  */
 export function getState(partition: Partition | string): number {
   const layout = readLayout();
@@ -73,9 +78,9 @@ export function getState(partition: Partition | string): number {
 }
 
 /**
- * Verifies slots by their checksums, one after the other, while no update can erase them, and calls `choose` with the
- * first good one. `list` gives them; `none` is what the error says when none is good, without it the last slot's own. With
- * it, whatever else is under way is ended.
+ * Verifies the slots of `list` by their checksums, one after the other, and calls `choose` with the first good one. It
+ * holds the lock, so that no update erases them meanwhile. `none`: message of the error when no slot is good, and the
+ * holder of the lock is stopped first; without it the error is that of the last slot.
  */
 function chooseSlot(
   list: (layout: Layout) => Partition[],
@@ -115,8 +120,8 @@ function chooseSlot(
 }
 
 /**
- * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects with
- * ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is under way. `esp_ota_set_boot_partition`
+ * Verifies the image in a slot, given as a partition or by its label, then makes it the one that starts next. Rejects
+ * with ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is running. `esp_ota_set_boot_partition`
  */
 export function setBootPartition(partition: Partition | string): Promise<number> {
   return chooseSlot(
@@ -135,7 +140,7 @@ export function markValid(): void {
   recordConfirmed(layout.running_);
 }
 
-/** The other slots: first the one that ran before a trial, then those with an entry of an image that ran before. */
+/** The other slots: first the one that ran before a trial, then those whose entry says that their image has run. */
 function slotsToFallBackTo(layout: Layout): Partition[] {
   const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
   const entries = readEntries(layout.otadata_);
@@ -159,7 +164,7 @@ export function fallBack(verdict: boolean, reason: string): Promise<number> {
     slotsToFallBackTo,
     (layout, slot, done) => {
       tryOr(() => {
-        // when Storage takes no record it is more important to leave
+        // a failed record must not stop the rollback
         recordRolledBack(layout.running_, verdict, reason);
       }, noop);
       rejectRunning(layout, slot);
@@ -171,8 +176,9 @@ export function fallBack(verdict: boolean, reason: string): Promise<number> {
 }
 
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. An update that is under way is
- * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
+ * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 export function rollback(): Promise<number> {
   return fallBack(true, "rollback() was called");

@@ -1,7 +1,7 @@
 // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
 // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
-// The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for what
-// writing to the wrong place would cost: alignment, bounds, overlap.
+// The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for
+// alignment, bounds and overlap, because a write to the wrong place could destroy the device.
 
 import { hex, u16, u32, zText } from "../platform/bytes";
 import { Code, otaError } from "../errors";
@@ -11,7 +11,9 @@ export const enum Table {
   ADDR = 0x8000,
   LENGTH = 0xc00,
   ROW_LENGTH = 32,
-  /** 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is */
+  /**
+   * 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
+   */
   FLASH_END = 0x1000000,
 }
 
@@ -61,7 +63,7 @@ export function isOta(row: Kind): boolean {
   return row.type === Type.APP && row.subtype >= Subtype.OTA_0 && row.subtype <= Subtype.OTA_15;
 }
 
-/** A slot: an app partition that can hold an image and be selected. The test app (0x20) is none. */
+/** A slot: an app partition that can hold an image and be selected. The test app (0x20) is not a slot. */
 export function isSlot(row: Kind): boolean {
   return row.type === Type.APP && (row.subtype === Subtype.FACTORY || isOta(row));
 }
@@ -91,7 +93,7 @@ export function isStorageTwice(a: Partition, b: Partition): boolean {
   );
 }
 
-/** Has an update to get at this row, or Espruino at the files of its Storage? */
+/** Does an update need this row, or Espruino for its Storage? */
 function isNeeded(row: Partition): boolean {
   return (
     isSlot(row) || isOtadata(row) || (row.type === Type.DATA && (row.label === "js_code" || row.label === "storage"))
@@ -102,8 +104,8 @@ function checkRow(row: Partition, others: Partition[]): void {
   const end = row.address + row.size;
   let problem = "";
   if (row.address % (row.type === Type.APP ? 0x10000 : 0x1000)) problem = "is not aligned";
-  else if (row.type === Type.APP && row.size % 0x1000) problem = "has no whole number of sectors";
-  else if (!row.size) problem = "has no bytes";
+  else if (row.type === Type.APP && row.size % 0x1000) problem = "must have whole sectors";
+  else if (!row.size) problem = "has 0 bytes";
   else if (end > Table.FLASH_END && isNeeded(row))
     problem = "ends at " + hex(end) + ": Espruino addresses 16 MB of flash";
   // the primary rows of type bootloader (2) and partition_table (3) are what lies below
@@ -119,7 +121,9 @@ function checkRow(row: Partition, others: Partition[]): void {
     );
 }
 
-/** The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad. */
+/**
+ * The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad.
+ */
 export function parseTable(table: Uint8Array): Partition[] {
   const rows: Partition[] = [];
   for (let offset = 0; offset < Table.LENGTH; offset += Table.ROW_LENGTH) {

@@ -1,7 +1,7 @@
-// A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's text.
-// A record is a whole number of units. Its first character is that number, then come the CRC-32 of the rest as eight
-// hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record before.
-// A record that a loss of power has torn fails its CRC: it is passed over, and the next one is put behind it.
+// A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's
+// text. A record is a whole number of units. Its first character is that number, followed by the CRC-32 of the rest as
+// eight hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record
+// before. A record that a loss of power has torn fails its CRC: it is skipped, and the next one is written behind it.
 
 /** In bytes. */
 export const enum RecordFile {
@@ -17,7 +17,7 @@ export const enum RecordFile {
 export interface Found {
   /** the last whole record; null when there is none */
   fields_: any[] | null;
-  /** starts that were counted since */
+  /** starts that were counted after it */
   ticks_: number;
   /** where the next record goes */
   end_: number;
@@ -38,7 +38,7 @@ export function sealRecord(text: string): string {
 /** Reads `file`, which may be "", from its beginning to its end. */
 export function readRecords(file: string): Found {
   const found: Found = { fields_: null, ticks_: 0, end_: 0 };
-  let blank = String.fromCharCode(255); // the Web IDE's minifier makes of an escape a character that is not ASCII
+  let blank = String.fromCharCode(255); // the Web IDE's minifier turns an escape into a character that is not ASCII
   while (blank.length < RecordFile.UNIT) blank += blank;
   let offset = 0;
   while (offset < file.length) {

@@ -1,4 +1,4 @@
-// What a device says of itself: getStatus(). Reads only.
+// getStatus(): a report on the device. Reads only.
 
 import { isOnTrial } from "./confirmation";
 import { Prefix } from "../platform/bytes";
@@ -19,8 +19,10 @@ export interface SlotStatus {
   size: number;
   /** `esp_ota_img_states_t`, undefined when otadata does not name it */
   state: number | undefined;
-  /** Espruino's own of the running slot, else of the manifest that brought the image, or of its app descriptor; undefined
-   * when the slot holds no whole image or nothing tells */
+  /**
+   * Of the running slot: Espruino's own. Of others: that of the manifest that brought the image, or of its app descriptor;
+   * undefined when the slot holds no whole image, or when its version is unknown.
+   */
   version: string | undefined;
 }
 
@@ -37,15 +39,20 @@ export interface Status {
   sequence: number;
   /** starts so far and the slot to fall back to, null when the running image is not on trial */
   trial: { boots: number; previous: string } | null;
-  /** digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes them */
+  /**
+   * digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes
+   * them
+   */
   rolledBack: string[];
-  /** why the last image that was left was left, "" when none was since the last update: what check() threw, for one */
+  /** why the last image was rolled back, such as what check() threw; "" when none was since the last update */
   rollbackReason: string;
   /** all slots, the running one too */
   slots: SlotStatus[];
   /** of Storage, in bytes: behind the last file, and of erased files, which only a compaction gives back */
   storage: { free: number; trash: number };
-  /** what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first */
+  /**
+   * what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first
+   */
   last: string;
   /** why another slot runs than the one that is selected; "" when it is the selected one */
   differs: string;
@@ -76,7 +83,7 @@ function describe(layout: Layout, slot: Partition): SlotStatus {
   return { label: slot.label, size: slot.size, state: stateOf(layout, slot), version: version };
 }
 
-/** What the device says of itself, for a report. It reads flash and writes nothing. */
+/** A report on the device. It reads flash and writes nothing. */
 export function getStatus(): Status {
   const layout = readLayout();
   const record = loadRecord();

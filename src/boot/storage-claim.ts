@@ -1,4 +1,4 @@
-// What a manifest says of the place of Storage. Pure: the command on the host has it too.
+// Where a manifest says that the image keeps Storage. Pure: the command on the host uses it too.
 
 /** Where a build keeps Storage; `address` and `size` in bytes. */
 export interface StorageClaim {

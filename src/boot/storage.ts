@@ -1,8 +1,8 @@
-// Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at an
-// address that is compiled in, and reads their contents through the partition of a label, whatever lies there
-// (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). In an
-// image that reads through another partition than this table has, no program runs after the restart, so nothing of ours
-// could roll it back.
+// Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at
+// an address that is compiled in, and reads their contents through the partition of a label, whatever lies there
+// (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). If
+// an image reads through a partition that this table does not have, no program runs after the restart, and nothing can
+// roll the image back.
 
 import { hex, u32 } from "../platform/bytes";
 import { binary, Flash, isBlank, read } from "../platform/flash";
@@ -34,8 +34,8 @@ function refuse(fact: string): never {
 }
 
 /**
- * The partition through which the running build reads: by the size of its Storage, since some builds of 2v25 are of the new
- * kind, else by its version, such as "2v27.45".
+ * The partition through which the running build reads: by the size of its Storage, since some builds of 2v25 are of the
+ * new kind, else by its version, such as "2v27.45".
  */
 function ownPartition(): string {
   const version = firmwareVersion();
@@ -58,31 +58,28 @@ export function checkStorage(claim: StorageClaim): void {
         hex(row.address),
     );
   if (row.size < claim.size)
-    refuse("the image wants " + claim.size + " bytes in partition " + label + ", which has " + row.size);
+    refuse("the image needs " + claim.size + " bytes in partition " + label + ", which has " + row.size);
   const own = ownPartition();
   const ownRow = own === label ? row : partitionByLabel(own, Type.DATA);
   if (!ownRow || ownRow.address !== claim.address)
     refuse("this firmware keeps its files in another place than the image, " + hex(claim.address));
   const stats = storageStats();
-  // with what the boot record may take yet
+  // the boot record may still grow by this much
   const used = stats.totalBytes - stats.freeBytes + 2 * (RecordFile.SIZE + RecordFile.FILE_HEADER);
-  // such a build takes the rest for damage, and erases all
+  // a build with a smaller Storage takes the rest for damage, and erases all of it
   if (claim.size < stats.totalBytes && used > claim.size)
     refuse(
-      "Storage needs " +
-        used +
-        " bytes, with erased files and the boot record, and the image has room for " +
-        claim.size,
+      "Storage needs " + used + " bytes, with erased files and the boot record; the image has room for " + claim.size,
     );
-  // what the larger build finds behind the files of this one would be files to it
+  // a build with a larger Storage takes what lies behind the files of this one for files
   for (let offset = stats.totalBytes; offset < claim.size; offset += Flash.SECTOR)
     if (!isBlank(claim.address + offset))
       refuse("flash at " + hex(claim.address + offset) + " is not blank, and the image takes it for Storage");
 }
 
 /**
- * Looks in the image at `addr`, which was verified, for the text that tells through which partition it reads, in its first segment, which
- * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
+ * Searches the verified image at `addr` for the text that names the partition of its Storage. The first segment holds
+ * the constants of a build. Calls `done` with the claim of such a build on this table, null when there is no such text.
  */
 export function findStorage(addr: number, done: (error: OtaError | null, claim: StorageClaim | null) => void): void {
   const end = Size.FIRST_SEGMENT + u32(read(addr, Size.FIRST_SEGMENT), Size.HEADER + 4);
@@ -101,7 +98,7 @@ export function findStorage(addr: number, done: (error: OtaError | null, claim: 
     Slice.BLOCKS,
     () => {
       const piece = binary(read(addr + offset, Flash.PIECE));
-      // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on
+      // at the end of a text the engine's indexOf reports the beginning of a needle as found, repeatedly (2v29)
       for (let from = 0, index = 0; ; from = index + 1) {
         index = piece.indexOf("Couldn't map ", from);
         if (index < from) break;

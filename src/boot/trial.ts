@@ -1,5 +1,6 @@
-// Trial boots on bootloaders without rollback: an image that `update` installed has some starts to prove itself in,
-// then the slot that ran before is selected again. What it can't rescue is an image that dies before JavaScript runs.
+// Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed
+// within a few starts. Otherwise the slot that ran before is selected again. This cannot help when an image fails before
+// JavaScript runs.
 // Source: docs/design.md#trial-boots.
 
 import { isOnTrial } from "./confirmation";
@@ -13,7 +14,7 @@ import { toOtaError, Code, otaError, tryOr, noop } from "../errors";
 const ATTEMPTS = 3;
 
 export interface BootOptions {
-  /** starts that an image has to be confirmed in; 3 */
+  /** starts in which an image must be confirmed; default 3 */
   attempts?: number;
   /** called at each start on trial, with the number of this start and of those allowed */
   onTrial?: (boots: number, attempts: number) => void;
@@ -28,7 +29,7 @@ function checkBootOptions(options: BootOptions): void {
     let problem = "";
     if (name === "onTrial") {
       if (typeof value !== "function") problem = " must be a function";
-    } else if (name !== "attempts") problem = " is no option";
+    } else if (name !== "attempts") problem = " is not an option";
     else if (!(value >= 1 && Math.floor(value) === value)) problem = " must be a whole number above 0";
     if (problem && value !== undefined) throw otaError(Code.INVALID_ARG, "boot: " + name + problem);
   });
@@ -37,8 +38,8 @@ function checkBootOptions(options: BootOptions): void {
 /**
  * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
  * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial
- * like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the
+ * trial like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
  */
 export function boot(options?: BootOptions): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
@@ -51,7 +52,7 @@ export function boot(options?: BootOptions): Promise<boolean> {
       const running = readLayout().running_;
       if (!isSelected(record, running)) return resolve(false);
       let counted = false;
-      // a start that Storage does not take can't be counted: the trial would never end
+      // if Storage cannot take the record, starts are not counted and the trial would never end
       if (record.boots !== Boots.GIVEN_UP && record.boots < attempts)
         tryOr(() => {
           countStart(record);
@@ -73,13 +74,13 @@ export function boot(options?: BootOptions): Promise<boolean> {
 
 /**
  * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
- * rolled back otherwise, which ends an update that is under way. A check that throws, or whose promise is rejected, rolls
- * back too, but is no verdict on the image: it may be offered again, and only the third time counts as bad. The engine
+ * rolled back otherwise, which ends a running update. A check that throws, or whose promise is rejected, rolls back
+ * too, but does not mark the image as bad: it may be offered again, and counts as bad at the third time. The engine
  * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
  * boot() counts the starts.
  * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
- * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with ESP_ERR_INVALID_ARG, and
- * decides nothing, unless `ms` is a whole number and `check` a function.
+ * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with
+ * ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
  */
 export function confirmAfter(
   ms: number,
@@ -101,7 +102,7 @@ export function confirmAfter(
     }
     function onAnswer(answer: unknown): void {
       tryOr(() => {
-        // while a promise was waited for somebody else may have decided
+        // during the wait for a promise, another call may have decided
         if (!isOnTrial(readLayout())) return resolve(true);
         if (answer !== true) return leave("check() did not answer true", true);
         markValid();

@@ -1,5 +1,5 @@
-// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks, so that it can be made of native
-// one-shot hashes with one block in memory at a time.
+// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks. It is made of native one-shot
+// hashes, with one block in memory at a time.
 // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
 
 import { sha256 } from "../platform/crypto";
@@ -23,21 +23,21 @@ function padded(bytes: ArrayLike<number>): Uint8Array {
 }
 
 export interface FsVerityHasher {
-  /** hashes the next block; false when all are done */
+  /** hashes the next block; false when all are hashed */
   step_(): boolean;
   /** the digest, as 64 hexadecimal digits; after the last step, and once */
   digest_(): string;
 }
 
 /**
- * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of
- * the level below. `start`: bytes that count instead of as many at the beginning.
+ * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks
+ * of the level below. `start`: bytes that replace the first ones in flash.
  */
 export function createFsVerityHasher(addr: number, size: number, start: string): FsVerityHasher {
-  // digests of blocks of the file, and zeros behind them. In one piece: as a growing string they would take 100 JsVars more
+  // digests of blocks of the file, and zeros behind them. A growing string would take 100 JsVars more
   let leaves: Uint8Array;
   let filled = 0; // bytes of `leaves`
-  let above = ""; // digests of what `leaves` was each time that it was full
+  let above = ""; // digests of `leaves`, one for each time that it was full
   let offset = 0;
 
   function step(): boolean {
@@ -49,7 +49,7 @@ export function createFsVerityHasher(addr: number, size: number, start: string):
       leaves.fill(0);
       filled = 0;
     }
-    // what is read of a last, shorter block is let go before that is hashed
+    // a last, shorter block: what was read is freed before the padded copy is hashed
     const block = length < BLOCK ? padded(read(addr + offset, length)) : read(addr + offset, length);
     if (!offset) block.set(start);
     leaves.set(sha256(block), filled);
@@ -64,7 +64,7 @@ export function createFsVerityHasher(addr: number, size: number, start: string):
     descriptor[1] = 1; // SHA-256
     descriptor[2] = 12; // log2 of the block size
     setU32(descriptor, 8, size);
-    let root = leaves; // of a single block its digest is the root
+    let root = leaves; // the digest of a single block is the root
     if (size > BLOCK) {
       above += hashBlock(leaves);
       leaves.fill(0);

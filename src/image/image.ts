@@ -7,7 +7,7 @@ import { Code, otaError } from "../errors";
 
 /** In bytes. An enum, which takes no variable. */
 export const enum Size {
-  /** the first bytes, which a writer leaves for the end: flash takes them in one operation */
+  /** the first bytes, which are written last: flash takes them in one operation */
   WORD = 4,
   HEADER = 24,
   SEGMENT_HEADER = 8,
@@ -15,7 +15,7 @@ export const enum Size {
   FIRST_SEGMENT = HEADER + SEGMENT_HEADER,
   /** as many bytes of an image hold its descriptor */
   DESC_END = FIRST_SEGMENT + 256,
-  /** IDF's IMAGE_HEADER_SIZE: what must have arrived before an image is judged */
+  /** IDF's IMAGE_HEADER_SIZE: the bytes that must have arrived before the header is checked */
   HEAD = 1024,
 }
 
@@ -57,7 +57,7 @@ export interface AppDesc {
 }
 
 /**
- * The header and the first segment's, or null when the first byte is no image's.
+ * The header and the first segment's, or null when the first byte is not the magic number of an image.
  *
  *     esp_image_header_t                         esp_image_segment_header_t, 24 bytes behind its start
  *      0  uint8_t  magic                          24  uint32_t load_addr
@@ -146,21 +146,21 @@ function checkSegment(chipId: number, loadAddr: number, length: number, offset: 
     );
 }
 
-/** An app's first segment is mapped as data: a bootloader refuses one that is loaded over itself. */
+/** The first segment of an app is mapped as data. That of a bootloader is loaded into RAM. */
 function checkFirst(chipId: number, header: Header): void {
   if (!isRunnable(header, chipId))
     refuse(
       "not an app: its first segment is for " +
         hex(header.loadAddr_) +
-        ", as a bootloader's is, or that of a merged image, which begins with one; wanted the app's own file",
+        ": is it a bootloader, or a merged image? Expected the app's own file",
     );
 }
 
 /**
- * Judges the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
- * `chipId` is the running image's, and so are the first bytes `running`; `revision` is the chip's, or -1 where it can't
- * be read; `limit` is the most bytes that the image can have. `tell` hears what the image asks for, before it is judged.
- * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+ * Checks the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
+ * `chipId` and `running` (its first bytes) are of the running image. `revision` is that of the chip, -1 where it cannot
+ * be read. `limit`: the most bytes that the image can have. `tell` is called with what the image requires, before each
+ * check. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
  */
 export function checkHead(
   head: Uint8Array,
@@ -201,7 +201,7 @@ export function checkHead(
         Math.floor(revision / 100),
     );
   if (!header.segments_ || header.segments_ > Esp.IMAGE_MAX_SEGMENTS)
-    refuse(header.segments_ + " segments, wanted 1 to 16");
+    refuse(header.segments_ + " segments, expected 1 to 16");
   checkFirst(chipId, header);
   checkSegment(chipId, header.loadAddr_, header.length_, Size.FIRST_SEGMENT, limit);
   const mode = spiModeOf(head);
@@ -216,9 +216,9 @@ function parseSegment(bytes: Uint8Array): { loadAddr_: number; length_: number }
 }
 
 /**
- * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which trailing bytes (a signature
- * sector, padding) may exceed. `read(offset, length)` gives its bytes. `onData(offset, length)`, when given, is told
- * each segment's data. Throws OTA_VALIDATE_FAILED.
+ * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which is less than
+ * `size` where a signature sector or padding follows. `read(offset, length)` gives its bytes. `onData(offset, length)`,
+ * when given, is told each segment's data. Throws OTA_VALIDATE_FAILED.
  */
 export function walkSegments(
   chipId: number,
@@ -227,10 +227,10 @@ export function walkSegments(
   onData?: (offset: number, length: number) => void,
 ): number {
   const header = parseHeader(read(0, Size.FIRST_SEGMENT));
-  if (!header) return refuse("no image in the slot");
+  if (!header) return refuse("the slot holds no image");
   if (header.chipId_ !== chipId) refuse("image for chip id " + header.chipId_ + ", this is chip id " + chipId);
   if (!header.segments_ || header.segments_ > Esp.IMAGE_MAX_SEGMENTS)
-    refuse(header.segments_ + " segments, wanted 1 to 16");
+    refuse(header.segments_ + " segments, expected 1 to 16");
   checkFirst(chipId, header);
   let offset = Size.HEADER;
   for (let i = 0; i < header.segments_; i++) {
@@ -244,7 +244,7 @@ export function walkSegments(
   // one checksum byte ends the last line of 16
   const end = (offset + 16) & ~15;
   const length = header.hashAppended_ ? end + Esp.IMAGE_HASH_LEN : end;
-  if (length > size) refuse("image of " + length + " bytes, only " + size + " are there");
+  if (length > size) refuse("image of " + length + " bytes, found " + size);
   return length;
 }
 

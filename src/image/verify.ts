@@ -1,5 +1,5 @@
-// Judges an image that lies in a slot: its segments, its length, and either its fs-verity digest or, where nobody
-// gave one, its checksum. Works in slices from the idle loop, so that the device stays responsive.
+// Verifies an image in a slot: its segments, its length, and its fs-verity digest. Without a digest its checksum is
+// compared. The work is done in slices from the idle loop, so that the device stays responsive.
 // Source: docs/formats.md#checksum-and-hash (IDF esp_image_format.c), docs/decisions/fs-verity.md.
 
 import { hex } from "../platform/bytes";
@@ -11,7 +11,7 @@ import { toOtaError, Code, otaError, type OtaError } from "../errors";
 
 const CHECKSUM_SEED = 0xef;
 
-/** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
+/** XOR of `length` bytes (a multiple of 4) of flash at `addr`, as one word. By words, because JavaScript is slow. */
 function xorWords(addr: number, length: number): number {
   const words = new Uint32Array(read(addr, length).buffer);
   let x = 0;
@@ -47,8 +47,8 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
 
 /**
  * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
- * verifyImage. `wanted`: another digest than this is OTA_VALIDATE_FAILED; "" for any. Compared here and not by the caller,
- * whose functions would stay in memory while this one hashes.
+ * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts all. It is compared here and not by the
+ * caller, whose functions would stay in memory during the hash.
  */
 export function hashFlash(
   addr: number,
@@ -65,16 +65,17 @@ export function hashFlash(
     () => {
       digest = hasher.digest_();
       if (expected && digest !== expected)
-        throw otaError(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", wanted " + expected);
+        throw otaError(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", expected " + expected);
     },
     (error) => done(error, digest),
   );
 }
 
 /**
- * Judges the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that it must have, 64 hexadecimal digits;
- * "" judges the image by its own checksum instead. `start`: bytes that count instead of as many at the beginning, "" for an
- * image that is complete in flash. Calls `done` once: with null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
+ * Verifies the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that
+ * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
+ * first ones in flash, "" for an image that is complete in flash. Calls `done` once: with null, and the digest if it
+ * was given; or with OTA_VALIDATE_FAILED.
  */
 export function verifyImage(
   chipId: number,
@@ -106,10 +107,7 @@ export function verifyImage(
     () => {
       const expected = readSlot(checksumOffset(readSlot(0, Size.FIRST_SEGMENT), length), 1)[0];
       if (sum.value() !== expected)
-        throw otaError(
-          Code.OTA_VALIDATE_FAILED,
-          "image checksum " + hex(sum.value()) + ", the image says " + hex(expected),
-        );
+        throw otaError(Code.OTA_VALIDATE_FAILED, "image checksum " + hex(sum.value()) + ", expected " + hex(expected));
     },
     done,
   );

@@ -4,7 +4,7 @@ export function base64(text: string): string {
   return btoa(text);
 }
 
-/** The bytes of base64 text as a binary string. What it makes of foreign characters is the engine's own affair. */
+/** The bytes of base64 text as a binary string. Characters outside of the alphabet: undefined result. */
 export function fromBase64(text: string): string {
   return atob(text);
 }

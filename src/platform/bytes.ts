@@ -1,6 +1,6 @@
 // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian. Pure.
 
-/** Whole numbers up to this are exact in a double; in an enum, which takes no variable. */
+/** Whole numbers up to this are exact in a double; an enum takes no variable. */
 export const enum Whole {
   MAX = 0x1fffffffffffff,
 }
@@ -31,12 +31,12 @@ export function hex(value: number): string {
 /** The bytes of a binary string. */
 export function bytesOf(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length);
-  // Espruino takes a string here, and no other engine does: the command on the host has no use for it
+  // only Espruino accepts a string here: the command on the host does not call this
   bytes.set(text as never);
   return bytes;
 }
 
-/** How a digest begins where it is written down: in a configuration and in a manifest. */
+/** Prefix of a digest in a configuration and in a manifest. */
 export const enum Prefix {
   CONFIG = "fsverity-sha256:",
   MANIFEST = "sha256:",

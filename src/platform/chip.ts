@@ -23,7 +23,7 @@ export function mapped(addr: number, length: number): string {
 /** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
 export function chipId(): number {
   const board = process.env.BOARD;
-  // without indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
+  // not indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
   for (let i = 0; i < board.length; i++)
     if (board.substr(i, 5) === "ESP32") {
       const series = board.substr(i + 5, 2);
@@ -34,7 +34,7 @@ export function chipId(): number {
   throw otaError(Code.NOT_SUPPORTED, "board " + board + " is not an ESP32 that this module knows");
 }
 
-/** Chip revision, major * 100 + minor; -1 where JavaScript can't read it (all but the classic ESP32). */
+/** Chip revision, major * 100 + minor; -1 where JavaScript cannot read it (all chips but the classic ESP32). */
 export function chipRevision(chip: number): number {
   if (chip !== Esp32.ESP_CHIP_ID) return -1;
   const word5 = peek32(EFUSE_BLK0_RDATA5, 1);
@@ -44,7 +44,10 @@ export function chipRevision(chip: number): number {
   return major * 100 + ((word5 >>> 24) & 3);
 }
 
-/** Is flash encryption on? Only the classic ESP32's eFuse can be read; elsewhere an unreadable partition table tells. */
+/**
+ * Is flash encryption on? Only the classic ESP32's eFuse can be read; on other chips the partition table is then
+ * unreadable.
+ */
 export function isEncrypted(chip: number): boolean {
   let odd = false;
   if (chip === Esp32.ESP_CHIP_ID)
@@ -70,7 +73,7 @@ export function boardName(): string {
   return process.env.BOARD;
 }
 
-/** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It tells nobody whether it worked. */
+/** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
 export function markValidNatively(): void {
   if (ESP32.setOTAValid) ESP32.setOTAValid(true);
 }

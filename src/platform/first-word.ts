@@ -1,12 +1,12 @@
-// The first word of a slot holds the magic number of an image. It is written last, after the rest was verified in flash: so no
-// bootloader takes a refused or unverified file for an image, whatever otadata says.
+// The first word of a slot holds the magic number of an image. It is written last, after the rest was verified in
+// flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
 
 import { binary, erase, Flash, holds, read, write } from "./flash";
 
 /** In bytes. */
 const enum Size {
   WORD = 4,
-  /** what is compared when an update goes on: it must not be there when the sector is torn */
+  /** the bytes that resumeOffset() compares: they must be blank when the sector is torn */
   HEAD = 1024,
 }
 
@@ -15,12 +15,15 @@ export function blank(length: number): string {
   return binary(new Uint8Array(length).fill(0xff));
 }
 
-/** Makes the first word of the slot at `addr` blank, so that it holds no image. Power that fails in between costs the sector. */
+/**
+ * Makes the first word of the slot at `addr` blank, so that it holds no image. A loss of power in between loses the
+ * rest of the sector.
+ */
 export function clearWord(addr: number): void {
   if (holds(addr, blank(Size.WORD))) return;
   const rest = binary(read(addr + Size.WORD, Flash.SECTOR - Size.WORD));
   erase(addr);
-  // the beginning last: a sector that is torn here must not look like one to go on with
+  // the beginning last: an update must not resume from a torn sector
   write(addr + Size.HEAD, rest.substr(Size.HEAD - Size.WORD));
   write(addr + Size.WORD, rest.substr(0, Size.HEAD - Size.WORD));
 }

@@ -1,6 +1,6 @@
-// Flash as the module uses it. Every read must give a real value: out of memory shows as undefined, and two of those compare
-// equal. Every erase and write is read back, because the ESP32 port drops flash errors (targets/esp32/jshardware.c; with
-// IDF 5 its erase silently does nothing).
+// Flash: read, erase, write, compare. The result of every read is checked: out of memory shows as undefined, and
+// undefined equals undefined. Every erase and write is read back, because the ESP32 port drops flash errors
+// (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 
 import { hex } from "./bytes";
 import { Code, otaError, noMemory } from "../errors";
@@ -10,7 +10,7 @@ const flash = require("Flash");
 /** In bytes. */
 export const enum Flash {
   SECTOR = 4096,
-  /** what is read at once: a whole sector would be 300 JsVars, and smaller pieces take more time */
+  /** bytes per read: a whole sector would take 300 JsVars, and smaller pieces take more time */
   PIECE = 1024,
   /** the same where memory is shortest, and its E.CRC32 when it is blank */
   SMALL_PIECE = 512,
@@ -33,7 +33,7 @@ export function binary(bytes: Uint8Array): string {
 
 /** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 export function holds(addr: number, bytes: string): boolean {
-  // read() and binary() in one: each call costs, and this is done for every piece that is written
+  // read() and binary() in one function: each call takes time, and every written piece is compared
   const found = flash.read(bytes.length, addr);
   const text = found && E.toString(found);
   return typeof text === "string" ? text === bytes : noMemory("read back at " + hex(addr));

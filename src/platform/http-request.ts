@@ -3,7 +3,9 @@
 
 import { Code, otaError } from "../errors";
 
-/** Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS. */
+/**
+ * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+ */
 export function request(
   options: EspruinoHttpOptions,
   onResponse: (response: EspruinoHttpResponse) => void,

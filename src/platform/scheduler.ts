@@ -1,9 +1,12 @@
-// Long computations in slices from the idle loop, so that timers, sockets and the watchdog get their turn.
+// Runs long computations in slices from the idle loop, so that timers, sockets and the watchdog run in between.
 
 import { after } from "./timers";
 import { toOtaError, tryOr, type OtaError } from "../errors";
 
-/** ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its memory. */
+/**
+ * ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its
+ * memory.
+ */
 const SETTLE = 20;
 
 /** Steps of one block (a flash read and a hash) per pass of the idle loop. An enum, which takes no variable. */
@@ -12,8 +15,8 @@ export const enum Slice {
 }
 
 /**
- * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with what
- * either threw. The first slice is in a later pass too: whoever calls out of a data event holds a deep stack.
+ * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with the
+ * error of either. The first slice is in a later pass too, because a caller in a data event holds a deep stack.
  */
 export function inSlices(
   perSlice: number,

@@ -1,8 +1,8 @@
-// The chips that Espruino has builds for: their ids, what the flash MMU maps, and the RAM that a bootloader loads. Pure.
-// It is the one table of these numbers: the module decides by it, and the command on the host too.
-// Source: docs/formats.md#chips and #segments. Names are IDF's, read in v5.5 (soc/<chip>/include/soc: soc.h; ext_mem_defs.h
-// for SOC_MMU_... and what is named so below; dport_reg.h of the ESP32; esp_chip_id_t in esp_app_format.h).
-// Enums, which take no variable: the numbers stand where they are used.
+// The chips that Espruino has builds for: their ids, what the flash MMU maps, and the RAM that a bootloader loads.
+// Pure. It is the only table of these numbers, for the module and for the command on the host.
+// Source: docs/formats.md#chips and #segments. Names are IDF's, read in v5.5 (soc/<chip>/include/soc: soc.h;
+// ext_mem_defs.h for SOC_MMU_... and what is named so below; dport_reg.h of the ESP32; esp_chip_id_t in
+// esp_app_format.h). Enums, which take no variable: the numbers stand where they are used.
 
 export const enum Esp32 {
   ESP_CHIP_ID = 0x00,
@@ -76,9 +76,9 @@ export function isMapped(chipId: number, addr: number): boolean {
 }
 
 /**
- * Would a bootloader load or map a segment at `addr`? Below 0x10000000 it does neither (should_load). At other addresses it
- * refuses the image or dies, at every start and without a fallback: those of IDF 3 and 4.0 where there is no RAM, all of
- * them at an odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+ * Can a bootloader load, map or skip a segment at `addr`? It skips those below 0x10000000 (should_load). At other
+ * addresses it refuses the image or crashes, at every start and without a fallback: those of IDF 3 and 4.0 where there
+ * is no RAM, all of them at an odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
  */
 export function isLoadable(chipId: number, addr: number, length: number): boolean {
   if (addr < 0x10000000 || isMapped(chipId, addr)) return true;

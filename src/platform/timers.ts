@@ -36,9 +36,10 @@ export function forgetTimers(): void {
 }
 
 /**
- * To be called every `intervalMs`. Is there no timer left that an update could be waiting for? At most `intervalMs` count as
- * passed since the last call. When something blocks the device (a lookup, a connection), no timer can fire. Afterwards the
- * engine makes up for the calls that an interval has missed, one in each idle pass (src/jsinteractive.c).
+ * To be called every `intervalMs`. Is there no timer left that an update could be waiting for? At most `intervalMs`
+ * count as passed since the last call. When something blocks the device (a lookup, a connection), no timer can fire.
+ * Afterwards the engine makes up for the calls that an interval has missed, one in each idle pass
+ * (src/jsinteractive.c).
  */
 export function watchdogExpired(intervalMs: number): boolean {
   const time = Date.now();

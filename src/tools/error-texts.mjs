@@ -61,12 +61,12 @@ export default {
       ],
       [" must be a ", 'A field has the wrong type: `timeout: "20000"`', "The message names the field and the type"],
       [
-        "wanted exactly one of keys, digest, insecure",
+        "expected exactly one of keys, digest, insecure",
         "Nothing says which image may run, or two things do",
         "`keys` for signed releases; `digest` for one known image; `insecure` for experiments",
       ],
       [
-        "keys: wanted RSA keys of 2048 to 4096 bits as JWK",
+        "keys: expected RSA keys of 2048 to 4096 bits as JWK",
         "A key is not RSA, or `n` or `e` was cut when it was pasted",
         "`npx https-ota keygen` prints the line for the program",
       ],
@@ -77,7 +77,7 @@ export default {
         "List two keys for `threshold: 2`",
       ],
       [
-        "digest is not ",
+        "digest must be ",
         "The digest was shortened, or it is another kind of digest",
         "`npx https-ota inspect FILE` prints it as this field wants it",
       ],
@@ -178,7 +178,7 @@ export default {
         "Flash a current Espruino with its own table by USB",
       ],
       [
-        "the partition table has a gap or a double",
+        "the partition table has a gap or a duplicate",
         "`ota_0`, `ota_1` ... are not numbered without a gap",
         "Correct the table (`npx https-ota partitions --check`)",
       ],

@@ -1,11 +1,11 @@
-// base64url as RFC 7515 uses it: without padding, and only as it is encoded.
+// base64url as RFC 7515 uses it: without padding, and only in its canonical form.
 
 import { base64, fromBase64 } from "../platform/base64";
 
 /**
- * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One character
- * at a time: natives that make a piece per separator crash the engine when memory ends (String.split in
- * src/jswrap_string.c), and anybody can send a text of separators.
+ * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One
+ * character at a time: String.split makes a piece per separator, and crashes the engine when memory ends
+ * (src/jswrap_string.c). A stranger can send a text of separators.
  */
 function translate(text: string, from: string, to: string): string {
   let result = "";
@@ -21,7 +21,7 @@ export function toBase64url(bytes: string): string {
   return translate(base64(bytes), "+/=", "-_");
 }
 
-/** The bytes that `text` encodes, as a binary string; null unless `text` is exactly how they are encoded. */
+/** The bytes that `text` encodes, as a binary string; null unless `text` is their canonical encoding. */
 export function fromBase64url(text: string): string | null {
   const bytes = fromBase64(translate(text, "-_", "+/"));
   return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;

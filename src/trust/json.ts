@@ -1,8 +1,8 @@
-// One JSON object, more strictly than the engine's own parser takes it. Pure.
+// Parses one JSON object, more strictly than the engine's own parser. Pure.
 
 import { Code, otaError } from "../errors";
 
-/** INVALID_RESPONSE: the manifest is not what it should be. */
+/** Throws INVALID_RESPONSE with what is wrong in the manifest. */
 export function refuse(fact: string): never {
   throw otaError(Code.INVALID_RESPONSE, "manifest: " + fact);
 }
@@ -46,8 +46,9 @@ const enum Next {
 }
 
 /**
- * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and no exponent: the
- * engine's own parser takes comments, trailing garbage and much else that another parser may read otherwise.
+ * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and
+ * no exponent: the engine's own parser takes comments, trailing garbage and much else that another parser may read
+ * otherwise.
  */
 export function parseJson(text: string): any {
   const open: (string[] | null)[] = []; // keys of the objects that are open, null for an array
@@ -77,7 +78,7 @@ export function parseJson(text: string): any {
         const key = text.substring(start + 1, i - 1);
         if (key.indexOf("\\") >= 0) refuse("key " + key + " has an escape");
         if (keys!.indexOf(key) >= 0) refuse("key " + key + " comes twice");
-        // to the engine's parser it is the object's prototype
+        // the engine's parser would make it the prototype of the object
         if (key === "__proto__") refuse("key __proto__ is not taken");
         keys!.push(key);
         next = ":";

@@ -1,5 +1,5 @@
-// A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), taken apart as strictly as its RFCs
-// allow. Nothing of its payload is looked at before the signature has been verified.
+// A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), parsed as strictly as its RFCs
+// allow. The payload is not decoded before its signature is verified.
 
 import { sha256 } from "../platform/crypto";
 import { fromBase64url } from "./base64url";
@@ -14,8 +14,8 @@ import { Code, otaError, tryOr, noop, type OtaError } from "../errors";
 
 /**
  * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
- * change what the signature means. Anybody may have written it, and the engine's parser recurses without looking at
- * its stack, so one with anything nested is not parsed at all.
+ * change what the signature means. A stranger may have written it, and the engine's parser recurses without a check
+ * of its stack: a header with a nested value is not parsed.
  */
 function parseHeader(text: string): { kid: string } | null {
   if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0) return null;
@@ -31,7 +31,7 @@ function parseHeader(text: string): { kid: string } | null {
     : null;
 }
 
-/** Answers for verifyJws. Apart from it, so that token and key are let go while the signature is computed. */
+/** The callback of verifyJws, made outside of it: so token and key are freed while the signature is computed. */
 function answer(
   payload: string,
   signer: Jwk,
@@ -52,8 +52,8 @@ function answer(
 }
 
 /**
- * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key, or with
- * OTA_VALIDATE_FAILED and "".
+ * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key,
+ * or with OTA_VALIDATE_FAILED and "".
  */
 export function verifyJws(
   token: string,
@@ -75,7 +75,7 @@ export function verifyJws(
   if (!signer) return done(notTrusted(), "");
   const key = parseKey(signer);
   const free = freeVars();
-  // of numbers as long as the key there are nine, spread over the memory when it is in pieces; then 10 bytes a variable
+  // nine numbers as long as the key; where memory is fragmented a JsVar holds 10 bytes of them
   const least = 100 + 1.5 * key.n_.length;
   if (free < least)
     throw otaError(Code.NO_MEM, free + " JsVars are free, a key of this length needs " + least + " here", true);
@@ -94,8 +94,8 @@ function payloadOf(token: string): string {
 }
 
 /**
- * The payload of a manifest: one token, or two of the same payload with a line end between them. `threshold` of `keys`, 1 or
- * 2, have to have signed it. Calls `done` once, like verifyJws.
+ * The payload of a manifest: one token, or two of the same payload with a line end between them. It must be signed by
+ * `threshold` of `keys`, 1 or 2. Calls `done` once, like verifyJws.
  */
 export function verifyManifest(
   text: string,
@@ -107,7 +107,7 @@ export function verifyManifest(
   const first = end < 0 ? text : text.substr(0, end);
   const second = end < 0 ? "" : text.substr(end + 1);
   if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0)) return done(notTrusted(), "");
-  // one alone is answered without a function of ours, which would keep all of this in memory
+  // a single token: no further callback, which would keep all of this in memory
   if (end < 0 && threshold < 2) return verifyJws(first, keys, done);
   verifyJws(first, keys, (error, payload, signer) => {
     if (error ? threshold > 1 : threshold < 2) return done(error, payload);

@@ -13,17 +13,17 @@ export function thumbprint(key: Jwk): string {
   return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
 }
 
-/** Modulus and exponent of a key; throws INVALID_ARG for one that is no RSA key as isKey wants it. */
+/** Modulus and exponent of a key; throws INVALID_ARG unless isKey accepts it as an RSA key. */
 export function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
   const n = bytesOf((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
   const eText = fromBase64url("" + (key && key.e)) || "";
   let e = 0;
   for (let i = 0; i < eText.length; i++) e = e * 256 + eText.charCodeAt(i);
-  if (!isKey(n, e)) throw otaError(Code.INVALID_ARG, "keys: wanted RSA keys of 2048 to 4096 bits as JWK");
+  if (!isKey(n, e)) throw otaError(Code.INVALID_ARG, "keys: expected RSA keys of 2048 to 4096 bits as JWK");
   return { n_: n, e_: e };
 }
 
-/** Throws INVALID_ARG when one of `keys` can't be used. */
+/** Throws INVALID_ARG when a key of `keys` cannot be used. */
 export function checkKeys(keys: Jwk[]): void {
   if (!(keys.length > 0)) throw otaError(Code.INVALID_ARG, "keys must be a list of one key or more");
   for (let i = 0; i < keys.length; i++) parseKey(keys[i]);

@@ -1,4 +1,4 @@
-// What a device reads of a manifest, and no more. Pure: the command on the host signs within the same limits.
+// The largest manifest that a device reads. Pure: the command on the host signs within the same limits.
 
 /** An enum, which takes no variable. */
 export const enum Jws {

@@ -1,5 +1,5 @@
-// The signed way to an image: fetch the manifest, verify its signature, read it, compare it with this device; in this
-// order. What is left of it then is small: key, signature and text are gone before the image is fetched.
+// Step 3 with keys: fetches the manifest, verifies its signature, parses it and checks it against this device, in this
+// order. Key, signature and text are freed before the image is fetched.
 // Source: docs/design.md#trust, docs/formats.md#manifest.
 
 import { now } from "../platform/timers";
@@ -28,8 +28,8 @@ const enum Needed {
 }
 
 /**
- * The most characters that a manifest may have with `free` JsVars: of some of them there are four copies for a while, 12 to a
- * JsVar, and the signature takes as many as Needed.SIGNATURE. A longer one would end in the middle of a callback.
+ * The most characters that a manifest may have with `free` JsVars: there are up to four copies of them, 12 to a JsVar,
+ * and the signature takes Needed.SIGNATURE. With a longer manifest memory would end in the middle of a callback.
  */
 function mostOf(free: number): number {
   return Math.min(3 * (free - Needed.SIGNATURE), Jws.MAX_MANIFEST);
@@ -58,9 +58,9 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
 }
 
 /**
- * Does `slot` hold the file of `size` bytes with this digest? Decided by bytes, never by versions, which tell builds of
- * Espruino not apart. The running slot is hashed once, and the answer is kept in the boot record; another one is hashed
- * whenever it may hold the file, because it is to be selected.
+ * Does `slot` hold the file of `size` bytes with this digest? Bytes decide and not versions: different builds of
+ * Espruino have the same version. The running slot is hashed once, and its digest is kept in the boot record. Another
+ * slot is hashed whenever it may hold the file, because it will be selected.
  */
 export function holdsImage(
   layout: Layout,
@@ -77,7 +77,7 @@ export function holdsImage(
   tryOr(() => {
     length = walkSegments(layout.chip_, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
   }, noop);
-  // no whole image, or one of another length; what may follow an image in its file is not blank
+  // no whole image, or one of another length. Bytes that follow an image in its file are never blank
   if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
     return done(null, false);
   hashFlash(slot.address, size, "", "", (error, found) => {
@@ -92,8 +92,9 @@ export function digestOf(manifest: Manifest): string {
 }
 
 /**
- * Gets the manifest at `settings.url` and judges it for `target`. Calls `done` once: with the manifest, and whether its
- * image runs already. Refuses an image that could not read the files in Storage. Errors: those of the download; OTA_VALIDATE_FAILED for the signature; see manifest.ts for the rest.
+ * Fetches the manifest at `settings.url`, verifies it and checks it for `target`. Calls `done` once: with the manifest,
+ * and whether its image is running already. Refuses an image that could not read the files in Storage. Errors: those of
+ * the download; OTA_VALIDATE_FAILED for the signature; those of manifest.ts and policy.ts.
  */
 export function getManifest(
   settings: Settings,
@@ -102,7 +103,7 @@ export function getManifest(
   done: (error: OtaError | null, manifest?: Manifest, running?: boolean) => void,
 ): void {
   function onPayload(error: OtaError | null, payload: string): void {
-    settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
+    settings.keys = undefined; // not needed any more, and a key takes 60 JsVars
     if (error) return done(error);
     tryOr(() => {
       const manifest = parseManifest(payload);

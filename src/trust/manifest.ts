@@ -1,4 +1,4 @@
-// The manifest's claims, and which manifests this device follows. Pure. Only called with a payload whose signature holds.
+// The claims of a manifest. Pure. Only called with a payload whose signature is verified.
 // Source: docs/formats.md#manifest, docs/design.md#trust.
 
 import { Whole, parseDigest, Prefix } from "../platform/bytes";
@@ -28,7 +28,7 @@ export interface Manifest {
   };
 }
 
-/** Is it a number that every parser reads alike? (RFC 8259 6) */
+/** Is it a whole number that every JSON parser reads in the same way? (RFC 8259 6) */
 function isWhole(value: number): boolean {
   return value >= 0 && value <= Whole.MAX && Math.floor(value) === value;
 }

@@ -1,12 +1,15 @@
-// Which manifests this device follows. Pure. Only called with claims whose signature holds.
+// Which manifests this device accepts. Pure. Only called with claims whose signature is verified.
 
 import type { Manifest } from "./manifest";
 import { Code, otaError } from "../errors";
 
-/** So far may a sequence be above the one that the device has: a thief's highest must not end what it is there for. */
+/**
+ * A sequence may be at most this much above that of the device. Otherwise one manifest with the highest number, signed
+ * with a stolen key, would end all later updates.
+ */
 export const MAX_JUMP = 0x100000000;
 
-/** What a manifest is measured against. */
+/** What a manifest is checked against. */
 export interface Facts {
   chip_: string;
   board_: string;
@@ -22,14 +25,15 @@ function differ(what: string, theirs: string | number, ours: string | number): n
 }
 
 /**
- * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` lifts the last.
+ * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` allows the
+ * latter.
  */
 export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: boolean): void {
   if (manifest.chip !== facts.chip_) differ("chip", manifest.chip, facts.chip_);
   if (manifest.board !== undefined && manifest.board !== facts.board_) differ("board", manifest.board, facts.board_);
   if (manifest.image.size > facts.slotSize_)
     throw otaError(Code.INVALID_SIZE, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
-  // a clock that nobody has set says 1970 and lets every manifest pass
+  // an unset clock says 1970, and no manifest is expired
   if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
     throw otaError(Code.TIMEOUT, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
   if (manifest.sequence < facts.sequence_ && !allowDowngrade)
@@ -41,12 +45,15 @@ export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: bo
     differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
 }
 
-/** The descriptor of classic Espruino builds is that of the skeleton they are linked into, with a name of its own. */
+/**
+ * Espruino for the classic ESP32 has the descriptor of the ESP-IDF template that it is linked into, with that project
+ * name.
+ */
 function projectOf(name: string): string {
   return name === "espruino-esp32" ? "espruino" : name;
 }
 
-/** Refuses another project's manifest; "" where nothing tells this device's own. */
+/** Refuses another project's manifest; `project` is "" where that of this device is unknown. */
 export function checkProject(manifest: Manifest, project: string): void {
   if (project && projectOf(manifest.project) !== projectOf(project)) differ("project", manifest.project, project);
 }

@@ -48,7 +48,8 @@ function checkEncoding(encoded: Uint8Array, bits: number, digest: Uint8Array): b
 }
 
 /**
- * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls `done` once, with an error only when memory ran out.
+ * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls
+ * `done` once; with an error only when memory ran out.
  */
 export function verifyPss(
   n: Uint8Array,
@@ -68,7 +69,7 @@ export function verifyPss(
       good = checkEncoding(power.result_(), bits, digest);
     },
     (error) => {
-      // from a new idle pass, by a function that keeps nothing of this one: the buffers of the big numbers are free by then
+      // in a new idle pass, by a bound function and not a closure: the buffers of the big numbers are free by then
       tryOr(
         () => {
           after(0, done.bind(undefined, error, good));

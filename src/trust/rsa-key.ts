@@ -1,4 +1,4 @@
-// Which RSA keys a device takes. Pure: the command on the host makes and loads keys by the same rule.
+// Which RSA keys a device accepts. Pure: the command on the host makes and loads keys by the same rule.
 
 /** Enums, which take no variable. */
 export const enum Rsa {

@@ -1,9 +1,10 @@
-// RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes.
+// Modular exponentiation for RSA: the public operation RSAVP1 of RFC 8017 5.2.2.
 //
-// Numbers are little-endian limbs of 22 bits. A product is Montgomery's, a column after the other (the "finely integrated
-// product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q chosen so that
-// the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a column is one
-// call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below 2^53.
+// Numbers are little-endian limbs of 22 bits. A product is Montgomery's, computed column by column (the "finely
+// integrated product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q
+// chosen so that the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a
+// column is one call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below
+// 2^53.
 
 import { bitLength } from "./rsa-key";
 import { convolve } from "../platform/engine";
@@ -53,12 +54,12 @@ export function isBelow(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /**
- * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs at
- * even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
+ * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs
+ * at even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
  * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
  *
- * All the time goes into these loops, and a name costs the interpreter a walk along the names of each scope: so they
- * have few, all their own.
+ * Nearly all the time is spent in these loops. To find a name, the interpreter searches the names of each scope. So the
+ * function uses few names, and only local ones.
  */
 function multiply(left: Uint32Array, right: Uint32Array, x: Uint32Array, inverse: number): void {
   let column = 0;
@@ -128,9 +129,9 @@ export function modularPower(
     }
   }
 
-  // What is to do, a letter a step: l one limb to the left, s square, r from R * R to the base's Montgomery form, p
-  // multiply by that, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by squaring;
-  // then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
+  // The program, one letter per step: l shift left by one limb, s square, r from R * R to the base's Montgomery form, p
+  // multiply by that form, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by
+  // squaring; then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
   let program = "ll";
   x[2 * last - 2] = 1;
   let bit = 1;

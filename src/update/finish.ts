@@ -1,4 +1,4 @@
-// The end of a file, and steps 7 to 9 of an update: the image in flash is verified, then its slot is selected.
+// The end of a file, and steps 7 to 9 of an update: verifies the image in flash, then selects its slot.
 
 import { checkNotRolledBack, recordSelected } from "../boot/boot-record";
 import { select } from "../boot/boot-selection";
@@ -12,14 +12,14 @@ import { completeImage } from "../platform/first-word";
 import { after } from "../platform/timers";
 import { closeSession, failSession, Phase, type Session, succeed } from "./session";
 
-/** Steps 8 and 9. `claim`: how the image reads Storage, null when that need not be asked. */
+/** Steps 8 and 9. `claim`: where the image keeps Storage, null when that is not checked. */
 function commit(session: Session, claim: StorageClaim | null): void {
   const plan = session.plan_;
   const target = session.target_;
   const layout = session.layout_;
   if (!plan.allowRolledBack_) checkNotRolledBack(plan.digest_);
   if (claim) checkStorage(claim);
-  // Step 8: now there is an image, and the record that counts its starts
+  // Step 8: the slot now holds an image, and the boot record counts its starts
   if (session.word_) completeImage(target.address, session.word_);
   recordSelected(target, layout.running_, session.written_, plan);
   // Step 9: the commit point
@@ -27,7 +27,7 @@ function commit(session: Session, claim: StorageClaim | null): void {
   session.emit_("UPDATE_BOOT_PARTITION", target.subtype);
 }
 
-/** The last byte is in flash. */
+/** To be called when the last byte is in flash. A resumed file is verified before perform() ends. */
 export function endFile(session: Session): void {
   if (!session.resumed_) return succeed(session, true);
   session.phase_ = Phase.VERIFYING;
@@ -40,7 +40,7 @@ export function endFile(session: Session): void {
     if (error) seek(session.download_, 0);
     succeed(session, !error);
   }
-  // not before the receiver has returned: a file that does not fit is read again from its beginning
+  // after the receiver has returned, because a wrong file is read again from byte 0
   after(0, () => {
     if (session.phase_ === Phase.VERIFYING)
       verifyImage(
@@ -54,7 +54,10 @@ export function endFile(session: Session): void {
   });
 }
 
-/** In phase COMPLETE, or READY, which is too early. */
+/**
+ * In phase COMPLETE; in READY it rejects, because it is too early. More than 30 lines: its steps are callbacks that
+ * share the session, and each further closure would hold more JsVars while the image is hashed.
+ */
 export function finish(session: Session, resolve: (outcome: number) => void, reject: (error: OtaError) => void): void {
   const plan = session.plan_;
   const complete = session.phase_ === Phase.COMPLETE;
@@ -69,10 +72,10 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
     session.release_(error);
   }
 
-  /** What is still to be asked of a verified image: its digest where nobody has given one, then how it reads Storage. */
+  /** After the image is verified: computes its digest where none was given, then finds where it keeps Storage. */
   function onVerified(error: OtaError | null, found?: string | StorageClaim | null): void {
     if (session.phase_ !== Phase.FINISHING) return;
-    // a mixture of two files: the next try may get one of them
+    // parts of two files may be mixed: the next try may get one whole file
     if (error && error.code === Code.OTA_VALIDATE_FAILED) error.retry = !!session.download_.mixed_;
     if (error) return end(error);
     tryOr(() => {
@@ -85,7 +88,7 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
         plan.askStorage_ = false;
         return findStorage(session.target_.address, onVerified);
       }
-      // in a later pass: until this one ends, what has read the image holds its memory
+      // in a later idle pass: until this one ends, the functions that have read the image hold their memory
       after(0, () => {
         let failure: OtaError | null = null;
         if (session.phase_ !== Phase.FINISHING) return;
@@ -100,7 +103,7 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
     }, end);
   }
 
-  // Step 7: what is in flash is judged, not what came over the network
+  // Step 7: the bytes in flash are verified, not those that came over the network
   const bytes = session.size_;
   if (!complete || (plan.size_ >= 0 && session.written_ !== bytes))
     onVerified(

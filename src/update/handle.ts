@@ -1,4 +1,4 @@
-// What begin() resolves with: the steps of one update, called by the user. Their order, and what each state allows:
+// What begin() resolves with: the user calls the steps of one update. Their order, and what each phase allows:
 // session.ts.
 
 import { bytesOf } from "../platform/bytes";
@@ -11,20 +11,22 @@ import { perform } from "./receiver";
 import { Code, otaError, tryOr, type OtaError } from "../errors";
 import type { Lock } from "../boot/lock";
 
-/** An update under way. After `finish` or `abort` it is dead: only the getters still answer. */
+/** A running update. After `finish` or `abort` it has ended: only the getters still answer. */
 export interface Handle {
   /**
    * One step: at most one sector. Resolves with `ERR.IN_PROGRESS`, or `ERR.OK` when the last byte is in flash. Callers
-   * may wait between two calls, until the deadline; the connection is closed meanwhile if need be, and made again.
+   * may wait between two calls, until the deadline; a connection that waits too long is closed, and made again.
    */
   perform(): Promise<number>;
-  /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for images without one, which can be installed all the same. */
+  /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for an image without one, which can still be installed. */
   getImgDesc(): AppDesc;
   /** Has every byte of the file arrived? After `finish` it answers as before it. */
   isCompleteDataReceived(): boolean;
-  /** Verifies the image in flash, then selects its slot; resolves with `ERR.OK`. Whatever happens, the handle is dead after it. */
+  /**
+   * Verifies the image in flash, then selects its slot; resolves with `ERR.OK`. The handle ends, also when it rejects.
+   */
   finish(): Promise<number>;
-  /** Gives the update up. Nothing is undone: the target slot was not selected. */
+  /** Aborts the update. The target slot is not selected; what was written stays in flash. */
   abort(): void;
   /** bytes in flash so far */
   getImageLenRead(): number;
@@ -48,7 +50,7 @@ export function createHandle(session: Session, lock: Lock): Handle {
       otaError(Code.INVALID_STATE, call + (ended ? "() called after the update ended" : "() called too early"))
     );
   }
-  /** `phase`: in which it may be called, besides READY. */
+  /** Runs `step`, which may be called in phase READY and in `phase`. */
   function start(call: string, phase: Phase, step: Step): Promise<number> {
     return new Promise<number>((resolve, reject) => {
       tryOr(() => {

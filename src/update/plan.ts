@@ -1,5 +1,5 @@
-// What is decided before the first byte of an image is fetched: may this call update this device, which slot is written, and
-// what is installed. Parts of steps 1 to 3 of update.ts.
+// What is decided before the first byte of an image is fetched: may this call update this device, which slot is
+// written, and what is installed. Parts of steps 1 to 3 of update.ts.
 
 import { checkNotOnTrial, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
 import { readEntries, selectedSlot, stateOf } from "../boot/boot-selection";
@@ -69,7 +69,10 @@ export function chooseTarget(layout: Layout, label: string | undefined): Partiti
   return target;
 }
 
-/** Counts a refusal: the slot of the last update was selected before the last restart, and the bootloader started another. */
+/**
+ * Counts a refusal: the slot of the last update was selected before the last restart, and the bootloader started
+ * another.
+ */
 function noteRefusal(layout: Layout): void {
   const slot = slotByLabel(layout, loadRecord().slot);
   if (!slot || slot.address === layout.running_.address) return;
@@ -83,8 +86,8 @@ export function checkDevice(settings: Settings, layout: Layout): void {
   if (!settings.allowSavedState && readFile(".varimg") !== undefined)
     throw otaError(
       Code.INVALID_STATE,
-      "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 or " +
-        "by E.setBootCode() and erase .varimg, or set allowSavedState",
+      "save() keeps the program (Storage file .varimg), and other firmware drops it at its start: keep it in .boot0 " +
+        "or by E.setBootCode() and erase .varimg, or set allowSavedState",
     );
   noteRefusal(layout);
   if (!settings.allowUnconfirmed) checkNotOnTrial(layout.running_);
@@ -123,7 +126,10 @@ export function planOf(settings: Settings, manifest?: Manifest): Plan {
   };
 }
 
-/** The result of a call that has nothing to install. Throws INVALID_VERSION for begin(), which resolves with a handle only. */
+/**
+ * The result of a call that has nothing to install. Throws INVALID_VERSION for begin(), which resolves with a handle
+ * only.
+ */
 export function resultOfNothing(isBegin: boolean, offer?: Offer, waiting?: Partition): Offer | UpdateResult {
   if (isBegin)
     throw otaError(

@@ -1,5 +1,5 @@
-// The end of step 4, and steps 5 and 6 of update.ts: perform, and the way of each piece from the network to flash. A download
-// offers the receiver what has come, and it takes what it can write.
+// The end of step 4, and steps 5 and 6 of update.ts: perform, and how each piece gets from the network to flash. A
+// download passes what has arrived to the receiver, which takes what it can write.
 
 import { reserveRecords } from "../boot/boot-record";
 import { deselect } from "../boot/boot-selection";
@@ -14,24 +14,27 @@ import { endFile } from "./finish";
 import { failSession, Phase, type Session, succeed } from "./session";
 import { createWriter, type Writer } from "./slot-writer";
 
-const MIN_WRITE = 512; // bytes of a write at least: a server may send them one by one
+const MIN_WRITE = 512; // bytes: fewer are not written, because a server may send them one by one
 
-/** The sink of `session`'s download. It ends performs: session.ts. */
+/**
+ * The consumer of the download of `session`. It ends each perform(): session.ts. A closure of more than 60 lines would
+ * be made for each piece otherwise: it is made once and keeps its state in four variables.
+ */
 export function createReceiver(session: Session): Sink {
   const download = session.download_;
   const layout = session.layout_;
   const target = session.target_;
   const plan = session.plan_;
   let prepared = false; // is the slot ready to be written?
-  let writeSector: Writer | undefined; // made when it is wanted: memory is shortest before that
+  let writeSector: Writer | undefined; // created by the first sector: memory is shortest before it
   let blankUntil = 0; // flash is erased up to this offset of the file
   let receiveSectors: Sink;
 
-  /** Most pieces go this way: in the middle of a blank sector there is nothing to decide. */
+  /** Hot path, for most pieces: in the middle of a blank sector nothing has to be decided. */
   function receive(data: string, ended: boolean): number {
     const offset = session.written_;
     const length = data.length;
-    // the download is elsewhere when the server ignored Range and began again at byte 0
+    // another offset: the server ignored Range and began again at byte 0
     if (offset + length >= blankUntil || ended || length < MIN_WRITE || offset !== download.offset_)
       return receiveSectors(data, ended);
     write(target.address + offset, data);
@@ -39,13 +42,16 @@ export function createReceiver(session: Session): Sink {
     return length;
   }
 
-  /** Tells the listener, who may abort: then it throws. */
+  /** Calls the listener of the user. Throws when that has aborted the update. */
   function tell(name: EventName, data: number, total?: number): void {
     session.emit_(name, data, total);
     if (session.phase_ >= Phase.DEAD) throw otaError(Code.INVALID_STATE, "aborted");
   }
 
-  /** Step 4, its end: the header is checked before anything is erased. `start`: the file's first bytes; "" if they are in flash. */
+  /**
+   * Step 4, its end: the header is checked before anything is erased. `start`: the file's first bytes; "" when they are
+   * in flash.
+   */
   function checkStart(start: string): void {
     let head: Uint8Array;
     if (start) head = bytesOf(start.substr(0, Size.DESC_END));
@@ -69,7 +75,7 @@ export function createReceiver(session: Session): Sink {
     if (!start && !ended && data.length < (session.size_ < 0 ? Flash.SECTOR : Size.HEAD)) return false;
     if (!start) session.word_ = data.substr(0, Size.WORD);
     checkStart(start ? "" : data);
-    // Step 5: no half-written slot is ever selected, and no trial begins without its record
+    // Step 5: so that no half-written slot is selected, and no trial begins without its record
     reserveRecords();
     deselect(layout, target);
     prepared = true;
@@ -86,26 +92,26 @@ export function createReceiver(session: Session): Sink {
   /** Any piece: the beginning and the end of a file and of each sector, and what an earlier update left in the slot. */
   receiveSectors = (data, ended) => {
     const start = download.offset_;
-    // a file that changes may have another length
+    // when the file changes, its length may change
     const total = plan.size_ < 0 ? download.total_ : plan.size_;
     let taken = 0;
     session.size_ = total;
-    // at its beginning once more: the file has changed, or a server without ranges began again
+    // at byte 0 again: the file has changed, or a server without ranges began again
     if ((!prepared || !start) && !prepare(data, ended)) return 0;
     if (!writeSector)
       writeSector = /*@__NOINLINE__*/ createWriter(layout, target, plan.size_ < 0 ? target.size : plan.size_);
-    // a listener may end the update, and who waits for this step may begin the next one at once
+    // a listener may abort, and the program may call perform() again at once
     while (session.phase_ === Phase.WORKING) {
       const offset = start + taken;
       const inSector = offset % Flash.SECTOR;
       const rest = data.length - taken;
       const room = Flash.SECTOR - inSector;
-      // without a length only a whole sector, or the end, tells whether there is another one to be erased ahead
+      // without a length, only a full sector or the end tells whether another sector follows and must be erased ahead
       if (rest < room && !ended && (total < 0 || rest < (inSector ? MIN_WRITE : 1))) break;
-      // no Math.min, which makes floats, and Flash.erasePage takes none for an address
+      // not Math.min: it returns a float, which Flash.erasePage does not accept as an address
       let length = room;
       if (rest < room) length = rest;
-      // the writer copies what begins a file, and memory is shortest here
+      // small pieces at the start of a file: the writer copies them, and memory is shortest here
       if (offset < Size.HEAD && length > Size.HEAD / 4) length = Size.HEAD / 4;
       const more = total < 0 ? !ended || rest > room : offset - inSector + Flash.SECTOR < total;
       blankUntil = 0;
@@ -124,7 +130,7 @@ export function createReceiver(session: Session): Sink {
 
   download.failed_ = (error) => failSession(session, error);
   if (!session.verified_) return receiveSectors;
-  // the slot holds the whole image already: nothing is fetched
+  // the slot holds the whole image already: nothing is received
   return () => {
     checkStart("");
     succeed(session, true);

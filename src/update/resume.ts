@@ -6,9 +6,9 @@ import { Size } from "../image/image";
 import type { Partition } from "../boot/partitions";
 
 /**
- * Where to continue with a file of `total` bytes whose first bytes are `buffered`. The first Size.HEAD of them are compared
- * with the slot. If they are equal: the start of the last sector before the first blank one (slot-writer.ts); otherwise 0.
- * The slot may still hold another file: the digest at the end decides.
+ * Where to continue with a file of `total` bytes whose first bytes are `buffered`. The first Size.HEAD of them are
+ * compared with the slot. If they are equal: the start of the last sector before the first blank one (slot-writer.ts);
+ * otherwise 0. The slot may still hold another file: the digest at the end decides.
  */
 export function resumeOffset(slot: Partition, buffered: string, total: number): number {
   if (total < 0) return 0;

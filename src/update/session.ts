@@ -1,6 +1,6 @@
-// One update as data, from its first byte in flash to its end, and what ends it. The end of step 4 and steps 5 and 6 of
-// update.ts are in receiver.ts, steps 7 to 9 in finish.ts. Callbacks and no promises: promises cost JsVars, and cannot be
-// created when none are left.
+// One update as data, from its first byte in flash to its end. The end of step 4 and steps 5 and 6 of
+// update.ts are in receiver.ts, steps 7 to 9 in finish.ts. Callbacks instead of promises: a promise costs JsVars, and
+// cannot be created when none are left.
 //
 //   from                 to           when
 //   READY                WORKING      perform
@@ -27,24 +27,24 @@ import { resumeOffset } from "./resume";
 
 export const enum Phase {
   READY,
-  /** a perform takes what comes */
+  /** perform() is receiving */
   WORKING,
-  /** a perform has all bytes of a resumed file, and asks whether they belong together */
+  /** perform() has all bytes of a resumed file, and verifies that they belong together */
   VERIFYING,
   COMPLETE,
   FINISHING,
-  /** a perform failed: only abort is left */
+  /** perform() failed: only abort() is allowed */
   FAILED,
-  /** given up, or finish() failed */
+  /** aborted, or finish() failed */
   DEAD,
-  /** its slot is selected: only the getters are left */
+  /** the slot is selected: only the getters answer */
   FINISHED,
 }
 
-/** What is to be installed: an image's URL, and what is known of it. */
+/** What is installed: the URL of an image, and what is known about it. */
 export interface Plan {
   url_: string;
-  /** bytes, -1 when nobody has said */
+  /** bytes, -1 while unknown */
   size_: number;
   /** fs-verity, 64 hexadecimal digits; "" for insecure */
   digest_: string;
@@ -53,7 +53,7 @@ export interface Plan {
   /** "" without a manifest */
   version_: string;
   project_: string;
-  /** must it still be asked whether the image can read Storage? */
+  /** must still be checked whether the image can read Storage? */
   askStorage_: boolean;
   allowRolledBack_?: boolean;
 }
@@ -68,13 +68,13 @@ export interface Session {
   readonly layout_: Layout;
   readonly target_: Partition;
   readonly download_: Download;
-  /** bytes of the file, -1 when nobody has said */
+  /** bytes of the file, -1 while unknown */
   size_: number;
   /** bytes in flash so far */
   written_: number;
   /** the first bytes of the file, which stay blank in flash until the rest is verified */
   word_: string;
-  /** is the image in flash known to be the one that is wanted? */
+  /** is the image in flash verified against its digest? */
   verified_: boolean;
   /** did it begin with what an earlier update left in the slot? */
   resumed_: boolean;
@@ -82,13 +82,13 @@ export interface Session {
   complete_: boolean;
   /** does each perform end with a sector, and not with the file? */
   stepwise_: boolean;
-  /** made when it is wanted: memory is shortest before that */
+  /** created by the first perform(): memory is shortest before it */
   receive_?: Sink;
-  /** what ended it while nobody waited */
+  /** the error that ended it while no call was waiting */
   unheard_?: OtaError;
   resolve_(outcome: number): void;
   reject_(error: OtaError): void;
-  /** To be called at the end, with what it ended with: gives back what an update takes. Set by who began it (update.ts). */
+  /** To be called at the end with the error, or null: releases the lock. Set by update.ts. */
   release_(error: OtaError | null): void;
 }
 
@@ -117,7 +117,7 @@ export function openSession(
     stepwise_: false,
   } as Session;
   if (!present && plan.digest_) {
-    // what an earlier update left in the slot is only taken where a digest will judge it
+    // bytes of an earlier update are kept only where a digest verifies them at the end
     const offset = resumeOffset(target, download.buffered_, session.size_);
     if (offset > download.buffered_.length) {
       session.resumed_ = true;
@@ -129,7 +129,7 @@ export function openSession(
   return session;
 }
 
-/** The end of an update in the phase `end`. */
+/** Ends an update in the phase `end`. */
 export function closeSession(session: Session, end: Phase): void {
   session.phase_ = end;
   session.receive_ = undefined;
@@ -143,16 +143,16 @@ export function failSession(session: Session, error: OtaError): void {
   session.release_(error);
 }
 
-/** The end of a perform; `complete` when there is nothing left to do for another one. */
+/** A perform() ends well; `complete`: the last byte is in flash. */
 export function succeed(session: Session, complete: boolean): void {
-  // what receives is let go: memory is shortest while the digest is computed
+  // the receiver is freed: memory is shortest while the digest is computed
   if (complete) closeSession(session, Phase.COMPLETE);
   else session.phase_ = Phase.READY;
   session.complete_ = complete;
   session.resolve_(complete ? Code.OK : Code.IN_PROGRESS);
 }
 
-/** `error`: for whoever waits; not given when the caller wants the end. */
+/** `error`: what a waiting call rejects with; not given when the user aborts. */
 export function abortSession(session: Session, error?: OtaError): void {
   const phase = session.phase_;
   if (phase >= Phase.DEAD) return;

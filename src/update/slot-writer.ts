@@ -1,6 +1,6 @@
 // Writes a slot, sector by sector: the only writer of app partitions.
-// The first word of a file holds the magic number of an image. It is written last, after the rest was verified in flash. So
-// no bootloader takes a refused or unverified file for an image, whatever otadata says.
+// The first word of a file holds the magic number of an image. It is written last, after the rest was verified in
+// flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
 
 import { blank, clearWord } from "../platform/first-word";
 import { hex } from "../platform/bytes";
@@ -13,14 +13,14 @@ import type { Layout } from "../boot/layout";
 import { Code, otaError } from "../errors";
 
 /**
- * Writes `data` at `offset` of a slot. The bytes of a sector must arrive in order and from its start; the first piece has
- * at least Size.WORD bytes. The file's first Size.WORD bytes stay blank. A sector that already holds the same bytes is not
- * erased. With `more` sectors to come, the next one is erased before this one is written. So a blank sector always
- * separates new content from old: resumeOffset() looks for it.
+ * Writes `data` at `offset` of a slot. The bytes of a sector must arrive in order and from its start; the first piece
+ * has at least Size.WORD bytes. The file's first Size.WORD bytes stay blank. A sector that already holds the same bytes
+ * is not erased. With `more` sectors to come, the next one is erased before this one is written. So a blank sector
+ * always separates new content from old: resumeOffset() looks for it.
  *
- * Returns whether the rest of the sector is blank, and the next sector too if there is one. Then the rest of the sector may
- * be written without this function. Throws FLASH_OP_FAIL with the address, OTA_PARTITION_CONFLICT when otadata names the
- * slot, and HTTP_INCOMPLETE_DATA when a server makes it erase the slot over and over.
+ * Returns whether the rest of the sector is blank, and the next sector too if there is one. Then the rest of the sector
+ * may be written without this function. Throws FLASH_OP_FAIL with the address, OTA_PARTITION_CONFLICT when otadata
+ * names the slot, and HTTP_INCOMPLETE_DATA when a server makes it erase the slot over and over.
  */
 export type Writer = (offset: number, data: string, more: boolean) => boolean;
 
@@ -31,8 +31,8 @@ function checkRange(slot: Partition, offset: number, length: number): void {
 }
 
 /**
- * Makes a function that throws when otadata selects `slot`: another program, or another instance of this module, may have
- * written an entry. To be made while no entry names the slot. The checksum tells cheaply that nothing has changed.
+ * Makes a function that throws when otadata selects `slot`: another program, or another instance of this module, may
+ * have written an entry. To be made while no entry names the slot. The checksum tells cheaply that nothing has changed.
  */
 function createSelectionCheck(layout: Layout, slot: Partition): () => void {
   function otadataCrc(): number {

@@ -8,12 +8,12 @@
 //   7. segments, length, digest or checksum, from flash                   finish
 //   8. the first word; the boot record of the trial                       finish
 //   9. select: one entry of otadata, the commit point                     finish
-// Each step is marked where it happens: 1 to 4 here, the check of the header and 5 in session.ts, 6 in receiver.ts, 7 to 9
-// in finish.ts.
-// What fails before step 5 has changed no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
-// into. Apart from that, whatever fails before step 9 leaves the next start as it was; and what fails before step 8 leaves
-// no image in the slot that could start. Steps 2 and 3 may write one boot record each: an image that the bootloader refused
-// is counted, and the digest of the running image is kept.
+// Each step is marked where it happens: 1 to 4 here and in plan.ts; the check of the header, 5 and 6 in receiver.ts;
+// 7 to 9 in finish.ts.
+// A failure before step 5 changes no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
+// into. Apart from that, a failure before step 9 leaves the next start as it was. After a failure before step 8 the
+// slot holds no image that could start. Steps 2 and 3 may write one boot record each: a refusal by the bootloader is
+// counted, and the digest of the running image is kept.
 // Source: the states of IDF esp_https_ota.c.
 
 import { checkNotRolledBack } from "../boot/boot-record";
@@ -44,12 +44,15 @@ import { perform } from "./receiver";
 import { abortSession, type Emit, openSession, Phase, type Plan, type Session } from "./session";
 
 /**
- * Called once when steps 1 to 4 are done. Without a session there is nothing to install: the manifest's image is running or
- * `waiting` for the restart, or only an `offer` was asked for.
+ * Called once when steps 1 to 4 are done. Without a session there is nothing to install: the manifest's image is
+ * running or `waiting` for the restart, or only an `offer` was asked for.
  */
 type OnReady = (session: Session | null, offer?: Offer, waiting?: Partition) => void;
 
-/** Step 4: waits for the first Size.HEAD bytes of the image, then calls `begin`. They stay in the buffer of the download. */
+/**
+ * Step 4: waits for the first Size.HEAD bytes of the image, then calls `begin`. They stay in the buffer of the
+ * download.
+ */
 function awaitHead(download: Download, begin: () => void, failed: (error: OtaError) => void): void {
   function fail(error: OtaError): void {
     closeDownload(download);
@@ -71,8 +74,8 @@ function awaitHead(download: Download, begin: () => void, failed: (error: OtaErr
 }
 
 /**
- * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks share what
- * step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
+ * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks
+ * share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
  */
 function open(
   settings: Settings,
@@ -127,8 +130,8 @@ const enum Mode {
 }
 
 /**
- * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer, a Handle
- * or an UpdateResult. More than 30 lines: every callback needs the same few variables, see open().
+ * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer,
+ * a Handle or an UpdateResult. More than 30 lines: every callback needs the same few variables, see open().
  */
 function run(config: Config, mode: Mode, resolve: (result: any) => void, reject: (error: OtaError) => void): void {
   let lock = null as Lock | null;
@@ -202,7 +205,7 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
   }, fail);
 }
 
-/** Ends the update that is under way, or the choice of a slot; whoever waits for it hears ESP_ERR_INVALID_STATE. */
+/** Ends the running update, or the selection of a slot. The promise of that call rejects with ESP_ERR_INVALID_STATE. */
 export function abort(): void {
   const lock: Lock | null = heldLock();
   if (lock) lock.stop_();
@@ -210,7 +213,7 @@ export function abort(): void {
 
 /**
  * Checks the device, verifies the manifest if `keys` are given, connects, and waits for the image's first 1024 bytes;
- * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image runs already.
+ * no slot is written yet. Rejects with ESP_ERR_INVALID_VERSION when the manifest's image is running already.
  * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
 export function begin(config: Config): Promise<Handle> {
@@ -220,7 +223,10 @@ export function begin(config: Config): Promise<Handle> {
   });
 }
 
-/** The whole update: begin, perform until done, finish. It never restarts: call `restart()` when it suits. `esp_https_ota` */
+/**
+ * The whole update: begin, perform until done, finish. It does not restart the device: call `restart()` when that
+ * suits. `esp_https_ota`
+ */
 export function update(config: Config): Promise<UpdateResult> {
   return new Promise<UpdateResult>((resolve, reject) => {
     run(config, Mode.UPDATE, resolve, reject);
@@ -229,8 +235,8 @@ export function update(config: Config): Promise<UpdateResult> {
 }
 
 /**
- * Fetches and verifies the manifest, and compares it with this device. Writes nothing but, at most, one record in Storage that
- * keeps the digest of the running image. Needs `keys`.
+ * Fetches and verifies the manifest, and compares it with this device. Writes at most one record in Storage, with the
+ * digest of the running image. Needs `keys`.
  */
 export function checkForUpdate(config: SignedConfig): Promise<Offer> {
   return new Promise<Offer>((resolve, reject) => {

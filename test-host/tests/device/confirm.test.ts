@@ -37,7 +37,7 @@ for (const [what, text, says] of [
   ["confirmAfter with a negative time", "ota.confirmAfter(-1, function () { return true; })", /ms must be/],
   ["confirmAfter with what a check answers", "ota.confirmAfter(100, true)", /check a function/],
   ["confirmAfter with text for onEvent", "ota.confirmAfter(1, function () { return true; }, 'x')", /onEvent must be/],
-  ["boot with a misspelt option", "ota.boot({ atempts: 3 })", /atempts is no option/],
+  ["boot with a misspelt option", "ota.boot({ atempts: 3 })", /atempts is not an option/],
   ["boot with attempts as text", "ota.boot({ attempts: '3' })", /attempts must be a whole number/],
   ["boot with onTrial that is no function", "ota.boot({ onTrial: 3 })", /onTrial must be a function/],
   ["boot with a number", "ota.boot(3)", /options must be an object/],

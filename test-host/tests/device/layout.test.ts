@@ -264,7 +264,7 @@ const IMPOSSIBLE: [string, Row[], IdfName, RegExp][] = [
     "INVALID_STATE",
     /partition storage .*addresses 16 MB/,
   ],
-  ["data of nothing", [OTADATA, OTA_0, OTA_1, row("nvs", 1, 2, 0x30000, 0)], "INVALID_STATE", /nvs at .* has no bytes/],
+  ["data of nothing", [OTADATA, OTA_0, OTA_1, row("nvs", 1, 2, 0x30000, 0)], "INVALID_STATE", /nvs at .* has 0 bytes/],
   [
     "a slot whose end is beyond 32 bits",
     [OTADATA, OTA_0, row("ota_1", 0, 0x11, 0xffff0000, 0x20000)],

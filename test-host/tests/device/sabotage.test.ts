@@ -230,7 +230,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "exactly one kind of trust must be given",
-    edits: [never('refuse(?:\\$\\d+)?\\("wanted exactly one of')],
+    edits: [never('refuse(?:\\$\\d+)?\\("expected exactly one of')],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const config = fixture.device.engine.run(`({ url: ${JSON.stringify(fixture.server.url("/fw.bin"))} })`);

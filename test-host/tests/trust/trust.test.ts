@@ -596,7 +596,7 @@ test("a threshold that the keys cannot reach is refused before anything is asked
   const release = await startRelease(t);
   for (const threshold of [0, 2, 3]) {
     const outcome = await refuses(release, await release.sign(), "INVALID_ARG", { config: { threshold } });
-    assert.match(outcome.error?.message ?? "", /^threshold is \d: wanted 1 or 2, and as many keys$/);
+    assert.match(outcome.error?.message ?? "", /^threshold is \d: expected 1 or 2, and as many keys$/);
     assert.equal(release.asked("/m.jws"), 0);
   }
 });
