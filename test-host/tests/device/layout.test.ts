@@ -214,7 +214,7 @@ const IMPOSSIBLE: [string, Row[], IdfName, RegExp][] = [
   ],
   ["a gap in the ota_N", [OTADATA, OTA_0, row("ota_2", 0, 0x12, 0x20000, 0x10000)], "NOT_SUPPORTED", /gap/],
   ["ota_N that begin with ota_1", [OTADATA, FACTORY, row("ota_1", 0, 0x11, 0x20000, 0x10000)], "NOT_SUPPORTED", /gap/],
-  ["one ota_N twice", [OTADATA, OTA_0, row("ota_0b", 0, 0x10, 0x20000, 0x10000)], "NOT_SUPPORTED", /double/],
+  ["one ota_N twice", [OTADATA, OTA_0, row("ota_0b", 0, 0x10, 0x20000, 0x10000)], "NOT_SUPPORTED", /duplicate/],
   ["otadata of one sector", [row("otadata", 1, 0, 0xc000, 0x1000), OTA_0, OTA_1], "NOT_SUPPORTED", /0x1000/],
   ["otadata of three sectors", [row("otadata", 1, 0, 0x9000, 0x3000), OTA_0, OTA_1], "NOT_SUPPORTED", /0x3000/],
   ["slots that overlap", [OTADATA, OTA_0, row("ota_1", 0, 0x11, 0x10000, 0x10000)], "INVALID_STATE", /overlaps ota_0/],

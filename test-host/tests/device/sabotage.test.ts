@@ -114,7 +114,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "headers go to the first origin only",
-    edits: [[/if \(trusted && lazyUrls\(\)\.sameOrigin_\(origin, target\)\)/g, "if (trusted)"]],
+    edits: [[/exchange\.trusted_ && lazyUrls\(\)\.sameOrigin_\(origin, target\)/g, "exchange.trusted_"]],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const other = await startServer();
@@ -126,7 +126,7 @@ const TWINS: Twin[] = [
   },
   {
     guard: "what another origin has chosen gets no headers, on the first origin either",
-    edits: [[/trusted = false;/g, ""]],
+    edits: [[/exchange\.trusted_ = false;/g, ";"]],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
       const other = await startServer();
@@ -187,8 +187,8 @@ const TWINS: Twin[] = [
   {
     guard: "what is missing of the announced length is missed",
     edits: [
-      [/if \(answered && left < 0 && \(!code \|\| code === CLOSE_NOTIFY\)\)/g, "if (true)"],
-      [/self\.total_ < 0 \? error \|\| !part : received >= self\.total_/g, "true"],
+      [/exchange\.answered_ && exchange\.left_ < 0 && \(!code \|\| code === [^;]*\);/g, "true;"],
+      [/download\.total_ < 0 \? error \|\| !download\.part_ : bytes >= download\.total_/g, "true"],
     ],
     async scenario(t, bundle) {
       const fixture = await createFixture(t, { bundle });
