@@ -3215,7 +3215,8 @@ function verifyPss(n, e, signature, digest, done) {
     }
     /**
      * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
-     * odd and has its top byte set, the signature is below it, the exponent is odd.
+     * odd and has its top byte set, the signature is below it, the exponent is odd. More than 60 lines: its functions share
+     * the limbs, and a variable of a scope takes fewer JsVars than an object that is handed on.
      */
     function modularPower(modulus, exponent, signature) {
         /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Not wrapped, because RSA calls it ten thousand times. */
@@ -3710,8 +3711,9 @@ function lazyFinish() {
 
 
 /**
- * The consumer of the download of `session`. It ends each perform(): session.ts. A closure of more than 60 lines would
- * be made for each piece otherwise: it is made once and keeps its state in four variables.
+ * The consumer of the download of `session`. It ends each perform(): session.ts. More than 60 lines: it is a closure
+ * that is made once for an update, and keeps its state in four variables, so that the hot path has no object to look
+ * into.
  */
 function createReceiver(session) {
     /** Chip revision, major * 100 + minor; -1 where JavaScript cannot read it (all chips but the classic ESP32). */
@@ -3768,8 +3770,7 @@ function createReceiver(session) {
                 equal++;
             return equal;
         }
-        // twice the sectors of the file: a resumed file may be wrong, and is then written again from its beginning
-        var erasesLeft = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */);
+        var erasesLeft = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */); // twice, because a wrong resumed file is written again
         var nextErased = -1; // address of the sector that was erased ahead; 0: none is; -1: before the first write
         var alreadyInFlash = false; // flash holds all bytes of this sector that have arrived so far
         if (slot.address === layout.running_.address)
@@ -4682,8 +4683,8 @@ function getStatus() {
  */
 function boot(options) {
     // Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed
-    // within a few starts. Otherwise the slot that ran before is selected again. This cannot help when an image fails before
-    // JavaScript runs.
+    // within a few starts. Otherwise the slot that ran before is selected again. This cannot help when an image fails
+    // before JavaScript runs.
     // Source: docs/design.md#trial-boots.
     var ATTEMPTS = 3;
     /** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */

@@ -20,8 +20,8 @@ export interface SlotStatus {
   /** `esp_ota_img_states_t`, undefined when otadata does not name it */
   state: number | undefined;
   /**
-   * Of the running slot: Espruino's own. Of others: that of the manifest that brought the image, or of its app descriptor;
-   * undefined when the slot holds no whole image, or when its version is unknown.
+   * Of the running slot: Espruino's own. Of others: that of the manifest that brought the image, or of its app
+   * descriptor; undefined when the slot holds no whole image, or when its version is unknown.
    */
   version: string | undefined;
 }

@@ -1,6 +1,6 @@
 // Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed
-// within a few starts. Otherwise the slot that ran before is selected again. This cannot help when an image fails before
-// JavaScript runs.
+// within a few starts. Otherwise the slot that ran before is selected again. This cannot help when an image fails
+// before JavaScript runs.
 // Source: docs/design.md#trial-boots.
 
 import { isOnTrial } from "./confirmation";

@@ -82,7 +82,8 @@ function multiply(left: Uint32Array, right: Uint32Array, x: Uint32Array, inverse
 
 /**
  * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
- * odd and has its top byte set, the signature is below it, the exponent is odd.
+ * odd and has its top byte set, the signature is below it, the exponent is odd. More than 60 lines: its functions share
+ * the limbs, and a variable of a scope takes fewer JsVars than an object that is handed on.
  */
 export function modularPower(
   modulus: Uint8Array,

@@ -17,8 +17,9 @@ import { createWriter, type Writer } from "./slot-writer";
 const MIN_WRITE = 512; // bytes: fewer are not written, because a server may send them one by one
 
 /**
- * The consumer of the download of `session`. It ends each perform(): session.ts. A closure of more than 60 lines would
- * be made for each piece otherwise: it is made once and keeps its state in four variables.
+ * The consumer of the download of `session`. It ends each perform(): session.ts. More than 60 lines: it is a closure
+ * that is made once for an update, and keeps its state in four variables, so that the hot path has no object to look
+ * into.
  */
 export function createReceiver(session: Session): Sink {
   const download = session.download_;

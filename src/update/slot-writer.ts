@@ -66,8 +66,7 @@ function countEqual(addr: number, data: string): number {
  * A closure of more than 30 lines: as fields of an object its three variables would take nine JsVars more.
  */
 export function createWriter(layout: Layout, slot: Partition, size: number): Writer {
-  // twice the sectors of the file: a resumed file may be wrong, and is then written again from its beginning
-  let erasesLeft = 2 * Math.ceil(size / Flash.SECTOR);
+  let erasesLeft = 2 * Math.ceil(size / Flash.SECTOR); // twice, because a wrong resumed file is written again
   let nextErased = -1; // address of the sector that was erased ahead; 0: none is; -1: before the first write
   let alreadyInFlash = false; // flash holds all bytes of this sector that have arrived so far
   if (slot.address === layout.running_.address)
