@@ -21,8 +21,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "selects the slot before its image is verified",
     edits: [
       [
-        /deselect_\(layout, target\);\n(\s+)judged = true;/,
-        "deselect_(layout, target);\n$1lazyOtadata().select_(layout, target, 0);\n$1judged = true;",
+        /deselect_\(layout, target\);\n(\s+)begun = true;/,
+        "deselect_(layout, target);\n$1lazyOtadata().select_(layout, target, 0);\n$1begun = true;",
       ],
     ],
     cell: "toy-two/one/current/update",
@@ -33,8 +33,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "does not verify the image",
     edits: [
       [
-        /verifyImage\(layout\.chip_, target\.address, self\.written_, plan\.digest_, word, onJudged\)/,
-        "onJudged(null)",
+        /verifyImage\(session\.layout_\.chip_, session\.target_\.address, session\.written_, plan\.digest_, session\.word_, onVerified\)/,
+        "onVerified(null)",
       ],
     ],
     cell: "toy-two/one/current/corrupt",
@@ -112,7 +112,10 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "believes that what it went on with fits",
-    edits: [[/resumed = false;\n(\s+)verified = !error;/, "resumed = false;\n$1verified = true;"]],
+    edits: [
+      [/session\.verified_ = !error;/, "session.verified_ = true;"],
+      [/lazySession\(\)\.succeed_\(session, !error\);/, "lazySession().succeed_(session, true);"],
+    ],
     cell: "toy-two/one/current/resumed-alike",
     campaign: EVERY,
     says: /falls back|boots/,
@@ -160,7 +163,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: "leaves the slot selected that it is about to write",
-    edits: [[/lazyOtadata\(\)\.deselect_\(layout, target\);\n(\s+judged = true;)/, "$1"]],
+    edits: [[/lazyOtadata\(\)\.deselect_\(layout, target\);\n(\s+begun = true;)/, "$1"]],
     cell: "toy-two/one/current/second",
     campaign: EVERY,
     says: /falls back from ota_1/,
@@ -270,7 +273,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     name: "removes the last record before the next one is written",
     edits: [
       [/ \|\| !append\(record, sealed\)\)(?=\s+create)/, " || true)"],
-      [/var file = record\.file_ \? 0 : 1;/, "var file = record.file_ < 0 ? 0 : record.file_;"],
+      [/create\(record, before \? 0 : 1, sealed, 3\)/, "create(record, before < 0 ? 0 : before, sealed, 3)"],
     ],
     cell: "toy-two/one/current/trial",
     campaign: EVERY,
