@@ -136,6 +136,19 @@ export async function tooSmallForTls(): Promise<string | false> {
   );
 }
 
+/**
+ * Why one TLS connection after the other cannot be tried in this interpreter. A build with a fixed number of JsVars takes the
+ * buffers of 16 KB from them, each in one piece: after some reconnects no piece is long enough, and a build with assertions
+ * ends there (jsvMalloc, src/jsvar.c). The ESP32's mbedTLS has a heap of its own. False where it can.
+ */
+export async function tooSmallForReconnects(): Promise<string | false> {
+  if (!ESPRUINO) return "ESPRUINO is not set";
+  const { total } = await engineMemory();
+  // a build that gets more on demand gets blocks of 4096
+  if (total % 4096 === 0) return false;
+  return `no TLS reconnects: this interpreter takes TLS buffers from its ${total} JsVars, in one piece each; the 64-bit build does not`;
+}
+
 /** Has the interpreter room for a text of so many bytes? Builds with a fixed number of JsVars have little. */
 export async function engineHolds(bytes: number): Promise<boolean> {
   const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
