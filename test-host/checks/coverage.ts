@@ -15,8 +15,8 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import ts from "typescript";
 
-/** Per cent. What holds today, rounded down: to be raised with the tests, never lowered for a change of src/. */
-export const LIMITS = { lines: 95, branches: 85 };
+/** Per cent. What holds today, less a little, since some tests draw lots: to be raised with the tests, never lowered for a change of src/. */
+export const LIMITS = { lines: 99, branches: 95.5 };
 
 const ROOT = new URL("../../", import.meta.url);
 const BUNDLE = new URL("build/https-ota.min.js", ROOT);
@@ -27,8 +27,11 @@ const AFTER = "\n;return exports;})".length;
 const NAME = "https-ota";
 /** Of test-host/tests/: those whose tests load the bundle. The campaigns load it too, and take too long for this. */
 const FOLDERS = ["device", "net", "trust"];
-/** The demo takes long and shows what others test; the rest runs mutants, or parts of the module that it bundles itself. */
-const LEFT_OUT = ["demo", "mutants", "download", "jws", "rsa"].map((name) => `${name}.test.ts`);
+/**
+ * The demo and the power cuts of resume take minutes, and run what others run too. The rest runs mutants, or parts of the
+ * module that it bundles itself.
+ */
+const LEFT_OUT = ["demo", "resume", "mutants", "download", "jws", "rsa"].map((name) => `${name}.test.ts`);
 
 type Range = { startOffset: number; endOffset: number; count: number };
 export type Script = { url: string; functions: { ranges: Range[] }[] };
