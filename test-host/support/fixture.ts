@@ -186,7 +186,7 @@ export async function settle(device: Device, promiseLike: any): Promise<Omit<Out
   }
 }
 
-/** Without a test context (in sabotage twins) the caller closes what it started. */
+/** Without a test context (in the scenarios of mutants) the caller closes what it started. */
 export async function createFixture(t: Pick<TestContext, "after">, options: FixtureOptions = {}): Promise<Fixture> {
   const { image: given, tls, load = {}, otadata, ...deviceOptions } = options;
   const device = createDevice({ board: SMALL, ...deviceOptions });
