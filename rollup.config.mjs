@@ -26,6 +26,8 @@ const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
     records: ["boot/record-file.ts", "boot/boot-record.ts"],
     slots: ["boot/partitions.ts", "boot/layout.ts", "boot/storage.ts", "boot/ota-ops.ts"],
     urls: ["net/url.ts"],
+    exchange: ["platform/http-request.ts", "net/headers.ts", "net/http.ts"],
+    download: ["net/download.ts"],
     session: ["update/session.ts"],
     finish: ["update/finish.ts"],
     keys: ["platform/base64.ts", "trust/base64url.ts", "trust/rsa-key.ts", "trust/keys.ts"],
@@ -33,8 +35,7 @@ const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
   },
   stay: {
     "boot/lock.ts": ["takeTurn"],
-    "net/headers.ts": ["parseAnswer"],
-    "net/http.ts": ["send", "get"],
+    "net/http.ts": ["get"],
     "net/download.ts": ["createDownload"],
     "trust/pss.ts": ["verifyPss"],
     "trust/jws.ts": ["answer"],

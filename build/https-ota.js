@@ -132,7 +132,7 @@ function lazyBytes() {
 // IDF 5 its erase silently does nothing).
 var flash = require("Flash");
 /** `length` bytes of flash at `addr`. */
-function read(addr, length) {
+function read$1(addr, length) {
     var bytes = flash.read(length, addr);
     if (!bytes || bytes.length !== length)
         return noMemory("flash read of " + length + " at " + lazyBytes().hex_(addr));
@@ -156,7 +156,7 @@ function holds(addr, bytes) {
 function isBlank(addr) {
     // no local variable: it would keep one block alive while the next is allocated
     for (var at = 0; at < 4096 /* Flash.SECTOR */; at += 512 /* Flash.SMALL_PIECE */)
-        if (E.CRC32(read(addr + at, 512 /* Flash.SMALL_PIECE */)) !== 3179004831 /* Flash.BLANK_CRC */)
+        if (E.CRC32(read$1(addr + at, 512 /* Flash.SMALL_PIECE */)) !== 3179004831 /* Flash.BLANK_CRC */)
             return false;
     return true;
 }
@@ -280,7 +280,7 @@ function lazyEngine() {
     function clearWord(addr) {
         if (holds(addr, blank(4 /* Size.WORD */)))
             return;
-        var rest = binary(read(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
+        var rest = binary(read$1(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
         erase(addr);
         // the beginning last: a sector that is torn here must not look like one to go on with
         write(addr + 1024 /* Size.HEAD */, rest.substr(1024 /* Size.HEAD */ - 4 /* Size.WORD */));
@@ -759,9 +759,9 @@ function lazyRecords() {
     function tailOf(slot) {
         var crc = 0;
         guarded(function () {
-            var chip = lazyBytes().u16_(read(slot.address, 24 /* Size.HEADER */), 12);
-            var length = lazyImage().walkSegments_(chip, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
-            crc = E.CRC32(binary(read(slot.address + length - 64 /* Tail.LENGTH */, 64 /* Tail.LENGTH */)));
+            var chip = lazyBytes().u16_(read$1(slot.address, 24 /* Size.HEADER */), 12);
+            var length = lazyImage().walkSegments_(chip, slot.size, function (offset, bytes) { return read$1(slot.address + offset, bytes); });
+            crc = E.CRC32(binary(read$1(slot.address + length - 64 /* Tail.LENGTH */, 64 /* Tail.LENGTH */)));
         }, ignore);
         return crc;
     }
@@ -1002,8 +1002,8 @@ function lazyOtadata() {
     /** The two copies. */
     function readEntries(otadata) {
         return [
-            parseEntry(read(otadata.address, 32 /* Entries.LENGTH */)),
-            parseEntry(read(otadata.address + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)),
+            parseEntry(read$1(otadata.address, 32 /* Entries.LENGTH */)),
+            parseEntry(read$1(otadata.address + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)),
         ];
     }
     /** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
@@ -1051,7 +1051,7 @@ function lazyOtadata() {
     /** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
     function writeEntry(layout, copy, seq, state) {
         var addr = layout.otadata_.address + copy * 4096 /* Flash.SECTOR */;
-        var entry = binary(buildEntry(read(addr, 32 /* Entries.LENGTH */), seq, state));
+        var entry = binary(buildEntry(read$1(addr, 32 /* Entries.LENGTH */), seq, state));
         erase(addr);
         try {
             write(addr, entry);
@@ -1063,7 +1063,7 @@ function lazyOtadata() {
     }
     /** Erases the active copy, so that factory starts. When that can't be seen to have worked, the entry is put back. */
     function eraseActive(addr) {
-        var entry = binary(read(addr, 32 /* Entries.LENGTH */));
+        var entry = binary(read$1(addr, 32 /* Entries.LENGTH */));
         try {
             erase(addr);
         }
@@ -1453,7 +1453,7 @@ function hashFlash(addr, size, start, wanted, done) {
                 filled = 0;
             }
             // what is read of a last, shorter block is let go before that is hashed
-            var block = length < BLOCK ? padded(read(addr + offset, length)) : read(addr + offset, length);
+            var block = length < BLOCK ? padded(read$1(addr + offset, length)) : read$1(addr + offset, length);
             if (!offset)
                 block.set(start);
             leaves.set(sha256(block), filled);
@@ -1505,7 +1505,7 @@ function verifyImage(chipId, address, size, digest, start, done) {
     var CHECKSUM_SEED = 0xef;
     /** XOR of `length` bytes (a multiple of 4) of flash at `addr`, folded to one word: by words, JavaScript being slow. */
     function xorWords(addr, length) {
-        var words = new Uint32Array(read(addr, length).buffer);
+        var words = new Uint32Array(read$1(addr, length).buffer);
         var x = 0;
         var i = 0;
         for (; i + 8 <= words.length; i += 8)
@@ -1540,7 +1540,7 @@ function verifyImage(chipId, address, size, digest, start, done) {
     }
     var ranges = [];
     function readSlot(offset, length) {
-        var bytes = read(address + offset, length);
+        var bytes = read$1(address + offset, length);
         if (!offset)
             bytes.set(start);
         return bytes;
@@ -1734,7 +1734,7 @@ function lazySlots() {
     }
     /** The header of the image in `slot` when the MMU maps its first segment from there, else null. */
     function mappedHeader(slot, chip) {
-        var header = lazyImage().parseHeader_(read(slot.address, 32 /* Size.FIRST_SEGMENT */));
+        var header = lazyImage().parseHeader_(read$1(slot.address, 32 /* Size.FIRST_SEGMENT */));
         return header && lazyImage().isRunnable_(header, chip) && mappedFlash(chip, header.loadAddr_) === slot.address ? header : null;
     }
     /**
@@ -1749,7 +1749,7 @@ function lazySlots() {
             if (!header)
                 continue;
             var length = Math.min(header.length_, 4096 /* Flash.SECTOR */);
-            if (binary(read(slot.address + 32 /* Size.FIRST_SEGMENT */, length)) === mapped(header.loadAddr_, length))
+            if (binary(read$1(slot.address + 32 /* Size.FIRST_SEGMENT */, length)) === mapped(header.loadAddr_, length))
                 return slot;
             throw fault(261 /* Code.NOT_FOUND */, "the MMU maps slot " + slot.label + ", but its flash differs from the mapped code");
         }
@@ -1760,7 +1760,7 @@ function lazySlots() {
         var chip = chipId();
         if (isEncrypted(chip))
             cannot$1("flash encryption is on: raw writes would be garbage to the bootloader");
-        var rows = parseTable(read(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
+        var rows = parseTable(read$1(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
         var otadata = findOtadata(rows);
         var ota = findOta(rows);
         var factory = findFactory(rows);
@@ -1785,7 +1785,7 @@ function lazySlots() {
     }
     /** The partition called `label`, of `type` if that is given; or null. */
     function partitionByLabel(label, type) {
-        var rows = parseTable(read(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
+        var rows = parseTable(read$1(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
         for (var i = 0; i < rows.length; i++)
             if (rows[i].label === label && (type === undefined || rows[i].type === type))
                 return rows[i];
@@ -1940,7 +1940,7 @@ function lazySlots() {
      * holds its constants. Calls `done` with the claim of such a build on this table, null when there is no such text.
      */
     function findStorage(addr, done) {
-        var end = 32 /* Size.FIRST_SEGMENT */ + lazyBytes().u32_(read(addr, 32 /* Size.FIRST_SEGMENT */), 24 /* Size.HEADER */ + 4);
+        var end = 32 /* Size.FIRST_SEGMENT */ + lazyBytes().u32_(read$1(addr, 32 /* Size.FIRST_SEGMENT */), 24 /* Size.HEADER */ + 4);
         var at = 0;
         var found = null;
         function look(label, text, quote) {
@@ -1954,13 +1954,13 @@ function lazySlots() {
             };
         }
         inSlices(8 /* Slice.BLOCKS */, function () {
-            var piece = binary(read(addr + at, 1024 /* Flash.PIECE */));
+            var piece = binary(read$1(addr + at, 1024 /* Flash.PIECE */));
             // the engine's indexOf finds the beginning of a needle at the end of a text, again and again, and the text may go on
             for (var from = 0, index = 0;; from = index + 1) {
                 index = piece.indexOf("Couldn't map ", from);
                 if (index < from)
                     break;
-                var text = binary(read(addr + at + index, 22 /* Kind.TEXT_LENGTH */));
+                var text = binary(read$1(addr + at + index, 22 /* Kind.TEXT_LENGTH */));
                 look("js_code", text, "");
                 look("storage", text, "'");
             }
@@ -2146,126 +2146,9 @@ function lazyKeys() {
 
 
 
-/** What the final answer says, or the Location of a redirect. */
-function parseAnswer(response, options) {
-    // What an answer says of its body: status, length, range, validators, Retry-After. Pure.
-    // RFC 9110; status codes as IDF esp_https_ota.c takes them.
-    /**
-     * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
-     * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
-     */
-    var OLD = 60000;
-    /** A decimal number without sign, or -1. */
-    function digits(text) {
-        var value = text.length && text.length < 11 ? 0 : -1 /* Length.UNKNOWN */;
-        for (var i = 0; i < text.length && value >= 0; i++) {
-            var digit = text.charCodeAt(i) - 48;
-            value = digit >= 0 && digit <= 9 ? value * 10 + digit : -1 /* Length.UNKNOWN */;
-        }
-        return value;
-    }
-    /** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
-    function header(headers, name) {
-        var value;
-        for (var key in headers)
-            if (key.toLowerCase() === name) {
-                if (value !== undefined)
-                    throw fault(264 /* Code.INVALID_RESPONSE */, "header " + name + " came twice");
-                value = headers[key];
-            }
-        return value || "";
-    }
-    /** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
-    function retryAfter(headers) {
-        var text = header(headers, "retry-after");
-        var seconds = digits(text);
-        if (seconds >= 0)
-            return seconds * 1000;
-        var sent = Date.parse(header(headers, "date"));
-        // the engine's Date.parse makes 0 of what is no date
-        var wait = sent > 0 ? Date.parse(text) - sent : 0;
-        if (wait > 0)
-            return wait;
-        return 0; // for a text that is no date too
-    }
-    /** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
-    function checkStatus(status, headers) {
-        if (status === 200 || status === 206)
-            return;
-        if (status === 416 && header(headers, "content-range") === "bytes */0")
-            throw fault(260 /* Code.INVALID_SIZE */, "the file is empty");
-        var code = 264 /* Code.INVALID_RESPONSE */;
-        if (status === 304)
-            code = 28681 /* Code.HTTP_NOT_MODIFIED */;
-        else if (status === 416)
-            code = 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */;
-        else if (status >= 400)
-            code = -1 /* Code.FAIL */;
-        // the engine takes an interim answer (1xx) for the final one
-        var busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
-        var error = fault(code, "HTTP status " + status, busy);
-        if (status === 416)
-            error.total_ = digits(header(headers, "content-range").substr(8)); // "bytes */1000"
-        if (busy)
-            error.wait_ = retryAfter(headers);
-        throw error;
-    }
-    /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000", or "bytes 0-99/*" where the server does not know the total. */
-    function parseRange(text, head) {
-        var dash = text.indexOf("-");
-        var slash = text.indexOf("/");
-        var first = digits(text.substring(6, dash));
-        var last = digits(text.substring(dash + 1, slash));
-        var size = text.substr(slash + 1);
-        var total = digits(size);
-        if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
-            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
-        if (head.length_ !== -1 /* Length.UNKNOWN */ && head.length_ !== last - first + 1)
-            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
-        head.start_ = first;
-        head.length_ = last - first + 1;
-        head.total_ = total;
-    }
-    var headers = response.headers;
-    var status = digits(response.statusCode);
-    options.status_ = status;
-    if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
-        var location = header(headers, "location");
-        if (!location)
-            throw fault(264 /* Code.INVALID_RESPONSE */, "redirect without Location");
-        return location;
-    }
-    checkStatus(status, headers);
-    var length = header(headers, "content-length");
-    var transfer = header(headers, "transfer-encoding").toLowerCase();
-    var coding = header(headers, "content-encoding").toLowerCase();
-    if (coding && coding !== "identity")
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
-    if (transfer && (transfer !== "chunked" || length))
-        throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
-    // the engine cuts a body without either off after its first piece
-    if (!transfer && digits(length) < 0)
-        throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
-    var tag = header(headers, "etag");
-    var strong = tag[0] === '"';
-    if (!tag) {
-        tag = header(headers, "last-modified");
-        var modified = Date.parse(tag);
-        strong = modified > 0 && Date.parse(header(headers, "date")) - modified >= OLD;
-    }
-    var head = {
-        start_: 0,
-        length_: transfer ? -1 /* Length.UNKNOWN */ : digits(length),
-        total_: -1 /* Length.UNKNOWN */,
-        tag_: tag,
-        strong_: strong,
-    };
-    if (status === 206)
-        parseRange(header(headers, "content-range"), head);
-    else
-        head.total_ = head.length_;
-    return head;
-}
+
+
+
 
 
 
@@ -2390,17 +2273,10 @@ function lazyUrls() {
 
 
 
-
-
-
-/**
- * Asks `url`. What is the user's own goes to the origin of `options.url` only, and nowhere when the URL is not `trusted`.
- */
-function send(options, url, trusted, extra, onResponse, onError) {
-    // One request of Espruino's `http`.
-    /**
-     * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
-     */
+function lazyExchange() {
+    // Requests of Espruino's `http`, and the fields of the engine's own in them (libs/network/http/jswrap_http.c,
+    // libs/network/socketserver.c).
+    /** Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS. */
     function request(options, onResponse, onError) {
         var outgoing = require("http").request(options, onResponse);
         if (!outgoing)
@@ -2409,156 +2285,243 @@ function send(options, url, trusted, extra, onResponse, onError) {
         outgoing.end();
         return outgoing;
     }
-    var origin = lazyUrls().parseUrl_(options.url);
-    var target = lazyUrls().parseUrl_(url);
-    var headers = {};
-    var wanted = {
-        protocol: target.protocol_,
-        host: target.host_,
-        path: target.path_,
-        method: "GET",
-        headers: headers,
-    };
-    if (target.port_)
-        wanted.port = target.port_;
-    if (trusted && lazyUrls().sameOrigin_(origin, target)) {
-        for (var name in options.headers)
-            headers[name] = options.headers[name];
-        if (origin.auth_)
-            headers.Authorization = "Basic " + lazyKeys().base64_(origin.auth_);
-        if (options.ca)
-            wanted.ca = options.ca;
-        if (options.cert)
-            wanted.cert = options.cert;
-        if (options.key)
-            wanted.key = options.key;
+    /** Drops options and headers, which nobody asks for any more: a body can be long. */
+    function dropHead(outgoing, response) {
+        response.headers = undefined;
+        outgoing.opt = undefined;
     }
-    for (var name in extra)
-        headers[name] = extra[name];
-    try {
-        return request(wanted, onResponse, onError);
-    }
-    catch (thrown) {
-        throw thrown.retry !== undefined ? thrown : fault(28674 /* Code.HTTP_CONNECT */, wanted.host + ": " + thrown.message, true);
-    }
-}
-/**
- * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
- * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin;
- * `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only, and not by a redirect
- * from another one.
- * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
- * the exchange; after it, and after `onEnd`, no event comes.
- */
-function get(options, from, extra, onHead, onBody, onEnd) {
-    // One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
-    // Source: docs/design.md#answers-of-a-server, docs/espruino.md#http. `end` and `close` follow complete and cut bodies alike,
-    // so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
-    /** How mbedTLS ends a connection whose peer sends a record larger than its buffer: up to 2.16, and later ones. */
-    var INVALID_RECORD = -29184; // MBEDTLS_ERR_SSL_INVALID_RECORD
-    var BAD_INPUT_DATA = -28928; // MBEDTLS_ERR_SSL_BAD_INPUT_DATA, "requesting more data than fits"
-    var CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
-    var url = from;
-    var redirects = 0;
-    // undefined once their connection is given up: what the engine had queued by then is not heard (but see onGone)
-    var outgoing;
-    var incoming;
-    var timer;
-    var quiet = 0; // quarters of the timeout since the last sign
-    var answered = false;
-    var left = -1 /* Length.UNKNOWN */;
-    var done = false;
-    var trusted = true; // no other origin has chosen the URL
-    var open;
-    function disconnect() {
+    /** Has the engine close a connection. */
+    function disconnect$1(outgoing, response) {
         if (outgoing) {
             outgoing.clsNow = true;
             outgoing.dRcv = "";
         }
         // the engine never closes while it waits for the rest of a chunk, or for somebody to take what has come
-        if (incoming)
-            incoming.chunked = false;
-        outgoing = incoming = undefined;
+        if (response)
+            response.chunked = false;
     }
-    function close() {
-        done = true;
-        disconnect();
-        if (timer !== undefined)
-            cancel(timer);
-        timer = undefined;
+    // What an answer says of its body: status, length, range, validators, Retry-After. Pure.
+    // RFC 9110; status codes as IDF esp_https_ota.c takes them.
+    /**
+     * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
+     * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
+     */
+    var OLD = 60000;
+    /** A decimal number without sign, or -1. */
+    function digits(text) {
+        var value = text.length && text.length < 11 ? 0 : -1 /* Length.UNKNOWN */;
+        for (var i = 0; i < text.length && value >= 0; i++) {
+            var digit = text.charCodeAt(i) - 48;
+            value = digit >= 0 && digit <= 9 ? value * 10 + digit : -1 /* Length.UNKNOWN */;
+        }
+        return value;
     }
-    function end(error) {
-        if (done)
-            return;
-        if (error && incoming && options.status_ > 0)
-            error.status = options.status_;
-        close();
-        onEnd(error);
-    }
-    function tick() {
-        if (done)
-            return;
-        if (++quiet > 4)
-            return end(fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + lazyUrls().parseUrl_(url).host_ + " for " + options.timeout + " ms", true));
-        guarded(function () {
-            timer = after(options.timeout / 4, tick);
-        }, end);
-    }
-    /** The connection is gone, with or without an error. */
-    function onGone(error) {
-        var code = error && error.code;
-        // the response of a redirect may close late, when the next request is on its way
-        if (!outgoing || !(code || incoming))
-            return;
-        // how a TLS peer ends a body whose end only it knows
-        if (answered && left < 0 && (!code || code === CLOSE_NOTIFY))
-            return end(null);
-        var why = code ? ": " + error.message + " (" + code + ")" : "";
-        var page = lazyUrls().parseUrl_(url);
-        // the engine prints how a handshake failed and gives one of its own numbers for it, -15 or -8; mbedTLS's are far below
-        if (!answered && code && code > -16 && page.protocol_ === "https:")
-            why +=
-                ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
-        var lost = answered
-            ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
-            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + page.host_ + why, true);
-        lost.record_ = code === INVALID_RECORD || code === BAD_INPUT_DATA;
-        end(lost);
-    }
-    /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
-    function onLast(data) {
-        if (left < 0)
-            return onBody(data);
-        var wanted = data.length > left ? data.substr(0, left) : data;
-        left = 0;
-        disconnect();
-        onBody(wanted);
-        end(null);
-    }
-    // the engine reads the code that it skips: so there is little here, where every piece of a body comes along
-    function onData(data) {
-        if (!incoming)
-            return;
-        quiet = 0;
-        try {
-            var length = data.length;
-            if (length < left) {
-                left -= length;
-                onBody(data);
+    /** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
+    function header(headers, name) {
+        var value;
+        for (var key in headers)
+            if (key.toLowerCase() === name) {
+                if (value !== undefined)
+                    throw fault(264 /* Code.INVALID_RESPONSE */, "header " + name + " came twice");
+                value = headers[key];
             }
-            else
-                onLast(data);
+        return value || "";
+    }
+    /** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
+    function retryAfter(headers) {
+        var text = header(headers, "retry-after");
+        var seconds = digits(text);
+        if (seconds >= 0)
+            return seconds * 1000;
+        var sent = Date.parse(header(headers, "date"));
+        // the engine's Date.parse makes 0 of what is no date
+        var wait = sent > 0 ? Date.parse(text) - sent : 0;
+        if (wait > 0)
+            return wait;
+        return 0; // for a text that is no date too
+    }
+    /** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
+    function checkStatus(status, headers) {
+        if (status === 200 || status === 206)
+            return;
+        if (status === 416 && header(headers, "content-range") === "bytes */0")
+            throw fault(260 /* Code.INVALID_SIZE */, "the file is empty");
+        var code = 264 /* Code.INVALID_RESPONSE */;
+        if (status === 304)
+            code = 28681 /* Code.HTTP_NOT_MODIFIED */;
+        else if (status === 416)
+            code = 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */;
+        else if (status >= 400)
+            code = -1 /* Code.FAIL */;
+        // the engine takes an interim answer (1xx) for the final one
+        var busy = status === 408 || status === 425 || status === 429 || status >= 500 || (status > 0 && status < 200);
+        var error = fault(code, "HTTP status " + status, busy);
+        if (status === 416)
+            error.total_ = digits(header(headers, "content-range").substr(8)); // "bytes */1000"
+        if (busy)
+            error.wait_ = retryAfter(headers);
+        throw error;
+    }
+    /** Content-Range of a 206, RFC 9110 14.4: "bytes 0-99/1000", or "bytes 0-99/*" where the server does not know the total. */
+    function parseRange(text, head) {
+        var dash = text.indexOf("-");
+        var slash = text.indexOf("/");
+        var first = digits(text.substring(6, dash));
+        var last = digits(text.substring(dash + 1, slash));
+        var size = text.substr(slash + 1);
+        var total = digits(size);
+        if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
+        if (head.length_ !== -1 /* Length.UNKNOWN */ && head.length_ !== last - first + 1)
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
+        head.start_ = first;
+        head.length_ = last - first + 1;
+        head.total_ = total;
+    }
+    /** What the final answer, of `status`, says; or the Location of a redirect. */
+    function parseAnswer(status, headers) {
+        if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
+            var location = header(headers, "location");
+            if (!location)
+                throw fault(264 /* Code.INVALID_RESPONSE */, "redirect without Location");
+            return location;
+        }
+        checkStatus(status, headers);
+        var length = header(headers, "content-length");
+        var transfer = header(headers, "transfer-encoding").toLowerCase();
+        var coding = header(headers, "content-encoding").toLowerCase();
+        if (coding && coding !== "identity")
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
+        if (transfer && (transfer !== "chunked" || length))
+            throw fault(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+        // the engine cuts a body without either off after its first piece
+        if (!transfer && digits(length) < 0)
+            throw fault(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+        var tag = header(headers, "etag");
+        var strong = tag[0] === '"';
+        if (!tag) {
+            tag = header(headers, "last-modified");
+            var modified = Date.parse(tag);
+            strong = modified > 0 && Date.parse(header(headers, "date")) - modified >= OLD;
+        }
+        var head = {
+            status_: status,
+            start_: 0,
+            length_: transfer ? -1 /* Length.UNKNOWN */ : digits(length),
+            total_: -1 /* Length.UNKNOWN */,
+            tag_: tag,
+            strong_: strong,
+        };
+        if (status === 206)
+            parseRange(header(headers, "content-range"), head);
+        else
+            head.total_ = head.length_;
+        return head;
+    }
+    // One exchange: a GET, its redirects, its answer's status and length, the body as it arrives, a stall timer. Callbacks come
+    // from the engine's idle loop.
+    //
+    //   state                       left by
+    //   no answer yet               an answer; a redirect begins it again; an error ends it
+    //   body of a known length      its last byte, or an error when it is lost before
+    //   body of an unknown length   the end of the connection
+    //   done                        nothing: no event comes any more
+    //
+    // `end` and `close` of the engine follow complete and cut bodies alike. So completeness is known by counting; where nothing
+    // can be counted (chunked), the image itself has to tell.
+    // Source: docs/design.md#answers-of-a-server, docs/espruino.md#http.
+    function giveUpConnection(exchange) {
+        disconnect$1(exchange.outgoing_, exchange.incoming_);
+        exchange.outgoing_ = exchange.incoming_ = undefined;
+    }
+    function closeExchange(exchange) {
+        exchange.done_ = true;
+        giveUpConnection(exchange);
+        if (exchange.timer_ !== undefined)
+            cancel(exchange.timer_);
+        exchange.timer_ = undefined;
+    }
+    function endExchange(exchange, error) {
+        if (exchange.done_)
+            return;
+        if (error && exchange.incoming_ && exchange.status_ > 0)
+            error.status = exchange.status_;
+        closeExchange(exchange);
+        exchange.onEnd_(error);
+    }
+    /** What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL. */
+    function send(exchange, onResponse, onError) {
+        var options = exchange.options_;
+        var origin = lazyUrls().parseUrl_(options.url);
+        var target = lazyUrls().parseUrl_(exchange.url_);
+        var headers = {};
+        var wanted = {
+            protocol: target.protocol_,
+            host: target.host_,
+            path: target.path_,
+            method: "GET",
+            headers: headers,
+        };
+        if (target.port_)
+            wanted.port = target.port_;
+        if (exchange.trusted_ && lazyUrls().sameOrigin_(origin, target)) {
+            for (var name in options.headers)
+                headers[name] = options.headers[name];
+            if (origin.auth_)
+                headers.Authorization = "Basic " + lazyKeys().base64_(origin.auth_);
+            if (options.ca)
+                wanted.ca = options.ca;
+            if (options.cert)
+                wanted.cert = options.cert;
+            if (options.key)
+                wanted.key = options.key;
+        }
+        for (var name in exchange.extra_)
+            headers[name] = exchange.extra_[name];
+        try {
+            return request(wanted, onResponse, onError);
         }
         catch (thrown) {
-            disconnect(); // who reads refuses what the file holds: that has no status
-            end(asFault(thrown));
+            throw thrown.retry !== undefined ? thrown : fault(28674 /* Code.HTTP_CONNECT */, wanted.host + ": " + thrown.message, true);
         }
     }
-    function redirect(location) {
-        if (++redirects > options.maxRedirects)
+    /** For a connection that ended before its time. `code`: of the engine or of mbedTLS, undefined for an end without one. */
+    function lostConnection(exchange, code, message) {
+        var page = lazyUrls().parseUrl_(exchange.url_);
+        var left = exchange.left_;
+        var why = code ? ": " + message + " (" + code + ")" : "";
+        // the engine prints how a handshake failed and gives one of its own numbers for it
+        if (!exchange.answered_ && code && code > -16 /* Tls.ENGINE */ && page.protocol_ === "https:")
+            why +=
+                ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
+        var lost = exchange.answered_
+            ? fault(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
+            : fault(28674 /* Code.HTTP_CONNECT */, "no answer from " + page.host_ + why, true);
+        lost.record_ = code === -29184 /* Tls.INVALID_RECORD */ || code === -28928 /* Tls.BAD_INPUT_DATA */;
+        return lost;
+    }
+    /** The connection is gone, with or without an error. */
+    function connectionGone(exchange, error) {
+        var failure = error;
+        var code = failure && failure.code;
+        // the response of a redirect may close late, when the next request is on its way
+        if (!exchange.outgoing_ || !(code || exchange.incoming_))
+            return;
+        // how a TLS peer ends a body whose end only it knows
+        var ended = exchange.answered_ && exchange.left_ < 0 && (!code || code === -30848 /* Tls.CLOSE_NOTIFY */);
+        endExchange(exchange, ended ? null : lostConnection(exchange, code, code ? failure.message : ""));
+    }
+    function stalled(exchange) {
+        var host = lazyUrls().parseUrl_(exchange.url_).host_;
+        endExchange(exchange, fault(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + host + " for " + exchange.options_.timeout + " ms", true));
+    }
+    /** Goes to `location`, in another pass. */
+    function redirect(exchange, location) {
+        var options = exchange.options_;
+        if (++exchange.redirects_ > options.maxRedirects)
             throw fault(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
-        var page = lazyUrls().parseUrl_(url);
-        var next = lazyUrls().resolveUrl_(url, location);
+        var page = lazyUrls().parseUrl_(exchange.url_);
+        var next = lazyUrls().resolveUrl_(exchange.url_, location);
         var target;
         try {
             target = lazyUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
@@ -2568,56 +2531,335 @@ function get(options, from, extra, onHead, onBody, onEnd) {
             throw fault(264 /* Code.INVALID_RESPONSE */, "Location: " + thrown.message);
         }
         if (!lazyUrls().sameOrigin_(page, lazyUrls().parseUrl_(options.url)))
-            trusted = false;
+            exchange.trusted_ = false;
         if (page.protocol_ === "https:" && target.protocol_ !== "https:")
             throw fault(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
-        url = next;
-        disconnect();
+        exchange.url_ = next;
+        giveUpConnection(exchange);
+        var fail = function (error) { return endExchange(exchange, error); };
         after(20 /* Pause.SETTLE */, function () {
             // a pass more: the engine closes connections after it has looked at its timers
             guarded(function () {
                 after(0, function () {
-                    if (!done)
-                        guarded(open, end);
+                    if (!exchange.done_)
+                        guarded(exchange.connect_, fail);
                 });
-            }, end);
+            }, fail);
         });
     }
+    /** The head of an answer is there. */
+    function onAnswer(exchange, response) {
+        exchange.status_ = digits(response.statusCode);
+        var head = parseAnswer(exchange.status_, response.headers);
+        dropHead(exchange.outgoing_, response);
+        if (typeof head === "string")
+            return redirect(exchange, head);
+        exchange.answered_ = true;
+        exchange.left_ = head.length_;
+        exchange.onHead_(head);
+        if (!exchange.left_)
+            endExchange(exchange, null);
+    }
+    return { giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
+}
+
+
+
+
+
+
+
+
+/**
+ * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
+ * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin.
+ * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
+ * the exchange; after it, and after `onEnd`, no event comes.
+ */
+function get(options, from, extra, onHead, onBody, onEnd) {
+    var exchange = {
+        options_: options,
+        extra_: extra,
+        url_: from,
+        redirects_: 0,
+        trusted_: true,
+        quiet_: 0,
+        status_: -1,
+        answered_: false,
+        left_: -1 /* Length.UNKNOWN */,
+        done_: false,
+        onHead_: onHead,
+        onEnd_: onEnd,
+    };
+    var end = function (error) { return lazyExchange().endExchange_(exchange, error); };
+    var onGone = function (error) { return lazyExchange().connectionGone_(exchange, error); };
+    // the engine reads the code that it skips: so there is little here, where every piece of a body comes along
+    function onData(data) {
+        if (!exchange.incoming_)
+            return;
+        exchange.quiet_ = 0;
+        try {
+            var left = exchange.left_;
+            var length = data.length;
+            if (left < 0 || length < left) {
+                if (left > 0)
+                    exchange.left_ = left - length;
+                return onBody(data);
+            }
+            // the engine delivers what is beyond the announced length too
+            exchange.left_ = 0;
+            lazyExchange().giveUpConnection_(exchange);
+            onBody(length > left ? data.substr(0, left) : data);
+            lazyExchange().endExchange_(exchange, null);
+        }
+        catch (thrown) {
+            lazyExchange().giveUpConnection_(exchange); // who reads refuses what the file holds: that has no status
+            end(asFault(thrown));
+        }
+    }
     function onResponse(response) {
-        if (!outgoing)
+        if (!exchange.outgoing_)
             return;
         guarded(function () {
-            quiet = 0;
-            incoming = response;
+            exchange.quiet_ = 0;
+            exchange.incoming_ = response;
             // at once, whatever the answer is: with nobody listening to its body the engine never closes
             response.on("data", onData);
             response.on("close", onGone);
-            var head = /*@__NOINLINE__*/ parseAnswer(response, options);
-            // a body can be long, and nobody asks for these any more (libs/network/socketserver.c)
-            response.headers = undefined;
-            outgoing.opt = undefined;
-            if (typeof head === "string")
-                return redirect(head);
-            answered = true;
-            left = head.length_;
-            onHead(head);
-            if (!left)
-                end(null);
+            lazyExchange().onAnswer_(exchange, response);
         }, end);
     }
-    open = function () {
-        outgoing = /*@__NOINLINE__*/ send(options, url, trusted, extra, onResponse, onGone);
+    exchange.connect_ = function () {
+        exchange.outgoing_ = lazyExchange().send_(exchange, onResponse, onGone);
     };
-    timer = after(options.timeout / 4, tick);
+    function tick() {
+        if (exchange.done_)
+            return;
+        if (++exchange.quiet_ > 4)
+            return lazyExchange().stalled_(exchange);
+        guarded(function () {
+            exchange.timer_ = after(options.timeout / 4, tick);
+        }, end);
+    }
+    exchange.timer_ = after(options.timeout / 4, tick);
     try {
-        open();
+        exchange.connect_();
     }
     catch (thrown) {
-        close();
+        lazyExchange().closeExchange_(exchange);
         throw thrown;
     }
-    return close;
+    return function () { return lazyExchange().closeExchange_(exchange); };
 }
+
+function lazyDownload() {
+    // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
+    // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
+    // know ranges begins again at zero, and so does the reader then (see `offset_`).
+    //
+    //   state        marked by            left by
+    //   waiting      timer_               the timer: what is buffered is offered, then it connects
+    //   connected    disconnect_          the last byte, an error, a reader that pauses: back to waiting, or the end
+    //   paused       neither, no sink_    read()
+    //   ended        ended_               seek()
+    //   broken       broken_              nothing
+    //
+    // Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
+    /** Bytes of the file that have come, taken or not. */
+    function received(download) {
+        return download.offset_ + download.buffered_.length;
+    }
+    function disconnect(download) {
+        var bytes = received(download);
+        if (bytes > download.best_) {
+            download.best_ = bytes;
+            download.failures_ = download.restarts_ = 0;
+        }
+        if (download.disconnect_) {
+            download.disconnect_();
+            download.closing_ = true;
+        }
+        download.disconnect_ = null;
+        if (download.timer_ !== undefined)
+            cancel(download.timer_);
+        download.timer_ = undefined;
+    }
+    /** The end, for good. */
+    function settle(download, error) {
+        var waiting = download.sink_;
+        disconnect(download);
+        download.sink_ = null;
+        download.broken_ = error;
+        if (waiting)
+            download.failed_(error);
+    }
+    function goTo(download, offset) {
+        download.offset_ = offset;
+        download.buffered_ = "";
+        download.ended_ = false;
+        if (!offset)
+            download.mixed_ = download.changes_;
+    }
+    function resumeAfter(download, ms) {
+        guarded(function () {
+            if (download.timer_ !== undefined)
+                cancel(download.timer_);
+            download.timer_ = after(ms, download.resume_);
+        }, function (error) { return settle(download, error); });
+    }
+    /** Is this answer of the file whose bytes are buffered? */
+    function isSameFile(download, head) {
+        var total = head.total_;
+        // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
+        var sameTag = head.tag_ === download.tag_ || (!head.tag_ && download.tag_.indexOf('"') < 0);
+        return sameTag && (total < 0 || download.total_ < 0 || total === download.total_);
+    }
+    /** An answer with a body. False when it is of no use, and the file is asked for once more. */
+    function acceptHead(download, head) {
+        var wanted = received(download);
+        var total = head.total_;
+        if (download.known_ && !isSameFile(download, head)) {
+            if (download.changes_++)
+                throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again");
+            goTo(download, 0);
+            download.known_ = false;
+            if (head.start_)
+                return false;
+        }
+        else if (head.start_ !== wanted) {
+            if (head.start_)
+                throw fault(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", wanted " + wanted);
+            // a server without ranges, which a caller that pauses would otherwise ask for ever
+            if (download.restarts_++ > download.options_.retries)
+                throw fault(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, wanted " + wanted);
+            goTo(download, 0);
+        }
+        if (total > download.limit_)
+            throw fault(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, wanted at most " + download.limit_);
+        if (head.start_ && !download.strong_)
+            download.mixed_ = 1;
+        if (total >= 0 || !head.start_)
+            download.total_ = total;
+        download.part_ = total < 0 && head.length_ >= 0;
+        if (head.tag_ || !head.start_) {
+            download.tag_ = head.tag_;
+            download.strong_ = head.strong_;
+        }
+        download.known_ = true;
+        return true;
+    }
+    function onHead(download, head) {
+        download.status_ = head.status_;
+        if (!acceptHead(download, head)) {
+            disconnect(download);
+            return resumeAfter(download, 20 /* Pause.SETTLE */);
+        }
+        if (!download.connected_)
+            download.onConnected_("CONNECTED");
+        download.connected_ = true;
+    }
+    /** The last byte is there, or more than may come. */
+    function onLastByte(download) {
+        if (download.total_ < 0)
+            throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + download.limit_ + " bytes");
+        download.ended_ = true;
+    }
+    /**
+     * A TLS record did not fit. The server fills records of up to 16 KB, and the engine asks for no smaller ones. What came before
+     * the one that does not fit, `fresh` bytes, comes again from a server whose records grow; else the answer, head and body, has
+     * to fit into one. The next file is asked for in such ranges too. Returns what it ends with, when no range is small enough.
+     */
+    function narrowRange(options, fresh) {
+        var size = options.maxRequestSize;
+        options.maxRequestSize = fresh >= 7168 /* Range.FITTING */ ? fresh : size && size <= 7168 /* Range.FITTING */ ? size >> 1 : 7168 /* Range.FITTING */;
+        if (options.maxRequestSize >= 512 /* Range.LEAST */)
+            return null;
+        return fault(262 /* Code.NOT_SUPPORTED */, "TLS records too large for this build, even in ranges of " +
+            size +
+            " bytes: use http: with keys, or a server with ranges and short headers");
+    }
+    /** ms until the next try, after `error`. It differs from device to device, which others may have lost at the same moment. */
+    function backoff(download, error) {
+        return Math.max(Math.min(1000 /* Wait.FIRST */ * Math.pow(2, download.failures_), 32000 /* Wait.MAX */) * (0.5 + lazyEngine().spread_(download.failures_++) / 2), Math.min(error.wait_ || 0, 300000 /* Wait.RETRY_AFTER */));
+    }
+    /** The end of an answer, or of a connection. */
+    function onEnd(download, error) {
+        var bytes = received(download);
+        var fresh = bytes - download.best_;
+        var wait = 20 /* Pause.SETTLE */;
+        var final = null;
+        disconnect(download);
+        if (error && error.status)
+            download.status_ = error.status;
+        // 416: all of a chunked body may be there but its end, and only so does a file without a total end
+        if (!error || (download.total_ < 0 && (error.total_ === bytes || (download.part_ && error.total_ < 0)))) {
+            if (download.total_ < 0 ? error || !download.part_ : bytes >= download.total_)
+                download.ended_ = true;
+        }
+        else if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && bytes && !download.changes_++) {
+            // the file is shorter than it was
+            goTo(download, 0);
+            download.known_ = false;
+        }
+        else if (error.record_) {
+            final = narrowRange(download.options_, fresh);
+            if (final)
+                final.status = error.status;
+        }
+        else if (!error.retry || download.failures_ >= download.options_.retries) {
+            final = error;
+            // nothing to wait for within this update, but the release may be there tomorrow
+            if (download.changes_ || error.status === 404 || error.status === 410)
+                error.retry = true;
+        }
+        // while nobody reads the next `read` reconnects
+        else if (download.sink_)
+            wait = backoff(download, error);
+        if (final)
+            settle(download, final);
+        else if (download.sink_)
+            resumeAfter(download, wait);
+    }
+    /** The headers that ask for what is still to come. */
+    function rangeHeaders(download) {
+        var from = received(download);
+        var size = download.options_.maxRequestSize;
+        var headers = { Range: "bytes=" + from + "-" + (size ? from + size - 1 : "") };
+        if (from && download.strong_)
+            headers["If-Range"] = download.tag_;
+        return headers;
+    }
+    /** To be called when `sink_` was set: offers what is buffered, and connects when need be. */
+    function read(download) {
+        if (download.broken_)
+            settle(download, download.broken_);
+        // from a timer: what a reader does needs more memory than there is below a data listener
+        else if (download.timer_ === undefined)
+            resumeAfter(download, download.disconnect_ || download.ended_ ? 0 : 20 /* Pause.SETTLE */);
+    }
+    /** Goes on at `offset`; what is buffered is dropped. */
+    function seek(download, offset) {
+        disconnect(download);
+        goTo(download, offset);
+        download.best_ = offset;
+    }
+    /** For good: only the figures are left of it. */
+    function closeDownload(download) {
+        disconnect(download);
+        download.options_.cancel_ = undefined;
+        download.sink_ = null;
+        download.failed_ = ignore;
+    }
+    return { disconnect_: disconnect, settle_: settle, resumeAfter_: resumeAfter, onHead_: onHead, onLastByte_: onLastByte, onEnd_: onEnd, rangeHeaders_: rangeHeaders, read_: read, seek_: seek, closeDownload_: closeDownload };
+}
+
+
+
+
+
+
+
+
 
 
 
@@ -2627,228 +2869,73 @@ function get(options, from, extra, onHead, onBody, onEnd) {
 
 /** Nothing is sent before the first `read`. `limit`: the most bytes that may come. */
 function createDownload(options, url, limit, onConnected) {
-    // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
-    // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
-    // know ranges begins again at zero, and so does the reader then (see `offset`).
-    // Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
-    /** Bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers; and the fewest that are tried. */
-    var RANGE = 7168;
-    var LEAST_RANGE = 512;
-    var MAX_HELD = 3500; // what may wait for a reader that pauses
-    var FIRST_BACKOFF = 1000;
-    var MAX_BACKOFF = 32000;
-    var MAX_WAIT = 300000; // of what a server may ask for with Retry-After
-    var tag = "";
-    var strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
-    var known = false; // total and tag are those of the bytes held
-    var part = false; // the last answer is a part of a file whose length nobody tells: more may follow it
-    var connected = false;
-    var broken = options.late_ || null;
-    var best = 0; // most bytes ever received: more is progress
-    var failures = 0;
-    var changes = 0;
-    var begun = 0; // times from zero without progress
-    var disconnect = null;
-    var closing = false; // a connection was given up: no idle pass was seen since
-    var timer;
-    var goOn;
-    var self = {
-        held_: "",
+    var download = {
+        buffered_: "",
         offset_: 0,
         total_: -1,
         ended_: false,
-        changed_: 0,
+        mixed_: 0,
+        status_: -1,
         sink_: null,
         failed_: ignore,
+        options_: options,
+        limit_: limit,
+        tag_: "",
+        strong_: false,
+        known_: false,
+        part_: false,
+        connected_: false,
+        broken_: options.canceled_ || null,
+        best_: 0,
+        failures_: 0,
+        restarts_: 0,
+        changes_: 0,
+        disconnect_: null,
+        closing_: false,
+        onConnected_: onConnected,
     };
-    function close() {
-        var received = self.offset_ + self.held_.length;
-        // more than ever before is progress
-        if (received > best) {
-            best = received;
-            failures = begun = 0;
-        }
-        if (disconnect) {
-            disconnect();
-            closing = true;
-        }
-        disconnect = null;
-        if (timer !== undefined)
-            cancel(timer);
-        timer = undefined;
-    }
-    /** The end, for good. */
-    function settle(error) {
-        var waiting = self.sink_;
-        close();
-        self.sink_ = null;
-        broken = error;
-        if (waiting)
-            self.failed_(error);
-    }
-    function goTo(offset) {
-        self.offset_ = offset;
-        self.held_ = "";
-        self.ended_ = false;
-        if (!offset)
-            self.changed_ = changes;
-    }
-    function goOnAfter(ms) {
-        guarded(function () {
-            if (timer !== undefined)
-                cancel(timer);
-            timer = after(ms, goOn);
-        }, settle);
-    }
-    function onHead(head) {
-        var received = self.offset_ + self.held_.length;
-        var total = head.total_;
-        // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
-        var same = head.tag_ === tag || (!head.tag_ && tag.indexOf('"') < 0);
-        if (known && !(same && (total < 0 || self.total_ < 0 || total === self.total_))) {
-            if (changes++)
-                throw fault(264 /* Code.INVALID_RESPONSE */, "the file changed again");
-            goTo(0);
-            known = false;
-            if (head.start_) {
-                close();
-                return goOnAfter(20 /* Pause.SETTLE */);
-            }
-        }
-        else if (head.start_ !== received) {
-            if (head.start_)
-                throw fault(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", wanted " + received);
-            // a server without ranges, which a caller that pauses would otherwise ask for ever
-            if (begun++ > options.retries)
-                throw fault(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, wanted " + received);
-            goTo(0);
-        }
-        if (total > limit)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, wanted at most " + limit);
-        if (head.start_ && !strong)
-            self.changed_ = 1;
-        if (total >= 0 || !head.start_)
-            self.total_ = total;
-        part = total < 0 && head.length_ >= 0;
-        if (head.tag_ || !head.start_) {
-            tag = head.tag_;
-            strong = head.strong_;
-        }
-        known = true;
-        if (!connected)
-            onConnected("CONNECTED");
-        connected = true;
-    }
-    /** The last byte is there, or more than may come. */
-    function reach() {
-        if (self.total_ < 0)
-            throw fault(260 /* Code.INVALID_SIZE */, "file of more than " + limit + " bytes");
-        self.ended_ = true;
-    }
-    /** Offers what is held, and `data`, which has just come. */
-    function offer(data) {
-        var held = self.held_ ? self.held_ + data : data;
-        var received = self.offset_ + held.length;
-        self.held_ = held;
-        if (received >= self.total_ && (self.total_ >= 0 || received > limit)) /*@__NOINLINE__*/
-            reach();
-        if (timer !== undefined)
+    var fail = function (error) { return lazyDownload().settle_(download, error); };
+    /** Offers what is buffered, and `data`, which has just come. */
+    function deliver(data) {
+        var buffered = download.buffered_ ? download.buffered_ + data : data;
+        var bytes = download.offset_ + buffered.length;
+        var total = download.total_;
+        download.buffered_ = buffered;
+        if (bytes >= total && (total >= 0 || bytes > limit))
+            lazyDownload().onLastByte_(download);
+        if (download.timer_ !== undefined)
             return;
-        var taken = self.sink_ ? self.sink_(held, self.ended_) : 0;
+        var taken = download.sink_ ? download.sink_(buffered, download.ended_) : 0;
         if (taken) {
-            self.offset_ += taken;
-            self.held_ = taken === held.length ? "" : held.substr(taken);
+            download.offset_ += taken;
+            download.buffered_ = taken === buffered.length ? "" : buffered.substr(taken);
         }
-        if (!self.sink_ && self.held_.length > MAX_HELD)
-            close();
+        if (!download.sink_ && download.buffered_.length > 3500 /* Buffer.MAX */)
+            lazyDownload().disconnect_(download);
     }
-    function onEnd(error) {
-        var received = self.offset_ + self.held_.length;
-        var fresh = received - best;
-        close();
-        var wait = 20 /* Pause.SETTLE */;
-        // 416: all of a chunked body may be there but its end, and only so does a file without a total end
-        if (!error || (self.total_ < 0 && (error.total_ === received || (part && error.total_ < 0)))) {
-            if (self.total_ < 0 ? error || !part : received >= self.total_)
-                self.ended_ = true;
-        }
-        else if (error.code === 28682 /* Code.HTTP_RANGE_NOT_SATISFIABLE */ && received && !changes++) {
-            // the file is shorter than it was
-            goTo(0);
-            known = false;
-        }
-        else if (error.record_) {
-            // The server fills records of up to 16 KB, and the engine asks for no smaller ones. What came before the one that does
-            // not fit comes again from a server whose records grow; else the answer, head and body, has to fit into one.
-            var size = options.maxRequestSize;
-            options.maxRequestSize = fresh >= RANGE ? fresh : size && size <= RANGE ? size >> 1 : RANGE;
-            if (options.maxRequestSize < LEAST_RANGE) {
-                var last = fault(262 /* Code.NOT_SUPPORTED */, "TLS records too large for this build, even in ranges of " +
-                    size +
-                    " bytes: use http: with keys, or a server with ranges and short headers");
-                last.status = error.status;
-                return settle(last);
-            }
-        }
-        else if (!error.retry || failures >= options.retries) {
-            // nothing to wait for within this update, but the release may be there tomorrow
-            if (changes || error.status === 404 || error.status === 410)
-                error.retry = true;
-            return settle(error);
-        }
-        // while nobody reads the next `read` reconnects
-        else if (self.sink_)
-            wait = Math.max(Math.min(FIRST_BACKOFF * Math.pow(2, failures), MAX_BACKOFF) * (0.5 + lazyEngine().spread_(failures++) / 2), Math.min(error.wait_ || 0, MAX_WAIT));
-        if (self.sink_)
-            goOnAfter(wait);
-    }
-    options.stop_ = settle;
-    /** Offers what is held; when that is not enough, connects. */
-    goOn = function () {
-        timer = undefined;
+    options.cancel_ = fail;
+    /** Offers what is buffered; when that is not enough, connects. */
+    download.resume_ = function () {
+        download.timer_ = undefined;
         // the engine closes connections after it has looked at its timers
-        if (closing) {
-            closing = false;
-            return goOnAfter(0);
+        if (download.closing_) {
+            download.closing_ = false;
+            return lazyDownload().resumeAfter_(download, 0);
         }
         guarded(function () {
-            if (self.held_ || self.ended_)
-                offer("");
-            if (!self.sink_ || self.ended_ || disconnect || timer !== undefined)
+            if (download.buffered_ || download.ended_)
+                deliver("");
+            if (!download.sink_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined)
                 return;
-            var from = self.offset_ + self.held_.length;
-            var range = {
-                Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
-            };
-            if (from && strong)
-                range["If-Range"] = tag;
             try {
-                disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
+                download.disconnect_ = /*@__NOINLINE__*/ get(options, url, lazyDownload().rangeHeaders_(download), function (head) { return lazyDownload().onHead_(download, head); }, deliver, function (error) { return lazyDownload().onEnd_(download, error); });
             }
             catch (thrown) {
-                onEnd(asFault(thrown));
+                lazyDownload().onEnd_(download, asFault(thrown));
             }
-        }, settle);
+        }, fail);
     };
-    self.read_ = function () {
-        if (broken)
-            settle(broken);
-        // from a timer: what a reader does needs more memory than there is below a data listener
-        else if (timer === undefined)
-            goOnAfter(disconnect || self.ended_ ? 0 : 20 /* Pause.SETTLE */);
-    };
-    self.seek_ = function (offset) {
-        close();
-        goTo(offset);
-        best = offset;
-    };
-    self.close_ = function () {
-        close();
-        options.stop_ = undefined;
-        self.sink_ = null;
-        self.read_ = self.seek_ = self.close_ = self.failed_ = ignore;
-    };
-    return self;
+    return download;
 }
 
 
@@ -2916,12 +3003,12 @@ function lazySession() {
         };
         if (!present && plan.digest_) {
             // what an earlier update left in the slot is only taken where a digest will judge it
-            var offset = resumeOffset(target, download.held_, session.size_);
-            if (offset > download.held_.length) {
+            var offset = resumeOffset(target, download.buffered_, session.size_);
+            if (offset > download.buffered_.length) {
                 session.resumed_ = true;
-                session.word_ = download.held_.substr(0, 4 /* Size.WORD */);
+                session.word_ = download.buffered_.substr(0, 4 /* Size.WORD */);
                 session.written_ = offset;
-                download.seek_(offset);
+                lazyDownload().seek_(download, offset);
             }
         }
         return session;
@@ -2930,7 +3017,7 @@ function lazySession() {
     function closeSession(session, end) {
         session.phase_ = end;
         session.receive_ = undefined;
-        session.download_.close_();
+        lazyDownload().closeDownload_(session.download_);
     }
     /** A perform, or a finish, ended with `error`. */
     function failSession(session, error) {
@@ -3005,7 +3092,7 @@ function lazyFinish() {
             session.verified_ = !error;
             // the resumed part belonged to another file
             if (error)
-                session.download_.seek_(0);
+                lazyDownload().seek_(session.download_, 0);
             lazySession().succeed_(session, !error);
         }
         // not before the receiver has returned: a file that does not fit is read again from its beginning
@@ -3035,7 +3122,7 @@ function lazyFinish() {
                 return;
             // a mixture of two files: the next try may get one of them
             if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
-                error.retry = !!session.download_.changed_;
+                error.retry = !!session.download_.mixed_;
             if (error)
                 return end(error);
             guarded(function () {
@@ -3106,7 +3193,7 @@ function createReceiver(session) {
             throw fault(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
         function otadataCrc() {
             var addr = layout.otadata_.address;
-            return E.CRC32(binary(read(addr, 32 /* Entries.LENGTH */)) + binary(read(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
+            return E.CRC32(binary(read$1(addr, 32 /* Entries.LENGTH */)) + binary(read$1(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
         }
         var otadata = otadataCrc(); // when it was last seen not to name the slot
         /** `resumed`: a run that was cut off, or a file that began again, may have left it blank. */
@@ -3133,14 +3220,14 @@ function createReceiver(session) {
             var at = 0;
             // of a sector that this run wrote and read back the rest may be blank still
             if (again) {
-                var held = binary(read(addr, data.length));
+                var held = binary(read$1(addr, data.length));
                 while (at < data.length - 1 && held[at] === data[at])
                     at++;
             }
             if (!again || !(begun + at) || !holds(addr + at, lazyEngine().blank_(4096 /* Flash.SECTOR */ - begun - at))) {
                 at = 0;
                 if (begun)
-                    kept = binary(read(sector, begun));
+                    kept = binary(read$1(sector, begun));
                 makeBlank(sector, resumed);
             }
             ahead = 0;
@@ -3219,10 +3306,10 @@ function createReceiver(session) {
         if (start)
             head = lazyBytes().bytesOf_(start.substr(0, 288 /* Size.DESC_END */));
         else {
-            head = read(target.address, 288 /* Size.DESC_END */);
+            head = read$1(target.address, 288 /* Size.DESC_END */);
             head.set(session.word_);
         }
-        lazyImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read(layout.running_.address, 288 /* Size.DESC_END */), session.size_ < 0 ? target.size : session.size_, tell);
+        lazyImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read$1(layout.running_.address, 288 /* Size.DESC_END */), session.size_ < 0 ? target.size : session.size_, tell);
     }
     /** The first bytes. False while more of them are needed. */
     function begin(data, ended) {
@@ -3805,10 +3892,10 @@ function open(settings, emit, offerOnly, done, failed) {
             return done(null, same);
         var length = 0;
         guarded(function () {
-            length = lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, bytes) { return read(slot.address + offset, bytes); });
+            length = lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, bytes) { return read$1(slot.address + offset, bytes); });
         }, ignore);
         // no whole image, or one of another length; what may follow an image in its file is not blank
-        if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
+        if (!length || length > size || (length < size && read$1(slot.address + length, 1)[0] === 0xff))
             return done(null, false);
         hashFlash(slot.address, size, "", "", function (error, found) {
             if (running && !error && length === size)
@@ -3931,7 +4018,7 @@ function open(settings, emit, offerOnly, done, failed) {
             var limit = mostOf(free);
             var download = createDownload(settings, settings.url, limit, ignore);
             function end(error, text) {
-                download.close_();
+                lazyDownload().closeDownload_(download);
                 done(error, text);
             }
             download.failed_ = function (error) {
@@ -3944,7 +4031,7 @@ function open(settings, emit, offerOnly, done, failed) {
                     end(null, text);
                 return 0;
             };
-            download.read_();
+            lazyDownload().read_(download);
         }
         function onPayload(error, payload) {
             settings.keys = undefined; // nothing needs them any more, and a key takes 60 variables
@@ -3959,7 +4046,7 @@ function open(settings, emit, offerOnly, done, failed) {
                     nowMs_: now(),
                     sequence_: lazyRecords().lowestSequence_(lazyRecords().loadRecord_(), layout.running_),
                 }, !!settings.allowDowngrade);
-                var desc = lazyImage().parseDesc_(read(layout.running_.address, 288 /* Size.DESC_END */));
+                var desc = lazyImage().parseDesc_(read$1(layout.running_.address, 288 /* Size.DESC_END */));
                 lazyManifest().checkProject_(manifest, settings.project || (desc ? desc.projectName : lazyRecords().loadRecord_().project));
                 var image = manifest.image;
                 holdsImage(layout, layout.running_, image.size, digestOf(manifest), function (failure, same) {
@@ -4020,7 +4107,7 @@ function open(settings, emit, offerOnly, done, failed) {
         // Step 4: the first bytes of the image; session.ts checks them
         var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
         function fail(error) {
-            download.close_();
+            lazyDownload().closeDownload_(download);
             failed(error);
         }
         function begin() {
@@ -4041,7 +4128,7 @@ function open(settings, emit, offerOnly, done, failed) {
             }, fail);
             return 0;
         };
-        download.read_();
+        lazyDownload().read_(download);
     }
     function onManifest(error, manifest, same) {
         guarded(function () {
@@ -4178,7 +4265,6 @@ function run(given, mode, resolve, reject) {
                 refuse$1(name + " is not DER: give atob() of the base64 between the lines of its PEM");
             settings[name] = value;
         });
-        settings.status_ = -1;
         if (!settings.url)
             refuse$1("url is missing");
         if (!settings.timeout)
@@ -4213,11 +4299,11 @@ function run(given, mode, resolve, reject) {
         if (session.verified_)
             return guarded(function () { return session.receive_("", true); }, download.failed_);
         download.sink_ = session.receive_;
-        download.read_();
+        lazyDownload().read_(download);
     }
     // What begin() resolves with: the steps of one update, called by the user. Their order, and what each state allows:
     // session.ts.
-    function createHandle(session, settings, turn) {
+    function createHandle(session, turn) {
         function wrongState(call) {
             var unheard = session.unheard_;
             session.unheard_ = undefined;
@@ -4245,8 +4331,8 @@ function run(given, mode, resolve, reject) {
                     throw wrongState("getImgDesc");
                 session.emit_("GET_IMG_DESC");
                 var desc = lazyImage().parseDesc_(session.written_
-                    ? read(session.target_.address, 288 /* Size.DESC_END */)
-                    : lazyBytes().bytesOf_(session.download_.held_.substr(0, 288 /* Size.DESC_END */)));
+                    ? read$1(session.target_.address, 288 /* Size.DESC_END */)
+                    : lazyBytes().bytesOf_(session.download_.buffered_.substr(0, 288 /* Size.DESC_END */)));
                 if (!desc)
                     throw fault(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
                 return desc;
@@ -4260,7 +4346,7 @@ function run(given, mode, resolve, reject) {
             },
             getImageLenRead: function () { return session.written_; },
             getImageSize: function () { return session.size_; },
-            getStatusCode: function () { return settings.status_; },
+            getStatusCode: function () { return session.download_.status_; },
             getPartition: function () { return session.target_; },
         };
     }
@@ -4301,9 +4387,9 @@ function run(given, mode, resolve, reject) {
         if (session)
             lazySession().abortSession_(session, error);
         else if (turn) {
-            settings.late_ = error;
-            if (settings.stop_)
-                settings.stop_(error);
+            settings.canceled_ = error;
+            if (settings.cancel_)
+                settings.cancel_(error);
         }
         reject(error);
         release(error);
@@ -4352,7 +4438,7 @@ function run(given, mode, resolve, reject) {
                     onStep(36865 /* Code.IN_PROGRESS */);
                 else {
                     begun.stepwise_ = true;
-                    resolve(createHandle(begun, settings, mine));
+                    resolve(createHandle(begun, mine));
                     mine.resting_ = true;
                 }
                 return;
@@ -4411,7 +4497,7 @@ function getStatus() {
             return "";
         var slot = "slot " + selected.label;
         try {
-            lazyImage().walkSegments_(layout.chip_, selected.size, function (offset, length) { return read(selected.address + offset, length); });
+            lazyImage().walkSegments_(layout.chip_, selected.size, function (offset, length) { return read$1(selected.address + offset, length); });
         }
         catch (thrown) {
             return slot + " can't start: " + thrown.message;
@@ -4426,9 +4512,9 @@ function getStatus() {
             version = lazyEngine().firmwareVersion_();
         else
             guarded(function () {
-                lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read(slot.address + offset, length); });
+                lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read$1(slot.address + offset, length); });
                 var image = lazyRecords().knownImage_(slot);
-                var desc = lazyImage().parseDesc_(read(slot.address, 288 /* Size.DESC_END */));
+                var desc = lazyImage().parseDesc_(read$1(slot.address, 288 /* Size.DESC_END */));
                 version = (image && image.version) || (desc ? desc.version : undefined);
             }, ignore);
         return { label: slot.label, size: slot.size, state: lazyOtadata().stateOf_(layout, slot), version: version };

@@ -173,6 +173,9 @@ const FIELDS: { [name: string]: unknown } = {
 
 /** A configuration that was checked, with every number given. */
 export interface Settings extends CommonConfig {
+  /** of a download: net/request-options.ts */
+  cancel_?: (error: OtaError) => void;
+  canceled_?: OtaError;
   keys?: Jwk[];
   digest?: string;
   insecure?: boolean;
@@ -183,12 +186,6 @@ export interface Settings extends CommonConfig {
   maxRedirects: number;
   maxRequestSize: number;
   threshold: number;
-  /** ends the download that is under way */
-  stop_?: (error: OtaError) => void;
-  /** what ended the update: no download begins any more */
-  late_?: OtaError;
-  /** HTTP status of the last answer, -1 before the first */
-  status_: number;
 }
 
 /** A copy, so that what was checked is what is sent. */
@@ -229,7 +226,6 @@ export function checkConfig(config: Config): Settings {
       refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
     settings[name] = value;
   });
-  settings.status_ = -1;
   if (!settings.url) refuse("url is missing");
   if (!settings.timeout) refuse("timeout is 0");
   if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)

@@ -1,22 +1,43 @@
 // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
 // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
-// know ranges begins again at zero, and so does the reader then (see `offset`).
+// know ranges begins again at zero, and so does the reader then (see `offset_`).
+//
+//   state        marked by            left by
+//   waiting      timer_               the timer: what is buffered is offered, then it connects
+//   connected    disconnect_          the last byte, an error, a reader that pauses: back to waiting, or the end
+//   paused       neither, no sink_    read()
+//   ended        ended_               seek()
+//   broken       broken_              nothing
+//
 // Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
 
-import { after, cancel } from "../platform/timers";
-import type { Settings } from "../config";
+import { asFault, Code, fault, guarded, ignore, type OtaError } from "../errors";
 import { spread } from "../platform/engine";
+import { after, cancel } from "../platform/timers";
 import type { Head } from "./headers";
 import { get, Pause } from "./http";
-import { asFault, Code, fault, guarded, ignore, type OtaError } from "../errors";
+import type { RequestOptions } from "./request-options";
 
-/** Bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers; and the fewest that are tried. */
-const RANGE = 7168;
-const LEAST_RANGE = 512;
-const MAX_HELD = 3500; // what may wait for a reader that pauses
-const FIRST_BACKOFF = 1000;
-const MAX_BACKOFF = 32000;
-const MAX_WAIT = 300000; // of what a server may ask for with Retry-After
+/** Enums, which take no variable. */
+const enum Range {
+  /** bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers */
+  FITTING = 7168,
+  /** the fewest that are tried */
+  LEAST = 512,
+}
+
+/** ms */
+const enum Wait {
+  FIRST = 1000,
+  MAX = 32000,
+  /** of what a server may ask for with Retry-After */
+  RETRY_AFTER = 300000,
+}
+
+/** What may wait for a reader that pauses, in bytes. */
+const enum Buffer {
+  MAX = 3500,
+}
 
 /**
  * Is offered all that has come and was not taken, whenever there is more of it; `ended` tells that no more will come.
@@ -26,8 +47,8 @@ export type Sink = (data: string, ended: boolean) => number;
 
 export interface Download {
   /** what has arrived and was not taken, a binary string */
-  held_: string;
-  /** where `held` begins in the file; falls back to 0 when the server begins again */
+  buffered_: string;
+  /** where `buffered_` begins in the file; falls back to 0 when the server begins again */
   offset_: number;
   /** the whole file's length, -1 while unknown */
   total_: number;
@@ -37,224 +58,302 @@ export interface Download {
    * Not 0: the file has changed meanwhile, or nothing proves that it has not: parts of several answers were joined without a
    * strong validator. Whoever finds it bad may find it good next time. A number, which takes a variable less than a boolean.
    */
-  changed_: number;
+  mixed_: number;
+  /** HTTP status of the last answer, -1 before the first */
+  status_: number;
   /** who reads; null while nobody does */
   sink_: Sink | null;
   /** hears, while there is a sink, that it will get nothing more */
   failed_(error: OtaError): void;
-  /** To be called when `sink` was set: offers what is held, and connects when need be. */
-  read_(): void;
-  /** Goes on at `offset`; what is held is dropped. */
-  seek_(offset: number): void;
-  /** For good: only the figures are left of it. */
-  close_(): void;
+
+  // the rest is of this file alone
+  readonly options_: RequestOptions;
+  readonly limit_: number;
+  /** of the bytes buffered: ETag or Last-Modified; is it strong? Only a strong one may join two parts (RFC 9110 13.1.5) */
+  tag_: string;
+  strong_: boolean;
+  /** are total and tag those of the bytes buffered? */
+  known_: boolean;
+  /** was the last answer a part of a file whose length nobody tells? Then more may follow it */
+  part_: boolean;
+  connected_: boolean;
+  broken_: OtaError | null;
+  /** most bytes ever received: more is progress */
+  best_: number;
+  /** connections that failed, and answers that began at zero, since the last progress */
+  failures_: number;
+  restarts_: number;
+  /** times that the file has changed */
+  changes_: number;
+  disconnect_: (() => void) | null;
+  /** was a connection given up, and no idle pass seen since? */
+  closing_: boolean;
+  timer_?: number;
+  onConnected_(event: "CONNECTED"): void;
+  /** what the timer calls */
+  resume_(): void;
+}
+
+/** Bytes of the file that have come, taken or not. */
+function received(download: Download): number {
+  return download.offset_ + download.buffered_.length;
+}
+
+function disconnect(download: Download): void {
+  const bytes = received(download);
+  if (bytes > download.best_) {
+    download.best_ = bytes;
+    download.failures_ = download.restarts_ = 0;
+  }
+  if (download.disconnect_) {
+    download.disconnect_();
+    download.closing_ = true;
+  }
+  download.disconnect_ = null;
+  if (download.timer_ !== undefined) cancel(download.timer_);
+  download.timer_ = undefined;
+}
+
+/** The end, for good. */
+function settle(download: Download, error: OtaError): void {
+  const waiting = download.sink_;
+  disconnect(download);
+  download.sink_ = null;
+  download.broken_ = error;
+  if (waiting) download.failed_(error);
+}
+
+function goTo(download: Download, offset: number): void {
+  download.offset_ = offset;
+  download.buffered_ = "";
+  download.ended_ = false;
+  if (!offset) download.mixed_ = download.changes_;
+}
+
+function resumeAfter(download: Download, ms: number): void {
+  guarded(
+    () => {
+      if (download.timer_ !== undefined) cancel(download.timer_);
+      download.timer_ = after(ms, download.resume_);
+    },
+    (error) => settle(download, error),
+  );
+}
+
+/** Is this answer of the file whose bytes are buffered? */
+function isSameFile(download: Download, head: Head): boolean {
+  const total = head.total_;
+  // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
+  const sameTag = head.tag_ === download.tag_ || (!head.tag_ && download.tag_.indexOf('"') < 0);
+  return sameTag && (total < 0 || download.total_ < 0 || total === download.total_);
+}
+
+/** An answer with a body. False when it is of no use, and the file is asked for once more. */
+function acceptHead(download: Download, head: Head): boolean {
+  const wanted = received(download);
+  const total = head.total_;
+  if (download.known_ && !isSameFile(download, head)) {
+    if (download.changes_++) throw fault(Code.INVALID_RESPONSE, "the file changed again");
+    goTo(download, 0);
+    download.known_ = false;
+    if (head.start_) return false;
+  } else if (head.start_ !== wanted) {
+    if (head.start_) throw fault(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted " + wanted);
+    // a server without ranges, which a caller that pauses would otherwise ask for ever
+    if (download.restarts_++ > download.options_.retries)
+      throw fault(Code.NOT_SUPPORTED, "the server begins at 0, wanted " + wanted);
+    goTo(download, 0);
+  }
+  if (total > download.limit_)
+    throw fault(Code.INVALID_SIZE, "file of " + total + " bytes, wanted at most " + download.limit_);
+  if (head.start_ && !download.strong_) download.mixed_ = 1;
+  if (total >= 0 || !head.start_) download.total_ = total;
+  download.part_ = total < 0 && head.length_ >= 0;
+  if (head.tag_ || !head.start_) {
+    download.tag_ = head.tag_;
+    download.strong_ = head.strong_;
+  }
+  download.known_ = true;
+  return true;
+}
+
+function onHead(download: Download, head: Head): void {
+  download.status_ = head.status_;
+  if (!acceptHead(download, head)) {
+    disconnect(download);
+    return resumeAfter(download, Pause.SETTLE);
+  }
+  if (!download.connected_) download.onConnected_("CONNECTED");
+  download.connected_ = true;
+}
+
+/** The last byte is there, or more than may come. */
+function onLastByte(download: Download): void {
+  if (download.total_ < 0) throw fault(Code.INVALID_SIZE, "file of more than " + download.limit_ + " bytes");
+  download.ended_ = true;
+}
+
+/**
+ * A TLS record did not fit. The server fills records of up to 16 KB, and the engine asks for no smaller ones. What came before
+ * the one that does not fit, `fresh` bytes, comes again from a server whose records grow; else the answer, head and body, has
+ * to fit into one. The next file is asked for in such ranges too. Returns what it ends with, when no range is small enough.
+ */
+function narrowRange(options: RequestOptions, fresh: number): OtaError | null {
+  const size = options.maxRequestSize;
+  options.maxRequestSize = fresh >= Range.FITTING ? fresh : size && size <= Range.FITTING ? size >> 1 : Range.FITTING;
+  if (options.maxRequestSize >= Range.LEAST) return null;
+  return fault(
+    Code.NOT_SUPPORTED,
+    "TLS records too large for this build, even in ranges of " +
+      size +
+      " bytes: use http: with keys, or a server with ranges and short headers",
+  );
+}
+
+/** ms until the next try, after `error`. It differs from device to device, which others may have lost at the same moment. */
+function backoff(download: Download, error: OtaError): number {
+  return Math.max(
+    Math.min(Wait.FIRST * 2 ** download.failures_, Wait.MAX) * (0.5 + spread(download.failures_++) / 2),
+    Math.min(error.wait_ || 0, Wait.RETRY_AFTER),
+  );
+}
+
+/** The end of an answer, or of a connection. */
+function onEnd(download: Download, error: OtaError | null): void {
+  const bytes = received(download);
+  const fresh = bytes - download.best_;
+  let wait: number = Pause.SETTLE;
+  let final: OtaError | null = null;
+  disconnect(download);
+  if (error && error.status) download.status_ = error.status;
+  // 416: all of a chunked body may be there but its end, and only so does a file without a total end
+  if (!error || (download.total_ < 0 && (error.total_ === bytes || (download.part_ && error.total_! < 0)))) {
+    if (download.total_ < 0 ? error || !download.part_ : bytes >= download.total_) download.ended_ = true;
+  } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && bytes && !download.changes_++) {
+    // the file is shorter than it was
+    goTo(download, 0);
+    download.known_ = false;
+  } else if (error.record_) {
+    final = narrowRange(download.options_, fresh);
+    if (final) final.status = error.status;
+  } else if (!error.retry || download.failures_ >= download.options_.retries) {
+    final = error;
+    // nothing to wait for within this update, but the release may be there tomorrow
+    if (download.changes_ || error.status === 404 || error.status === 410) error.retry = true;
+  }
+  // while nobody reads the next `read` reconnects
+  else if (download.sink_) wait = backoff(download, error);
+  if (final) settle(download, final);
+  else if (download.sink_) resumeAfter(download, wait);
+}
+
+/** The headers that ask for what is still to come. */
+function rangeHeaders(download: Download): { [name: string]: string } {
+  const from = received(download);
+  const size = download.options_.maxRequestSize;
+  const headers: { [name: string]: string } = { Range: "bytes=" + from + "-" + (size ? from + size - 1 : "") };
+  if (from && download.strong_) headers["If-Range"] = download.tag_;
+  return headers;
+}
+
+/** To be called when `sink_` was set: offers what is buffered, and connects when need be. */
+export function read(download: Download): void {
+  if (download.broken_) settle(download, download.broken_);
+  // from a timer: what a reader does needs more memory than there is below a data listener
+  else if (download.timer_ === undefined)
+    resumeAfter(download, download.disconnect_ || download.ended_ ? 0 : Pause.SETTLE);
+}
+
+/** Goes on at `offset`; what is buffered is dropped. */
+export function seek(download: Download, offset: number): void {
+  disconnect(download);
+  goTo(download, offset);
+  download.best_ = offset;
+}
+
+/** For good: only the figures are left of it. */
+export function closeDownload(download: Download): void {
+  disconnect(download);
+  download.options_.cancel_ = undefined;
+  download.sink_ = null;
+  download.failed_ = ignore;
 }
 
 /** Nothing is sent before the first `read`. `limit`: the most bytes that may come. */
 export function createDownload(
-  options: Settings,
+  options: RequestOptions,
   url: string,
   limit: number,
   onConnected: (event: "CONNECTED") => void,
 ): Download {
-  let tag = "";
-  let strong = false; // only a strong validator may join two parts (RFC 9110 13.1.5)
-  let known = false; // total and tag are those of the bytes held
-  let part = false; // the last answer is a part of a file whose length nobody tells: more may follow it
-  let connected = false;
-  let broken: OtaError | null = options.late_ || null;
-  let best = 0; // most bytes ever received: more is progress
-  let failures = 0;
-  let changes = 0;
-  let begun = 0; // times from zero without progress
-  let disconnect: (() => void) | null = null;
-  let closing = false; // a connection was given up: no idle pass was seen since
-  let timer: number | undefined;
-  let goOn: () => void;
-  const self = {
-    held_: "",
+  const download = {
+    buffered_: "",
     offset_: 0,
     total_: -1,
     ended_: false,
-    changed_: 0,
+    mixed_: 0,
+    status_: -1,
     sink_: null,
     failed_: ignore,
+    options_: options,
+    limit_: limit,
+    tag_: "",
+    strong_: false,
+    known_: false,
+    part_: false,
+    connected_: false,
+    broken_: options.canceled_ || null,
+    best_: 0,
+    failures_: 0,
+    restarts_: 0,
+    changes_: 0,
+    disconnect_: null,
+    closing_: false,
+    onConnected_: onConnected,
   } as unknown as Download;
+  const fail = (error: OtaError): void => settle(download, error);
 
-  function close(): void {
-    const received = self.offset_ + self.held_.length;
-    // more than ever before is progress
-    if (received > best) {
-      best = received;
-      failures = begun = 0;
-    }
-    if (disconnect) {
-      disconnect();
-      closing = true;
-    }
-    disconnect = null;
-    if (timer !== undefined) cancel(timer);
-    timer = undefined;
-  }
-
-  /** The end, for good. */
-  function settle(error: OtaError): void {
-    const waiting = self.sink_;
-    close();
-    self.sink_ = null;
-    broken = error;
-    if (waiting) self.failed_(error);
-  }
-
-  function goTo(offset: number): void {
-    self.offset_ = offset;
-    self.held_ = "";
-    self.ended_ = false;
-    if (!offset) self.changed_ = changes;
-  }
-
-  function goOnAfter(ms: number): void {
-    guarded(() => {
-      if (timer !== undefined) cancel(timer);
-      timer = after(ms, goOn);
-    }, settle);
-  }
-
-  function onHead(head: Head): void {
-    const received = self.offset_ + self.held_.length;
-    const total = head.total_;
-    // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
-    const same = head.tag_ === tag || (!head.tag_ && tag.indexOf('"') < 0);
-    if (known && !(same && (total < 0 || self.total_ < 0 || total === self.total_))) {
-      if (changes++) throw fault(Code.INVALID_RESPONSE, "the file changed again");
-      goTo(0);
-      known = false;
-      if (head.start_) {
-        close();
-        return goOnAfter(Pause.SETTLE);
-      }
-    } else if (head.start_ !== received) {
-      if (head.start_) throw fault(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted " + received);
-      // a server without ranges, which a caller that pauses would otherwise ask for ever
-      if (begun++ > options.retries) throw fault(Code.NOT_SUPPORTED, "the server begins at 0, wanted " + received);
-      goTo(0);
-    }
-    if (total > limit) throw fault(Code.INVALID_SIZE, "file of " + total + " bytes, wanted at most " + limit);
-    if (head.start_ && !strong) self.changed_ = 1;
-    if (total >= 0 || !head.start_) self.total_ = total;
-    part = total < 0 && head.length_ >= 0;
-    if (head.tag_ || !head.start_) {
-      tag = head.tag_;
-      strong = head.strong_;
-    }
-    known = true;
-    if (!connected) onConnected("CONNECTED");
-    connected = true;
-  }
-
-  /** The last byte is there, or more than may come. */
-  function reach(): void {
-    if (self.total_ < 0) throw fault(Code.INVALID_SIZE, "file of more than " + limit + " bytes");
-    self.ended_ = true;
-  }
-
-  /** Offers what is held, and `data`, which has just come. */
-  function offer(data: string): void {
-    const held = self.held_ ? self.held_ + data : data;
-    const received = self.offset_ + held.length;
-    self.held_ = held;
-    if (received >= self.total_ && (self.total_ >= 0 || received > limit)) /*@__NOINLINE__*/ reach();
-    if (timer !== undefined) return;
-    const taken = self.sink_ ? self.sink_(held, self.ended_) : 0;
+  /** Offers what is buffered, and `data`, which has just come. */
+  function deliver(data: string): void {
+    const buffered = download.buffered_ ? download.buffered_ + data : data;
+    const bytes = download.offset_ + buffered.length;
+    const total = download.total_;
+    download.buffered_ = buffered;
+    if (bytes >= total && (total >= 0 || bytes > limit)) onLastByte(download);
+    if (download.timer_ !== undefined) return;
+    const taken = download.sink_ ? download.sink_(buffered, download.ended_) : 0;
     if (taken) {
-      self.offset_ += taken;
-      self.held_ = taken === held.length ? "" : held.substr(taken);
+      download.offset_ += taken;
+      download.buffered_ = taken === buffered.length ? "" : buffered.substr(taken);
     }
-    if (!self.sink_ && self.held_.length > MAX_HELD) close();
+    if (!download.sink_ && download.buffered_.length > Buffer.MAX) disconnect(download);
   }
 
-  function onEnd(error: OtaError | null): void {
-    const received = self.offset_ + self.held_.length;
-    const fresh = received - best;
-    close();
-    let wait = Pause.SETTLE;
-    // 416: all of a chunked body may be there but its end, and only so does a file without a total end
-    if (!error || (self.total_ < 0 && (error.total_ === received || (part && error.total_! < 0)))) {
-      if (self.total_ < 0 ? error || !part : received >= self.total_) self.ended_ = true;
-    } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && received && !changes++) {
-      // the file is shorter than it was
-      goTo(0);
-      known = false;
-    } else if (error.record_) {
-      // The server fills records of up to 16 KB, and the engine asks for no smaller ones. What came before the one that does
-      // not fit comes again from a server whose records grow; else the answer, head and body, has to fit into one.
-      const size = options.maxRequestSize;
-      options.maxRequestSize = fresh >= RANGE ? fresh : size && size <= RANGE ? size >> 1 : RANGE;
-      if (options.maxRequestSize < LEAST_RANGE) {
-        const last = fault(
-          Code.NOT_SUPPORTED,
-          "TLS records too large for this build, even in ranges of " +
-            size +
-            " bytes: use http: with keys, or a server with ranges and short headers",
-        );
-        last.status = error.status;
-        return settle(last);
-      }
-    } else if (!error.retry || failures >= options.retries) {
-      // nothing to wait for within this update, but the release may be there tomorrow
-      if (changes || error.status === 404 || error.status === 410) error.retry = true;
-      return settle(error);
-    }
-    // while nobody reads the next `read` reconnects
-    else if (self.sink_)
-      wait = Math.max(
-        Math.min(FIRST_BACKOFF * 2 ** failures, MAX_BACKOFF) * (0.5 + spread(failures++) / 2),
-        Math.min(error.wait_ || 0, MAX_WAIT),
-      );
-    if (self.sink_) goOnAfter(wait);
-  }
-
-  options.stop_ = settle;
-
-  /** Offers what is held; when that is not enough, connects. */
-  goOn = (): void => {
-    timer = undefined;
+  options.cancel_ = fail;
+  /** Offers what is buffered; when that is not enough, connects. */
+  download.resume_ = () => {
+    download.timer_ = undefined;
     // the engine closes connections after it has looked at its timers
-    if (closing) {
-      closing = false;
-      return goOnAfter(0);
+    if (download.closing_) {
+      download.closing_ = false;
+      return resumeAfter(download, 0);
     }
     guarded(() => {
-      if (self.held_ || self.ended_) offer("");
-      if (!self.sink_ || self.ended_ || disconnect || timer !== undefined) return;
-      const from = self.offset_ + self.held_.length;
-      const range: { [name: string]: string } = {
-        Range: "bytes=" + from + "-" + (options.maxRequestSize ? from + options.maxRequestSize - 1 : ""),
-      };
-      if (from && strong) range["If-Range"] = tag;
+      if (download.buffered_ || download.ended_) deliver("");
+      if (!download.sink_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined) return;
       try {
-        disconnect = /*@__NOINLINE__*/ get(options, url, range, onHead, offer, onEnd);
+        download.disconnect_ = /*@__NOINLINE__*/ get(
+          options,
+          url,
+          rangeHeaders(download),
+          (head) => onHead(download, head),
+          deliver,
+          (error) => onEnd(download, error),
+        );
       } catch (thrown) {
-        onEnd(asFault(thrown));
+        onEnd(download, asFault(thrown));
       }
-    }, settle);
+    }, fail);
   };
-
-  self.read_ = () => {
-    if (broken) settle(broken);
-    // from a timer: what a reader does needs more memory than there is below a data listener
-    else if (timer === undefined) goOnAfter(disconnect || self.ended_ ? 0 : Pause.SETTLE);
-  };
-  self.seek_ = (offset) => {
-    close();
-    goTo(offset);
-    best = offset;
-  };
-  self.close_ = () => {
-    close();
-    options.stop_ = undefined;
-    self.sink_ = null;
-    self.read_ = self.seek_ = self.close_ = self.failed_ = ignore;
-  };
-  return self;
+  return download;
 }

@@ -1,10 +1,9 @@
 // What an answer says of its body: status, length, range, validators, Retry-After. Pure.
 // RFC 9110; status codes as IDF esp_https_ota.c takes them.
 
-import type { Settings } from "../config";
 import { Code, fault } from "../errors";
 
-/** Of a length. */
+/** Of a length. An enum, which takes no variable. */
 export const enum Length {
   UNKNOWN = -1,
 }
@@ -17,6 +16,8 @@ const OLD = 60000;
 
 /** What the final answer says of its body. Lengths in bytes, -1 when the server does not say. */
 export interface Head {
+  /** HTTP status */
+  status_: number;
   /** offset of the body's first byte in the whole file; 0 for status 200 */
   start_: number;
   /** of this body */
@@ -30,7 +31,7 @@ export interface Head {
 }
 
 /** A decimal number without sign, or -1. */
-function digits(text: string): number {
+export function digits(text: string): number {
   let value = text.length && text.length < 11 ? 0 : Length.UNKNOWN;
   for (let i = 0; i < text.length && value >= 0; i++) {
     const digit = text.charCodeAt(i) - 48;
@@ -96,11 +97,8 @@ function parseRange(text: string, head: Head): void {
   head.total_ = total;
 }
 
-/** What the final answer says, or the Location of a redirect. */
-export function parseAnswer(response: EspruinoHttpResponse, options: Settings): Head | string {
-  const headers = response.headers;
-  const status = digits(response.statusCode);
-  options.status_ = status;
+/** What the final answer, of `status`, says; or the Location of a redirect. */
+export function parseAnswer(status: number, headers: { [name: string]: string }): Head | string {
   if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
     const location = header(headers, "location");
     if (!location) throw fault(Code.INVALID_RESPONSE, "redirect without Location");
@@ -124,6 +122,7 @@ export function parseAnswer(response: EspruinoHttpResponse, options: Settings): 
     strong = modified > 0 && Date.parse(header(headers, "date")) - modified >= OLD;
   }
   const head: Head = {
+    status_: status,
     start_: 0,
     length_: transfer ? Length.UNKNOWN : digits(length),
     total_: Length.UNKNOWN,

@@ -1,19 +1,35 @@
-// One GET: redirects, status, length, the body as it arrives, a stall timer. Callbacks come from the engine's idle loop.
-// Source: docs/design.md#answers-of-a-server, docs/espruino.md#http. `end` and `close` follow complete and cut bodies alike,
-// so completeness is known by counting; where nothing can be counted (chunked), the image itself has to tell.
+// One exchange: a GET, its redirects, its answer's status and length, the body as it arrives, a stall timer. Callbacks come
+// from the engine's idle loop.
+//
+//   state                       left by
+//   no answer yet               an answer; a redirect begins it again; an error ends it
+//   body of a known length      its last byte, or an error when it is lost before
+//   body of an unknown length   the end of the connection
+//   done                        nothing: no event comes any more
+//
+// `end` and `close` of the engine follow complete and cut bodies alike. So completeness is known by counting; where nothing
+// can be counted (chunked), the image itself has to tell.
+// Source: docs/design.md#answers-of-a-server, docs/espruino.md#http.
 
+import { Code, asFault, fault, guarded, type OtaError } from "../errors";
 import { base64 } from "../platform/base64";
+import { disconnect, dropHead, request } from "../platform/http-request";
 import { after, cancel } from "../platform/timers";
-import type { Settings } from "../config";
-import { type Head, Length, parseAnswer } from "./headers";
-import { request } from "../platform/http-request";
-import { asFault, Code, fault, guarded, type OtaError } from "../errors";
+import { digits, type Head, Length, parseAnswer } from "./headers";
+import type { RequestOptions } from "./request-options";
 import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 
-/** How mbedTLS ends a connection whose peer sends a record larger than its buffer: up to 2.16, and later ones. */
-const INVALID_RECORD = -29184; // MBEDTLS_ERR_SSL_INVALID_RECORD
-const BAD_INPUT_DATA = -28928; // MBEDTLS_ERR_SSL_BAD_INPUT_DATA, "requesting more data than fits"
-const CLOSE_NOTIFY = -30848; // MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY
+/** How mbedTLS ends a connection. Enums, which take no variable. */
+const enum Tls {
+  /** MBEDTLS_ERR_SSL_INVALID_RECORD: a record larger than the buffer, up to mbedTLS 2.16 */
+  INVALID_RECORD = -29184,
+  /** MBEDTLS_ERR_SSL_BAD_INPUT_DATA, "requesting more data than fits": the same in later ones */
+  BAD_INPUT_DATA = -28928,
+  /** MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY */
+  CLOSE_NOTIFY = -30848,
+  /** the engine's own numbers for a failed handshake, -15 and -8, are above; those of mbedTLS are far below */
+  ENGINE = -16,
+}
 
 /**
  * ms between the end of a connection and the next one. A request that is made inside a data listener ends the engine's
@@ -24,19 +40,60 @@ export const enum Pause {
   SETTLE = 20,
 }
 
-/**
- * Asks `url`. What is the user's own goes to the origin of `options.url` only, and nowhere when the URL is not `trusted`.
- */
+interface Exchange {
+  readonly options_: RequestOptions;
+  /** headers of the module's own, sent to every origin */
+  readonly extra_: { [name: string]: string };
+  url_: string;
+  redirects_: number;
+  /** has no other origin chosen the URL? */
+  trusted_: boolean;
+  /** undefined once their connection is given up: what the engine had queued by then is not heard (but see onGone) */
+  outgoing_?: EspruinoHttpRequest;
+  incoming_?: EspruinoHttpResponse;
+  timer_?: number;
+  /** quarters of the timeout since the last sign */
+  quiet_: number;
+  /** of the last answer, -1 before the first */
+  status_: number;
+  /** has the final answer come? */
+  answered_: boolean;
+  /** bytes of the body that are still to come */
+  left_: number;
+  done_: boolean;
+  connect_(): void;
+  onHead_(head: Head): void;
+  onEnd_(error: OtaError | null): void;
+}
+
+function giveUpConnection(exchange: Exchange): void {
+  disconnect(exchange.outgoing_, exchange.incoming_);
+  exchange.outgoing_ = exchange.incoming_ = undefined;
+}
+
+function closeExchange(exchange: Exchange): void {
+  exchange.done_ = true;
+  giveUpConnection(exchange);
+  if (exchange.timer_ !== undefined) cancel(exchange.timer_);
+  exchange.timer_ = undefined;
+}
+
+function endExchange(exchange: Exchange, error: OtaError | null): void {
+  if (exchange.done_) return;
+  if (error && exchange.incoming_ && exchange.status_ > 0) error.status = exchange.status_;
+  closeExchange(exchange);
+  exchange.onEnd_(error);
+}
+
+/** What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL. */
 function send(
-  options: Settings,
-  url: string,
-  trusted: boolean,
-  extra: { [name: string]: string },
+  exchange: Exchange,
   onResponse: (response: EspruinoHttpResponse) => void,
   onError: (error: { code: number; message: string }) => void,
 ): EspruinoHttpRequest {
+  const options = exchange.options_;
   const origin = parseUrl(options.url);
-  const target = parseUrl(url);
+  const target = parseUrl(exchange.url_);
   const headers: { [name: string]: string } = {};
   const wanted: EspruinoHttpOptions = {
     protocol: target.protocol_,
@@ -46,14 +103,14 @@ function send(
     headers: headers,
   };
   if (target.port_) wanted.port = target.port_;
-  if (trusted && sameOrigin(origin, target)) {
+  if (exchange.trusted_ && sameOrigin(origin, target)) {
     for (const name in options.headers) headers[name] = options.headers[name];
     if (origin.auth_) headers.Authorization = "Basic " + base64(origin.auth_);
     if (options.ca) wanted.ca = options.ca;
     if (options.cert) wanted.cert = options.cert;
     if (options.key) wanted.key = options.key;
   }
-  for (const name in extra) headers[name] = extra[name];
+  for (const name in exchange.extra_) headers[name] = exchange.extra_[name];
   try {
     return request(wanted, onResponse, onError);
   } catch (thrown: any) {
@@ -61,177 +118,162 @@ function send(
   }
 }
 
+/** For a connection that ended before its time. `code`: of the engine or of mbedTLS, undefined for an end without one. */
+function lostConnection(exchange: Exchange, code: number | undefined, message: string): OtaError {
+  const page = parseUrl(exchange.url_);
+  const left = exchange.left_;
+  let why = code ? ": " + message + " (" + code + ")" : "";
+  // the engine prints how a handshake failed and gives one of its own numbers for it
+  if (!exchange.answered_ && code && code > Tls.ENGINE && page.protocol_ === "https:")
+    why +=
+      ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
+  const lost = exchange.answered_
+    ? fault(Code.HTTP_INCOMPLETE_DATA, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
+    : fault(Code.HTTP_CONNECT, "no answer from " + page.host_ + why, true);
+  lost.record_ = code === Tls.INVALID_RECORD || code === Tls.BAD_INPUT_DATA;
+  return lost;
+}
+
+/** The connection is gone, with or without an error. */
+function connectionGone(exchange: Exchange, error?: { code: number; message: string } | boolean): void {
+  const failure = error as { code: number; message: string } | undefined;
+  const code = failure && failure.code;
+  // the response of a redirect may close late, when the next request is on its way
+  if (!exchange.outgoing_ || !(code || exchange.incoming_)) return;
+  // how a TLS peer ends a body whose end only it knows
+  const ended = exchange.answered_ && exchange.left_ < 0 && (!code || code === Tls.CLOSE_NOTIFY);
+  endExchange(exchange, ended ? null : lostConnection(exchange, code, code ? failure.message : ""));
+}
+
+function stalled(exchange: Exchange): void {
+  const host = parseUrl(exchange.url_).host_;
+  endExchange(
+    exchange,
+    fault(Code.HTTP_READ_TIMEOUT, "nothing from " + host + " for " + exchange.options_.timeout + " ms", true),
+  );
+}
+
+/** Goes to `location`, in another pass. */
+function redirect(exchange: Exchange, location: string): void {
+  const options = exchange.options_;
+  if (++exchange.redirects_ > options.maxRedirects)
+    throw fault(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
+  const page = parseUrl(exchange.url_);
+  const next = resolveUrl(exchange.url_, location);
+  let target: Url;
+  try {
+    target = parseUrl(next); // from the timer below an error would leave its memory behind
+  } catch (thrown: any) {
+    // the caller's own URL was good
+    throw fault(Code.INVALID_RESPONSE, "Location: " + thrown.message);
+  }
+  if (!sameOrigin(page, parseUrl(options.url))) exchange.trusted_ = false;
+  if (page.protocol_ === "https:" && target.protocol_ !== "https:")
+    throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
+  exchange.url_ = next;
+  giveUpConnection(exchange);
+  const fail = (error: OtaError) => endExchange(exchange, error);
+  after(Pause.SETTLE, () => {
+    // a pass more: the engine closes connections after it has looked at its timers
+    guarded(() => {
+      after(0, () => {
+        if (!exchange.done_) guarded(exchange.connect_, fail);
+      });
+    }, fail);
+  });
+}
+
+/** The head of an answer is there. */
+function onAnswer(exchange: Exchange, response: EspruinoHttpResponse): void {
+  exchange.status_ = digits(response.statusCode);
+  const head = parseAnswer(exchange.status_, response.headers);
+  dropHead(exchange.outgoing_ as EspruinoHttpRequest, response);
+  if (typeof head === "string") return redirect(exchange, head);
+  exchange.answered_ = true;
+  exchange.left_ = head.length_;
+  exchange.onHead_(head);
+  if (!exchange.left_) endExchange(exchange, null);
+}
+
 /**
  * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
- * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin;
- * `options.headers`, the user:password of `options.url` and the TLS identity go to its origin only, and not by a redirect
- * from another one.
+ * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
  * the exchange; after it, and after `onEnd`, no event comes.
  */
 export function get(
-  options: Settings,
+  options: RequestOptions,
   from: string,
   extra: { [name: string]: string },
   onHead: (head: Head) => void,
   onBody: (data: string) => void,
   onEnd: (error: OtaError | null) => void,
 ): () => void {
-  let url = from;
-  let redirects = 0;
-  // undefined once their connection is given up: what the engine had queued by then is not heard (but see onGone)
-  let outgoing: EspruinoHttpRequest | undefined;
-  let incoming: EspruinoHttpResponse | undefined;
-  let timer: number | undefined;
-  let quiet = 0; // quarters of the timeout since the last sign
-  let answered = false;
-  let left: number = Length.UNKNOWN;
-  let done = false;
-  let trusted = true; // no other origin has chosen the URL
-  let open: () => void;
-
-  function disconnect(): void {
-    if (outgoing) {
-      outgoing.clsNow = true;
-      outgoing.dRcv = "";
-    }
-    // the engine never closes while it waits for the rest of a chunk, or for somebody to take what has come
-    if (incoming) incoming.chunked = false;
-    outgoing = incoming = undefined;
-  }
-
-  function close(): void {
-    done = true;
-    disconnect();
-    if (timer !== undefined) cancel(timer);
-    timer = undefined;
-  }
-
-  function end(error: OtaError | null): void {
-    if (done) return;
-    if (error && incoming && options.status_ > 0) error.status = options.status_;
-    close();
-    onEnd(error);
-  }
-
-  function tick(): void {
-    if (done) return;
-    if (++quiet > 4)
-      return end(
-        fault(Code.HTTP_READ_TIMEOUT, "nothing from " + parseUrl(url).host_ + " for " + options.timeout + " ms", true),
-      );
-    guarded(() => {
-      timer = after(options.timeout / 4, tick);
-    }, end);
-  }
-
-  /** The connection is gone, with or without an error. */
-  function onGone(error?: { code: number; message: string } | boolean): void {
-    const code = error && (error as { code: number }).code;
-    // the response of a redirect may close late, when the next request is on its way
-    if (!outgoing || !(code || incoming)) return;
-    // how a TLS peer ends a body whose end only it knows
-    if (answered && left < 0 && (!code || code === CLOSE_NOTIFY)) return end(null);
-    let why = code ? ": " + (error as { message: string }).message + " (" + code + ")" : "";
-    const page = parseUrl(url);
-    // the engine prints how a handshake failed and gives one of its own numbers for it, -15 or -8; mbedTLS's are far below
-    if (!answered && code && code > -16 && page.protocol_ === "https:")
-      why +=
-        ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
-    const lost = answered
-      ? fault(
-          Code.HTTP_INCOMPLETE_DATA,
-          "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why,
-          true,
-        )
-      : fault(Code.HTTP_CONNECT, "no answer from " + page.host_ + why, true);
-    lost.record_ = code === INVALID_RECORD || code === BAD_INPUT_DATA;
-    end(lost);
-  }
-
-  /** A piece of a body of unknown length, or the last one; the engine delivers what is beyond the announced length too. */
-  function onLast(data: string): void {
-    if (left < 0) return onBody(data);
-    const wanted = data.length > left ? data.substr(0, left) : data;
-    left = 0;
-    disconnect();
-    onBody(wanted);
-    end(null);
-  }
+  const exchange = {
+    options_: options,
+    extra_: extra,
+    url_: from,
+    redirects_: 0,
+    trusted_: true,
+    quiet_: 0,
+    status_: -1,
+    answered_: false,
+    left_: Length.UNKNOWN,
+    done_: false,
+    onHead_: onHead,
+    onEnd_: onEnd,
+  } as unknown as Exchange;
+  const end = (error: OtaError): void => endExchange(exchange, error);
+  const onGone = (error?: { code: number; message: string } | boolean): void => connectionGone(exchange, error);
 
   // the engine reads the code that it skips: so there is little here, where every piece of a body comes along
   function onData(data: string): void {
-    if (!incoming) return;
-    quiet = 0;
+    if (!exchange.incoming_) return;
+    exchange.quiet_ = 0;
     try {
+      const left = exchange.left_;
       const length = data.length;
-      if (length < left) {
-        left -= length;
-        onBody(data);
-      } else onLast(data);
+      if (left < 0 || length < left) {
+        if (left > 0) exchange.left_ = left - length;
+        return onBody(data);
+      }
+      // the engine delivers what is beyond the announced length too
+      exchange.left_ = 0;
+      giveUpConnection(exchange);
+      onBody(length > left ? data.substr(0, left) : data);
+      endExchange(exchange, null);
     } catch (thrown) {
-      disconnect(); // who reads refuses what the file holds: that has no status
+      giveUpConnection(exchange); // who reads refuses what the file holds: that has no status
       end(asFault(thrown));
     }
   }
-
-  function redirect(location: string): void {
-    if (++redirects > options.maxRedirects)
-      throw fault(Code.HTTP_MAX_REDIRECT, "more than " + options.maxRedirects + " redirects");
-    const page = parseUrl(url);
-    const next = resolveUrl(url, location);
-    let target: Url;
-    try {
-      target = parseUrl(next); // from the timer below an error would leave its memory behind
-    } catch (thrown: any) {
-      // the caller's own URL was good
-      throw fault(Code.INVALID_RESPONSE, "Location: " + thrown.message);
-    }
-    if (!sameOrigin(page, parseUrl(options.url))) trusted = false;
-    if (page.protocol_ === "https:" && target.protocol_ !== "https:")
-      throw fault(Code.HTTP_REDIRECT_DOWNGRADE, "redirect from https to " + next);
-    url = next;
-    disconnect();
-    after(Pause.SETTLE, () => {
-      // a pass more: the engine closes connections after it has looked at its timers
-      guarded(() => {
-        after(0, () => {
-          if (!done) guarded(open, end);
-        });
-      }, end);
-    });
-  }
-
   function onResponse(response: EspruinoHttpResponse): void {
-    if (!outgoing) return;
+    if (!exchange.outgoing_) return;
     guarded(() => {
-      quiet = 0;
-      incoming = response;
+      exchange.quiet_ = 0;
+      exchange.incoming_ = response;
       // at once, whatever the answer is: with nobody listening to its body the engine never closes
       response.on("data", onData);
       response.on("close", onGone);
-      const head = /*@__NOINLINE__*/ parseAnswer(response, options);
-      // a body can be long, and nobody asks for these any more (libs/network/socketserver.c)
-      response.headers = undefined as never;
-      (outgoing as EspruinoHttpRequest).opt = undefined;
-      if (typeof head === "string") return redirect(head);
-      answered = true;
-      left = head.length_;
-      onHead(head);
-      if (!left) end(null);
+      onAnswer(exchange, response);
     }, end);
   }
-
-  open = (): void => {
-    outgoing = /*@__NOINLINE__*/ send(options, url, trusted, extra, onResponse, onGone);
+  exchange.connect_ = () => {
+    exchange.outgoing_ = send(exchange, onResponse, onGone);
   };
-
-  timer = after(options.timeout / 4, tick);
+  function tick(): void {
+    if (exchange.done_) return;
+    if (++exchange.quiet_ > 4) return stalled(exchange);
+    guarded(() => {
+      exchange.timer_ = after(options.timeout / 4, tick);
+    }, end);
+  }
+  exchange.timer_ = after(options.timeout / 4, tick);
   try {
-    open();
+    exchange.connect_();
   } catch (thrown) {
-    close();
+    closeExchange(exchange);
     throw thrown;
   }
-  return close;
+  return () => closeExchange(exchange);
 }

@@ -7,7 +7,7 @@ import { Prefix, digitsOf } from "../platform/bytes";
 import { knownImage, loadRecord, lowestSequence, recordHashed } from "../boot/boot-record";
 import { boardName } from "../platform/chip";
 import type { Settings } from "../config";
-import { createDownload } from "../net/download";
+import { closeDownload, createDownload, read as startReading } from "../net/download";
 import { read } from "../platform/flash";
 import { freeVars } from "../platform/engine";
 import { CHIP_NAMES } from "../platform/soc";
@@ -40,7 +40,7 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
   const limit = mostOf(free);
   const download = createDownload(settings, settings.url, limit, ignore);
   function end(error: OtaError | null, text: string): void {
-    download.close_();
+    closeDownload(download);
     done(error, text);
   }
   download.failed_ = (error) =>
@@ -54,7 +54,7 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
     if (ended) end(null, text);
     return 0;
   };
-  download.read_();
+  startReading(download);
 }
 
 /**

@@ -7,6 +7,7 @@ import { checkStorage, findStorage } from "../boot/storage";
 import type { StorageClaim } from "../boot/storage-claim";
 import { Code, fault, guarded, type OtaError } from "../errors";
 import { hashFlash, verifyImage } from "../image/verify";
+import { seek } from "../net/download";
 import { completeImage } from "../platform/first-word";
 import { after } from "../platform/timers";
 import { closeSession, failSession, Phase, type Session, succeed } from "./session";
@@ -36,7 +37,7 @@ export function endFile(session: Session): void {
     session.resumed_ = false;
     session.verified_ = !error;
     // the resumed part belonged to another file
-    if (error) session.download_.seek_(0);
+    if (error) seek(session.download_, 0);
     succeed(session, !error);
   }
   // not before the receiver has returned: a file that does not fit is read again from its beginning
@@ -72,7 +73,7 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
   function onVerified(error: OtaError | null, found?: string | StorageClaim | null): void {
     if (session.phase_ !== Phase.FINISHING) return;
     // a mixture of two files: the next try may get one of them
-    if (error && error.code === Code.OTA_VALIDATE_FAILED) error.retry = !!session.download_.changed_;
+    if (error && error.code === Code.OTA_VALIDATE_FAILED) error.retry = !!session.download_.mixed_;
     if (error) return end(error);
     guarded(() => {
       if (typeof found === "string") {

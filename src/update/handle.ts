@@ -1,7 +1,6 @@
 // What begin() resolves with: the steps of one update, called by the user. Their order, and what each state allows:
 // session.ts.
 
-import type { Settings } from "../config";
 import { bytesOf } from "../platform/bytes";
 import { read } from "../platform/flash";
 import { type AppDesc, parseDesc, Size } from "../image/image";
@@ -39,7 +38,7 @@ export interface Handle {
 
 type Step = (session: Session, resolve: (outcome: number) => void, reject: (error: OtaError) => void) => void;
 
-export function createHandle(session: Session, settings: Settings, turn: Turn): Handle {
+export function createHandle(session: Session, turn: Turn): Handle {
   function wrongState(call: string): OtaError {
     const unheard = session.unheard_;
     session.unheard_ = undefined;
@@ -73,7 +72,7 @@ export function createHandle(session: Session, settings: Settings, turn: Turn): 
       const desc = parseDesc(
         session.written_
           ? read(session.target_.address, Size.DESC_END)
-          : bytesOf(session.download_.held_.substr(0, Size.DESC_END)),
+          : bytesOf(session.download_.buffered_.substr(0, Size.DESC_END)),
       );
       if (!desc) throw fault(Code.NOT_FOUND, "the image has no app descriptor");
       return desc;
@@ -86,7 +85,7 @@ export function createHandle(session: Session, settings: Settings, turn: Turn): 
     },
     getImageLenRead: () => session.written_,
     getImageSize: () => session.size_,
-    getStatusCode: () => settings.status_,
+    getStatusCode: () => session.download_.status_,
     getPartition: () => session.target_,
   };
 }

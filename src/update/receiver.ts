@@ -6,7 +6,7 @@ import { deselect } from "../boot/boot-selection";
 import type { EventName } from "../config";
 import { Code, fault, guarded, type OtaError } from "../errors";
 import { checkHead, Size } from "../image/image";
-import type { Sink } from "../net/download";
+import { read as startReading, type Sink } from "../net/download";
 import { bytesOf } from "../platform/bytes";
 import { chipRevision } from "../platform/chip";
 import { Flash, read, write } from "../platform/flash";
@@ -143,5 +143,5 @@ export function perform(session: Session, resolve: (outcome: number) => void, re
   if (!session.receive_) session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
   if (session.verified_) return guarded(() => session.receive_!("", true), download.failed_);
   download.sink_ = session.receive_;
-  download.read_();
+  startReading(download);
 }

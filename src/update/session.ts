@@ -22,7 +22,7 @@ import type { Partition } from "../boot/partitions";
 import type { EventName } from "../config";
 import { Code, fault, type OtaError } from "../errors";
 import { Size } from "../image/image";
-import type { Download, Sink } from "../net/download";
+import { closeDownload, type Download, seek, type Sink } from "../net/download";
 import { resumeOffset } from "./resume";
 
 export const enum Phase {
@@ -118,12 +118,12 @@ export function openSession(
   } as Session;
   if (!present && plan.digest_) {
     // what an earlier update left in the slot is only taken where a digest will judge it
-    const offset = resumeOffset(target, download.held_, session.size_);
-    if (offset > download.held_.length) {
+    const offset = resumeOffset(target, download.buffered_, session.size_);
+    if (offset > download.buffered_.length) {
       session.resumed_ = true;
-      session.word_ = download.held_.substr(0, Size.WORD);
+      session.word_ = download.buffered_.substr(0, Size.WORD);
       session.written_ = offset;
-      download.seek_(offset);
+      seek(download, offset);
     }
   }
   return session;
@@ -133,7 +133,7 @@ export function openSession(
 export function closeSession(session: Session, end: Phase): void {
   session.phase_ = end;
   session.receive_ = undefined;
-  session.download_.close_();
+  closeDownload(session.download_);
 }
 
 /** A perform, or a finish, ended with `error`. */

@@ -19,7 +19,7 @@
 import { Prefix, digitsOf } from "../platform/bytes";
 import { checkNotOnTrial, checkNotRolledBack, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
 import { checkConfig, type Config, type EventName, type Settings, type SignedConfig } from "../config";
-import { createDownload } from "../net/download";
+import { closeDownload, createDownload, read } from "../net/download";
 import { freeVars, heldTurn, isRestartPending, printLater, readFile } from "../platform/engine";
 import { createHandle, type Handle } from "./handle";
 import { Size } from "../image/image";
@@ -109,7 +109,7 @@ function open(
     // Step 4: the first bytes of the image; session.ts checks them
     const download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
     function fail(error: OtaError): void {
-      download.close_();
+      closeDownload(download);
       failed(error);
     }
     function begin(): void {
@@ -128,7 +128,7 @@ function open(
       }, fail);
       return 0;
     };
-    download.read_();
+    read(download);
   }
 
   function onManifest(error: OtaError | null, manifest?: Manifest, same?: boolean): void {
@@ -211,8 +211,8 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
     const error = given || fault(Code.INVALID_STATE, "aborted");
     if (session) abortSession(session, error);
     else if (turn) {
-      settings.late_ = error;
-      if (settings.stop_) settings.stop_(error);
+      settings.canceled_ = error;
+      if (settings.cancel_) settings.cancel_(error);
     }
     reject(error);
     release(error);
@@ -256,7 +256,7 @@ function run(given: Config, mode: Mode, resolve: (result: any) => void, reject: 
           else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
           else {
             begun.stepwise_ = true;
-            resolve(createHandle(begun, settings, mine));
+            resolve(createHandle(begun, mine));
             mine.resting_ = true;
           }
           return;

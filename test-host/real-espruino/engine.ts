@@ -116,7 +116,7 @@ export async function engineMemory(): Promise<{ total: number; blocksize: number
       `var list = []; if (process.memory().total === 4096) for (var i = 0; i < 16000; i++) list.push(i);
       var memory = process.memory(); print("MEMORY " + memory.total + " " + memory.blocksize); quit();`,
     );
-    const { output } = await interpret(ESPRUINO as string, program, folder, 20_000);
+    const { output } = await interpret(ESPRUINO as string, program, folder, 60_000);
     const found = /MEMORY (\d+) (\d+)/.exec(output);
     if (!found) throw new Error(`the interpreter does not tell its memory:\n${output}`);
     return { total: Number(found[1]), blocksize: Number(found[2]) };
@@ -136,6 +136,19 @@ export async function tooSmallForTls(): Promise<string | false> {
   );
 }
 
+/**
+ * Why one TLS connection after the other cannot be tried in this interpreter. A build with a fixed number of JsVars takes the
+ * buffers of 16 KB from them, each in one piece: after some reconnects no piece is long enough, and a build with assertions
+ * ends there (jsvMalloc, src/jsvar.c). The ESP32's mbedTLS has a heap of its own. False where it can.
+ */
+export async function tooSmallForReconnects(): Promise<string | false> {
+  if (!ESPRUINO) return "ESPRUINO is not set";
+  const { total } = await engineMemory();
+  // a build that gets more on demand gets blocks of 4096
+  if (total % 4096 === 0) return false;
+  return `no TLS reconnects: this interpreter takes TLS buffers from its ${total} JsVars, in one piece each; the 64-bit build does not`;
+}
+
 /** Has the interpreter room for a text of so many bytes? Builds with a fixed number of JsVars have little. */
 export async function engineHolds(bytes: number): Promise<boolean> {
   const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
@@ -146,7 +159,7 @@ export async function engineHolds(bytes: number): Promise<boolean> {
       `var text = ""; while (text.length < ${bytes}) text += "0123456789abcdef0123456789abcdef";
       print("HOLDS " + text.length); quit();`,
     );
-    const { output } = await interpret(ESPRUINO as string, program, folder, 20_000);
+    const { output } = await interpret(ESPRUINO as string, program, folder, 60_000);
     return /HOLDS \d/.test(output) && !/MEMORY/.test(output);
   } finally {
     rmSync(folder, { recursive: true, force: true });

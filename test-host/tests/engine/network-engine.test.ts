@@ -11,7 +11,7 @@ import {
   engineMemory,
   type EngineRun,
   runInEngine,
-  tooSmallForTls,
+  tooSmallForReconnects,
   warnWithoutEngine,
 } from "../../real-espruino/engine.ts";
 import { fsverity } from "../../support/fsverity.ts";
@@ -24,7 +24,7 @@ import { type Case, CASES, imageOf, outcomesOf, retryOf } from "../net/answer-ca
 
 warnWithoutEngine();
 const options = { skip: ESPRUINO ? false : "ESPRUINO is not set" };
-const secure = { skip: await tooSmallForTls() };
+const secure = { skip: await tooSmallForReconnects() };
 const optionsOf = (scheme: "http" | "https") => (scheme === "http" ? options : secure);
 /** A device of 4095 JsVars: the text of all cases takes JsVars too, and a header of 16 KB more than there are. */
 const isSmall = ESPRUINO !== undefined && (await engineMemory()).total < 8000;

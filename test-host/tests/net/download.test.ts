@@ -25,9 +25,7 @@ async function fetchFile(t: TestContext, behaviour: Behaviour, config: Config = 
   });
   server.on("/file", behaviour);
   const { from = 0, ...more } = config;
-  const options = engine.run(
-    `(${JSON.stringify({ timeout: 4000, retries: 3, maxRequestSize: 0, status_: -1, ...more })})`,
-  );
+  const options = engine.run(`(${JSON.stringify({ timeout: 4000, retries: 3, maxRequestSize: 0, ...more })})`);
   Object.assign(options as object, { url: server.url("/file") });
   const download = module.createDownload(options, server.url("/file"), 1e6, () => {});
   const bytes = new Uint8Array(FILE.length);
@@ -37,9 +35,9 @@ async function fetchFile(t: TestContext, behaviour: Behaviour, config: Config = 
     download.sink_ = (data: string, last: boolean) => {
       if (seek) {
         if (data.length >= 1000) {
-          download.seek_(seek);
+          module.seek(download, seek);
           seek = 0;
-          download.read_();
+          module.read(download);
         }
         return 0;
       }
@@ -48,12 +46,12 @@ async function fetchFile(t: TestContext, behaviour: Behaviour, config: Config = 
       return data.length;
     };
   });
-  download.read_();
+  module.read(download);
   const timer = setInterval(() => void engine.advance(200), 5);
   const error = await ended;
   clearInterval(timer);
-  const changed = download.changed_ !== 0;
-  download.close_();
+  const changed = download.mixed_ !== 0;
+  module.closeDownload(download);
   return { changed, bytes, error: error && { name: error.name, retry: error.retry } };
 }
 

@@ -1,0 +1,22 @@
+// What a download is told of its caller, checked (config.ts).
+
+import type { OtaError } from "../errors";
+
+export interface RequestOptions {
+  /** What is the user's own is sent to the origin of this URL only: `headers`, its user and password, `cert` and `key`. */
+  url: string;
+  headers?: { [name: string]: string };
+  ca?: string;
+  cert?: string;
+  key?: string;
+  /** ms */
+  timeout: number;
+  retries: number;
+  maxRedirects: number;
+  /** bytes of a range, 0 for the whole file in one request. A download makes it smaller where TLS records do not fit. */
+  maxRequestSize: number;
+  /** Set by a download: ends it. */
+  cancel_?: (error: OtaError) => void;
+  /** Set by who has ended the update: no download begins any more. */
+  canceled_?: OtaError;
+}
