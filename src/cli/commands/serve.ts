@@ -20,7 +20,7 @@ interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
   http?: boolean;
 }
 
-/** What only a manifest says. */
+/** Options that have no effect without a manifest, so without --key. */
 const SIGNING_OPTIONS = ["expires", "board", "project", "appVersion", "storage", "allowMissingNatives"] as const;
 const optionText = (name: string) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 

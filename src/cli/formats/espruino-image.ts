@@ -57,7 +57,7 @@ const VERSION = /\dv\d\d(?:\.[\w.-]{1,40})?/;
 const OWN_VERSION = new RegExp(`${VERSION.source}(?=\\0)`, "g");
 const BANNER = new RegExp(` (${VERSION.source}) \\(c\\) 20\\d\\d G\\.Williams`, "g");
 
-/** Does a text begin at `at`? It stands behind a NUL, or at the start of a word behind a word that is not text. */
+/** Does a text start at `at`? Before it is a NUL, or it starts at a multiple of 4 and the 4 bytes before are not text. */
 function begins(text: string, at: number): boolean {
   if (at === 0 || text[at - 1] === "\0") return true;
   // compilers align texts: one behind a table of pointers has no NUL in front
@@ -89,11 +89,11 @@ const isListPart = (char: string | undefined) => char !== undefined && /[\w,]/.t
 function librariesOf(text: string): string[] | null {
   for (const name of LIBRARIES)
     for (let at = text.indexOf(`${name},`), end = 0; at >= 0; at = text.indexOf(`${name},`, end)) {
-      let begin = at;
+      let start = at;
       end = at;
-      while (isListPart(text[begin - 1])) begin--;
+      while (isListPart(text[start - 1])) start--;
       while (isListPart(text[end])) end++;
-      const list = text.slice(begin, end).split(",");
+      const list = text.slice(start, end).split(",");
       if (LIBRARIES.filter((one) => list.includes(one)).length > 1) return list;
     }
   return null;

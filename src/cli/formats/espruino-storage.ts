@@ -65,7 +65,7 @@ export function inhabitants(rows: readonly Row[]): Inhabitants {
   for (const { name, storage } of KINDS) {
     const problem = misfit(rows, storage);
     if (!problem) found.fits.push(`${name} (${storageText(storage)})`);
-    // nobody who has a later build looks for the oldest ones' table
+    // a note about the oldest builds' table would not help users of later builds
     else if (storage.address === ADDRESS) found.misfits.push({ text: `${name}: ${problem}`, remedy: remedy(storage) });
   }
   const [first, second] = labelled;

@@ -1,5 +1,5 @@
-// The JSON of a manifest's header and payload, by the device's own parser (src/trust/json.ts), so that nobody can write a
-// text which two parsers read differently. test-host/vectors/json.ts has what is taken and what is not.
+// The JSON of a manifest's header and payload, by the device's own parser (src/trust/json.ts): a text that two parsers
+// read differently is refused. test-host/vectors/json.ts lists what is accepted and what is not.
 import { parseJson } from "../../trust/json.ts";
 
 const MAX_QUOTE = 100;

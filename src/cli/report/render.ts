@@ -166,7 +166,7 @@ function slotText(slot: Slot): string {
   if (content === "blank") return pc.dim("blank");
   if (content === "outside") return pc.yellow("not in this file");
   if (content === "unread") return pc.yellow("not read: too many slots overlap");
-  if (content === "cut") return pc.yellow("only its begin is in this file");
+  if (content === "cut") return pc.yellow("only its start is in this file");
   if (!image) return pc.yellow("no image");
   const name = nameText(slot);
   if (content === "image") return `${name}, ${image.length} bytes, ${pc.green("valid")}`;
@@ -197,30 +197,29 @@ function startText({ selected, starts, crashesIn, slots }: Dump): string {
   );
 }
 
+function bootloaderText({ bootloader }: Dump): string {
+  if (!bootloader) return "none";
+  const idf = bootloader.bootloaderIdf ? `, ESP-IDF ${printable(bootloader.bootloaderIdf)}` : "";
+  const chip = bootloader.header.chip ?? "unknown chip";
+  return `at ${hex(bootloader.offset)}, ${chip}, flash ${flashText(bootloader)}${idf}`;
+}
+
+function otadataLines({ otadata, slots, table }: Dump): string[] {
+  if (!otadata) return [field("otadata", "none")];
+  const ota = slots.filter(({ label }) => table.rows.some((row) => row.label === label && row.subtype >= 0x10));
+  const labels = ota.map(({ label }) => label);
+  return otadata.entries.map((entry, i) => entryLine(entry, i, otadata.active === i, labels));
+}
+
 function dumpLines(report: Report & { kind: "dump" }): string[] {
   const { begin, dump, boards, updates } = report;
-  const { bootloader, otadata, table } = dump;
-  const ota = dump.slots.filter(({ label }) => table.rows.some((row) => row.label === label && row.subtype >= 0x10));
-  const idf = bootloader?.bootloaderIdf ? `, ESP-IDF ${printable(bootloader.bootloaderIdf)}` : "";
-  const chip = bootloader?.header.chip ?? "unknown chip";
+  const { table } = dump;
   return [
     ...(begin ? [field("begins", `at flash address ${hex(begin)}`)] : []),
-    field(
-      "bootloader",
-      bootloader ? `at ${hex(bootloader.offset)}, ${chip}, flash ${flashText(bootloader)}${idf}` : "none",
-    ),
+    field("bootloader", bootloaderText(dump)),
     field("table", `at ${hex(dump.tableOffset)}, MD5 ${md5Text(table)}, board ${boardText(boards)}`),
     ...tableLines(table.rows),
-    ...(otadata
-      ? otadata.entries.map((entry, i) =>
-          entryLine(
-            entry,
-            i,
-            otadata.active === i,
-            ota.map(({ label }) => label),
-          ),
-        )
-      : [field("otadata", "none")]),
+    ...otadataLines(dump),
     ...dump.slots.map((slot) => field(printable(slot.label), slotText(slot))),
     ...dump.slots.flatMap(storageLines),
     ...[...tableNotes(table), ...inhabitants(table.rows).notes].map((note) => field("note", note)),

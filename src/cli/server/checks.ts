@@ -29,7 +29,7 @@ export interface Checked {
 }
 
 export interface Rules {
-  /** the file is offered alone: it is an image, or the reason why it is not one is told */
+  /** the file is offered alone: when it is not an image, that is an error */
   single: boolean;
   /** null when nothing is signed here */
   options: ReleaseOptions | null;
@@ -55,7 +55,7 @@ function firstByte(file: string): number | undefined {
   }
 }
 
-/** A file's name as far as it can be a project's. */
+/** A file's name as the name of a project: printable ASCII. */
 function nameFor(file: string): string {
   return path.parse(file).name.replace(/[^\x20-\x7e]/gu, "_");
 }

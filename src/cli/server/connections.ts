@@ -2,7 +2,7 @@
 // bounded: when it is reached, a new connection closes the one that has been idle for the longest time.
 import type { Socket } from "node:net";
 
-/** Requests that wait on one connection for the one before them. Devices send none ahead. */
+/** Requests on one connection that wait for the answer to an earlier one. Devices do not pipeline requests. */
 const MOST_AHEAD = 8;
 
 export interface Connections {

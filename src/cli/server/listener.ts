@@ -31,7 +31,7 @@ const TLS_RECORD = 4096;
 
 // --- Requests --------------------------------------------------------------------------------------------------------
 
-/** What requests are answered from, and what is told of them. */
+/** The source of the answers, and what keeps track of requests and connections. */
 interface Service {
   catalogue: Catalogue;
   /** undefined when nothing is signed here */
@@ -107,7 +107,7 @@ async function replyTo(
   return { ...found, body: found.length ? await content.open(found.start, found.length) : "" };
 }
 
-/** The reply; where there is none, an error as a reply. */
+/** The reply; an exception becomes a reply with an error status. */
 async function replyOrFailure(request: IncomingMessage, service: Service): Promise<Reply> {
   try {
     return await replyTo(request, service);
@@ -210,7 +210,7 @@ export function listen(server: Server, host: string, wanted: number): Promise<nu
   });
 }
 
-/** Resolves when the server has been told to end. */
+/** Resolves when a signal has closed the server. */
 export function untilSignal(server: Server): Promise<void> {
   return new Promise((resolve) => {
     const end = () => {

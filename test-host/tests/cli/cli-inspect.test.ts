@@ -424,7 +424,7 @@ test("a part of a dump says which slots are not in it", async () => {
     /starts +factory/,
   );
   shop.put("cut.bin", bytes.subarray(0, 0x191000));
-  succeeds(await shop.run("inspect", "cut.bin"), /ota_0 +only its begin is in this file/, /starts +factory/);
+  succeeds(await shop.run("inspect", "cut.bin"), /ota_0 +only its start is in this file/, /starts +factory/);
 });
 
 test("a merged image that ends with its app is valid, and its app starts", async () => {
