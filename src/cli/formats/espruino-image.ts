@@ -1,4 +1,4 @@
-// What makes an image Espruino's, and what an Espruino image says of itself. Pure: works on the bytes of one image.
+// Whether an image is Espruino, and its version, board and partition of Storage. Pure: works on the bytes of one image.
 // Source: Espruino's targets/esp32/main.c (the texts about partitions), src/jsinteractive.c (the banner), src/jsutils.h
 // and Makefile (JS_VERSION), scripts/build_jswrapper.py (tables of names, each name ended by NUL), boards/*.py.
 
@@ -114,7 +114,7 @@ function boardOf(text: string, chip: string | null): string | null {
   return chip === "esp32" && hasText(text, "ESP32") ? "ESP32" : null;
 }
 
-/** What the image `bytes` for `chip` (IDF target name) says of itself as Espruino's; null when it is not Espruino's. */
+/** What is known of the Espruino build in the image `bytes` for `chip` (IDF target name); null for another image. */
 export function readEspruino(bytes: Uint8Array, chip: string | null): EspruinoImage | null {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
   const labels = MAP_ERRORS.filter(([, error]) => text.includes(error)).map(([label]) => label);

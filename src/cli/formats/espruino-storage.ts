@@ -44,7 +44,7 @@ const KINDS: readonly { name: string; storage: StorageClaim }[] = [
   { name: "2v26 and later", storage: storageOf("storage", "2v26") },
 ];
 
-/** Which published builds of Espruino can live with a table; all empty for a table that is made for none. */
+/** Which published builds of Espruino can live with a table; all empty for a table without js_code and storage. */
 export interface Inhabitants {
   /** "2v26 and later (896 KB at 0x320000 through partition storage)" */
   fits: string[];

@@ -9,7 +9,7 @@ export function excerpt(text: string): string {
   return text.length > MAX_QUOTE ? `${text.slice(0, MAX_QUOTE)}...` : text;
 }
 
-/** What the device says of JSON that JSON.parse takes, in the words of a person who can mend it. */
+/** An error of the device about JSON that JSON.parse accepts, as a text that says what to correct. */
 function explain(text: string, fact: string): string {
   if (fact.startsWith("key __proto__")) return "the key __proto__ is refused: to Espruino's parser it is the prototype";
   const [, key] = /^key (.*?)(?: comes twice| has an escape)?$/.exec(fact) ?? [];

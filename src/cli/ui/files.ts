@@ -118,7 +118,7 @@ function tryAccess(file: string): void {
 }
 
 /**
- * A slip in --out must not cost a private key, nor a file that this command reads. `problem`: why a file that begins with
+ * A typing error in --out must not overwrite a private key, nor a file that this command reads. `problem`: why a file that begins with
  * these bytes must stay too, or null. Called before a long run, so that the run is not lost.
  */
 export function checkOutput(file: string, problem: (head: Buffer) => string | null = () => null): void {
