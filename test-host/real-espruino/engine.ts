@@ -116,7 +116,7 @@ export async function engineMemory(): Promise<{ total: number; blocksize: number
       `var list = []; if (process.memory().total === 4096) for (var i = 0; i < 16000; i++) list.push(i);
       var memory = process.memory(); print("MEMORY " + memory.total + " " + memory.blocksize); quit();`,
     );
-    const { output } = await interpret(ESPRUINO as string, program, folder, 20_000);
+    const { output } = await interpret(ESPRUINO as string, program, folder, 60_000);
     const found = /MEMORY (\d+) (\d+)/.exec(output);
     if (!found) throw new Error(`the interpreter does not tell its memory:\n${output}`);
     return { total: Number(found[1]), blocksize: Number(found[2]) };
@@ -159,7 +159,7 @@ export async function engineHolds(bytes: number): Promise<boolean> {
       `var text = ""; while (text.length < ${bytes}) text += "0123456789abcdef0123456789abcdef";
       print("HOLDS " + text.length); quit();`,
     );
-    const { output } = await interpret(ESPRUINO as string, program, folder, 20_000);
+    const { output } = await interpret(ESPRUINO as string, program, folder, 60_000);
     return /HOLDS \d/.test(output) && !/MEMORY/.test(output);
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -148,6 +148,10 @@ describe(`${FAKE}, network`, { skip: RECORD, concurrency: AT_ONCE }, () => {
   holdFake(NAMES.filter((name) => NETWORK.test(name)));
 });
 
+/** Behind a whole body over TLS the peer's close-notify is read or not: it depends on whether it has come by then. */
+const withoutRace = (line: string): string =>
+  line.replace(/ data end (error\(\{"code":-30848,[^)]*\) close\(true\)|close\(false\))$/, " data end close");
+
 describe("the recording is what the real interpreter prints:", { skip: REAL ? false : "ESPRUINO is not set" }, () => {
   for (const name of NAMES) {
     test(name, async (t) => {
@@ -157,7 +161,7 @@ describe("the recording is what the real interpreter prints:", { skip: REAL ? fa
       if (bytes && !(await engineHolds(bytes))) return t.skip(`this interpreter has no room for ${bytes} bytes`);
       const lines = await output(name, runReal);
       if (RECORD) writeFileSync(recordingOf(name), lines.map((line) => `${line}\n`).join(""), "latin1");
-      else assert.deepEqual(lines, recorded(name));
+      else assert.deepEqual(lines.map(withoutRace), recorded(name).map(withoutRace));
     });
   }
 });
