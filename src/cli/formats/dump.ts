@@ -146,7 +146,7 @@ function otadataIn(bytes: Uint8Array, rows: readonly Row[]): Otadata | null {
 function startProblem({ starts, slots }: Dump): string | null {
   if (starts) return null;
   return slots.some(({ content }) => content === "unread")
-    ? "which slot starts was not found out: too many overlap"
+    ? "it is unknown which slot starts: too many slots overlap"
     : "no slot holds an image that starts";
 }
 

@@ -91,7 +91,7 @@ export function namesOf({ image, espruino }: Firmware): { project?: string; vers
 function nameFrom({ file, image, espruino }: Firmware, { what, option, said, given }: Name): string {
   const name = given ?? said;
   if (!name) {
-    const told = `the image does not tell its ${what}: give ${option}`;
+    const told = `the image does not say its ${what}: give ${option}`;
     const silent = `the image has no app descriptor, so its ${what} is unknown: give --project and --app-version`;
     return refuse(file, image.descriptor || espruino ? told : silent);
   }
@@ -114,7 +114,7 @@ function storageFor({ file, espruino }: Firmware, options: ReleaseOptions): Stor
   if (!label)
     return refuse(
       file,
-      "this Espruino image does not tell through which partition it reads its files: " +
+      "this Espruino image does not say through which partition it reads its files: " +
         "give --storage js_code (Espruino up to 2v25) or --storage storage (2v26 and later)",
     );
   return storageOf(label, espruino.version ?? options.appVersion ?? null);

@@ -70,10 +70,7 @@ function espruinoLines(espruino: EspruinoImage | null): string[] {
   const { version, board, partition, missing } = espruino;
   return [
     field("Espruino", `${printable(version ?? "of unknown version")}, board ${board ?? "unknown"}`),
-    field(
-      "storage",
-      partition ? storageText(storageOf(partition, version)) : pc.yellow("not told: see sign --storage"),
-    ),
+    field("storage", partition ? storageText(storageOf(partition, version)) : pc.yellow("unknown: see sign --storage")),
     ...(missing.length ? [field("https-ota", pc.yellow(`cannot run here: no ${missing.join(", ")}`))] : []),
   ];
 }
@@ -186,7 +183,7 @@ function storageLines({ label, storage }: Slot): string[] {
 }
 
 function startText({ selected, starts, crashesIn, slots }: Dump): string {
-  if (slots.some(({ content }) => content === "unread")) return pc.red("not found out");
+  if (slots.some(({ content }) => content === "unread")) return pc.red("unknown");
   const crash = crashesIn ? pc.red(`, unless its bootloader crashes in ${printable(crashesIn)} (ESP-IDF 3)`) : "";
   if (!starts) return pc.red("nothing");
   const other = selected !== null && selected !== starts;
