@@ -1,9 +1,9 @@
 // Runs a property over thousands of generated cases. What a run does follows from its seed, which is printed: SEED=1 repeats
-// it, CASES=100000 makes it longer. A failure is shrunk to a small case, and says the seed and where it was.
+// it, CASES=100000 makes it longer. A failure is shrunk to a small case, and says the SEED and CASE_PATH that run it again.
 
 import type { TestContext } from "node:test";
 import fc from "fast-check";
-import { seedFrom } from "../support/network.ts";
+import { checkProperty, seedFrom } from "../support/property.ts";
 
 export const SEED = seedFrom("SEED");
 const GIVEN = Number(process.env.CASES ?? 20_000);
@@ -19,23 +19,13 @@ export async function holds<T>(
 ): Promise<void> {
   const numRuns = casesOf(options.share);
   const start = performance.now();
-  const parameters: fc.Parameters<[T]> = { seed: SEED | 0, numRuns, verbose: 0, endOnFailure: false };
   t.diagnostic(`SEED=${SEED} CASES=${GIVEN}: ${numRuns} cases`);
   // each refusal is an Error, and to find its lines in the sources would be half of the time
   process.setSourceMapsEnabled(false);
-  const details = await fc.check(
-    fc.asyncProperty(cases, async (one) => property(one)),
-    parameters,
+  const variables = { seed: "SEED", path: "CASE_PATH" };
+  await checkProperty(cases, property, { seed: SEED, numRuns, variables, show: options.show }).finally(() =>
+    process.setSourceMapsEnabled(true),
   );
-  process.setSourceMapsEnabled(true);
-  if (details.failed) {
-    const [one] = details.counterexample as [T];
-    const shown = JSON.stringify(options.show ? options.show(one) : one, null, 1);
-    throw new Error(
-      `SEED=${SEED}, case ${details.numRuns}, shrunk ${details.numShrinks} times, path ${details.counterexamplePath}\n` +
-        `${shown}\n${(details.errorInstance as Error)?.stack ?? details.errorInstance}`,
-    );
-  }
   t.diagnostic(`${Math.round(performance.now() - start)} ms`);
 }
 

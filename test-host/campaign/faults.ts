@@ -51,6 +51,6 @@ export function tornErase(old: Uint8Array, torn: Torn, seed: number, op: Op): Ui
 
 /** The mask of a cell that sticks, for the lie of that name: one bit in some hundred. */
 export function stuckMask(seed: number, addr: number): number {
-  const x = Math.imul(addr ^ Math.imul(seed + 1, 0x9e3779b1), 0x85ebca6b) >>> 0;
-  return x % 16 === 0 ? 1 << ((x >>> 8) & 7) : 0;
+  const [chance, bit] = noise(Math.imul(seed + 1, 0x9e3779b1) ^ addr, 4);
+  return chance % 16 === 0 ? 1 << (bit & 7) : 0;
 }

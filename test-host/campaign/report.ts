@@ -1,10 +1,10 @@
 // What a person reads: the counts of a run, and docs/power-fail.md, which says the same as the tables that the
 // campaigns judge by.
 
+import { caughtInCampaigns } from "../mutants/mutants.ts";
 import { LIES, TORN } from "./faults.ts";
 import { cellName } from "./ids.ts";
 import type { Report } from "./runner.ts";
-import { SABOTAGES } from "./sabotages.ts";
 import { type Outcome, SCENARIOS } from "./scenarios.ts";
 import { FULL_SIZE, KINDS, STARTS, TOYS } from "./initial-states.ts";
 
@@ -163,12 +163,13 @@ That comparison was made at commit 485950f. Its program is not part of this repo
 
 ### Would it notice?
 
-A campaign that finds nothing may be blind. So there are updaters with a safeguard taken away, and each names the cell in
-which the campaign has to notice:
+A campaign that finds nothing may be blind. So there are mutants: the module without one of its guards. Each names the cell
+in which the campaign has to notice, and the test \`campaign-mutants\` runs it there. The list is test-host/mutants/mutants.ts. It
+also has those that no loss of power is needed for.
 
 ${table(
-  ["it", "caught in", "by"],
-  SABOTAGES.map(({ name, cell, campaign }) => [name, `\`${cell}\``, `\`${campaign}\``]),
+  ["guard", "its mutant is caught in", "by"],
+  caughtInCampaigns().map(({ guard, place }) => [guard, `\`${place.cell}\``, `\`${place.campaign}\``]),
 )}
 
 ## Results

@@ -2,11 +2,13 @@
 // can leave. From each distinct one a fresh device starts and has to finish. Deeper campaigns do the same with the
 // lifetimes that follow.
 
+import fc from "fast-check";
 import { hostChip } from "../sim/device.ts";
 import { buildOf } from "../sim/espruino/build.ts";
 import { createFiles } from "../sim/espruino/files.ts";
 import { createFlash, type Snapshot, SECTOR } from "../sim/flash.ts";
 import { inParallel } from "../support/parallel.ts";
+import { sample } from "../support/property.ts";
 import { LIES, type Lie, TORN, type Torn, tornErase, tornWrite } from "./faults.ts";
 import { type Cell, type Cut, idOf } from "./ids.ts";
 import { createSession, type Session, type Lifetime, simulateLifetime } from "./lifetime.ts";
@@ -187,31 +189,18 @@ async function chain(context: RunContext, first: Lifetime): Promise<void> {
   }
 }
 
-function createRandom(seed: number): (below: number) => number {
-  let x = (seed * 2654435761) >>> 0 || 1;
-  return (below) => {
-    x ^= x << 13;
-    x >>>= 0;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    x >>>= 0;
-    return x % below;
-  };
-}
+/** Up to five cuts, anywhere: which step, and how it is torn, each modulo as many as there are. */
+const CUTS = fc.array(fc.record({ step: fc.nat(), torn: fc.nat() }), { minLength: 1, maxLength: 5, size: "max" });
 
-const MAX_CUTS = 5;
-
-/** Up to five cuts, anywhere. */
 async function randomly(context: RunContext, first: Lifetime, runs: number): Promise<void> {
-  const random = createRandom(context.seed);
-  for (let run = 0; run < runs; run++) {
+  for (const cuts of sample(CUTS, context.seed, runs)) {
     let lifetime = first;
     let base: Case = { cuts: [], state: first.end };
-    const cuts = 1 + random(MAX_CUTS);
-    for (let n = 0; n < cuts && lifetime.steps.length && !lifetime.problems.length; n++) {
-      const i = random(lifetime.steps.length);
+    for (const cut of cuts) {
+      if (!lifetime.steps.length || lifetime.problems.length) break;
+      const i = cut.step % lifetime.steps.length;
       const step = lifetime.steps[i];
-      const torn = TORN[step.kind][random(TORN[step.kind].length)];
+      const torn = TORN[step.kind][cut.torn % TORN[step.kind].length];
       base = {
         cuts: [...base.cuts, { step: i, torn }],
         state: cutState(step, torn, context.seed),

@@ -7,9 +7,12 @@ import ts from "typescript";
 import { checkEs5 } from "../checks/es5.mjs";
 import { createEngine, type Engine } from "../sim/espruino/engine.ts";
 import { createFlash } from "../sim/flash.ts";
+import { type Edit, editsOf } from "./mutate.ts";
 
 export type BundleOptions = {
   minify?: boolean;
+  /** Makes a mutant: texts of the sources that are replaced. */
+  edits?: readonly Edit[];
 };
 
 const CONFIG = new URL("../../rollup.config.mjs", import.meta.url);
@@ -22,20 +25,31 @@ function watchNothing(): void {
   ts.sys.watchDirectory = () => watcher;
 }
 
-async function startBuild(entry: string): Promise<{ build: RollupBuild; outputs: any[] }> {
+async function startBuild(entry: string, edits: readonly Edit[]): Promise<{ build: RollupBuild; outputs: any[] }> {
   watchNothing();
   // a copy of the configuration for each build: its plugins keep state
-  const [config] = (await import(`${CONFIG.href}?${entry}`)).default;
+  const [config] = (await import(`${CONFIG.href}?${entry}${builds.size}`)).default;
   const input = fileURLToPath(new URL(`../../${entry}`, import.meta.url));
-  const build = await rollup({ input, plugins: config.plugins, onwarn: () => {} });
-  return { build, outputs: config.output };
+  const readFile = ts.sys.readFile;
+  // the compiler reads its files itself: no plugin sees their text before it
+  ts.sys.readFile = (path, encoding) => {
+    const text = readFile(path, encoding);
+    return (text && editsOf(path, text, edits)) ?? text;
+  };
+  try {
+    const build = await rollup({ input, plugins: config.plugins, onwarn: () => {} });
+    return { build, outputs: config.output };
+  } finally {
+    ts.sys.readFile = readFile;
+  }
 }
 
 /** The ES5 of `entry` ("src/trust/rsa.ts") and of all that it imports, as CommonJS. Throws when Espruino could not run it. */
 export async function bundleEntry(entry: string, options: BundleOptions = {}): Promise<string> {
-  const { minify } = options;
-  if (!builds.has(entry)) builds.set(entry, startBuild(entry));
-  const { build, outputs } = await (builds.get(entry) as ReturnType<typeof startBuild>);
+  const { minify, edits = [] } = options;
+  const key = `${entry} ${JSON.stringify(edits)}`;
+  if (!builds.has(key)) builds.set(key, startBuild(entry, edits));
+  const { build, outputs } = await (builds.get(key) as ReturnType<typeof startBuild>);
   const { output } = await build.generate({ ...outputs[minify ? 1 : 0], sourcemap: false });
   const { code } = output.find((one) => one.type === "chunk") as OutputChunk;
   const problems = checkEs5(code, entry);

@@ -28,11 +28,13 @@ export const IDF = {
   INVALID_SIZE: 0x104,
   NOT_FOUND: 0x105,
   NOT_SUPPORTED: 0x106,
+  TIMEOUT: 0x107,
   INVALID_RESPONSE: 0x108,
   INVALID_VERSION: 0x10a,
   OTA_PARTITION_CONFLICT: 0x1501,
   OTA_SELECT_INFO_INVALID: 0x1502,
   OTA_VALIDATE_FAILED: 0x1503,
+  OTA_SMALL_SEC_VER: 0x1504,
   OTA_ROLLBACK_FAILED: 0x1505,
   OTA_ROLLBACK_INVALID_STATE: 0x1506,
   OTA_ALREADY_IN_PROGRESS: 0x1507,
@@ -186,7 +188,7 @@ export async function settle(device: Device, promiseLike: any): Promise<Omit<Out
   }
 }
 
-/** Without a test context (in sabotage twins) the caller closes what it started. */
+/** Without a test context (in the scenarios of mutants) the caller closes what it started. */
 export async function createFixture(t: Pick<TestContext, "after">, options: FixtureOptions = {}): Promise<Fixture> {
   const { image: given, tls, load = {}, otadata, ...deviceOptions } = options;
   const device = createDevice({ board: SMALL, ...deviceOptions });

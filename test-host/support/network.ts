@@ -25,33 +25,6 @@ export function wideBoard(): Board {
   return boardWith(rows, SMALL, { flashSize: 0xb0000 });
 }
 
-export type Random = {
-  /** 0 ≤ n < 1 */
-  next(): number;
-  /** A whole number, 0 ≤ n < below. */
-  below(below: number): number;
-  pick<T>(items: readonly T[]): T;
-};
-
-/** mulberry32: the same seed gives the same numbers. */
-export function createRandom(seed: number): Random {
-  let state = seed >>> 0;
-  function next(): number {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let x = Math.imul(state ^ (state >>> 15), state | 1);
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
-  }
-  const below = (n: number) => Math.floor(next() * n);
-  return { next, below, pick: (items) => items[below(items.length)] };
-}
-
-/** The seed in the environment variable `name`, or a fresh one. */
-export function seedFrom(name: string): number {
-  const given = process.env[name];
-  return given ? Number(given) >>> 0 : (Math.random() * 2 ** 32) >>> 0;
-}
-
 // --- What the device took --------------------------------------------------------------------------------------------
 
 export type Taken = {

@@ -1,25 +1,22 @@
-// Storages and calls by chance, from a seed: what a program may do, and what a loss of power may leave of it.
+// Storages and calls by chance: what a program may do, and what a loss of power may leave of it.
 // The Linux build makes a table of file names when more than 200 files were written since the last one; the ESP32 has no
 // such table, so the calls here stay below that.
 
+import fc from "fast-check";
 import { linuxArea, type StorageArea, type StorageChip } from "../espruino/area.ts";
 import { HEADER } from "../espruino/chain.ts";
 import { createFiles, type Files, StorageError } from "../espruino/files.ts";
 import { noise } from "../../support/images.ts";
 import { blankFlash, STORAGE_SIZE } from "./storage-run.ts";
 
+/** A whole number, 0 <= n < below. */
 export type Random = (below: number) => number;
 
-export function createRandom(seed: number): Random {
-  let x = (seed * 2654435761) >>> 0 || 1;
-  return (below) => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    x >>>= 0;
-    return x % below;
-  };
-}
+/** Numbers that fast-check draws on demand: a failure is shrunk to small ones. */
+export const randomOf =
+  (draw: fc.GeneratorValue): Random =>
+  (below) =>
+    draw(fc.nat, { max: below - 1 });
 
 const NAMES = ["a", "b.js", ".cfg", ".https-ota0", "long name of many characters", "d", "e", "f"];
 const pick = <T>(random: Random, list: readonly T[]): T => list[random(list.length)];

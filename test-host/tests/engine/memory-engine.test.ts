@@ -13,12 +13,14 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { FOLDED_FLASH } from "../../bench/fold.ts";
 import { runBootloader } from "../../sim/bootloader.ts";
-import { SABOTAGES, type Sabotage, sabotage } from "../../campaign/sabotages.ts";
+import { caughtInEngine, NO_CHECK_OF_MEMORY } from "../../mutants/mutants.ts";
 import { BUNDLE, createDevice, type Device } from "../../sim/device.ts";
 import { HEAP_FILLER } from "../../real-espruino/heap-filler.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { createFlash, type Flash } from "../../sim/flash.ts";
+import { bundleEntry } from "../../support/bundle.ts";
 import { buildImage } from "../../support/images.ts";
+import type { Edit } from "../../support/mutate.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
 import { type Server, serveFile, startServer } from "../../support/server.ts";
 
@@ -407,29 +409,15 @@ test("a server that sends more than there is memory makes nothing worse", option
   assert.deepEqual(harmed(outcomes), []);
 });
 
-// Would these tests notice? The readable bundle without what they are about.
-const TWINS: (Pick<Sabotage, "name" | "edits" | "says"> & { shortages: Shortage[] })[] = [
-  {
-    name: "does not watch over an update",
-    edits: [[/isLost\(WATCH_MS\)/, "false"]],
-    shortages: [{ free: 900 }],
-    says: /ESP_ERR_OTA_ALREADY_IN_PROGRESS/,
-  },
-  {
-    ...SABOTAGES[0],
-    shortages: [{ free: 60, at: 40 }],
-    says: /what is selected is not the image/,
-  },
-];
-for (const { name, edits, shortages, says } of TWINS)
-  test(`an updater that ${name} is caught`, options, async () => {
-    const bundle = join(folder, "twin.js");
-    const readable = readFileSync(new URL("../../../build/https-ota.js", import.meta.url), "utf8");
-    const check: [RegExp, string] = [/if \(![\w.()]+ && free < NEEDED_VARS\)/, "if (false)"];
-    async function found(all: [RegExp, string][]): Promise<string> {
-      writeFileSync(bundle, sabotage(readable, { name, edits: all } as Sabotage));
-      return harmed(await runAll(shortages, http, bundle)).join("\n");
+// Would these tests notice? The module without what they are about.
+for (const { guard, edits, place } of caughtInEngine())
+  test(`${guard}: little memory catches the mutant`, options, async () => {
+    const { free, at, says } = place;
+    const bundle = join(folder, "mutant.js");
+    async function found(all: Edit[]): Promise<string> {
+      writeFileSync(bundle, await bundleEntry("src/index.ts", { edits: all }));
+      return harmed(await runAll([{ free, at }], http, bundle)).join("\n");
     }
-    assert.equal(await found([check]), "");
-    assert.match(await found([check, ...edits]), says);
+    assert.equal(await found([NO_CHECK_OF_MEMORY]), "");
+    assert.match(await found([NO_CHECK_OF_MEMORY, ...edits]), says);
   });

@@ -1,6 +1,6 @@
 // The lying server against the real interpreter: its own http, TLS and memory, where the virtual one could differ from it
-// (bodies, ranges, cuts). Many cases in one run, one after the other on one device that is never restarted:
-// each has the outcome that is promised, leaves nothing behind, and an update afterwards works.
+// (bodies, ranges, cuts). The table of answer-cases.ts, many cases in one run, one after the other on one device that is
+// never restarted: each has the outcome that is promised, leaves nothing behind, and an update afterwards works.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -19,7 +19,8 @@ import { buildImage, noise } from "../../support/images.ts";
 import { SECTOR } from "../../support/network.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import * as serve from "../../support/server.ts";
-import type { Behaviour, Server } from "../../support/server.ts";
+import type { Server } from "../../support/server.ts";
+import { type Case, CASES, imageOf, outcomesOf, retryOf } from "../net/answer-cases.ts";
 
 warnWithoutEngine();
 const options = { skip: ESPRUINO ? false : "ESPRUINO is not set" };
@@ -27,7 +28,7 @@ const secure = { skip: await tooSmallForReconnects() };
 const optionsOf = (scheme: "http" | "https") => (scheme === "http" ? options : secure);
 /** A device of 4095 JsVars: the text of all cases takes JsVars too, and a header of 16 KB more than there are. */
 const isSmall = ESPRUINO !== undefined && (await engineMemory()).total < 8000;
-const CASES_AT_ONCE = isSmall ? 24 : 999;
+const CASES_AT_ONCE = isSmall ? 24 : 60;
 
 let http: Server;
 let https: Server;
@@ -45,279 +46,8 @@ after(async () => {
 
 /** Most of a run is waiting for the network, or for a timer. */
 const AT_ONCE = { concurrency: 4 };
-const TIMEOUT = 500;
-/** Of its own for each case: what one leaves in the slot is no part of the next. */
-const imageOf = (index: number) => buildImage({ size: 20000, seed: 100 + index });
-/** Another file of the same length. */
-const otherOf = (image: Uint8Array) => buildImage({ size: image.length, seed: 1000 + image[image.length - 40] });
+const TIMEOUT = 1000;
 const FINAL = buildImage({ size: 30000, seed: 99, descriptor: { version: "9.9" } });
-
-type Case = {
-  what: string;
-  behaviour: (image: Uint8Array) => Behaviour;
-  /** Name of the error without ESP_ERR_; "" when the update succeeds. Several: the engine may be faster or slower. */
-  outcome: string | string[];
-  retry?: boolean;
-  says?: RegExp;
-  config?: Record<string, unknown>;
-  /** Where it may differ between TCP and TLS. */
-  only?: "http" | "https";
-  /** The engine keeps a header whole, and with too few JsVars for that it ends. */
-  large?: boolean;
-};
-
-const RESPONSE = "INVALID_RESPONSE";
-const LOST = { outcome: "HTTP_INCOMPLETE_DATA", retry: true };
-const STALLED = { outcome: "HTTP_READ_TIMEOUT", retry: true };
-const UNREACHED = { outcome: "HTTP_CONNECT", retry: true };
-const MANY = { times: 99 };
-
-const CASES: Case[] = [
-  // bodies that are right
-  { what: "a length", behaviour: (image) => serve.serveFile(image, { ranges: false }), outcome: "" },
-  {
-    what: "chunked coding",
-    behaviour: (image) => serve.serveFile(image, { chunked: true, ranges: false }),
-    outcome: "",
-  },
-  { what: "a chunked 206", behaviour: (image) => serve.serveFile(image, { chunked: true }), outcome: "" },
-  {
-    what: "chunks of 300 bytes",
-    behaviour: (image) => serve.serveFile(image, { chunked: true, chunkSize: 300 }),
-    outcome: "",
-  },
-  { what: "chunks of one byte", behaviour: serve.chunkedOneByte, outcome: "" },
-  { what: "chunk extensions and a trailer", behaviour: (image) => serve.chunkedExtensions(image), outcome: "" },
-  { what: "one huge chunk", behaviour: serve.chunkedHuge, outcome: "" },
-  { what: "a connection that stays open", behaviour: serve.keepAliveNeverCloses, outcome: "" },
-  { what: "more bytes than announced", behaviour: (image) => serve.longer(image, 567), outcome: "" },
-  { what: "lower case", behaviour: (image) => serve.headerCase(image, "lower"), outcome: "" },
-  { what: "upper case", behaviour: (image) => serve.headerCase(image, "upper"), outcome: "" },
-  {
-    what: "a header of 16 KB in one field",
-    behaviour: (image) => serve.bigHeader(image, 16384, "one"),
-    outcome: "",
-    large: true,
-  },
-  // one of 64 KB may take more memory than a device has: see below
-  {
-    what: "a header of 16 KB in many",
-    behaviour: (image) => serve.bigHeader(image, 16384, "many"),
-    outcome: "",
-    large: true,
-  },
-  { what: "records as large as can be", behaviour: (image) => serve.fullRecords(image, { padding: 900 }), outcome: "" },
-  { what: "records that grow", behaviour: (image) => serve.growingRecords(image), outcome: "" },
-  { what: "a header byte by byte", behaviour: (image) => serve.dribbleHeader(image, 1), outcome: "" },
-  { what: "a body in small steps", behaviour: (image) => serve.dribbleBody(image, 1, 200), outcome: "" },
-  { what: "no ETag", behaviour: (image) => serve.serveFile(image, { etag: "" }), outcome: "" },
-  // bodies that are refused
-  { what: "gzip", behaviour: serve.gzip, outcome: RESPONSE, says: /gzip/ },
-  { what: "gzip in chunks", behaviour: serve.transferEncodingGzipChunked, outcome: RESPONSE, says: /gzip/ },
-  { what: "no length", behaviour: (image) => serve.noLength(image), outcome: RESPONSE, says: /Content-Length/ },
-  { what: "no length, 1.1", behaviour: (image) => serve.noLength(image, { version: "1.1" }), outcome: RESPONSE },
-  { what: "a negative length", behaviour: serve.negativeLength, outcome: RESPONSE, says: /-20000/ },
-  { what: "a length in words", behaviour: (image) => serve.badLength(image, "all"), outcome: RESPONSE },
-  { what: "an empty length", behaviour: (image) => serve.badLength(image, ""), outcome: RESPONSE },
-  { what: "a length in hexadecimal", behaviour: (image) => serve.badLength(image, "0x4e20"), outcome: RESPONSE },
-  { what: "two lengths in one", behaviour: (image) => serve.badLength(image, "20000, 20000"), outcome: RESPONSE },
-  { what: "twenty digits", behaviour: (image) => serve.badLength(image, "9".repeat(20)), outcome: RESPONSE },
-  { what: "the same length twice", behaviour: (image) => serve.duplicateLength(image, "same"), outcome: RESPONSE },
-  { what: "two spellings", behaviour: (image) => serve.duplicateLength(image, "spellings"), outcome: RESPONSE },
-  { what: "a length and chunks", behaviour: (image) => serve.bothLengthAndChunked(image), outcome: RESPONSE },
-  { what: "an endless body", behaviour: () => serve.endless("length"), outcome: "INVALID_SIZE" },
-  { what: "an endless body without length", behaviour: () => serve.endless("close"), outcome: RESPONSE },
-  { what: "a hotel's page", behaviour: () => serve.html(), outcome: "INVALID_SIZE" },
-  { what: "endless chunks", behaviour: (image) => endlessChunks(image), outcome: "INVALID_SIZE" },
-  // bodies that break off
-  { what: "a body too short", behaviour: (image) => serve.shorter(image, 5000), ...LOST },
-  { what: "a body one byte too short", behaviour: (image) => serve.shorter(image, 1), ...LOST },
-  { what: "a close in the body", behaviour: (image) => serve.cutAt(image, 9000, "close", MANY), ...LOST },
-  { what: "a reset in the body", behaviour: (image) => serve.cutAt(image, 9000, "reset", MANY), ...LOST },
-  { what: "no close-notify in the body", behaviour: (image) => serve.tlsCut(image, 9000, MANY), ...LOST },
-  { what: "a close in the first 1024 bytes", behaviour: (image) => serve.cutAt(image, 700, "close", MANY), ...LOST },
-  {
-    what: "a stall in the body",
-    behaviour: (image) => serve.cutAt(image, 9000, "stall", MANY),
-    ...STALLED,
-    says: /500/,
-  },
-  { what: "a stall in the first 1024 bytes", behaviour: (image) => serve.cutAt(image, 700, "stall", MANY), ...STALLED },
-  { what: "a stall before the last byte", behaviour: (image) => serve.cutAt(image, 19999, "stall", MANY), ...STALLED },
-  { what: "a close after the head", behaviour: (image) => serve.closeAfterHead(image, "close", MANY), ...LOST },
-  { what: "a reset after the head", behaviour: (image) => serve.closeAfterHead(image, "reset", MANY), ...LOST },
-  { what: "a stall after the head", behaviour: (image) => serve.closeAfterHead(image, "stall", MANY), ...STALLED },
-  { what: "a chunk that is cut", behaviour: (image) => serve.chunkedCutMidChunk(image, 9000), ...STALLED },
-  { what: "a chunk that is reset", behaviour: (image) => serve.chunkedCutMidChunk(image, 9000, "reset"), ...STALLED },
-  { what: "a chunk that stalls", behaviour: (image) => serve.chunkedCutMidChunk(image, 9000, "stall"), ...STALLED },
-  { what: "no last chunk", behaviour: serve.chunkedNoEnd, ...STALLED },
-  {
-    what: "a cut between two chunks",
-    behaviour: (image) => serve.chunkedCutAtBoundary(image, 9000),
-    outcome: ["OTA_VALIDATE_FAILED", "HTTP_READ_TIMEOUT", "HTTP_INCOMPLETE_DATA"],
-  },
-  {
-    what: "a chunk size that is none",
-    behaviour: (image) => serve.chunkedBadSize(image, "zz"),
-    outcome: ["INVALID_SIZE", "OTA_VALIDATE_FAILED", "HTTP_READ_TIMEOUT"],
-  },
-  ...["-5", "ffffffffffffffff", ""].map((size) => ({
-    what: `a chunk size of "${size}"`,
-    behaviour: (image: Uint8Array) => serve.chunkedBadSize(image, size),
-    outcome: ["", "INVALID_SIZE", "OTA_VALIDATE_FAILED", "HTTP_READ_TIMEOUT", "HTTP_INCOMPLETE_DATA"],
-  })),
-  // answers that break off
-  { what: "silence", behaviour: () => serve.silent(), ...STALLED },
-  // a byte per second with a timeout of 20 s, fifty times faster
-  { what: "a header dribbling a byte at a time", behaviour: (image) => serve.dribbleHeader(image, 20), ...STALLED },
-  { what: "a close before the answer", behaviour: () => serve.closeBeforeAnswer(), ...UNREACHED },
-  { what: "a reset before the answer", behaviour: () => serve.closeBeforeAnswer("reset"), ...UNREACHED },
-  { what: "no close-notify before the answer", behaviour: () => serve.closeBeforeAnswer("tls"), ...UNREACHED },
-  { what: "a close after the status line", behaviour: () => serve.closeAfterStatusLine(), ...UNREACHED },
-  { what: "a reset after the status line", behaviour: () => serve.closeAfterStatusLine("reset"), ...UNREACHED },
-  { what: "silence after the status line", behaviour: () => serve.closeAfterStatusLine("stall"), ...STALLED },
-  // no header's end comes, so all of the body is header to the engine
-  { what: "bare LF", behaviour: serve.lfOnly, ...UNREACHED, large: true },
-  { what: "another protocol", behaviour: () => serve.notHttp(), ...UNREACHED },
-  {
-    what: "a record that does not authenticate",
-    behaviour: (image) => serve.tlsGarbage(image, 9000),
-    outcome: ["HTTP_INCOMPLETE_DATA", "HTTP_READ_TIMEOUT"],
-    retry: true,
-    only: "https",
-  },
-  // statuses
-  { what: "404", behaviour: () => serve.status(404), outcome: "FAIL", says: /404/, retry: true },
-  { what: "403", behaviour: () => serve.status(403), outcome: "FAIL", says: /403/, retry: false },
-  { what: "503", behaviour: () => serve.status(503), outcome: "FAIL", retry: true },
-  { what: "304", behaviour: () => serve.status(304), outcome: "HTTP_NOT_MODIFIED" },
-  {
-    what: "an interim answer",
-    behaviour: (image) => serve.interim(103, serve.serveFile(image)),
-    outcome: RESPONSE,
-    retry: true,
-  },
-  { what: "a redirect to nowhere", behaviour: () => serve.redirectNowhere(), outcome: RESPONSE, says: /Location/ },
-  ...["/a b", "/a\x01b", "/gr\xc3\xb6\xc3\x9fe"].map((location) => ({
-    what: `a redirect to ${JSON.stringify(location)}`,
-    behaviour: () => serve.redirect(302, location),
-    outcome: RESPONSE,
-    says: /^Location: /,
-    retry: false,
-  })),
-  { what: "a redirect loop", behaviour: () => serve.redirectLoop(), outcome: "HTTP_MAX_REDIRECT" },
-  { what: "five redirects", behaviour: (image) => serve.redirectChain(5, serve.serveFile(image)), outcome: "" },
-  // ranges
-  { what: "ranges", behaviour: (image) => serve.serveFile(image), outcome: "", config: { maxRequestSize: 3000 } },
-  {
-    what: "ranges in chunks",
-    behaviour: (image) => serve.serveFile(image, { chunked: true }),
-    outcome: "",
-    config: { maxRequestSize: 3000 },
-  },
-  {
-    what: "ranges behind a redirect",
-    behaviour: (image) => serve.redirectChain(1, serve.serveFile(image)),
-    outcome: "",
-    config: { maxRequestSize: 7000 },
-  },
-  {
-    what: "no ranges",
-    behaviour: (image) => serve.rangeAnswered200(image),
-    outcome: "",
-    config: { maxRequestSize: 3000 },
-  },
-  { what: "an unasked 206", behaviour: serve.unasked206, outcome: "" },
-  { what: "a wrong first byte", behaviour: (image) => serve.wrongContentRange(image, "start"), outcome: RESPONSE },
-  { what: "an unknown total", behaviour: (image) => serve.unknownTotal(image), outcome: "" },
-  { what: "an unknown total in parts", behaviour: (image) => serve.unknownTotal(image, { most: 6000 }), outcome: "" },
-  {
-    what: "206 without Content-Range",
-    behaviour: (image) => serve.wrongContentRange(image, "missing"),
-    outcome: RESPONSE,
-  },
-  { what: "another unit", behaviour: (image) => serve.wrongContentRange(image, "unit"), outcome: RESPONSE },
-  {
-    what: "a wrong total",
-    behaviour: (image) => serve.wrongContentRange(image, "total"),
-    outcome: "HTTP_RANGE_NOT_SATISFIABLE",
-    retry: true,
-  },
-  { what: "another range", behaviour: (image) => serve.otherRange(image, 100), outcome: RESPONSE },
-  { what: "416", behaviour: (image) => serve.rangeAnswered416(image), outcome: "HTTP_RANGE_NOT_SATISFIABLE" },
-  { what: "multipart", behaviour: serve.multipartRange, outcome: RESPONSE },
-  {
-    what: "a range without a length",
-    behaviour: (image) => serve.noLength(image, { ranges: true }),
-    outcome: RESPONSE,
-    config: { maxRequestSize: 3000 },
-  },
-  // going on
-  ...(["close", "reset", "tls", "stall"] as const).map((how) => ({
-    what: `a ${how} in the body, with a retry`,
-    behaviour: (image: Uint8Array) => serve.cutAt(image, 9000, how),
-    outcome: "",
-    config: { retries: 1 },
-  })),
-  {
-    what: "a chunk that is cut, with a retry",
-    behaviour: (image) => serve.sequence(serve.chunkedCutMidChunk(image, 9000), serve.serveFile(image)),
-    outcome: "",
-    config: { retries: 1 },
-  },
-  {
-    what: "a cut of a server without ranges",
-    behaviour: (image) => serve.cutAt(image, 9000, "close", { ranges: false }),
-    outcome: "",
-    config: { retries: 1 },
-  },
-  {
-    what: "silence, with a retry",
-    behaviour: (image) => serve.sequence(serve.silent(), serve.serveFile(image)),
-    outcome: "",
-    config: { retries: 1 },
-  },
-  {
-    what: "a file that is replaced under another ETag",
-    behaviour: (image) => serve.changedEtag(otherOf(image), image, 9000),
-    outcome: "",
-    config: { retries: 1 },
-  },
-  {
-    what: "a file that is replaced under the same ETag",
-    behaviour: (image) => serve.differentBytesOnResume(otherOf(image), image, 9000),
-    outcome: "OTA_VALIDATE_FAILED",
-    config: { retries: 1 },
-  },
-  {
-    what: "408, 425, 429 and 500 in turn",
-    behaviour: (image) =>
-      serve.sequence(
-        ...[408, 425, 429, 500].map((code) => serve.retryAfter(0, 1, serve.status(404), code)),
-        serve.serveFile(image),
-      ),
-    outcome: "",
-    config: { retries: 4 },
-  },
-  {
-    what: "a deadline",
-    behaviour: () => serve.silent(),
-    outcome: "TIMEOUT",
-    retry: true,
-    config: { deadline: 1000, timeout: 9000 },
-  },
-];
-
-/** A good beginning, then chunks without end. */
-function endlessChunks(image: Uint8Array): Behaviour {
-  return async (_req, io) => {
-    await io.head(200, { "Transfer-Encoding": "chunked" });
-    await io.write(`${image.length.toString(16)}\r\n`);
-    await io.write(image);
-    await io.write("\r\n");
-    for (;;) await io.write(`1000\r\n${"x".repeat(4096)}\r\n`);
-  };
-}
 
 /** What the engine itself keeps alive: its connections and timers. */
 const ALIVE = `
@@ -337,6 +67,7 @@ const RUN_ALL = `${ALIVE}
     // a closed connection goes in the idle loop
     setTimeout(function () {
       outcome.alive = alive();
+      outcome.flash = counts.writes + counts.erases;
       outcome.boots = ota.getBootPartition().label;
       report(outcome);
       setTimeout(next, 0);
@@ -347,7 +78,7 @@ const RUN_ALL = `${ALIVE}
     var one = CASES[at++];
     ota.update(one.config).then(
       function (result) { look({ what: one.what, size: result.size }); },
-      function (error) { look({ what: one.what, error: error.message, name: error.name, retry: error.retry }); });
+      function (error) { look({ what: one.what, error: error.message, name: error.name, retry: error.retry, status: error.status }); });
   }
   look({ what: "the beginning" });`;
 
@@ -358,9 +89,14 @@ type Answer = {
   error?: string;
   name?: string;
   retry?: boolean;
+  status?: number;
   alive: Alive;
+  /** Operations of flash, since the beginning. */
+  flash: number;
   boots: string;
 };
+
+const pathOf = (group: string, index: number) => `/${group.replaceAll(" ", "-")}/${index}`;
 
 async function runAll(
   server: Server,
@@ -369,7 +105,7 @@ async function runAll(
   device: Device,
 ): Promise<{ answers: Answer[]; run: EngineRun }> {
   const steps = cases.map(({ what, behaviour, config }, index) => {
-    const path = `/${group.replaceAll(" ", "-")}/${index}`;
+    const path = pathOf(group, index);
     server.on(path, behaviour(imageOf(index)));
     return { what, config: { url: server.url(path), insecure: true, timeout: TIMEOUT, retries: 0, ...config } };
   });
@@ -380,11 +116,6 @@ async function runAll(
   assert.equal(run.reports.length, 1 + steps.length, run.output.slice(-3000));
   return { answers: run.reports as Answer[], run };
 }
-
-/**
- * libs/network/network.c: networkFree, at the end of http.request and of end(), forgets the network that the idle loop
- * still works with; the next TLS socket of that pass then dereferences null.
- */
 
 /** An update keeps some names and strings for the next one. */
 const SPREAD = 60;
@@ -414,17 +145,30 @@ describe("in the real interpreter", AT_ONCE, () => {
           const cases = all.slice(at, at + CASES_AT_ONCE);
           const device = createDevice({ board: "toy-factory-one" });
           const old = device.slot("factory");
-          const { answers, run } = await runAll(scheme === "http" ? http : https, `${group} ${at}`, cases, device);
+          const server = scheme === "http" ? http : https;
+          const { answers, run } = await runAll(server, `${group} ${at}`, cases, device);
           const beginning = answers.shift() as Answer;
           const last = answers.at(-1) as Answer;
           const wrong: string[] = [];
-          cases.forEach(({ what, outcome, retry, says }, i) => {
+          let before = beginning.flash;
+          cases.forEach((one, i) => {
+            const { what, outcome, says, status, config, requests } = one;
             const { name = "", error = "", alive, ...answer } = answers[i];
             const said = name.replace(/^ESP_(ERR_)?/, "");
-            if (![outcome].flat().includes(said))
+            if (!outcomesOf(one).includes(said))
               wrong.push(`${what}: ${name || "success"} ${error}, wanted ${outcome || "success"}`);
-            if (says && !says.test(error)) wrong.push(`${what}: says ${error}`);
-            if (retry !== undefined && answer.retry !== retry) wrong.push(`${what}: retry is ${answer.retry}`);
+            if (said) {
+              if (says && !says.test(error)) wrong.push(`${what}: says ${error}`);
+              if (one.stalls && !error.includes(`${config?.timeout ?? TIMEOUT}`)) wrong.push(`${what}: says ${error}`);
+              if (answer.retry !== retryOf(one, said)) wrong.push(`${what}: retry is ${answer.retry}`);
+              if (status !== undefined && answer.status !== status) wrong.push(`${what}: status is ${answer.status}`);
+              if (!one.wrote && answer.flash !== before) wrong.push(`${what}: flash was touched`);
+            }
+            before = answer.flash;
+            const asked = server.requests.filter(
+              ({ path }) => path.split("?")[0] === pathOf(`${group} ${at}`, i),
+            ).length;
+            if (requests !== undefined && asked !== requests) wrong.push(`${what}: ${asked} requests`);
             if (alive.connections) wrong.push(`${what}: ${alive.connections} connections are left`);
             if (alive.timers !== beginning.alive.timers) wrong.push(`${what}: ${alive.timers} timers are left`);
             if (alive.JsVars > answers[0].alive.JsVars + SPREAD)
@@ -730,7 +474,9 @@ describe("in the real interpreter", AT_ONCE, () => {
   /** What combines others, and what is run elsewhere: a redirect without end, and waits that take real time. */
   const NOT_HERE = ["startServer", "fileAnswer", "firstTimes", "busyThen", "delayed"];
   test("each function of the lying server is run in the real interpreter", () => {
-    const source = readFileSync(new URL(import.meta.url), "utf8");
+    const source = ["network-engine.test.ts", "../net/answer-cases.ts"]
+      .map((name) => readFileSync(new URL(name, import.meta.url), "utf8"))
+      .join("\n");
     const used = new Set([...source.matchAll(/serve\.(\w+)/g)].map((match) => match[1]));
     const missing = Object.keys(serve).filter((name) => !used.has(name) && !NOT_HERE.includes(name));
     assert.deepEqual(missing, []);

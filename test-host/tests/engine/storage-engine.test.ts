@@ -1,11 +1,12 @@
 // The virtual Storage against the interpreter's own, byte for byte: ESPRUINO names a Linux build of it, ESPRUINO_PAGE the
 // bytes of its flash pages (flash_page_size in scripts/build_platform_config.py): 1024 where nothing was changed, 4096
-// in a build that is to be like the ESP32. STORAGE_SEED: a sequence of calls that failed, again.
+// in a build that is to be like the ESP32. STORAGE_SEED and STORAGE_PATH: a sequence of calls that failed, again.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import fc from "fast-check";
 import { compactions, FRAGMENTED, fragmented, tornHeaders } from "../../sim/contract/storage-cuts.ts";
-import { callsOf, createRandom, storageOf } from "../../sim/contract/storage-random.ts";
+import { callsOf, randomOf, storageOf } from "../../sim/contract/storage-random.ts";
 import { engineHolds } from "../../real-espruino/engine.ts";
 import {
   blankFlash,
@@ -21,6 +22,7 @@ import { linuxArea } from "../../sim/espruino/area.ts";
 import { createFiles } from "../../sim/espruino/files.ts";
 import { loadState, saveState } from "../../sim/espruino/saved.ts";
 import { inParallel } from "../../support/parallel.ts";
+import { checkProperty } from "../../support/property.ts";
 
 const REAL = process.env.ESPRUINO as string;
 const PAGE = Number(process.env.ESPRUINO_PAGE ?? 1024);
@@ -47,32 +49,36 @@ describe("the virtual Storage is the interpreter's:", { skip: REAL ? false : "ES
   });
 
   const first = Number(process.env.STORAGE_SEED ?? 1);
-  const count = process.env.STORAGE_SEED ? 1 : SEQUENCES;
+  const lanes = process.env.STORAGE_PATH ? 1 : AT_ONCE;
+  const count = process.env.STORAGE_PATH ? 1 : SEQUENCES;
   test(`${count} sequences of calls on Storages of all kinds, from seed ${first} on`, async (t) => {
     if (!(await engineHolds(STORAGE_SIZE * 2)))
       return t.skip("this interpreter has no room for texts as large as Storage");
-    const seeds = Array.from({ length: count }, (_, i) => first + i);
     const seen: Record<string, number> = {};
     const see = (what: string, is: boolean) => {
       seen[what] = (seen[what] ?? 0) + (is ? 1 : 0);
     };
-    await inParallel(seeds, AT_ONCE, async (seed) => {
-      const random = createRandom(seed);
+    async function isSame(draw: fc.GeneratorValue): Promise<void> {
+      const random = randomOf(draw);
       const flash = storageOf(random, PAGE);
       const calls = callsOf(random, 4 + random(30)).map(({ text }) => text);
-      try {
-        const { start, lines } = await compare(flash, ["state()", ...calls, "state()"]);
-        const has = (text: string) => lines.some((line) => line.includes(text));
-        see("corrupt", start.length > 0);
-        see("compacted", has("Compacting"));
-        see("full", has("Unable to find or create"));
-        see("written already", has("File already written"));
-        see("too much", has("Too much data"));
-      } catch (error: any) {
-        error.message = `STORAGE_SEED=${seed}: ${error.message}`;
-        throw error;
-      }
-    });
+      const { start, lines } = await compare(flash, ["state()", ...calls, "state()"]);
+      const has = (text: string) => lines.some((line) => line.includes(text));
+      see("corrupt", start.length > 0);
+      see("compacted", has("Compacting"));
+      see("full", has("Unable to find or create"));
+      see("written already", has("File already written"));
+      see("too much", has("Too much data"));
+    }
+    const seeds = Array.from({ length: lanes }, (_, lane) => first + lane);
+    await inParallel(seeds, lanes, (seed) =>
+      checkProperty(fc.noBias(fc.gen()), isSame, {
+        seed,
+        numRuns: count / lanes,
+        variables: { seed: "STORAGE_SEED", path: "STORAGE_PATH" },
+        show: (draw) => `${draw.values().length} numbers drawn`,
+      }),
+    );
     t.diagnostic(JSON.stringify(seen));
     if (count > 1) for (const [what, times] of Object.entries(seen)) assert.ok(times > 3, `${what}: ${times} times`);
   });

@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
+import fc from "fast-check";
 import { stubConvolve } from "../../support/bundle.ts";
 import type { Device } from "../../sim/device.ts";
 import type { FlashOp } from "../../sim/flash.ts";
@@ -12,7 +13,6 @@ import {
   attempt,
   BOUND,
   bootWide,
-  createRandom,
   cutPowerAt,
   firstBlank,
   advanceWhenIdle,
@@ -20,11 +20,11 @@ import {
   stubCrc32,
   SECTOR,
   sectorsOf,
-  seedFrom,
   sentBy,
   spyOnHttp,
 } from "../../support/network.ts";
 import { inParallel } from "../../support/parallel.ts";
+import { holdsFor, sample, seedFrom } from "../../support/property.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import {
   bootsFrom,
@@ -69,6 +69,8 @@ const IMAGE = padTo(
 const SECTORS = sectorsOf(IMAGE.length);
 const DIGEST = `fsverity-sha256:${fsverity(IMAGE)}`;
 const TIMEOUT = 1000;
+/** One sequence a run; a failure is shrunk, and says the variables that run it again. */
+const ONE = { numRuns: 1, variables: { seed: "RESUME_SEED", path: "RESUME_PATH" } };
 
 async function serving(t: TestContext): Promise<Server> {
   const server = await startServer();
@@ -93,11 +95,10 @@ describe("resume", AT_ONCE, () => {
   // --- One cut, everywhere -------------------------------------------------------------------------------------------------
 
   function offsetsOfCuts(seed: number): number[] {
-    const random = createRandom(seed);
     const offsets = new Set<number>();
     for (let at = 0; at <= IMAGE.length; at += SECTOR) for (const by of [-1, 0, 1]) offsets.add(at + by);
     offsets.add(IMAGE.length - 1);
-    for (let i = 0; i < 200; i++) offsets.add(random.below(IMAGE.length));
+    for (const at of sample(fc.nat({ max: IMAGE.length - 1 }), seed, 200)) offsets.add(at);
     return [...offsets].filter((at) => at >= 0 && at < IMAGE.length);
   }
 
@@ -163,16 +164,11 @@ describe("resume", AT_ONCE, () => {
 
   // --- Fifty cuts in one download ------------------------------------------------------------------------------------------
 
-  test("fifty cuts in one download, resets and stalls in turn: same flash, one erase a sector, and no byte is taken twice", async (t) => {
-    const seed = seedFrom("RESUME_SEED");
-    t.diagnostic(`RESUME_SEED=${seed}`);
-    const random = createRandom(seed);
-    const cuts = Array.from({ length: 50 }, () => 1 + random.below(IMAGE.length - 1)).sort((a, b) => a - b);
-    const server = await serving(t);
-    const wanted = await undisturbed(server);
+  /** One download with these cuts, resets and stalls in turn. */
+  async function cutOften(server: Server, path: string, cuts: number[], wanted: string): Promise<Request[]> {
     const stalled = new Set<number>();
     let next = 0;
-    server.on("/fifty", (req, io) => {
+    server.on(path, (req, io) => {
       const start = req.range?.start ?? 0;
       while (next < cuts.length && cuts[next] <= start) next++;
       if (next === cuts.length) return serveFile(IMAGE)(req, io);
@@ -182,7 +178,7 @@ describe("resume", AT_ONCE, () => {
     });
     const device = bootWide();
     const seen = spyOnHttp(device.engine);
-    const update = attempt(device, { url: server.url("/fifty"), digest: DIGEST, timeout: TIMEOUT, retries: 1 });
+    const update = attempt(device, { url: server.url(path), digest: DIGEST, timeout: TIMEOUT, retries: 1 });
     const idle = () => device.engine.accounts().sockets === 0;
     const { error } = await advanceWhenIdle(
       device,
@@ -192,16 +188,33 @@ describe("resume", AT_ONCE, () => {
       () => idle() || stalled.has(seen.connections.at(-1)?.bytes ?? -1),
     );
     assert.ifError(error);
-    const asked = server.requests.filter(({ path }) => path === "/fifty");
+    const asked = server.requests.filter((one) => one.path === path);
     assert.ok(asked.length >= 45, `${asked.length} connections`);
     assert.equal(seen.bytes, IMAGE.length, "the device took a byte twice");
-    t.diagnostic(
-      `${asked.length} connections, ${sentBy(asked) - IMAGE.length} bytes sent again, all of them in flight`,
-    );
     assert.equal(erasesOf(device, "ota_0"), SECTORS);
     assert.equal(device.flash.snapshotHash(device.flash.snapshot()), wanted);
     await nothingHeld(device);
     device.stop();
+    return asked;
+  }
+
+  test("fifty cuts in one download, resets and stalls in turn: same flash, one erase a sector, and no byte is taken twice", async (t) => {
+    const server = await serving(t);
+    const wanted = await undisturbed(server);
+    const cuts = fc.array(fc.integer({ min: 1, max: IMAGE.length - 1 }), { minLength: 50, maxLength: 50 });
+    let runs = 0;
+    await holdsFor(
+      t,
+      fc.noBias(cuts),
+      async (drawn) => {
+        const sorted = [...drawn].sort((a, b) => a - b);
+        const asked = await cutOften(server, `/fifty/${runs++}`, sorted, wanted);
+        t.diagnostic(
+          `${asked.length} connections, ${sentBy(asked) - IMAGE.length} bytes sent again, all of them in flight`,
+        );
+      },
+      { ...ONE, seed: seedFrom("RESUME_SEED") },
+    );
   });
 
   // --- Power cuts ----------------------------------------------------------------------------------------------------------
@@ -358,32 +371,41 @@ describe("resume", AT_ONCE, () => {
     });
 
     test(`power lost ten times in a download of 300 KB into ${start}: each update goes on where the one before stopped`, async (t) => {
-      const seed = seedFrom("RESUME_SEED");
-      t.diagnostic(`RESUME_SEED=${seed}`);
-      const random = createRandom(seed);
       const server = await serving(t);
       server.on("/ten", serveFile(IMAGE));
-      const device = bootWide();
-      device.flash.load(STARTS[start](ROOM), device.row("ota_0").offset);
       const config = { url: server.url("/ten"), digest: DIGEST };
-      for (let cut = 0; cut < 10; cut++) {
-        const from = resumesAt(device, IMAGE);
-        const asked = server.requests.length;
-        let left = 8 + random.below(10);
-        const lost = await untilPowerCut(device, server, config, () => --left === 0, random.pick(MOMENTS));
-        assert.ok(lost, `RESUME_SEED=${seed}: cut ${cut} never came`);
-        assert.deepEqual(rangesOf(server.requests.slice(asked)), expectedRanges(from), `RESUME_SEED=${seed}`);
-        turnOn(device);
-        assert.equal(device.running, "factory");
+      const losses = fc.array(
+        fc.record({ ops: fc.integer({ min: 8, max: 17 }), moment: fc.constantFrom(...MOMENTS) }),
+        {
+          minLength: 10,
+          maxLength: 10,
+        },
+      );
+      async function loseOften(drawn: { ops: number; moment: Moment }[]): Promise<void> {
+        const device = bootWide();
+        device.flash.load(STARTS[start](ROOM), device.row("ota_0").offset);
+        const before = sentBy(server.requests);
+        for (const [i, { ops, moment }] of drawn.entries()) {
+          const from = resumesAt(device, IMAGE);
+          const asked = server.requests.length;
+          let left = ops;
+          const lost = await untilPowerCut(device, server, config, () => --left === 0, moment);
+          assert.ok(lost, `cut ${i} never came`);
+          assert.deepEqual(rangesOf(server.requests.slice(asked)), expectedRanges(from));
+          turnOn(device);
+          assert.equal(device.running, "factory");
+        }
+        assert.ifError((await attempt(device, config)).error);
+        assert.deepEqual(device.slot("ota_0", IMAGE.length), IMAGE);
+        const extra = erasesOf(device, "ota_0") - SECTORS;
+        const sent = sentBy(server.requests) - before;
+        t.diagnostic(`${sent} bytes sent for ${IMAGE.length}, ${extra} erases more than sectors`);
+        assert.ok(extra <= 20, `${extra} erases more than sectors, for ten cuts`);
+        assert.deepEqual(device.flash.violations, []);
+        await nothingHeld(device);
+        device.stop();
       }
-      assert.ifError((await attempt(device, config)).error);
-      assert.deepEqual(device.slot("ota_0", IMAGE.length), IMAGE);
-      const extra = erasesOf(device, "ota_0") - SECTORS;
-      t.diagnostic(`${sentBy(server.requests)} bytes sent for ${IMAGE.length}, ${extra} erases more than sectors`);
-      assert.ok(extra <= 20, `${extra} erases more than sectors, for ten cuts`);
-      assert.deepEqual(device.flash.violations, []);
-      await nothingHeld(device);
-      device.stop();
+      await holdsFor(t, fc.noBias(losses), loseOften, { ...ONE, seed: seedFrom("RESUME_SEED") });
     });
   }
 

@@ -3,8 +3,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
 import { bundleEntry, loadInEngine } from "../../support/bundle.ts";
-import { createRandom } from "../../support/network.ts";
+import { sample } from "../../support/property.ts";
 
 const { engine, module } = loadInEngine(await bundleEntry("src/platform/engine.ts"));
 const DEVICES = 1000;
@@ -40,7 +41,6 @@ function chiSquare(values: number[]): number {
   return binsOf(values).reduce((sum, count) => sum + (count - wanted) ** 2 / wanted, 0);
 }
 
-const random = createRandom(17);
 const FLEETS: [string, number[]][] = [
   ["one after the other, as from one reel", Array.from({ length: DEVICES }, (_, i) => 0x240ac4aa0000 + i)],
   [
@@ -48,7 +48,7 @@ const FLEETS: [string, number[]][] = [
     Array.from({ length: DEVICES }, (_, i) => 0x7cdfa1e01f2c + 4 * i),
   ],
   ["256 apart", Array.from({ length: DEVICES }, (_, i) => 0x246f28000010 + 256 * i)],
-  ["of any kind", Array.from({ length: DEVICES }, () => random.below(2 ** 48))],
+  ["of any kind", sample(fc.integer({ min: 0, max: 2 ** 48 - 1 }), 17, DEVICES)],
 ];
 
 for (const [what, macs] of FLEETS) {
