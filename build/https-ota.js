@@ -2707,7 +2707,7 @@ function lazyDownload() {
     //   state        marked by            left by
     //   waiting      timer_               the timer: what is buffered is offered, then it connects
     //   connected    disconnect_          the last byte, an error, a reader that pauses: back to waiting, or the end
-    //   paused       neither, no sink_    read()
+    //   paused       neither, no consumer_    read()
     //   ended        ended_               seek()
     //   broken       broken_              nothing
     //
@@ -2733,9 +2733,9 @@ function lazyDownload() {
     }
     /** The end, for good. */
     function settle(download, error) {
-        var waiting = download.sink_;
+        var waiting = download.consumer_;
         disconnect(download);
-        download.sink_ = null;
+        download.consumer_ = null;
         download.broken_ = error;
         if (waiting)
             download.failed_(error);
@@ -2860,11 +2860,11 @@ function lazyDownload() {
                 error.retry = true;
         }
         // while nobody reads the next `read` reconnects
-        else if (download.sink_)
+        else if (download.consumer_)
             wait = backoff(download, error);
         if (final)
             settle(download, final);
-        else if (download.sink_)
+        else if (download.consumer_)
             resumeAfter(download, wait);
     }
     /** The headers that ask for what is still to come. */
@@ -2876,7 +2876,7 @@ function lazyDownload() {
             headers["If-Range"] = download.tag_;
         return headers;
     }
-    /** To be called when `sink_` was set: offers what is buffered, and connects when need be. */
+    /** To be called when `consumer_` was set: offers what is buffered, and connects when need be. */
     function read(download) {
         if (download.broken_)
             settle(download, download.broken_);
@@ -2894,7 +2894,7 @@ function lazyDownload() {
     function closeDownload(download) {
         disconnect(download);
         download.options_.cancel_ = undefined;
-        download.sink_ = null;
+        download.consumer_ = null;
         download.tag_ = "";
         // functions, and what is around them: memory is shortest after this
         download.failed_ = download.resume_ = download.onConnected_ = noop;
@@ -2925,7 +2925,7 @@ function createDownload(options, url, limit, onConnected) {
         ended_: false,
         mixed_: 0,
         status_: -1,
-        sink_: null,
+        consumer_: null,
         failed_: noop,
         options_: options,
         limit_: limit,
@@ -2954,12 +2954,12 @@ function createDownload(options, url, limit, onConnected) {
             lazyDownload().onLastByte_(download);
         if (download.timer_ !== undefined)
             return;
-        var taken = download.sink_ ? download.sink_(buffered, download.ended_) : 0;
+        var taken = download.consumer_ ? download.consumer_(buffered, download.ended_) : 0;
         if (taken) {
             download.offset_ += taken;
             download.buffered_ = taken === buffered.length ? "" : buffered.substr(taken);
         }
-        if (!download.sink_ && download.buffered_.length > 3500 /* Buffer.MAX */)
+        if (!download.consumer_ && download.buffered_.length > 3500 /* Buffer.MAX */)
             lazyDownload().disconnect_(download);
     }
     options.cancel_ = fail;
@@ -2974,7 +2974,7 @@ function createDownload(options, url, limit, onConnected) {
         tryOr(function () {
             if (download.buffered_ || download.ended_)
                 deliver("");
-            if (!download.sink_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined)
+            if (!download.consumer_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined)
                 return;
             try {
                 download.disconnect_ = /*@__NOINLINE__*/ get(options, url, lazyDownload().rangeHeaders_(download), function (head) { return lazyDownload().onHead_(download, head); }, deliver, function (error) { return lazyDownload().onEnd_(download, error); });
@@ -3942,9 +3942,9 @@ function createReceiver(session) {
                 endSector(last, length > 0 || inSector > 0);
         }
         if (session.phase_ !== 1 /* Phase.WORKING */)
-            download.sink_ = null;
+            download.consumer_ = null;
         else
-            download.sink_ = total < 0 ? receiveSectors : receive;
+            download.consumer_ = total < 0 ? receiveSectors : receive;
         return taken;
     };
     download.failed_ = function (error) { return lazySession().failSession_(session, error); };
@@ -4130,7 +4130,7 @@ function open(settings, emit, offerOnly, done, failed) {
                     ? otaError(257 /* Code.NO_MEM */, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
                     : error, "");
             };
-            download.sink_ = function (text, ended) {
+            download.consumer_ = function (text, ended) {
                 if (ended)
                     end(null, text);
                 return 0;
@@ -4258,11 +4258,11 @@ function open(settings, emit, offerOnly, done, failed) {
             failed(error);
         }
         download.failed_ = fail;
-        download.sink_ = function (data, ended) {
+        download.consumer_ = function (data, ended) {
             var length = data.length;
             if (length < 1024 /* Size.HEAD */ && !ended)
                 return 0;
-            download.sink_ = null;
+            download.consumer_ = null;
             tryOr(function () {
                 if (length < 1024 /* Size.HEAD */)
                     throw otaError(260 /* Code.INVALID_SIZE */, "file of " + length + " bytes, an image has at least " + 1024 /* Size.HEAD */);
@@ -4331,14 +4331,14 @@ function run(config, mode, resolve, reject) {
         session.resolve_ = resolve;
         session.reject_ = reject;
         session.phase_ = 1 /* Phase.WORKING */;
-        // with a sink installed the delivery of the previous step continues into this one
-        if (download.sink_)
+        // with a consumer installed the delivery of the previous step continues into this one
+        if (download.consumer_)
             return;
         if (!session.receive_)
             session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
         if (session.verified_)
             return tryOr(function () { return session.receive_("", true); }, download.failed_);
-        download.sink_ = session.receive_;
+        download.consumer_ = session.receive_;
         lazyDownload().read_(download);
     }
     // What begin() resolves with: the user calls the steps of one update. Their order, and what each phase allows:

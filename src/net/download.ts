@@ -5,7 +5,7 @@
 //   state        marked by            left by
 //   waiting      timer_               the timer: what is buffered is offered, then it connects
 //   connected    disconnect_          the last byte, an error, a reader that pauses: back to waiting, or the end
-//   paused       neither, no sink_    read()
+//   paused       neither, no consumer_    read()
 //   ended        ended_               seek()
 //   broken       broken_              nothing
 //
@@ -43,7 +43,7 @@ const enum Buffer {
  * Is offered all that has come and was not taken, whenever there is more of it; `ended` tells that no more will come.
  * Returns how many bytes it takes. What it throws ends the connection, like a failure of the network.
  */
-export type Sink = (data: string, ended: boolean) => number;
+export type Consumer = (data: string, ended: boolean) => number;
 
 export interface Download {
   /** what has arrived and was not taken, a binary string */
@@ -62,8 +62,8 @@ export interface Download {
   /** HTTP status of the last answer, -1 before the first */
   status_: number;
   /** who reads; null while nobody does */
-  sink_: Sink | null;
-  /** hears, while there is a sink, that it will get nothing more */
+  consumer_: Consumer | null;
+  /** hears, while there is a consumer, that it will get nothing more */
   failed_(error: OtaError): void;
 
   // the rest is of this file alone
@@ -116,9 +116,9 @@ function disconnect(download: Download): void {
 
 /** The end, for good. */
 function settle(download: Download, error: OtaError): void {
-  const waiting = download.sink_;
+  const waiting = download.consumer_;
   disconnect(download);
-  download.sink_ = null;
+  download.consumer_ = null;
   download.broken_ = error;
   if (waiting) download.failed_(error);
 }
@@ -242,9 +242,9 @@ function onEnd(download: Download, error: OtaError | null): void {
     if (download.changes_ || error.status === 404 || error.status === 410) error.retry = true;
   }
   // while nobody reads the next `read` reconnects
-  else if (download.sink_) wait = backoff(download, error);
+  else if (download.consumer_) wait = backoff(download, error);
   if (final) settle(download, final);
-  else if (download.sink_) resumeAfter(download, wait);
+  else if (download.consumer_) resumeAfter(download, wait);
 }
 
 /** The headers that ask for what is still to come. */
@@ -256,7 +256,7 @@ function rangeHeaders(download: Download): { [name: string]: string } {
   return headers;
 }
 
-/** To be called when `sink_` was set: offers what is buffered, and connects when need be. */
+/** To be called when `consumer_` was set: offers what is buffered, and connects when need be. */
 export function read(download: Download): void {
   if (download.broken_) settle(download, download.broken_);
   // from a timer: what a reader does needs more memory than there is below a data listener
@@ -275,7 +275,7 @@ export function seek(download: Download, offset: number): void {
 export function closeDownload(download: Download): void {
   disconnect(download);
   download.options_.cancel_ = undefined;
-  download.sink_ = null;
+  download.consumer_ = null;
   download.tag_ = "";
   // functions, and what is around them: memory is shortest after this
   download.failed_ = download.resume_ = download.onConnected_ = noop;
@@ -295,7 +295,7 @@ export function createDownload(
     ended_: false,
     mixed_: 0,
     status_: -1,
-    sink_: null,
+    consumer_: null,
     failed_: noop,
     options_: options,
     limit_: limit,
@@ -323,12 +323,12 @@ export function createDownload(
     download.buffered_ = buffered;
     if (bytes >= total && (total >= 0 || bytes > limit)) onLastByte(download);
     if (download.timer_ !== undefined) return;
-    const taken = download.sink_ ? download.sink_(buffered, download.ended_) : 0;
+    const taken = download.consumer_ ? download.consumer_(buffered, download.ended_) : 0;
     if (taken) {
       download.offset_ += taken;
       download.buffered_ = taken === buffered.length ? "" : buffered.substr(taken);
     }
-    if (!download.sink_ && download.buffered_.length > Buffer.MAX) disconnect(download);
+    if (!download.consumer_ && download.buffered_.length > Buffer.MAX) disconnect(download);
   }
 
   options.cancel_ = fail;
@@ -342,7 +342,7 @@ export function createDownload(
     }
     tryOr(() => {
       if (download.buffered_ || download.ended_) deliver("");
-      if (!download.sink_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined) return;
+      if (!download.consumer_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined) return;
       try {
         download.disconnect_ = /*@__NOINLINE__*/ get(
           options,

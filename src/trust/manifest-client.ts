@@ -50,7 +50,7 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
         : error,
       "",
     );
-  download.sink_ = (text, ended) => {
+  download.consumer_ = (text, ended) => {
     if (ended) end(null, text);
     return 0;
   };

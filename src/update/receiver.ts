@@ -6,7 +6,7 @@ import { deselect } from "../boot/boot-selection";
 import type { EventName } from "../config";
 import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { checkHead, Size } from "../image/image";
-import { read as startReading, type Sink } from "../net/download";
+import { read as startReading, type Consumer } from "../net/download";
 import { bytesOf } from "../platform/bytes";
 import { chipRevision } from "../platform/chip";
 import { Flash, read, write } from "../platform/flash";
@@ -21,7 +21,7 @@ const MIN_WRITE = 512; // bytes: fewer are not written, because a server may sen
  * that is made once for an update, and keeps its state in four variables, so that the hot path has no object to look
  * into.
  */
-export function createReceiver(session: Session): Sink {
+export function createReceiver(session: Session): Consumer {
   const download = session.download_;
   const layout = session.layout_;
   const target = session.target_;
@@ -29,7 +29,7 @@ export function createReceiver(session: Session): Sink {
   let prepared = false; // is the slot ready to be written?
   let writeSector: Writer | undefined; // created by the first sector: memory is shortest before it
   let blankUntil = 0; // flash is erased up to this offset of the file
-  let receiveSectors: Sink;
+  let receiveSectors: Consumer;
 
   /** Hot path, for most pieces: in the middle of a blank sector nothing has to be decided. */
   function receive(data: string, ended: boolean): number {
@@ -124,8 +124,8 @@ export function createReceiver(session: Session): Sink {
       const last = ended && length === rest;
       if (last || length === room) endSector(last, length > 0 || inSector > 0);
     }
-    if (session.phase_ !== Phase.WORKING) download.sink_ = null;
-    else download.sink_ = total < 0 ? receiveSectors : receive;
+    if (session.phase_ !== Phase.WORKING) download.consumer_ = null;
+    else download.consumer_ = total < 0 ? receiveSectors : receive;
     return taken;
   };
 
@@ -145,10 +145,10 @@ export function perform(session: Session, resolve: (outcome: number) => void, re
   session.resolve_ = resolve;
   session.reject_ = reject;
   session.phase_ = Phase.WORKING;
-  // with a sink installed the delivery of the previous step continues into this one
-  if (download.sink_) return;
+  // with a consumer installed the delivery of the previous step continues into this one
+  if (download.consumer_) return;
   if (!session.receive_) session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
   if (session.verified_) return tryOr(() => session.receive_!("", true), download.failed_);
-  download.sink_ = session.receive_;
+  download.consumer_ = session.receive_;
   startReading(download);
 }

@@ -22,7 +22,7 @@ import type { Partition } from "../boot/partitions";
 import type { EventName } from "../config";
 import { Code, otaError, type OtaError } from "../errors";
 import { Size } from "../image/image";
-import { closeDownload, type Download, seek, type Sink } from "../net/download";
+import { closeDownload, type Download, seek, type Consumer } from "../net/download";
 import { resumeOffset } from "./resume";
 
 export const enum Phase {
@@ -83,7 +83,7 @@ export interface Session {
   /** does each perform end with a sector, and not with the file? */
   stepwise_: boolean;
   /** created by the first perform(): memory is shortest before it */
-  receive_?: Sink;
+  receive_?: Consumer;
   /** the error that ended it while no call was waiting */
   unheard_?: OtaError;
   resolve_(outcome: number): void;

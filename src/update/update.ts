@@ -59,10 +59,10 @@ function awaitHead(download: Download, begin: () => void, failed: (error: OtaErr
     failed(error);
   }
   download.failed_ = fail;
-  download.sink_ = (data, ended) => {
+  download.consumer_ = (data, ended) => {
     const length = data.length;
     if (length < Size.HEAD && !ended) return 0;
-    download.sink_ = null;
+    download.consumer_ = null;
     tryOr(() => {
       if (length < Size.HEAD)
         throw otaError(Code.INVALID_SIZE, "file of " + length + " bytes, an image has at least " + Size.HEAD);

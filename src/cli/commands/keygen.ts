@@ -10,7 +10,7 @@ interface Options {
   bits: string;
 }
 
-/** key.pem -> key.pub.jwk */
+/** The file of the public key: key.pub.jwk for key.pem. */
 export function publicFileOf(file: string): string {
   return `${file.replace(/\.pem$/, "")}.pub.jwk`;
 }

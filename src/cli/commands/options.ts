@@ -13,7 +13,7 @@ export function parseOut(text: string): string {
   return text;
 }
 
-/** --out of what does not go to standard output. */
+/** --out of a command that does not write to standard output. */
 export function parseOutFile(text: string): string {
   if (text === STDOUT) throw new InvalidArgumentError("Expected a file: a private key is not printed.");
   return parseOut(text);
@@ -54,10 +54,10 @@ export function parseName(text: string): string {
 
 const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400, w: 7 * 86400, y: 365 * 86400 };
 
-/** What Date and the device's numbers hold with room to spare. */
+/** Far below the limits of Date and of the device's numbers. */
 const MAX_EXPIRY = 1000 * UNITS.y;
 
-/** NaN for a day that its month does not have: Date.parse goes on into the next month. */
+/** NaN for a day that its month does not have: Date.parse continues into the next month. */
 function parseDate(text: string): number {
   const day = text.slice(0, 10);
   const midnight = Date.parse(day);

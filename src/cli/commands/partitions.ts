@@ -79,7 +79,7 @@ function readBinary(file: string, bytes: Buffer, { flashSize, tableOffset: given
   return { base, tableOffset, rows, notes: md5 === "missing" ? [MISSING_MD5] : [] };
 }
 
-/** What a CSV does not say, so that it gives these rows: what they say themselves. */
+/** The offsets that a CSV leaves out, taken from the rows themselves. */
 function layoutOfRows(rows: readonly Row[], tableOffset: number): Layout {
   const primary = rows.find((row) => row.type === TYPE.bootloader && isPrimary(row));
   const any = rows.find(({ type }) => type === TYPE.bootloader);
@@ -91,7 +91,7 @@ function layoutOfRows(rows: readonly Row[], tableOffset: number): Layout {
   };
 }
 
-/** The CSV, if it gives these very rows when it is read again. */
+/** The CSV; refused when it does not give exactly these rows when it is read again. */
 function csvOf(file: string, bytes: Buffer, { base, rows, tableOffset }: Binary): string {
   rows.forEach((row, i) => {
     const problem = csvProblem(row);
@@ -163,7 +163,7 @@ function fromCsv(file: string, bytes: Buffer, options: Options): void {
 function partitions(file: string, options: Options): void {
   const bytes = readInput(file);
   const kind = kindOf(bytes);
-  // a table without MD5 at an unusual offset is found only when it is told
+  // a table without MD5 at an unusual offset is found only with --table-offset
   const told = options.tableOffset !== undefined && looksLikeTable(bytes.subarray(options.tableOffset));
   const binary = kind === "table" || kind === "dump" || told;
   if (binary && !options.csv && !options.check)

@@ -3,7 +3,6 @@ import { isIPv4 } from "node:net";
 import { networkInterfaces } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
 import pc from "picocolors";
-import { fsverity } from "../formats/fsverity.ts";
 import { loadSigningKey, type SigningKey } from "../release/keys.ts";
 import type { ReleaseOptions } from "../release/release.ts";
 import { createCatalogue, type Catalogue } from "../server/catalogue.ts";
@@ -21,7 +20,7 @@ interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
   http?: boolean;
 }
 
-/** What only a manifest says. */
+/** Options that have no effect without a manifest, so without --key. */
 const SIGNING_OPTIONS = ["expires", "board", "project", "appVersion", "storage", "allowMissingNatives"] as const;
 const optionText = (name: string) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
@@ -65,7 +64,7 @@ function announce(options: Options, port: number, catalogue: Catalogue, key: Sig
 
 async function serve(target: string, options: Options): Promise<void> {
   const key = options.key === undefined ? undefined : await loadSigningKey(options.key);
-  const catalogue = createCatalogue(target, key, options, fsverity);
+  const catalogue = createCatalogue(target, key, options);
   if (!catalogue.images().length) {
     const [why] = catalogue.problems();
     throw why === undefined ? refusal(`${target}: no image in it (a .bin that begins with 0xe9)`, 1) : refusal(why, 1);
@@ -73,7 +72,7 @@ async function serve(target: string, options: Options): Promise<void> {
   const log = createLog();
   const connections = createConnections(MOST_CONNECTIONS);
   const { host, http } = options;
-  const handle = listener(catalogue, key, log, connections);
+  const handle = listener({ catalogue, key, log, connections });
   const server = await createServer(http ? null : hostsOf(host), handle, connections, log);
   const port = await listen(server, host, options.port ?? (http ? HTTP_PORT : HTTPS_PORT));
   const end = untilSignal(server);
@@ -120,7 +119,7 @@ export function addServe(program: Command): void {
     .option("--expires <time>", "of the manifests: 90d, 12h, 2w, or a date", parseExpiry)
     .option("--board <name>", "of the manifests: only for devices whose process.env.BOARD is this", parseName)
     .option("--project <name>", "default: what the image says, or the file's name", parseName)
-    .option("--app-version <version>", "default: what the image says, or the digest's begin", parseName)
+    .option("--app-version <version>", "default: what the image says, or the first digits of the digest", parseName)
     .addHelpText("after", HELP)
     .action(serve);
   addEspruinoOptions(command);

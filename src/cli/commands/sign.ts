@@ -80,7 +80,7 @@ function checkUsage(options: Options): void {
     misuse(`required option '--out <file>' not specified ('${STDOUT}' is standard output)`);
 }
 
-/** Another file than a manifest that is replaced is a slip: an image, a key, a program. */
+/** --out must not replace a file that is not a manifest: an image, a key or a program would be lost by a typing error. */
 function outProblem(head: Buffer): string | null {
   return !head.length || looksSigned(head)
     ? null
@@ -245,17 +245,9 @@ With a key in an HSM or KMS, in two steps (with --cosign in both of them, for th
     --out firmware.jws
 `;
 
-export function addSign(program: Command): void {
-  const command = program
-    .command("sign")
-    .description("Make the signed manifest of an image.")
-    .argument("<image>", "the image, as esptool or the build made it")
-    .requiredOption(
-      "--key <file>",
-      "private key, PEM or JWK; with --external the public one; may be given twice for two signatures",
-      collect,
-    )
-    .option("--out <file>", "where the manifest goes ('-': standard output)", parseOut)
+/** What the manifest says. */
+function addClaimOptions(command: Command): void {
+  command
     .option(
       "--url <url>",
       "where the image will be, absolute or relative to the manifest (default: its file name)",
@@ -269,12 +261,27 @@ export function addSign(program: Command): void {
     )
     .option("--board <name>", "only for devices whose process.env.BOARD is this", parseName)
     .option("--project <name>", "default: what the image says", parseName)
-    .option("--app-version <version>", "default: what the image says", parseName)
+    .option("--app-version <version>", "default: what the image says", parseName);
+}
+
+export function addSign(program: Command): void {
+  const command = program
+    .command("sign")
+    .description("Make the signed manifest of an image.")
+    .argument("<image>", "the image, as esptool or the build made it")
+    .requiredOption(
+      "--key <file>",
+      "private key, PEM or JWK; with --external the public one; may be given twice for two signatures",
+      collect,
+    )
+    .option("--out <file>", "where the manifest goes ('-': standard output)", parseOut)
+    .addHelpText("after", HELP)
+    .action(sign);
+  addClaimOptions(command);
+  command
     .option("--cosign <manifest>", "add a second signature to this manifest of the image")
     .option("--external", "the private key is elsewhere: print what must be signed, then read --signature")
     .option("--signing-input <file>", "what the first step of --external printed")
-    .option("--signature <file|text>", "the signature over it: raw, base64 or hexadecimal, in a file or here")
-    .addHelpText("after", HELP)
-    .action(sign);
+    .option("--signature <file|text>", "the signature over it: raw, base64 or hexadecimal, in a file or here");
   addEspruinoOptions(command);
 }

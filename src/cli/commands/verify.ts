@@ -17,7 +17,7 @@ interface Options {
   threshold: string;
 }
 
-/** About one token: the key that has signed it, or why it does not count. */
+/** One token: the trusted key that has signed it, or why its signature does not count. */
 type Verdict = { key: PublicKey } | { problem: string };
 
 function say(mark: string, step: string, fact: string): void {

@@ -1,5 +1,5 @@
-// The boards of boards/<name>/board.json, so that a table can be called by its name. They are read where they lie,
-// beside build/ in the package, so that nothing repeats them.
+// The boards of boards/<name>/board.json, so that a table can be called by its name. They are read from boards/
+// beside build/ in the package: there is no second copy of them.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import type { Row } from "./partitions.ts";
 
@@ -23,7 +23,7 @@ function loadBoard(url: URL, name: string): Board {
   return { name, title, chip, rows: rows.map(toRow) };
 }
 
-/** Those of products: toy-* are for campaigns. */
+/** Boards that exist. The toy-* boards are small, for the campaigns. */
 export function loadBoards(): Board[] {
   // from build/cli.mjs and from src/cli/formats/
   const url = ["../boards/", "../../../boards/"]

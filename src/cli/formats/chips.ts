@@ -1,6 +1,6 @@
 // What an image says about the chip it is for. Source: docs/formats.md#chips (IDF esp_app_format.h, soc.h,
 // ext_mem_defs.h; bootloader offsets from esptool). The chips that the module runs on are in src/platform/soc.ts: here are
-// the others, which the command can read but no device of ours is.
+// the others, whose images the command can read and the module cannot run on.
 import {
   CHIP_NAMES,
   Esp32,

@@ -8,7 +8,7 @@ export type Kind = "dump" | "image" | "table" | "otadata" | "manifest";
 /** CONFIG_PARTITION_TABLE_OFFSET is moved up for bootloaders that grow. */
 const LAST_TABLE = 0x40000;
 
-/** A table whose MD5 is right is not there by chance. It is looked for in each sector behind the smallest bootloader. */
+/** Each sector behind the smallest bootloader is searched for a table: data with the right MD5 is not there by chance. */
 function searchTable(bytes: Uint8Array): number | null {
   for (let at = SECTOR; at <= LAST_TABLE && at + TABLE_SIZE <= bytes.length; at += SECTOR) {
     const part = bytes.subarray(at, at + TABLE_SIZE);
@@ -17,7 +17,7 @@ function searchTable(bytes: Uint8Array): number | null {
   return null;
 }
 
-/** Where the partition table of a whole flash, or of its first part, is; null when the file is none. */
+/** The offset of the partition table in a whole flash, or in the first part of one; null for any other file. */
 export function findTable(bytes: Uint8Array): number | null {
   if (looksLikeTable(bytes.subarray(TABLE_OFFSET))) return TABLE_OFFSET;
   // an app that carries a table in its data is an app
@@ -25,7 +25,7 @@ export function findTable(bytes: Uint8Array): number | null {
   return image && !isBootloader(image) ? null : searchTable(bytes);
 }
 
-/** Null when it is not one of them. */
+/** Null for a file of no known kind. */
 export function kindOf(bytes: Uint8Array): Kind | null {
   // first: on newer chips a whole flash begins with the bootloader, which is an image
   if (findTable(bytes) !== null) return "dump";
@@ -33,6 +33,6 @@ export function kindOf(bytes: Uint8Array): Kind | null {
   if (looksLikeTable(bytes)) return "table";
   if (looksLikeOtadata(bytes)) return "otadata";
   const text = Buffer.from(bytes.subarray(0, 0x10000)).toString("latin1");
-  // a JSON object in base64url begins so; damaged ones should still be told what is wrong with them
+  // the start of every JSON object in base64url: a damaged manifest is a manifest, so that its problem can be shown
   return /^eyJ[\w-]*\.[\w-]/.test(text) ? "manifest" : null;
 }

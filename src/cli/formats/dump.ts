@@ -16,7 +16,7 @@ export interface Slot {
   /** outside: not in this file; cut: the file ends before its image does; unread: see MAX_READS */
   content: "blank" | "image" | "broken" | "other" | "outside" | "cut" | "unread";
   image: Image | null;
-  /** what a whole Espruino image says of itself */
+  /** of a valid Espruino image */
   espruino: EspruinoImage | null;
   /** where that build has its Storage, and why it cannot read its files on this flash; null: it can */
   storage: (StorageClaim & { problem: string | null }) | null;
@@ -53,7 +53,7 @@ function findBootloader(bytes: Uint8Array, tableOffset: number): Image | null {
 function readSlot(bytes: Uint8Array, row: Row, rows: readonly Row[], chipId: number | undefined): Slot {
   const { label, offset, size } = row;
   const slot = { label, offset, size, image: null, espruino: null, storage: null };
-  // a merged image ends with its app, and says nothing of the flash behind it
+  // a merged image ends with its app: the flash behind it is unknown
   const content = bytes.subarray(offset, offset + size);
   if (!content.length) return { ...slot, content: "outside" };
   if (isBlank(content)) return { ...slot, content: "blank" };
@@ -62,17 +62,17 @@ function readSlot(bytes: Uint8Array, row: Row, rows: readonly Row[], chipId: num
   if (content.length < size && image.length === null) return { ...slot, content: "cut" };
   if (chipId !== undefined && image.header.chipId !== chipId)
     image.problems.push({ offset: offset + 12, text: `chip id ${image.header.chipId}, the bootloader's is ${chipId}` });
-  // behind an image in a slot lies what was there before, so it is not reported
+  // the rest of a slot still holds data of earlier images, so it is not reported
   image.trailing = 0;
   if (image.problems.length) return { ...slot, content: "broken", image };
   const espruino = readEspruino(content.subarray(0, image.length ?? 0), image.header.chip);
   return { ...slot, content: "image", image, espruino, storage: storageIn(rows, espruino) };
 }
 
-/** Rows that overlap ask for the same bytes again and again. Two that do are a slip that should still be shown. */
+/** In lengths of the file: many rows that overlap would read the same bytes many times. Two of them are still shown. */
 const MAX_READS = 2;
 
-/** The slots in the order of their use. What is read of the file has a bound, whatever its table says. */
+/** The slots in the order of their use. The bytes that are read of the file have a bound, however many rows its table has. */
 function readSlots(bytes: Uint8Array, rows: readonly Row[], chipId: number | undefined): Slot[] {
   const known = new Map<string, Slot>();
   let left = MAX_READS * bytes.length;
@@ -100,17 +100,17 @@ function storageIn(rows: readonly Row[], espruino: EspruinoImage | null): Slot["
 
 type Otadata = NonNullable<Dump["otadata"]>;
 
-/** Reference 3.3: which slot otadata names. -1 is factory. */
+/** docs/formats.md#what-a-bootloader-starts: which slot otadata names. -1 is factory. */
 function selectedIndex(otadata: Otadata | null, count: number, factory: boolean): number {
   if (!otadata) return -1;
   const { active, entries } = otadata;
-  // the first question looks at seq and state only, not at the CRC
+  // the bootloader looks at seq and state here, and not at the CRC
   const dead = ({ seq, state }: Entry) => seq === 0xffffffff || state === "INVALID" || state === "ABORTED";
   if (!count || entries.every(dead)) return factory ? -1 : 0;
   return active === null ? -1 : slotOfSeq(entries[active].seq, count);
 }
 
-/** Reference 3.4: the selected one, downwards to factory, then upwards; broken images are skipped. */
+/** The same chapter: the selected slot, downwards to factory, then upwards; broken images are skipped. */
 function startOrder(selected: number, count: number): number[] {
   const down = Array.from({ length: selected + 1 }, (_, i) => selected - i);
   const up = Array.from({ length: count - selected - 1 }, (_, i) => selected + 1 + i);
@@ -134,20 +134,33 @@ function choose(dump: Dump, rows: readonly Row[]): void {
   dump.crashesIn = tried.find((slot) => slot?.image?.problems.some(({ crashes }) => crashes))?.label ?? null;
 }
 
+/** Null when the table has none, or the file ends before it does. */
+function otadataIn(bytes: Uint8Array, rows: readonly Row[]): Otadata | null {
+  const row = findOtadata(rows);
+  if (!row || row.size < OTADATA_SIZE || row.offset + OTADATA_SIZE > bytes.length) return null;
+  const entries = readOtadata(bytes.subarray(row.offset), row.offset);
+  return entries && { offset: row.offset, entries, active: activeCopy(entries) };
+}
+
+/** Why it is not known which slot starts, or null. */
+function startProblem({ starts, slots }: Dump): string | null {
+  if (starts) return null;
+  return slots.some(({ content }) => content === "unread")
+    ? "it is unknown which slot starts: too many slots overlap"
+    : "no slot holds an image that starts";
+}
+
 export function readDump(bytes: Uint8Array, tableOffset: number): Dump {
   const bootloader = findBootloader(bytes, tableOffset);
   const flashSize = bootloader?.header.flashSize ?? 0;
   const table = readTable(bytes.subarray(tableOffset), flashSize, tableOffset);
-  const otadata = findOtadata(table.rows);
-  const readable = otadata && otadata.size >= OTADATA_SIZE && otadata.offset + OTADATA_SIZE <= bytes.length;
-  const entries = readable ? readOtadata(bytes.subarray(otadata.offset), otadata.offset) : null;
   const dump: Dump = {
     size: bytes.length,
     bootloader,
     flashSize,
     tableOffset,
     table,
-    otadata: entries && { offset: (otadata as Row).offset, entries, active: activeCopy(entries) },
+    otadata: otadataIn(bytes, table.rows),
     slots: readSlots(bytes, table.rows, bootloader?.header.chipId),
     selected: null,
     starts: null,
@@ -158,12 +171,7 @@ export function readDump(bytes: Uint8Array, tableOffset: number): Dump {
     ],
   };
   choose(dump, table.rows);
-  if (!dump.starts) {
-    const unread = dump.slots.some(({ content }) => content === "unread");
-    const text = unread
-      ? "which slot starts was not found out: too many overlap"
-      : "no slot holds an image that starts";
-    dump.problems.push({ offset: tableOffset, text });
-  }
+  const text = startProblem(dump);
+  if (text !== null) dump.problems.push({ offset: tableOffset, text });
   return dump;
 }

@@ -1,4 +1,4 @@
-// What makes an image Espruino's, and what an Espruino image says of itself. Pure: works on the bytes of one image.
+// Whether an image is Espruino, and its version, board and partition of Storage. Pure: works on the bytes of one image.
 // Source: Espruino's targets/esp32/main.c (the texts about partitions), src/jsinteractive.c (the banner), src/jsutils.h
 // and Makefile (JS_VERSION), scripts/build_jswrapper.py (tables of names, each name ended by NUL), boards/*.py.
 
@@ -57,7 +57,7 @@ const VERSION = /\dv\d\d(?:\.[\w.-]{1,40})?/;
 const OWN_VERSION = new RegExp(`${VERSION.source}(?=\\0)`, "g");
 const BANNER = new RegExp(` (${VERSION.source}) \\(c\\) 20\\d\\d G\\.Williams`, "g");
 
-/** Does a text begin at `at`? It stands behind a NUL, or at the start of a word behind a word that is not text. */
+/** Does a text start at `at`? Before it is a NUL, or it starts at a multiple of 4 and the 4 bytes before are not text. */
 function begins(text: string, at: number): boolean {
   if (at === 0 || text[at - 1] === "\0") return true;
   // compilers align texts: one behind a table of pointers has no NUL in front
@@ -89,11 +89,11 @@ const isListPart = (char: string | undefined) => char !== undefined && /[\w,]/.t
 function librariesOf(text: string): string[] | null {
   for (const name of LIBRARIES)
     for (let at = text.indexOf(`${name},`), end = 0; at >= 0; at = text.indexOf(`${name},`, end)) {
-      let begin = at;
+      let start = at;
       end = at;
-      while (isListPart(text[begin - 1])) begin--;
+      while (isListPart(text[start - 1])) start--;
       while (isListPart(text[end])) end++;
-      const list = text.slice(begin, end).split(",");
+      const list = text.slice(start, end).split(",");
       if (LIBRARIES.filter((one) => list.includes(one)).length > 1) return list;
     }
   return null;
@@ -114,7 +114,7 @@ function boardOf(text: string, chip: string | null): string | null {
   return chip === "esp32" && hasText(text, "ESP32") ? "ESP32" : null;
 }
 
-/** What the image `bytes` for `chip` (IDF target name) says of itself as Espruino's; null when it is not Espruino's. */
+/** What is known of the Espruino build in the image `bytes` for `chip` (IDF target name); null for another image. */
 export function readEspruino(bytes: Uint8Array, chip: string | null): EspruinoImage | null {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
   const labels = MAP_ERRORS.filter(([, error]) => text.includes(error)).map(([label]) => label);

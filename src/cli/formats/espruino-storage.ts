@@ -44,7 +44,7 @@ const KINDS: readonly { name: string; storage: StorageClaim }[] = [
   { name: "2v26 and later", storage: storageOf("storage", "2v26") },
 ];
 
-/** Which published builds of Espruino can live with a table; all empty for a table that is made for none. */
+/** Which published builds of Espruino can live with a table; all empty for a table without js_code and storage. */
 export interface Inhabitants {
   /** "2v26 and later (896 KB at 0x320000 through partition storage)" */
   fits: string[];
@@ -65,7 +65,7 @@ export function inhabitants(rows: readonly Row[]): Inhabitants {
   for (const { name, storage } of KINDS) {
     const problem = misfit(rows, storage);
     if (!problem) found.fits.push(`${name} (${storageText(storage)})`);
-    // nobody who has a later build looks for the oldest ones' table
+    // a note about the oldest builds' table would not help users of later builds
     else if (storage.address === ADDRESS) found.misfits.push({ text: `${name}: ${problem}`, remedy: remedy(storage) });
   }
   const [first, second] = labelled;

@@ -1,4 +1,7 @@
 // The fs-verity digest of a file: SHA-256, blocks of 4096 bytes, no salt; what `fsverity digest` prints.
+// The device's hasher (src/image/fsverity.ts) is not used: it hashes flash in steps, and imports the reads and the
+// SHA-256 of Espruino. As parameters they would cost bytes of the module. Both hashers are tested with the digests of
+// the `fsverity` tool in test-host/vectors/fsverity.json.
 // Source: docs/formats.md#fs-verity, Linux Documentation/filesystems/fsverity.rst.
 import { createHash } from "node:crypto";
 

@@ -1,5 +1,5 @@
-// An ESP firmware image: everything it says, and everything that is wrong with it. Nothing is thrown: an image that
-// cannot be read further has a problem, with the offset in the file at which it shows.
+// An ESP firmware image: all its fields and all its problems. Nothing is thrown: where an image cannot be read
+// further, that is a problem, with its offset in the file.
 // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h; esptool bin_image.py).
 import { createHash } from "node:crypto";
 import { ESP_APP_DESC_MAGIC_WORD, Esp, parseDesc, parseHeader as parseDeviceHeader, Size } from "../../image/image.ts";
@@ -135,39 +135,40 @@ function isApp(image: Image, chip: Chip | undefined): boolean {
   return !!image.descriptor || !chip || !knowsMapping(chip) || image.segments.some((segment) => segment.mapped);
 }
 
-/** Reads the segments; returns where the last one ends, or null. */
-function walk(bytes: Uint8Array, image: Image, chip: Chip | undefined): number | null {
-  const { header, problems } = image;
-  const at = (offset: number) => image.offset + offset;
-  if (!header.segments || header.segments > Esp.IMAGE_MAX_SEGMENTS) {
-    problems.push({ offset: at(1), text: `${header.segments} segments, expected 1 to ${Esp.IMAGE_MAX_SEGMENTS}` });
+/** Reads the segment whose header is at `offset`, the next one of the image; returns where it ends, or null. */
+function readSegment(bytes: Uint8Array, image: Image, chip: Chip | undefined, offset: number): number | null {
+  const i = image.segments.length;
+  const report = (text: string) => image.problems.push({ offset: image.offset + offset, text: `segment ${i}${text}` });
+  if (offset + Size.SEGMENT_HEADER > bytes.length) {
+    report(` begins where the file ends (${image.offset + bytes.length} bytes)`);
+    return null;
+  }
+  const loadAddr = u32(bytes, offset);
+  const length = u32(bytes, offset + 4);
+  const data = offset + Size.SEGMENT_HEADER;
+  if (length % 4) report(`: ${length} bytes, expected a multiple of 4`);
+  if (length > bytes.length - data) {
+    report(`: ${length} bytes, the file has ${bytes.length - data} more`);
     return null;
   }
   const page = chip ? pageOf(chip, bytes) : PAGE;
-  let offset: number = Size.HEADER;
-  for (let i = 0; i < header.segments; i++) {
-    if (offset + Size.SEGMENT_HEADER > bytes.length) {
-      problems.push({
-        offset: at(offset),
-        text: `segment ${i} begins where the file ends (${at(bytes.length)} bytes)`,
-      });
-      return null;
-    }
-    const loadAddr = u32(bytes, offset);
-    const length = u32(bytes, offset + 4);
-    const data = offset + Size.SEGMENT_HEADER;
-    const wrong = (text: string) => problems.push({ offset: at(offset), text: `segment ${i}: ${text}` });
-    if (length % 4) wrong(`${length} bytes, expected a multiple of 4`);
-    if (length > bytes.length - data) {
-      wrong(`${length} bytes, the file has ${bytes.length - data} more`);
-      return null;
-    }
-    const mapped = !!chip && isMapped(chip, loadAddr);
-    if (mapped && (loadAddr - data) % page)
-      wrong(`load address ${hex(loadAddr)} does not fit offset ${hex(data)} in a page of ${page >> 10} KB`);
-    image.segments.push({ offset: at(data), length, loadAddr, mapped });
-    offset = data + length;
+  const mapped = !!chip && isMapped(chip, loadAddr);
+  if (mapped && (loadAddr - data) % page)
+    report(`: load address ${hex(loadAddr)} does not fit offset ${hex(data)} in a page of ${page >> 10} KB`);
+  image.segments.push({ offset: image.offset + data, length, loadAddr, mapped });
+  return data + length;
+}
+
+/** Reads the segments; returns where the last one ends, or null. */
+function walk(bytes: Uint8Array, image: Image, chip: Chip | undefined): number | null {
+  const { segments } = image.header;
+  if (!segments || segments > Esp.IMAGE_MAX_SEGMENTS) {
+    const text = `${segments} segments, expected 1 to ${Esp.IMAGE_MAX_SEGMENTS}`;
+    image.problems.push({ offset: image.offset + 1, text });
+    return null;
   }
+  let offset: number | null = Size.HEADER;
+  for (let i = 0; i < segments && offset !== null; i++) offset = readSegment(bytes, image, chip, offset);
   return offset;
 }
 
@@ -190,8 +191,8 @@ function checkTail(bytes: Uint8Array, image: Image, last: number): void {
   image.trailing = bytes.length - length;
   let sum = CHECKSUM_SEED;
   for (const segment of image.segments) {
-    const begin = segment.offset - image.offset;
-    for (let i = begin; i < begin + segment.length; i++) sum ^= bytes[i];
+    const first = segment.offset - image.offset;
+    for (let i = first; i < first + segment.length; i++) sum ^= bytes[i];
   }
   image.checksum = compare(image, "checksum", image.offset + end - 1, hex(bytes[end - 1], 2), hex(sum, 2));
   if (!image.header.hashAppended) return;
@@ -224,18 +225,13 @@ function checkApp(bytes: Uint8Array, image: Image, chip: Chip): void {
     });
 }
 
-/**
- * Reads the image at the start of `bytes`; these begin at `offset` in their file. Null when there is no image.
- * `kind` is what it has to be: a bootloader's SHA-256 may be wrong (esptool changes its header while flashing).
- */
-export function readImage(bytes: Uint8Array, offset = 0, kind: "app" | "bootloader" | "any" = "app"): Image | null {
-  if (bytes[0] !== IMAGE_MAGIC) return null;
+/** The image as far as its header tells it; `parseHeader` reads zeros behind the end of a short file. */
+function unreadImage(bytes: Uint8Array, offset: number): Image {
   const padded = bytes.length < Size.FIRST_SEGMENT ? Buffer.concat([bytes, Buffer.alloc(Size.FIRST_SEGMENT)]) : bytes;
-  const header = parseHeader(padded);
-  const image: Image = {
+  return {
     offset,
     length: null,
-    header,
+    header: parseHeader(padded),
     segments: [],
     descriptor: parseDescriptor(bytes),
     bootloaderIdf: null,
@@ -244,15 +240,23 @@ export function readImage(bytes: Uint8Array, offset = 0, kind: "app" | "bootload
     trailing: 0,
     problems: [],
   };
+}
+
+/**
+ * Reads the image at the start of `bytes`; these begin at `offset` in their file. Null when there is no image.
+ * `kind` is what it has to be: a bootloader's SHA-256 may be wrong (esptool changes its header while flashing).
+ */
+export function readImage(bytes: Uint8Array, offset = 0, kind: "app" | "bootloader" | "any" = "app"): Image | null {
+  if (bytes[0] !== IMAGE_MAGIC) return null;
+  const image = unreadImage(bytes, offset);
   if (bytes.length < Size.HEADER) {
-    image.problems.push({
-      offset: offset + bytes.length,
-      text: `${bytes.length} bytes, a header alone has ${Size.HEADER}`,
-    });
+    const text = `${bytes.length} bytes, a header alone has ${Size.HEADER}`;
+    image.problems.push({ offset: offset + bytes.length, text });
     return image;
   }
-  const chip = chipById(header.chipId);
-  if (!chip) image.problems.push({ offset: offset + 12, text: `chip id ${hex(header.chipId, 4)} is unknown` });
+  const { chipId } = image.header;
+  const chip = chipById(chipId);
+  if (!chip) image.problems.push({ offset: offset + 12, text: `chip id ${hex(chipId, 4)} is unknown` });
   const last = walk(bytes, image, chip);
   if (last !== null) checkTail(bytes, image, last);
   const app = kind === "app" || (kind === "any" && isApp(image, chip));

@@ -1,5 +1,5 @@
-// The JSON of a manifest's header and payload, by the device's own parser (src/trust/json.ts), so that nobody can write a
-// text which two parsers read differently. test-host/vectors/json.ts has what is taken and what is not.
+// The JSON of a manifest's header and payload, by the device's own parser (src/trust/json.ts): a text that two parsers
+// read differently is refused. test-host/vectors/json.ts lists what is accepted and what is not.
 import { parseJson } from "../../trust/json.ts";
 
 const MAX_QUOTE = 100;
@@ -9,7 +9,7 @@ export function excerpt(text: string): string {
   return text.length > MAX_QUOTE ? `${text.slice(0, MAX_QUOTE)}...` : text;
 }
 
-/** What the device says of JSON that JSON.parse takes, in the words of a person who can mend it. */
+/** An error of the device about JSON that JSON.parse accepts, as a text that says what to correct. */
 function explain(text: string, fact: string): string {
   if (fact.startsWith("key __proto__")) return "the key __proto__ is refused: to Espruino's parser it is the prototype";
   const [, key] = /^key (.*?)(?: comes twice| has an escape)?$/.exec(fact) ?? [];

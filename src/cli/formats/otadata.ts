@@ -1,4 +1,4 @@
-// otadata: what a bootloader makes of its two select entries, and why it does not obey one.
+// otadata: which of its two select entries a bootloader obeys, and why it ignores the other one.
 // The format is src/boot/otadata.ts, the device's own. Source: docs/formats.md#otadata.
 import { Entries, activeCopy as activeOf, entryCrc, parseEntry, type State } from "../../boot/otadata.ts";
 import { u32 } from "../../platform/bytes.ts";

@@ -51,35 +51,53 @@ export function decodeCsv(file: string, bytes: Uint8Array): string {
   }
 }
 
+/** What was read of a CSV so far. */
+interface Reading {
+  rows: Row[];
+  /** the line of each row, from 1 */
+  lines: number[];
+  /** where the row before ends: the next one's place when it does not say its own */
+  end: number;
+}
+
+type Wrong = (what: string) => never;
+
+/** Where the last row ends when `row` follows. Refused when it lies below the row before it. */
+function endBehind(row: Row, { rows, end }: Reading, first: number, wrong: Wrong): number {
+  const twin = rows.find((other) => sharesStorage(row, other));
+  const overlaps = rows.some(({ offset, size }) => row.offset < offset + size && offset < row.offset + row.size);
+  // checkRows has more to say of overlaps, and of what lies on the table
+  if (row.offset < end && row.offset >= first && !overlaps)
+    wrong(`${row.label} at ${hex(row.offset)} is below the row before it, which ends at ${hex(end)}: rows ascend`);
+  const own = row.offset + row.size;
+  return twin ? Math.max(end, own) : own;
+}
+
+/** Reads one line, which may have no row. */
+function readLine(reading: Reading, line: string, number: number, layout: Layout, wrong: Wrong): void {
+  // only a whole line: the tool takes "# text" behind a row for a part of its last field
+  if (!line || line.startsWith("#")) return;
+  if (/^\$[a-z_]/i.test(line)) wrong("begins with a variable of the environment, which is not known here");
+  const fields = line.split(",").map((field) => field.trim());
+  // the tool ignores fields behind the sixth
+  const row = parseRow([...fields, "", "", "", "", ""].slice(0, 6) as Fields, reading.end, layout, wrong);
+  const first = (layout.tableOffset ?? TABLE_OFFSET) + SECTOR;
+  if (!isPrimary(row)) reading.end = endBehind(row, reading, first, wrong);
+  reading.rows.push(row);
+  reading.lines.push(number);
+  // at once: the rules compare each row with all before it
+  if (reading.rows.length > MAX_ROWS) wrong(`${reading.rows.length} rows, a table holds ${MAX_ROWS}`);
+}
+
 /** The rows of a CSV; refused with the line number. */
 export function parseCsv(file: string, text: string, layout: Layout = {}): Row[] {
-  const rows: Row[] = [];
-  const lines: number[] = [];
   const { flashSize = 0, tableOffset = TABLE_OFFSET } = layout;
-  const first = tableOffset + SECTOR;
-  let end = first;
-  text.split(/\r\n|\r|\n/).forEach((raw, i) => {
-    const line = raw.trim();
-    // only a whole line: the tool takes "# text" behind a row for a part of its last field
-    if (!line || line.startsWith("#")) return;
+  const reading: Reading = { rows: [], lines: [], end: tableOffset + SECTOR };
+  text.split(/\r\n|\r|\n/).forEach((line, i) => {
     const wrong = (what: string) => refuse(file, `line ${i + 1}: ${what}`);
-    if (/^\$[a-z_]/i.test(line)) wrong("begins with a variable of the environment, which is not known here");
-    const fields = line.split(",").map((field) => field.trim());
-    // the tool ignores fields behind the sixth
-    const row = parseRow([...fields, "", "", "", "", ""].slice(0, 6) as Fields, end, layout, wrong);
-    if (!isPrimary(row)) {
-      const twin = rows.find((other) => sharesStorage(row, other));
-      const overlaps = rows.some(({ offset, size }) => row.offset < offset + size && offset < row.offset + row.size);
-      // checkRows has more to say of overlaps, and of what lies on the table
-      if (row.offset < end && row.offset >= first && !overlaps)
-        wrong(`${row.label} at ${hex(row.offset)} is below the row before it, which ends at ${hex(end)}: rows ascend`);
-      end = twin ? Math.max(end, row.offset + row.size) : row.offset + row.size;
-    }
-    rows.push(row);
-    lines.push(i + 1);
-    // at once: the rules compare each row with all before it
-    if (rows.length > MAX_ROWS) wrong(`${rows.length} rows, a table holds ${MAX_ROWS}`);
+    readLine(reading, line.trim(), i + 1, layout, wrong);
   });
+  const { rows, lines } = reading;
   if (!rows.length) refuse(file, "no partition in it");
   const [problem] = checkRows(rows, flashSize, tableOffset);
   if (problem) refuse(file, `line ${lines[problem.row]}: ${problem.text}`);
@@ -87,7 +105,7 @@ export function parseCsv(file: string, text: string, layout: Layout = {}): Row[]
 }
 
 /** The offset of a row whose offset does not come from the CSV; null when it does. */
-function givenOffset(type: number, subtype: number, layout: Layout, wrong: (what: string) => never): number | null {
+function givenOffset(type: number, subtype: number, layout: Layout, wrong: Wrong): number | null {
   const { tableOffset = TABLE_OFFSET, primaryBootloader, recoveryBootloader } = layout;
   const names = SUBTYPES[TYPE.bootloader];
   if (type === TYPE.partition_table && subtype === SUBTYPES[type].primary) return tableOffset;
@@ -109,7 +127,7 @@ function parseRow(
   [name, typeText, subtypeText, offsetText, sizeText, flagsText]: Fields,
   end: number,
   layout: Layout,
-  wrong: (what: string) => never,
+  wrong: Wrong,
 ): Row {
   if (!name) wrong("no name");
   if (Buffer.byteLength(name) > LABEL_SIZE)
@@ -143,7 +161,7 @@ function parseKeyword(text: string, names: Record<string, number>): number | nul
   return value !== null && value >= 0 && value <= 0xff ? value : null;
 }
 
-function parseSubtype(type: number, text: string, wrong: (what: string) => never): number {
+function parseSubtype(type: number, text: string, wrong: Wrong): number {
   if (text === "") {
     if (type === TYPE.app) wrong("an app needs a subtype: factory, ota_0 to ota_15 or test");
     return SUBTYPES[TYPE.data].undefined;
@@ -151,7 +169,7 @@ function parseSubtype(type: number, text: string, wrong: (what: string) => never
   return parseKeyword(text, SUBTYPES[type] ?? {}) ?? wrong(`subtype "${text}" is unknown for type ${typeName(type)}`);
 }
 
-function parseFlags(text: string, wrong: (what: string) => never): number {
+function parseFlags(text: string, wrong: Wrong): number {
   let flags = 0;
   for (const flag of text.split(":").filter(Boolean))
     flags |= Object.hasOwn(FLAGS, flag)

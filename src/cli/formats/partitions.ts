@@ -89,7 +89,7 @@ export const isEspruinoStorage = ({ type, label }: Row) =>
 const toPartition = ({ offset, ...row }: Row): device.Partition => ({ ...row, address: offset });
 
 /**
- * Two names for the begin of one Storage: builds up to 2v25 look for js_code, later ones for storage. It is the only
+ * Two names for the start of one Storage: builds up to 2v25 look for js_code, later ones for storage. It is the only
  * overlap that is allowed. gen_esp32part.py refuses it; neither bootloader nor app of ESP-IDF looks at overlaps.
  */
 export function sharesStorage(a: Row, b: Row): boolean {
@@ -128,7 +128,7 @@ export function buildTable(rows: readonly Row[]): Buffer {
   return table;
 }
 
-/** What is wrong with a table: `row` counts from 0, `offset` from the table's begin. */
+/** What is wrong with a table: `row` counts from 0, `offset` from the start of the table. */
 export interface TableProblem {
   row: number;
   offset: number;
@@ -146,37 +146,47 @@ function readRow(bytes: Uint8Array, at: number): Row {
   return { label: utf8Of(label), type, subtype, offset: address, size, flags: u32(bytes, at + 28) };
 }
 
+function addProblem(table: Table, offset: number, text: string): void {
+  table.problems.push({ row: offset / ROW_SIZE, offset, text });
+}
+
+function readMd5(bytes: Uint8Array, at: number, table: Table): void {
+  const found = Buffer.from(bytes.subarray(at + 16, at + 32));
+  const wanted = md5(bytes.subarray(0, at));
+  const holds = table.md5 === "missing" && wanted.equals(found);
+  if (table.md5 !== "missing") addProblem(table, at, "a second MD5 row");
+  else if (!holds) addProblem(table, at + 16, `MD5 ${found.toString("hex")}, computed ${wanted.toString("hex")}`);
+  table.md5 = holds ? "ok" : "wrong";
+}
+
+/** Reads a row of partitions, an MD5 row or the terminating row at `at`; false when the table ends here. */
+function readEntry(bytes: Uint8Array, at: number, table: Table): boolean {
+  const magic = u16(bytes, at);
+  if (magic === Magic.NO_ROW) return false;
+  if (magic === Magic.ESP_PARTITION_MD5) {
+    readMd5(bytes, at, table);
+    return true;
+  }
+  if (magic === Magic.ESP_PARTITION && table.md5 === "missing") {
+    table.rows.push(readRow(bytes, at));
+    return true;
+  }
+  const what =
+    magic === Magic.ESP_PARTITION ? "a row behind the MD5 row" : `found ${hex(magic, 4)}, a row begins with 0x50aa`;
+  addProblem(table, at, what);
+  return false;
+}
+
 /**
  * Reads a table as the bootloader does (docs/formats.md#partition-table), then checks its rows. A table without MD5 row is valid for the
  * bootloader and for gen_esp32part.py: MISSING_MD5 is a note. `flashSize` 0: not known.
  */
 export function readTable(bytes: Uint8Array, flashSize = 0, tableOffset = TABLE_OFFSET): Table {
   const table: Table = { rows: [], md5: "missing", problems: [] };
-  const wrong = (offset: number, text: string) => table.problems.push({ row: offset / ROW_SIZE, offset, text });
   const limit = Math.min(bytes.length, TABLE_SIZE);
   let ended = false;
-  for (let at = 0; at + ROW_SIZE <= limit && !ended; at += ROW_SIZE) {
-    const magic = u16(bytes, at);
-    if (magic === Magic.ESP_PARTITION && table.md5 === "missing") table.rows.push(readRow(bytes, at));
-    else if (magic === Magic.ESP_PARTITION_MD5) {
-      const wanted = md5(bytes.subarray(0, at));
-      const holds = table.md5 === "missing" && wanted.equals(bytes.subarray(at + 16, at + 32));
-      if (table.md5 !== "missing") wrong(at, "a second MD5 row");
-      else if (!holds)
-        wrong(
-          at + 16,
-          `MD5 ${Buffer.from(bytes.subarray(at + 16, at + 32)).toString("hex")}, computed ${wanted.toString("hex")}`,
-        );
-      table.md5 = holds ? "ok" : "wrong";
-    } else if (magic === Magic.NO_ROW) ended = true;
-    else {
-      const what =
-        magic === Magic.ESP_PARTITION ? "a row behind the MD5 row" : `found ${hex(magic, 4)}, a row begins with 0x50aa`;
-      wrong(at, what);
-      ended = true;
-    }
-  }
-  if (!ended) wrong(limit, "no terminating row");
+  for (let at = 0; at + ROW_SIZE <= limit && !ended; at += ROW_SIZE) ended = !readEntry(bytes, at, table);
+  if (!ended) addProblem(table, limit, "no terminating row");
   for (const { row, text } of checkRows(table.rows, flashSize, tableOffset))
     table.problems.push({ row, offset: row * ROW_SIZE, text });
   return table;
@@ -185,7 +195,7 @@ export function readTable(bytes: Uint8Array, flashSize = 0, tableOffset = TABLE_
 export const MISSING_MD5 =
   "no MD5 row (ESP-IDF writes one since 3.1): a damaged table is not noticed by the bootloader";
 
-/** Is this the begin of a partition table? For telling files apart: more than two bytes have to fit. */
+/** Does a partition table start here? For telling files apart: more than two bytes have to fit. */
 export function looksLikeTable(bytes: Uint8Array): boolean {
   if (bytes.length < ROW_SIZE || u16(bytes, 0) !== Magic.ESP_PARTITION) return false;
   const { offset, label } = readRow(bytes, 0);
@@ -218,34 +228,34 @@ function rowProblem(row: Row, flashSize: number, tableOffset: number): string | 
   return null;
 }
 
-/** gen_esp32part.py's rules (docs/formats.md#partition-table); what one row has wrong, and what two rows have against each other. */
+/** What is wrong with a row because of those before it. */
+function clashes(row: Row, before: readonly Row[]): string[] {
+  const name = printable(row.label);
+  const texts: string[] = [];
+  if (before.some((other) => other.label === row.label)) texts.push(`${name}: the name comes twice`);
+  const otadata = isOtadata(row) && before.find(isOtadata);
+  if (otadata)
+    texts.push(`${name}: a second otadata beside ${printable(otadata.label)}; the bootloader obeys the last`);
+  const tee = isTeeOtadata(row) && before.find(isTeeOtadata);
+  if (tee) texts.push(`${name}: a second TEE otadata beside ${printable(tee.label)}`);
+  const hit = before.find(
+    (other) =>
+      row.offset < other.offset + other.size && other.offset < row.offset + row.size && !sharesStorage(row, other),
+  );
+  if (hit) texts.push(`${name} at ${place(row)} overlaps ${printable(hit.label)} at ${place(hit)}`);
+  return texts;
+}
+
+/** gen_esp32part.py's rules (docs/formats.md#partition-table): what is wrong with a row, alone and beside the others. */
 export function checkRows(
   rows: readonly Row[],
   flashSize = 0,
   tableOffset = TABLE_OFFSET,
 ): { row: number; text: string }[] {
-  const problems: { row: number; text: string }[] = [];
-  rows.forEach((row, i) => {
-    const before = rows.slice(0, i);
-    const name = printable(row.label);
+  const problems = rows.flatMap((row, i) => {
     const own = rowProblem(row, flashSize, tableOffset);
-    if (own) problems.push({ row: i, text: `${name || "row"}: ${own}` });
-    const twin = before.find((other) => other.label === row.label);
-    if (twin) problems.push({ row: i, text: `${name}: the name comes twice` });
-    const same = before.find((other) => isOtadata(other) && isOtadata(row));
-    if (same)
-      problems.push({
-        row: i,
-        text: `${name}: a second otadata beside ${printable(same.label)}; the bootloader obeys the last`,
-      });
-    const tee = before.find((other) => isTeeOtadata(other) && isTeeOtadata(row));
-    if (tee) problems.push({ row: i, text: `${name}: a second TEE otadata beside ${printable(tee.label)}` });
-    const hit = before.find(
-      (other) =>
-        row.offset < other.offset + other.size && other.offset < row.offset + row.size && !sharesStorage(row, other),
-    );
-    if (hit)
-      problems.push({ row: i, text: `${name} at ${place(row)} overlaps ${printable(hit.label)} at ${place(hit)}` });
+    const texts = own ? [`${printable(row.label) || "row"}: ${own}`] : [];
+    return [...texts, ...clashes(row, rows.slice(0, i))].map((text) => ({ row: i, text }));
   });
   if (rows.length > MAX_ROWS) problems.push({ row: MAX_ROWS, text: `${rows.length} rows, a table holds ${MAX_ROWS}` });
   return problems;

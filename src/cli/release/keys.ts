@@ -28,12 +28,12 @@ export interface SigningKey extends PublicKey {
   privateKey: KeyObject;
 }
 
-/** A set of hundred keys has some 50 KB. */
+/** in bytes; a set of a hundred keys has some 50 KB */
 const MAX_FILE = 0x10000;
 
 function readKeyFile(file: string): string {
   const bytes = readLimited(file, MAX_FILE, (found) => `${found}, a key file has at most ${MAX_FILE}`);
-  // a firmware may have PEM of its own in it
+  // an image may contain certificates in PEM
   if (bytes.includes(0)) refuse(file, "binary data, expected a key as PEM or JWK text (openssl pkey converts DER)");
   return bytes.toString("utf8");
 }
@@ -112,7 +112,7 @@ export async function loadPublicKeys(file: string): Promise<PublicKey[]> {
   return Promise.all(keys.map((key) => publicKeyOf(file, key)));
 }
 
-/** `otherwise`: what else to do with a public key. */
+/** `otherwise`: what to do when only the public key is here, for the error message. */
 export async function loadSigningKey(file: string, otherwise = ""): Promise<SigningKey> {
   const text = readKeyFile(file);
   let privateKey: KeyObject;

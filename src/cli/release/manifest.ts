@@ -1,6 +1,6 @@
 // The manifest: a JWS in compact serialization, docs/formats.md#manifest (RFC 7515; PS256 of RFC 7518 3.5), or two of them
 // over one payload by two keys, with "\n" between them. JSON, claims, URLs and limits are checked by the device's own files
-// (src/trust, src/net), so that nothing is signed that no device takes. What is checked besides says so.
+// (src/trust, src/net), so that only a manifest that devices accept is signed. A check that devices do not make says so.
 import { constants, createHash, type KeyObject, verify as verifySignature } from "node:crypto";
 import { CompactSign, compactVerify } from "jose";
 import { parseDigest, Prefix } from "../../platform/bytes.ts";
@@ -35,7 +35,7 @@ export interface Release {
   storage?: StorageClaim;
 }
 
-/** Why a device cannot use `url`, or null: its own rules, and what no server's address can be. */
+/** Why a device cannot use `url`, or null: the device's own rules, and those of the URL standard. */
 export function urlProblem(url: string): string | null {
   if (!url) return "it is empty";
   const base = "http://device.invalid/";
@@ -156,8 +156,8 @@ function checkHeader(where: string, header: Record<string, unknown>): void {
 }
 
 /**
- * Why devices can't compare `name`, or null. With Unicode support JSON.parse gives them other strings than without it,
- * and what an image says of itself is bytes to both.
+ * Why devices cannot compare `name`, or null. JSON.parse gives different strings in builds with and without Unicode
+ * support, and the descriptor of an image is read as bytes by both.
  */
 export function nameProblem(name: string): string | null {
   return /^\p{ASCII}*$/u.test(name)
@@ -182,7 +182,7 @@ function checkClaims(where: string, text: string): Claims {
     return refuse(where, `${fact}${value === undefined ? "" : `, found ${quote(value)}`}`);
   }
   const { url, sha256 } = claims.image;
-  // the device has no use for it
+  // the device does not read it
   if (sha256 !== undefined && !parseDigest(`sha256:${sha256}`, Prefix.MANIFEST))
     refuse(where, `claim image.sha256 must be 64 hexadecimal digits, found ${quote(sha256)}`);
   const wrongUrl = urlProblem(url);
@@ -213,7 +213,7 @@ function parseToken(where: string, text: string): Token {
 
 const tooLong = (found: string) => `form: ${found}, a device reads ${MAX_MANIFEST}`;
 
-/** Takes a manifest apart. Nothing is said of its signatures. `where` names it in errors. */
+/** Parses a manifest. Its signatures are not verified here. `where` names it in errors. */
 export function parseManifest(where: string, bytes: Uint8Array): Manifest {
   if (bytes.length > MAX_MANIFEST) refuse(where, tooLong(`${bytes.length} bytes`));
   const text = Buffer.from(bytes).toString("latin1");
@@ -229,7 +229,7 @@ export function parseManifest(where: string, bytes: Uint8Array): Manifest {
   return { claims: parseClaims(where, payload), payload, tokens };
 }
 
-/** A file is not read when it is longer than a device reads. */
+/** Refuses a file that is longer than a device reads, without reading it to its end. */
 export function readManifest(file: string): Manifest & { size: number } {
   const bytes = readLimited(file, MAX_MANIFEST, tooLong);
   return { ...parseManifest(file, bytes), size: bytes.length };
@@ -243,7 +243,7 @@ export interface SigningInput {
   claims: Claims;
 }
 
-/** Reads and takes apart what signingInput made. White space around it does not count. */
+/** Reads and parses what signingInput made. White space around it is ignored. */
 export function readSigningInput(file: string): SigningInput {
   const excess = (found: string) => `${found}, a signing input has at most ${MAX_MANIFEST}`;
   const text = readLimited(file, MAX_MANIFEST, excess).toString("latin1").trim();
@@ -263,7 +263,7 @@ export function looksSigned(head: Buffer): boolean {
   }
 }
 
-/** Which other signature is it? For the people whose HSM was told the wrong scheme. */
+/** Which scheme made this signature? A hint for an HSM that was told the wrong one. */
 function schemeHint(key: KeyObject, input: string, signature: Buffer): string {
   const data = Buffer.from(input);
   const fits = (padding: number, saltLength?: number, hash = "sha256") =>
@@ -288,11 +288,11 @@ export async function signatureProblem(token: string, key: PublicKey): Promise<s
   }
 }
 
-// --- What a device would make of it ----------------------------------------------------------------------------------
+// --- What devices accept ----------------------------------------------------------------------------------------------
 
 /**
- * Refuses claims that no device of today takes, or that not all take alike: expired ones, names beyond ASCII, and times
- * that are not a date. They can be read, so that `inspect` shows them.
+ * Refuses claims that devices refuse today, or that only some of them accept: an expired manifest, names beyond ASCII,
+ * times that are not a date. `parseManifest` accepts them, so that `inspect` can show them.
  */
 export function checkRelease(where: string, claims: Claims, now = Date.now() / 1000): void {
   const { project, version, board, iat, exp } = claims;
@@ -309,8 +309,8 @@ export function checkRelease(where: string, claims: Claims, now = Date.now() / 1
 // --- Comparing with an image -----------------------------------------------------------------------------------------
 
 /**
- * Refuses a manifest that names another image than this one. `storage`: where the image says that its Storage is, as far
- * as it says that. Project and version are the release's own business: a device compares images by their bytes.
+ * Refuses a manifest that names another image than this one. `storage`: where the image says that its Storage is, if it
+ * says so. Project and version may differ: a device compares images by their bytes.
  */
 export function checkImageMatches(
   where: string,

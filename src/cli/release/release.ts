@@ -1,4 +1,4 @@
-// From an image file to what is signed: the image is checked completely, and what it says of itself need not be typed.
+// From an image file to what is signed: the image is checked completely, and project, version and chip are read from it.
 import path from "node:path";
 import { loadBoards } from "../formats/boards.ts";
 import { hex } from "../formats/bytes.ts";
@@ -18,7 +18,7 @@ import { slotsOf } from "../formats/partitions.ts";
 /** Seconds from now, or an instant in seconds since 1970. */
 export type Expiry = { after: number } | { at: number } | "never";
 
-/** What `sign` and `serve` are told about a release. */
+/** What the options of `sign` and `serve` say about a release. */
 export interface ReleaseOptions {
   url?: string;
   sequence?: number;
@@ -74,7 +74,7 @@ function refuseBootloader(file: string, bytes: Buffer): void {
 interface Name {
   what: "project" | "version";
   option: string;
-  /** what the image says, undefined when it does not say it */
+  /** the name in the image; undefined when it has none */
   said?: string;
   given?: string;
 }
@@ -91,7 +91,7 @@ export function namesOf({ image, espruino }: Firmware): { project?: string; vers
 function nameFrom({ file, image, espruino }: Firmware, { what, option, said, given }: Name): string {
   const name = given ?? said;
   if (!name) {
-    const told = `the image does not tell its ${what}: give ${option}`;
+    const told = `the image does not say its ${what}: give ${option}`;
     const silent = `the image has no app descriptor, so its ${what} is unknown: give --project and --app-version`;
     return refuse(file, image.descriptor || espruino ? told : silent);
   }
@@ -114,7 +114,7 @@ function storageFor({ file, espruino }: Firmware, options: ReleaseOptions): Stor
   if (!label)
     return refuse(
       file,
-      "this Espruino image does not tell through which partition it reads its files: " +
+      "this Espruino image does not say through which partition it reads its files: " +
         "give --storage js_code (Espruino up to 2v25) or --storage storage (2v26 and later)",
     );
   return storageOf(label, espruino.version ?? options.appVersion ?? null);
@@ -135,7 +135,7 @@ function expiryOf(expires: Expiry | undefined, now: number): number | undefined 
   return "at" in expires ? expires.at : now + expires.after;
 }
 
-/** The image's URL when none is given. A pipe has a name too, which no server would have. */
+/** The image's URL when --url is not given. The name of a pipe (/dev/fd/63) is refused: it is not the image's. */
 function urlFrom(file: string): string {
   const { dir, base } = path.parse(path.resolve(file));
   if (/^\/(dev|proc)\b/.test(dir)) refuse(file, "has no file name of its own: --url says where the image will be");
@@ -166,7 +166,7 @@ export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Mat
   return buildClaims(bytes, image, release);
 }
 
-/** Where the image says that its Storage is, for a manifest that exists; undefined when it does not say it. */
+/** Where the image says that its Storage is, to compare with a manifest; undefined when it does not say it. */
 export function storageSaid({ espruino }: Firmware, claims: Claims): StorageClaim | undefined {
   return espruino?.partition ? storageOf(espruino.partition, espruino.version ?? claims.version) : undefined;
 }
@@ -174,7 +174,7 @@ export function storageSaid({ espruino }: Firmware, claims: Claims): StorageClai
 /** Above the time of signing: half the jump that a device takes, so that a new device takes all below it until 2038. */
 const FAR = 2 ** 31;
 
-/** Facts about a manifest, whatever its image is, that a person who signs or verifies it should know. */
+/** Facts about a manifest alone, without its image, that a person who signs or verifies it should know. */
 export function claimNotes({ sequence, exp }: Claims, now = Date.now() / 1000): string[] {
   const notes: string[] = [];
   if (sequence > now + FAR)
@@ -193,25 +193,29 @@ function largestSlot(chip: string): number {
   return Math.max(0, ...boards.flatMap(({ rows }) => slotsOf(rows)).map(({ size }) => size));
 }
 
-/** Facts that a person who signs or verifies this release should know. None of them is an error. */
-export function releaseNotes(firmware: Firmware, claims: Claims): string[] {
-  const { image, espruino } = firmware;
+/** Where the release and its image have different names, or the same as other products. */
+function nameNotes(firmware: Firmware, claims: Claims): string[] {
   const said = namesOf(firmware);
-  const notes: string[] = [];
   const differs = (name: "project" | "version") => said[name] !== undefined && said[name] !== claims[name];
   const own = (name: "project" | "version") =>
     `${name} ${claims[name]} is this release's own, the image says ${said[name]}`;
   // src/trust/manifest.ts checkProject
-  const takers = espruino
+  const takers = firmware.espruino
     ? `it is for devices with project: "${claims.project}" in their configuration`
     : "devices that run another project refuse it";
+  const notes: string[] = [];
   if (differs("project")) notes.push(`${own("project")}; ${takers}`);
-  else if (espruino)
+  else if (firmware.espruino)
     notes.push(
       `all stock Espruino builds have the project ${claims.project}: to keep two products of one key apart, ` +
         "give --project a name of your own, and the same in the configuration of the devices",
     );
   if (differs("version")) notes.push(own("version"));
+  return notes;
+}
+
+function imageNotes({ image }: Firmware, claims: Claims): string[] {
+  const notes: string[] = [];
   if (!DEVICE_CHIPS.includes(claims.chip))
     notes.push(`https-ota runs on ${DEVICE_CHIPS.join(", ")}, not on ${claims.chip}`);
   if (!image.sha256) notes.push("the image has no SHA-256 of its own: this only says that its checksum holds");
@@ -221,13 +225,22 @@ export function releaseNotes(firmware: Firmware, claims: Claims): string[] {
       `${claims.image.size} bytes fit no slot of the tables in boards/: the largest for ${claims.chip} has ${room}`,
     );
   if (image.trailing) notes.push(`${image.trailing} bytes behind the image's end are part of the release`);
-  if (espruino?.missing.length)
-    notes.push(`https-ota cannot run in this build, which has no ${espruino.missing.join(", ")}`);
-  if (espruino && !claims.image.storage)
-    notes.push("the manifest does not say where this build has its Storage: sign it again");
-  const board = espruino?.board;
+  return notes;
+}
+
+function espruinoNotes({ espruino }: Firmware, claims: Claims): string[] {
+  if (!espruino) return [];
+  const { missing, board } = espruino;
+  const notes: string[] = [];
+  if (missing.length) notes.push(`https-ota cannot run in this build, which has no ${missing.join(", ")}`);
+  if (!claims.image.storage) notes.push("the manifest does not say where this build has its Storage: sign it again");
   if (board && claims.board === undefined)
     notes.push(`built for board ${board}; for devices of this board only: --board ${board}`);
   else if (board && claims.board !== board) notes.push(`for devices of board ${claims.board}, but built for ${board}`);
   return notes;
+}
+
+/** Facts that a person who signs or verifies this release should know. None of them is an error. */
+export function releaseNotes(firmware: Firmware, claims: Claims): string[] {
+  return [...nameNotes(firmware, claims), ...imageNotes(firmware, claims), ...espruinoNotes(firmware, claims)];
 }

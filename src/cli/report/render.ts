@@ -70,10 +70,7 @@ function espruinoLines(espruino: EspruinoImage | null): string[] {
   const { version, board, partition, missing } = espruino;
   return [
     field("Espruino", `${printable(version ?? "of unknown version")}, board ${board ?? "unknown"}`),
-    field(
-      "storage",
-      partition ? storageText(storageOf(partition, version)) : pc.yellow("not told: see sign --storage"),
-    ),
+    field("storage", partition ? storageText(storageOf(partition, version)) : pc.yellow("unknown: see sign --storage")),
     ...(missing.length ? [field("https-ota", pc.yellow(`cannot run here: no ${missing.join(", ")}`))] : []),
   ];
 }
@@ -166,7 +163,7 @@ function slotText(slot: Slot): string {
   if (content === "blank") return pc.dim("blank");
   if (content === "outside") return pc.yellow("not in this file");
   if (content === "unread") return pc.yellow("not read: too many slots overlap");
-  if (content === "cut") return pc.yellow("only its begin is in this file");
+  if (content === "cut") return pc.yellow("only its start is in this file");
   if (!image) return pc.yellow("no image");
   const name = nameText(slot);
   if (content === "image") return `${name}, ${image.length} bytes, ${pc.green("valid")}`;
@@ -186,7 +183,7 @@ function storageLines({ label, storage }: Slot): string[] {
 }
 
 function startText({ selected, starts, crashesIn, slots }: Dump): string {
-  if (slots.some(({ content }) => content === "unread")) return pc.red("not found out");
+  if (slots.some(({ content }) => content === "unread")) return pc.red("unknown");
   const crash = crashesIn ? pc.red(`, unless its bootloader crashes in ${printable(crashesIn)} (ESP-IDF 3)`) : "";
   if (!starts) return pc.red("nothing");
   const other = selected !== null && selected !== starts;
@@ -197,30 +194,29 @@ function startText({ selected, starts, crashesIn, slots }: Dump): string {
   );
 }
 
+function bootloaderText({ bootloader }: Dump): string {
+  if (!bootloader) return "none";
+  const idf = bootloader.bootloaderIdf ? `, ESP-IDF ${printable(bootloader.bootloaderIdf)}` : "";
+  const chip = bootloader.header.chip ?? "unknown chip";
+  return `at ${hex(bootloader.offset)}, ${chip}, flash ${flashText(bootloader)}${idf}`;
+}
+
+function otadataLines({ otadata, slots, table }: Dump): string[] {
+  if (!otadata) return [field("otadata", "none")];
+  const ota = slots.filter(({ label }) => table.rows.some((row) => row.label === label && row.subtype >= 0x10));
+  const labels = ota.map(({ label }) => label);
+  return otadata.entries.map((entry, i) => entryLine(entry, i, otadata.active === i, labels));
+}
+
 function dumpLines(report: Report & { kind: "dump" }): string[] {
   const { begin, dump, boards, updates } = report;
-  const { bootloader, otadata, table } = dump;
-  const ota = dump.slots.filter(({ label }) => table.rows.some((row) => row.label === label && row.subtype >= 0x10));
-  const idf = bootloader?.bootloaderIdf ? `, ESP-IDF ${printable(bootloader.bootloaderIdf)}` : "";
-  const chip = bootloader?.header.chip ?? "unknown chip";
+  const { table } = dump;
   return [
     ...(begin ? [field("begins", `at flash address ${hex(begin)}`)] : []),
-    field(
-      "bootloader",
-      bootloader ? `at ${hex(bootloader.offset)}, ${chip}, flash ${flashText(bootloader)}${idf}` : "none",
-    ),
+    field("bootloader", bootloaderText(dump)),
     field("table", `at ${hex(dump.tableOffset)}, MD5 ${md5Text(table)}, board ${boardText(boards)}`),
     ...tableLines(table.rows),
-    ...(otadata
-      ? otadata.entries.map((entry, i) =>
-          entryLine(
-            entry,
-            i,
-            otadata.active === i,
-            ota.map(({ label }) => label),
-          ),
-        )
-      : [field("otadata", "none")]),
+    ...otadataLines(dump),
     ...dump.slots.map((slot) => field(printable(slot.label), slotText(slot))),
     ...dump.slots.flatMap(storageLines),
     ...[...tableNotes(table), ...inhabitants(table.rows).notes].map((note) => field("note", note)),

@@ -33,7 +33,7 @@ export type Report = { file: string; size: number; problems: Problem[] } & (
   | { kind: "otadata"; entries: ReturnType<typeof readOtadata>; active: 0 | 1 | null }
   | {
       kind: "dump";
-      /** flash address of the file's first byte; offsets count from the start of the flash */
+      /** flash address of the file's first byte; offsets count from the start of the flash. The name is one of --json. */
       begin: number;
       dump: ReturnType<typeof readDump>;
       boards: string[];
@@ -70,15 +70,18 @@ function manifestReport(file: string, bytes: Buffer): Report {
   }
 }
 
-/** esptool merge_bin --target-offset leaves out what lies before the bootloader: the table is nearer to the start of the file by that much. */
-function beginOf(bytes: Buffer, tableOffset: number): number {
+/**
+ * The flash address of the file's first byte. A file by esptool merge_bin --target-offset starts with the bootloader,
+ * and its table is nearer to its start by the bootloader's address.
+ */
+function flashAddressOf(bytes: Buffer, tableOffset: number): number {
   const image = readImage(bytes, 0, "any");
-  const begin = image && isBootloader(image) ? (chipById(image.header.chipId)?.bootloaderOffset ?? 0) : 0;
-  return tableOffset + begin === TABLE_OFFSET ? begin : 0;
+  const address = image && isBootloader(image) ? (chipById(image.header.chipId)?.bootloaderOffset ?? 0) : 0;
+  return tableOffset + address === TABLE_OFFSET ? address : 0;
 }
 
 function dumpReport(file: string, bytes: Buffer, tableAt: number): Report {
-  const begin = beginOf(bytes, tableAt);
+  const begin = flashAddressOf(bytes, tableAt);
   const tableOffset = begin + tableAt;
   const dump = readDump(Buffer.concat([Buffer.alloc(begin, 0xff), bytes]), tableOffset);
   const { rows } = dump.table;
@@ -88,7 +91,7 @@ function dumpReport(file: string, bytes: Buffer, tableAt: number): Report {
 }
 
 /**
- * Refuses what is none of the kinds, with the bytes that it begins with. `tableOffset`: the file is a flash with its
+ * Refuses a file of no known kind, and quotes its first bytes. `tableOffset`: the file is a flash with its
  * table there.
  */
 export function inspectBytes(file: string, bytes: Buffer, tableOffset?: number): Report {
@@ -129,8 +132,8 @@ export function checkTableOffset(file: string, bytes: Buffer, offset: number): v
 function refuseUnknown(file: string, bytes: Buffer): never {
   if (!bytes.length) return refuse(file, "the file is empty");
   if (isBlank(bytes)) return refuse(file, `${bytes.length} bytes, all of them 0xff: erased flash`);
-  const begin = bytes.subarray(0, 8);
-  const text = `offset 0: found ${begin.toString("hex")} ("${printable(begin.toString("latin1"))}")`;
+  const first = bytes.subarray(0, 8);
+  const text = `offset 0: found ${first.toString("hex")} ("${printable(first.toString("latin1"))}")`;
   return refuse(
     file,
     `${text}, expected an image, a manifest, a partition table, otadata or a whole flash (--table-offset tells where its table is)`,

@@ -1,4 +1,5 @@
-// The HTTP or HTTPS server of `serve`: it answers requests for what the catalogue has, and bounds what a peer can cost.
+// The HTTP or HTTPS server of `serve`: it answers requests by the catalogue, and bounds the time and memory that a peer
+// can take.
 import {
   createServer as createHttp,
   type IncomingMessage,
@@ -13,14 +14,15 @@ import pc from "picocolors";
 import type { SigningKey } from "../release/keys.ts";
 import { isRefusal, oneLine, refuse, systemReason } from "../ui/errors.ts";
 import { type Answer, answer } from "./answers.ts";
-import type { Part, Catalogue } from "./catalogue.ts";
+import type { Catalogue } from "./catalogue.ts";
 import { createCertificate } from "./certificate.ts";
 import type { Connections } from "./connections.ts";
+import type { Part } from "./contents.ts";
 import type { Log } from "./transfer-log.ts";
 
-/** no rate is said of fewer bytes */
+/** below this number of bytes the log does not print a rate */
 const LEAST_RATED = 8192;
-/** ms in which a peer has to shake hands, has to ask, and has to take or say something. Devices give up after 20 s. */
+/** ms for the TLS handshake, for the request, and without a byte in either direction. Devices give up after 20 s. */
 const HANDSHAKE_TIME = 20_000;
 const ASK_TIME = 20_000;
 const IDLE_TIME = 60_000;
@@ -29,12 +31,21 @@ const TLS_RECORD = 4096;
 
 // --- Requests --------------------------------------------------------------------------------------------------------
 
-/** An answer with its body; none when the headers are all. */
+/** The source of the answers, and what keeps track of requests and connections. */
+interface Service {
+  catalogue: Catalogue;
+  /** undefined when nothing is signed here */
+  key: SigningKey | undefined;
+  log: Log;
+  connections: Connections;
+}
+
+/** An answer with its body; "" when there are only headers. */
 type Reply = Answer & { body: Part | string };
 
 /** Resolves when the peer's side has taken the piece: true, or false when it has gone. */
 function written(response: ServerResponse, piece: Uint8Array): Promise<boolean> {
-  // the request's socket: a response that waits for another one on its connection does not hear of the end of it
+  // the request's socket: a response that waits behind another one on its connection gets no event when that closes
   const { socket } = response.req;
   if (socket.destroyed) return Promise.resolve(false);
   return new Promise((resolve) => {
@@ -79,8 +90,7 @@ function plain(status: number, text: string): Reply {
 
 async function replyTo(
   { method = "", headers, url = "/" }: IncomingMessage,
-  catalogue: Catalogue,
-  key: unknown,
+  { catalogue, key }: Service,
 ): Promise<Reply> {
   if (method !== "GET" && method !== "HEAD") {
     const refused = plain(405, "only GET and HEAD");
@@ -97,52 +107,63 @@ async function replyTo(
   return { ...found, body: found.length ? await content.open(found.start, found.length) : "" };
 }
 
-/** The reply; where there is none, an error as a reply. */
-async function replyOrFailure(request: IncomingMessage, catalogue: Catalogue, key: unknown): Promise<Reply> {
+/** The reply; an exception becomes a reply with an error status. */
+async function replyOrFailure(request: IncomingMessage, service: Service): Promise<Reply> {
   try {
-    return await replyTo(request, catalogue, key);
+    return await replyTo(request, service);
   } catch (error) {
     // the only refusal here: a file that has changed between two looks at it
     return isRefusal(error) ? plain(503, oneLine(error.message)) : plain(500, oneLine(systemReason(error)));
   }
 }
 
-export function listener(
-  catalogue: Catalogue,
-  key: SigningKey | undefined,
-  log: Log,
-  connections: Connections,
-): RequestListener {
-  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (request.socket.destroyed) return;
-    const begun = performance.now();
-    const range = request.headers.range ? ` ${request.headers.range}` : "";
-    const who = request.socket.remoteAddress?.replace(/^::ffff:/, "") ?? "?";
-    const label = oneLine(`${who} ${request.method} ${request.url}${range}`);
-    const reply = await replyOrFailure(request, catalogue, key);
-    const { status, headers, body } = reply;
-    const length = request.method === "HEAD" ? 0 : reply.length;
-    response.writeHead(status, headers);
-    const transfer = log.transfer(label, length);
-    const progress = (sent: number) => {
-      connections.touch(request.socket);
-      transfer.update(sent);
-    };
-    let sent = length;
-    if (typeof body === "string") response.end(length ? body : "");
-    else {
-      sent = await send(response, body, progress);
-      // the end of the connection is how a peer learns that bytes are missing
-      if (sent < length) request.socket.destroy();
-      else response.end();
-    }
-    const why = status >= 400 && length && typeof body === "string" ? `: ${oneLine(body)}` : "";
-    transfer.end(outcome({ ...reply, length }, sent, performance.now() - begun) + why);
+/** Sends the body and ends the response. Resolves with the bytes of the body that the peer has taken. */
+async function sendBody(
+  response: ServerResponse,
+  { body, length }: Reply,
+  progress: (sent: number) => void,
+): Promise<number> {
+  if (typeof body === "string") {
+    response.end(length ? body : "");
+    return length;
   }
+  const sent = await send(response, body, progress);
+  // the end of the connection is how a peer learns that bytes are missing
+  if (sent < length) response.req.socket.destroy();
+  else response.end();
+  return sent;
+}
+
+/** The request as the log names it. */
+function labelOf({ socket, method, url, headers }: IncomingMessage): string {
+  const range = headers.range ? ` ${headers.range}` : "";
+  const peer = socket.remoteAddress?.replace(/^::ffff:/, "") ?? "?";
+  return oneLine(`${peer} ${method} ${url}${range}`);
+}
+
+async function handle(request: IncomingMessage, response: ServerResponse, service: Service): Promise<void> {
+  if (request.socket.destroyed) return;
+  const startedAt = performance.now();
+  const label = labelOf(request);
+  const found = await replyOrFailure(request, service);
+  const reply = request.method === "HEAD" ? { ...found, length: 0 } : found;
+  const { status, headers, body, length } = reply;
+  response.writeHead(status, headers);
+  const transfer = service.log.transfer(label, length);
+  const sent = await sendBody(response, reply, (taken) => {
+    service.connections.touch(request.socket);
+    transfer.update(taken);
+  });
+  const why = status >= 400 && length && typeof body === "string" ? `: ${oneLine(body)}` : "";
+  transfer.end(outcome(reply, sent, performance.now() - startedAt) + why);
+}
+
+export function listener(service: Service): RequestListener {
+  const { connections } = service;
   return (request, response) => {
     response.on("error", () => {});
     connections.touch(request.socket);
-    void connections.inTurn(request.socket, () => handle(request, response));
+    void connections.inTurn(request.socket, () => handle(request, response, service));
   };
 }
 
@@ -189,7 +210,7 @@ export function listen(server: Server, host: string, wanted: number): Promise<nu
   });
 }
 
-/** Resolves when the server has been told to end. */
+/** Resolves when a signal has closed the server. */
 export function untilSignal(server: Server): Promise<void> {
   return new Promise((resolve) => {
     const end = () => {

@@ -1,8 +1,8 @@
-// What `serve` shows while devices come and go: a line per request, and how far each download is.
+// What `serve` prints about requests: a line for each of them, and the progress of each download.
 import { MultiBar, type SingleBar } from "cli-progress";
 import pc from "picocolors";
 
-/** Smaller answers are over before a bar is read. */
+/** in bytes: an answer below it is sent before anybody could read its bar */
 const LEAST_BAR = 65536;
 const QUARTERS = 4;
 
@@ -37,36 +37,46 @@ function plainLog(): Log {
   };
 }
 
+/** The bars at the bottom of the terminal. `screen` is there only while one of them is: it hides the cursor. */
+interface Bars {
+  screen: MultiBar | undefined;
+  open: number;
+}
+
+function addBar(bars: Bars, label: string, length: number): SingleBar {
+  bars.screen ??= new MultiBar({
+    format: "{label} {bar} {percentage} % {value}/{total}",
+    hideCursor: true,
+    clearOnComplete: true,
+  });
+  bars.open++;
+  return bars.screen.create(length, 0, { label });
+}
+
+function removeBar(bars: Bars, bar: SingleBar): void {
+  bars.screen?.remove(bar);
+  if (--bars.open) return;
+  bars.screen?.stop();
+  bars.screen = undefined;
+}
+
 /** Bars at the bottom of the terminal, lines above them. */
 function barLog(): Log {
   const plain = plainLog();
-  let bars: MultiBar | undefined;
-  let open = 0;
+  const bars: Bars = { screen: undefined, open: 0 };
   const line = (text: string) => {
-    if (bars) bars.log(`${pc.dim(clock())} ${text}\n`);
+    if (bars.screen) bars.screen.log(`${pc.dim(clock())} ${text}\n`);
     else plain.line(text);
   };
-  function close(bar: SingleBar): void {
-    bars?.remove(bar);
-    if (--open) return;
-    bars?.stop();
-    bars = undefined;
-  }
   return {
     line,
     transfer(label, length) {
       if (length < LEAST_BAR) return { update() {}, end: (text) => line(`${label} ${text}`) };
-      bars ??= new MultiBar({
-        format: "{label} {bar} {percentage} % {value}/{total}",
-        hideCursor: true,
-        clearOnComplete: true,
-      });
-      open++;
-      const bar = bars.create(length, 0, { label });
+      const bar = addBar(bars, label, length);
       return {
         update: (sent) => bar.update(sent),
         end(text) {
-          close(bar);
+          removeBar(bars, bar);
           line(`${label} ${text}`);
         },
       };

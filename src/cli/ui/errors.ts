@@ -1,5 +1,5 @@
-// How the command says no: one line that names what and where, and an exit code. Everything else that is thrown is a
-// fault of this program.
+// How the command refuses: one line that names the place and the problem, and an exit code. Any other exception is a bug
+// of this program.
 
 /** What main() prints as one line: 1 is wrong input, 2 is wrong usage. */
 export type Refusal = Error & { exitCode: 1 | 2 };
@@ -37,15 +37,15 @@ function escaped(char: string): string {
   return code > 0xff ? `\\u${digits.padStart(4, "0")}` : `\\x${digits.padStart(2, "0")}`;
 }
 
-/** Text from a file must not steer the terminal, nor hide in it: what it would not show is shown by its code. */
+/** Text from a file must not steer the terminal, nor hide in it: a character that the terminal would not show is printed as its code. */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, escaped);
 }
 
-/** JSON for people and machines: JSON.stringify leaves most of what is unprintable as it is. */
+/** JSON for people and machines: JSON.stringify alone leaves most unprintable characters as they are. */
 export function jsonText(value: unknown): string {
   const unit = (half: string) => `\\u${half.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  // a line end here is one between members: in a text it is an escape already
+  // every line end is between members: inside of a string JSON.stringify has escaped it
   const units = (char: string) => (char === "\n" ? char : char.split("").map(unit).join(""));
   return JSON.stringify(value, null, 2).replace(UNPRINTABLE, units);
 }
@@ -60,7 +60,7 @@ function shorten(text: string): string {
   return text.slice(0, LONGEST_LINE - GAP.length - TAIL) + GAP + text.slice(-TAIL);
 }
 
-/** `text` on one line of at most 500 characters, whatever it quotes, in a time that grows with its length only. */
+/** `text` on one line of at most 500 characters, safe for a terminal. The time is linear in its length. */
 export function oneLine(text: string): string {
   const lines = shorten(text.trim()).split("\n");
   const line = lines

@@ -13,7 +13,7 @@ import {
 import { dirname } from "node:path";
 import { refuse, systemReason } from "./errors.ts";
 
-/** As --out, standard output. */
+/** The value of --out for standard output. */
 export const STDOUT = "-";
 
 const CHUNK = 0x10000;
@@ -21,7 +21,7 @@ const CHUNK = 0x10000;
 /** Device and inode of what was read: a file may have several names. */
 const inputs = new Set<string>();
 
-/** "" when there is no such file. */
+/** "" when the file does not exist. */
 function identityOf(file: string): string {
   try {
     const stat = statSync(file);
@@ -31,7 +31,7 @@ function identityOf(file: string): string {
   }
 }
 
-/** Why a file cannot be read. `-` is standard output elsewhere, so it is a likely slip. */
+/** Why a file cannot be read. `-` is standard output for --out, so somebody may try it as an input. */
 function readProblem(file: string, error: unknown): string {
   const slip = file === STDOUT && (error as NodeJS.ErrnoException).code === "ENOENT";
   return slip ? "standard input is not read, expected the name of a file" : systemReason(error);
@@ -40,7 +40,7 @@ function readProblem(file: string, error: unknown): string {
 /** What the header of an image can say of its flash chip, and more than any device has. */
 export const MAX_FLASH = 128 * 2 ** 20;
 
-/** Any kind of file: none that this command reads is larger than a flash chip. */
+/** Reads a file of any kind. No file that this command reads is larger than a flash chip. */
 export function readInput(file: string): Buffer {
   return readLimited(file, MAX_FLASH, (found) => `${found}, a flash chip has at most ${MAX_FLASH}`);
 }
@@ -96,7 +96,7 @@ function isPrivateKey(bytes: Buffer): boolean {
   return /-----BEGIN [A-Z0-9 ]*PRIVATE KEY/.test(text) || isPrivateJwk(text);
 }
 
-/** The begin of a file that is there; empty for one that is not, and for a pipe or a device. */
+/** The first bytes of a file; empty when it does not exist, and for a pipe or a device. */
 function headOf(file: string): Buffer {
   if (!identityOf(file)) return Buffer.alloc(0);
   const handle = openSync(file, "r");
@@ -107,10 +107,10 @@ function headOf(file: string): Buffer {
   }
 }
 
-/** Throws what a write would throw, and writes nothing. */
+/** Throws the error that writing would throw, and does not write. */
 function tryAccess(file: string): void {
   if (!existsSync(file)) {
-    // a file as folder is refused by the system only when the path goes through it
+    // the system refuses a file as a folder only when the path continues behind it
     statSync(`${dirname(file)}/.`);
     accessSync(dirname(file), constants.W_OK);
   } else if (statSync(file).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
@@ -118,7 +118,7 @@ function tryAccess(file: string): void {
 }
 
 /**
- * A slip in --out must not cost a private key, nor a file that this command reads. `problem`: why a file that begins with
+ * A typing error in --out must not overwrite a private key, nor a file that this command reads. `problem`: why a file that begins with
  * these bytes must stay too, or null. Called before a long run, so that the run is not lost.
  */
 export function checkOutput(file: string, problem: (head: Buffer) => string | null = () => null): void {

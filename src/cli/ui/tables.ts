@@ -1,7 +1,7 @@
 // Lines and columns for people.
 import pc from "picocolors";
 
-/** A name and what it has, below the line that says whose it is. */
+/** A name and its value, indented below the line that names the file. */
 export const field = (name: string, text: string) => `  ${pc.dim(name.padEnd(11))} ${text}`;
 
 /** Columns as wide as their widest cell; the first line is the head. */

@@ -117,7 +117,7 @@ test("an Espruino image shows version, board, Storage, and what the module misse
   shop.put("less.bin", imageWith(textsOf("2v29", "").filter((text) => text !== "memoryArea")));
   succeeds(
     await shop.run("inspect", "less.bin"),
-    /storage +not told: see sign --storage\n/,
+    /storage +unknown: see sign --storage\n/,
     /https-ota +cannot run here: no E\.memoryArea\n/,
   );
   assert.equal((await inspectJson("fw.bin")).espruino, null);
@@ -384,8 +384,8 @@ test("slots that overlap are not read again and again", async () => {
   assert.ok(ms < 8000, `${Math.round(ms)} ms`);
   assert.match(run.stdout, /\n {2}s0 +espruino 1\.0, 60000 bytes, valid\n/);
   assert.equal(run.stdout.match(/not read: too many slots overlap\n/g)?.length, 88);
-  assert.match(run.stdout, /\n {2}starts +not found out\n/);
-  assert.match(run.stdout, /error at 0x8000: which slot starts was not found out: too many overlap\n/);
+  assert.match(run.stdout, /\n {2}starts +unknown\n/);
+  assert.match(run.stdout, /error at 0x8000: it is unknown which slot starts: too many slots overlap\n/);
   // the same place under many names is read once
   shop.put("same.bin", crowd(many.map(([label, subtype]) => [label, subtype, 0x10000, 0xff0000])));
   const same = await shop.run("inspect", "same.bin");
@@ -424,7 +424,7 @@ test("a part of a dump says which slots are not in it", async () => {
     /starts +factory/,
   );
   shop.put("cut.bin", bytes.subarray(0, 0x191000));
-  succeeds(await shop.run("inspect", "cut.bin"), /ota_0 +only its begin is in this file/, /starts +factory/);
+  succeeds(await shop.run("inspect", "cut.bin"), /ota_0 +only its start is in this file/, /starts +factory/);
 });
 
 test("a merged image that ends with its app is valid, and its app starts", async () => {

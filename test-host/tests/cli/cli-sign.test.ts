@@ -321,10 +321,10 @@ test("what a descriptor does not say is asked for by its option", async () => {
   fails(
     await signTo("no.jws", "nameless.bin"),
     1,
-    /^nameless\.bin: the image does not tell its project: give --project$/m,
+    /^nameless\.bin: the image does not say its project: give --project$/m,
   );
   const project = ["--project", "lamp"];
-  const says = /^nameless\.bin: the image does not tell its version: give --app-version$/m;
+  const says = /^nameless\.bin: the image does not say its version: give --app-version$/m;
   fails(await signTo("no.jws", "nameless.bin", ...project), 1, says);
   fails(await shop.run("sign", "nameless.bin", "--external", "--key", "key.pub.jwk", ...project), 1, says);
   assert.ok(!existsSync(shop.at("no.jws")));
@@ -474,7 +474,7 @@ test("an Espruino build may have a version and a project of its own", async () =
   const { project, version, board, image } = claimsOf("esp.jws");
   assert.deepEqual([project, version, board, image.storage], ["lamp", "7", "LAMP", NEW]);
   shop.put("mute.bin", imageWith([MAP_JS_CODE, ...TABLES]));
-  fails(await signTo("no.jws", "mute.bin"), 1, /^mute\.bin: the image does not tell its version: give --app-version$/m);
+  fails(await signTo("no.jws", "mute.bin"), 1, /^mute\.bin: the image does not say its version: give --app-version$/m);
   succeeds(await signTo("mute.jws", "mute.bin", "--app-version", "2v04.1"));
   assert.deepEqual(claimsOf("mute.jws").image.storage, { ...OLD, address: 0x2c0000 });
 });

@@ -32,7 +32,7 @@ async function fetchFile(t: TestContext, behaviour: Behaviour, config: Config = 
   let seek = from;
   const ended = new Promise<Fetched["error"]>((resolve) => {
     download.failed_ = resolve;
-    download.sink_ = (data: string, last: boolean) => {
+    download.consumer_ = (data: string, last: boolean) => {
       if (seek) {
         if (data.length >= 1000) {
           module.seek(download, seek);

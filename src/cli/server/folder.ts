@@ -1,0 +1,133 @@
+// The files that `serve` may offer, by name: what the folder has, and the URL path of each file.
+import { type BigIntStats, type Dirent, readdirSync, realpathSync, statSync } from "node:fs";
+import path from "node:path";
+import { refuse, systemReason } from "../ui/errors.ts";
+
+export const MANIFEST = ".jws";
+const IMAGE = ".bin";
+const MAX_DEPTH = 4;
+/** of each kind; a folder with more offers the newest */
+const MAX_FILES = 100;
+/** entries of folders that are read to find them */
+const MAX_ENTRIES = 10_000;
+/** in ms: the folder is read again after that */
+const LIST_AGE = 1000;
+
+/** What is offered, and what was found when it was last read. `listFiles` changes the last two. */
+export interface Folder {
+  /** the folder or the single image, as the user calls it: for messages */
+  readonly target: string;
+  /** only this image is offered, whatever its name */
+  readonly single: boolean;
+  readonly root: string;
+  /** the same without symbolic links */
+  readonly realRoot: string;
+  listedAt: number;
+  /** by URL path, the newest first */
+  files: ReadonlyMap<string, string>;
+}
+
+const isHidden = (name: string) => name.startsWith(".") || name === "node_modules";
+
+/** Changes with every change of the file. */
+export function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(":");
+}
+
+// --- URL paths -------------------------------------------------------------------------------------------------------
+
+/** Null for a name that has no URL. */
+function urlPathOf(parts: readonly string[]): string | null {
+  try {
+    return `/${parts.map(encodeURIComponent).join("/")}`;
+  } catch {
+    return null;
+  }
+}
+
+/** The same with one spelling for each file. "/a%2fb" is not "/a/b". */
+export function canonical(urlPath: string): string | null {
+  try {
+    return urlPathOf(urlPath.split("/").slice(1).map(decodeURIComponent));
+  } catch {
+    return null;
+  }
+}
+
+// --- Finding ---------------------------------------------------------------------------------------------------------
+
+/** Of a link: is its end a file inside of the folder that would be found there itself? */
+function endsInside(realRoot: string, link: string): boolean {
+  try {
+    const end = realpathSync(link);
+    const parts = path.relative(realRoot, end).split(path.sep);
+    return !path.isAbsolute(parts[0]) && !parts.some(isHidden) && statSync(end).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function entriesOf(folder: string): Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return []; // one that may not be read, or has gone
+  }
+}
+
+/** Names of files below `root`, in parts, that may be images or manifests. Near ones come first. */
+function findFiles({ root, realRoot }: Folder): string[][] {
+  const found: string[][] = [];
+  const folders: string[][] = [[]];
+  let seen = 0;
+  for (const below of folders)
+    for (const entry of entriesOf(path.join(root, ...below))) {
+      if (++seen > MAX_ENTRIES) return found;
+      if (isHidden(entry.name)) continue;
+      const parts = [...below, entry.name];
+      if (entry.isDirectory() && parts.length <= MAX_DEPTH) folders.push(parts);
+      if (!entry.name.endsWith(IMAGE) && !entry.name.endsWith(MANIFEST)) continue;
+      const link = entry.isSymbolicLink() && endsInside(realRoot, path.join(root, ...parts));
+      if (entry.isFile() || link) found.push(parts);
+    }
+  return found;
+}
+
+function findNewest(folder: Folder): Map<string, string> {
+  const { target, single, root } = folder;
+  const found = single ? [[path.basename(target)]] : findFiles(folder);
+  const aged = found.flatMap((parts) => {
+    const file = path.join(root, ...parts);
+    const urlPath = urlPathOf(parts);
+    const changed = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+    return urlPath === null || changed === undefined ? [] : [{ file, urlPath, changed }];
+  });
+  aged.sort((a, b) => b.changed - a.changed);
+  const newest = (end: string) => aged.filter(({ file }) => file.endsWith(end)).slice(0, MAX_FILES);
+  const kept = single ? aged : [...newest(IMAGE), ...newest(MANIFEST)];
+  return new Map(kept.map(({ urlPath, file }) => [urlPath, file]));
+}
+
+/** Files by URL path, the newest first. The same map until the folder is read again. */
+export function listFiles(folder: Folder): ReadonlyMap<string, string> {
+  if (performance.now() - folder.listedAt < LIST_AGE) return folder.files;
+  folder.files = findNewest(folder);
+  folder.listedAt = performance.now();
+  return folder.files;
+}
+
+function statOf(target: string) {
+  try {
+    return statSync(target);
+  } catch (error) {
+    return refuse(target, systemReason(error));
+  }
+}
+
+/** `target`: a folder, or the one image that is offered. */
+export function openFolder(target: string): Folder {
+  const single = !statOf(target).isDirectory();
+  const root = single ? path.dirname(target) : target;
+  const realRoot = realpathSync(root);
+  return { target, single, root, realRoot, listedAt: Number.NEGATIVE_INFINITY, files: new Map() };
+}
