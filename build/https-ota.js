@@ -2217,7 +2217,7 @@ function lazyUrls() {
         var colon = text.indexOf(":");
         var protocol = text.substr(0, colon + 1).toLowerCase();
         if ((protocol !== "http:" && protocol !== "https:") || text.substr(colon, 3) !== "://")
-            bad(url, "wanted http:// or https://");
+            bad(url, "expected http:// or https://");
         var rest = text.substr(colon + 3);
         var end = rest.length;
         var slash = rest.indexOf("/");
@@ -2775,14 +2775,14 @@ function lazyDownload() {
         }
         else if (head.start_ !== wanted) {
             if (head.start_)
-                throw otaError(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", wanted " + wanted);
+                throw otaError(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", expected " + wanted);
             // a server without ranges, which a caller that pauses would otherwise ask for ever
             if (download.restarts_++ > download.options_.retries)
-                throw otaError(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, wanted " + wanted);
+                throw otaError(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, expected " + wanted);
             goTo(download, 0);
         }
         if (total > download.limit_)
-            throw otaError(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, wanted at most " + download.limit_);
+            throw otaError(260 /* Code.INVALID_SIZE */, "file of " + total + " bytes, expected at most " + download.limit_);
         if (head.start_ && !download.strong_)
             download.mixed_ = 1;
         if (total >= 0 || !head.start_)

@@ -158,14 +158,14 @@ function acceptHead(download: Download, head: Head): boolean {
     download.known_ = false;
     if (head.start_) return false;
   } else if (head.start_ !== wanted) {
-    if (head.start_) throw otaError(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", wanted " + wanted);
+    if (head.start_) throw otaError(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", expected " + wanted);
     // a server without ranges, which a caller that pauses would otherwise ask for ever
     if (download.restarts_++ > download.options_.retries)
-      throw otaError(Code.NOT_SUPPORTED, "the server begins at 0, wanted " + wanted);
+      throw otaError(Code.NOT_SUPPORTED, "the server begins at 0, expected " + wanted);
     goTo(download, 0);
   }
   if (total > download.limit_)
-    throw otaError(Code.INVALID_SIZE, "file of " + total + " bytes, wanted at most " + download.limit_);
+    throw otaError(Code.INVALID_SIZE, "file of " + total + " bytes, expected at most " + download.limit_);
   if (head.start_ && !download.strong_) download.mixed_ = 1;
   if (total >= 0 || !head.start_) download.total_ = total;
   download.part_ = total < 0 && head.length_ >= 0;

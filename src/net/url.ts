@@ -33,7 +33,7 @@ export function parseUrl(url: string): Url {
   const colon = text.indexOf(":");
   const protocol = text.substr(0, colon + 1).toLowerCase();
   if ((protocol !== "http:" && protocol !== "https:") || text.substr(colon, 3) !== "://")
-    bad(url, "wanted http:// or https://");
+    bad(url, "expected http:// or https://");
   let rest = text.substr(colon + 3);
   let end = rest.length;
   const slash = rest.indexOf("/");

@@ -81,7 +81,7 @@ export default {
         "The digest was shortened, or it is another kind of digest",
         "`npx https-ota inspect FILE` prints it as this field wants it",
       ],
-      ["wanted http:// or https://", "Another protocol, or none", "Write the whole URL"],
+      ["expected http:// or https://", "Another protocol, or none", "Write the whole URL"],
       [
         "checkForUpdate needs keys",
         "Only a signed manifest says what is offered",
@@ -133,7 +133,7 @@ export default {
         "Slots have 1536 K in all tables of `boards/`. [boards.md](boards.md) says which builds fit",
       ],
       [
-        " bytes, wanted at most ",
+        " bytes, expected at most ",
         "The server says that the file is larger than the manifest or the slot allows",
         "Is it the file that was signed? An HTML error page can be served with status 200",
       ],
@@ -200,7 +200,7 @@ export default {
       ],
       [", this module knows ", "The manifest is of a newer format", "Install a newer module first"],
       [
-        "the server begins at 0, wanted ",
+        "the server begins at 0, expected ",
         "The server ignores `Range`, and the connection broke too often",
         "A server with ranges, or a better line. `npx https-ota serve` has ranges",
       ],

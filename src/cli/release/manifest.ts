@@ -46,7 +46,7 @@ export function urlProblem(url: string): string | null {
   } catch (error) {
     const message = (error as Error).message;
     if (/: character code \d+$/.test(message)) return "blanks and characters other than ASCII must be percent-encoded";
-    if (message.endsWith(": wanted http:// or https://")) return "expected http:// or https://";
+    if (message.endsWith(": expected http:// or https://")) return "expected http:// or https://";
     const [, host] = /: host (.*)$/.exec(message) ?? [];
     if (host?.startsWith("[")) return "Espruino has no IPv6: expected a host name or an IPv4 address";
     return host === undefined ? "no device can use it" : `no device takes ${excerpt(host)} for a host and a port`;

@@ -252,9 +252,9 @@ for (const [name, config, says] of [
   ["no config", undefined, /./],
   ["no url", { insecure: true }, /url/],
   ["an empty url", { url: "", insecure: true }, /url/],
-  ["another scheme", { url: "ftp://localhost/x", insecure: true }, /wanted http/],
-  ["a scheme and nothing behind it", { url: "https:", insecure: true }, /wanted http/],
-  ["a scheme and one slash", { url: "https:/", insecure: true }, /wanted http/],
+  ["another scheme", { url: "ftp://localhost/x", insecure: true }, /expected http/],
+  ["a scheme and nothing behind it", { url: "https:", insecure: true }, /expected http/],
+  ["a scheme and one slash", { url: "https:/", insecure: true }, /expected http/],
   ["no trust at all", { url: "https://localhost/x" }, /keys, digest, insecure/],
   ["insecure false", { url: "https://localhost/x", insecure: false }, /keys, digest, insecure/],
   [

@@ -287,7 +287,7 @@ test("a file longer than its manifest says is refused, and the message names bot
   const release = await startRelease(t);
   release.fixture.server.on("/fw.bin", serve.serveFile(padTo(IMAGE, IMAGE.length + 4096)));
   const { message } = failsWith(await release.update(await release.sign({})), "INVALID_SIZE");
-  assert.equal(message, `file of ${IMAGE.length + 4096} bytes, wanted at most ${IMAGE.length}`);
+  assert.equal(message, `file of ${IMAGE.length + 4096} bytes, expected at most ${IMAGE.length}`);
 });
 
 test("checkForUpdate needs keys", async (t) => {
