@@ -54,7 +54,7 @@ const MAX_CUTS = 200;
 function parseCut(text: string): number {
   const count = /^\d+$/.test(text) ? Number(text) : 0;
   if (count < 1 || count > MAX_CUTS)
-    throw new CommanderError(2, "demo.cut", `error: --cut ${text}: wanted 1 to ${MAX_CUTS}`);
+    throw new CommanderError(2, "demo.cut", `error: --cut ${text}: expected 1 to ${MAX_CUTS}`);
   return count;
 }
 

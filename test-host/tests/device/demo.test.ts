@@ -464,14 +464,14 @@ test("an image larger than the slot exits 1 before the first erase", async () =>
 
 test("files that cannot be read or written exit 1 and are named", async () => {
   fails(await demo("--image", "/nowhere/x.bin"), 1, /\/nowhere\/x\.bin: no such file or folder/);
-  fails(await demo("--flash", folder), 1, /: is a folder, wanted a file/);
+  fails(await demo("--flash", folder), 1, /: is a folder, expected a file/);
   fails(await demo("--url", "http://localhost/x.jws", "--key", "/nowhere/x.jwk"), 1, /x\.jwk: no such file or folder/);
 });
 
 for (const [what, target, why] of [
   ["a folder that is not there", "/nowhere/x.dump", /^demo: \/nowhere\/x\.dump: no such file or folder\n/],
-  ["a file as a folder", "package.json/x.dump", /package\.json\/x\.dump: a part of the path is no folder/],
-  ["a folder", folder, /: is a folder, wanted a file/],
+  ["a file as a folder", "package.json/x.dump", /package\.json\/x\.dump: a part of the path is not a folder/],
+  ["a folder", folder, /: is a folder, expected a file/],
 ] as const)
   test(`--dump to ${what} is refused before anything runs`, async () => {
     const run = await demo("--dump", target);
@@ -503,8 +503,8 @@ for (const [what, args, why] of [
   ["an unknown option", ["--frobnicate"], /unknown option '--frobnicate'/],
   ["an unknown board", ["--board", "pdp11"], /'pdp11' is invalid.*esp32c3/],
   ["an option without its value", ["--image"], /argument missing/],
-  ["no cut", ["--cut", "0"], /--cut 0: wanted 1 to 200/],
-  ["a cut that is no number", ["--cut", "ten"], /--cut ten: wanted 1 to 200/],
+  ["no cut", ["--cut", "0"], /--cut 0: expected 1 to 200/],
+  ["a cut that is not a number", ["--cut", "ten"], /--cut ten: expected 1 to 200/],
   ["--bad-image with --url", ["--bad-image", "--url", "http://localhost/"], /cannot be used with/],
   ["--power-cuts with --image", ["--power-cuts", "--image", "x.bin"], /cannot be used with/],
   ["--cut with --url", ["--cut", "3", "--url", "http://localhost/"], /cannot be used with/],
