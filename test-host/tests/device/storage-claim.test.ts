@@ -262,7 +262,7 @@ for (const { way, update } of WAYS)
 
 test("of the claim only a table with room for it is accepted, to the byte", async (t) => {
   for (const [change, result] of [
-    [{ size: 0xe0001 }, /wants 917505 bytes in partition storage, which has 917504/],
+    [{ size: 0xe0001 }, /needs 917505 bytes in partition storage, which has 917504/],
     [{ address: 0x320001 }, /at 0x320001 .* which this table has at 0x320000/],
     [{ partition: "Storage" }, /partition Storage, which this table does not have/],
     [{ partition: "flash", address: 0x310000, size: 0x10000 }, /keeps its files in another place/],

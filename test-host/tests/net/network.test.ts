@@ -933,7 +933,9 @@ describe("a bad network", AT_ONCE, () => {
         fixture.device.flash.load(new Uint8Array(0x10000).fill(0xff), fixture.device.row("ota_0").offset);
         const config = { url: fixture.server.url("/case"), timeout: 20_000, retries: 0, ...one.config };
         const update = fixture.update(config);
-        const outcome = await (one.paced ? update : advanceWhenIdle(fixture.device, fixture.server, update, 1000));
+        // only where the device waits: a clock that is ahead of the sockets makes a stall of a reset that has not come yet
+        const waits = !one.paced && outcomesOf(one).includes("HTTP_READ_TIMEOUT");
+        const outcome = await (waits ? advanceWhenIdle(fixture.device, fixture.server, update, 1000) : update);
         assert.ok(outcome.error, `${what}: it succeeded`);
         const name = outcome.error.name.replace(/^ESP_(ERR_)?/, "");
         assert.ok(outcomesOf(one).includes(name), `${what}: ${outcome.error.name}: ${outcome.error.message}`);
