@@ -384,7 +384,7 @@ describe("in the real interpreter", AT_ONCE, () => {
       }
       const refusal = numbers((await withFree(1000)).error);
       const [free, needed] = refusal;
-      assert.ok(free > 700 && free <= 1000 && needed > free && needed < 4000, `${refusal}`);
+      assert.ok(free > 600 && free <= 1000 && needed > free && needed < 4000, `${refusal}`);
       assert.equal(asked(), 0, "it asked the server before it looked at its memory");
       // what the call itself takes before it looks; then the least that it accepts
       const own = 1000 - free;
