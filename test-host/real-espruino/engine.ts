@@ -101,7 +101,7 @@ export async function runInEngine(
 }
 
 /**
- * JsVars of an update over TLS, in bytes: 6900 of 14 (memory-engine.test.ts). The Linux build's mbedTLS takes its two buffers of
+ * JsVars of an update over TLS, in bytes: 6900 of 14. The Linux build's mbedTLS takes its two buffers of
  * 16 KB and all else from JsVars (libs/crypto/mbedtls/config.h, jsvMalloc); the ESP32 ports take them from ESP-IDF's heap.
  */
 const TLS_BYTES = 6900 * 14;
