@@ -2621,7 +2621,8 @@ function lazyExchange() {
  * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
  * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
- * the exchange; after it, and after `onEnd`, no event comes.
+ * the exchange; after it, and after `onEnd`, no event comes. Long for its table of fields and its listeners, which have to be
+ * closures.
  */
 function get(options, from, extra, onHead, onBody, onEnd) {
     var exchange = {
@@ -2916,7 +2917,10 @@ function lazyDownload() {
 
 
 
-/** Nothing is sent before the first `read`. `limit`: the most bytes that may come. */
+/**
+ * Nothing is sent before the first `read`. `limit`: the most bytes that may come. Long for its table of fields; what each
+ * piece passes through stands here and not in a lazy scope, whose text the engine would read at each call.
+ */
 function createDownload(options, url, limit, onConnected) {
     var download = {
         buffered_: "",

@@ -281,7 +281,10 @@ export function closeDownload(download: Download): void {
   download.failed_ = download.resume_ = download.onConnected_ = noop;
 }
 
-/** Nothing is sent before the first `read`. `limit`: the most bytes that may come. */
+/**
+ * Nothing is sent before the first `read`. `limit`: the most bytes that may come. Long for its table of fields; what each
+ * piece passes through stands here and not in a lazy scope, whose text the engine would read at each call.
+ */
 export function createDownload(
   options: RequestOptions,
   url: string,

@@ -203,7 +203,8 @@ function onAnswer(exchange: Exchange, response: EspruinoHttpResponse): void {
  * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
  * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin.
  * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
- * the exchange; after it, and after `onEnd`, no event comes.
+ * the exchange; after it, and after `onEnd`, no event comes. Long for its table of fields and its listeners, which have to be
+ * closures.
  */
 export function get(
   options: RequestOptions,
