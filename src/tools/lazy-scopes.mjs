@@ -103,7 +103,7 @@ const plainName = (name) => name.replace(/\$\d+$/, "");
 /** The minifier shortens it: private properties end in _. */
 const property = (name) => `${plainName(name)}_`;
 
-/** Can it be moved without a change of meaning? Throws where it would have to be and must not. */
+/** Can it be moved without a change of meaning? State of the module cannot: it would begin anew at each call. */
 function isMovable(one, list) {
   if (!one.name || one.stays || (one.node.declarations?.length ?? 1) > 1) return false;
   if (list.some((other) => other.assigned.has(one.name))) return false;
@@ -174,7 +174,7 @@ function inLoop(ancestors) {
 
 /**
  * `code`, a CommonJS bundle of plain declarations, with what belongs to a function or a scope inside of it, as { code, map }.
- * `fileAt(position)` tells { file, exported(name) }; `options`: see lazyScopes.
+ * `fileAt(position)` tells { file, exported }, the names that the file exports; `options`: see lazyScopes.
  */
 export function moveIntoScopes(code, fileAt, options) {
   const stay = options.stay ?? {};

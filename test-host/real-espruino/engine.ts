@@ -136,6 +136,9 @@ export async function tooSmallForTls(): Promise<string | false> {
   );
 }
 
+/** Is it a build that gets more JsVars on demand, in blocks of 4096? It cannot run out of them. */
+export const growsOnDemand = async (): Promise<boolean> => (await engineMemory()).total % 4096 === 0;
+
 /**
  * Why one TLS connection after the other cannot be tried in this interpreter. A build with a fixed number of JsVars takes the
  * buffers of 16 KB from them, each in one piece: after some reconnects no piece is long enough, and a build with assertions
@@ -143,10 +146,8 @@ export async function tooSmallForTls(): Promise<string | false> {
  */
 export async function tooSmallForReconnects(): Promise<string | false> {
   if (!ESPRUINO) return "ESPRUINO is not set";
-  const { total } = await engineMemory();
-  // a build that gets more on demand gets blocks of 4096
-  if (total % 4096 === 0) return false;
-  return `no TLS reconnects: this interpreter takes TLS buffers from its ${total} JsVars, in one piece each; the 64-bit build does not`;
+  if (await growsOnDemand()) return false;
+  return "no TLS reconnects: this interpreter takes TLS buffers from its fixed JsVars, in one piece each; the 64-bit build does not";
 }
 
 /** Has the interpreter room for a text of so many bytes? Builds with a fixed number of JsVars have little. */
