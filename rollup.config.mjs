@@ -20,7 +20,8 @@ const BANNER =
 const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
   shared: {
     bytes: ["platform/bytes.ts"],
-    engine: ["platform/engine.ts", "platform/first-word.ts"],
+    blocks: ["platform/flash-blocks.ts", "platform/first-word.ts"],
+    engine: ["platform/engine.ts"],
     image: ["platform/soc.ts", "image/image.ts"],
     otadata: ["boot/otadata.ts", "boot/boot-selection.ts", "boot/confirmation.ts"],
     records: ["boot/record-file.ts", "boot/boot-record.ts"],

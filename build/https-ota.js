@@ -136,9 +136,10 @@ function lazyBytes() {
 
 
 // Flash: read, erase, write, compare. The result of every read is checked: out of memory shows as undefined, and
-// undefined equals undefined. Every erase and write is read back, because the ESP32 port drops flash errors
+// undefined equals undefined. Every erase and write is read back, here or by the caller, because the ESP32 port drops flash errors
 // (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 var flash = require("Flash");
+
 /** `length` bytes of flash at `addr`. */
 function read$1(addr, length) {
     var bytes = flash.read(length, addr);
@@ -146,43 +147,49 @@ function read$1(addr, length) {
         return noMemory("flash read of " + length + " at " + lazyBytes().hex_(addr));
     return bytes;
 }
-/** The same bytes as a binary string; a whole typed array shares its memory with it. */
+/** The same bytes as a binary string; a string is that string, and a whole typed array shares its memory with it. */
 function binary(bytes) {
     var text = E.toString(bytes);
     if (typeof text !== "string" || text.length !== bytes.length)
         return noMemory("string of " + bytes.length);
     return text;
 }
+/** The same as a binary string. In one function, because each call takes time. */
+function readText(addr, length) {
+    var bytes = flash.read(length, addr);
+    var text = bytes && E.toString(bytes);
+    return typeof text === "string" ? text : noMemory("flash read of " + length + " at " + lazyBytes().hex_(addr));
+}
 /** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 function holds(addr, bytes) {
-    // read() and binary() in one function: each call takes time, and every written piece is compared
-    var found = flash.read(bytes.length, addr);
-    var text = found && E.toString(found);
-    return typeof text === "string" ? text === bytes : noMemory("read back at " + lazyBytes().hex_(addr));
+    return readText(addr, bytes.length) === bytes;
 }
-/** Is the whole sector at `addr` erased? */
-function isBlank(addr) {
-    // no local variable: it would keep one block alive while the next is allocated
-    for (var offset = 0; offset < 4096 /* Flash.SECTOR */; offset += 512 /* Flash.SMALL_PIECE */)
-        if (E.CRC32(read$1(addr + offset, 512 /* Flash.SMALL_PIECE */)) !== 3179004831 /* Flash.BLANK_CRC */)
-            return false;
-    return true;
-}
-/** Erases the sector at `addr` and reads it back. */
-function erase(addr) {
-    // process.memory() collects garbage, which sorts the list of free variables. Without it each allocation in one piece
-    // walks that list, which took a fifth of an update's time (src/jsvar.c).
-    if (addr % (4 * 4096 /* Flash.SECTOR */) === 0)
-        process.memory();
+/**
+ * Erases the sector at `addr`, which will be written and read back as a whole. So only its first bytes are read, where
+ * the content of a slot begins: that shows an erase that does nothing. One that leaves some bits is found when the sector
+ * is read back.
+ */
+function eraseForWrite(addr) {
+    var BLANK = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
     flash.erasePage(addr);
-    if (!isBlank(addr))
-        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase");
+    if (!holds(addr, BLANK))
+        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase" /* Fact.NOT_BLANK */);
 }
-/** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
-function write(addr, bytes) {
-    flash.write(bytes, addr);
-    if (!holds(addr, bytes))
-        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "flash at " + lazyBytes().hex_(addr) + " differs from what was written");
+/**
+ * Writes `pieces`, binary strings and bytes, one behind the other at `addr`, which is erased; the caller reads them back. In one
+ * call, so that the chip programs whole pages: the engine then copies them to its stack, and throws where that is too
+ * small (jsvar.h JSV_GET_AS_CHAR_ARRAY).
+ */
+function program(addr, pieces) {
+    try {
+        flash.write(pieces, addr);
+    }
+    catch (_) {
+        for (var i = 0; i < pieces.length; i++) {
+            flash.write(pieces[i], addr);
+            addr += pieces[i].length;
+        }
+    }
 }
 
 // Timers and the clock of the interpreter, and the watchdog of the lock (boot/lock.ts). When no JsVar is left, the
@@ -287,33 +294,7 @@ function lazyEngine() {
     function firmwareVersion() {
         return process.env.VERSION;
     }
-    // The first word of a slot holds the magic number of an image. It is written last, after the rest was verified in
-    // flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
-    /** `length` erased bytes, as a binary string. */
-    function blank(length) {
-        return binary(new Uint8Array(length).fill(0xff));
-    }
-    /**
-     * Makes the first word of the slot at `addr` blank, so that it holds no image. A loss of power in between loses the
-     * rest of the sector.
-     */
-    function clearWord(addr) {
-        if (holds(addr, blank(4 /* Size.WORD */)))
-            return;
-        var rest = binary(read$1(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
-        erase(addr);
-        // the beginning last: an update must not resume from a torn sector
-        write(addr + 1024 /* Size.HEAD */, rest.substr(1024 /* Size.HEAD */ - 4 /* Size.WORD */));
-        write(addr + 4 /* Size.WORD */, rest.substr(0, 1024 /* Size.HEAD */ - 4 /* Size.WORD */));
-    }
-    /** The file in the slot at `addr` was verified: with its first `word` the slot holds an image. */
-    function completeImage(addr, word) {
-        if (holds(addr, word))
-            return;
-        clearWord(addr);
-        write(addr, word);
-    }
-    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, firmwareVersion_: firmwareVersion, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
+    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, firmwareVersion_: firmwareVersion };
 }
 
 
@@ -963,6 +944,88 @@ function lazyRecords() {
 
 
 
+
+/** Restarts the device at once. `esp_restart` */
+function restart() {
+    ESP32.reboot();
+}
+
+function lazyBlocks() {
+    // Whole sectors of flash, blocks that come in pieces, and a write that reads back. Apart from flash.ts because they are
+    // seldom called: what is there stays in memory (docs/decisions/lazy-scopes.md).
+    /** `pieces` as one binary string. */
+    function join(pieces) {
+        var text = E.toString(pieces);
+        return typeof text === "string" ? text : noMemory("string of pieces");
+    }
+    /**
+     * The block of Flash.SECTOR bytes at `addr` of a file that has `rest` more bytes from there on; zero behind its end.
+     * `start` replaces its first bytes.
+     */
+    function readBlock(addr, rest, start) {
+        var block = read$1(addr, Math.min(rest, 4096 /* Flash.SECTOR */));
+        if (rest < 4096 /* Flash.SECTOR */) {
+            var padded = new Uint8Array(4096 /* Flash.SECTOR */);
+            padded.set(block);
+            block = padded;
+        }
+        if (start)
+            block.set(start);
+        return block;
+    }
+    /** Is the whole sector at `addr` erased? */
+    function isBlank(addr) {
+        // no local variable: it would keep one block alive while the next is allocated
+        for (var offset = 0; offset < 4096 /* Flash.SECTOR */; offset += 512 /* Flash.SMALL_PIECE */)
+            if (E.CRC32(read$1(addr + offset, 512 /* Flash.SMALL_PIECE */)) !== 3179004831 /* Flash.BLANK_CRC */)
+                return false;
+        return true;
+    }
+    /** Erases the sector at `addr` and reads all of it back. */
+    function erase(addr) {
+        eraseForWrite(addr);
+        if (!isBlank(addr))
+            throw otaError(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase" /* Fact.NOT_BLANK */);
+    }
+    /** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
+    function write(addr, bytes) {
+        program(addr, [bytes]);
+        if (!holds(addr, bytes))
+            throw otaError(24577 /* Code.FLASH_OP_FAIL */, "flash at " + lazyBytes().hex_(addr) + " differs from what was written" /* Fact.DIFFERS */);
+    }
+    // The first word of a slot holds the magic number of an image. It is written last, after the rest was verified in
+    // flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
+    /** `length` erased bytes, as a binary string. */
+    function blank(length) {
+        return binary(new Uint8Array(length).fill(0xff));
+    }
+    /**
+     * Makes the first word of the slot at `addr` blank, so that it holds no image. A loss of power in between loses the
+     * rest of the sector.
+     */
+    function clearWord(addr) {
+        if (holds(addr, blank(4 /* Size.WORD */)))
+            return;
+        var rest = binary(read$1(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
+        erase(addr);
+        // the beginning last: an update must not resume from a torn sector
+        write(addr + 1024 /* Size.HEAD */, rest.substr(1024 /* Size.HEAD */ - 4 /* Size.WORD */));
+        write(addr + 4 /* Size.WORD */, rest.substr(0, 1024 /* Size.HEAD */ - 4 /* Size.WORD */));
+    }
+    /** The file in the slot at `addr` was verified: with its first `word` the slot holds an image. */
+    function completeImage(addr, word) {
+        if (holds(addr, word))
+            return;
+        clearWord(addr);
+        write(addr, word);
+    }
+    return { join_: join, readBlock_: readBlock, isBlank_: isBlank, erase_: erase, write_: write, blank_: blank, clearWord_: clearWord, completeImage_: completeImage };
+}
+
+
+
+
+
 function lazyOtadata() {
     /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
     function markValidNatively() {
@@ -976,7 +1039,6 @@ function lazyOtadata() {
     //      4  uint8_t  seq_label[20]
     //     24  uint32_t ota_state
     //     28  uint32_t crc            of ota_seq alone
-    var OTA_STATE = 24;
     var CRC = 28;
     var ERASED = 0xffffffff; // an ota_seq of UINT32_MAX names no slot (bootloader_common_ota_select_invalid)
     /** IDF's CRC of seq: reflected CRC-32 whose register starts at 0, so after four bytes it is seq shifted 32 times. */
@@ -988,7 +1050,7 @@ function lazyOtadata() {
     }
     function parseEntry(bytes) {
         var seq = lazyBytes().u32_(bytes, 0);
-        var state = lazyBytes().u32_(bytes, OTA_STATE);
+        var state = lazyBytes().u32_(bytes, 24 /* Entries.STATE */);
         var whole = seq !== ERASED && lazyBytes().u32_(bytes, CRC) === entryCrc(seq);
         return {
             seq_: seq,
@@ -1002,7 +1064,7 @@ function lazyOtadata() {
         var bytes = new Uint8Array(32 /* Entries.LENGTH */);
         bytes.set(old);
         lazyBytes().setU32_(bytes, 0, seq);
-        lazyBytes().setU32_(bytes, OTA_STATE, state);
+        lazyBytes().setU32_(bytes, 24 /* Entries.STATE */, state);
         lazyBytes().setU32_(bytes, CRC, entryCrc(seq));
         return bytes;
     }
@@ -1081,12 +1143,12 @@ function lazyOtadata() {
     function writeEntry(layout, copy, seq, state) {
         var addr = layout.otadata_.address + copy * 4096 /* Flash.SECTOR */;
         var entry = binary(buildEntry(read$1(addr, 32 /* Entries.LENGTH */), seq, state));
-        erase(addr);
+        lazyBlocks().erase_(addr);
         try {
-            write(addr, entry);
+            lazyBlocks().write_(addr, entry);
         }
         catch (thrown) {
-            erase(addr);
+            lazyBlocks().erase_(addr);
             throw thrown;
         }
     }
@@ -1097,11 +1159,11 @@ function lazyOtadata() {
     function eraseActive(addr) {
         var entry = binary(read$1(addr, 32 /* Entries.LENGTH */));
         try {
-            erase(addr);
+            lazyBlocks().erase_(addr);
         }
         catch (thrown) {
-            if (isBlank(addr))
-                write(addr, entry);
+            if (lazyBlocks().isBlank_(addr))
+                lazyBlocks().write_(addr, entry);
             throw thrown;
         }
     }
@@ -1131,7 +1193,7 @@ function lazyOtadata() {
             // without an entry factory starts. The inactive copy is erased first: otherwise it would select an older slot
             var active = (markedBad ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
             entries = []; // from here on memory is shortest
-            erase(layout.otadata_.address + (1 - active) * 4096 /* Flash.SECTOR */);
+            lazyBlocks().erase_(layout.otadata_.address + (1 - active) * 4096 /* Flash.SECTOR */);
             eraseActive(layout.otadata_.address + active * 4096 /* Flash.SECTOR */);
             return;
         }
@@ -1159,7 +1221,7 @@ function lazyOtadata() {
         // the active copy last
         var last = activeCopy(entries) === 0 ? 0 : 1;
         if (names(layout, entries[1 - last], target))
-            erase(layout.otadata_.address + (1 - last) * 4096 /* Flash.SECTOR */);
+            lazyBlocks().erase_(layout.otadata_.address + (1 - last) * 4096 /* Flash.SECTOR */);
         if (names(layout, entries[last], target))
             eraseActive(layout.otadata_.address + last * 4096 /* Flash.SECTOR */);
     }
@@ -1207,7 +1269,7 @@ function lazyOtadata() {
         if (lazyEngine().isRestartPending_() && activeCopy(entries) !== copy)
             return writeEntry(layout, copy, entries[copy].seq_, 2 /* State.VALID */);
         writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), 2 /* State.VALID */);
-        erase(layout.otadata_.address + copy * 4096 /* Flash.SECTOR */);
+        lazyBlocks().erase_(layout.otadata_.address + copy * 4096 /* Flash.SECTOR */);
     }
     /**
      * Selects `slot`, which ran before, and marks the entry of the running image INVALID. The selection comes first: the
@@ -1233,13 +1295,6 @@ function lazyOtadata() {
     }
     return { readEntries_: readEntries, copyOf_: copyOf, selectedSlot_: selectedSlot, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial, checkConfirmed_: checkConfirmed, confirm_: confirm, reject_: reject };
 }
-/** Restarts the device at once. `esp_restart` */
-function restart() {
-    ESP32.reboot();
-}
-
-
-
 
 
 
@@ -1404,9 +1459,75 @@ function sha256(data) {
 
 
 
-
-
-
+/**
+ * For the file in flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of the level
+ * below. `start`: bytes that replace the first ones in flash.
+ */
+function createFsVerityHasher(addr, start) {
+    // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks. It is made of native one-shot
+    // hashes, with one block in memory at a time.
+    // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
+    var BLOCK = 4096;
+    var HASH$1 = 32; // of a SHA-256
+    var DESCRIPTOR_LENGTH = 256;
+    // digests of blocks of the file, and zeros behind them. A growing string would take 100 JsVars more
+    var leaves;
+    var filled = 0; // bytes of `leaves`
+    var above = ""; // digests of `leaves`, one for each time that it was full
+    var next = 0; // offset of the first block that is not hashed
+    function add(offset, hash) {
+        if (offset !== next)
+            return;
+        if (!leaves)
+            leaves = new Uint8Array(BLOCK);
+        if (filled === BLOCK) {
+            above += binary(sha256(leaves));
+            leaves.fill(0);
+            filled = 0;
+        }
+        leaves.set(hash, filled);
+        filled += HASH$1;
+        next = offset + BLOCK;
+    }
+    function step(size) {
+        if (next >= size)
+            return false;
+        // most blocks without another call: memory is shortest here
+        var block = undefined;
+        if (next && next + BLOCK <= size)
+            block = read$1(addr + next, BLOCK);
+        else
+            block = lazyBlocks().readBlock_(addr + next, size - next, next ? "" : start);
+        var hash = sha256(block);
+        block = undefined;
+        add(next, hash);
+        return next < size;
+    }
+    function digest(size) {
+        var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
+        descriptor[0] = 1; // version
+        descriptor[1] = 1; // SHA-256
+        descriptor[2] = 12; // log2 of the block size
+        lazyBytes().setU32_(descriptor, 8, size);
+        if (leaves) {
+            var root = leaves; // the digest of a single block is the root
+            if (size > BLOCK) {
+                above += binary(sha256(leaves));
+                leaves.fill(0);
+                leaves.set(above);
+                if (above.length > HASH$1)
+                    root = sha256(leaves);
+            }
+            descriptor.set(root.subarray(0, HASH$1), 16);
+        }
+        var hash = sha256(descriptor);
+        var text = "";
+        for (var i = 0; i < hash.length; i++)
+            text += (256 + hash[i]).toString(16).substr(1);
+        return text;
+    }
+    return { add_: add, step_: step, digest_: digest };
+}
 
 
 /**
@@ -1454,83 +1575,14 @@ function inSlices(perSlice, step, finish, done) {
 /**
  * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
  * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts all. It is compared here and not by the
- * caller, whose functions would stay in memory during the hash.
+ * caller, whose functions would stay in memory during the hash. `begun`: a hasher of the same file that has hashed its
+ * first blocks.
  */
-function hashFlash(addr, size, start, expected, done) {
-    /**
-     * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks
-     * of the level below. `start`: bytes that replace the first ones in flash.
-     */
-    function createFsVerityHasher(addr, size, start) {
-        // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks. It is made of native one-shot
-        // hashes, with one block in memory at a time.
-        // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
-        var BLOCK = 4096;
-        var HASH$1 = 32; // of a SHA-256
-        var DESCRIPTOR_LENGTH = 256;
-        /** SHA-256 of a block, as a binary string. */
-        function hashBlock(block) {
-            return binary(sha256(block));
-        }
-        /** A block that begins with `bytes` and is zero behind them. */
-        function padded(bytes) {
-            var block = new Uint8Array(BLOCK);
-            block.set(bytes);
-            return block;
-        }
-        // digests of blocks of the file, and zeros behind them. A growing string would take 100 JsVars more
-        var leaves;
-        var filled = 0; // bytes of `leaves`
-        var above = ""; // digests of `leaves`, one for each time that it was full
-        var offset = 0;
-        function step() {
-            if (offset >= size)
-                return false;
-            var length = Math.min(size - offset, BLOCK);
-            if (!offset)
-                leaves = new Uint8Array(BLOCK);
-            if (filled === BLOCK) {
-                above += hashBlock(leaves);
-                leaves.fill(0);
-                filled = 0;
-            }
-            // a last, shorter block: what was read is freed before the padded copy is hashed
-            var block = length < BLOCK ? padded(read$1(addr + offset, length)) : read$1(addr + offset, length);
-            if (!offset)
-                block.set(start);
-            leaves.set(sha256(block), filled);
-            filled += HASH$1;
-            offset += length;
-            return offset < size;
-        }
-        function digest() {
-            var descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
-            descriptor[0] = 1; // version
-            descriptor[1] = 1; // SHA-256
-            descriptor[2] = 12; // log2 of the block size
-            lazyBytes().setU32_(descriptor, 8, size);
-            var root = leaves; // the digest of a single block is the root
-            if (size > BLOCK) {
-                above += hashBlock(leaves);
-                leaves.fill(0);
-                leaves.set(above);
-                if (above.length > HASH$1)
-                    root = sha256(leaves);
-            }
-            if (size)
-                descriptor.set(root.subarray(0, HASH$1), 16);
-            var hash = sha256(descriptor);
-            var text = "";
-            for (var i = 0; i < hash.length; i++)
-                text += (256 + hash[i]).toString(16).substr(1);
-            return text;
-        }
-        return { step_: step, digest_: digest };
-    }
-    var hasher = createFsVerityHasher(addr, size, start);
+function hashFlash(addr, size, start, expected, done, begun) {
+    var hasher = begun || createFsVerityHasher(addr, start);
     var digest = "";
-    inSlices(8 /* Slice.BLOCKS */, hasher.step_, function () {
-        digest = hasher.digest_();
+    inSlices(8 /* Slice.BLOCKS */, function () { return hasher.step_(size); }, function () {
+        digest = hasher.digest_(size);
         if (expected && digest !== expected)
             throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", expected " + expected);
     }, function (error) { return done(error, digest); });
@@ -1538,10 +1590,10 @@ function hashFlash(addr, size, start, expected, done) {
 /**
  * Verifies the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that
  * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
- * first ones in flash, "" for an image that is complete in flash. Calls `done` once: with null, and the digest if it
- * was given; or with OTA_VALIDATE_FAILED.
+ * first ones in flash, "" for an image that is complete in flash. `begun`: see hashFlash. Calls `done` once: with null,
+ * and the digest if it was given; or with OTA_VALIDATE_FAILED.
  */
-function verifyImage(chipId, address, size, digest, start, done) {
+function verifyImage(chipId, address, size, digest, start, done, begun) {
     // Verifies an image in a slot: its segments, its length, and its fs-verity digest. Without a digest its checksum is
     // compared. The work is done in slices from the idle loop, so that the device stays responsive.
     // Source: docs/formats.md#checksum-and-hash (IDF esp_image_format.c), docs/decisions/fs-verity.md.
@@ -1598,7 +1650,7 @@ function verifyImage(chipId, address, size, digest, start, done) {
         return done(toOtaError(thrown));
     }
     if (digest)
-        return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done);
+        return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done, begun);
     var sum = checksum(address, ranges);
     inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
         var expected = readSlot(lazyImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
@@ -1953,6 +2005,7 @@ function lazySlots() {
     /** Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy. */
     function checkStorage(claim) {
     var lazyBytesOnce = lazyBytes();
+    var lazyBlocksOnce = lazyBlocks();
         var label = claim.partition;
         var row = partitionByLabel(label, 1 /* Type.DATA */);
         if (!row)
@@ -1978,7 +2031,7 @@ function lazySlots() {
             refuse$1("Storage needs " + used + " bytes, with erased files and the boot record; the image has room for " + claim.size);
         // a build with a larger Storage takes what lies behind the files of this one for files
         for (var offset = stats.totalBytes; offset < claim.size; offset += 4096 /* Flash.SECTOR */)
-            if (!isBlank(claim.address + offset))
+            if (!lazyBlocksOnce.isBlank_(claim.address + offset))
                 refuse$1("flash at " + lazyBytesOnce.hex_(claim.address + offset) + " is not blank, and the image takes it for Storage");
     }
     /**
@@ -2478,6 +2531,7 @@ function lazyExchange() {
     // can be counted (chunked), the image itself has to tell.
     // Source: docs/design.md#answers-of-a-server, docs/espruino.md#http.
     function giveUpConnection(exchange) {
+        exchange.inbox_.room_ = 0; // no listener of this connection puts anything into it by itself
         disconnect$1(exchange.outgoing_, exchange.incoming_);
         exchange.outgoing_ = exchange.incoming_ = undefined;
     }
@@ -2535,14 +2589,16 @@ function lazyExchange() {
     /** For a connection that ended before its time. `code`: of the engine or of mbedTLS, undefined for an end without one. */
     function lostConnection(exchange, code, message) {
         var page = lazyUrls().parseUrl_(exchange.url_);
-        var left = exchange.left_;
+        var inbox = exchange.inbox_;
+        var endless = inbox.end_ === 2147483647 /* Body.ENDLESS */;
+        var left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
         var why = code ? ": " + message + " (" + code + ")" : "";
         // the engine prints how a handshake failed and gives one of its own numbers for it
         if (!exchange.answered_ && code && code > -16 /* Tls.ENGINE */ && page.protocol_ === "https:")
             why +=
                 ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
         var lost = exchange.answered_
-            ? otaError(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why, true)
+            ? otaError(28684 /* Code.HTTP_INCOMPLETE_DATA */, "connection lost" + (endless ? "" : ", " + left + " bytes missing") + why, true)
             : otaError(28674 /* Code.HTTP_CONNECT */, "no answer from " + page.host_ + why, true);
         lost.record_ = code === -29184 /* Tls.INVALID_RECORD */ || code === -28928 /* Tls.BAD_INPUT_DATA */;
         return lost;
@@ -2555,7 +2611,7 @@ function lazyExchange() {
         if (!exchange.outgoing_ || !(code || exchange.incoming_))
             return;
         // how a TLS peer ends a body whose end only it knows
-        var ended = exchange.answered_ && exchange.left_ < 0 && (!code || code === -30848 /* Tls.CLOSE_NOTIFY */);
+        var ended = exchange.answered_ && exchange.inbox_.end_ === 2147483647 /* Body.ENDLESS */ && (!code || code === -30848 /* Tls.CLOSE_NOTIFY */);
         endExchange(exchange, ended ? null : lostConnection(exchange, code, code ? failure.message : ""));
     }
     function stalled(exchange) {
@@ -2602,9 +2658,9 @@ function lazyExchange() {
         if (typeof head === "string")
             return redirect(exchange, head);
         exchange.answered_ = true;
-        exchange.left_ = head.length_;
+        exchange.inbox_.end_ = head.length_ < 0 ? 2147483647 /* Body.ENDLESS */ : head.start_ + head.length_;
         exchange.onHead_(head);
-        if (!exchange.left_)
+        if (!head.length_)
             endExchange(exchange, null);
     }
     return { giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
@@ -2624,8 +2680,9 @@ function lazyExchange() {
  * the exchange; after it, and after `onEnd`, no event comes. Long for its table of fields and its listeners, which have to be
  * closures.
  */
-function get(options, from, extra, onHead, onBody, onEnd) {
+function get(options, from, extra, inbox, onHead, onBody, onEnd) {
     var exchange = {
+        inbox_: inbox,
         options_: options,
         extra_: extra,
         url_: from,
@@ -2634,36 +2691,42 @@ function get(options, from, extra, onHead, onBody, onEnd) {
         quiet_: 0,
         status_: -1,
         answered_: false,
-        left_: -1 /* Length.UNKNOWN */,
         done_: false,
         onHead_: onHead,
         onEnd_: onEnd,
     };
     var end = function (error) { return lazyExchange().endExchange_(exchange, error); };
     var onGone = function (error) { return lazyExchange().connectionGone_(exchange, error); };
-    // the engine reads the code that it skips: so there is little here, where every piece of a body comes along
-    function onData(data) {
+    /** What fills a block of the inbox, or ends the body; and everything while nobody reads in blocks. */
+    function onPiece(data) {
         if (!exchange.incoming_)
             return;
         exchange.quiet_ = 0;
         try {
-            var left = exchange.left_;
-            var length = data.length;
-            if (left < 0 || length < left) {
-                if (left > 0)
-                    exchange.left_ = left - length;
+            if (inbox.room_ && inbox.full_ && inbox.full_(data))
+                return;
+            var left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
+            if (data.length < left)
                 return onBody(data);
-            }
             // the engine delivers what is beyond the announced length too
-            exchange.left_ = 0;
             lazyExchange().giveUpConnection_(exchange);
-            onBody(length > left ? data.substr(0, left) : data);
+            onBody(data.length > left ? data.substr(0, left) : data);
             lazyExchange().endExchange_(exchange, null);
         }
         catch (thrown) {
             lazyExchange().giveUpConnection_(exchange); // who reads refuses what the file holds: that has no status
             end(toOtaError(thrown));
         }
+    }
+    /** Hot path: most pieces of a body end here. The engine reads the code that it skips, so there is little. */
+    function onData(data) {
+        var filled = inbox.filled_ + data.length;
+        if (filled < inbox.room_) {
+            inbox.filled_ = filled;
+            inbox.pieces_.push(data);
+        }
+        else
+            onPiece(data);
     }
     function onResponse(response) {
         if (!exchange.outgoing_)
@@ -2683,6 +2746,10 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     function tick() {
         if (exchange.done_)
             return;
+        // the hot path does nothing but fill the inbox
+        if (exchange.seen_ !== inbox.filled_)
+            exchange.quiet_ = 0;
+        exchange.seen_ = inbox.filled_;
         if (++exchange.quiet_ > 4)
             return lazyExchange().stalled_(exchange);
         tryOr(function () {
@@ -2700,6 +2767,8 @@ function get(options, from, extra, onHead, onBody, onEnd) {
     return function () { return lazyExchange().closeExchange_(exchange); };
 }
 
+
+
 function lazyDownload() {
     // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
     // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
@@ -2715,7 +2784,8 @@ function lazyDownload() {
     // Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
     /** Bytes of the file that have come, taken or not. */
     function received(download) {
-        return download.offset_ + download.buffered_.length;
+        var inbox = download.inbox_;
+        return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
     }
     function disconnect(download) {
         var bytes = received(download);
@@ -2742,8 +2812,11 @@ function lazyDownload() {
             download.failed_(error);
     }
     function goTo(download, offset) {
-        download.offset_ = offset;
-        download.buffered_ = "";
+        var inbox = download.inbox_;
+        inbox.offset_ = offset;
+        inbox.pieces_ = [];
+        inbox.filled_ = inbox.room_ = 0;
+        inbox.buffered_ = "";
         download.ended_ = false;
         if (!offset)
             download.mixed_ = download.changes_;
@@ -2752,6 +2825,8 @@ function lazyDownload() {
         tryOr(function () {
             if (download.timer_ !== undefined)
                 cancel(download.timer_);
+            // until it is due, what comes waits in order
+            download.inbox_.room_ = 0;
             download.timer_ = after(ms, download.resume_);
         }, function (error) { return settle(download, error); });
     }
@@ -2894,8 +2969,13 @@ function lazyDownload() {
     /** For good: only the figures are left of it. */
     function closeDownload(download) {
         disconnect(download);
-        download.options_.cancel_ = undefined;
+        if (download.options_)
+            download.options_.cancel_ = undefined;
+        download.options_ = undefined;
         download.consumer_ = null;
+        download.inbox_.pieces_ = [];
+        download.inbox_.room_ = 0;
+        download.inbox_.full_ = undefined;
         download.tag_ = "";
         // functions, and what is around them: memory is shortest after this
         download.failed_ = download.resume_ = download.onConnected_ = noop;
@@ -2922,9 +3002,14 @@ function lazyDownload() {
  * piece passes through stands here and not in a lazy scope, whose text the engine would read at each call.
  */
 function createDownload(options, url, limit, onConnected) {
+    // Where the bytes of a file wait for who reads it. The hot path of an update: each piece that comes from the network is
+    // put here by its listener (http.ts) and passes nothing else until a block is full.
+    function createInbox() {
+        return { filled_: 0, room_: 0, pieces_: [], offset_: 0, end_: 0, block_: 0, buffered_: "" };
+    }
+    var inbox = createInbox();
     var download = {
-        buffered_: "",
-        offset_: 0,
+        inbox_: inbox,
         total_: -1,
         ended_: false,
         mixed_: 0,
@@ -2948,22 +3033,46 @@ function createDownload(options, url, limit, onConnected) {
         onConnected_: onConnected,
     };
     var fail = function (error) { return lazyDownload().settle_(download, error); };
-    /** Offers what is buffered, and `data`, which has just come. */
+    /** Moves what is buffered into the inbox, and has each full block read. */
+    function fillInbox() {
+        while (download.consumer_) {
+            var piece = inbox.buffered_;
+            var room = inbox.block_ - inbox.filled_;
+            inbox.buffered_ = "";
+            if (piece.length > room) {
+                inbox.buffered_ = piece.substr(room);
+                piece = piece.substr(0, room);
+            }
+            if (piece)
+                inbox.pieces_.push(piece);
+            inbox.filled_ += piece.length;
+            var last = download.ended_ && !inbox.buffered_;
+            if (!last && inbox.filled_ < inbox.block_) {
+                var left = inbox.end_ - inbox.offset_;
+                inbox.room_ = inbox.block_;
+                if (left < inbox.room_)
+                    inbox.room_ = left;
+                return;
+            }
+            inbox.room_ = 0;
+            piece = "";
+            download.consumer_("", last);
+        }
+    }
+    /** Offers what has come to who reads. `data`: what has just come; "" from the timer. */
     function deliver(data) {
-        var buffered = download.buffered_ ? download.buffered_ + data : data;
-        var bytes = download.offset_ + buffered.length;
         var total = download.total_;
-        download.buffered_ = buffered;
+        inbox.buffered_ = inbox.buffered_ ? inbox.buffered_ + data : data;
+        var bytes = inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
         if (bytes >= total && (total >= 0 || bytes > limit))
             lazyDownload().onLastByte_(download);
         if (download.timer_ !== undefined)
             return;
-        var taken = download.consumer_ ? download.consumer_(buffered, download.ended_) : 0;
-        if (taken) {
-            download.offset_ += taken;
-            download.buffered_ = taken === buffered.length ? "" : buffered.substr(taken);
-        }
-        if (!download.consumer_ && download.buffered_.length > 3500 /* Buffer.MAX */)
+        if (download.consumer_ && inbox.block_)
+            fillInbox();
+        else if (download.consumer_)
+            download.consumer_(inbox.buffered_, download.ended_);
+        else if (inbox.buffered_.length > 3500 /* Buffer.MAX */)
             lazyDownload().disconnect_(download);
     }
     options.cancel_ = fail;
@@ -2975,18 +3084,22 @@ function createDownload(options, url, limit, onConnected) {
             download.closing_ = false;
             return lazyDownload().resumeAfter_(download, 0);
         }
-        tryOr(function () {
-            if (download.buffered_ || download.ended_)
+        // no function here that is made for each block
+        try {
+            if (inbox.filled_ || inbox.buffered_ || download.ended_)
                 deliver("");
             if (!download.consumer_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined)
                 return;
             try {
-                download.disconnect_ = /*@__NOINLINE__*/ get(options, url, lazyDownload().rangeHeaders_(download), function (head) { return lazyDownload().onHead_(download, head); }, deliver, function (error) { return lazyDownload().onEnd_(download, error); });
+                download.disconnect_ = /*@__NOINLINE__*/ get(options, url, lazyDownload().rangeHeaders_(download), inbox, function (head) { return lazyDownload().onHead_(download, head); }, deliver, function (error) { return lazyDownload().onEnd_(download, error); });
             }
             catch (thrown) {
                 lazyDownload().onEnd_(download, toOtaError(thrown));
             }
-        }, fail);
+        }
+        catch (thrown) {
+            fail(toOtaError(thrown));
+        }
     };
     return download;
 }
@@ -3500,6 +3613,7 @@ function lazySession() {
      * otherwise 0. The slot may still hold another file: the digest at the end decides.
      */
     function resumeOffset(slot, buffered, total) {
+    var lazyBlocksOnce = lazyBlocks();
         if (total < 0)
             return 0;
         // in small parts, because memory is shortest here. The first word is not compared: it is written at the end
@@ -3507,7 +3621,7 @@ function lazySession() {
             if (!holds(slot.address + start, buffered.substr(start, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
                 return 0;
         var offset = 4096 /* Flash.SECTOR */;
-        while (offset < total && !isBlank(slot.address + offset))
+        while (offset < total && !lazyBlocksOnce.isBlank_(slot.address + offset))
             offset += 4096 /* Flash.SECTOR */;
         return offset - 4096 /* Flash.SECTOR */;
     }
@@ -3548,10 +3662,10 @@ function lazySession() {
         };
         if (!present && plan.digest_) {
             // bytes of an earlier update are kept only where a digest verifies them at the end
-            var offset = resumeOffset(target, download.buffered_, session.size_);
-            if (offset > download.buffered_.length) {
+            var offset = resumeOffset(target, download.inbox_.buffered_, session.size_);
+            if (offset > download.inbox_.buffered_.length) {
                 session.resumed_ = true;
-                session.word_ = download.buffered_.substr(0, 4 /* Size.WORD */);
+                session.word_ = download.inbox_.buffered_.substr(0, 4 /* Size.WORD */);
                 session.written_ = offset;
                 lazyDownload().seek_(download, offset);
             }
@@ -3617,7 +3731,7 @@ function lazyFinish() {
             lazySlots().checkStorage_(claim);
         // Step 8: the slot now holds an image, and the boot record counts its starts
         if (session.word_)
-            lazyEngine().completeImage_(target.address, session.word_);
+            lazyBlocks().completeImage_(target.address, session.word_);
         lazyRecords().recordSelected_(target, layout.running_, session.written_, plan);
         // Step 9: the commit point
         lazyOtadata().select_(layout, target, 0 /* State.NEW */);
@@ -3625,8 +3739,6 @@ function lazyFinish() {
     }
     /** To be called when the last byte is in flash. A resumed file is verified before perform() ends. */
     function endFile(session) {
-        if (!session.resumed_)
-            return lazySession().succeed_(session, true);
         session.phase_ = 2 /* Phase.VERIFYING */;
         function onVerified(error) {
             if (session.phase_ !== 2 /* Phase.VERIFYING */)
@@ -3640,10 +3752,13 @@ function lazyFinish() {
                 lazyDownload().seek_(session.download_, 0);
             lazySession().succeed_(session, !error);
         }
-        // after the receiver has returned, because a wrong file is read again from byte 0
+        // after the receiver has returned: its memory is needed, and a wrong file is read again from byte 0
         after(0, function () {
-            if (session.phase_ === 2 /* Phase.VERIFYING */)
-                verifyImage(session.layout_.chip_, session.target_.address, session.written_, session.plan_.digest_, session.word_, onVerified);
+            if (session.phase_ !== 2 /* Phase.VERIFYING */)
+                return;
+            if (!session.resumed_)
+                return lazySession().succeed_(session, true);
+            verifyImage(session.layout_.chip_, session.target_.address, session.written_, session.plan_.digest_, session.word_, onVerified, session.hasher_);
         });
     }
     /**
@@ -3657,6 +3772,7 @@ function lazyFinish() {
         session.phase_ = 4 /* Phase.FINISHING */;
         function end(error) {
             lazySession().closeSession_(session, error ? 6 /* Phase.DEAD */ : 7 /* Phase.FINISHED */);
+            session.hasher_ = undefined;
             session.emit_("FINISH");
             if (error)
                 reject(error);
@@ -3679,7 +3795,7 @@ function lazyFinish() {
                     found = null;
                 }
                 if (!plan.digest_)
-                    return hashFlash(session.target_.address, session.written_, session.word_, "", onVerified);
+                    return hashFlash(session.target_.address, session.written_, session.word_, "", onVerified, session.hasher_);
                 if (plan.askStorage_) {
                     plan.askStorage_ = false;
                     return lazySlots().findStorage_(session.target_.address, onVerified);
@@ -3703,7 +3819,7 @@ function lazyFinish() {
         else if (session.verified_)
             onVerified(null);
         else
-            verifyImage(session.layout_.chip_, session.target_.address, session.written_, plan.digest_, session.word_, onVerified);
+            verifyImage(session.layout_.chip_, session.target_.address, session.written_, plan.digest_, session.word_, onVerified, session.hasher_);
     }
     return { endFile_: endFile, finish_: finish };
 }
@@ -3716,10 +3832,12 @@ function lazyFinish() {
 
 
 
+
+// The end of step 4, and steps 5 and 6 of update.ts: perform, and how bytes get from the network to flash. The listener
+// of the connection fills a block in RAM (net/inbox.ts). Here whole blocks are written, read back and hashed.
 /**
- * The consumer of the download of `session`. It ends each perform(): session.ts. More than 60 lines: it is a closure
- * that is made once for an update, and keeps its state in four variables, so that the hot path has no object to look
- * into.
+ * The consumer of the download of `session`. It ends each perform(): session.ts. More than 30 lines: it is a closure
+ * that is made once for an update, so that what each block passes has no object to look into.
  */
 function createReceiver(session) {
     /** Chip revision, major * 100 + minor; -1 where JavaScript cannot read it (all chips but the classic ESP32). */
@@ -3737,132 +3855,176 @@ function createReceiver(session) {
     }
     /**
      * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
-     * A closure of more than 30 lines: as fields of an object its three variables would take nine JsVars more.
+     * A closure of more than 60 lines: as fields of an object its variables would take more JsVars, and more time for each
+     * block. Its functions are not inlined, because the engine reads the code that it skips.
      */
-    function createWriter(layout, slot, size) {
+    function createWriter(layout, slot, inbox, size) {
         // Writes a slot, sector by sector: the only writer of app partitions.
         // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in
         // flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
+        var END = 16; // bytes of the end of a block that are compared
         /** Throws unless `length` bytes at `offset` lie in `slot` and in one sector. */
         function checkRange(slot, offset, length) {
             if ((offset % 4096 /* Flash.SECTOR */) + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
                 throw otaError(260 /* Code.INVALID_SIZE */, length + " bytes at " + lazyBytes().hex_(offset) + " of slot " + slot.label);
         }
         /**
-         * Makes a function that throws when otadata selects `slot`: another program, or another instance of this module, may
-         * have written an entry. To be made while no entry names the slot. The checksum tells cheaply that nothing has changed.
+         * State and CRC of both entries: they tell cheaply that nobody has changed otadata. Few bytes, because more would be
+         * kept in one piece, and the engine searches for room (jsvar.c jsvNewFlatStringOfLength).
          */
-        function createSelectionCheck(layout, slot) {
-            function otadataCrc() {
-                var addr = layout.otadata_.address;
-                return E.CRC32(binary(read$1(addr, 32 /* Entries.LENGTH */)) + binary(read$1(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)));
-            }
-            var checkedCrc = otadataCrc();
-            return function () {
-                var crc = otadataCrc();
-                if (crc === checkedCrc)
-                    return;
-                var entries = lazyOtadata().readEntries_(layout.otadata_);
-                if (lazyOtadata().copyOf_(layout, entries, slot) >= 0 || lazyOtadata().selectedSlot_(layout, entries).address === slot.address)
-                    throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
-                checkedCrc = crc;
-            };
+        function readOtadata(layout) {
+            var addr = layout.otadata_.address + 24 /* Entries.STATE */;
+            return readText(addr, 32 /* Entries.LENGTH */ - 24 /* Entries.STATE */) + readText(addr + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */ - 24 /* Entries.STATE */);
         }
-        /** How many bytes at the start of `data` flash at `addr` holds already. The last one is never counted. */
-        function countEqual(addr, data) {
-            var found = binary(read$1(addr, data.length));
-            var equal = 0;
-            while (equal < data.length - 1 && found[equal] === data[equal])
-                equal++;
-            return equal;
+        /**
+         * Throws when otadata selects `slot`: another program, or another instance of this module, may have written an entry.
+         * Returns what was looked at.
+         */
+        function checkNotSelected(layout, slot) {
+            var entries = lazyOtadata().readEntries_(layout.otadata_);
+            if (lazyOtadata().copyOf_(layout, entries, slot) >= 0 || lazyOtadata().selectedSlot_(layout, entries).address === slot.address)
+                throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "otadata selects slot " + slot.label + ", which an update is writing");
+            return readOtadata(layout);
+        }
+        /** Does flash at `addr` hold `pieces`, one behind the other? */
+        function holdsAll(addr, pieces) {
+            for (var i = 0; i < pieces.length; i++) {
+                if (!holds(addr, binary(pieces[i])))
+                    return false;
+                addr += pieces[i].length;
+            }
+            return true;
         }
         var erasesLeft = 2 * Math.ceil(size / 4096 /* Flash.SECTOR */); // twice, because a wrong resumed file is written again
         var nextErased = -1; // address of the sector that was erased ahead; 0: none is; -1: before the first write
         var alreadyInFlash = false; // flash holds all bytes of this sector that have arrived so far
         if (slot.address === layout.running_.address)
             throw otaError(5377 /* Code.OTA_PARTITION_CONFLICT */, "slot " + slot.label + " is running");
-        var checkNotSelected = createSelectionCheck(layout, slot);
+        var otadata = readOtadata(layout);
         /** `maybeBlank`: an earlier run, or this one before the file began again, may have erased the sector already. */
         function makeBlank(sector, maybeBlank) {
             if (sector >= slot.address + slot.size)
                 return;
-            if (sector !== nextErased && !(maybeBlank && isBlank(sector))) {
+            if (sector !== nextErased && !(maybeBlank && lazyBlocks().isBlank_(sector))) {
                 // without `retry`: each further try within this update would erase one more sector
                 if (erasesLeft-- < 1)
                     throw otaError(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the file began again too often: twice its sectors were erased");
-                erase(sector);
+                eraseForWrite(sector);
             }
             nextErased = sector;
         }
-        /** Flash does not hold `data`. Erases this sector and the next one where needed, then writes. */
-        function writeNew(addr, sectorOffset, data, compared, more) {
-            var sector = addr - sectorOffset;
+        /**
+         * The first block, and each one that nobody has erased a sector for: writes it where flash does not hold it yet.
+         * Returns the first word of the file, which stays blank, if this is its first block.
+         */
+        function writeUnprepared(offset, more) {
+            var inSector = offset % 4096 /* Flash.SECTOR */;
+            var sector = slot.address + offset - inSector;
+            var maybeBlank = nextErased >= 0 || offset > 0;
+            var addr = slot.address + offset;
+            var word = "";
+            if (!offset) {
+                word = lazyBlocks().join_(inbox.pieces_);
+                inbox.pieces_ = [word.substr(4 /* Size.WORD */)];
+                word = word.substr(0, 4 /* Size.WORD */);
+                addr += 4 /* Size.WORD */;
+            }
+            alreadyInFlash = (inSector > 0 || sector !== nextErased) && holdsAll(addr, inbox.pieces_);
+            if (alreadyInFlash)
+                return word;
             // the slot is about to hold another file: from here on it must not look like an image
-            if (nextErased < 0 && sector !== slot.address)
-                lazyEngine().clearWord_(slot.address);
-            var writtenBefore = compared && nextErased >= 0; // by this run, before the file began again
-            var maybeBlank = writtenBefore || (nextErased < 0 && addr > slot.address);
-            var sectorStart = ""; // bytes of the sector in front of `addr`, which an erase would lose
-            var equal = writtenBefore ? countEqual(addr, data) : 0;
-            // where the bytes of this run go on to be right, and only blank flash follows, nothing has to be erased
-            if (!writtenBefore || !(sectorOffset + equal) || !holds(addr + equal, lazyEngine().blank_(4096 /* Flash.SECTOR */ - sectorOffset - equal))) {
-                equal = 0;
-                if (sectorOffset)
-                    sectorStart = binary(read$1(sector, sectorOffset));
+            if (nextErased < 0 && offset)
+                lazyBlocks().clearWord_(slot.address);
+            var start = ""; // bytes of the sector in front of `addr`, which an erase would lose
+            if (!inSector)
                 makeBlank(sector, maybeBlank);
+            else if (!holds(addr, lazyBlocks().blank_(4096 /* Flash.SECTOR */ - inSector))) {
+                start = binary(read$1(sector, inSector));
+                makeBlank(sector, false);
             }
             nextErased = 0;
             if (more)
                 makeBlank(sector + 4096 /* Flash.SECTOR */, maybeBlank);
-            var skipped = sector === slot.address ? 4 /* Size.WORD */ : 0; // the first word stays blank
-            if (sectorStart)
-                write(sector + skipped, sectorStart.substr(skipped));
-            else if (!equal)
-                equal = skipped;
-            write(addr + equal, equal ? data.substr(equal) : data);
+            var skipped = sector === slot.address ? 4 /* Size.WORD */ : 0;
+            if (start)
+                lazyBlocks().write_(sector + skipped, start.substr(skipped));
+            program(addr, inbox.pieces_);
+            return word;
         }
-        return function (offset, data, more) {
+        function differs(addr) {
+            throw otaError(24577 /* Code.FLASH_OP_FAIL */, "flash at " + lazyBytes().hex_(addr) + " differs from what was written" /* Fact.DIFFERS */);
+        }
+        function write$1(more, hasher) {
+            var offset = inbox.offset_;
             var addr = slot.address + offset;
-            var sectorOffset = offset % 4096 /* Flash.SECTOR */;
-            checkRange(slot, offset, data.length);
-            if (!sectorOffset)
-                checkNotSelected();
-            if (sectorOffset && !alreadyInFlash) {
-                if (more && !nextErased)
-                    makeBlank(addr - sectorOffset + 4096 /* Flash.SECTOR */, false);
-                write(addr, data);
-                return true;
+            var length = inbox.filled_;
+            var inSector = offset % 4096 /* Flash.SECTOR */;
+            var word = "";
+            checkRange(slot, offset, length);
+            if (!inSector && readOtadata(layout) !== otadata)
+                otadata = checkNotSelected(layout, slot);
+            if (offset && (inSector ? !alreadyInFlash : addr === nextErased)) {
+                if (!inSector) {
+                    alreadyInFlash = false;
+                    nextErased = 0;
+                    if (more)
+                        makeBlank(addr + 4096 /* Flash.SECTOR */, false);
+                }
+                program(addr, inbox.pieces_);
             }
-            var compare = sectorOffset > 0 || addr !== nextErased;
-            var skipped = offset ? 0 : 4 /* Size.WORD */; // the first word in flash is blank, or that of another file
-            alreadyInFlash = compare && holds(addr + skipped, skipped ? data.substr(skipped) : data);
-            if (!alreadyInFlash)
-                writeNew(addr, sectorOffset, data, compare, more);
-            return !alreadyInFlash;
-        };
+            else
+                word = writeUnprepared(offset, more);
+            if (hasher) {
+                var tail = binary(inbox.pieces_[inbox.pieces_.length - 1]);
+                tail = tail.substr(Math.max(0, tail.length - END));
+                inbox.pieces_ = [];
+                var block = lazyBlocks().readBlock_(addr, length, word);
+                if (binary(block).substr(length - tail.length, tail.length) !== tail)
+                    differs(addr + word.length);
+                hasher.add_(offset, sha256(block));
+            }
+            else {
+                if (!holdsAll(addr + word.length, inbox.pieces_))
+                    differs(addr + word.length);
+                inbox.pieces_ = [];
+            }
+            inbox.filled_ = 0;
+            inbox.offset_ = offset + length;
+        }
+        function writeNext(piece, hasher) {
+            var offset = inbox.offset_;
+            var addr = slot.address + offset;
+            var room = 4096 /* Flash.SECTOR */ - inbox.filled_;
+            var rest = piece.length - room;
+            if (addr !== nextErased || rest < 0 || room < END || offset + 2 * 4096 /* Flash.SECTOR */ > slot.size || erasesLeft < 1)
+                return false;
+            if (readOtadata(layout) !== otadata)
+                otadata = /*@__NOINLINE__*/ checkNotSelected(layout, slot);
+            erasesLeft--;
+            nextErased = addr + 4096 /* Flash.SECTOR */;
+            eraseForWrite(nextErased);
+            // parts of the piece, not copies: a copy wants room in one piece, which is searched for
+            var bytes = E.toArrayBuffer(piece);
+            inbox.pieces_.push(new Uint8Array(bytes, 0, room));
+            program(addr, inbox.pieces_);
+            inbox.pieces_ = rest ? [new Uint8Array(bytes, room, rest)] : [];
+            inbox.filled_ = rest;
+            inbox.offset_ = offset + 4096 /* Flash.SECTOR */;
+            var block = read$1(addr, 4096 /* Flash.SECTOR */);
+            if (E.toString(block).substr(-END) !== piece.substr(room - END, END)) /*@__NOINLINE__*/
+                differs(addr);
+            hasher.add_(offset, sha256(block));
+            return true;
+        }
+        return { write_: write$1, writeNext_: writeNext };
     }
-    // The end of step 4, and steps 5 and 6 of update.ts: perform, and how each piece gets from the network to flash. A
-    // download passes what has arrived to the receiver, which takes what it can write.
-    var MIN_WRITE = 512; // bytes: fewer are not written, because a server may send them one by one
     var download = session.download_;
+    var inbox = download.inbox_;
     var layout = session.layout_;
     var target = session.target_;
     var plan = session.plan_;
-    var prepared = false; // is the slot ready to be written?
-    var writeSector; // created by the first sector: memory is shortest before it
-    var blankUntil = 0; // flash is erased up to this offset of the file
-    var receiveSectors;
-    /** Hot path, for most pieces: in the middle of a blank sector nothing has to be decided. */
-    function receive(data, ended) {
-        var offset = session.written_;
-        var length = data.length;
-        // another offset: the server ignored Range and began again at byte 0
-        if (offset + length >= blankUntil || ended || length < MIN_WRITE || offset !== download.offset_)
-            return receiveSectors(data, ended);
-        write(target.address + offset, data);
-        session.written_ = offset + length;
-        return length;
-    }
+    var fast = plan.digest_ && lazyEngine().freeVars_() > 1500 /* Free.FAST */;
+    var writer; // created when step 5 is done: memory is shortest before it
     /** Calls the listener of the user. Throws when that has aborted the update. */
     function tell(name, data, total) {
         session.emit_(name, data, total);
@@ -3871,7 +4033,7 @@ function createReceiver(session) {
     }
     /**
      * Step 4, its end: the header is checked before anything is erased. `start`: the file's first bytes; "" when they are
-     * in flash.
+     * in flash, left there by an earlier update, but for the first word.
      */
     function checkStart(start) {
         var head;
@@ -3883,82 +4045,70 @@ function createReceiver(session) {
         }
         lazyImage().checkHead_(head, layout.chip_, chipRevision(layout.chip_), read$1(layout.running_.address, 288 /* Size.DESC_END */), session.size_ < 0 ? target.size : session.size_, tell);
     }
-    /** The first bytes. False while more of them are needed. */
-    function prepare(data, ended) {
-        var start = download.offset_;
-        if (!start && !ended && data.length < (session.size_ < 0 ? 4096 /* Flash.SECTOR */ : 1024 /* Size.HEAD */))
-            return false;
-        if (!start)
-            session.word_ = data.substr(0, 4 /* Size.WORD */);
-        checkStart(start ? "" : data);
+    /** The first block of this update, or the first one again because the file began again. */
+    function prepare() {
+        var start = "";
+        if (!inbox.offset_) {
+            start = lazyBlocks().join_(inbox.pieces_).substr(0, 288 /* Size.DESC_END */);
+            session.word_ = start.substr(0, 4 /* Size.WORD */);
+        }
+        checkStart(start);
         // Step 5: so that no half-written slot is selected, and no trial begins without its record
         lazyRecords().reserveRecords_();
         lazyOtadata().deselect_(layout, target);
-        prepared = true;
-        return true;
+        if (!writer)
+            writer = /*@__NOINLINE__*/ createWriter(layout, target, inbox, plan.size_ < 0 ? target.size : plan.size_);
+        if (fast && start)
+            session.hasher_ = /*@__NOINLINE__*/ createFsVerityHasher(target.address, session.word_);
     }
-    /** The end of a sector, or of the file. */
-    function endSector(last, wrote) {
-        if (wrote)
-            tell("WRITE_FLASH", session.written_, session.size_);
-        if (last)
-            lazyFinish().endFile_(session);
-        else if (session.stepwise_)
-            lazySession().succeed_(session, false);
+    download.failed_ = function (error) { return lazySession().failSession_(session, error); };
+    // the slot holds the whole image already: nothing is received
+    if (session.verified_)
+        return function () {
+            checkStart("");
+            lazySession().succeed_(session, true);
+        };
+    // without a length, only a full sector or the end tells whether another sector follows and must be erased ahead
+    inbox.block_ = fast || (plan.size_ < 0 && download.total_ < 0) ? 4096 /* Flash.SECTOR */ : 1024 /* Flash.PIECE */;
+    function wrote() {
+        session.written_ = inbox.offset_;
+        // a listener may abort
+        tell("WRITE_FLASH", inbox.offset_, session.size_);
     }
-    /** Any piece: the beginning and the end of a file and of each sector, and what an earlier update left in the slot. */
-    receiveSectors = function (data, ended) {
-        var start = download.offset_;
+    // Step 6 for most sectors, called below the listener of the connection
+    if (fast && !session.stepwise_)
+        inbox.full_ = function (piece) {
+            var next = inbox.offset_ + 2 * 4096 /* Flash.SECTOR */;
+            if (!session.hasher_ || next > inbox.end_ || next > session.size_)
+                return false;
+            if (!writer.writeNext_(piece, session.hasher_))
+                return false;
+            session.written_ = inbox.offset_;
+            tell("WRITE_FLASH", inbox.offset_, session.size_);
+            return true;
+        };
+    // Step 6: a block is full, or it is the last one
+    return function (_, last) {
+        var offset = inbox.offset_;
         // when the file changes, its length may change
         var total = plan.size_ < 0 ? download.total_ : plan.size_;
-        var taken = 0;
         session.size_ = total;
-        // at byte 0 again: the file has changed, or a server without ranges began again
-        if ((!prepared || !start) && !prepare(data, ended))
-            return 0;
-        if (!writeSector)
-            writeSector = /*@__NOINLINE__*/ createWriter(layout, target, plan.size_ < 0 ? target.size : plan.size_);
-        // a listener may abort, and the program may call perform() again at once
-        while (session.phase_ === 1 /* Phase.WORKING */) {
-            var offset = start + taken;
-            var inSector = offset % 4096 /* Flash.SECTOR */;
-            var rest = data.length - taken;
-            var room = 4096 /* Flash.SECTOR */ - inSector;
-            // without a length, only a full sector or the end tells whether another sector follows and must be erased ahead
-            if (rest < room && !ended && (total < 0 || rest < (inSector ? MIN_WRITE : 1)))
-                break;
-            // not Math.min: it returns a float, which Flash.erasePage does not accept as an address
-            var length = room;
-            if (rest < room)
-                length = rest;
-            // small pieces at the start of a file: the writer copies them, and memory is shortest here
-            if (offset < 1024 /* Size.HEAD */ && length > 1024 /* Size.HEAD */ / 4)
-                length = 1024 /* Size.HEAD */ / 4;
-            var more = total < 0 ? !ended || rest > room : offset - inSector + 4096 /* Flash.SECTOR */ < total;
-            blankUntil = 0;
-            // Step 6
-            if (length && writeSector(offset, length === data.length ? data : data.substr(taken, length), more))
-                blankUntil = offset + room;
-            taken += length;
-            session.written_ = offset + length;
-            var last = ended && length === rest;
-            if (last || length === room)
-                endSector(last, length > 0 || inSector > 0);
+        if (inbox.filled_) {
+            if (!writer || !offset)
+                prepare();
+            // without a length: as long as the end is not known, another sector follows
+            writer.write_(total < 0 ? !last : offset - (offset % 4096 /* Flash.SECTOR */) + 4096 /* Flash.SECTOR */ < total, session.hasher_);
         }
+        var sectorEnds = last || inbox.offset_ % 4096 /* Flash.SECTOR */ === 0;
+        if (sectorEnds && inbox.offset_ > offset)
+            wrote();
+        session.written_ = inbox.offset_;
+        if (last)
+            lazyFinish().endFile_(session);
+        else if (sectorEnds && session.stepwise_)
+            lazySession().succeed_(session, false);
         if (session.phase_ !== 1 /* Phase.WORKING */)
             download.consumer_ = null;
-        else
-            download.consumer_ = total < 0 ? receiveSectors : receive;
-        return taken;
-    };
-    download.failed_ = function (error) { return lazySession().failSession_(session, error); };
-    if (!session.verified_)
-        return receiveSectors;
-    // the slot holds the whole image already: nothing is received
-    return function () {
-        checkStart("");
-        lazySession().succeed_(session, true);
-        return 0;
     };
 }
 
@@ -4137,7 +4287,6 @@ function open(settings, emit, offerOnly, done, failed) {
             download.consumer_ = function (text, ended) {
                 if (ended)
                     end(null, text);
-                return 0;
             };
             lazyDownload().read_(download);
         }
@@ -4265,14 +4414,13 @@ function open(settings, emit, offerOnly, done, failed) {
         download.consumer_ = function (data, ended) {
             var length = data.length;
             if (length < 1024 /* Size.HEAD */ && !ended)
-                return 0;
+                return;
             download.consumer_ = null;
             tryOr(function () {
                 if (length < 1024 /* Size.HEAD */)
                     throw otaError(260 /* Code.INVALID_SIZE */, "file of " + length + " bytes, an image has at least " + 1024 /* Size.HEAD */);
                 begin();
             }, fail);
-            return 0;
         };
         lazyDownload().read_(download);
     }
@@ -4335,9 +4483,6 @@ function run(config, mode, resolve, reject) {
         session.resolve_ = resolve;
         session.reject_ = reject;
         session.phase_ = 1 /* Phase.WORKING */;
-        // with a consumer installed the delivery of the previous step continues into this one
-        if (download.consumer_)
-            return;
         if (!session.receive_)
             session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
         if (session.verified_)
@@ -4377,7 +4522,7 @@ function run(config, mode, resolve, reject) {
                 session.emit_("GET_IMG_DESC");
                 var desc = lazyImage().parseDesc_(session.written_
                     ? read$1(session.target_.address, 288 /* Size.DESC_END */)
-                    : lazyBytes().bytesOf_(session.download_.buffered_.substr(0, 288 /* Size.DESC_END */)));
+                    : lazyBytes().bytesOf_(session.download_.inbox_.buffered_.substr(0, 288 /* Size.DESC_END */)));
                 if (!desc)
                     throw otaError(261 /* Code.NOT_FOUND */, "the image has no app descriptor");
                 return desc;
@@ -4519,6 +4664,7 @@ function run(config, mode, resolve, reject) {
     var lock = null;
     var session = null;
     var settings;
+    var onEvent;
     /** `error`: what the call ended with, null when all went well. */
     function release(error) {
         // a second call is refused while the first one runs, and says nothing of the first one's result
@@ -4543,8 +4689,8 @@ function run(config, mode, resolve, reject) {
     }
     function emit(name, data, total) {
         try {
-            if (settings.onEvent)
-                settings.onEvent(name, data, total);
+            if (onEvent)
+                onEvent(name, data, total);
         }
         catch (thrown) {
             lazyEngine().printLater_(thrown);
@@ -4564,6 +4710,7 @@ function run(config, mode, resolve, reject) {
         // Step 1: nothing has been touched yet
         settings = checkCall(config, mode === 0 /* Mode.CHECK */);
         config = undefined; // so that its keys are freed when the signature is verified
+        onEvent = settings.onEvent;
         lock = acquireLock(fail, settings.deadline);
         if (mode !== 0 /* Mode.CHECK */)
             emit("START");
@@ -4573,6 +4720,7 @@ function run(config, mode, resolve, reject) {
                 resolve(resultOfNothing(mode === 1 /* Mode.BEGIN */, offer, waiting));
                 return release(null);
             }
+            settings = undefined; // 60 JsVars: memory is shortest while the digest is computed
             var mine = lock;
             opened.release_ = release;
             if (lazyEngine().heldLock_() !== mine)

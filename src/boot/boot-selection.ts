@@ -2,7 +2,8 @@
 // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the running slot
 // and never the highest seq: after a fallback the entry of the running slot would be overwritten otherwise.
 
-import { binary, erase, Flash, isBlank, read, write } from "../platform/flash";
+import { binary, Flash, read } from "../platform/flash";
+import { erase, isBlank, write } from "../platform/flash-blocks";
 import { setRestartPending } from "../platform/engine";
 import { activeCopy, buildEntry, Entries, type Entry, nextSeq, parseEntry, slotOfSeq, State } from "./otadata";
 import { type Partition, Subtype } from "./partitions";

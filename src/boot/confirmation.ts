@@ -2,7 +2,8 @@
 // Source: docs/design.md#slots, docs/formats.md#otadata.
 
 import { markValidNatively } from "../platform/chip";
-import { erase, Flash } from "../platform/flash";
+import { Flash } from "../platform/flash";
+import { erase } from "../platform/flash-blocks";
 import { isRestartPending } from "../platform/engine";
 import { copyOf, readEntries, select, seqFor, slotByState, stateOf, writeEntry } from "./boot-selection";
 import type { Layout } from "./layout";

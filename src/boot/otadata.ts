@@ -6,6 +6,8 @@ import { setU32, u32 } from "../platform/bytes";
 /** In bytes. An enum, which takes no variable. */
 export const enum Entries {
   LENGTH = 32,
+  /** where ota_state begins, with crc behind it */
+  STATE = 24,
 }
 
 // esp_ota_select_entry_t, esp_flash_partitions.h of IDF v5.5:
@@ -13,7 +15,6 @@ export const enum Entries {
 //      4  uint8_t  seq_label[20]
 //     24  uint32_t ota_state
 //     28  uint32_t crc            of ota_seq alone
-const OTA_STATE = 24;
 const CRC = 28;
 const ERASED = 0xffffffff; // an ota_seq of UINT32_MAX names no slot (bootloader_common_ota_select_invalid)
 
@@ -45,7 +46,7 @@ export function entryCrc(seq: number): number {
 
 export function parseEntry(bytes: Uint8Array): Entry {
   const seq = u32(bytes, 0);
-  const state = u32(bytes, OTA_STATE);
+  const state = u32(bytes, Entries.STATE);
   const whole = seq !== ERASED && u32(bytes, CRC) === entryCrc(seq);
   return {
     seq_: seq,
@@ -60,7 +61,7 @@ export function buildEntry(old: Uint8Array, seq: number, state: State): Uint8Arr
   const bytes = new Uint8Array(Entries.LENGTH);
   bytes.set(old);
   setU32(bytes, 0, seq);
-  setU32(bytes, OTA_STATE, state);
+  setU32(bytes, Entries.STATE, state);
   setU32(bytes, CRC, entryCrc(seq));
   return bytes;
 }

@@ -5,7 +5,8 @@
 // roll the image back.
 
 import { hex, u32 } from "../platform/bytes";
-import { binary, Flash, isBlank, read } from "../platform/flash";
+import { binary, Flash, read } from "../platform/flash";
+import { isBlank } from "../platform/flash-blocks";
 import { storageStats, firmwareVersion } from "../platform/engine";
 import { Size } from "../image/image";
 import { Type } from "./partitions";

@@ -5,78 +5,78 @@
 import { sha256 } from "../platform/crypto";
 import { setU32 } from "../platform/bytes";
 import { binary, read } from "../platform/flash";
+import { readBlock } from "../platform/flash-blocks";
 
 const BLOCK = 4096;
 const HASH = 32; // of a SHA-256
 const DESCRIPTOR_LENGTH = 256;
 
-/** SHA-256 of a block, as a binary string. */
-function hashBlock(block: Uint8Array): string {
-  return binary(sha256(block));
-}
-
-/** A block that begins with `bytes` and is zero behind them. */
-function padded(bytes: ArrayLike<number>): Uint8Array {
-  const block = new Uint8Array(BLOCK);
-  block.set(bytes);
-  return block;
-}
-
 export interface FsVerityHasher {
-  /** hashes the next block; false when all are hashed */
-  step_(): boolean;
-  /** the digest, as 64 hexadecimal digits; after the last step, and once */
-  digest_(): string;
+  /** Takes the hash of the block at `offset` of the file; ignored unless all blocks before it, and not it, are hashed. */
+  add_(offset: number, hash: Uint8Array): void;
+  /** Hashes the next block of a file of `size` bytes; false when all are hashed. */
+  step_(size: number): boolean;
+  /** The digest of the file of `size` bytes, as 64 hexadecimal digits; after the last step, and once. */
+  digest_(size: number): string;
 }
 
 /**
- * The digest of the `size` bytes of flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks
- * of the level below. `start`: bytes that replace the first ones in flash.
+ * For the file in flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of the level
+ * below. `start`: bytes that replace the first ones in flash.
  */
-export function createFsVerityHasher(addr: number, size: number, start: string): FsVerityHasher {
+export function createFsVerityHasher(addr: number, start: string): FsVerityHasher {
   // digests of blocks of the file, and zeros behind them. A growing string would take 100 JsVars more
-  let leaves: Uint8Array;
+  let leaves: Uint8Array | undefined;
   let filled = 0; // bytes of `leaves`
   let above = ""; // digests of `leaves`, one for each time that it was full
-  let offset = 0;
+  let next = 0; // offset of the first block that is not hashed
 
-  function step(): boolean {
-    if (offset >= size) return false;
-    const length = Math.min(size - offset, BLOCK);
-    if (!offset) leaves = new Uint8Array(BLOCK);
+  function add(offset: number, hash: Uint8Array): void {
+    if (offset !== next) return;
+    if (!leaves) leaves = new Uint8Array(BLOCK);
     if (filled === BLOCK) {
-      above += hashBlock(leaves);
+      above += binary(sha256(leaves));
       leaves.fill(0);
       filled = 0;
     }
-    // a last, shorter block: what was read is freed before the padded copy is hashed
-    const block = length < BLOCK ? padded(read(addr + offset, length)) : read(addr + offset, length);
-    if (!offset) block.set(start);
-    leaves.set(sha256(block), filled);
+    leaves.set(hash, filled);
     filled += HASH;
-    offset += length;
-    return offset < size;
+    next = offset + BLOCK;
   }
 
-  function digest(): string {
+  function step(size: number): boolean {
+    if (next >= size) return false;
+    // most blocks without another call: memory is shortest here
+    let block = undefined as never as Uint8Array;
+    if (next && next + BLOCK <= size) block = read(addr + next, BLOCK);
+    else block = readBlock(addr + next, size - next, next ? "" : start);
+    const hash = sha256(block);
+    block = undefined as never;
+    add(next, hash);
+    return next < size;
+  }
+
+  function digest(size: number): string {
     const descriptor = new Uint8Array(DESCRIPTOR_LENGTH);
     descriptor[0] = 1; // version
     descriptor[1] = 1; // SHA-256
     descriptor[2] = 12; // log2 of the block size
     setU32(descriptor, 8, size);
-    let root = leaves; // the digest of a single block is the root
-    if (size > BLOCK) {
-      above += hashBlock(leaves);
-      leaves.fill(0);
-      leaves.set(above);
-      if (above.length > HASH) root = sha256(leaves);
+    if (leaves) {
+      let root = leaves; // the digest of a single block is the root
+      if (size > BLOCK) {
+        above += binary(sha256(leaves));
+        leaves.fill(0);
+        leaves.set(above);
+        if (above.length > HASH) root = sha256(leaves);
+      }
+      descriptor.set(root.subarray(0, HASH), 16);
     }
-    if (size) descriptor.set(root.subarray(0, HASH), 16);
     const hash = sha256(descriptor);
     let text = "";
     for (let i = 0; i < hash.length; i++) text += (256 + hash[i]).toString(16).substr(1);
     return text;
   }
 
-  return { step_: step, digest_: digest };
+  return { add_: add, step_: step, digest_: digest };
 }

@@ -3,7 +3,7 @@
 // Source: docs/formats.md#checksum-and-hash (IDF esp_image_format.c), docs/decisions/fs-verity.md.
 
 import { hex } from "../platform/bytes";
-import { createFsVerityHasher } from "./fsverity";
+import { createFsVerityHasher, type FsVerityHasher } from "./fsverity";
 import { Flash, read } from "../platform/flash";
 import { checksumOffset, Size, walkSegments } from "./image";
 import { inSlices, Slice } from "../platform/scheduler";
@@ -48,7 +48,8 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
 /**
  * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
  * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts all. It is compared here and not by the
- * caller, whose functions would stay in memory during the hash.
+ * caller, whose functions would stay in memory during the hash. `begun`: a hasher of the same file that has hashed its
+ * first blocks.
  */
 export function hashFlash(
   addr: number,
@@ -56,14 +57,15 @@ export function hashFlash(
   start: string,
   expected: string,
   done: (error: OtaError | null, digest: string) => void,
+  begun?: FsVerityHasher,
 ): void {
-  const hasher = createFsVerityHasher(addr, size, start);
+  const hasher = begun || createFsVerityHasher(addr, start);
   let digest = "";
   inSlices(
     Slice.BLOCKS,
-    hasher.step_,
+    () => hasher.step_(size),
     () => {
-      digest = hasher.digest_();
+      digest = hasher.digest_(size);
       if (expected && digest !== expected)
         throw otaError(Code.OTA_VALIDATE_FAILED, "fs-verity digest " + digest + ", expected " + expected);
     },
@@ -74,8 +76,8 @@ export function hashFlash(
 /**
  * Verifies the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that
  * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
- * first ones in flash, "" for an image that is complete in flash. Calls `done` once: with null, and the digest if it
- * was given; or with OTA_VALIDATE_FAILED.
+ * first ones in flash, "" for an image that is complete in flash. `begun`: see hashFlash. Calls `done` once: with null,
+ * and the digest if it was given; or with OTA_VALIDATE_FAILED.
  */
 export function verifyImage(
   chipId: number,
@@ -84,6 +86,7 @@ export function verifyImage(
   digest: string,
   start: string,
   done: (error: OtaError | null, digest?: string) => void,
+  begun?: FsVerityHasher,
 ): void {
   const ranges: number[] = [];
   function readSlot(offset: number, length: number): Uint8Array {
@@ -99,7 +102,7 @@ export function verifyImage(
   } catch (thrown) {
     return done(toOtaError(thrown));
   }
-  if (digest) return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done);
+  if (digest) return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done, begun);
   const sum = checksum(address, ranges);
   inSlices(
     Slice.BLOCKS,

@@ -16,6 +16,7 @@ import { spread } from "../platform/engine";
 import { after, cancel } from "../platform/timers";
 import type { Head } from "./headers";
 import { get, Pause } from "./http";
+import { createInbox, type Inbox } from "./inbox";
 import type { RequestOptions } from "./request-options";
 
 /** Enums, which take no variable. */
@@ -40,16 +41,16 @@ const enum Buffer {
 }
 
 /**
- * Is offered all that has come and was not taken, whenever there is more of it; `ended` tells that no more will come.
- * Returns how many bytes it takes. What it throws ends the connection, like a failure of the network.
+ * Reads a download. When the inbox has a block size it is called when a block is full, with "", and `ended` tells
+ * that this is the last one; it sets `offset_` behind the block, and empties the inbox. Else it is offered all that has
+ * come whenever there is more of it, and takes nothing; `ended` tells that no more will come. What it throws ends the
+ * connection, like a failure of the network.
  */
-export type Consumer = (data: string, ended: boolean) => number;
+export type Consumer = (text: string, ended: boolean) => void;
 
 export interface Download {
-  /** what has arrived and was not taken, a binary string */
-  buffered_: string;
-  /** where `buffered_` begins in the file; falls back to 0 when the server begins again */
-  offset_: number;
+  /** what has come and was not taken */
+  readonly inbox_: Inbox;
   /** the whole file's length, -1 while unknown */
   total_: number;
   /** has the last byte arrived, whether or not it is taken? */
@@ -67,7 +68,7 @@ export interface Download {
   failed_(error: OtaError): void;
 
   // the rest is of this file alone
-  readonly options_: RequestOptions;
+  options_: RequestOptions;
   readonly limit_: number;
   /** of the bytes buffered: ETag or Last-Modified; is it strong? Only a strong one may join two parts (RFC 9110 13.1.5) */
   tag_: string;
@@ -96,7 +97,8 @@ export interface Download {
 
 /** Bytes of the file that have come, taken or not. */
 function received(download: Download): number {
-  return download.offset_ + download.buffered_.length;
+  const inbox = download.inbox_;
+  return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
 }
 
 function disconnect(download: Download): void {
@@ -124,8 +126,11 @@ function settle(download: Download, error: OtaError): void {
 }
 
 function goTo(download: Download, offset: number): void {
-  download.offset_ = offset;
-  download.buffered_ = "";
+  const inbox = download.inbox_;
+  inbox.offset_ = offset;
+  inbox.pieces_ = [];
+  inbox.filled_ = inbox.room_ = 0;
+  inbox.buffered_ = "";
   download.ended_ = false;
   if (!offset) download.mixed_ = download.changes_;
 }
@@ -134,6 +139,8 @@ function resumeAfter(download: Download, ms: number): void {
   tryOr(
     () => {
       if (download.timer_ !== undefined) cancel(download.timer_);
+      // until it is due, what comes waits in order
+      download.inbox_.room_ = 0;
       download.timer_ = after(ms, download.resume_);
     },
     (error) => settle(download, error),
@@ -274,8 +281,12 @@ export function seek(download: Download, offset: number): void {
 /** For good: only the figures are left of it. */
 export function closeDownload(download: Download): void {
   disconnect(download);
-  download.options_.cancel_ = undefined;
+  if (download.options_) download.options_.cancel_ = undefined;
+  download.options_ = undefined as never;
   download.consumer_ = null;
+  download.inbox_.pieces_ = [];
+  download.inbox_.room_ = 0;
+  download.inbox_.full_ = undefined;
   download.tag_ = "";
   // functions, and what is around them: memory is shortest after this
   download.failed_ = download.resume_ = download.onConnected_ = noop;
@@ -291,9 +302,9 @@ export function createDownload(
   limit: number,
   onConnected: (event: "CONNECTED") => void,
 ): Download {
+  const inbox = createInbox();
   const download = {
-    buffered_: "",
-    offset_: 0,
+    inbox_: inbox,
     total_: -1,
     ended_: false,
     mixed_: 0,
@@ -318,20 +329,41 @@ export function createDownload(
   } as unknown as Download;
   const fail = (error: OtaError): void => settle(download, error);
 
-  /** Offers what is buffered, and `data`, which has just come. */
+  /** Moves what is buffered into the inbox, and has each full block read. */
+  function fillInbox(): void {
+    while (download.consumer_) {
+      let piece = inbox.buffered_;
+      const room = inbox.block_ - inbox.filled_;
+      inbox.buffered_ = "";
+      if (piece.length > room) {
+        inbox.buffered_ = piece.substr(room);
+        piece = piece.substr(0, room);
+      }
+      if (piece) inbox.pieces_.push(piece);
+      inbox.filled_ += piece.length;
+      const last = download.ended_ && !inbox.buffered_;
+      if (!last && inbox.filled_ < inbox.block_) {
+        const left = inbox.end_ - inbox.offset_;
+        inbox.room_ = inbox.block_;
+        if (left < inbox.room_) inbox.room_ = left;
+        return;
+      }
+      inbox.room_ = 0;
+      piece = "";
+      download.consumer_("", last);
+    }
+  }
+
+  /** Offers what has come to who reads. `data`: what has just come; "" from the timer. */
   function deliver(data: string): void {
-    const buffered = download.buffered_ ? download.buffered_ + data : data;
-    const bytes = download.offset_ + buffered.length;
     const total = download.total_;
-    download.buffered_ = buffered;
+    inbox.buffered_ = inbox.buffered_ ? inbox.buffered_ + data : data;
+    const bytes = inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
     if (bytes >= total && (total >= 0 || bytes > limit)) onLastByte(download);
     if (download.timer_ !== undefined) return;
-    const taken = download.consumer_ ? download.consumer_(buffered, download.ended_) : 0;
-    if (taken) {
-      download.offset_ += taken;
-      download.buffered_ = taken === buffered.length ? "" : buffered.substr(taken);
-    }
-    if (!download.consumer_ && download.buffered_.length > Buffer.MAX) disconnect(download);
+    if (download.consumer_ && inbox.block_) fillInbox();
+    else if (download.consumer_) download.consumer_(inbox.buffered_, download.ended_);
+    else if (inbox.buffered_.length > Buffer.MAX) disconnect(download);
   }
 
   options.cancel_ = fail;
@@ -343,14 +375,16 @@ export function createDownload(
       download.closing_ = false;
       return resumeAfter(download, 0);
     }
-    tryOr(() => {
-      if (download.buffered_ || download.ended_) deliver("");
+    // no function here that is made for each block
+    try {
+      if (inbox.filled_ || inbox.buffered_ || download.ended_) deliver("");
       if (!download.consumer_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined) return;
       try {
         download.disconnect_ = /*@__NOINLINE__*/ get(
           options,
           url,
           rangeHeaders(download),
+          inbox,
           (head) => onHead(download, head),
           deliver,
           (error) => onEnd(download, error),
@@ -358,7 +392,9 @@ export function createDownload(
       } catch (thrown) {
         onEnd(download, toOtaError(thrown));
       }
-    }, fail);
+    } catch (thrown) {
+      fail(toOtaError(thrown));
+    }
   };
   return download;
 }

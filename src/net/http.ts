@@ -15,7 +15,8 @@ import { Code, toOtaError, otaError, tryOr, type OtaError } from "../errors";
 import { base64 } from "../platform/base64";
 import { disconnect, dropHead, request } from "../platform/http-request";
 import { after, cancel } from "../platform/timers";
-import { digits, type Head, Length, parseAnswer } from "./headers";
+import { digits, type Head, parseAnswer } from "./headers";
+import { Body, type Inbox } from "./inbox";
 import type { RequestOptions } from "./request-options";
 import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 
@@ -41,6 +42,7 @@ export const enum Pause {
 }
 
 interface Exchange {
+  readonly inbox_: Inbox;
   readonly options_: RequestOptions;
   /** headers of the module's own, sent to every origin */
   readonly extra_: { [name: string]: string };
@@ -52,14 +54,13 @@ interface Exchange {
   outgoing_?: EspruinoHttpRequest;
   incoming_?: EspruinoHttpResponse;
   timer_?: number;
-  /** quarters of the timeout since the last sign */
+  /** quarters of the timeout since the last sign, and how full the inbox was then */
   quiet_: number;
+  seen_: number;
   /** of the last answer, -1 before the first */
   status_: number;
   /** has the final answer come? */
   answered_: boolean;
-  /** bytes of the body that are still to come */
-  left_: number;
   done_: boolean;
   connect_(): void;
   onHead_(head: Head): void;
@@ -67,6 +68,7 @@ interface Exchange {
 }
 
 function giveUpConnection(exchange: Exchange): void {
+  exchange.inbox_.room_ = 0; // no listener of this connection puts anything into it by itself
   disconnect(exchange.outgoing_, exchange.incoming_);
   exchange.outgoing_ = exchange.incoming_ = undefined;
 }
@@ -121,7 +123,9 @@ function send(
 /** For a connection that ended before its time. `code`: of the engine or of mbedTLS, undefined for an end without one. */
 function lostConnection(exchange: Exchange, code: number | undefined, message: string): OtaError {
   const page = parseUrl(exchange.url_);
-  const left = exchange.left_;
+  const inbox = exchange.inbox_;
+  const endless = inbox.end_ === Body.ENDLESS;
+  const left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
   let why = code ? ": " + message + " (" + code + ")" : "";
   // the engine prints how a handshake failed and gives one of its own numbers for it
   if (!exchange.answered_ && code && code > Tls.ENGINE && page.protocol_ === "https:")
@@ -130,7 +134,7 @@ function lostConnection(exchange: Exchange, code: number | undefined, message: s
   const lost = exchange.answered_
     ? otaError(
         Code.HTTP_INCOMPLETE_DATA,
-        "connection lost" + (left < 0 ? "" : ", " + left + " bytes missing") + why,
+        "connection lost" + (endless ? "" : ", " + left + " bytes missing") + why,
         true,
       )
     : otaError(Code.HTTP_CONNECT, "no answer from " + page.host_ + why, true);
@@ -145,7 +149,7 @@ function connectionGone(exchange: Exchange, error?: { code: number; message: str
   // the response of a redirect may close late, when the next request is on its way
   if (!exchange.outgoing_ || !(code || exchange.incoming_)) return;
   // how a TLS peer ends a body whose end only it knows
-  const ended = exchange.answered_ && exchange.left_ < 0 && (!code || code === Tls.CLOSE_NOTIFY);
+  const ended = exchange.answered_ && exchange.inbox_.end_ === Body.ENDLESS && (!code || code === Tls.CLOSE_NOTIFY);
   endExchange(exchange, ended ? null : lostConnection(exchange, code, code ? failure.message : ""));
 }
 
@@ -194,9 +198,9 @@ function onAnswer(exchange: Exchange, response: EspruinoHttpResponse): void {
   dropHead(exchange.outgoing_ as EspruinoHttpRequest, response);
   if (typeof head === "string") return redirect(exchange, head);
   exchange.answered_ = true;
-  exchange.left_ = head.length_;
+  exchange.inbox_.end_ = head.length_ < 0 ? Body.ENDLESS : head.start_ + head.length_;
   exchange.onHead_(head);
-  if (!exchange.left_) endExchange(exchange, null);
+  if (!head.length_) endExchange(exchange, null);
 }
 
 /**
@@ -210,11 +214,13 @@ export function get(
   options: RequestOptions,
   from: string,
   extra: { [name: string]: string },
+  inbox: Inbox,
   onHead: (head: Head) => void,
   onBody: (data: string) => void,
   onEnd: (error: OtaError | null) => void,
 ): () => void {
   const exchange = {
+    inbox_: inbox,
     options_: options,
     extra_: extra,
     url_: from,
@@ -223,7 +229,6 @@ export function get(
     quiet_: 0,
     status_: -1,
     answered_: false,
-    left_: Length.UNKNOWN,
     done_: false,
     onHead_: onHead,
     onEnd_: onEnd,
@@ -231,26 +236,30 @@ export function get(
   const end = (error: OtaError): void => endExchange(exchange, error);
   const onGone = (error?: { code: number; message: string } | boolean): void => connectionGone(exchange, error);
 
-  // the engine reads the code that it skips: so there is little here, where every piece of a body comes along
-  function onData(data: string): void {
+  /** What fills a block of the inbox, or ends the body; and everything while nobody reads in blocks. */
+  function onPiece(data: string): void {
     if (!exchange.incoming_) return;
     exchange.quiet_ = 0;
     try {
-      const left = exchange.left_;
-      const length = data.length;
-      if (left < 0 || length < left) {
-        if (left > 0) exchange.left_ = left - length;
-        return onBody(data);
-      }
+      if (inbox.room_ && inbox.full_ && inbox.full_(data)) return;
+      const left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
+      if (data.length < left) return onBody(data);
       // the engine delivers what is beyond the announced length too
-      exchange.left_ = 0;
       giveUpConnection(exchange);
-      onBody(length > left ? data.substr(0, left) : data);
+      onBody(data.length > left ? data.substr(0, left) : data);
       endExchange(exchange, null);
     } catch (thrown) {
       giveUpConnection(exchange); // who reads refuses what the file holds: that has no status
       end(toOtaError(thrown));
     }
+  }
+  /** Hot path: most pieces of a body end here. The engine reads the code that it skips, so there is little. */
+  function onData(data: string): void {
+    const filled = inbox.filled_ + data.length;
+    if (filled < inbox.room_) {
+      inbox.filled_ = filled;
+      inbox.pieces_.push(data);
+    } else onPiece(data);
   }
   function onResponse(response: EspruinoHttpResponse): void {
     if (!exchange.outgoing_) return;
@@ -268,6 +277,9 @@ export function get(
   };
   function tick(): void {
     if (exchange.done_) return;
+    // the hot path does nothing but fill the inbox
+    if (exchange.seen_ !== inbox.filled_) exchange.quiet_ = 0;
+    exchange.seen_ = inbox.filled_;
     if (++exchange.quiet_ > 4) return stalled(exchange);
     tryOr(() => {
       exchange.timer_ = after(options.timeout / 4, tick);

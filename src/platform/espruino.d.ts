@@ -4,7 +4,7 @@
 interface EspruinoFlash {
   /** undefined when there is no memory */
   read(length: number, addr: number): Uint8Array | undefined;
-  write(data: Uint8Array | string, addr: number): void;
+  write(data: Uint8Array | string | (Uint8Array | string)[], addr: number): void;
   erasePage(addr: number): void;
 }
 

@@ -1,7 +1,8 @@
 // The first word of a slot holds the magic number of an image. It is written last, after the rest was verified in
 // flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
 
-import { binary, erase, Flash, holds, read, write } from "./flash";
+import { binary, Flash, holds, read } from "./flash";
+import { erase, write } from "./flash-blocks";
 
 /** In bytes. */
 const enum Size {

@@ -1,11 +1,13 @@
 // Flash: read, erase, write, compare. The result of every read is checked: out of memory shows as undefined, and
-// undefined equals undefined. Every erase and write is read back, because the ESP32 port drops flash errors
+// undefined equals undefined. Every erase and write is read back, here or by the caller, because the ESP32 port drops flash errors
 // (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 
 import { hex } from "./bytes";
 import { Code, otaError, noMemory } from "../errors";
 
 const flash = require("Flash");
+
+const BLANK = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
 
 /** In bytes. */
 export const enum Flash {
@@ -17,6 +19,12 @@ export const enum Flash {
   BLANK_CRC = 0xbd7bc39f,
 }
 
+/** Ends of messages. An enum, which takes no variable. */
+export const enum Fact {
+  NOT_BLANK = " is not blank after its erase",
+  DIFFERS = " differs from what was written",
+}
+
 /** `length` bytes of flash at `addr`. */
 export function read(addr: number, length: number): Uint8Array {
   const bytes = flash.read(length, addr);
@@ -24,41 +32,47 @@ export function read(addr: number, length: number): Uint8Array {
   return bytes;
 }
 
-/** The same bytes as a binary string; a whole typed array shares its memory with it. */
-export function binary(bytes: Uint8Array): string {
-  const text = E.toString(bytes);
+/** The same bytes as a binary string; a string is that string, and a whole typed array shares its memory with it. */
+export function binary(bytes: Uint8Array | string): string {
+  const text = E.toString(bytes as Uint8Array);
   if (typeof text !== "string" || text.length !== bytes.length) return noMemory("string of " + bytes.length);
   return text;
 }
 
+/** The same as a binary string. In one function, because each call takes time. */
+export function readText(addr: number, length: number): string {
+  const bytes = flash.read(length, addr);
+  const text = bytes && E.toString(bytes);
+  return typeof text === "string" ? text : noMemory("flash read of " + length + " at " + hex(addr));
+}
+
 /** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
 export function holds(addr: number, bytes: string): boolean {
-  // read() and binary() in one function: each call takes time, and every written piece is compared
-  const found = flash.read(bytes.length, addr);
-  const text = found && E.toString(found);
-  return typeof text === "string" ? text === bytes : noMemory("read back at " + hex(addr));
+  return readText(addr, bytes.length) === bytes;
 }
 
-/** Is the whole sector at `addr` erased? */
-export function isBlank(addr: number): boolean {
-  // no local variable: it would keep one block alive while the next is allocated
-  for (let offset = 0; offset < Flash.SECTOR; offset += Flash.SMALL_PIECE)
-    if (E.CRC32(read(addr + offset, Flash.SMALL_PIECE)) !== Flash.BLANK_CRC) return false;
-  return true;
-}
-
-/** Erases the sector at `addr` and reads it back. */
-export function erase(addr: number): void {
-  // process.memory() collects garbage, which sorts the list of free variables. Without it each allocation in one piece
-  // walks that list, which took a fifth of an update's time (src/jsvar.c).
-  if (addr % (4 * Flash.SECTOR) === 0) process.memory();
+/**
+ * Erases the sector at `addr`, which will be written and read back as a whole. So only its first bytes are read, where
+ * the content of a slot begins: that shows an erase that does nothing. One that leaves some bits is found when the sector
+ * is read back.
+ */
+export function eraseForWrite(addr: number): void {
   flash.erasePage(addr);
-  if (!isBlank(addr)) throw otaError(Code.FLASH_OP_FAIL, "sector " + hex(addr) + " is not blank after its erase");
+  if (!holds(addr, BLANK)) throw otaError(Code.FLASH_OP_FAIL, "sector " + hex(addr) + Fact.NOT_BLANK);
 }
 
-/** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
-export function write(addr: number, bytes: string): void {
-  flash.write(bytes, addr);
-  if (!holds(addr, bytes))
-    throw otaError(Code.FLASH_OP_FAIL, "flash at " + hex(addr) + " differs from what was written");
+/**
+ * Writes `pieces`, binary strings and bytes, one behind the other at `addr`, which is erased; the caller reads them back. In one
+ * call, so that the chip programs whole pages: the engine then copies them to its stack, and throws where that is too
+ * small (jsvar.h JSV_GET_AS_CHAR_ARRAY).
+ */
+export function program(addr: number, pieces: (string | Uint8Array)[]): void {
+  try {
+    flash.write(pieces, addr);
+  } catch (_) {
+    for (let i = 0; i < pieces.length; i++) {
+      flash.write(pieces[i], addr);
+      addr += pieces[i].length;
+    }
+  }
 }

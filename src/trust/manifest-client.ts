@@ -52,7 +52,6 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
     );
   download.consumer_ = (text, ended) => {
     if (ended) end(null, text);
-    return 0;
   };
   startReading(download);
 }

@@ -29,7 +29,6 @@ function commit(session: Session, claim: StorageClaim | null): void {
 
 /** To be called when the last byte is in flash. A resumed file is verified before perform() ends. */
 export function endFile(session: Session): void {
-  if (!session.resumed_) return succeed(session, true);
   session.phase_ = Phase.VERIFYING;
   function onVerified(error: OtaError | null): void {
     if (session.phase_ !== Phase.VERIFYING) return;
@@ -40,17 +39,19 @@ export function endFile(session: Session): void {
     if (error) seek(session.download_, 0);
     succeed(session, !error);
   }
-  // after the receiver has returned, because a wrong file is read again from byte 0
+  // after the receiver has returned: its memory is needed, and a wrong file is read again from byte 0
   after(0, () => {
-    if (session.phase_ === Phase.VERIFYING)
-      verifyImage(
-        session.layout_.chip_,
-        session.target_.address,
-        session.written_,
-        session.plan_.digest_,
-        session.word_,
-        onVerified,
-      );
+    if (session.phase_ !== Phase.VERIFYING) return;
+    if (!session.resumed_) return succeed(session, true);
+    verifyImage(
+      session.layout_.chip_,
+      session.target_.address,
+      session.written_,
+      session.plan_.digest_,
+      session.word_,
+      onVerified,
+      session.hasher_,
+    );
   });
 }
 
@@ -66,6 +67,7 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
 
   function end(error: OtaError | null): void {
     closeSession(session, error ? Phase.DEAD : Phase.FINISHED);
+    session.hasher_ = undefined;
     session.emit_("FINISH");
     if (error) reject(error);
     else resolve(Code.OK);
@@ -83,7 +85,8 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
         plan.digest_ = found;
         found = null;
       }
-      if (!plan.digest_) return hashFlash(session.target_.address, session.written_, session.word_, "", onVerified);
+      if (!plan.digest_)
+        return hashFlash(session.target_.address, session.written_, session.word_, "", onVerified, session.hasher_);
       if (plan.askStorage_) {
         plan.askStorage_ = false;
         return findStorage(session.target_.address, onVerified);
@@ -121,5 +124,6 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
       plan.digest_,
       session.word_,
       onVerified,
+      session.hasher_,
     );
 }

@@ -75,7 +75,7 @@ export function createHandle(session: Session, lock: Lock): Handle {
       const desc = parseDesc(
         session.written_
           ? read(session.target_.address, Size.DESC_END)
-          : bytesOf(session.download_.buffered_.substr(0, Size.DESC_END)),
+          : bytesOf(session.download_.inbox_.buffered_.substr(0, Size.DESC_END)),
       );
       if (!desc) throw otaError(Code.NOT_FOUND, "the image has no app descriptor");
       return desc;

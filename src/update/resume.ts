@@ -1,7 +1,8 @@
 // Where an interrupted update continues. Nothing is stored for it: flash itself tells.
 // Source: docs/decisions/resume-without-state.md.
 
-import { Flash, holds, isBlank } from "../platform/flash";
+import { Flash, holds } from "../platform/flash";
+import { isBlank } from "../platform/flash-blocks";
 import { Size } from "../image/image";
 import type { Partition } from "../boot/partitions";
 

@@ -23,6 +23,7 @@ import type { EventName } from "../config";
 import { Code, otaError, type OtaError } from "../errors";
 import { Size } from "../image/image";
 import { closeDownload, type Download, seek, type Consumer } from "../net/download";
+import type { FsVerityHasher } from "../image/fsverity";
 import { resumeOffset } from "./resume";
 
 export const enum Phase {
@@ -84,6 +85,8 @@ export interface Session {
   stepwise_: boolean;
   /** created by the first perform(): memory is shortest before it */
   receive_?: Consumer;
+  /** has hashed the blocks that are in flash, from the first on, if they came in one run */
+  hasher_?: FsVerityHasher;
   /** the error that ended it while no call was waiting */
   unheard_?: OtaError;
   resolve_(outcome: number): void;
@@ -118,10 +121,10 @@ export function openSession(
   } as Session;
   if (!present && plan.digest_) {
     // bytes of an earlier update are kept only where a digest verifies them at the end
-    const offset = resumeOffset(target, download.buffered_, session.size_);
-    if (offset > download.buffered_.length) {
+    const offset = resumeOffset(target, download.inbox_.buffered_, session.size_);
+    if (offset > download.inbox_.buffered_.length) {
       session.resumed_ = true;
-      session.word_ = download.buffered_.substr(0, Size.WORD);
+      session.word_ = download.inbox_.buffered_.substr(0, Size.WORD);
       session.written_ = offset;
       seek(download, offset);
     }

@@ -4,8 +4,12 @@
 
 import { blank, clearWord } from "../platform/first-word";
 import { hex } from "../platform/bytes";
-import { binary, erase, Flash, holds, isBlank, read, write } from "../platform/flash";
+import { sha256 } from "../platform/crypto";
+import type { FsVerityHasher } from "../image/fsverity";
+import { binary, eraseForWrite, Fact, Flash, holds, program, read, readText } from "../platform/flash";
+import { isBlank, join, readBlock, write as writeText } from "../platform/flash-blocks";
 import { Size } from "../image/image";
+import type { Inbox } from "../net/inbox";
 import { Entries } from "../boot/otadata";
 import type { Partition } from "../boot/partitions";
 import { copyOf, selectedSlot, readEntries } from "../boot/boot-selection";
@@ -13,16 +17,27 @@ import type { Layout } from "../boot/layout";
 import { Code, otaError } from "../errors";
 
 /**
- * Writes `data` at `offset` of a slot. The bytes of a sector must arrive in order and from its start; the first piece
- * has at least Size.WORD bytes. The file's first Size.WORD bytes stay blank. A sector that already holds the same bytes
- * is not erased. With `more` sectors to come, the next one is erased before this one is written. So a blank sector
- * always separates new content from old: resumeOffset() looks for it.
+ * Writes the block in the inbox into a slot, empties the inbox and moves it on. The blocks of a sector must arrive in
+ * order and from its start. The file's first Size.WORD bytes stay blank. A sector that already holds the same bytes is
+ * not erased. With `more` sectors to come, the next one is erased before this one is written. So a blank sector always
+ * separates new content from old: resumeOffset() looks for it.
  *
- * Returns whether the rest of the sector is blank, and the next sector too if there is one. Then the rest of the sector
- * may be written without this function. Throws FLASH_OP_FAIL with the address, OTA_PARTITION_CONFLICT when otadata
- * names the slot, and HTTP_INCOMPLETE_DATA when a server makes it erase the slot over and over.
+ * What was written is read back. Without `hasher` all of it is compared. With it the block is a whole sector: its end is
+ * compared, which shows a write that was torn or did nothing, and all of it is hashed for the digest, which decides.
+ *
+ * Throws FLASH_OP_FAIL with the address, OTA_PARTITION_CONFLICT when otadata names the slot, and HTTP_INCOMPLETE_DATA
+ * when a server makes it erase the slot over and over.
  */
-export type Writer = (offset: number, data: string, more: boolean) => boolean;
+export interface Writer {
+  write_(more: boolean, hasher?: FsVerityHasher): void;
+  /**
+   * The same for a whole sector that was erased ahead, which `piece` fills, with another sector behind it: most of an
+   * image. What is left of `piece` begins the next block. False: nothing was done.
+   */
+  writeNext_(piece: string, hasher: FsVerityHasher): boolean;
+}
+
+const END = 16; // bytes of the end of a block that are compared
 
 /** Throws unless `length` bytes at `offset` lie in `slot` and in one sector. */
 function checkRange(slot: Partition, offset: number, length: number): void {
@@ -31,47 +46,46 @@ function checkRange(slot: Partition, offset: number, length: number): void {
 }
 
 /**
- * Makes a function that throws when otadata selects `slot`: another program, or another instance of this module, may
- * have written an entry. To be made while no entry names the slot. The checksum tells cheaply that nothing has changed.
+ * State and CRC of both entries: they tell cheaply that nobody has changed otadata. Few bytes, because more would be
+ * kept in one piece, and the engine searches for room (jsvar.c jsvNewFlatStringOfLength).
  */
-function createSelectionCheck(layout: Layout, slot: Partition): () => void {
-  function otadataCrc(): number {
-    const addr = layout.otadata_.address;
-    return E.CRC32(binary(read(addr, Entries.LENGTH)) + binary(read(addr + Flash.SECTOR, Entries.LENGTH)));
-  }
-  let checkedCrc = otadataCrc();
-  return () => {
-    const crc = otadataCrc();
-    if (crc === checkedCrc) return;
-    const entries = readEntries(layout.otadata_);
-    if (copyOf(layout, entries, slot) >= 0 || selectedSlot(layout, entries).address === slot.address)
-      throw otaError(
-        Code.OTA_PARTITION_CONFLICT,
-        "otadata selects slot " + slot.label + ", which an update is writing",
-      );
-    checkedCrc = crc;
-  };
+function readOtadata(layout: Layout): string {
+  const addr = layout.otadata_.address + Entries.STATE;
+  return readText(addr, Entries.LENGTH - Entries.STATE) + readText(addr + Flash.SECTOR, Entries.LENGTH - Entries.STATE);
 }
 
-/** How many bytes at the start of `data` flash at `addr` holds already. The last one is never counted. */
-function countEqual(addr: number, data: string): number {
-  const found = binary(read(addr, data.length));
-  let equal = 0;
-  while (equal < data.length - 1 && found[equal] === data[equal]) equal++;
-  return equal;
+/**
+ * Throws when otadata selects `slot`: another program, or another instance of this module, may have written an entry.
+ * Returns what was looked at.
+ */
+function checkNotSelected(layout: Layout, slot: Partition): string {
+  const entries = readEntries(layout.otadata_);
+  if (copyOf(layout, entries, slot) >= 0 || selectedSlot(layout, entries).address === slot.address)
+    throw otaError(Code.OTA_PARTITION_CONFLICT, "otadata selects slot " + slot.label + ", which an update is writing");
+  return readOtadata(layout);
+}
+
+/** Does flash at `addr` hold `pieces`, one behind the other? */
+function holdsAll(addr: number, pieces: (string | Uint8Array)[]): boolean {
+  for (let i = 0; i < pieces.length; i++) {
+    if (!holds(addr, binary(pieces[i]))) return false;
+    addr += pieces[i].length;
+  }
+  return true;
 }
 
 /**
  * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
- * A closure of more than 30 lines: as fields of an object its three variables would take nine JsVars more.
+ * A closure of more than 60 lines: as fields of an object its variables would take more JsVars, and more time for each
+ * block. Its functions are not inlined, because the engine reads the code that it skips.
  */
-export function createWriter(layout: Layout, slot: Partition, size: number): Writer {
+export function createWriter(layout: Layout, slot: Partition, inbox: Inbox, size: number): Writer {
   let erasesLeft = 2 * Math.ceil(size / Flash.SECTOR); // twice, because a wrong resumed file is written again
   let nextErased = -1; // address of the sector that was erased ahead; 0: none is; -1: before the first write
   let alreadyInFlash = false; // flash holds all bytes of this sector that have arrived so far
   if (slot.address === layout.running_.address)
     throw otaError(Code.OTA_PARTITION_CONFLICT, "slot " + slot.label + " is running");
-  const checkNotSelected = createSelectionCheck(layout, slot);
+  let otadata = readOtadata(layout);
 
   /** `maybeBlank`: an earlier run, or this one before the file began again, may have erased the sector already. */
   function makeBlank(sector: number, maybeBlank: boolean): void {
@@ -80,48 +94,103 @@ export function createWriter(layout: Layout, slot: Partition, size: number): Wri
       // without `retry`: each further try within this update would erase one more sector
       if (erasesLeft-- < 1)
         throw otaError(Code.HTTP_INCOMPLETE_DATA, "the file began again too often: twice its sectors were erased");
-      erase(sector);
+      eraseForWrite(sector);
     }
     nextErased = sector;
   }
 
-  /** Flash does not hold `data`. Erases this sector and the next one where needed, then writes. */
-  function writeNew(addr: number, sectorOffset: number, data: string, compared: boolean, more: boolean): void {
-    const sector = addr - sectorOffset;
+  /**
+   * The first block, and each one that nobody has erased a sector for: writes it where flash does not hold it yet.
+   * Returns the first word of the file, which stays blank, if this is its first block.
+   */
+  function writeUnprepared(offset: number, more: boolean): string {
+    const inSector = offset % Flash.SECTOR;
+    const sector = slot.address + offset - inSector;
+    const maybeBlank = nextErased >= 0 || offset > 0;
+    let addr = slot.address + offset;
+    let word = "";
+    if (!offset) {
+      word = join(inbox.pieces_);
+      inbox.pieces_ = [word.substr(Size.WORD)];
+      word = word.substr(0, Size.WORD);
+      addr += Size.WORD;
+    }
+    alreadyInFlash = (inSector > 0 || sector !== nextErased) && holdsAll(addr, inbox.pieces_);
+    if (alreadyInFlash) return word;
     // the slot is about to hold another file: from here on it must not look like an image
-    if (nextErased < 0 && sector !== slot.address) clearWord(slot.address);
-    const writtenBefore = compared && nextErased >= 0; // by this run, before the file began again
-    const maybeBlank = writtenBefore || (nextErased < 0 && addr > slot.address);
-    let sectorStart = ""; // bytes of the sector in front of `addr`, which an erase would lose
-    let equal = writtenBefore ? countEqual(addr, data) : 0;
-    // where the bytes of this run go on to be right, and only blank flash follows, nothing has to be erased
-    if (!writtenBefore || !(sectorOffset + equal) || !holds(addr + equal, blank(Flash.SECTOR - sectorOffset - equal))) {
-      equal = 0;
-      if (sectorOffset) sectorStart = binary(read(sector, sectorOffset));
-      makeBlank(sector, maybeBlank);
+    if (nextErased < 0 && offset) clearWord(slot.address);
+    let start = ""; // bytes of the sector in front of `addr`, which an erase would lose
+    if (!inSector) makeBlank(sector, maybeBlank);
+    else if (!holds(addr, blank(Flash.SECTOR - inSector))) {
+      start = binary(read(sector, inSector));
+      makeBlank(sector, false);
     }
     nextErased = 0;
     if (more) makeBlank(sector + Flash.SECTOR, maybeBlank);
-    const skipped = sector === slot.address ? Size.WORD : 0; // the first word stays blank
-    if (sectorStart) write(sector + skipped, sectorStart.substr(skipped));
-    else if (!equal) equal = skipped;
-    write(addr + equal, equal ? data.substr(equal) : data);
+    const skipped = sector === slot.address ? Size.WORD : 0;
+    if (start) writeText(sector + skipped, start.substr(skipped));
+    program(addr, inbox.pieces_);
+    return word;
   }
 
-  return (offset, data, more) => {
+  function differs(addr: number): never {
+    throw otaError(Code.FLASH_OP_FAIL, "flash at " + hex(addr) + Fact.DIFFERS);
+  }
+
+  function write(more: boolean, hasher?: FsVerityHasher): void {
+    const offset = inbox.offset_;
     const addr = slot.address + offset;
-    const sectorOffset = offset % Flash.SECTOR;
-    checkRange(slot, offset, data.length);
-    if (!sectorOffset) checkNotSelected();
-    if (sectorOffset && !alreadyInFlash) {
-      if (more && !nextErased) makeBlank(addr - sectorOffset + Flash.SECTOR, false);
-      write(addr, data);
-      return true;
+    const length = inbox.filled_;
+    const inSector = offset % Flash.SECTOR;
+    let word = "";
+    checkRange(slot, offset, length);
+    if (!inSector && readOtadata(layout) !== otadata) otadata = checkNotSelected(layout, slot);
+    if (offset && (inSector ? !alreadyInFlash : addr === nextErased)) {
+      if (!inSector) {
+        alreadyInFlash = false;
+        nextErased = 0;
+        if (more) makeBlank(addr + Flash.SECTOR, false);
+      }
+      program(addr, inbox.pieces_);
+    } else word = writeUnprepared(offset, more);
+    if (hasher) {
+      let tail = binary(inbox.pieces_[inbox.pieces_.length - 1]);
+      tail = tail.substr(Math.max(0, tail.length - END));
+      inbox.pieces_ = [];
+      const block = readBlock(addr, length, word);
+      if (binary(block).substr(length - tail.length, tail.length) !== tail) differs(addr + word.length);
+      hasher.add_(offset, sha256(block));
+    } else {
+      if (!holdsAll(addr + word.length, inbox.pieces_)) differs(addr + word.length);
+      inbox.pieces_ = [];
     }
-    const compare = sectorOffset > 0 || addr !== nextErased;
-    const skipped = offset ? 0 : Size.WORD; // the first word in flash is blank, or that of another file
-    alreadyInFlash = compare && holds(addr + skipped, skipped ? data.substr(skipped) : data);
-    if (!alreadyInFlash) writeNew(addr, sectorOffset, data, compare, more);
-    return !alreadyInFlash;
-  };
+    inbox.filled_ = 0;
+    inbox.offset_ = offset + length;
+  }
+
+  function writeNext(piece: string, hasher: FsVerityHasher): boolean {
+    const offset = inbox.offset_;
+    const addr = slot.address + offset;
+    const room = Flash.SECTOR - inbox.filled_;
+    const rest = piece.length - room;
+    if (addr !== nextErased || rest < 0 || room < END || offset + 2 * Flash.SECTOR > slot.size || erasesLeft < 1)
+      return false;
+    if (readOtadata(layout) !== otadata) otadata = /*@__NOINLINE__*/ checkNotSelected(layout, slot);
+    erasesLeft--;
+    nextErased = addr + Flash.SECTOR;
+    eraseForWrite(nextErased);
+    // parts of the piece, not copies: a copy wants room in one piece, which is searched for
+    const bytes = E.toArrayBuffer(piece);
+    inbox.pieces_.push(new Uint8Array(bytes, 0, room));
+    program(addr, inbox.pieces_);
+    inbox.pieces_ = rest ? [new Uint8Array(bytes, room, rest)] : [];
+    inbox.filled_ = rest;
+    inbox.offset_ = offset + Flash.SECTOR;
+    const block = read(addr, Flash.SECTOR);
+    if (E.toString(block).substr(-END) !== piece.substr(room - END, END)) /*@__NOINLINE__*/ differs(addr);
+    hasher.add_(offset, sha256(block));
+    return true;
+  }
+
+  return { write_: write, writeNext_: writeNext };
 }

@@ -61,14 +61,13 @@ function awaitHead(download: Download, begin: () => void, failed: (error: OtaErr
   download.failed_ = fail;
   download.consumer_ = (data, ended) => {
     const length = data.length;
-    if (length < Size.HEAD && !ended) return 0;
+    if (length < Size.HEAD && !ended) return;
     download.consumer_ = null;
     tryOr(() => {
       if (length < Size.HEAD)
         throw otaError(Code.INVALID_SIZE, "file of " + length + " bytes, an image has at least " + Size.HEAD);
       begin();
     }, fail);
-    return 0;
   };
   read(download);
 }
@@ -137,6 +136,7 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
   let lock = null as Lock | null;
   let session: Session | null = null;
   let settings: Settings;
+  let onEvent: Settings["onEvent"];
 
   /** `error`: what the call ended with, null when all went well. */
   function release(error: OtaError | null): void {
@@ -159,7 +159,7 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
 
   function emit(name: EventName, data?: number, total?: number): void {
     try {
-      if (settings.onEvent) settings.onEvent(name, data, total);
+      if (onEvent) onEvent(name, data, total);
     } catch (thrown) {
       printLater(thrown);
     }
@@ -177,6 +177,7 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
     // Step 1: nothing has been touched yet
     settings = checkCall(config, mode === Mode.CHECK);
     config = undefined as never; // so that its keys are freed when the signature is verified
+    onEvent = settings.onEvent;
     lock = acquireLock(fail, settings.deadline);
     if (mode !== Mode.CHECK) emit("START");
     /*@__NOINLINE__*/ open(
@@ -189,6 +190,7 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
           resolve(resultOfNothing(mode === Mode.BEGIN, offer, waiting));
           return release(null);
         }
+        settings = undefined as never; // 60 JsVars: memory is shortest while the digest is computed
         const mine = lock as Lock;
         opened.release_ = release;
         if (heldLock() !== mine)

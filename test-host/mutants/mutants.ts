@@ -205,7 +205,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     guard: "a write is read back",
-    edits: [{ file: "platform/flash.ts", from: "if (!holds(addr, bytes))\n", to: "if (false)\n" }],
+    edits: [{ file: "platform/flash-blocks.ts", from: "if (!holds(addr, bytes))", to: "if (false)" }],
     caught: [
       lies("toy-two/one/current/setBoot:ota_1", /was reported as done/),
       { scenario: scenarios.lostWriteToOtadata },
@@ -213,25 +213,30 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     guard: "an erase is read back",
-    edits: [{ file: "platform/flash.ts", from: "if (!isBlank(addr)) throw", to: "if (false) throw" }],
+    edits: [
+      { file: "platform/flash-blocks.ts", from: "if (!isBlank(addr)) throw", to: "if (false) throw" },
+      { file: "platform/flash.ts", from: "if (!holds(addr, BLANK))", to: "if (false)" },
+    ],
     caught: [lies("toy-two/one/current/second", /./), { scenario: scenarios.silentErase }],
   },
   {
     guard: "a sector is erased before the one in front is written",
     edits: [
-      { file: "update/slot-writer.ts", from: "if (more) makeBlank(", to: "if (false) makeBlank(" },
-      { file: "update/slot-writer.ts", from: "if (more && !nextErased)", to: "if (false)" },
+      { file: "update/slot-writer.ts", from: "if (more) makeBlank(sector", to: "if (false) makeBlank(sector" },
+      { file: "update/slot-writer.ts", from: "if (more) makeBlank(addr", to: "if (false) makeBlank(addr" },
+      {
+        file: "update/slot-writer.ts",
+        from: "nextErased = addr + Flash.SECTOR;\n    eraseForWrite(nextErased);",
+        to: "nextErased = 0;",
+      },
     ],
     caught: [every("toy-two/pieces/current/update", /fetched/)],
   },
   {
     guard: "an image's first word is written after the rest was verified",
     edits: [
-      {
-        file: "update/slot-writer.ts",
-        from: "const skipped = sector === slot.address ? Size.WORD : 0;",
-        to: "const skipped = 0;",
-      },
+      { file: "update/slot-writer.ts", from: "[word.substr(Size.WORD)];", to: "[word];" },
+      { file: "update/slot-writer.ts", from: "addr += Size.WORD;", to: "" },
     ],
     caught: [every("toy-two/one/current/other", /holds first, which could start/)],
   },
@@ -240,7 +245,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "update/slot-writer.ts",
-        from: "if (nextErased < 0 && sector !== slot.address) clearWord(slot.address);",
+        from: "if (nextErased < 0 && offset) clearWord(slot.address);",
         to: "",
       },
     ],
@@ -450,7 +455,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "net/http.ts",
-        from: "exchange.answered_ && exchange.left_ < 0 && (!code || code === Tls.CLOSE_NOTIFY);",
+        from: "exchange.answered_ && exchange.inbox_.end_ === Body.ENDLESS && (!code || code === Tls.CLOSE_NOTIFY);",
         to: "true;",
       },
       {

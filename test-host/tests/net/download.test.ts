@@ -29,22 +29,32 @@ async function fetchFile(t: TestContext, behaviour: Behaviour, config: Config = 
   Object.assign(options as object, { url: server.url("/file") });
   const download = module.createDownload(options, server.url("/file"), 1e6, () => {});
   const bytes = new Uint8Array(FILE.length);
-  let seek = from;
+  const { inbox_: inbox } = download;
   const ended = new Promise<Fetched["error"]>((resolve) => {
     download.failed_ = resolve;
-    download.consumer_ = (data: string, last: boolean) => {
-      if (seek) {
-        if (data.length >= 1000) {
-          module.seek(download, seek);
-          seek = 0;
-          module.read(download);
-        }
-        return 0;
+    const readBlock = (_: string, last: boolean) => {
+      for (const piece of inbox.pieces_) {
+        bytes.set(Buffer.from(piece, "latin1"), inbox.offset_);
+        inbox.offset_ += piece.length;
       }
-      bytes.set(Buffer.from(data, "latin1"), download.offset_);
-      if (last) resolve(undefined);
-      return data.length;
+      inbox.pieces_ = engine.run("[]");
+      inbox.filled_ = 0;
+      if (!last) return;
+      download.consumer_ = null;
+      resolve(undefined);
     };
+    const readHead = (text: string) => {
+      if (text.length < 1000) return;
+      module.seek(download, from);
+      startBlocks();
+      module.read(download);
+    };
+    function startBlocks(): void {
+      inbox.block_ = 4096;
+      download.consumer_ = readBlock;
+    }
+    if (from) download.consumer_ = readHead;
+    else startBlocks();
   });
   module.read(download);
   const timer = setInterval(() => void engine.advance(200), 5);

@@ -349,7 +349,8 @@ describe("resume", AT_ONCE, () => {
         if (sum === null) break;
         erases.set(`${moment} ${index}`, sum);
       }
-    const least = MOMENTS.length * 5 * sectorsOf(SMALLER.length);
+    // each sector is erased once and written once, and otadata besides
+    const least = MOMENTS.length * 2 * sectorsOf(SMALLER.length);
     assert.ok(erases.size >= least, `${erases.size} power cuts, an update has at least ${least / 3} erases and writes`);
     return erases;
   }
@@ -601,7 +602,8 @@ describe("resume", AT_ONCE, () => {
     fixture.server.on("/fw.bin", cutAt(NEW, 40000, "close"));
     failsWith(await fixture.update({ digest: NEW_DIGEST }), "HTTP_INCOMPLETE_DATA", true);
     const outcome = await fixture.update({ digest: NEW_DIGEST });
-    assert.deepEqual(ranges(fixture, 1), expectedRanges(9 * SECTOR));
+    // sector 9 was not complete: its bytes were in RAM. The one before it may be torn for all that the next update knows
+    assert.deepEqual(ranges(fixture, 1), expectedRanges(8 * SECTOR));
     assert.ok(erasesIn(fixture, "ota_0") <= NEW_SECTORS + 1);
     await succeeds(fixture, outcome, "ota_0", NEW);
   });
