@@ -17,9 +17,12 @@ export type Faults = {
   stuckBits?: (addr: number) => number;
 };
 
-/** Defaults: 46 ms per erase seen on an emulated ESP32 (docs/performance.md#what-bounds-an-update), 0.7 ms per page as usual in data sheets. */
 export type Times = { eraseMs: number; programMsPerPage: number; readBytesPerMs: number };
-const TIMES: Times = { eraseMs: 45, programMsPerPage: 0.7, readBytesPerMs: 8000 };
+/**
+ * 46 ms per erase seen on an emulated ESP32 (docs/performance.md#what-bounds-an-update), 0.7 ms per page as usual in data
+ * sheets. docs/timing.md sets them beside times of real boards.
+ */
+export const TIMES: Readonly<Times> = { eraseMs: 45, programMsPerPage: 0.7, readBytesPerMs: 8000 };
 
 /**
  * What survives a power loss: content, nothing else. Sector arrays are shared and must not be changed.

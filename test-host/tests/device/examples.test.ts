@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { before as beforeAll, describe, test, type TestContext } from "node:test";
 import { stubConvolve } from "../../support/bundle.ts";
+import { type Board, loadBoard } from "../../sim/boards.ts";
 import { createDevice, type Device } from "../../sim/device.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { checkEs5 } from "../../checks/es5.mjs";
@@ -13,6 +14,7 @@ import { fsverity } from "../../support/fsverity.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
 import {
   behaves,
+  boardWith,
   newImage,
   oldImage,
   plain,
@@ -123,8 +125,9 @@ const EXAMPLES: Record<string, Example> = {
 // --- In the virtual device ---------------------------------------------------------------------------------------------
 
 /** A device that runs the old image, and the server that has the new one. */
-async function start(t: TestContext, { before = "", other, guard }: Example = {}): Promise<Fixture> {
-  const fixture = await createFixture(t, { load: { factory: oldImage(), ...(other ? { ota_0: other } : {}) } });
+async function start(t: TestContext, { before = "", other, guard }: Example = {}, board?: Board): Promise<Fixture> {
+  const load = { factory: oldImage(), ...(other ? { ota_0: other } : {}) };
+  const fixture = await createFixture(t, { load, ...(board ? { board } : {}) });
   await offer(fixture.server, fixture.image, guard);
   stubConvolve(fixture.device.engine);
   fixture.device.engine.run(`${FAKES}\n${before}`);
@@ -157,7 +160,7 @@ async function runExample(
 }
 
 test("every example has a test", () => {
-  assert.deepEqual(NAMES.filter((name) => !(name in EXAMPLES)).sort(), ["boot0.js"]);
+  assert.deepEqual(NAMES.filter((name) => !(name in EXAMPLES)).sort(), ["boot0.js", "measure.js"]);
 });
 
 for (const name of NAMES) {
@@ -298,6 +301,117 @@ for (const [title, text] of [
   });
 }
 
+// --- Measuring ---------------------------------------------------------------------------------------------------------
+
+/** Runs measure.js; what it has erased and programmed, as the partitions that hold it. */
+async function measure(
+  fixture: Fixture,
+  options: object,
+): Promise<{ lines: string[]; touched: string[]; results: any }> {
+  const { device } = fixture;
+  const since = device.flash.log.length;
+  device.engine.run(textOf("measure.js"), "measure.js");
+  const results: any = await device.engine.call(device.engine.run(`measure(${JSON.stringify(options)})`));
+  const labels = device.flash.log
+    .slice(since)
+    .map(
+      ({ addr, length }) =>
+        device.board.rows.find(({ offset, size }) => addr >= offset && addr + length <= offset + size)?.label ?? "none",
+    );
+  return { lines: device.engine.console.slice(), touched: [...new Set(labels)], results: plain(results) };
+}
+
+/** The rows of the table in `text` that has these columns. */
+function tableIn(text: string): string[][] {
+  const lines = text.slice(text.indexOf("| what | field | model | measured |")).split(/\r?\n/);
+  const end = lines.findIndex((line) => !line.startsWith("| ") && !line.startsWith("|-"));
+  return lines.slice(2, end < 0 ? undefined : end).map((line) =>
+    line
+      .slice(1, -1)
+      .split("|")
+      .map((cell) => cell.trim()),
+  );
+}
+
+/** What measure.js has measured. The rest of its table stands in the page that explains it. */
+function measuredIn(output: string): string[] {
+  const page = readFileSync(new URL("../../../docs/timing.md", import.meta.url), "utf8");
+  const printed = tableIn(output);
+  const known = (table: string[][]) => table.map((row) => row.slice(0, 3));
+  assert.deepEqual(known(printed), known(tableIn(page)));
+  return printed.map((row) => row[3]);
+}
+
+const isNumber = (cell: string): boolean => /^\d+(\.\d+)?$/.test(cell);
+
+test("measure.js erases the other slot alone, and prints the table of docs/timing.md", async (t) => {
+  const fixture = await start(t, { other: newImage() });
+  const { device, server } = fixture;
+  const { lines, touched, results } = await measure(fixture, { url: server.url("/fw.bin"), eraseOtherSlot: true });
+  assert.deepEqual(touched, ["ota_0"]);
+  assert.deepEqual(device.flash.violations, []);
+  assert.ok(measuredIn(lines.join("\n")).every(isNumber), lines.join("\n"));
+  assert.equal(device.flash.counts.erases - fixture.mark.erases, 1 + 2 * 14);
+  assert.deepEqual(device.slot("ota_0", 15 * 4096), new Uint8Array(15 * 4096).fill(0xff));
+  assert.equal(Object.keys(results).length, 10);
+  behaves(fixture);
+});
+
+test("measure.js without eraseOtherSlot writes nothing", async (t) => {
+  const fixture = await start(t);
+  for (const options of [{}, { eraseOtherSlot: 1 }]) {
+    const { lines, touched } = await measure(fixture, options);
+    assert.deepEqual(touched, []);
+    assert.ok(lines.includes("nothing is erased: eraseOtherSlot is not true"));
+    assert.equal(measuredIn(lines.join("\n")).filter(isNumber).length, 5);
+  }
+});
+
+test("measure.js refuses without another slot", async (t) => {
+  const rows = loadBoard(SMALL).rows.filter(({ label }) => label !== "ota_0");
+  const fixture = await start(t, {}, boardWith(rows));
+  const { lines, touched } = await measure(fixture, { eraseOtherSlot: true });
+  assert.deepEqual(touched, []);
+  assert.match(lines.find((line) => line.startsWith("not measured")) as string, /^not measured: .{10,}/);
+});
+
+test("measure.js refuses while an update waits for its restart", async (t) => {
+  const fixture = await createFixture(t);
+  const { error } = await fixture.update({ digest: `fsverity-sha256:${fsverity(fixture.image)}` });
+  assert.ifError(error);
+  const { lines, touched } = await measure(fixture, { eraseOtherSlot: true });
+  assert.deepEqual(touched, []);
+  assert.ok(
+    lines.some((line) => line.endsWith("slot ota_0 is selected for the next start, and factory runs: restart first")),
+  );
+});
+
+test("measure.js refuses while the running image is on trial", async (t) => {
+  const fixture = await onTrial(t);
+  const { device } = fixture;
+  device.engine.run('require("https-ota").boot({ attempts: 3 })');
+  const { lines, touched } = await measure(fixture, { eraseOtherSlot: true });
+  assert.deepEqual(touched, []);
+  assert.ok(
+    lines.some((line) => line.endsWith("the running image is on trial and may need slot factory: confirm it first")),
+  );
+});
+
+test("measure.js says that an erase did nothing", async (t) => {
+  const fixture = await start(t, { other: newImage() });
+  fixture.device.flash.faults = { silentErase: () => true };
+  const { lines } = await measure(fixture, { eraseOtherSlot: true });
+  assert.ok(lines.includes("not measured: flash at 0x20000 did not take an erase or a write"), lines.join("\n"));
+});
+
+test("measure.js says why there was no download, and prints the rest", async (t) => {
+  const fixture = await start(t);
+  fixture.server.on("/gone", status(404));
+  const { lines } = await measure(fixture, { url: fixture.server.url("/gone") });
+  assert.ok(lines.includes("not measured: no download: HTTP status 404"), lines.join("\n"));
+  assert.ok(measuredIn(lines.join("\n")).some(isNumber));
+});
+
 // --- README ------------------------------------------------------------------------------------------------------------
 
 test("README: two programs, both ES5 for Espruino", () => {
@@ -349,4 +463,28 @@ describe("in the real interpreter", { skip: ESPRUINO ? false : "ESPRUINO is not 
       }
     });
   }
+
+  test("measure.js erases the other slot alone, and prints its table", async () => {
+    const device = createDevice({ board: SMALL, images: { factory: oldImage(), ota_0: newImage() } });
+    const server = await startServer();
+    try {
+      server.on("/fw.bin", serveFile(newImage()));
+      const { offset, size } = device.row("ota_0");
+      const before = device.dump();
+      const options = JSON.stringify({ url: server.url("/fw.bin"), eraseOtherSlot: true });
+      const run = await runInEngine(
+        device,
+        `${textOf("measure.js")}\nmeasure(${options}).then(report, reportError).then(finish);`,
+      );
+      assert.ok(measuredIn(run.output).every(isNumber), run.output);
+      assert.deepEqual(run.counts.erases, 1 + 2 * 14);
+      const after = device.dump();
+      assert.deepEqual(after.subarray(offset, offset + 15 * 4096), new Uint8Array(15 * 4096).fill(0xff));
+      after.set(before.subarray(offset, offset + size), offset);
+      assert.ok(Buffer.compare(after, before) === 0, "flash beside the other slot has changed");
+      assert.doesNotMatch(run.output, /Uncaught|WARNING/);
+    } finally {
+      await server.close();
+    }
+  });
 });
