@@ -162,10 +162,16 @@ type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "A
 interface CommonConfig {
     /** http or https. With `keys` it names a signed manifest, otherwise the image itself. */
     url: string;
-    /** Sent with each request to the first origin, never to another. */
+    /**
+     * Texts by their names, sent with each request to the first origin, never to another. A function is called before each such request, and
+     * gives its headers: for tokens that expire. What it throws, or headers that are refused, end the call with
+     * ESP_ERR_INVALID_ARG.
+     */
     headers?: {
         [name: string]: string;
-    };
+    } | (() => {
+        [name: string]: string;
+    });
     /**
      * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http
      * takes them. It verifies nothing with them; `cert` and `key` show the server who the device is.

@@ -2356,6 +2356,24 @@ function lazyExchange() {
     // Requests of Espruino's `http`, and the fields of the engine's own in them (libs/network/http/jswrap_http.c,
     // libs/network/socketserver.c).
     /**
+     * A copy of the caller's headers, which the caller cannot change after this check. Throws INVALID_ARG: unless they are an
+     * object, and for a control character, which could begin a header of its own.
+     */
+    function checkHeaders(headers) {
+        var checked = {};
+        if (typeof headers !== "object" || !headers)
+            throw otaError(258 /* Code.INVALID_ARG */, "headers must be an object");
+        Object.keys(headers).forEach(function (name) {
+            var value = "" + headers[name];
+            var line = name + value;
+            for (var i = 0; i < line.length; i++)
+                if (line.charCodeAt(i) < 32)
+                    throw otaError(258 /* Code.INVALID_ARG */, "header " + name + " has a control character");
+            checked[name] = value;
+        });
+        return checked;
+    }
+    /**
      * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
      */
     function request(options, onResponse, onError) {
@@ -2641,6 +2659,23 @@ function lazyExchange() {
         closeExchange(exchange);
         exchange.onEnd_(error);
     }
+    /** The caller's headers, of its function where they are one. What that throws is a refused configuration. */
+    function ownHeaders(options) {
+        var given = options.headers || {};
+        if (typeof given !== "function")
+            return given;
+        var headers;
+        try {
+            headers = given();
+        }
+        catch (thrown) {
+            throw otaError(258 /* Code.INVALID_ARG */, "headers() threw: " + toOtaError(thrown).message);
+        }
+        // the caller may have ended the update just now: then nothing is sent any more
+        if (!options.cancel_)
+            throw otaError(259 /* Code.INVALID_STATE */, "aborted");
+        return checkHeaders(headers);
+    }
     /** What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL. */
     function send(exchange, onResponse, onError) {
         var options = exchange.options_;
@@ -2657,8 +2692,9 @@ function lazyExchange() {
         if (target.port_)
             wanted.port = target.port_;
         if (exchange.trusted_ && sameOrigin(origin, target)) {
-            for (var name in options.headers)
-                headers[name] = options.headers[name];
+            var own = ownHeaders(options);
+            for (var name in own)
+                headers[name] = own[name];
             if (origin.auth_)
                 headers.Authorization = "Basic " + lazyKeys().base64_(origin.auth_);
             if (options.ca)
@@ -2752,8 +2788,10 @@ function lazyExchange() {
         if (!exchange.left_)
             endExchange(exchange, null);
     }
-    return { resolveUrl_: resolveUrl, giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
+    return { checkHeaders_: checkHeaders, resolveUrl_: resolveUrl, giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
 }
+
+
 
 
 
@@ -4145,7 +4183,6 @@ function createReceiver(session) {
 
 
 
-
 /**
  * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks
  * share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
@@ -4600,19 +4637,6 @@ function run(config, mode, resolve, reject) {
                 partition: "",
                 onEvent: refuse,
             };
-            /** Returns a copy: the caller cannot change a header after its check. */
-            function checkHeaders(headers) {
-                var checked = {};
-                Object.keys(headers).forEach(function (name) {
-                    var value = "" + headers[name];
-                    var line = name + value;
-                    for (var i = 0; i < line.length; i++)
-                        if (line.charCodeAt(i) < 32)
-                            refuse("header " + name + " has a control character");
-                    checked[name] = value;
-                });
-                return checked;
-            }
             var fields = config;
             var settings = {};
             var names = Object.keys(FIELDS);
@@ -4630,7 +4654,8 @@ function run(config, mode, resolve, reject) {
                 if (names.indexOf(name) < 0)
                     refuse("unknown field " + name);
                 var type = typeof FIELDS[name];
-                if (typeof value !== type || value === null)
+                var callable = name === "headers" && typeof value === "function";
+                if ((typeof value !== type && !callable) || value === null)
                     refuse(name + " must be a " + type);
                 if (type === "number" && !(value >= 0 && Math.floor(value) === value))
                     refuse(name + " must be a whole number");
@@ -4646,8 +4671,8 @@ function run(config, mode, resolve, reject) {
             if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
                 refuse("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
             var checked = settings;
-            if (checked.headers)
-                checked.headers = checkHeaders(checked.headers);
+            if (typeof checked.headers === "object")
+                checked.headers = lazyExchange().checkHeaders_(checked.headers);
             if (checked.threshold < 1 ||
                 checked.threshold > 2 ||
                 (checked.threshold > 1 && checked.keys && checked.keys.length < 2))

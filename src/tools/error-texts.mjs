@@ -61,6 +61,12 @@ export default {
       ],
       ["expected a partition or its label", "`getDescription()` was given neither", '`getDescription("ota_0")`'],
       ["rollback: ", "An option that `rollback` does not know, or of a wrong type", "`{ restart: false }`"],
+      [
+        "headers() threw: ",
+        "`headers` is a function, and it threw this before a connection",
+        "Make the function ready before the update: a token, the clock. Nothing is tried again",
+      ],
+      ["headers must be an object", "`headers`, or what its function returned, is no object", '`{ "X-Key": "abc" }`'],
       [" must be a ", 'A field has the wrong type: `timeout: "20000"`', "The message names the field and the type"],
       [
         "expected exactly one of keys, digest, insecure",

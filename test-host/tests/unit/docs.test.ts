@@ -100,6 +100,7 @@ const OUTCOMES: [string, ...(RegExp | "restarts")[]][] = [
   ["abort", /^ESP_ERR_INVALID_STATE$/],
   ["restart"],
   ["Config", "restarts"],
+  ["CommonConfig", "restarts"],
   ["UpdateEvent", /^4096 of 61008$/, "restarts"],
   ["boot", /^confirmed$/],
   ["confirmAfter"],
