@@ -123,8 +123,9 @@ declare function canRollback(): boolean;
  * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
  * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
  * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
- * would overwrite that slot. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot, and with
- * ESP_ERR_INVALID_ARG for an option that it does not know. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
+ * ota.rollback)`: a rollback must not fail for that. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 declare function rollback(options?: RollbackOptions): Promise<number>;
 

@@ -2027,18 +2027,6 @@ function lazySlots() {
                 restart();
         }, "no other slot holds a whole image");
     }
-    /** Refuses what `rollback` does not know: a misspelt option would restart the device. */
-    function checkRollbackOptions(options) {
-        if (typeof options !== "object" || !options)
-            throw otaError(258 /* Code.INVALID_ARG */, "rollback: the options must be an object");
-        Object.keys(options).forEach(function (name) {
-            if (name !== "restart")
-                throw otaError(258 /* Code.INVALID_ARG */, "rollback: " + name + " is not an option");
-            var value = options[name];
-            if (value !== undefined && typeof value !== "boolean")
-                throw otaError(258 /* Code.INVALID_ARG */, "rollback: restart must be true or false");
-        });
-    }
     // Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at
     // an address that is compiled in, and reads their contents through the partition of a label, whatever lies there
     // (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). If
@@ -2122,7 +2110,7 @@ function lazySlots() {
             return !found && offset < end;
         }, noop, function (error) { return done(error, found); });
     }
-    return { readLayout_: readLayout, nextSlot_: nextSlot, partitionByLabel_: partitionByLabel, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, slotsToFallBackTo_: slotsToFallBackTo, fallBack_: fallBack, checkRollbackOptions_: checkRollbackOptions, checkStorage_: checkStorage, findStorage_: findStorage };
+    return { readLayout_: readLayout, nextSlot_: nextSlot, partitionByLabel_: partitionByLabel, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, slotsToFallBackTo_: slotsToFallBackTo, fallBack_: fallBack, checkStorage_: checkStorage, findStorage_: findStorage };
 }
 /** The partition called `label`, of any type; null when the table has none. `esp_partition_find_first` */
 function findPartition(label) {
@@ -2245,22 +2233,16 @@ function canRollback() {
     return possible;
 }
 
-
 /**
  * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
  * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
  * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
- * would overwrite that slot. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot, and with
- * ESP_ERR_INVALID_ARG for an option that it does not know. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
+ * ota.rollback)`: a rollback must not fail for that. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 function rollback(options) {
-    return new Promise(function (resolve, reject) {
-        tryOr(function () {
-            if (options !== undefined)
-                lazySlots().checkRollbackOptions_(options);
-            lazySlots().fallBack_(true, "rollback() was called", !!options && options.restart === false).then(resolve, reject);
-        }, reject);
-    });
+    return lazySlots().fallBack_(true, "rollback() was called", !!options && options.restart === false);
 }
 
 function lazyKeys() {

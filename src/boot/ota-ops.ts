@@ -237,30 +237,14 @@ export function fallBack(verdict: boolean, reason: string, stay?: boolean): Prom
   );
 }
 
-/** Refuses what `rollback` does not know: a misspelt option would restart the device. */
-function checkRollbackOptions(options: RollbackOptions): void {
-  if (typeof options !== "object" || !options)
-    throw otaError(Code.INVALID_ARG, "rollback: the options must be an object");
-  Object.keys(options).forEach((name) => {
-    if (name !== "restart") throw otaError(Code.INVALID_ARG, "rollback: " + name + " is not an option");
-    const value = options[name];
-    if (value !== undefined && typeof value !== "boolean")
-      throw otaError(Code.INVALID_ARG, "rollback: restart must be true or false");
-  });
-}
-
 /**
  * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
  * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
  * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
- * would overwrite that slot. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot, and with
- * ESP_ERR_INVALID_ARG for an option that it does not know. `esp_ota_mark_app_invalid_rollback_and_reboot`
+ * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
+ * ota.rollback)`: a rollback must not fail for that. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 export function rollback(options?: RollbackOptions): Promise<number> {
-  return new Promise<number>((resolve, reject) => {
-    tryOr(() => {
-      if (options !== undefined) checkRollbackOptions(options);
-      fallBack(true, "rollback() was called", !!options && options.restart === false).then(resolve, reject);
-    }, reject);
-  });
+  return fallBack(true, "rollback() was called", !!options && options.restart === false);
 }

@@ -60,7 +60,6 @@ export default {
         "[The fields](api.md#config)",
       ],
       ["expected a partition or its label", "`getDescription()` was given neither", '`getDescription("ota_0")`'],
-      ["rollback: ", "An option that `rollback` does not know, or of a wrong type", "`{ restart: false }`"],
       [
         "headers() threw: ",
         "`headers` is a function, and it threw this before a connection",

@@ -34,12 +34,7 @@ async function fixtureOfTwo(t: TestContext): Promise<{ fixture: Fixture; open():
 
 const asked = (fixture: Fixture, times = 1) => until("asked", () => fixture.server.requests.length === times);
 const order = (fixture: Fixture, call: "setBootPartition" | "rollback") =>
-  settle(
-    fixture.device,
-    call === "rollback"
-      ? fixture.device.ota.rollback()
-      : fixture.device.ota.setBootPartition(fixture.device.ota.getNextUpdatePartition()),
-  );
+  settle(fixture.device, fixture.device.ota[call](fixture.device.ota.getNextUpdatePartition()));
 
 for (const call of ["setBootPartition", "rollback"] as const) {
   test(`while ${call}() verifies a slot, no update may begin to write it`, async (t) => {

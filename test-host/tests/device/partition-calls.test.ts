@@ -210,31 +210,23 @@ test("confirmAfter() decides nothing once the program has rolled back without a 
   assert.equal(device.running, "factory");
 });
 
-for (const [options, restarts] of [
-  [undefined, true],
-  [{}, true],
-  [{ restart: true }, true],
-  [{ restart: undefined }, true],
-  [{ restart: false }, false],
-] as const)
-  test(`rollback(${JSON.stringify(options)}) ${restarts ? "restarts" : "does not restart"}`, async (t) => {
+// what a promise or a pin hands to a function must not keep the device from its rescue
+for (const options of [
+  undefined,
+  null,
+  false,
+  {},
+  { restart: true },
+  { restart: 0 },
+  { time: 1, state: false },
+  new Error("x"),
+])
+  test(`rollback(${options instanceof Error ? "an error" : JSON.stringify(options)}) restarts`, async (t) => {
     const { device } = await createFixture(t, { load: { ota_0: newImage() } });
     await settle(device, device.ota.rollback(options)).catch(() => {});
-    assert.equal(device.rebootAsked, restarts);
-  });
-
-for (const [options, says] of [
-  [null, /options must be an object/],
-  [false, /options must be an object/],
-  [{ restrat: false }, /restrat is not an option/],
-  [{ restart: 0 }, /restart must be true or false/],
-] as const)
-  test(`rollback(${JSON.stringify(options)}) is refused, and the running image stays`, async (t) => {
-    const fixture = await createFixture(t, { load: { ota_0: newImage() } });
-    const { device } = fixture;
-    assert.match(failsWith(await settle(device, device.ota.rollback(options)), "INVALID_ARG").message, says);
-    assert.equal(device.rebootAsked, false);
-    touchesNothing(fixture);
+    assert.equal(device.rebootAsked, true);
+    device.restart();
+    assert.equal(device.running, "ota_0");
   });
 
 test("rollback({ restart: false }) leaves the running slot's entry INVALID, for getLastInvalidPartition", async (t) => {
