@@ -54,6 +54,26 @@ interface Partition {
     size: number;
 }
 
+/** `esp_app_desc_t`: what an image says of itself. */
+interface AppDesc {
+    secureVersion: number;
+    version: string;
+    projectName: string;
+    time: string;
+    date: string;
+    idfVer: string;
+    /** of the ELF file, hexadecimal: the name of this very build */
+    appElfSha256: string;
+}
+
+/** How `rollback` ends. */
+interface RollbackOptions {
+    /**
+     * false: the device goes on with the image that was rolled back, until the program restarts it.
+     * @default true
+     */
+    restart?: boolean;
+}
 /** The partition called `label`, of any type; null when the table has none. `esp_partition_find_first` */
 declare function findPartition(label: string): Partition | null;
 /** The slot whose image is running. `esp_ota_get_running_partition` */
@@ -63,8 +83,20 @@ declare function getRunningPartition(): Partition;
  * `esp_ota_get_boot_partition`
  */
 declare function getBootPartition(): Partition;
-/** The slot that an update would write. `esp_ota_get_next_update_partition` */
-declare function getNextUpdatePartition(): Partition;
+/**
+ * The slot that an update would write. `from`, a slot or its label, is taken for the running one, as IDF's `start_from`:
+ * so the answer can be the slot that runs, which no update writes. Throws ESP_ERR_NOT_FOUND when `from` is no slot of
+ * this device. `esp_ota_get_next_update_partition`
+ */
+declare function getNextUpdatePartition(from?: Partition | string): Partition;
+/**
+ * The app descriptor of the image in a partition, given as a partition or by its label, with the fields of
+ * `handle.getImgDesc()`. Throws ESP_ERR_NOT_FOUND when the table has no such partition, or when that holds no image, or
+ * an image without descriptor (IDF 3.1 and older); ESP_ERR_NOT_SUPPORTED when it is not for an app;
+ * ESP_ERR_INVALID_ARG when neither a partition nor a label is given. Unlike IDF's, an image that was not written to its
+ * end, or was refused, is no image. `esp_ota_get_partition_description`
+ */
+declare function getDescription(partition: Partition | string): AppDesc;
 /** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
 declare function getLastInvalidPartition(): Partition | null;
 /**
@@ -81,11 +113,43 @@ declare function setBootPartition(partition: Partition | string): Promise<number
 /** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
 declare function markValid(): void;
 /**
+ * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
+ * header, segments and length of an image. Its checksum takes seconds; `rollback()` verifies that before it selects a
+ * slot (IDF does so here too). False where no update is possible either, as on a table with one slot.
+ * `esp_ota_check_rollback_is_possible`
+ */
+declare function canRollback(): boolean;
+/**
  * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
- * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
+ * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
+ * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
+ * ota.rollback)`: a rollback must not fail for that. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
  * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
-declare function rollback(): Promise<number>;
+declare function rollback(options?: RollbackOptions): Promise<number>;
+
+/** `esp_bootloader_desc_t`, and what follows from it. */
+interface BootloaderDesc {
+    /** CONFIG_BOOTLOADER_PROJECT_VER of its build, 0 when it does not say */
+    version: number;
+    /** of bootloader anti-rollback, 0 when it does not say */
+    secureVersion: number;
+    /** the ESP-IDF that it was built with, such as "v5.5.1"; "" when it is unknown */
+    idfVer: string;
+    /** when it was compiled, such as "Jul  1 2026 12:00:00"; "" when it does not say */
+    dateTime: string;
+    /** does it obey the states of otadata (IDF 3.3 and later)? undefined when it is unknown */
+    states: boolean | undefined;
+    /** does it roll back an image that was not confirmed? undefined when it is unknown: no descriptor says so */
+    rollback: boolean | undefined;
+}
+/**
+ * Which bootloader this device has: what its descriptor says (IDF 5.2 and later), else what is known of those that came
+ * with published Espruino builds for the classic ESP32. Of any other one `idfVer` is "". Throws ESP_ERR_NOT_FOUND where
+ * there is none, as with flash encryption. `esp_ota_get_bootloader_description`
+ */
+declare function getBootloaderDescription(): BootloaderDesc;
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
 type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
@@ -99,10 +163,16 @@ type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "A
 interface CommonConfig {
     /** http or https. With `keys` it names a signed manifest, otherwise the image itself. */
     url: string;
-    /** Sent with each request to the first origin, never to another. */
+    /**
+     * Texts by their names, sent with each request to the first origin, never to another. A function is called before each such request, and
+     * gives its headers: for tokens that expire. What it throws, or headers that are refused, end the call with
+     * ESP_ERR_INVALID_ARG.
+     */
     headers?: {
         [name: string]: string;
-    };
+    } | (() => {
+        [name: string]: string;
+    });
     /**
      * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http
      * takes them. It verifies nothing with them; `cert` and `key` show the server who the device is.
@@ -222,18 +292,6 @@ interface Jwk {
 
 /** Restarts the device at once. `esp_restart` */
 declare function restart(): void;
-
-/** `esp_app_desc_t`: what an image says of itself. */
-interface AppDesc {
-    secureVersion: number;
-    version: string;
-    projectName: string;
-    time: string;
-    date: string;
-    idfVer: string;
-    /** of the ELF file, hexadecimal: the name of this very build */
-    appElfSha256: string;
-}
 
 /** Where a build keeps Storage; `address` and `size` in bytes. */
 interface StorageClaim {
@@ -419,5 +477,5 @@ declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean
 /** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
 declare const ERR: ErrorNumbers;
 
-export { ERR, abort, begin, boot, checkForUpdate, confirmAfter, findPartition, getBootPartition, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, BootOptions, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, Offer, OtaError, Partition, SignedConfig, SlotStatus, Status, StorageClaim, UpdateEvent, UpdateResult };
+export { ERR, abort, begin, boot, canRollback, checkForUpdate, confirmAfter, findPartition, getBootPartition, getBootloaderDescription, getDescription, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
+export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, Offer, OtaError, Partition, RollbackOptions, SignedConfig, SlotStatus, Status, StorageClaim, UpdateEvent, UpdateResult };

@@ -164,33 +164,8 @@ function readText(addr, length) {
 function holds(addr, bytes) {
     return readText(addr, bytes.length) === bytes;
 }
-/**
- * Erases the sector at `addr`, which will be written and read back as a whole. So only its first bytes are read, where
- * the content of a slot begins: that shows an erase that does nothing. One that leaves some bits is found when the sector
- * is read back.
- */
-function eraseForWrite(addr) {
-    var BLANK = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
-    flash.erasePage(addr);
-    if (!holds(addr, BLANK))
-        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase" /* Fact.NOT_BLANK */);
-}
-/**
- * Writes `pieces`, binary strings and bytes, one behind the other at `addr`, which is erased; the caller reads them back. In one
- * call, so that the chip programs whole pages: the engine then copies them to its stack, and throws where that is too
- * small (jsvar.h JSV_GET_AS_CHAR_ARRAY).
- */
-function program(addr, pieces) {
-    try {
-        flash.write(pieces, addr);
-    }
-    catch (_) {
-        for (var i = 0; i < pieces.length; i++) {
-            flash.write(pieces[i], addr);
-            addr += pieces[i].length;
-        }
-    }
-}
+
+
 
 // Timers and the clock of the interpreter, and the watchdog of the lock (boot/lock.ts). When no JsVar is left, the
 // interpreter aborts the running callback and nothing throws. The watchdog finds that no timer is left to continue.
@@ -287,15 +262,21 @@ function lazyEngine() {
         else
             E.removeListener("kill", listener);
     }
-    function setRestartPending() {
-        E.otaRestartPending = true;
+    /** `rolledBack`: because the program gave the running image up. */
+    function setRestartPending(rolledBack) {
+        E.otaRestartPending = rolledBack ? 2 /* Pending.ROLLED_BACK */ : 1 /* Pending.SELECTED */;
+    }
+    /** Has the program given up the image that runs, and not restarted since? */
+    function isRolledBack() {
+        return E.otaRestartPending === 2 /* Pending.ROLLED_BACK */;
     }
     /** Espruino's version, such as "2v27.45". */
     function firmwareVersion() {
         return process.env.VERSION;
     }
-    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, firmwareVersion_: firmwareVersion };
+    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, isRolledBack_: isRolledBack, firmwareVersion_: firmwareVersion };
 }
+
 
 
 
@@ -939,7 +920,20 @@ function lazyRecords() {
 
 
 
-
+/** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
+function chipId() {
+    var board = process.env.BOARD;
+    // not indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
+    for (var i = 0; i < board.length; i++)
+        if (board.substr(i, 5) === "ESP32") {
+            var series = board.substr(i + 5, 2);
+            return series === "C3" ? 5 /* Esp32c3.ESP_CHIP_ID */ : series === "S3" ? 9 /* Esp32s3.ESP_CHIP_ID */ : 0 /* Esp32.ESP_CHIP_ID */;
+        }
+    // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
+    if (board === "EPAPER_BADGE" || board === "CURIO")
+        return 5 /* Esp32c3.ESP_CHIP_ID */;
+    throw otaError(262 /* Code.NOT_SUPPORTED */, "board " + board + " is not an ESP32 that this module knows");
+}
 
 
 
@@ -983,13 +977,13 @@ function lazyBlocks() {
     }
     /** Erases the sector at `addr` and reads all of it back. */
     function erase(addr) {
-        eraseForWrite(addr);
+        flash.erasePage(addr);
         if (!isBlank(addr))
             throw otaError(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase" /* Fact.NOT_BLANK */);
     }
     /** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
     function write(addr, bytes) {
-        program(addr, [bytes]);
+        flash.write(bytes, addr);
         if (!holds(addr, bytes))
             throw otaError(24577 /* Code.FLASH_OP_FAIL */, "flash at " + lazyBytes().hex_(addr) + " differs from what was written" /* Fact.DIFFERS */);
     }
@@ -1026,6 +1020,79 @@ function lazyBlocks() {
 
 
 
+
+
+
+
+
+
+
+
+
+
+/**
+ * Which bootloader this device has: what its descriptor says (IDF 5.2 and later), else what is known of those that came
+ * with published Espruino builds for the classic ESP32. Of any other one `idfVer` is "". Throws ESP_ERR_NOT_FOUND where
+ * there is none, as with flash encryption. `esp_ota_get_bootloader_description`
+ */
+function getBootloaderDescription() {
+    // Which bootloader the device has: by its own descriptor (IDF 5.2 and later), else by the CRC of the ones that came with
+    // published Espruino builds. Reads flash, writes nothing.
+    // Source: docs/formats.md#bootloader (IDF esp_bootloader_desc.h, esp_ota_ops.c).
+    /** CRC-32 of the bootloader at `address`, without its header and without the SHA-256 at its end; 0 when it has no end. */
+    function contentCrc(address, segments) {
+    var lazyBytesOnce = lazyBytes();
+        var end = 24 /* Size.HEADER */;
+        for (var i = 0; i < segments; i++) {
+            end += 8 /* Size.SEGMENT_HEADER */ + lazyBytesOnce.u32_(read$1(address + end, 8 /* Size.SEGMENT_HEADER */), 4);
+            if (address + end >= 32768 /* Table.ADDR */)
+                return 0;
+        }
+        end = (end + 16) & -16;
+        var crc = 0;
+        for (var offset = 24 /* Size.HEADER */; offset < end; offset += 1024 /* Flash.PIECE */) {
+            var piece = read$1(address + offset, Math.min(1024 /* Flash.PIECE */, end - offset));
+            // E.CRC32 takes no start value: one that goes on is that of bytes whose first four are changed so
+            lazyBytesOnce.setU32_(piece, 0, lazyBytesOnce.u32_(piece, 0) ^ crc);
+            crc = E.CRC32(binary(piece));
+        }
+        return crc;
+    }
+    var chip = chipId();
+    var address = chip ? 0 /* Boot.OFFSET */ : 4096 /* Boot.OFFSET_ESP32 */;
+    var head = read$1(address, 112 /* Boot.DESC_END */);
+    if (head[0] !== 233 /* Esp.IMAGE_HEADER_MAGIC */)
+        throw otaError(261 /* Code.NOT_FOUND */, "no bootloader at " + lazyBytes().hex_(address) + ", found " + lazyBytes().hex_(head[0]));
+    var found = {
+        version: 0,
+        secureVersion: 0,
+        idfVer: "",
+        dateTime: "",
+        // IDF has no release for the C3 and the S3 before 4.3
+        states: chip ? true : undefined,
+        rollback: undefined,
+    };
+    // esp_bootloader_desc_t, 32 bytes behind the image's start
+    //      32  uint8_t  magic_byte, reserved[2], secure_version      72  char     date_time[24]
+    //      36  uint32_t version                                      96  uint8_t  reserved2[16]
+    //      40  char     idf_ver[32]
+    // IDF looks at the magic byte alone. An older bootloader may have any byte there, so more of it is looked at
+    if (head[32] === 80 /* Boot.DESC_MAGIC_BYTE */ && !(head[33] | head[34] | head[71] | head[95]) && head[40]) {
+        found.version = lazyBytes().u32_(head, 36);
+        found.secureVersion = head[35];
+        found.idfVer = lazyBytes().zText_(head, 40, 32);
+        found.dateTime = lazyBytes().zText_(head, 72, 24);
+        found.states = true;
+        return found;
+    }
+    var crc = contentCrc(address, head[1]);
+    if (crc === 539012833 /* Known.IDF_3_3_6 */ || crc === 1337555535 /* Known.IDF_3_1_3 */) {
+        found.idfVer = crc === 539012833 /* Known.IDF_3_3_6 */ ? "v3.3.6" : "v3.1.3";
+        found.states = crc === 539012833 /* Known.IDF_3_3_6 */;
+        found.rollback = false;
+    }
+    return found;
+}
 function lazyOtadata() {
     /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
     function markValidNatively() {
@@ -1083,6 +1150,14 @@ function lazyOtadata() {
         var next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
         return next < ERASED ? next : 0;
     }
+    /** Does the bootloader obey the states of otadata, as far as is known? */
+    function obeysStates() {
+        var known = false;
+        tryOr(function () {
+            known = !!getBootloaderDescription().states;
+        }, noop);
+        return known;
+    }
     // Writes otadata: which slot the bootloader starts. The only writer of otadata; `select` is the commit point.
     // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the running slot
     // and never the highest seq: after a fallback the entry of the running slot would be overwritten otherwise.
@@ -1116,9 +1191,10 @@ function lazyOtadata() {
         return layout.factory_ || ota[0];
     }
     /**
-     * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The
-     * bootloader's version cannot be read. But if the newest entry is marked bad and yet names the running slot, while the
-     * states select another slot, the bootloader must be one of those. Then the entry counts as active.
+     * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. If the newest
+     * entry is marked bad and yet names the running slot, while the states select another slot, then the bootloader is one
+     * of those, and the entry counts as active. Or it is a later one that fell back from a broken image: only where the
+     * bootloader is known to obey states can that be told. Or rollback() has marked it since the start.
      */
     function runningEntryIsMarkedBad(layout, entries) {
         var own = copyOf(layout, entries, layout.running_);
@@ -1126,7 +1202,9 @@ function lazyOtadata() {
         return (own >= 0 &&
             !entries[own].valid_ &&
             !(other.whole_ && other.seq_ > entries[own].seq_) &&
-            slotByState(layout, entries).address !== layout.running_.address);
+            slotByState(layout, entries).address !== layout.running_.address &&
+            !lazyEngine().isRolledBack_() &&
+            !obeysStates());
     }
     /** The slot that otadata selects. */
     function selectedSlot(layout, entries) {
@@ -1239,8 +1317,13 @@ function lazyOtadata() {
         return (((record.boots >= 0 || record.boots === -3 /* Boots.REFUSED */) && lazyRecords().isSelected_(record, layout.running_)) ||
             stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
     }
-    /** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
+    /**
+     * Refuses while the running image is on trial by the bootloader, as esp_ota_begin does; and between a rollback and its
+     * restart, because the slot that starts next would be overwritten.
+     */
     function checkConfirmed(layout) {
+        if (lazyEngine().isRolledBack_())
+            throw otaError(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image was rolled back: restart() first");
         if (stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */)
             throw otaError(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is not confirmed: call markValid() first");
     }
@@ -1282,10 +1365,11 @@ function lazyOtadata() {
         if (pending)
             writeEntry(layout, own, before[own].seq_, 3 /* State.INVALID */);
         // a bootloader that puts images on trial obeys states
-        if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address)
-            return;
+        var selected = pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address;
         // VALID: if it were on trial again, the bootloader could fall back to the image that is rejected now
-        select(layout, slot, 2 /* State.VALID */);
+        if (!selected)
+            select(layout, slot, 2 /* State.VALID */);
+        lazyEngine().setRestartPending_(true);
         if (pending)
             return;
         var entries = readEntries(layout.otadata_);
@@ -1295,13 +1379,6 @@ function lazyOtadata() {
     }
     return { readEntries_: readEntries, copyOf_: copyOf, selectedSlot_: selectedSlot, select_: select, deselect_: deselect, stateOf_: stateOf, isOnTrial_: isOnTrial, checkConfirmed_: checkConfirmed, confirm_: confirm, reject_: reject };
 }
-
-
-
-
-
-
-
 
 
 
@@ -1569,31 +1646,7 @@ function inSlices(perSlice, step, finish, done) {
     next();
 }
 
-
-
-
-/**
- * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
- * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts all. It is compared here and not by the
- * caller, whose functions would stay in memory during the hash. `begun`: a hasher of the same file that has hashed its
- * first blocks.
- */
-function hashFlash(addr, size, start, expected, done, begun) {
-    var hasher = begun || createFsVerityHasher(addr, start);
-    var digest = "";
-    inSlices(8 /* Slice.BLOCKS */, function () { return hasher.step_(size); }, function () {
-        digest = hasher.digest_(size);
-        if (expected && digest !== expected)
-            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", expected " + expected);
-    }, function (error) { return done(error, digest); });
-}
-/**
- * Verifies the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that
- * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
- * first ones in flash, "" for an image that is complete in flash. `begun`: see hashFlash. Calls `done` once: with null,
- * and the digest if it was given; or with OTA_VALIDATE_FAILED.
- */
-function verifyImage(chipId, address, size, digest, start, done, begun) {
+function lazyVerify() {
     // Verifies an image in a slot: its segments, its length, and its fs-verity digest. Without a digest its checksum is
     // compared. The work is done in slices from the idle loop, so that the device stays responsive.
     // Source: docs/formats.md#checksum-and-hash (IDF esp_image_format.c), docs/decisions/fs-verity.md.
@@ -1633,31 +1686,59 @@ function verifyImage(chipId, address, size, digest, start, done, begun) {
             value: function () { return (word ^ (word >>> 8) ^ (word >>> 16) ^ (word >>> 24) ^ CHECKSUM_SEED) & 0xff; },
         };
     }
-    var ranges = [];
-    function readSlot(offset, length) {
-        var bytes = read$1(address + offset, length);
-        if (!offset)
-            bytes.set(start);
-        return bytes;
+    /**
+     * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
+     * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts all. It is compared here and not by the
+     * caller, whose functions would stay in memory during the hash. `begun`: a hasher of the same file that has hashed its
+     * first blocks.
+     */
+    function hashFlash(addr, size, start, expected, done, begun) {
+        var hasher = begun || createFsVerityHasher(addr, start);
+        var digest = "";
+        inSlices(8 /* Slice.BLOCKS */, function () { return hasher.step_(size); }, function () {
+            digest = hasher.digest_(size);
+            if (expected && digest !== expected)
+                throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "fs-verity digest " + digest + ", expected " + expected);
+        }, function (error) { return done(error, digest); });
     }
-    var length = 0;
-    try {
-        length = lazyImage().walkSegments_(chipId, size, readSlot, function (offset, bytes) {
-            ranges.push(offset, bytes);
-        });
+    /**
+     * Verifies the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that
+     * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
+     * first ones in flash, "" for an image that is complete in flash. `begun`: see hashFlash. Calls `done` once: with null,
+     * and the digest if it was given; or with OTA_VALIDATE_FAILED.
+     */
+    function verifyImage(chipId, address, size, digest, start, done, begun) {
+        var ranges = [];
+        function readSlot(offset, length) {
+            var bytes = read$1(address + offset, length);
+            if (!offset)
+                bytes.set(start);
+            return bytes;
+        }
+        var length = 0;
+        try {
+            length = lazyImage().walkSegments_(chipId, size, readSlot, function (offset, bytes) {
+                ranges.push(offset, bytes);
+            });
+        }
+        catch (thrown) {
+            return done(toOtaError(thrown));
+        }
+        if (digest)
+            return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done, begun);
+        var sum = checksum(address, ranges);
+        inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
+            var expected = readSlot(lazyImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
+            if (sum.value() !== expected)
+                throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + lazyBytes().hex_(sum.value()) + ", expected " + lazyBytes().hex_(expected));
+        }, done);
     }
-    catch (thrown) {
-        return done(toOtaError(thrown));
-    }
-    if (digest)
-        return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done, begun);
-    var sum = checksum(address, ranges);
-    inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
-        var expected = readSlot(lazyImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
-        if (sum.value() !== expected)
-            throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image checksum " + lazyBytes().hex_(sum.value()) + ", expected " + lazyBytes().hex_(expected));
-    }, done);
+    return { hashFlash_: hashFlash, verifyImage_: verifyImage };
 }
+
+
+
+
 
 function lazySlots() {
     /** The `length` bytes that the running program's memory map shows at `addr`. */
@@ -1666,20 +1747,6 @@ function lazySlots() {
         if (typeof area !== "string" || area.length !== length)
             return noMemory("memory area at " + lazyBytes().hex_(addr));
         return area;
-    }
-    /** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
-    function chipId() {
-        var board = process.env.BOARD;
-        // not indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
-        for (var i = 0; i < board.length; i++)
-            if (board.substr(i, 5) === "ESP32") {
-                var series = board.substr(i + 5, 2);
-                return series === "C3" ? 5 /* Esp32c3.ESP_CHIP_ID */ : series === "S3" ? 9 /* Esp32s3.ESP_CHIP_ID */ : 0 /* Esp32.ESP_CHIP_ID */;
-            }
-        // both are C3 (boards/EPAPER_BADGE.py, boards/CURIO.py)
-        if (board === "EPAPER_BADGE" || board === "CURIO")
-            return 5 /* Esp32c3.ESP_CHIP_ID */;
-        throw otaError(262 /* Code.NOT_SUPPORTED */, "board " + board + " is not an ESP32 that this module knows");
     }
     /**
      * Is flash encryption on? Only the classic ESP32's eFuse can be read; on other chips the partition table is then
@@ -1930,7 +1997,7 @@ function lazySlots() {
                     var slot = slots.shift();
                     if (!slot)
                         return fail(none ? otaError(5381 /* Code.OTA_ROLLBACK_FAILED */, none) : error);
-                    verifyImage(layout.chip_, slot.address, slot.size, "", "", function (failure) {
+                    lazyVerify().verifyImage_(layout.chip_, slot.address, slot.size, "", "", function (failure) {
                         if (lazyEngine().heldLock_() !== lock)
                             return;
                         if (failure)
@@ -1971,8 +2038,11 @@ function lazySlots() {
         }
         return first.concat(rest);
     }
-    /** rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus(). */
-    function fallBack(verdict, reason) {
+    /**
+     * rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus(). `stay`:
+     * without the restart.
+     */
+    function fallBack(verdict, reason, stay) {
         return chooseSlot(slotsToFallBackTo, function (layout, slot, done) {
             tryOr(function () {
                 // a failed record must not stop the rollback
@@ -1980,7 +2050,8 @@ function lazySlots() {
             }, noop);
             lazyOtadata().reject_(layout, slot);
             done();
-            restart();
+            if (!stay)
+                restart();
         }, "no other slot holds a whole image");
     }
     // Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at
@@ -2067,7 +2138,7 @@ function lazySlots() {
             return !found && offset < end;
         }, noop, function (error) { return done(error, found); });
     }
-    return { readLayout_: readLayout, nextSlot_: nextSlot, partitionByLabel_: partitionByLabel, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, fallBack_: fallBack, checkStorage_: checkStorage, findStorage_: findStorage };
+    return { readLayout_: readLayout, nextSlot_: nextSlot, partitionByLabel_: partitionByLabel, slotByLabel_: slotByLabel, slotOf_: slotOf, chooseSlot_: chooseSlot, slotsToFallBackTo_: slotsToFallBackTo, fallBack_: fallBack, checkStorage_: checkStorage, findStorage_: findStorage };
 }
 /** The partition called `label`, of any type; null when the table has none. `esp_partition_find_first` */
 function findPartition(label) {
@@ -2085,10 +2156,36 @@ function getBootPartition() {
     var layout = lazySlots().readLayout_();
     return lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
 }
-/** The slot that an update would write. `esp_ota_get_next_update_partition` */
-function getNextUpdatePartition() {
+/**
+ * The slot that an update would write. `from`, a slot or its label, is taken for the running one, as IDF's `start_from`:
+ * so the answer can be the slot that runs, which no update writes. Throws ESP_ERR_NOT_FOUND when `from` is no slot of
+ * this device. `esp_ota_get_next_update_partition`
+ */
+function getNextUpdatePartition(from) {
     var layout = lazySlots().readLayout_();
-    return lazySlots().nextSlot_(layout, layout.running_);
+    return lazySlots().nextSlot_(layout, from ? lazySlots().slotOf_(layout, from) : layout.running_);
+}
+/**
+ * The app descriptor of the image in a partition, given as a partition or by its label, with the fields of
+ * `handle.getImgDesc()`. Throws ESP_ERR_NOT_FOUND when the table has no such partition, or when that holds no image, or
+ * an image without descriptor (IDF 3.1 and older); ESP_ERR_NOT_SUPPORTED when it is not for an app;
+ * ESP_ERR_INVALID_ARG when neither a partition nor a label is given. Unlike IDF's, an image that was not written to its
+ * end, or was refused, is no image. `esp_ota_get_partition_description`
+ */
+function getDescription(partition) {
+    var label = typeof partition === "string" ? partition : partition && partition.label;
+    if (typeof label !== "string")
+        throw otaError(258 /* Code.INVALID_ARG */, "expected a partition or its label");
+    var row = lazySlots().partitionByLabel_(label);
+    if (!row || (typeof partition !== "string" && row.address !== partition.address))
+        throw otaError(261 /* Code.NOT_FOUND */, "the table has no partition " + label);
+    if (row.type !== 0 /* Type.APP */)
+        throw otaError(262 /* Code.NOT_SUPPORTED */, "partition " + label + " is not for an app");
+    var head = read$1(row.address, 288 /* Size.DESC_END */);
+    var desc = lazyImage().parseHeader_(head) && lazyImage().parseDesc_(head);
+    if (!desc)
+        throw otaError(261 /* Code.NOT_FOUND */, "no app descriptor in " + label);
+    return desc;
 }
 /** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
 function getLastInvalidPartition() {
@@ -2139,14 +2236,41 @@ function markValid() {
     lazyRecords().recordConfirmed_(layout.running_);
 }
 
+/**
+ * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
+ * header, segments and length of an image. Its checksum takes seconds; `rollback()` verifies that before it selects a
+ * slot (IDF does so here too). False where no update is possible either, as on a table with one slot.
+ * `esp_ota_check_rollback_is_possible`
+ */
+function canRollback() {
+    var possible = false;
+    // anything else, such as no memory, is no answer
+    function ignore(error) {
+        if (error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */ && error.code !== 262 /* Code.NOT_SUPPORTED */)
+            throw error;
+    }
+    tryOr(function () {
+        var layout = lazySlots().readLayout_();
+        lazySlots().slotsToFallBackTo_(layout).forEach(function (slot) {
+            tryOr(function () {
+                lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read$1(slot.address + offset, length); });
+                possible = true;
+            }, ignore);
+        });
+    }, ignore);
+    return possible;
+}
 
 /**
  * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
- * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
+ * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
+ * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
+ * ota.rollback)`: a rollback must not fail for that. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
  * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
-function rollback() {
-    return lazySlots().fallBack_(true, "rollback() was called");
+function rollback(options) {
+    return lazySlots().fallBack_(true, "rollback() was called", !!options && options.restart === false);
 }
 
 function lazyKeys() {
@@ -2238,142 +2362,27 @@ function lazyKeys() {
 }
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-function lazyUrls() {
-    // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
-    // The engine's own url.parse knows no user:password and no relative reference.
-    var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)
-    function bad(url, why) {
-        throw otaError(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
-    }
-    /** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
-    function parseUrl(url) {
-        for (var i = 0; i < url.length; i++) {
-            var code = url.charCodeAt(i);
-            // a blank or a line end would end the request line early
-            if (code <= 32 || code >= 127)
-                bad(url, "character code " + code);
-        }
-        var hash = url.indexOf("#");
-        var text = hash < 0 ? url : url.substr(0, hash);
-        var colon = text.indexOf(":");
-        var protocol = text.substr(0, colon + 1).toLowerCase();
-        if ((protocol !== "http:" && protocol !== "https:") || text.substr(colon, 3) !== "://")
-            bad(url, "expected http:// or https://");
-        var rest = text.substr(colon + 3);
-        var end = rest.length;
-        var slash = rest.indexOf("/");
-        var query = rest.indexOf("?");
-        if (slash >= 0)
-            end = slash;
-        if (query >= 0 && query < end)
-            end = query;
-        var path = rest.substr(end);
-        if (path[0] !== "/")
-            path = "/" + path;
-        rest = rest.substr(0, end);
-        var at = rest.lastIndexOf("@");
-        var host = rest.substr(at + 1);
-        var portAt = host.indexOf(":");
-        var name = portAt < 0 ? host : host.substr(0, portAt);
-        var port = 0;
-        for (var i = portAt + 1; portAt >= 0 && i < host.length; i++) {
-            var digit = host.charCodeAt(i) - 48;
-            port = digit >= 0 && digit <= 9 ? port * 10 + digit : 65536;
-        }
-        var auth = "";
-        try {
-            if (at > 0)
-                auth = decodeURIComponent(rest.substr(0, at));
-        }
-        catch (_) {
-            bad(url, "user and password");
-        }
-        var noPort = portAt >= 0 && portAt < host.length - 1 && !port;
-        if (!name || name.length > MAX_HOST || name[0] === "[" || port > 65535 || noPort)
-            bad(url, "host " + host);
-        return {
-            protocol_: protocol,
-            host_: name.toLowerCase(),
-            port_: port,
-            path_: path,
-            auth_: auth,
-        };
-    }
-    function portOf(url) {
-        return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
-    }
-    function sameOrigin(a, b) {
-        return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
-    }
-    /**
-     * RFC 3986 5.2.4 for a path that begins with "/"; only called for relative references, so that an absolute URL is sent byte
-     * for byte. One segment at a time: a server chooses how many there are.
-     */
-    function withoutDots(path) {
-        var kept = "";
-        var at = 0;
-        while (at < path.length) {
-            var end = path.indexOf("/", at + 1);
-            if (end < 0)
-                end = path.length;
-            var part = path.substring(at, end);
-            if (part === "/..")
-                kept = kept.substr(0, Math.max(0, kept.lastIndexOf("/")));
-            if (part !== "/.." && part !== "/.")
-                kept += part;
-            else if (end === path.length)
-                kept += "/";
-            at = end;
-        }
-        return kept;
-    }
-    /** The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query. */
-    function resolveUrl(base, given) {
-        var page = parseUrl(base);
-        var hash = given.indexOf("#");
-        var reference = hash < 0 ? given : given.substr(0, hash);
-        var question = reference.indexOf("?");
-        var beforeQuery = question < 0 ? reference : reference.substr(0, question);
-        var colon = beforeQuery.indexOf(":");
-        var slash = beforeQuery.indexOf("/");
-        if (colon >= 0 && (slash < 0 || colon < slash))
-            return reference;
-        if (reference.substr(0, 2) === "//")
-            return page.protocol_ + reference;
-        var origin = page.protocol_ + "//" + page.host_ + (page.port_ ? ":" + page.port_ : "");
-        var pageQuery = page.path_.indexOf("?");
-        var pagePath = pageQuery < 0 ? page.path_ : page.path_.substr(0, pageQuery);
-        if (!reference)
-            return origin + page.path_;
-        if (!beforeQuery)
-            return origin + pagePath + reference;
-        var path = slash === 0 ? beforeQuery : pagePath.substr(0, pagePath.lastIndexOf("/") + 1) + beforeQuery;
-        return origin + withoutDots(path) + reference.substr(beforeQuery.length);
-    }
-    return { parseUrl_: parseUrl, sameOrigin_: sameOrigin, resolveUrl_: resolveUrl };
-}
-
-
-
-
-
-
-
 function lazyExchange() {
     // Requests of Espruino's `http`, and the fields of the engine's own in them (libs/network/http/jswrap_http.c,
     // libs/network/socketserver.c).
+    /**
+     * A copy of the caller's headers, which the caller cannot change after this check. Throws INVALID_ARG: unless they are an
+     * object, and for a control character, which could begin a header of its own.
+     */
+    function checkHeaders(headers) {
+        var checked = {};
+        if (typeof headers !== "object" || !headers)
+            throw otaError(258 /* Code.INVALID_ARG */, "headers must be an object");
+        Object.keys(headers).forEach(function (name) {
+            var value = "" + headers[name];
+            var line = name + value;
+            for (var i = 0; i < line.length; i++)
+                if (line.charCodeAt(i) < 32)
+                    throw otaError(258 /* Code.INVALID_ARG */, "header " + name + " has a control character");
+            checked[name] = value;
+        });
+        return checked;
+    }
     /**
      * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
      */
@@ -2518,6 +2527,117 @@ function lazyExchange() {
             head.total_ = head.length_;
         return head;
     }
+    // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
+    // The engine's own url.parse knows no user:password and no relative reference.
+    var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)
+    function bad(url, why) {
+        throw otaError(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
+    }
+    /** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
+    function parseUrl(url) {
+        for (var i = 0; i < url.length; i++) {
+            var code = url.charCodeAt(i);
+            // a blank or a line end would end the request line early
+            if (code <= 32 || code >= 127)
+                bad(url, "character code " + code);
+        }
+        var hash = url.indexOf("#");
+        var text = hash < 0 ? url : url.substr(0, hash);
+        var colon = text.indexOf(":");
+        var protocol = text.substr(0, colon + 1).toLowerCase();
+        if ((protocol !== "http:" && protocol !== "https:") || text.substr(colon, 3) !== "://")
+            bad(url, "expected http:// or https://");
+        var rest = text.substr(colon + 3);
+        var end = rest.length;
+        var slash = rest.indexOf("/");
+        var query = rest.indexOf("?");
+        if (slash >= 0)
+            end = slash;
+        if (query >= 0 && query < end)
+            end = query;
+        var path = rest.substr(end);
+        if (path[0] !== "/")
+            path = "/" + path;
+        rest = rest.substr(0, end);
+        var at = rest.lastIndexOf("@");
+        var host = rest.substr(at + 1);
+        var portAt = host.indexOf(":");
+        var name = portAt < 0 ? host : host.substr(0, portAt);
+        var port = 0;
+        for (var i = portAt + 1; portAt >= 0 && i < host.length; i++) {
+            var digit = host.charCodeAt(i) - 48;
+            port = digit >= 0 && digit <= 9 ? port * 10 + digit : 65536;
+        }
+        var auth = "";
+        try {
+            if (at > 0)
+                auth = decodeURIComponent(rest.substr(0, at));
+        }
+        catch (_) {
+            bad(url, "user and password");
+        }
+        var noPort = portAt >= 0 && portAt < host.length - 1 && !port;
+        if (!name || name.length > MAX_HOST || name[0] === "[" || port > 65535 || noPort)
+            bad(url, "host " + host);
+        return {
+            protocol_: protocol,
+            host_: name.toLowerCase(),
+            port_: port,
+            path_: path,
+            auth_: auth,
+        };
+    }
+    function portOf(url) {
+        return url.port_ || (url.protocol_ === "https:" ? 443 : 80);
+    }
+    function sameOrigin(a, b) {
+        return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
+    }
+    /**
+     * RFC 3986 5.2.4 for a path that begins with "/"; only called for relative references, so that an absolute URL is sent byte
+     * for byte. One segment at a time: a server chooses how many there are.
+     */
+    function withoutDots(path) {
+        var kept = "";
+        var at = 0;
+        while (at < path.length) {
+            var end = path.indexOf("/", at + 1);
+            if (end < 0)
+                end = path.length;
+            var part = path.substring(at, end);
+            if (part === "/..")
+                kept = kept.substr(0, Math.max(0, kept.lastIndexOf("/")));
+            if (part !== "/.." && part !== "/.")
+                kept += part;
+            else if (end === path.length)
+                kept += "/";
+            at = end;
+        }
+        return kept;
+    }
+    /** The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query. */
+    function resolveUrl(base, given) {
+        var page = parseUrl(base);
+        var hash = given.indexOf("#");
+        var reference = hash < 0 ? given : given.substr(0, hash);
+        var question = reference.indexOf("?");
+        var beforeQuery = question < 0 ? reference : reference.substr(0, question);
+        var colon = beforeQuery.indexOf(":");
+        var slash = beforeQuery.indexOf("/");
+        if (colon >= 0 && (slash < 0 || colon < slash))
+            return reference;
+        if (reference.substr(0, 2) === "//")
+            return page.protocol_ + reference;
+        var origin = page.protocol_ + "//" + page.host_ + (page.port_ ? ":" + page.port_ : "");
+        var pageQuery = page.path_.indexOf("?");
+        var pagePath = pageQuery < 0 ? page.path_ : page.path_.substr(0, pageQuery);
+        if (!reference)
+            return origin + page.path_;
+        if (!beforeQuery)
+            return origin + pagePath + reference;
+        var path = slash === 0 ? beforeQuery : pagePath.substr(0, pagePath.lastIndexOf("/") + 1) + beforeQuery;
+        return origin + withoutDots(path) + reference.substr(beforeQuery.length);
+    }
     // One exchange: a GET, its redirects, its answer's status and length, the body as it arrives, a stall timer. Callbacks come
     // from the engine's idle loop.
     //
@@ -2550,11 +2670,28 @@ function lazyExchange() {
         closeExchange(exchange);
         exchange.onEnd_(error);
     }
+    /** The caller's headers, of its function where they are one. What that throws is a refused configuration. */
+    function ownHeaders(options) {
+        var given = options.headers || {};
+        if (typeof given !== "function")
+            return given;
+        var headers;
+        try {
+            headers = given();
+        }
+        catch (thrown) {
+            throw otaError(258 /* Code.INVALID_ARG */, "headers() threw: " + toOtaError(thrown).message);
+        }
+        // the caller may have ended the update just now: then nothing is sent any more
+        if (!options.cancel_)
+            throw otaError(259 /* Code.INVALID_STATE */, "aborted");
+        return checkHeaders(headers);
+    }
     /** What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL. */
     function send(exchange, onResponse, onError) {
         var options = exchange.options_;
-        var origin = lazyUrls().parseUrl_(options.url);
-        var target = lazyUrls().parseUrl_(exchange.url_);
+        var origin = parseUrl(options.url);
+        var target = parseUrl(exchange.url_);
         var headers = {};
         var wanted = {
             protocol: target.protocol_,
@@ -2565,9 +2702,10 @@ function lazyExchange() {
         };
         if (target.port_)
             wanted.port = target.port_;
-        if (exchange.trusted_ && lazyUrls().sameOrigin_(origin, target)) {
-            for (var name in options.headers)
-                headers[name] = options.headers[name];
+        if (exchange.trusted_ && sameOrigin(origin, target)) {
+            var own = ownHeaders(options);
+            for (var name in own)
+                headers[name] = own[name];
             if (origin.auth_)
                 headers.Authorization = "Basic " + lazyKeys().base64_(origin.auth_);
             if (options.ca)
@@ -2588,7 +2726,7 @@ function lazyExchange() {
     }
     /** For a connection that ended before its time. `code`: of the engine or of mbedTLS, undefined for an end without one. */
     function lostConnection(exchange, code, message) {
-        var page = lazyUrls().parseUrl_(exchange.url_);
+        var page = parseUrl(exchange.url_);
         var inbox = exchange.inbox_;
         var endless = inbox.end_ === 2147483647 /* Body.ENDLESS */;
         var left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
@@ -2615,7 +2753,7 @@ function lazyExchange() {
         endExchange(exchange, ended ? null : lostConnection(exchange, code, code ? failure.message : ""));
     }
     function stalled(exchange) {
-        var host = lazyUrls().parseUrl_(exchange.url_).host_;
+        var host = parseUrl(exchange.url_).host_;
         endExchange(exchange, otaError(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + host + " for " + exchange.options_.timeout + " ms", true));
     }
     /** Goes to `location`, in another pass. */
@@ -2623,17 +2761,17 @@ function lazyExchange() {
         var options = exchange.options_;
         if (++exchange.redirects_ > options.maxRedirects)
             throw otaError(28673 /* Code.HTTP_MAX_REDIRECT */, "more than " + options.maxRedirects + " redirects");
-        var page = lazyUrls().parseUrl_(exchange.url_);
-        var next = lazyUrls().resolveUrl_(exchange.url_, location);
+        var page = parseUrl(exchange.url_);
+        var next = resolveUrl(exchange.url_, location);
         var target;
         try {
-            target = lazyUrls().parseUrl_(next); // from the timer below an error would leave its memory behind
+            target = parseUrl(next); // from the timer below an error would leave its memory behind
         }
         catch (thrown) {
             // the caller's own URL was good
             throw otaError(264 /* Code.INVALID_RESPONSE */, "Location: " + thrown.message);
         }
-        if (!lazyUrls().sameOrigin_(page, lazyUrls().parseUrl_(options.url)))
+        if (!sameOrigin(page, parseUrl(options.url)))
             exchange.trusted_ = false;
         if (page.protocol_ === "https:" && target.protocol_ !== "https:")
             throw otaError(28685 /* Code.HTTP_REDIRECT_DOWNGRADE */, "redirect from https to " + next);
@@ -2663,8 +2801,30 @@ function lazyExchange() {
         if (!head.length_)
             endExchange(exchange, null);
     }
-    return { giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
+    return { checkHeaders_: checkHeaders, resolveUrl_: resolveUrl, giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
 }
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
 
 
 
@@ -3758,7 +3918,7 @@ function lazyFinish() {
                 return;
             if (!session.resumed_)
                 return lazySession().succeed_(session, true);
-            verifyImage(session.layout_.chip_, session.target_.address, session.written_, session.plan_.digest_, session.word_, onVerified, session.hasher_);
+            lazyVerify().verifyImage_(session.layout_.chip_, session.target_.address, session.written_, session.plan_.digest_, session.word_, onVerified, session.hasher_);
         });
     }
     /**
@@ -3795,7 +3955,7 @@ function lazyFinish() {
                     found = null;
                 }
                 if (!plan.digest_)
-                    return hashFlash(session.target_.address, session.written_, session.word_, "", onVerified, session.hasher_);
+                    return lazyVerify().hashFlash_(session.target_.address, session.written_, session.word_, "", onVerified, session.hasher_);
                 if (plan.askStorage_) {
                     plan.askStorage_ = false;
                     return lazySlots().findStorage_(session.target_.address, onVerified);
@@ -3819,7 +3979,7 @@ function lazyFinish() {
         else if (session.verified_)
             onVerified(null);
         else
-            verifyImage(session.layout_.chip_, session.target_.address, session.written_, plan.digest_, session.word_, onVerified, session.hasher_);
+            lazyVerify().verifyImage_(session.layout_.chip_, session.target_.address, session.written_, plan.digest_, session.word_, onVerified, session.hasher_);
     }
     return { endFile_: endFile, finish_: finish };
 }
@@ -3859,6 +4019,33 @@ function createReceiver(session) {
      * block. Its functions are not inlined, because the engine reads the code that it skips.
      */
     function createWriter(layout, slot, inbox, size) {
+        /**
+         * Erases the sector at `addr`, which will be written and read back as a whole. So only its first bytes are read, where
+         * the content of a slot begins: that shows an erase that does nothing. One that leaves some bits is found when the sector
+         * is read back.
+         */
+        function eraseForWrite(addr) {
+            var BLANK = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+            flash.erasePage(addr);
+            if (!holds(addr, BLANK))
+                throw otaError(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase" /* Fact.NOT_BLANK */);
+        }
+        /**
+         * Writes `pieces`, binary strings and bytes, one behind the other at `addr`, which is erased; the caller reads them back. In one
+         * call, so that the chip programs whole pages: the engine then copies them to its stack, and throws where that is too
+         * small (jsvar.h JSV_GET_AS_CHAR_ARRAY).
+         */
+        function program(addr, pieces) {
+            try {
+                flash.write(pieces, addr);
+            }
+            catch (_) {
+                for (var i = 0; i < pieces.length; i++) {
+                    flash.write(pieces[i], addr);
+                    addr += pieces[i].length;
+                }
+            }
+        }
         // Writes a slot, sector by sector: the only writer of app partitions.
         // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in
         // flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
@@ -4130,7 +4317,6 @@ function createReceiver(session) {
 
 
 
-
 /**
  * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks
  * share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
@@ -4154,7 +4340,7 @@ function open(settings, emit, offerOnly, done, failed) {
         // no whole image, or one of another length. Bytes that follow an image in its file are never blank
         if (!length || length > size || (length < size && read$1(slot.address + length, 1)[0] === 0xff))
             return done(null, false);
-        hashFlash(slot.address, size, "", "", function (error, found) {
+        lazyVerify().hashFlash_(slot.address, size, "", "", function (error, found) {
             if (running && !error && length === size)
                 lazyRecords().recordHashed_(slot, size, found);
             done(error, found === digest);
@@ -4374,7 +4560,7 @@ function open(settings, emit, offerOnly, done, failed) {
     function planOf(settings, manifest) {
         var image = manifest && manifest.image;
         return {
-            url_: image ? lazyUrls().resolveUrl_(settings.url, image.url) : settings.url,
+            url_: image ? lazyExchange().resolveUrl_(settings.url, image.url) : settings.url,
             size_: image ? image.size : -1,
             digest_: manifest ? digestOf(manifest) : lazyBytes().parseDigest_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
             sequence_: manifest ? manifest.sequence : 0,
@@ -4580,19 +4766,6 @@ function run(config, mode, resolve, reject) {
                 partition: "",
                 onEvent: refuse,
             };
-            /** Returns a copy: the caller cannot change a header after its check. */
-            function checkHeaders(headers) {
-                var checked = {};
-                Object.keys(headers).forEach(function (name) {
-                    var value = "" + headers[name];
-                    var line = name + value;
-                    for (var i = 0; i < line.length; i++)
-                        if (line.charCodeAt(i) < 32)
-                            refuse("header " + name + " has a control character");
-                    checked[name] = value;
-                });
-                return checked;
-            }
             var fields = config;
             var settings = {};
             var names = Object.keys(FIELDS);
@@ -4610,7 +4783,8 @@ function run(config, mode, resolve, reject) {
                 if (names.indexOf(name) < 0)
                     refuse("unknown field " + name);
                 var type = typeof FIELDS[name];
-                if (typeof value !== type || value === null)
+                var callable = name === "headers" && typeof value === "function";
+                if ((typeof value !== type && !callable) || value === null)
                     refuse(name + " must be a " + type);
                 if (type === "number" && !(value >= 0 && Math.floor(value) === value))
                     refuse(name + " must be a whole number");
@@ -4626,8 +4800,8 @@ function run(config, mode, resolve, reject) {
             if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
                 refuse("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
             var checked = settings;
-            if (checked.headers)
-                checked.headers = checkHeaders(checked.headers);
+            if (typeof checked.headers === "object")
+                checked.headers = lazyExchange().checkHeaders_(checked.headers);
             if (checked.threshold < 1 ||
                 checked.threshold > 2 ||
                 (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
@@ -4972,10 +5146,13 @@ Object.defineProperty(exports, "ERR", { get: errorNumbers });
 exports.abort = abort;
 exports.begin = begin;
 exports.boot = boot;
+exports.canRollback = canRollback;
 exports.checkForUpdate = checkForUpdate;
 exports.confirmAfter = confirmAfter;
 exports.findPartition = findPartition;
 exports.getBootPartition = getBootPartition;
+exports.getBootloaderDescription = getBootloaderDescription;
+exports.getDescription = getDescription;
 exports.getLastInvalidPartition = getLastInvalidPartition;
 exports.getNextUpdatePartition = getNextUpdatePartition;
 exports.getRunningPartition = getRunningPartition;

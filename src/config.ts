@@ -1,6 +1,7 @@
 // The configuration of a call. It is checked before anything else happens.
 
 import { Prefix, parseDigest } from "./platform/bytes";
+import { checkHeaders } from "./platform/http-request";
 import { Code, otaError, type OtaError } from "./errors";
 
 /** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
@@ -29,8 +30,12 @@ export type UpdateEvent =
 export interface CommonConfig {
   /** http or https. With `keys` it names a signed manifest, otherwise the image itself. */
   url: string;
-  /** Sent with each request to the first origin, never to another. */
-  headers?: { [name: string]: string };
+  /**
+   * Texts by their names, sent with each request to the first origin, never to another. A function is called before each such request, and
+   * gives its headers: for tokens that expire. What it throws, or headers that are refused, end the call with
+   * ESP_ERR_INVALID_ARG.
+   */
+  headers?: { [name: string]: string } | (() => { [name: string]: string });
   /**
    * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http
    * takes them. It verifies nothing with them; `cert` and `key` show the server who the device is.
@@ -192,19 +197,6 @@ export interface Settings extends CommonConfig {
   threshold: number;
 }
 
-/** Returns a copy: the caller cannot change a header after its check. */
-function checkHeaders(headers: { [name: string]: string }): { [name: string]: string } {
-  const checked: { [name: string]: string } = {};
-  Object.keys(headers).forEach((name) => {
-    const value = "" + headers[name];
-    const line = name + value;
-    for (let i = 0; i < line.length; i++)
-      if (line.charCodeAt(i) < 32) refuse("header " + name + " has a control character");
-    checked[name] = value;
-  });
-  return checked;
-}
-
 /**
  * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
  * type, and unless exactly one field says which image may run.
@@ -223,7 +215,8 @@ export function checkConfig(config: Config): Settings {
     if (value === undefined) return;
     if (names.indexOf(name) < 0) refuse("unknown field " + name);
     const type = typeof FIELDS[name];
-    if (typeof value !== type || value === null) refuse(name + " must be a " + type);
+    const callable = name === "headers" && typeof value === "function";
+    if ((typeof value !== type && !callable) || value === null) refuse(name + " must be a " + type);
     if (type === "number" && !((value as number) >= 0 && Math.floor(value as number) === value))
       refuse(name + " must be a whole number");
     // the engine takes a text of up to 100 characters for the name of a file
@@ -236,7 +229,7 @@ export function checkConfig(config: Config): Settings {
   if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
     refuse("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
   const checked = settings as unknown as Settings;
-  if (checked.headers) checked.headers = checkHeaders(checked.headers);
+  if (typeof checked.headers === "object") checked.headers = checkHeaders(checked.headers);
   if (
     checked.threshold < 1 ||
     checked.threshold > 2 ||

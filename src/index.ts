@@ -6,8 +6,10 @@
 import { type ErrorNumbers, errorNumbers } from "./errors";
 
 export {
+  canRollback,
   findPartition,
   getBootPartition,
+  getDescription,
   getLastInvalidPartition,
   getNextUpdatePartition,
   getRunningPartition,
@@ -16,6 +18,8 @@ export {
   rollback,
   setBootPartition,
 } from "./boot/ota-ops";
+export type { RollbackOptions } from "./boot/ota-ops";
+export { type BootloaderDesc, getBootloaderDescription } from "./boot/bootloader";
 export type {
   CommonConfig,
   Config,

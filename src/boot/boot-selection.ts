@@ -4,8 +4,9 @@
 
 import { binary, Flash, read } from "../platform/flash";
 import { erase, isBlank, write } from "../platform/flash-blocks";
-import { setRestartPending } from "../platform/engine";
+import { isRolledBack, setRestartPending } from "../platform/engine";
 import { activeCopy, buildEntry, Entries, type Entry, nextSeq, parseEntry, slotOfSeq, State } from "./otadata";
+import { obeysStates } from "./bootloader";
 import { type Partition, Subtype } from "./partitions";
 import type { Layout } from "./layout";
 import { Code, otaError } from "../errors";
@@ -42,9 +43,10 @@ export function slotByState(layout: Layout, entries: Entry[]): Partition {
 }
 
 /**
- * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. The
- * bootloader's version cannot be read. But if the newest entry is marked bad and yet names the running slot, while the
- * states select another slot, the bootloader must be one of those. Then the entry counts as active.
+ * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. If the newest
+ * entry is marked bad and yet names the running slot, while the states select another slot, then the bootloader is one
+ * of those, and the entry counts as active. Or it is a later one that fell back from a broken image: only where the
+ * bootloader is known to obey states can that be told. Or rollback() has marked it since the start.
  */
 function runningEntryIsMarkedBad(layout: Layout, entries: Entry[]): boolean {
   const own = copyOf(layout, entries, layout.running_);
@@ -53,7 +55,9 @@ function runningEntryIsMarkedBad(layout: Layout, entries: Entry[]): boolean {
     own >= 0 &&
     !entries[own].valid_ &&
     !(other.whole_ && other.seq_ > entries[own].seq_) &&
-    slotByState(layout, entries).address !== layout.running_.address
+    slotByState(layout, entries).address !== layout.running_.address &&
+    !isRolledBack() &&
+    !obeysStates()
   );
 }
 

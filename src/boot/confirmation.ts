@@ -4,7 +4,7 @@
 import { markValidNatively } from "../platform/chip";
 import { Flash } from "../platform/flash";
 import { erase } from "../platform/flash-blocks";
-import { isRestartPending } from "../platform/engine";
+import { isRestartPending, isRolledBack, setRestartPending } from "../platform/engine";
 import { copyOf, readEntries, select, seqFor, slotByState, stateOf, writeEntry } from "./boot-selection";
 import type { Layout } from "./layout";
 import { activeCopy, State } from "./otadata";
@@ -21,8 +21,13 @@ export function isOnTrial(layout: Layout): boolean {
   );
 }
 
-/** Refuses while the running image is on trial by the bootloader, as esp_ota_begin does. */
+/**
+ * Refuses while the running image is on trial by the bootloader, as esp_ota_begin does; and between a rollback and its
+ * restart, because the slot that starts next would be overwritten.
+ */
 export function checkConfirmed(layout: Layout): void {
+  if (isRolledBack())
+    throw otaError(Code.OTA_ROLLBACK_INVALID_STATE, "the running image was rolled back: restart() first");
   if (stateOf(layout, layout.running_) === State.PENDING_VERIFY)
     throw otaError(Code.OTA_ROLLBACK_INVALID_STATE, "the running image is not confirmed: call markValid() first");
 }
@@ -62,9 +67,10 @@ export function reject(layout: Layout, slot: Partition): void {
   const pending = own >= 0 && before[own].state_ === State.PENDING_VERIFY;
   if (pending) writeEntry(layout, own, before[own].seq_, State.INVALID);
   // a bootloader that puts images on trial obeys states
-  if (pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address) return;
+  const selected = pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address;
   // VALID: if it were on trial again, the bootloader could fall back to the image that is rejected now
-  select(layout, slot, State.VALID);
+  if (!selected) select(layout, slot, State.VALID);
+  setRestartPending(true);
   if (pending) return;
   const entries = readEntries(layout.otadata_);
   const copy = copyOf(layout, entries, layout.running_);

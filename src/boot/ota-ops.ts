@@ -6,13 +6,24 @@ import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
 import { restart } from "../platform/chip";
 import { heldLock } from "../platform/engine";
 import { State } from "./otadata";
-import { type Partition, Subtype } from "./partitions";
+import { type Partition, Subtype, Type } from "./partitions";
 import { copyOf, select, selectedSlot, stateOf, readEntries } from "./boot-selection";
 import { confirm, reject as rejectRunning } from "./confirmation";
 import { type Layout, nextSlot, partitionByLabel, readLayout, slotByLabel } from "./layout";
 import { Code, otaError, tryOr, noop, type OtaError } from "../errors";
 import { acquireLock, type Lock } from "./lock";
+import { type AppDesc, parseDesc, parseHeader, Size, walkSegments } from "../image/image";
 import { verifyImage } from "../image/verify";
+import { read } from "../platform/flash";
+
+/** How `rollback` ends. */
+export interface RollbackOptions {
+  /**
+   * false: the device goes on with the image that was rolled back, until the program restarts it.
+   * @default true
+   */
+  restart?: boolean;
+}
 
 function slotOf(layout: Layout, given: Partition | string): Partition {
   const label = typeof given === "string" ? given : given && given.label;
@@ -41,10 +52,34 @@ export function getBootPartition(): Partition {
   return selectedSlot(layout, readEntries(layout.otadata_));
 }
 
-/** The slot that an update would write. `esp_ota_get_next_update_partition` */
-export function getNextUpdatePartition(): Partition {
+/**
+ * The slot that an update would write. `from`, a slot or its label, is taken for the running one, as IDF's `start_from`:
+ * so the answer can be the slot that runs, which no update writes. Throws ESP_ERR_NOT_FOUND when `from` is no slot of
+ * this device. `esp_ota_get_next_update_partition`
+ */
+export function getNextUpdatePartition(from?: Partition | string): Partition {
   const layout = readLayout();
-  return nextSlot(layout, layout.running_);
+  return nextSlot(layout, from ? slotOf(layout, from) : layout.running_);
+}
+
+/**
+ * The app descriptor of the image in a partition, given as a partition or by its label, with the fields of
+ * `handle.getImgDesc()`. Throws ESP_ERR_NOT_FOUND when the table has no such partition, or when that holds no image, or
+ * an image without descriptor (IDF 3.1 and older); ESP_ERR_NOT_SUPPORTED when it is not for an app;
+ * ESP_ERR_INVALID_ARG when neither a partition nor a label is given. Unlike IDF's, an image that was not written to its
+ * end, or was refused, is no image. `esp_ota_get_partition_description`
+ */
+export function getDescription(partition: Partition | string): AppDesc {
+  const label = typeof partition === "string" ? partition : partition && partition.label;
+  if (typeof label !== "string") throw otaError(Code.INVALID_ARG, "expected a partition or its label");
+  const row = partitionByLabel(label);
+  if (!row || (typeof partition !== "string" && row.address !== partition.address))
+    throw otaError(Code.NOT_FOUND, "the table has no partition " + label);
+  if (row.type !== Type.APP) throw otaError(Code.NOT_SUPPORTED, "partition " + label + " is not for an app");
+  const head = read(row.address, Size.DESC_END);
+  const desc = parseHeader(head) && parseDesc(head);
+  if (!desc) throw otaError(Code.NOT_FOUND, "no app descriptor in " + label);
+  return desc;
 }
 
 /** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
@@ -158,8 +193,35 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
   return first.concat(rest);
 }
 
-/** rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus(). */
-export function fallBack(verdict: boolean, reason: string): Promise<number> {
+/**
+ * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
+ * header, segments and length of an image. Its checksum takes seconds; `rollback()` verifies that before it selects a
+ * slot (IDF does so here too). False where no update is possible either, as on a table with one slot.
+ * `esp_ota_check_rollback_is_possible`
+ */
+export function canRollback(): boolean {
+  let possible = false;
+  // anything else, such as no memory, is no answer
+  function ignore(error: OtaError): void {
+    if (error.code !== Code.OTA_VALIDATE_FAILED && error.code !== Code.NOT_SUPPORTED) throw error;
+  }
+  tryOr(() => {
+    const layout = readLayout();
+    slotsToFallBackTo(layout).forEach((slot) => {
+      tryOr(() => {
+        walkSegments(layout.chip_, slot.size, (offset, length) => read(slot.address + offset, length));
+        possible = true;
+      }, ignore);
+    });
+  }, ignore);
+  return possible;
+}
+
+/**
+ * rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus(). `stay`:
+ * without the restart.
+ */
+export function fallBack(verdict: boolean, reason: string, stay?: boolean): Promise<number> {
   return chooseSlot(
     slotsToFallBackTo,
     (layout, slot, done) => {
@@ -169,7 +231,7 @@ export function fallBack(verdict: boolean, reason: string): Promise<number> {
       }, noop);
       rejectRunning(layout, slot);
       done();
-      restart();
+      if (!stay) restart();
     },
     "no other slot holds a whole image",
   );
@@ -177,9 +239,12 @@ export function fallBack(verdict: boolean, reason: string): Promise<number> {
 
 /**
  * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
- * ended. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
+ * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
+ * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
+ * ota.rollback)`: a rollback must not fail for that. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
  * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
-export function rollback(): Promise<number> {
-  return fallBack(true, "rollback() was called");
+export function rollback(options?: RollbackOptions): Promise<number> {
+  return fallBack(true, "rollback() was called", !!options && options.restart === false);
 }

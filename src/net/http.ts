@@ -13,7 +13,7 @@
 
 import { Code, toOtaError, otaError, tryOr, type OtaError } from "../errors";
 import { base64 } from "../platform/base64";
-import { disconnect, dropHead, request } from "../platform/http-request";
+import { checkHeaders, disconnect, dropHead, request } from "../platform/http-request";
 import { after, cancel } from "../platform/timers";
 import { digits, type Head, parseAnswer } from "./headers";
 import { Body, type Inbox } from "./inbox";
@@ -87,6 +87,21 @@ function endExchange(exchange: Exchange, error: OtaError | null): void {
   exchange.onEnd_(error);
 }
 
+/** The caller's headers, of its function where they are one. What that throws is a refused configuration. */
+function ownHeaders(options: RequestOptions): { [name: string]: string } {
+  const given = options.headers || {};
+  if (typeof given !== "function") return given;
+  let headers: { [name: string]: string };
+  try {
+    headers = given();
+  } catch (thrown) {
+    throw otaError(Code.INVALID_ARG, "headers() threw: " + toOtaError(thrown).message);
+  }
+  // the caller may have ended the update just now: then nothing is sent any more
+  if (!options.cancel_) throw otaError(Code.INVALID_STATE, "aborted");
+  return checkHeaders(headers);
+}
+
 /** What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL. */
 function send(
   exchange: Exchange,
@@ -106,7 +121,8 @@ function send(
   };
   if (target.port_) wanted.port = target.port_;
   if (exchange.trusted_ && sameOrigin(origin, target)) {
-    for (const name in options.headers) headers[name] = options.headers[name];
+    const own = ownHeaders(options);
+    for (const name in own) headers[name] = own[name];
     if (origin.auth_) headers.Authorization = "Basic " + base64(origin.auth_);
     if (options.ca) wanted.ca = options.ca;
     if (options.cert) wanted.cert = options.cert;

@@ -62,6 +62,12 @@ export function storageStats(): EspruinoStorageStats {
   return stats || noMemory("Storage.getStats");
 }
 
+/** Why the next start starts something else. An enum, which takes no variable. */
+const enum Pending {
+  SELECTED = 1,
+  ROLLED_BACK = 2,
+}
+
 /**
  * Has a slot been selected since the device started? Kept in an object of the engine, where every instance of this
  * module finds it.
@@ -89,8 +95,14 @@ export function listenForKill(listener: () => void, add: boolean): void {
   else E.removeListener("kill", listener);
 }
 
-export function setRestartPending(): void {
-  E.otaRestartPending = true;
+/** `rolledBack`: because the program gave the running image up. */
+export function setRestartPending(rolledBack?: boolean): void {
+  E.otaRestartPending = rolledBack ? Pending.ROLLED_BACK : Pending.SELECTED;
+}
+
+/** Has the program given up the image that runs, and not restarted since? */
+export function isRolledBack(): boolean {
+  return E.otaRestartPending === Pending.ROLLED_BACK;
 }
 
 /** Espruino's version, such as "2v27.45". */

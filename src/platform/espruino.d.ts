@@ -84,7 +84,7 @@ declare namespace E {
   function on(event: "kill", listener: () => void): void;
   function removeListener(event: "kill", listener: () => void): void;
   /** ours: see engine.ts */
-  let otaRestartPending: boolean | undefined;
+  let otaRestartPending: number | undefined;
   let otaLock: object | undefined;
 }
 

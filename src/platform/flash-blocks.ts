@@ -2,7 +2,7 @@
 // seldom called: what is there stays in memory (docs/decisions/lazy-scopes.md).
 
 import { hex } from "./bytes";
-import { eraseForWrite, Fact, Flash, holds, program, read } from "./flash";
+import { Fact, Flash, flash, holds, read } from "./flash";
 import { Code, noMemory, otaError } from "../errors";
 
 /** `pieces` as one binary string. */
@@ -36,12 +36,12 @@ export function isBlank(addr: number): boolean {
 
 /** Erases the sector at `addr` and reads all of it back. */
 export function erase(addr: number): void {
-  eraseForWrite(addr);
+  flash.erasePage(addr);
   if (!isBlank(addr)) throw otaError(Code.FLASH_OP_FAIL, "sector " + hex(addr) + Fact.NOT_BLANK);
 }
 
 /** Writes `bytes`, a binary string, at `addr`, which is erased, and reads them back. */
 export function write(addr: number, bytes: string): void {
-  program(addr, [bytes]);
+  flash.write(bytes, addr);
   if (!holds(addr, bytes)) throw otaError(Code.FLASH_OP_FAIL, "flash at " + hex(addr) + Fact.DIFFERS);
 }

@@ -5,7 +5,7 @@
 import { hex } from "./bytes";
 import { Code, otaError, noMemory } from "../errors";
 
-const flash = require("Flash");
+export const flash = require("Flash");
 
 const BLANK = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
 

@@ -4,6 +4,23 @@
 import { Code, otaError } from "../errors";
 
 /**
+ * A copy of the caller's headers, which the caller cannot change after this check. Throws INVALID_ARG: unless they are an
+ * object, and for a control character, which could begin a header of its own.
+ */
+export function checkHeaders(headers: { [name: string]: string }): { [name: string]: string } {
+  const checked: { [name: string]: string } = {};
+  if (typeof headers !== "object" || !headers) throw otaError(Code.INVALID_ARG, "headers must be an object");
+  Object.keys(headers).forEach((name) => {
+    const value = "" + headers[name];
+    const line = name + value;
+    for (let i = 0; i < line.length; i++)
+      if (line.charCodeAt(i) < 32) throw otaError(Code.INVALID_ARG, "header " + name + " has a control character");
+    checked[name] = value;
+  });
+  return checked;
+}
+
+/**
  * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
  */
 export function request(

@@ -59,6 +59,13 @@ export default {
         "A field that the module does not know, often a misspelt one (`timeOut`)",
         "[The fields](api.md#config)",
       ],
+      ["expected a partition or its label", "`getDescription()` was given neither", '`getDescription("ota_0")`'],
+      [
+        "headers() threw: ",
+        "`headers` is a function, and it threw this before a connection",
+        "Make the function ready before the update: a token, the clock. Nothing is tried again",
+      ],
+      ["headers must be an object", "`headers`, or what its function returned, is no object", '`{ "X-Key": "abc" }`'],
       [" must be a ", 'A field has the wrong type: `timeout: "20000"`', "The message names the field and the type"],
       [
         "expected exactly one of keys, digest, insecure",
@@ -150,6 +157,21 @@ export default {
         "otadata does not name ",
         "The slot was never selected by an update, so it has no state",
         "This is normal for the first image of a device",
+      ],
+      [
+        "the table has no partition ",
+        "`getDescription()`: no partition has this label, or it lies elsewhere",
+        "`findPartition` finds one by its label",
+      ],
+      [
+        "no app descriptor in ",
+        "`getDescription()`: the slot holds no image, an unfinished one, or one of ESP-IDF before 3.3",
+        "This is normal for a slot that was never written",
+      ],
+      [
+        "no bootloader at ",
+        "There is none where this chip has it, or the flash is encrypted",
+        "Nothing: only `getBootloaderDescription()` needs it",
       ],
       [
         "the image has no app descriptor",
@@ -350,6 +372,11 @@ export default {
         "Wait for the end of the trial, or call `markValid()`. `allowUnconfirmed` updates nevertheless",
       ],
       ["the running image is not confirmed", "The same, on a bootloader with rollback", "`markValid()`"],
+      [
+        "the running image was rolled back",
+        "`rollback({ restart: false })` was called, and the device has not restarted",
+        "`restart()`",
+      ],
     ],
   },
   OTA_ALREADY_IN_PROGRESS: {

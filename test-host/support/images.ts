@@ -216,10 +216,33 @@ function memoryFor(chip: Chip): Memory {
   return memoryOf(chip, "all") ?? (memoryOf("esp32", "all") as Memory);
 }
 
-/** An image as of a second-stage bootloader: nothing is mapped, and it lies where the real one runs. */
-export function buildBootloader(chip: Chip = "esp32", seed = 1): Uint8Array {
+/** `esp_bootloader_desc_t` of IDF v6.0.2; `magic` for bytes that are none. */
+export type BootloaderDescriptor = {
+  idfVer?: string;
+  dateTime?: string;
+  version?: number;
+  secureVersion?: number;
+  magic?: number;
+  reserved?: number;
+};
+
+function buildBootloaderDescriptor(descriptor: BootloaderDescriptor): Uint8Array {
+  const bytes = new Uint8Array(80);
+  bytes.set([descriptor.magic ?? 80, descriptor.reserved ?? 0, 0, descriptor.secureVersion ?? 0]);
+  viewOf(bytes).setUint32(4, descriptor.version ?? 1, true);
+  bytes.set(Buffer.from(descriptor.idfVer ?? "v5.5.1", "latin1").subarray(0, 32), 8);
+  bytes.set(Buffer.from(descriptor.dateTime ?? "", "latin1").subarray(0, 24), 40);
+  return bytes;
+}
+
+/**
+ * An image as of a second-stage bootloader: nothing is mapped, and it lies where the real one runs. `descriptor`: where
+ * those of IDF 5.2 and later have it.
+ */
+export function buildBootloader(chip: Chip = "esp32", seed = 1, descriptor?: BootloaderDescriptor): Uint8Array {
   const { data, loader } = memoryFor(chip);
   const image = buildImage({ chip, size: 8192, seed, segments: 2, descriptor: false });
+  if (descriptor) image.set(buildBootloaderDescriptor(descriptor), HEADER_SIZE + 8);
   const view = viewOf(image);
   const [first, second] = layoutOf(image).segments;
   view.setUint32(first, data[0] + 0x18, true);

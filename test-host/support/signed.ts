@@ -12,6 +12,8 @@ import { serveFile } from "./server.ts";
 export interface Signed {
   fixture: Fixture;
   key: Key;
+  /** Serves the image and its manifest; the configuration that takes them. */
+  offer(image: Uint8Array, claims?: Claims, config?: Config): Promise<Config>;
   /** Serves the image and its manifest, and updates from it. Beside claims: `key` signs, `cosigner` signs too. */
   update(image: Uint8Array, claims?: Claims, config?: Config): Promise<Outcome>;
   check(image: Uint8Array, claims?: Claims, config?: Config): Promise<Outcome>;
@@ -41,6 +43,7 @@ export async function startSigned(t: Pick<TestContext, "after">, options: Fixtur
   return {
     fixture,
     key,
+    offer,
     update: async (...offered) => fixture.update(await offer(...offered)),
     check: async (...offered) => {
       const config = await offer(...offered);
