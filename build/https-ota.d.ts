@@ -159,10 +159,30 @@ type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VE
  * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
  */
 type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined] | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined] | [name: "WRITE_FLASH", data: number, total: number];
+/** Brings the bytes of a file: see `source` of a configuration. */
+type Source = (offset: number, done: (error: unknown, data?: string | Uint8Array | null) => void, file: string) => void;
 /** The fields of every configuration. */
 interface CommonConfig {
-    /** http or https. With `keys` it names a signed manifest, otherwise the image itself. */
-    url: string;
+    /**
+     * http or https. With `keys` it names a signed manifest, otherwise the image itself. Needed unless `source` or `push`
+     * brings the bytes.
+     */
+    url?: string;
+    /**
+     * Brings the bytes in the place of a server: it is called with the offset of the byte that is wanted next, and calls
+     * `done(error, data)` once, now or later, with one or more bytes from there on as they come: a binary string or a
+     * Uint8Array, best 1 to 4 KB. No data (`""`, null or undefined) is the end of the file. An error is tried again as
+     * one of the network is, and so is an answer that takes longer than `timeout`. `file`: which file is wanted, `url` for
+     * the manifest (or what is installed without one), and the image's URL as the manifest gives it.
+     */
+    source?: Source;
+    /**
+     * For `begin()`: `handle.write()` brings the bytes of the image. With `keys` the manifest is given as `manifest`.
+     * @default false
+     */
+    push?: boolean;
+    /** With `keys`: the signed manifest itself, so that it is not fetched. Its image's URL may be relative to `url`. */
+    manifest?: string;
     /**
      * Texts by their names, sent with each request to the first origin, never to another. A function is called before each such request, and
      * gives its headers: for tokens that expire. What it throws, or headers that are refused, end the call with
@@ -328,6 +348,14 @@ interface Handle {
      * may wait between two calls, until the deadline; a connection that waits too long is closed, and made again.
      */
     perform(): Promise<number>;
+    /**
+     * With `push`: takes bytes of the image, a binary string or a Uint8Array, and writes them. `offset`: where they are in
+     * the file; without it they follow those of the last call. Resolves when more may come, with the offset of the byte
+     * that is wanted next, or the file's size when all are there. It may be far ahead, when an earlier update has left a
+     * part in the slot, or 0 when that part was of another file. Bytes that are there already are passed over; bytes
+     * further on are ESP_ERR_INVALID_ARG. `esp_ota_write`, `esp_ota_write_with_offset`
+     */
+    write(data: string | Uint8Array, offset?: number): Promise<number>;
     /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for an image without one, which can still be installed. */
     getImgDesc(): AppDesc;
     /** Has every byte of the file arrived? After `finish` it answers as before it. */
@@ -478,4 +506,4 @@ declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean
 declare const ERR: ErrorNumbers;
 
 export { ERR, abort, begin, boot, canRollback, checkForUpdate, confirmAfter, findPartition, getBootPartition, getBootloaderDescription, getDescription, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, Offer, OtaError, Partition, RollbackOptions, SignedConfig, SlotStatus, Status, StorageClaim, UpdateEvent, UpdateResult };
+export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, Offer, OtaError, Partition, RollbackOptions, SignedConfig, SlotStatus, Source, Status, StorageClaim, UpdateEvent, UpdateResult };

@@ -2929,6 +2929,8 @@ function get(options, from, extra, inbox, onHead, onBody, onEnd) {
 
 
 
+
+
 function lazyDownload() {
     // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
     // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
@@ -3138,7 +3140,7 @@ function lazyDownload() {
         download.inbox_.full_ = undefined;
         download.tag_ = "";
         // functions, and what is around them: memory is shortest after this
-        download.failed_ = download.resume_ = download.onConnected_ = noop;
+        download.failed_ = download.resume_ = download.onConnected_ = download.deliver_ = noop;
     }
     return { disconnect_: disconnect, settle_: settle, resumeAfter_: resumeAfter, onHead_: onHead, onLastByte_: onLastByte, onEnd_: onEnd, rangeHeaders_: rangeHeaders, read_: read, seek_: seek, closeDownload_: closeDownload };
 }
@@ -3166,6 +3168,71 @@ function createDownload(options, url, limit, onConnected) {
     // put here by its listener (http.ts) and passes nothing else until a block is full.
     function createInbox() {
         return { filled_: 0, room_: 0, pieces_: [], offset_: 0, end_: 0, block_: 0, buffered_: "" };
+    }
+    // The bytes of one file from a function of the user: over BLE, a serial line, from a card or a neighbour. One piece for
+    // each call, so that the source is never faster than the flash. Stands where get() of http.ts stands for a server.
+    /**
+     * Reads `file`, of `size` bytes, -1 while that is unknown, from where the inbox stands. `onEnd` comes once, and last: with
+     * null when all bytes have come, or the source has no more. What the source reports is worth another try. Returns the
+     * function that ends it; after it no event comes.
+     */
+    function readSource(options, file, size, inbox, onHead, onBody, onEnd) {
+        var timer;
+        var ask;
+        var asked = 0; // calls of the source: only the answer to the last one counts
+        function close() {
+            asked = -1;
+            if (timer !== undefined)
+                cancel(timer);
+            timer = undefined;
+        }
+        function end(error) {
+            if (asked < 0)
+                return;
+            close();
+            onEnd(error);
+        }
+        function take(data) {
+            var left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
+            if (!data)
+                return end(size < 0 ? null : otaError(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the source ended, " + left + " bytes missing", true));
+            if (data.length >= left) {
+                close();
+                onBody(data.substr(0, left));
+                return onEnd(null);
+            }
+            if (!inbox.room_ || !inbox.full_ || !inbox.full_(data))
+                onBody(data);
+            // not below the source, which may answer before it returns
+            if (asked >= 0)
+                timer = after(0, ask);
+        }
+        ask = function () {
+            var mine = ++asked;
+            tryOr(function () {
+                timer = after(options.timeout, function () {
+                    return end(otaError(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from the source for " + options.timeout + " ms", true));
+                });
+                options.source(inbox.offset_ + inbox.filled_ + inbox.buffered_.length, function (error, data) {
+                    if (mine !== asked)
+                        return;
+                    asked++; // the next answer to this call is not heard
+                    if (timer !== undefined)
+                        cancel(timer);
+                    timer = undefined;
+                    tryOr(function () {
+                        if (error)
+                            throw otaError(-1 /* Code.FAIL */, "source: " + (error.message || error), true);
+                        take(data === undefined || data === null ? "" : binary(data));
+                    }, end);
+                }, file);
+            }, end);
+        };
+        var offset = inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
+        onHead({ status_: -1, start_: offset, length_: -1, total_: size, tag_: "", strong_: false });
+        inbox.end_ = size < 0 ? 2147483647 /* Body.ENDLESS */ : size;
+        timer = after(0, ask);
+        return close;
     }
     var inbox = createInbox();
     var download = {
@@ -3235,6 +3302,7 @@ function createDownload(options, url, limit, onConnected) {
         else if (inbox.buffered_.length > 3500 /* Buffer.MAX */)
             lazyDownload().disconnect_(download);
     }
+    download.deliver_ = deliver;
     options.cancel_ = fail;
     /** Offers what is buffered; when that is not enough, connects. */
     download.resume_ = function () {
@@ -3251,7 +3319,11 @@ function createDownload(options, url, limit, onConnected) {
             if (!download.consumer_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined)
                 return;
             try {
-                download.disconnect_ = /*@__NOINLINE__*/ get(options, url, lazyDownload().rangeHeaders_(download), inbox, function (head) { return lazyDownload().onHead_(download, head); }, deliver, function (error) { return lazyDownload().onEnd_(download, error); });
+                var head = function (one) { return lazyDownload().onHead_(download, one); };
+                var end = function (error) { return lazyDownload().onEnd_(download, error); };
+                download.disconnect_ = options.source
+                    ? /*@__NOINLINE__*/ readSource(options, url, download.total_, inbox, head, deliver, end)
+                    : /*@__NOINLINE__*/ get(options, url, lazyDownload().rangeHeaders_(download), inbox, head, deliver, end);
             }
             catch (thrown) {
                 lazyDownload().onEnd_(download, toOtaError(thrown));
@@ -3803,8 +3875,22 @@ function lazySession() {
     //   all before DEAD      DEAD         abort
     //
     // Source: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
+    /**
+     * Goes on with what an earlier update has left in the slot, when that begins like `head`, the first bytes of the file.
+     * Only where a digest verifies it at the end. False: the update begins at byte 0.
+     */
+    function resumeSession(session, head) {
+        var offset = session.plan_.digest_ ? resumeOffset(session.target_, head, session.size_) : 0;
+        if (offset <= head.length)
+            return false;
+        session.resumed_ = true;
+        session.word_ = head.substr(0, 4 /* Size.WORD */);
+        session.written_ = offset;
+        lazyDownload().seek_(session.download_, offset);
+        return true;
+    }
     /** `present`: the target holds the whole image already. */
-    function openSession(plan, emit, layout, target, download, present) {
+    function openSession(plan, emit, layout, target, download, present, push) {
         var session = {
             phase_: 0 /* Phase.READY */,
             plan_: plan,
@@ -3819,17 +3905,11 @@ function lazySession() {
             resumed_: false,
             complete_: false,
             stepwise_: false,
+            push_: push,
+            pushed_: 0,
         };
-        if (!present && plan.digest_) {
-            // bytes of an earlier update are kept only where a digest verifies them at the end
-            var offset = resumeOffset(target, download.inbox_.buffered_, session.size_);
-            if (offset > download.inbox_.buffered_.length) {
-                session.resumed_ = true;
-                session.word_ = download.inbox_.buffered_.substr(0, 4 /* Size.WORD */);
-                session.written_ = offset;
-                lazyDownload().seek_(download, offset);
-            }
-        }
+        if (!present && !push)
+            resumeSession(session, download.inbox_.buffered_);
         return session;
     }
     /** Ends an update in the phase `end`. */
@@ -3869,8 +3949,9 @@ function lazySession() {
             session.unheard_ = error;
         session.release_(reason);
     }
-    return { openSession_: openSession, closeSession_: closeSession, failSession_: failSession, succeed_: succeed, abortSession_: abortSession };
+    return { resumeSession_: resumeSession, openSession_: openSession, closeSession_: closeSession, failSession_: failSession, succeed_: succeed, abortSession_: abortSession };
 }
+
 
 
 
@@ -4263,7 +4344,7 @@ function createReceiver(session) {
         tell("WRITE_FLASH", inbox.offset_, session.size_);
     }
     // Step 6 for most sectors, called below the listener of the connection
-    if (fast && !session.stepwise_)
+    if (fast && !session.stepwise_ && !session.push_)
         inbox.full_ = function (piece) {
             var next = inbox.offset_ + 2 * 4096 /* Flash.SECTOR */;
             if (!session.hasher_ || next > inbox.end_ || next > session.size_)
@@ -4281,6 +4362,9 @@ function createReceiver(session) {
         var total = plan.size_ < 0 ? download.total_ : plan.size_;
         session.size_ = total;
         if (inbox.filled_) {
+            // over HTTP it has been looked for before the first perform()
+            if (session.push_ && !writer && !offset && lazySession().resumeSession_(session, lazyBlocks().join_(inbox.pieces_)))
+                return;
             if (!writer || !offset)
                 prepare();
             // without a length: as long as the end is not known, another sector follows
@@ -4292,12 +4376,15 @@ function createReceiver(session) {
         session.written_ = inbox.offset_;
         if (last)
             lazyFinish().endFile_(session);
-        else if (sectorEnds && session.stepwise_)
+        else if (sectorEnds && session.stepwise_ && !session.push_)
             lazySession().succeed_(session, false);
         if (session.phase_ !== 1 /* Phase.WORKING */)
             download.consumer_ = null;
     };
 }
+
+
+
 
 
 
@@ -4501,13 +4588,17 @@ function open(settings, emit, offerOnly, done, failed) {
                 });
             }, done);
         }
-        fetchText(settings, function (error, text) {
+        function onText(error, text) {
             if (error)
                 return done(error);
             tryOr(function () {
                 verifyManifest(text, settings.keys, settings.threshold, onPayload);
             }, done);
-        });
+        }
+        if (settings.manifest)
+            onText(null, settings.manifest);
+        else
+            fetchText(settings, onText);
     }
     /** Step 2: the slot to write. */
     function chooseTarget(layout, label) {
@@ -4560,7 +4651,7 @@ function open(settings, emit, offerOnly, done, failed) {
     function planOf(settings, manifest) {
         var image = manifest && manifest.image;
         return {
-            url_: image ? lazyExchange().resolveUrl_(settings.url, image.url) : settings.url,
+            url_: !image ? settings.url : settings.source || settings.push ? image.url : lazyExchange().resolveUrl_(settings.url, image.url),
             size_: image ? image.size : -1,
             digest_: manifest ? digestOf(manifest) : lazyBytes().parseDigest_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
             sequence_: manifest ? manifest.sequence : 0,
@@ -4621,9 +4712,10 @@ function open(settings, emit, offerOnly, done, failed) {
             lazyRecords().checkNotRolledBack_(plan.digest_);
         var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
         function begin() {
-            done(lazySession().openSession_(plan, emit, layout, target, download, present));
+            done(lazySession().openSession_(plan, emit, layout, target, download, present, !!settings.push));
         }
-        if (present)
+        download.total_ = plan.size_;
+        if (present || settings.push)
             begin();
         else
             awaitHead(download, begin, failed);
@@ -4679,6 +4771,53 @@ function run(config, mode, resolve, reject) {
     // What begin() resolves with: the user calls the steps of one update. Their order, and what each phase allows:
     // session.ts.
     function createHandle(session, lock) {
+        /**
+         * In phase READY of a pushed update: takes `data`, which is at `offset` of the file. Bytes that are there already are
+         * passed over. `resolve`: with the offset of the byte that is wanted next, the file's size when all are there.
+         */
+        function push(session, data, offset, resolve, reject) {
+            /** What was pushed is taken, and the file has not ended. */
+            function pause(session) {
+                if (session.phase_ !== 1 /* Phase.WORKING */)
+                    return;
+                session.download_.consumer_ = null;
+                session.download_.inbox_.room_ = 0;
+                lazySession().succeed_(session, false);
+            }
+            var download = session.download_;
+            var inbox = download.inbox_;
+            var total = session.size_;
+            var wanted = inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
+            if (offset > wanted)
+                throw otaError(258 /* Code.INVALID_ARG */, "bytes from " + offset + ", expected from " + wanted + ": go on there");
+            session.pushed_ = offset + data.length;
+            session.resolve_ = function () {
+                return resolve(session.complete_ ? session.written_ : inbox.offset_ + inbox.filled_ + inbox.buffered_.length);
+            };
+            session.reject_ = reject;
+            session.phase_ = 1 /* Phase.WORKING */;
+            if (!session.receive_)
+                session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
+            if (session.verified_)
+                return tryOr(function () { return session.receive_("", true); }, download.failed_);
+            inbox.end_ = total < 0 ? 2147483647 /* Body.ENDLESS */ : total;
+            download.consumer_ = session.receive_;
+            tryOr(function () {
+                data = data.substr(wanted - offset);
+                download.deliver_(total < 0 ? data : data.substr(0, total - wanted));
+                pause(session);
+            }, download.failed_);
+        }
+        /** No more bytes will be pushed: the file ends here. `resolve`, `reject`: of perform(). */
+        function endPush(session, resolve, reject) {
+            var download = session.download_;
+            session.resolve_ = resolve;
+            session.reject_ = reject;
+            session.phase_ = 1 /* Phase.WORKING */;
+            download.ended_ = true;
+            download.consumer_ = session.receive_;
+            tryOr(function () { return download.deliver_(""); }, download.failed_);
+        }
         function wrongState(call) {
             var unheard = session.unheard_;
             session.unheard_ = undefined;
@@ -4700,8 +4839,24 @@ function run(config, mode, resolve, reject) {
                 }, reject);
             });
         }
+        /** perform() and write() are for two ways that the bytes come. */
+        function checkPush(push, remedy) {
+            if (session.push_ !== push)
+                throw otaError(259 /* Code.INVALID_STATE */, remedy);
+        }
         return {
-            perform: function () { return start("perform", 0 /* Phase.READY */, function (one, resolve, reject) { return perform(one, resolve, reject); }); },
+            perform: function () {
+                return start("perform", 0 /* Phase.READY */, function (one, resolve, reject) {
+                    checkPush(false, "with push the bytes come by write()");
+                    perform(one, resolve, reject);
+                });
+            },
+            write: function (data, offset) {
+                return start("write", 0 /* Phase.READY */, function (one, resolve, reject) {
+                    checkPush(true, "write() needs begin() with push");
+                    push(one, binary(data), offset === undefined ? one.pushed_ : offset, resolve, reject);
+                });
+            },
             getImgDesc: function () {
                 if (session.phase_ === 5 /* Phase.FAILED */ || session.phase_ === 6 /* Phase.DEAD */)
                     throw wrongState("getImgDesc");
@@ -4714,7 +4869,15 @@ function run(config, mode, resolve, reject) {
                 return desc;
             },
             isCompleteDataReceived: function () { return session.complete_; },
-            finish: function () { return start("finish", 3 /* Phase.COMPLETE */, function (one, resolve, reject) { return lazyFinish().finish_(one, resolve, reject); }); },
+            finish: function () {
+                return start("finish", 3 /* Phase.COMPLETE */, function (one, resolve, reject) {
+                    // where nobody has told the size, this tells the end, as esp_ota_end() does
+                    if (one.push_ && one.receive_ && one.size_ < 0)
+                        endPush(one, function () { return lazyFinish().finish_(one, resolve, reject); }, reject);
+                    else
+                        lazyFinish().finish_(one, resolve, reject);
+                });
+            },
             abort: function () {
                 if (session.phase_ >= 6 /* Phase.DEAD */ || session.phase_ === 4 /* Phase.FINISHING */)
                     throw wrongState("abort");
@@ -4729,7 +4892,7 @@ function run(config, mode, resolve, reject) {
     // What is decided before the first byte of an image is fetched: may this call update this device, which slot is
     // written, and what is installed. Parts of steps 1 to 3 of update.ts.
     /** Step 1: checks memory, configuration and keys. */
-    function checkCall(config, needsKeys) {
+    function checkCall(config, mode) {
         /**
          * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
          * type, and unless exactly one field says which image may run.
@@ -4743,6 +4906,9 @@ function run(config, mode, resolve, reject) {
             // Every field, by an example of its type; for a number the example is the default.
             var FIELDS = {
                 url: "",
+                source: refuse,
+                push: false,
+                manifest: "",
                 keys: [],
                 digest: "",
                 insecure: true,
@@ -4793,8 +4959,16 @@ function run(config, mode, resolve, reject) {
                     refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
                 settings[name] = value;
             });
+            if (settings.push && settings.source)
+                refuse("expected source or push, not both");
+            if (!settings.url && !settings.source && !settings.push)
+                refuse("url is missing: or give source, or push");
             if (!settings.url)
-                refuse("url is missing");
+                settings.url = "";
+            if (settings.manifest && !settings.keys)
+                refuse("manifest needs keys");
+            if (settings.push && settings.keys && !settings.manifest)
+                refuse("push with keys needs manifest");
             if (!settings.timeout)
                 refuse("timeout must be above 0");
             if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
@@ -4820,8 +4994,10 @@ function run(config, mode, resolve, reject) {
         var settings = checkConfig(config);
         if (settings.keys)
             lazyKeys().checkKeys_(settings.keys);
-        else if (needsKeys)
+        else if (mode === 0 /* Mode.CHECK */)
             throw otaError(258 /* Code.INVALID_ARG */, "checkForUpdate needs keys");
+        if (settings.push && mode === 2 /* Mode.UPDATE */)
+            throw otaError(258 /* Code.INVALID_ARG */, "push is for begin(): its handle.write() takes the bytes");
         return settings;
     }
     /**
@@ -4882,7 +5058,7 @@ function run(config, mode, resolve, reject) {
     }
     tryOr(function () {
         // Step 1: nothing has been touched yet
-        settings = checkCall(config, mode === 0 /* Mode.CHECK */);
+        settings = checkCall(config, mode);
         config = undefined; // so that its keys are freed when the signature is verified
         onEvent = settings.onEvent;
         lock = acquireLock(fail, settings.deadline);

@@ -26,10 +26,35 @@ export type UpdateEvent =
   | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined]
   | [name: "WRITE_FLASH", data: number, total: number];
 
+/** Brings the bytes of a file: see `source` of a configuration. */
+export type Source = (
+  offset: number,
+  done: (error: unknown, data?: string | Uint8Array | null) => void,
+  file: string,
+) => void;
+
 /** The fields of every configuration. */
 export interface CommonConfig {
-  /** http or https. With `keys` it names a signed manifest, otherwise the image itself. */
-  url: string;
+  /**
+   * http or https. With `keys` it names a signed manifest, otherwise the image itself. Needed unless `source` or `push`
+   * brings the bytes.
+   */
+  url?: string;
+  /**
+   * Brings the bytes in the place of a server: it is called with the offset of the byte that is wanted next, and calls
+   * `done(error, data)` once, now or later, with one or more bytes from there on as they come: a binary string or a
+   * Uint8Array, best 1 to 4 KB. No data (`""`, null or undefined) is the end of the file. An error is tried again as
+   * one of the network is, and so is an answer that takes longer than `timeout`. `file`: which file is wanted, `url` for
+   * the manifest (or what is installed without one), and the image's URL as the manifest gives it.
+   */
+  source?: Source;
+  /**
+   * For `begin()`: `handle.write()` brings the bytes of the image. With `keys` the manifest is given as `manifest`.
+   * @default false
+   */
+  push?: boolean;
+  /** With `keys`: the signed manifest itself, so that it is not fetched. Its image's URL may be relative to `url`. */
+  manifest?: string;
   /**
    * Texts by their names, sent with each request to the first origin, never to another. A function is called before each such request, and
    * gives its headers: for tokens that expire. What it throws, or headers that are refused, end the call with
@@ -156,6 +181,9 @@ const DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
 // Every field, by an example of its type; for a number the example is the default.
 const FIELDS: { [name: string]: unknown } = {
   url: "",
+  source: refuse,
+  push: false,
+  manifest: "",
   keys: [],
   digest: "",
   insecure: true,
@@ -185,6 +213,7 @@ export interface Settings extends CommonConfig {
   /** of a download: net/request-options.ts */
   cancel_?: (error: OtaError) => void;
   canceled_?: OtaError;
+  url: string;
   keys?: Jwk[];
   digest?: string;
   insecure?: boolean;
@@ -224,7 +253,11 @@ export function checkConfig(config: Config): Settings {
       refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
     settings[name] = value;
   });
-  if (!settings.url) refuse("url is missing");
+  if (settings.push && settings.source) refuse("expected source or push, not both");
+  if (!settings.url && !settings.source && !settings.push) refuse("url is missing: or give source, or push");
+  if (!settings.url) settings.url = "";
+  if (settings.manifest && !settings.keys) refuse("manifest needs keys");
+  if (settings.push && settings.keys && !settings.manifest) refuse("push with keys needs manifest");
   if (!settings.timeout) refuse("timeout must be above 0");
   if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
     refuse("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");

@@ -28,6 +28,7 @@ export type {
   InsecureConfig,
   Jwk,
   SignedConfig,
+  Source,
   UpdateEvent,
 } from "./config";
 export { restart } from "./platform/chip";

@@ -18,6 +18,7 @@ import type { Head } from "./headers";
 import { get, Pause } from "./http";
 import { createInbox, type Inbox } from "./inbox";
 import type { RequestOptions } from "./request-options";
+import { readSource } from "./source";
 
 /** Enums, which take no variable. */
 const enum Range {
@@ -91,6 +92,8 @@ export interface Download {
   closing_: boolean;
   timer_?: number;
   onConnected_(event: "CONNECTED"): void;
+  /** Takes what has come, from whoever brings it. */
+  deliver_(data: string): void;
   /** what the timer calls */
   resume_(): void;
 }
@@ -289,7 +292,7 @@ export function closeDownload(download: Download): void {
   download.inbox_.full_ = undefined;
   download.tag_ = "";
   // functions, and what is around them: memory is shortest after this
-  download.failed_ = download.resume_ = download.onConnected_ = noop;
+  download.failed_ = download.resume_ = download.onConnected_ = download.deliver_ = noop;
 }
 
 /**
@@ -366,6 +369,7 @@ export function createDownload(
     else if (inbox.buffered_.length > Buffer.MAX) disconnect(download);
   }
 
+  download.deliver_ = deliver;
   options.cancel_ = fail;
   /** Offers what is buffered; when that is not enough, connects. */
   download.resume_ = () => {
@@ -380,15 +384,11 @@ export function createDownload(
       if (inbox.filled_ || inbox.buffered_ || download.ended_) deliver("");
       if (!download.consumer_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined) return;
       try {
-        download.disconnect_ = /*@__NOINLINE__*/ get(
-          options,
-          url,
-          rangeHeaders(download),
-          inbox,
-          (head) => onHead(download, head),
-          deliver,
-          (error) => onEnd(download, error),
-        );
+        const head = (one: Head): void => onHead(download, one);
+        const end = (error: OtaError | null): void => onEnd(download, error);
+        download.disconnect_ = options.source
+          ? /*@__NOINLINE__*/ readSource(options, url, download.total_, inbox, head, deliver, end)
+          : /*@__NOINLINE__*/ get(options, url, rangeHeaders(download), inbox, head, deliver, end);
       } catch (thrown) {
         onEnd(download, toOtaError(thrown));
       }

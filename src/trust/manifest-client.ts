@@ -128,10 +128,12 @@ export function getManifest(
       });
     }, done);
   }
-  fetchText(settings, (error, text) => {
+  function onText(error: OtaError | null, text: string): void {
     if (error) return done(error);
     tryOr(() => {
       verifyManifest(text, settings.keys!, settings.threshold, onPayload);
     }, done);
-  });
+  }
+  if (settings.manifest) onText(null, settings.manifest);
+  else fetchText(settings, onText);
 }

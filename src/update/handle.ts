@@ -2,12 +2,12 @@
 // session.ts.
 
 import { bytesOf } from "../platform/bytes";
-import { read } from "../platform/flash";
+import { binary, read } from "../platform/flash";
 import { type AppDesc, parseDesc, Size } from "../image/image";
 import type { Partition } from "../boot/partitions";
 import { finish } from "./finish";
 import { abortSession, Phase, type Session } from "./session";
-import { perform } from "./receiver";
+import { endPush, perform, push } from "./receiver";
 import { Code, otaError, tryOr, type OtaError } from "../errors";
 import type { Lock } from "../boot/lock";
 
@@ -18,6 +18,14 @@ export interface Handle {
    * may wait between two calls, until the deadline; a connection that waits too long is closed, and made again.
    */
   perform(): Promise<number>;
+  /**
+   * With `push`: takes bytes of the image, a binary string or a Uint8Array, and writes them. `offset`: where they are in
+   * the file; without it they follow those of the last call. Resolves when more may come, with the offset of the byte
+   * that is wanted next, or the file's size when all are there. It may be far ahead, when an earlier update has left a
+   * part in the slot, or 0 when that part was of another file. Bytes that are there already are passed over; bytes
+   * further on are ESP_ERR_INVALID_ARG. `esp_ota_write`, `esp_ota_write_with_offset`
+   */
+  write(data: string | Uint8Array, offset?: number): Promise<number>;
   /** The image's app descriptor; throws ESP_ERR_NOT_FOUND for an image without one, which can still be installed. */
   getImgDesc(): AppDesc;
   /** Has every byte of the file arrived? After `finish` it answers as before it. */
@@ -67,8 +75,21 @@ export function createHandle(session: Session, lock: Lock): Handle {
       }, reject);
     });
   }
+  /** perform() and write() are for two ways that the bytes come. */
+  function checkPush(push: boolean, remedy: string): void {
+    if (session.push_ !== push) throw otaError(Code.INVALID_STATE, remedy);
+  }
   return {
-    perform: () => start("perform", Phase.READY, (one, resolve, reject) => perform(one, resolve, reject)),
+    perform: () =>
+      start("perform", Phase.READY, (one, resolve, reject) => {
+        checkPush(false, "with push the bytes come by write()");
+        perform(one, resolve, reject);
+      }),
+    write: (data, offset) =>
+      start("write", Phase.READY, (one, resolve, reject) => {
+        checkPush(true, "write() needs begin() with push");
+        push(one, binary(data), offset === undefined ? one.pushed_ : offset, resolve, reject);
+      }),
     getImgDesc: () => {
       if (session.phase_ === Phase.FAILED || session.phase_ === Phase.DEAD) throw wrongState("getImgDesc");
       session.emit_("GET_IMG_DESC");
@@ -81,7 +102,12 @@ export function createHandle(session: Session, lock: Lock): Handle {
       return desc;
     },
     isCompleteDataReceived: () => session.complete_,
-    finish: () => start("finish", Phase.COMPLETE, (one, resolve, reject) => finish(one, resolve, reject)),
+    finish: () =>
+      start("finish", Phase.COMPLETE, (one, resolve, reject) => {
+        // where nobody has told the size, this tells the end, as esp_ota_end() does
+        if (one.push_ && one.receive_ && one.size_ < 0) endPush(one, () => finish(one, resolve, reject), reject);
+        else finish(one, resolve, reject);
+      }),
     abort: () => {
       if (session.phase_ >= Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState("abort");
       abortSession(session);

@@ -42,6 +42,13 @@ export interface Offer {
   manifest: Manifest;
 }
 
+/** What a call of the user wants. */
+export const enum Mode {
+  CHECK,
+  BEGIN,
+  UPDATE,
+}
+
 /** In JsVars. An enum, which takes no variable. */
 const enum Needed {
   /** free at the start, so that a signed update succeeds: docs/performance.md */
@@ -49,14 +56,16 @@ const enum Needed {
 }
 
 /** Step 1: checks memory, configuration and keys. */
-export function checkCall(config: Config, needsKeys: boolean): Settings {
+export function checkCall(config: Config, mode: Mode): Settings {
   const free = freeVars();
   // before the keys are parsed, which takes memory
   if (!heldLock() && free < Needed.UPDATE)
     throw otaError(Code.NO_MEM, free + " JsVars are free, an update needs " + Needed.UPDATE, true);
   const settings = checkConfig(config);
   if (settings.keys) checkKeys(settings.keys);
-  else if (needsKeys) throw otaError(Code.INVALID_ARG, "checkForUpdate needs keys");
+  else if (mode === Mode.CHECK) throw otaError(Code.INVALID_ARG, "checkForUpdate needs keys");
+  if (settings.push && mode === Mode.UPDATE)
+    throw otaError(Code.INVALID_ARG, "push is for begin(): its handle.write() takes the bytes");
   return settings;
 }
 
@@ -115,7 +124,7 @@ export function offerOf(manifest: Manifest, running: boolean, waiting: boolean):
 export function planOf(settings: Settings, manifest?: Manifest): Plan {
   const image = manifest && manifest.image;
   return {
-    url_: image ? resolveUrl(settings.url, image.url) : settings.url,
+    url_: !image ? settings.url : settings.source || settings.push ? image.url : resolveUrl(settings.url, image.url),
     size_: image ? image.size : -1,
     digest_: manifest ? digestOf(manifest) : parseDigest(settings.digest || "", Prefix.CONFIG),
     sequence_: manifest ? manifest.sequence : 0,

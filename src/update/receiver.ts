@@ -8,13 +8,14 @@ import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { createFsVerityHasher } from "../image/fsverity";
 import { checkHead, Size } from "../image/image";
 import { read as startReading, type Consumer } from "../net/download";
+import { Body } from "../net/inbox";
 import { bytesOf } from "../platform/bytes";
 import { chipRevision } from "../platform/chip";
 import { freeVars } from "../platform/engine";
 import { Flash, read } from "../platform/flash";
 import { join } from "../platform/flash-blocks";
 import { endFile } from "./finish";
-import { failSession, Phase, type Session, succeed } from "./session";
+import { failSession, Phase, resumeSession, type Session, succeed } from "./session";
 import { createWriter, type Writer } from "./slot-writer";
 
 /** JsVars that are free when the first block has come. An enum, which takes no variable. */
@@ -94,7 +95,7 @@ export function createReceiver(session: Session): Consumer {
     tell("WRITE_FLASH", inbox.offset_, session.size_);
   }
   // Step 6 for most sectors, called below the listener of the connection
-  if (fast && !session.stepwise_)
+  if (fast && !session.stepwise_ && !session.push_)
     inbox.full_ = (piece) => {
       const next = inbox.offset_ + 2 * Flash.SECTOR;
       if (!session.hasher_ || next > inbox.end_ || next > session.size_) return false;
@@ -110,6 +111,8 @@ export function createReceiver(session: Session): Consumer {
     const total = plan.size_ < 0 ? download.total_ : plan.size_;
     session.size_ = total;
     if (inbox.filled_) {
+      // over HTTP it has been looked for before the first perform()
+      if (session.push_ && !writer && !offset && resumeSession(session, join(inbox.pieces_))) return;
       if (!writer || !offset) prepare();
       // without a length: as long as the end is not known, another sector follows
       writer!.write_(total < 0 ? !last : offset - (offset % Flash.SECTOR) + Flash.SECTOR < total, session.hasher_);
@@ -118,7 +121,7 @@ export function createReceiver(session: Session): Consumer {
     if (sectorEnds && inbox.offset_ > offset) wrote();
     session.written_ = inbox.offset_;
     if (last) endFile(session);
-    else if (sectorEnds && session.stepwise_) succeed(session, false);
+    else if (sectorEnds && session.stepwise_ && !session.push_) succeed(session, false);
     if (session.phase_ !== Phase.WORKING) download.consumer_ = null;
   };
 }
@@ -133,4 +136,56 @@ export function perform(session: Session, resolve: (outcome: number) => void, re
   if (session.verified_) return tryOr(() => session.receive_!("", true), download.failed_);
   download.consumer_ = session.receive_;
   startReading(download);
+}
+
+/**
+ * In phase READY of a pushed update: takes `data`, which is at `offset` of the file. Bytes that are there already are
+ * passed over. `resolve`: with the offset of the byte that is wanted next, the file's size when all are there.
+ */
+export function push(
+  session: Session,
+  data: string,
+  offset: number,
+  resolve: (wanted: number) => void,
+  reject: (error: OtaError) => void,
+): void {
+  const download = session.download_;
+  const inbox = download.inbox_;
+  const total = session.size_;
+  const wanted = inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
+  if (offset > wanted)
+    throw otaError(Code.INVALID_ARG, "bytes from " + offset + ", expected from " + wanted + ": go on there");
+  session.pushed_ = offset + data.length;
+  session.resolve_ = () =>
+    resolve(session.complete_ ? session.written_ : inbox.offset_ + inbox.filled_ + inbox.buffered_.length);
+  session.reject_ = reject;
+  session.phase_ = Phase.WORKING;
+  if (!session.receive_) session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
+  if (session.verified_) return tryOr(() => session.receive_!("", true), download.failed_);
+  inbox.end_ = total < 0 ? Body.ENDLESS : total;
+  download.consumer_ = session.receive_;
+  tryOr(() => {
+    data = data.substr(wanted - offset);
+    download.deliver_(total < 0 ? data : data.substr(0, total - wanted));
+    pause(session);
+  }, download.failed_);
+}
+
+/** No more bytes will be pushed: the file ends here. `resolve`, `reject`: of perform(). */
+export function endPush(session: Session, resolve: (outcome: number) => void, reject: (error: OtaError) => void): void {
+  const download = session.download_;
+  session.resolve_ = resolve;
+  session.reject_ = reject;
+  session.phase_ = Phase.WORKING;
+  download.ended_ = true;
+  download.consumer_ = session.receive_!;
+  tryOr(() => download.deliver_(""), download.failed_);
+}
+
+/** What was pushed is taken, and the file has not ended. */
+function pause(session: Session): void {
+  if (session.phase_ !== Phase.WORKING) return;
+  session.download_.consumer_ = null;
+  session.download_.inbox_.room_ = 0;
+  succeed(session, false);
 }

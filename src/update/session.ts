@@ -83,6 +83,9 @@ export interface Session {
   complete_: boolean;
   /** does each perform end with a sector, and not with the file? */
   stepwise_: boolean;
+  /** does handle.write() bring the bytes? And offset of the byte that it brings next, unless it says another one */
+  readonly push_: boolean;
+  pushed_: number;
   /** created by the first perform(): memory is shortest before it */
   receive_?: Consumer;
   /** has hashed the blocks that are in flash, from the first on, if they came in one run */
@@ -95,6 +98,20 @@ export interface Session {
   release_(error: OtaError | null): void;
 }
 
+/**
+ * Goes on with what an earlier update has left in the slot, when that begins like `head`, the first bytes of the file.
+ * Only where a digest verifies it at the end. False: the update begins at byte 0.
+ */
+export function resumeSession(session: Session, head: string): boolean {
+  const offset = session.plan_.digest_ ? resumeOffset(session.target_, head, session.size_) : 0;
+  if (offset <= head.length) return false;
+  session.resumed_ = true;
+  session.word_ = head.substr(0, Size.WORD);
+  session.written_ = offset;
+  seek(session.download_, offset);
+  return true;
+}
+
 /** `present`: the target holds the whole image already. */
 export function openSession(
   plan: Plan,
@@ -103,6 +120,7 @@ export function openSession(
   target: Partition,
   download: Download,
   present: boolean,
+  push: boolean,
 ): Session {
   const session = {
     phase_: Phase.READY,
@@ -118,17 +136,10 @@ export function openSession(
     resumed_: false,
     complete_: false,
     stepwise_: false,
+    push_: push,
+    pushed_: 0,
   } as Session;
-  if (!present && plan.digest_) {
-    // bytes of an earlier update are kept only where a digest verifies them at the end
-    const offset = resumeOffset(target, download.inbox_.buffered_, session.size_);
-    if (offset > download.inbox_.buffered_.length) {
-      session.resumed_ = true;
-      session.word_ = download.inbox_.buffered_.substr(0, Size.WORD);
-      session.written_ = offset;
-      seek(download, offset);
-    }
-  }
+  if (!present && !push) resumeSession(session, download.inbox_.buffered_);
   return session;
 }
 

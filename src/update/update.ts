@@ -34,6 +34,7 @@ import {
   checkDevice,
   chooseTarget,
   findWaiting,
+  Mode,
   type Offer,
   offerOf,
   planOf,
@@ -93,9 +94,10 @@ function open(
     if (!settings.allowRolledBack) checkNotRolledBack(plan.digest_);
     const download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
     function begin(): void {
-      done(openSession(plan, emit, layout, target, download, present));
+      done(openSession(plan, emit, layout, target, download, present, !!settings.push));
     }
-    if (present) begin();
+    download.total_ = plan.size_;
+    if (present || settings.push) begin();
     else awaitHead(download, begin, failed);
   }
 
@@ -119,13 +121,6 @@ function open(
   // Step 3: who says which image may run?
   if (settings.keys) getManifest(settings, layout, target, onManifest);
   else fetchImage(planOf(settings), false);
-}
-
-/** What a call of the user wants. */
-const enum Mode {
-  CHECK,
-  BEGIN,
-  UPDATE,
 }
 
 /**
@@ -175,7 +170,7 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
 
   tryOr(() => {
     // Step 1: nothing has been touched yet
-    settings = checkCall(config, mode === Mode.CHECK);
+    settings = checkCall(config, mode);
     config = undefined as never; // so that its keys are freed when the signature is verified
     onEvent = settings.onEvent;
     lock = acquireLock(fail, settings.deadline);
