@@ -181,8 +181,6 @@ interface CommonConfig {
      * @default false
      */
     push?: boolean;
-    /** With `keys`: the signed manifest itself, so that it is not fetched. Its image's URL may be relative to `url`. */
-    manifest?: string;
     /**
      * Texts by their names, sent with each request to the first origin, never to another. A function is called before each such request, and
      * gives its headers: for tokens that expire. What it throws, or headers that are refused, end the call with
@@ -276,6 +274,8 @@ interface SignedConfig extends CommonConfig {
      * @default 1
      */
     threshold?: 1 | 2;
+    /** The signed manifest itself, so that it is not fetched. Its image's URL may be relative to `url`. */
+    manifest?: string;
     digest?: undefined;
     insecure?: false;
 }
@@ -297,8 +297,20 @@ interface InsecureConfig extends CommonConfig {
     threshold?: undefined;
     digest?: undefined;
 }
+/** Where the bytes come from: a server, a function, or `handle.write()`. */
+type Origin = {
+    url: string;
+    source?: undefined;
+    push?: false;
+} | {
+    source: Source;
+    push?: false;
+} | {
+    push: true;
+    source?: undefined;
+};
 /** Exactly one of `keys`, `digest` and `insecure` says which image may run. */
-type Config = SignedConfig | DigestConfig | InsecureConfig;
+type Config = (SignedConfig | DigestConfig | InsecureConfig) & Origin;
 /**
  * An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is ignored: keys are named by
  * their RFC 7638 thumbprint.
@@ -417,7 +429,7 @@ declare function update(config: Config): Promise<UpdateResult>;
  * Fetches and verifies the manifest, and compares it with this device. Writes at most one record in Storage, with the
  * digest of the running image. Needs `keys`.
  */
-declare function checkForUpdate(config: SignedConfig): Promise<Offer>;
+declare function checkForUpdate(config: SignedConfig & Origin): Promise<Offer>;
 
 /** What a slot holds. */
 interface SlotStatus {
@@ -506,4 +518,4 @@ declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean
 declare const ERR: ErrorNumbers;
 
 export { ERR, abort, begin, boot, canRollback, checkForUpdate, confirmAfter, findPartition, getBootPartition, getBootloaderDescription, getDescription, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, Offer, OtaError, Partition, RollbackOptions, SignedConfig, SlotStatus, Source, Status, StorageClaim, UpdateEvent, UpdateResult };
+export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, Offer, Origin, OtaError, Partition, RollbackOptions, SignedConfig, SlotStatus, Source, Status, StorageClaim, UpdateEvent, UpdateResult };

@@ -53,8 +53,6 @@ export interface CommonConfig {
    * @default false
    */
   push?: boolean;
-  /** With `keys`: the signed manifest itself, so that it is not fetched. Its image's URL may be relative to `url`. */
-  manifest?: string;
   /**
    * Texts by their names, sent with each request to the first origin, never to another. A function is called before each such request, and
    * gives its headers: for tokens that expire. What it throws, or headers that are refused, end the call with
@@ -145,6 +143,8 @@ export interface SignedConfig extends CommonConfig {
    * @default 1
    */
   threshold?: 1 | 2;
+  /** The signed manifest itself, so that it is not fetched. Its image's URL may be relative to `url`. */
+  manifest?: string;
   digest?: undefined;
   insecure?: false;
 }
@@ -169,8 +169,14 @@ export interface InsecureConfig extends CommonConfig {
   digest?: undefined;
 }
 
+/** Where the bytes come from: a server, a function, or `handle.write()`. */
+export type Origin =
+  | { url: string; source?: undefined; push?: false }
+  | { source: Source; push?: false }
+  | { push: true; source?: undefined };
+
 /** Exactly one of `keys`, `digest` and `insecure` says which image may run. */
-export type Config = SignedConfig | DigestConfig | InsecureConfig;
+export type Config = (SignedConfig | DigestConfig | InsecureConfig) & Origin;
 
 function refuse(fact: string): never {
   throw otaError(Code.INVALID_ARG, fact);
@@ -210,6 +216,7 @@ const FIELDS: { [name: string]: unknown } = {
 
 /** A configuration that was checked, with every number given. */
 export interface Settings extends CommonConfig {
+  manifest?: string;
   /** of a download: net/request-options.ts */
   cancel_?: (error: OtaError) => void;
   canceled_?: OtaError;

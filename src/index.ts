@@ -27,6 +27,7 @@ export type {
   EventName,
   InsecureConfig,
   Jwk,
+  Origin,
   SignedConfig,
   Source,
   UpdateEvent,

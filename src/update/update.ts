@@ -20,7 +20,7 @@ import { checkNotRolledBack } from "../boot/boot-record";
 import { readLayout } from "../boot/layout";
 import { acquireLock, type Lock, noteResult } from "../boot/lock";
 import type { Partition } from "../boot/partitions";
-import type { Config, EventName, Settings, SignedConfig } from "../config";
+import type { Config, EventName, Origin, Settings, SignedConfig } from "../config";
 import { Code, otaError, type OtaError, tryOr } from "../errors";
 import { Size } from "../image/image";
 import { closeDownload, createDownload, type Download, read } from "../net/download";
@@ -235,7 +235,7 @@ export function update(config: Config): Promise<UpdateResult> {
  * Fetches and verifies the manifest, and compares it with this device. Writes at most one record in Storage, with the
  * digest of the running image. Needs `keys`.
  */
-export function checkForUpdate(config: SignedConfig): Promise<Offer> {
+export function checkForUpdate(config: SignedConfig & Origin): Promise<Offer> {
   return new Promise<Offer>((resolve, reject) => {
     run(config, Mode.CHECK, resolve, reject);
     config = undefined as never;
