@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { calculateJwkThumbprint } from "jose";
 import { fails, forAll, ROOT, succeeds, workshop } from "./cli-run.ts";
 
-const shop = workshop();
+const shop = workshop({ alone: true });
 const COMMANDS = ["keygen", "sign", "verify", "inspect", "serve", "partitions"];
 const PACKAGE = JSON.parse(readFileSync(path.join(ROOT, "package.json"), "utf8"));
 
