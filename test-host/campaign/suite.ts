@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { BUNDLE } from "../sim/device.ts";
-import { type Campaign, cellsOf, type Report, runCells } from "./runner.ts";
+import { type Campaign, cellsOf, drawCells, type Report, runCells } from "./runner.ts";
 import { KINDS, STARTS, startsOf } from "./initial-states.ts";
 
 export const bundle = (): string => readFileSync(BUNDLE, "utf8");
@@ -21,19 +21,11 @@ export function assertSound(reports: Report[]): void {
 const SHARE = Number(process.env.CAMPAIGN ?? 96);
 const SEED = Number(process.env.CAMPAIGN_SEED ?? 1 + Math.floor(Math.random() * 1e6));
 
-/** Numbers the cells anew by the seed and takes the first part of them, at least one. */
-function sample<T>(cells: T[], seed: number): T[] {
-  if (SHARE === 1) return cells;
-  const drawn = cells.map((cell, i) => ({ cell, rank: Math.imul(seed + 31 * i, 0x9e3779b1) >>> 0 }));
-  drawn.sort((a, b) => a.rank - b.rank);
-  return drawn.slice(0, Math.ceil(cells.length / SHARE)).map(({ cell }) => cell);
-}
-
 type Some = { starts?: string[]; kinds?: string[] };
 
 async function run(t: TestContext, layout: string, campaign: Campaign, some: Some): Promise<Report[]> {
   const all = cellsOf(layout, some.kinds, some.starts);
-  const cells = sample(all, SEED);
+  const cells = drawCells(all, Math.ceil(all.length / SHARE), SEED);
   if (cells.length < all.length)
     t.diagnostic(`not run: ${all.length - cells.length} of ${all.length} cells of the power-loss campaigns`);
   return runCells(bundle(), cells, campaign, SEED);

@@ -1,19 +1,18 @@
 // Runs the built command as a user does: another process, in a temporary folder, judged by exit code, stdout, stderr.
-// Hundreds of commands share one such process (cli-host.mjs); cli.test.ts and the servers have one for each.
+// Hundreds of commands share one such process; those of cli.test.ts and the servers have one each.
 import assert from "node:assert/strict";
-import { type ChildProcess, fork, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
+import { createHost, plainEnvironment, type Run, runProcess, startProcess } from "../../support/command.ts";
 import { inParallel } from "../../support/parallel.ts";
 
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 export const REAL_IMAGES = path.join(ROOT, "../shared/images");
 export const COMMAND = path.join(ROOT, "build/cli.mjs");
-const HOST = fileURLToPath(new URL("cli-host.mjs", import.meta.url));
-const LIMIT_MS = 30_000;
 const SOURCES = path.join(ROOT, "src/cli");
 
 const newest = Math.max(
@@ -24,66 +23,7 @@ const newest = Math.max(
 if (!existsSync(COMMAND) || statSync(COMMAND).mtimeMs < newest)
   throw new Error("build/cli.mjs is not what src/cli gives: npm run build");
 
-export type Run = { code: number | null; stdout: string; stderr: string; bytes: Buffer };
-
-type Place = { cwd: string; env: NodeJS.ProcessEnv };
-
-function startProcess({ cwd, env }: Place, args: string[]): ChildProcess {
-  return spawn(process.execPath, [COMMAND, ...args], { cwd, env });
-}
-
-function runProcess(place: Place, args: string[]): Promise<Run> {
-  return new Promise((resolve, reject) => {
-    const child = startProcess(place, args);
-    const timer = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS);
-    const out: Buffer[] = [];
-    let stderr = "";
-    child.stdout?.on("data", (data) => out.push(data));
-    child.stderr?.setEncoding("utf8").on("data", (text) => {
-      stderr += text;
-    });
-    child.on("error", reject);
-    child.on("close", (code) => {
-      clearTimeout(timer);
-      const bytes = Buffer.concat(out);
-      resolve({ code, stdout: bytes.toString("utf8"), stderr, bytes });
-    });
-  });
-}
-
-/** One process for many runs, one after the other; another one when it died. */
-function createHost({ cwd, env }: Place): { run(args: string[]): Promise<Run>; end(): void } {
-  let child: ChildProcess | undefined;
-  let last: Promise<unknown> = Promise.resolve();
-  const runNow = (args: string[]) =>
-    new Promise<Run>((resolve) => {
-      child ??= fork(HOST, [COMMAND], { cwd, env, execArgv: [], serialization: "advanced", silent: true });
-      const host = child;
-      const timer = setTimeout(() => host.kill("SIGKILL"), LIMIT_MS);
-      const finish = (run: Run) => {
-        clearTimeout(timer);
-        host.removeAllListeners();
-        resolve(run);
-      };
-      host.once("message", ({ code, stdout, stderr }: any) => {
-        const bytes = Buffer.from(stdout);
-        finish({ code, stdout: bytes.toString("utf8"), stderr: Buffer.from(stderr).toString("utf8"), bytes });
-      });
-      host.once("exit", (code) => {
-        child = undefined;
-        finish({ code, stdout: "", stderr: "the process of the command is gone", bytes: Buffer.alloc(0) });
-      });
-      host.send(args);
-    });
-  return {
-    run(args) {
-      const run = last.then(() => runNow(args));
-      last = run;
-      return run;
-    },
-    end: () => void child?.kill(),
-  };
-}
+export type { Run };
 
 /** A folder of its own for one test file; relative names in `run` are in it. With `alone` each run is a process. */
 export function workshop({ alone = false } = {}): {
@@ -96,11 +36,8 @@ export function workshop({ alone = false } = {}): {
 } {
   const folder = mkdtempSync(path.join(tmpdir(), "https-ota-cli-"));
   const at = (name: string) => path.join(folder, name);
-  const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1", COLUMNS: "100" };
-  delete env.FORCE_COLOR;
-  delete env.NODE_TEST_CONTEXT;
-  const place = { cwd: folder, env };
-  const host = createHost(place);
+  const command = { file: COMMAND, cwd: folder, env: { ...plainEnvironment(), COLUMNS: "100" } };
+  const host = createHost(command);
   after(() => {
     host.end();
     rmSync(folder, { recursive: true });
@@ -113,8 +50,8 @@ export function workshop({ alone = false } = {}): {
       return name;
     },
     get: (name) => readFileSync(at(name)),
-    start: (...args) => startProcess(place, args),
-    run: (...args) => (alone ? runProcess(place, args) : host.run(args)),
+    start: (...args) => startProcess(command, args),
+    run: (...args) => (alone ? runProcess(command, args) : host.run(...args)),
   };
 }
 
