@@ -3,10 +3,10 @@
 // some 0.5 ms; the whole device: boot-record.test.ts.
 
 import assert from "node:assert/strict";
+import { crc32 } from "node:zlib";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
 import { bundleEntry, loadInEngine } from "../support/bundle.ts";
-import { crc32 } from "../sim/espruino/data.ts";
 import { flipped, flips, holds } from "./fuzz.ts";
 
 const FILES = [".https-ota0", ".https-ota1"];

@@ -2,10 +2,10 @@
 // Everything here hands back objects of the program's realm. A name that is not modelled throws.
 
 import { createHash } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { bytesOf, type Core, type Fn, isObject, strict, textOf, toInt, typeName } from "./core.ts";
 import {
   collect,
-  crc32,
   dataOf,
   floatsOf,
   isBuffer,
@@ -101,21 +101,17 @@ function makeE(core: Core, options: NativeOptions, random: Random): object {
   return strict(core, "E", E, ["otaRestartPending", "otaLock"]); // these are the module's own
 }
 
+const numbersIn = (core: Core, value: any): ArrayLike<number> =>
+  ArrayBuffer.isView(value) ? (value as unknown as ArrayLike<number>) : floatsOf(core, value);
+
 function convolve(core: Core, a: any, b: any, offset: unknown): number {
   if (!isIterable(core, a) || !isIterable(core, b)) {
     const types = `${typeName(core, a)} and ${typeName(core, b)}`;
     throw core.error("Error", `Expecting first 2 arguments to be iterable, not ${types}`);
   }
-  const x = a instanceof core.realm.natives.Float64Array ? a : floatsOf(core, a);
-  const y = b instanceof core.realm.natives.Float64Array ? b : floatsOf(core, b);
-  let j = toInt(offset) % y.length;
-  if (j < 0) j += y.length;
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) {
-    sum += x[i] * y[j];
-    j = j + 1 === y.length ? 0 : j + 1;
-  }
-  return sum;
+  const y = numbersIn(core, b);
+  const start = toInt(offset) % y.length;
+  return core.realm.dot(numbersIn(core, a), y, start < 0 ? start + y.length : start);
 }
 
 /** A rough count: what a program may use it for is only a comparison. */

@@ -5,7 +5,6 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { before as beforeAll, describe, test, type TestContext } from "node:test";
-import { stubConvolve } from "../../support/bundle.ts";
 import { createDevice, type Device } from "../../sim/device.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { checkEs5 } from "../../checks/es5.mjs";
@@ -126,7 +125,6 @@ const EXAMPLES: Record<string, Example> = {
 async function start(t: TestContext, { before = "", other, guard }: Example = {}): Promise<Fixture> {
   const fixture = await createFixture(t, { load: { factory: oldImage(), ...(other ? { ota_0: other } : {}) } });
   await offer(fixture.server, fixture.image, guard);
-  stubConvolve(fixture.device.engine);
   fixture.device.engine.run(`${FAKES}\n${before}`);
   return fixture;
 }

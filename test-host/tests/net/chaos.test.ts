@@ -7,11 +7,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { stubConvolve } from "../../support/bundle.ts";
 import { createDevice, type Device } from "../../sim/device.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage, mutations, noise, padTo } from "../../support/images.ts";
-import { attempt, type Attempt, cutPowerAt, advanceWhenIdle, stubCrc32, SECTOR } from "../../support/network.ts";
+import { attempt, type Attempt, cutPowerAt, advanceWhenIdle, SECTOR } from "../../support/network.ts";
 import { inParallel } from "../../support/parallel.ts";
 import { checkProperty, seedFrom } from "../../support/property.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
@@ -238,12 +237,6 @@ function configOf({ retries, maxRequestSize, deadline }: Round, trust: Trust, se
   };
 }
 
-function turnOn(device: Device, trust: Trust): void {
-  device.powerCycle();
-  if (trust === "keys") stubConvolve(device.engine);
-  stubCrc32(device.engine);
-}
-
 /** By hand, with pauses between the steps, and now and then given up. */
 async function stepwise(
   device: Device,
@@ -303,7 +296,7 @@ async function runSequence(drawn: Sequence, tell: (text: string) => void): Promi
   const regions = ["ota_0", "otadata", "storage"].map(device.row);
 
   for (const [i, round] of drawn.rounds.entries()) {
-    turnOn(device, trust);
+    device.powerCycle();
     const config = configOf(round, trust, server, folder);
     let ops = round.powerCut?.op ?? 0;
     const cut = round.powerCut ? cutPowerAt(device, () => ops-- === 0, round.powerCut.moment) : null;
@@ -340,7 +333,7 @@ async function runSequence(drawn: Sequence, tell: (text: string) => void): Promi
   // a network that behaves
   server.on(`${folder}/fw.bin`, serve.serveFile(NEW));
   server.on(`${folder}/m.jws`, serve.serveFile(manifest));
-  turnOn(device, trust);
+  device.powerCycle();
   if (device.running === "factory") {
     const last = { ...configOf(drawn.rounds[0], trust, server, folder), deadline: 0, maxRequestSize: 0 };
     const { error } = await advanceWhenIdle(device, server, attempt(device, last));

@@ -4,7 +4,6 @@
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 import fc from "fast-check";
-import { stubConvolve } from "../../support/bundle.ts";
 import type { Device } from "../../sim/device.ts";
 import type { FlashOp } from "../../sim/flash.ts";
 import { fsverity } from "../../support/fsverity.ts";
@@ -17,7 +16,6 @@ import {
   firstBlank,
   advanceWhenIdle,
   type Moment,
-  stubCrc32,
   SECTOR,
   sectorsOf,
   sentBy,
@@ -250,11 +248,6 @@ describe("resume", AT_ONCE, () => {
     return { sent: sentBy(requests) - before, taken: seen.bytes, sectors: 0 };
   }
 
-  function turnOn(device: Device): void {
-    device.powerCycle();
-    stubCrc32(device.engine);
-  }
-
   /** Complete sectors of `image` at the slot's beginning. */
   function wholeSectors(device: Device, image: Uint8Array): number {
     // the first word may be blank, torn, or there
@@ -299,7 +292,7 @@ describe("resume", AT_ONCE, () => {
     const whole = wholeSectors(device, image);
     const from = resumesAt(device, image);
     assert.ok(lost.taken - whole * SECTOR <= 2 * SECTOR, `${at}: ${lost.taken} bytes taken, ${whole} sectors in flash`);
-    turnOn(device);
+    device.powerCycle();
     assert.equal(device.running, "factory", at);
     const seen = spyOnHttp(device.engine);
     const { error } = await attempt(device, config);
@@ -392,7 +385,7 @@ describe("resume", AT_ONCE, () => {
           const lost = await untilPowerCut(device, server, config, () => --left === 0, moment);
           assert.ok(lost, `cut ${i} never came`);
           assert.deepEqual(rangesOf(server.requests.slice(asked)), expectedRanges(from));
-          turnOn(device);
+          device.powerCycle();
           assert.equal(device.running, "factory");
         }
         assert.ifError((await attempt(device, config)).error);
@@ -423,7 +416,7 @@ describe("resume", AT_ONCE, () => {
       device.stop();
       await update;
       const from = resumesAt(device, SMALLER);
-      turnOn(device);
+      device.powerCycle();
       const asked = server.requests.filter((one) => one.path === path).length;
       const { error } = await attempt(device, config);
       assert.ifError(error);
@@ -609,7 +602,6 @@ describe("resume", AT_ONCE, () => {
   // --- The whole image is there already ------------------------------------------------------------------------------------
 
   async function signed(fixture: Fixture, image: Uint8Array, version = "2.0.2"): Promise<Config> {
-    stubConvolve(fixture.device.engine);
     const key = await makeKey({ exponent: 3 });
     const manifest = await signManifest(claimsFor(image, { version }), key);
     fixture.server.on("/m.jws", serveFile(new Uint8Array(Buffer.from(manifest, "latin1"))));
