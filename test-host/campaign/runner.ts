@@ -47,14 +47,6 @@ export function cellsOf(layout: string, kinds = Object.keys(KINDS), starts = sta
   return cells;
 }
 
-/** So many of the cells: numbered anew by the seed, the first ones. */
-export function drawCells(cells: Cell[], count: number, seed: number): Cell[] {
-  if (count >= cells.length) return cells;
-  const drawn = cells.map((cell, i) => ({ cell, rank: Math.imul(seed + 31 * i, 0x9e3779b1) >>> 0 }));
-  drawn.sort((a, b) => a.rank - b.rank);
-  return drawn.slice(0, count).map(({ cell }) => cell);
-}
-
 // --- What a cut leaves
 
 function withSectors(

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { BUNDLE } from "../sim/device.ts";
-import { type Campaign, cellsOf, drawCells, type Report, runCells } from "./runner.ts";
+import { part, SEED } from "../support/share.ts";
+import { type Campaign, cellsOf, type Report, runCells } from "./runner.ts";
 import { KINDS, STARTS, startsOf } from "./initial-states.ts";
 
 export const bundle = (): string => readFileSync(BUNDLE, "utf8");
@@ -17,17 +18,14 @@ export function assertSound(reports: Report[]): void {
   assert.ok(reports.length > 0);
 }
 
-/** Of so many cells one is run: 96 in `npm test`, CAMPAIGN elsewhere; `npm run test:all` runs all. */
-const SHARE = Number(process.env.CAMPAIGN ?? 96);
-const SEED = Number(process.env.CAMPAIGN_SEED ?? 1 + Math.floor(Math.random() * 1e6));
+/** Of so many cells one is run. */
+const ONE_IN = 96;
 
 type Some = { starts?: string[]; kinds?: string[] };
 
 async function run(t: TestContext, layout: string, campaign: Campaign, some: Some): Promise<Report[]> {
   const all = cellsOf(layout, some.kinds, some.starts);
-  const cells = drawCells(all, Math.ceil(all.length / SHARE), SEED);
-  if (cells.length < all.length)
-    t.diagnostic(`not run: ${all.length - cells.length} of ${all.length} cells of the power-loss campaigns`);
+  const cells = part(t, all, ONE_IN, "cells of the power-loss campaigns");
   return runCells(bundle(), cells, campaign, SEED);
 }
 

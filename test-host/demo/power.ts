@@ -4,9 +4,10 @@
 import { loadBoard } from "../sim/boards.ts";
 import { cellName } from "../campaign/ids.ts";
 import { createSession } from "../campaign/lifetime.ts";
-import { cellsOf, drawCells, type Report, runCell } from "../campaign/runner.ts";
+import { cellsOf, type Report, runCell } from "../campaign/runner.ts";
 import { bundle } from "../campaign/suite.ts";
 import { TOYS } from "../campaign/initial-states.ts";
+import { draw } from "../support/share.ts";
 import { slots } from "../sim/partitions.ts";
 import type { Screen } from "./screen.ts";
 
@@ -47,7 +48,7 @@ export async function runPowerCuts(board: string, screen: Screen, count?: number
   const startMs = performance.now();
   const layout = toyOf(board);
   const all = cellsOf(layout, undefined, [START]);
-  const cells = drawCells(all, count ?? all.length, Math.floor(Math.random() * 1e6));
+  const cells = draw(all, count ?? all.length);
   const session = createSession(bundle());
   const part = cells.length < all.length ? ` of ${all.length}` : "";
   screen.heading(`Power fails before, in, after each operation: ${cells.length}${part} cells of ${layout}`);

@@ -103,7 +103,7 @@ export const waitsOf = ({ made }: HttpSpy): number[] => made.slice(1).map(({ atM
 
 // --- Time --------------------------------------------------------------------------------------------------------------
 
-const QUIET_TURNS = 6;
+const QUIET_TURNS = 12;
 
 /**
  * Awaits `promise` while device time passes, `stepMs` at a time, whenever the network has nothing to do: stalls, pauses

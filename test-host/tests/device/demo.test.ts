@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { after, type TestContext, test } from "node:test";
+import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { loadBoard } from "../../sim/boards.ts";
 import { BOOTLOADERS, buildEntry, runBootloader } from "../../sim/bootloader.ts";
@@ -13,6 +13,7 @@ import { buildImage, mutations } from "../../support/images.ts";
 import { buildTable, type Row, TABLE_OFFSET } from "../../sim/partitions.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import { serveFile, startServer, status } from "../../support/server.ts";
+import { sayLeftOut, shareOf } from "../../support/share.ts";
 import { imageWith, textsOf } from "../cli/cli-espruino.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
@@ -346,17 +347,15 @@ test("--bad-image does not pass where the image is refused in the first place", 
   fails(await demo("--bad-image", "--image", image), 1, /ESP_ERR_INVALID_VERSION .*factory still boots/);
 });
 
-/** Options for a ninth of the campaign, which the test says; none for all of it. */
-const SAMPLE = process.env.CAMPAIGN === "1" ? [] : ["--cells", "9"];
-const saySample = (t: TestContext, ran: number, all: number) => {
-  if (ran < all) t.diagnostic(`not run: ${all - ran} of ${all} cells of the campaigns of the demo`);
-};
+/** Options for a tenth of the campaign; none for all of it. */
+const SAMPLE = shareOf(10) > 1 ? ["--cells", "9"] : [];
+const CELLS = "cells of the campaigns of the demo";
 
 test("--power-cuts shows a campaign: snapshots of each cell, and how many devices were started from them", async (t) => {
   const run = await demo("--power-cuts", "--board", "esp32", ...SAMPLE);
   succeeds(run);
   const [, ran, all] = /(\d+)(?: of (\d+))? cells of toy-factory-one\n/.exec(run.stdout) ?? [];
-  saySample(t, Number(ran), Number(all ?? ran));
+  sayLeftOut(t, Number(ran), Number(all ?? ran), CELLS);
   const cell = /toy-factory-one\/one\/\w+\/[\w:.~-]+ +(?:\d+ snapshots +\d+ started|no flash operation)\n/;
   const shown = SAMPLE.length
     ? Array.from({ length: 9 }, () => cell)
@@ -379,7 +378,7 @@ test("--power-cuts --json has the counts of every cell, and their sums", async (
   const run = await demo("--power-cuts", "--board", "esp32c3", "--json", ...SAMPLE);
   succeeds(run);
   const { layout, cells, of, counts, findings, ids, seconds, ...sums } = parseReport(run);
-  saySample(t, cells, of);
+  sayLeftOut(t, cells, of, CELLS);
   assert.ok(of > 50, `${of} cells`);
   assert.equal(cells, SAMPLE.length ? 9 : of);
   assert.equal(layout, "toy-two");

@@ -22,6 +22,7 @@ import {
   spyOnHttp,
 } from "../../support/network.ts";
 import { inParallel } from "../../support/parallel.ts";
+import { part } from "../../support/share.ts";
 import { holdsFor, sample, seedFrom } from "../../support/property.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import {
@@ -144,7 +145,7 @@ describe("resume", AT_ONCE, () => {
       t.diagnostic(`RESUME_SEED=${seed}`);
       const server = await serving(t);
       const wanted = await undisturbed(server);
-      const offsets = offsetsOfCuts(seed);
+      const offsets = part(t, offsetsOfCuts(seed), 6, "cuts of a download");
       const worst = { again: 0, flying: 0, taken: 0 };
       await inParallel(offsets, 12, async (offset) => {
         const { again, flying } = await cutOnce(server, offset, how, wanted).catch((error) => {
@@ -332,18 +333,26 @@ describe("resume", AT_ONCE, () => {
     const server = await serving(t);
     const erases = new Map<string, number>();
     const slot = STARTS[start](ROOM);
+    const folder = start.replaceAll(" ", "-");
+    // the writes of otadata belong to the campaign of the boot selection
+    const inSlot = (op: FlashOp) => op.addr >= 0x60000;
+    let count = 0;
+    const counting = (op: FlashOp) => {
+      if (inSlot(op)) count++;
+      return false;
+    };
+    assert.equal(await powerCutOnce(server, SMALLER, slot, `${folder}/none`, counting, "before"), null);
+    const least = 5 * sectorsOf(SMALLER.length);
+    assert.ok(count >= least, `${count} operations, an update has at least ${least} erases and writes`);
+    // those before the first write differ from the others
+    const all = Array.from({ length: count }, (_, index) => index);
     for (const moment of MOMENTS)
-      for (let index = 0; ; index++) {
-        const at = `${start.replaceAll(" ", "-")}/${moment}/${index}`;
-        let count = -1;
-        // the writes of otadata belong to the campaign of the boot selection
-        const when = (op: FlashOp) => op.addr >= 0x60000 && ++count === index;
-        const sum = await powerCutOnce(server, SMALLER, slot, at, when, moment);
-        if (sum === null) break;
-        erases.set(`${moment} ${index}`, sum);
+      for (const index of [...all.slice(0, 5), ...part(t, all.slice(5), 6, "losses of power in an update")]) {
+        let left = index;
+        const when = (op: FlashOp) => inSlot(op) && left-- === 0;
+        const sum = await powerCutOnce(server, SMALLER, slot, `${folder}/${moment}/${index}`, when, moment);
+        if (sum !== null) erases.set(`${moment} ${index}`, sum);
       }
-    const least = MOMENTS.length * 5 * sectorsOf(SMALLER.length);
-    assert.ok(erases.size >= least, `${erases.size} power cuts, an update has at least ${least / 3} erases and writes`);
     return erases;
   }
 
