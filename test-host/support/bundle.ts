@@ -5,8 +5,6 @@ import { fileURLToPath } from "node:url";
 import { type OutputChunk, type RollupBuild, rollup } from "rollup";
 import ts from "typescript";
 import { checkEs5 } from "../checks/es5.mjs";
-import { createEngine, type Engine } from "../sim/espruino/engine.ts";
-import { createFlash } from "../sim/flash.ts";
 import { type Edit, editsOf } from "./mutate.ts";
 
 export type BundleOptions = {
@@ -55,16 +53,4 @@ export async function bundleEntry(entry: string, options: BundleOptions = {}): P
   const problems = checkEs5(code, entry);
   if (problems.length) throw new Error(problems.join("\n"));
   return code;
-}
-
-/** Runs `code` as a module of a virtual Espruino that has nothing but its natives. */
-export function loadInEngine(code: string): { engine: Engine; module: any } {
-  const engine = createEngine({
-    flash: createFlash({ size: 0x10000 }),
-    board: "ESP32",
-    mappings: [],
-    onReboot: () => {},
-  });
-  engine.addModule("under test", code);
-  return { engine, module: engine.require("under test") };
 }

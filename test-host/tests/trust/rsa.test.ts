@@ -6,7 +6,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { before, test } from "node:test";
-import { bundleEntry, loadInEngine } from "../../support/bundle.ts";
+import { bundleEntry } from "../../support/bundle.ts";
+import { type Loaded, loadInEngine, loadSource } from "../../support/load.ts";
 import { createDevice } from "../../sim/device.ts";
 import { ESPRUINO, engineMemory, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import {
@@ -31,14 +32,14 @@ const inEngine = { skip: ESPRUINO ? false : "ESPRUINO is not set" };
 const MESSAGE = Buffer.from("what the device receives");
 const DIGEST = sha256(MESSAGE);
 
-let shipped: ReturnType<typeof loadInEngine>;
-let arithmetic: ReturnType<typeof loadInEngine>;
-let keys: ReturnType<typeof loadInEngine>;
+let shipped: Loaded;
+let arithmetic: Loaded;
+let keys: Loaded;
 
 before(async () => {
   shipped = loadInEngine(await bundleEntry("src/trust/pss.ts", { minify: true }));
-  arithmetic = loadInEngine(await bundleEntry("src/trust/rsa.ts"));
-  keys = loadInEngine(await bundleEntry("src/trust/rsa-key.ts"));
+  arithmetic = await loadSource("trust/rsa.ts");
+  keys = await loadSource("trust/rsa-key.ts");
 });
 
 /** Bytes of the program's own realm. */
