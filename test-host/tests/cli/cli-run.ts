@@ -1,5 +1,5 @@
 // Runs the built command as a user does: another process, in a temporary folder, judged by exit code, stdout, stderr.
-// Hundreds of commands share one such process; those of cli.test.ts and the servers have one each.
+// Hundreds of commands share one such process; servers, and what `alone` runs, have one each.
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -25,13 +25,15 @@ if (!existsSync(COMMAND) || statSync(COMMAND).mtimeMs < newest)
 
 export type { Run };
 
-/** A folder of its own for one test file; relative names in `run` are in it. With `alone` each run is a process. */
-export function workshop({ alone = false } = {}): {
+/** A folder of its own for one test file; relative names in `run` are in it. */
+export function workshop(): {
   folder: string;
   at(name: string): string;
   put(name: string, content: string | Uint8Array): string;
   get(name: string): Buffer;
   run(...args: string[]): Promise<Run>;
+  /** The same in a process of its own. */
+  alone(...args: string[]): Promise<Run>;
   start(...args: string[]): ChildProcess;
 } {
   const folder = mkdtempSync(path.join(tmpdir(), "https-ota-cli-"));
@@ -51,7 +53,8 @@ export function workshop({ alone = false } = {}): {
     },
     get: (name) => readFileSync(at(name)),
     start: (...args) => startProcess(command, args),
-    run: (...args) => (alone ? runProcess(command, args) : host.run(...args)),
+    run: host.run,
+    alone: (...args) => runProcess(command, args),
   };
 }
 

@@ -14,11 +14,13 @@ import { attempt, type Attempt, cutPowerAt, advanceWhenIdle, SECTOR } from "../.
 import { inParallel } from "../../support/parallel.ts";
 import { checkProperty, seedFrom } from "../../support/property.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
+import { sayLeftOut, shareOf } from "../../support/share.ts";
 import { bootsFrom, IDF, nothingHeld, oldImage, SMALL } from "../../support/fixture.ts";
 import * as serve from "../../support/server.ts";
 import type { Behaviour, Cut, FileOptions, Server } from "../../support/server.ts";
 
-const RUNS = Number(process.env.CHAOS_RUNS ?? (process.env.CHAOS_PATH ? 1 : 200));
+const ALL = 200;
+const RUNS = Number(process.env.CHAOS_RUNS ?? (process.env.CHAOS_PATH ? 1 : Math.ceil(ALL / shareOf(2))));
 const VARIABLES = { seed: "CHAOS_SEED", path: "CHAOS_PATH" };
 const AT_ONCE = 20;
 const SLOT = 0x10000;
@@ -349,6 +351,7 @@ test("random sequences of misbehaviour and power cuts: the old image starts or t
   const base = seedFrom("CHAOS_SEED");
   const lanes = Math.min(RUNS, process.env.CHAOS_PATH ? 1 : AT_ONCE);
   t.diagnostic(`CHAOS_SEED=${base}: ${RUNS} sequences in ${lanes} lanes, each with a seed of its own`);
+  sayLeftOut(t, RUNS, ALL, "random sequences of misbehaviour");
   const started = performance.now();
   const seeds = Array.from({ length: lanes }, (_, lane) => (base + lane) >>> 0);
   let told: string[] = [];
