@@ -2,6 +2,7 @@
 // part says what it leaves out, and the reporter sums it up.
 
 import type { TestContext } from "node:test";
+import { crc32 } from "node:zlib";
 
 /** Of so many cases one is run, where a test wants more than that left out. */
 const SHARE = Number(process.env.CAMPAIGN ?? Infinity);
@@ -18,6 +19,9 @@ export function draw<T>(items: readonly T[], count: number, seed = SEED): T[] {
     .sort((a, b) => a - b)
     .map((i) => items[i]);
 }
+
+/** A number from 0 to 1 that the name draws with the seed. */
+export const lot = (name: string): number => crc32(`${SEED} ${name}`) / 2 ** 32;
 
 export function sayLeftOut(t: Pick<TestContext, "diagnostic">, ran: number, all: number, what: string): void {
   if (ran < all) t.diagnostic(`not run: ${all - ran} of ${all} ${what}`);
