@@ -5,13 +5,13 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { bundleEntry, loadInEngine } from "../support/bundle.ts";
+import { type Loaded, loadSource } from "../support/load.ts";
 import { base64url, claimsFor, forge, type Key, makeKey, TYPE } from "../support/release.ts";
 import { edited, edits, holds } from "./fuzz.ts";
 import { smallImage } from "./rig.ts";
 
 const CLAIMS = claimsFor(smallImage(2));
-let jws: ReturnType<typeof loadInEngine>;
+let jws: Loaded;
 let key: Key;
 let stranger: Key;
 let right = "";
@@ -19,7 +19,7 @@ let foreign = "";
 let deepest = 0;
 
 before(async () => {
-  jws = loadInEngine(await bundleEntry("src/trust/jws.ts"));
+  jws = await loadSource("trust/jws.ts");
   key = await makeKey({ exponent: 3 });
   stranger = await makeKey({ exponent: 3, name: "stranger" });
   right = forge(CLAIMS, key);

@@ -3,19 +3,19 @@
 // some 0.5 ms; the whole device: boot-record.test.ts.
 
 import assert from "node:assert/strict";
+import { crc32 } from "node:zlib";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { bundleEntry, loadInEngine } from "../support/bundle.ts";
-import { crc32 } from "../sim/espruino/data.ts";
+import { type Loaded, loadSource } from "../support/load.ts";
 import { flipped, flips, holds } from "./fuzz.ts";
 
 const FILES = [".https-ota0", ".https-ota1"];
 const SIZE = 4096;
 const UNIT = 64;
 
-let record: ReturnType<typeof loadInEngine>;
+let record: Loaded;
 before(async () => {
-  record = loadInEngine(await bundleEntry("src/boot/boot-record.ts"));
+  record = await loadSource("boot/boot-record.ts");
 });
 after(() => record.engine.stop());
 

@@ -5,14 +5,12 @@
 
 import { createHash } from "node:crypto";
 import { BOOTLOADERS, IDF33, verifyImage } from "../sim/bootloader.ts";
-import { stubConvolve } from "../support/bundle.ts";
 import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
 import { CLOSED } from "../sim/espruino/socket.ts";
 import type { FlashOp, Snapshot } from "../sim/flash.ts";
 import { SECTOR } from "../sim/flash.ts";
 import { erasesOf } from "../support/fixture.ts";
 import { buildImage } from "../support/images.ts";
-import { stubCrc32 } from "../support/network.ts";
 import { type Row, slots } from "../sim/partitions.ts";
 
 /** A request as the server sees it; header names in lower case. */
@@ -209,8 +207,6 @@ export function createRig(options: RigOptions = {}): Rig {
   }
 
   function prepare(): void {
-    stubCrc32(device.engine);
-    stubConvolve(device.engine);
     // waits are the same for the same seed
     let turn = 0;
     Object.defineProperty(device.engine.run("Math"), "random", { value: () => (turn++ % 10) / 10 });

@@ -5,19 +5,19 @@ import assert from "node:assert/strict";
 import { constants, verify } from "node:crypto";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { bundleEntry, loadInEngine } from "../support/bundle.ts";
+import { type Loaded, loadSource } from "../support/load.ts";
 import { bitsOf, power, toBig, toBytes } from "../support/pss.ts";
 import { type Key, makeKey, sha256, signPss } from "../support/release.ts";
 import { flipped, flips, holds } from "./fuzz.ts";
 
-type Program = ReturnType<typeof loadInEngine>;
+type Program = Loaded;
 let pss: Program;
 let rsa: Program;
 const keys: Key[] = [];
 
 before(async () => {
-  pss = loadInEngine(await bundleEntry("src/trust/pss.ts"));
-  rsa = loadInEngine(await bundleEntry("src/trust/rsa.ts"));
+  pss = await loadSource("trust/pss.ts");
+  rsa = await loadSource("trust/rsa.ts");
   for (const [bits, exponent] of [
     [2048, 3],
     [2048, 17],

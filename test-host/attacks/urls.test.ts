@@ -5,14 +5,14 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import fc from "fast-check";
-import { bundleEntry, loadInEngine } from "../support/bundle.ts";
+import { type Loaded, loadSource } from "../support/load.ts";
 import { holds } from "./fuzz.ts";
 
 type Parsed = { protocol_: string; host_: string; port_: number; path_: string; auth_: string };
-let urls: ReturnType<typeof loadInEngine>;
+let urls: Loaded;
 
 before(async () => {
-  urls = loadInEngine(await bundleEntry("src/net/url.ts"));
+  urls = await loadSource("net/url.ts");
 });
 after(() => urls.engine.stop());
 

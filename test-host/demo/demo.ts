@@ -218,7 +218,7 @@ function report(updateRuns: UpdateRun[]): string {
 type Result = { line: string; error?: Fact };
 
 async function powerCuts(options: Options, screen: Screen): Promise<void> {
-  const result = await runPowerCuts(options.board, screen);
+  const result = await runPowerCuts(options.board, screen, options.cells);
   if (options.json) console.log(JSON.stringify(result));
   if (result.findings > 0)
     throw new Failure(`${result.findings} cases are wrong; npm run replay -- ${result.ids[0]} tells the first`);

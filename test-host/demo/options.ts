@@ -15,6 +15,8 @@ export type Options = {
   cut?: number;
   badImage?: boolean;
   powerCuts?: boolean;
+  /** So many cells of that campaign. */
+  cells?: number;
   json?: boolean;
 };
 
@@ -27,6 +29,7 @@ Examples:
   npm run demo -- --insecure
   npm run demo -- --bad-image       an image that never says it works goes back
   npm run demo -- --power-cuts      the power fails at each flash operation
+  npm run demo -- --power-cuts --cells 9
   npm run demo -- --dump after.bin  then go on from there:
   npm run demo -- --flash after.bin
   npm run demo -- --url https://localhost:8443/fw.bin
@@ -50,13 +53,14 @@ function parseUrl(text: string): string {
 }
 
 const MAX_CUTS = 200;
+const MAX_CELLS = 1000;
 
-function parseCut(text: string): number {
+const countUpTo = (option: string, most: number) => (text: string) => {
   const count = /^\d+$/.test(text) ? Number(text) : 0;
-  if (count < 1 || count > MAX_CUTS)
-    throw new CommanderError(2, "demo.cut", `error: --cut ${text}: expected 1 to ${MAX_CUTS}`);
+  if (count < 1 || count > most)
+    throw new CommanderError(2, "demo.count", `error: ${option} ${text}: expected 1 to ${most}`);
   return count;
-}
+};
 
 function createCommand(): Command {
   return new Command("npm run demo --")
@@ -76,7 +80,7 @@ function createCommand(): Command {
     .option("--insecure", "without manifest and key: the device takes whatever the server has")
     .addOption(
       new Option("--cut <count>", "cut the connection so often in the first download, and the power twice")
-        .argParser(parseCut)
+        .argParser(countUpTo("--cut", MAX_CUTS))
         .conflicts("url"),
     )
     .addOption(
@@ -92,13 +96,18 @@ function createCommand(): Command {
         "a campaign of power losses on a small layout with the board's slots, and its counts",
       ).conflicts(["url", "cut", "insecure", "badImage", "image", "flash", "dump"]),
     )
+    .option(
+      "--cells <count>",
+      "with --power-cuts: only so many cells of the campaign, others each time",
+      countUpTo("--cells", MAX_CELLS),
+    )
     .option("--flash <file>", "start from a whole flash as --dump writes it (default: generated firmware)")
     .option("--dump <file>", "write the whole flash after the last boot")
     .option(
       "--json",
       "print one line of JSON instead: from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps; " +
         "with --bad-image: from, tried, to, version, back, starts, attempts, refused, steps; with --power-cuts: " +
-        "layout, cells, snapshots, distinct, findings, seconds, counts, ids",
+        "layout, cells, of, snapshots, distinct, findings, seconds, counts, ids",
     )
     .helpOption("-h, --help", "show this")
     .addHelpText("after", EXAMPLES)
@@ -125,6 +134,8 @@ export function parseOptions(argv: string[]): Options | number {
   try {
     const options = command.parse(argv, { from: "user" }).opts<Options>();
     checkKey(options);
+    if (options.cells !== undefined && !options.powerCuts)
+      throw new CommanderError(2, "demo.cells", "error: --cells wants --power-cuts");
     return options;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;

@@ -7,6 +7,7 @@ import { createSession } from "../campaign/lifetime.ts";
 import { cellsOf, type Report, runCell } from "../campaign/runner.ts";
 import { bundle } from "../campaign/suite.ts";
 import { TOYS } from "../campaign/initial-states.ts";
+import { draw } from "../support/share.ts";
 import { slots } from "../sim/partitions.ts";
 import type { Screen } from "./screen.ts";
 
@@ -14,7 +15,9 @@ const START = "one";
 
 export type PowerCuts = {
   layout: string;
+  /** Cells that were run, of so many. */
   cells: number;
+  of: number;
   /** States that a loss of power leaves, and how many different ones of them a device was started from. */
   snapshots: number;
   distinct: number;
@@ -40,12 +43,15 @@ function countsOf({ cell, snapshots, distinct, findings }: Report): PowerCuts["c
   return { cell: cellName(cell), snapshots, distinct, findings: findings.length };
 }
 
-export async function runPowerCuts(board: string, screen: Screen): Promise<PowerCuts> {
+/** With `count` only so many cells, others each time. */
+export async function runPowerCuts(board: string, screen: Screen, count?: number): Promise<PowerCuts> {
   const startMs = performance.now();
   const layout = toyOf(board);
-  const cells = cellsOf(layout, undefined, [START]);
+  const all = cellsOf(layout, undefined, [START]);
+  const cells = draw(all, count ?? all.length);
   const session = createSession(bundle());
-  screen.heading(`Power fails before, in, after each flash operation: ${cells.length} cells of ${layout}`);
+  const part = cells.length < all.length ? ` of ${all.length}` : "";
+  screen.heading(`Power fails before, in, after each operation: ${cells.length}${part} cells of ${layout}`);
   screen.text("cell: snapshots of what a loss of power leaves, different ones that a device was started from");
   const reports: Report[] = [];
   for (const cell of cells) {
@@ -62,6 +68,7 @@ export async function runPowerCuts(board: string, screen: Screen): Promise<Power
   const result = {
     layout,
     cells: cells.length,
+    of: all.length,
     snapshots: sum((report) => report.snapshots),
     distinct: sum((report) => report.distinct),
     findings,

@@ -484,5 +484,6 @@ export const MUTANTS: readonly Mutant[] = [
 export const NO_CHECK_OF_MEMORY: Edit = {
   file: "update/plan.ts",
   from: "if (!heldLock() && free < Needed.UPDATE)",
-  to: "if (false)",
+  // the compiler refuses a name that nothing uses
+  to: "if (!heldLock() && free < 0)",
 };

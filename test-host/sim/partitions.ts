@@ -14,7 +14,6 @@ const MAGIC_MD5 = 0xebeb;
 export const TYPE_APP = 0x00;
 export const TYPE_DATA = 0x01;
 export const SUBTYPE_FACTORY = 0x00;
-export const SUBTYPE_OTA_0 = 0x10;
 export const SUBTYPE_TEST = 0x20;
 export const SUBTYPE_DATA_OTA = 0x00;
 

@@ -5,8 +5,6 @@ import { fileURLToPath } from "node:url";
 import { type OutputChunk, type RollupBuild, rollup } from "rollup";
 import ts from "typescript";
 import { checkEs5 } from "../checks/es5.mjs";
-import { createEngine, type Engine } from "../sim/espruino/engine.ts";
-import { createFlash } from "../sim/flash.ts";
 import { type Edit, editsOf } from "./mutate.ts";
 
 export type BundleOptions = {
@@ -55,39 +53,4 @@ export async function bundleEntry(entry: string, options: BundleOptions = {}): P
   const problems = checkEs5(code, entry);
   if (problems.length) throw new Error(problems.join("\n"));
   return code;
-}
-
-/** E.convolve for typed arrays: the same sum as the virtual one's, without the cost of its generality. */
-function convolve(a: ArrayLike<number>, b: ArrayLike<number>, offset: number): number {
-  let j = offset % b.length;
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) {
-    sum += a[i] * b[j];
-    j = j + 1 === b.length ? 0 : j + 1;
-  }
-  return sum;
-}
-
-/** Makes RSA in the virtual Espruino fast enough for thousands of checks. Before the module is required. */
-export function stubConvolve(engine: Engine): void {
-  const name = "E.convolve";
-  function value(a: ArrayLike<number>, b: ArrayLike<number>, offset: number): number | undefined {
-    const index = engine.nativeCalls[name] ?? 0;
-    engine.nativeCalls[name] = index + 1;
-    return engine.oom(name, index) ? undefined : convolve(a, b, offset);
-  }
-  Object.defineProperty(engine.run("E"), "convolve", { value, configurable: true });
-}
-
-/** Runs `code` as a module of a virtual Espruino that has nothing but its natives. */
-export function loadInEngine(code: string): { engine: Engine; module: any } {
-  const engine = createEngine({
-    flash: createFlash({ size: 0x10000 }),
-    board: "ESP32",
-    mappings: [],
-    onReboot: () => {},
-  });
-  stubConvolve(engine);
-  engine.addModule("under test", code);
-  return { engine, module: engine.require("under test") };
 }

@@ -51,11 +51,11 @@ function mutation(edits: readonly Edit[], applied: Set<string>): Plugin {
   };
 }
 
-/** The module as CommonJS, for the virtual Espruino. Throws when an edit does not apply. */
-export async function buildWith(edits: readonly Edit[] = []): Promise<string> {
+/** The module as CommonJS, or another file of the sources, for the virtual Espruino. Throws when an edit does not apply. */
+export async function buildWith(edits: readonly Edit[] = [], entry = "index.ts"): Promise<string> {
   const files = new Set<string>();
   const { outputFiles } = await build({
-    entryPoints: [`${SRC}index.ts`],
+    entryPoints: [`${SRC}${entry}`],
     bundle: true,
     write: false,
     format: "cjs",

@@ -1,7 +1,6 @@
 // What the tests of bad networks share: a device with room for 300 KB, what it took of what the server sent, device time
 // that passes when nothing else moves, and a power cut at a chosen flash operation.
 
-import { crc32 } from "node:zlib";
 import type { Board } from "../sim/boards.ts";
 import { createDevice, type Device, type DeviceOptions } from "../sim/device.ts";
 import type { Engine } from "../sim/espruino/engine.ts";
@@ -104,7 +103,7 @@ export const waitsOf = ({ made }: HttpSpy): number[] => made.slice(1).map(({ atM
 
 // --- Time --------------------------------------------------------------------------------------------------------------
 
-const QUIET_TURNS = 6;
+const QUIET_TURNS = 12;
 
 /**
  * Awaits `promise` while device time passes, `stepMs` at a time, whenever the network has nothing to do: stalls, pauses
@@ -144,17 +143,6 @@ export async function advanceWhenIdle<T>(
 
 // --- A device without a fixture -----------------------------------------------------------------------------------------
 
-/** Makes E.CRC32 of bytes fast: it is most of the time of an update here, for a generality that the module does not need. */
-export function stubCrc32(engine: Engine): void {
-  const E: any = engine.run("E");
-  const original = E.CRC32;
-  const value = (data: any) => {
-    const bytes = Object.prototype.toString.call(data) === "[object Uint8Array]";
-    return bytes && original("") !== undefined ? crc32(data) : original(data);
-  };
-  Object.defineProperty(E, "CRC32", { value, configurable: true });
-}
-
 export type Attempt = { result?: any; error?: { code?: number; name: string; message: string; retry?: boolean } };
 
 /** What `update` ends with; a device that lost its power says that its engine has been stopped. */
@@ -167,9 +155,7 @@ export function attempt(device: Device, config: object): Promise<Attempt> {
 }
 
 export function bootWide(options: DeviceOptions = {}): Device {
-  const device = createDevice({ board: wideBoard(), ...options }).boot();
-  stubCrc32(device.engine);
-  return device;
+  return createDevice({ board: wideBoard(), ...options }).boot();
 }
 
 export type Moment = "before" | "torn" | "after";

@@ -1,26 +1,10 @@
 // RSA on the host, where it has to be wrong or strange on purpose: moduli of a chosen pattern, encoded messages with one
 // part spoilt, powers by BigInt. Imports nothing from src/. Source: RFC 8017 5.2, 9.1.1, B.2.1.
 
-import {
-  checkPrimeSync,
-  constants,
-  createHash,
-  createPrivateKey,
-  generatePrimeSync,
-  privateEncrypt,
-} from "node:crypto";
-import { type Key, keyOf } from "./release.ts";
+import { checkPrimeSync, constants, createHash, generatePrimeSync, privateEncrypt } from "node:crypto";
+import { bitsOf, inverse, type Key, keptKey, type Primes, toBig, toBytes } from "./keys.ts";
 
-export const toBig = (bytes: Uint8Array): bigint =>
-  bytes.length ? BigInt(`0x${Buffer.from(bytes).toString("hex")}`) : 0n;
-
-export function toBytes(value: bigint, length: number): Uint8Array {
-  const hex = value.toString(16).padStart(2 * length, "0");
-  if (hex.length > 2 * length) throw new RangeError(`the number needs more than ${length} bytes`);
-  return new Uint8Array(Buffer.from(hex, "hex"));
-}
-
-export const bitsOf = (value: bigint): number => value.toString(2).length;
+export { bitsOf, inverse, toBig, toBytes };
 
 export function power(base: bigint, exponent: bigint, modulus: bigint): bigint {
   let result = 1n;
@@ -30,16 +14,6 @@ export function power(base: bigint, exponent: bigint, modulus: bigint): bigint {
     square = (square * square) % modulus;
   }
   return result;
-}
-
-export function inverse(value: bigint, modulus: bigint): bigint {
-  let [a, b, x, y] = [value % modulus, modulus, 1n, 0n];
-  while (a) {
-    const q = b / a;
-    [a, b, x, y] = [b - q * a, a, y - q * x, x];
-  }
-  if (b !== 1n) throw new RangeError("not invertible");
-  return ((y % modulus) + modulus) % modulus;
 }
 
 // --- Keys -----------------------------------------------------------------------------------------------------------
@@ -62,8 +36,15 @@ function randomPrime(bits: number, exponent: bigint): bigint {
   }
 }
 
-/** A real key, with a private half, whose modulus looks as told: p by chance, q so that p * q does. */
-export async function keyLike({ bits, top = "1", low = "1", exponent = 65537 }: Pattern): Promise<Key> {
+/** A real key, with a private half, whose modulus looks as told. */
+export function keyLike(pattern: Pattern): Promise<Key> {
+  const { bits, exponent = 65537 } = pattern;
+  const name = `${bits} ${exponent} like ${createHash("sha256").update(JSON.stringify(pattern)).digest("hex").slice(0, 12)}`;
+  return keptKey(name, exponent, () => primesLike(pattern));
+}
+
+/** p by chance, q so that p * q looks as told. */
+function primesLike({ bits, top = "1", low = "1", exponent = 65537 }: Pattern): Primes {
   const e = BigInt(exponent);
   const step = 1n << BigInt(low.length);
   const wanted = BigInt(`0b${top}`) << BigInt(bits - top.length);
@@ -74,20 +55,9 @@ export async function keyLike({ bits, top = "1", low = "1", exponent = 65537 }: 
     let q = ((wanted + room / 4n) / p / step) * step + rest;
     for (; q * p < wanted + room; q += step) {
       if (q * p < wanted || !(q & 1n) || (q - 1n) % e === 0n || !isPrime(q)) continue;
-      return keyFromPrimes(p, q, e);
+      return { p, q };
     }
   }
-}
-
-function keyFromPrimes(p: bigint, q: bigint, e: bigint): Promise<Key> {
-  const d = inverse(e, (p - 1n) * (q - 1n));
-  const text = (value: bigint) => Buffer.from(toBytes(value, Math.ceil(bitsOf(value) / 8))).toString("base64url");
-  const numbers = { n: p * q, e, d, p, q, dp: d % (p - 1n), dq: d % (q - 1n), qi: inverse(q, p) };
-  const jwk = {
-    kty: "RSA",
-    ...Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, text(value)])),
-  };
-  return keyOf(createPrivateKey({ key: jwk, format: "jwk" }));
 }
 
 export const modulusOf = (key: Key): bigint => toBig(Buffer.from(key.jwk.n, "base64url"));

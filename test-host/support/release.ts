@@ -1,46 +1,14 @@
-// What a maintainer publishes: RSA keys, and manifests signed with `jose` alone; and what an attacker or a careless tool
+// What a maintainer publishes: manifests signed with `jose` alone; and what an attacker or a careless tool
 // publishes, with every part made wrong on purpose. Imports nothing from src/. Formats: docs/formats.md#manifest.
 
-import { constants, createHash, createPublicKey, generateKeyPair, type KeyObject, sign } from "node:crypto";
-import { promisify } from "node:util";
-import { CompactSign, calculateJwkThumbprint } from "jose";
+import { constants, createHash, sign } from "node:crypto";
+import { CompactSign } from "jose";
 import { fsverity } from "./fsverity.ts";
+import type { Key } from "./keys.ts";
 
-export type Jwk = { kty: string; n: string; e: string; kid?: string };
-export type Key = { privateKey: KeyObject; publicKey: KeyObject; jwk: Jwk; kid: string };
-export type KeySpec = {
-  /** Default 2048. */
-  bits?: number;
-  /** Default 65537. */
-  exponent?: number;
-  /** Keys of different names differ. */
-  name?: string;
-};
+export { type Jwk, type Key, type KeySpec, keyOf, makeKey } from "./keys.ts";
 
 export const TYPE = "https-ota+jws";
-
-const keys = new Map<string, Promise<Key>>();
-
-/** A private key with all that a device and a manifest need of it. */
-export async function keyOf(privateKey: KeyObject): Promise<Key> {
-  const publicKey = createPublicKey(privateKey);
-  const { kty, n, e } = publicKey.export({ format: "jwk" }) as Jwk;
-  const jwk = { kty, n, e };
-  return { privateKey, publicKey, jwk, kid: await calculateJwkThumbprint(jwk) };
-}
-
-async function generate({ bits = 2048, exponent = 65537 }: KeySpec): Promise<Key> {
-  const pair = await promisify(generateKeyPair)("rsa", { modulusLength: bits, publicExponent: exponent });
-  return keyOf(pair.privateKey);
-}
-
-/** Made once per process: the search for primes is slow. */
-export function makeKey(spec: KeySpec = {}): Promise<Key> {
-  const name = `${spec.bits ?? 2048} ${spec.exponent ?? 65537} ${spec.name ?? ""}`;
-  const key = keys.get(name) ?? generate(spec);
-  keys.set(name, key);
-  return key;
-}
 
 export type Claims = Record<string, unknown> & { image?: unknown };
 

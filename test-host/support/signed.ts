@@ -2,7 +2,6 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import type { TestContext } from "node:test";
-import { stubConvolve } from "./bundle.ts";
 import { fsverity } from "./fsverity.ts";
 import { buildImage, CLASSIC_DESCRIPTOR, type EspruinoTexts, type ImageSpec, reseal } from "./images.ts";
 import { type Claims, claimsFor, cosignManifest, type Key, makeKey, signManifest } from "./release.ts";
@@ -27,11 +26,6 @@ export async function startSigned(t: Pick<TestContext, "after">, options: Fixtur
   const key = await makeKey({ exponent: 3 });
   let seen = 0;
   async function offer(image: Uint8Array, claims: Claims = {}, config: Config = {}): Promise<Config> {
-    // before the module is required, which is when it looks the function up
-    if (fixture.device.engine.run("E.convolve.fast") !== true) {
-      stubConvolve(fixture.device.engine);
-      fixture.device.engine.run("E.convolve.fast = true");
-    }
     const { key: other, cosigner, ...claimed } = claims;
     const first = await signManifest(claimsFor(image, claimed), (other as Key) ?? key);
     const manifest = cosigner ? cosignManifest(first, cosigner as Key) : first;

@@ -8,5 +8,4 @@ show("erase float", function () { return f.erasePage(1.5); });
 show("erase object", function () { return f.erasePage({}); });
 show("write undefined", function () { return f.write(undefined, 0x10000000); });
 show("write object", function () { return f.write({}, 0x10000000); });
-show("types", function () { return [typeof f.getPage, typeof f.getFree]; });
 quit();

@@ -18,6 +18,8 @@ export type Realm = {
   Uint8Array: any;
   ArrayBuffer: any;
   isArray(value: unknown): boolean;
+  /** The sum of the products of the elements, where `y` is a ring from index `j` on. */
+  dot(x: ArrayLike<number>, y: ArrayLike<number>, j: number): number;
   /** The typed array constructors before they were made to behave like the interpreter's. */
   natives: Record<string, any>;
 };

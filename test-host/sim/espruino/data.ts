@@ -95,15 +95,3 @@ export function floatsOf(core: Core, data: any): number[] {
   const items = core.realm.isArray(data) ? Array.from(data) : Object.values(data);
   return items.map((n: any) => (n === undefined ? Number.NaN : Number(n)));
 }
-
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, i) => {
-  let c = i;
-  for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ 0xedb88320 : c >>> 1;
-  return c;
-});
-
-export function crc32(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[i]) & 255];
-  return ~crc >>> 0;
-}

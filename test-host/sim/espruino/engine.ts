@@ -95,6 +95,8 @@ type Event = { thisArg: unknown; callback: unknown; args: unknown[] };
 const MAX_SLEEP_MS = 1_000_000;
 /** While a connection lives, its properties (clsNow) are looked at this often even when nothing else happens. */
 const POLL_MS = 5;
+/** So short a wait without a connection takes no time of Node's: the device clock jumps. */
+const JUMP_MS = 25;
 
 function createClock(startMs: number): { nowMs(): number; jump(deltaMs: number): void } {
   const bootAt = performance.now();
@@ -263,10 +265,12 @@ export function createEngine(options: EngineOptions): Engine {
 
   function sleep(): void {
     if (core.stopped) return;
-    const due = timers.nextDueMs() ?? Number.POSITIVE_INFINITY;
-    const waitMs = Math.min(Math.ceil(due - clock.nowMs()), http.connections().length > 0 ? POLL_MS : MAX_SLEEP_MS);
-    if (waitMs <= 0) wake();
-    else if (http.connections().length > 0 || timers.count() > 0) sleeper = setTimeout(loop, waitMs);
+    const connected = http.connections().length > 0;
+    const dueIn = (timers.nextDueMs() ?? Number.POSITIVE_INFINITY) - clock.nowMs();
+    if (!connected && dueIn > 0 && dueIn <= JUMP_MS) clock.jump(dueIn);
+    if (dueIn <= (connected ? 0 : JUMP_MS)) wake();
+    else if (connected || timers.count() > 0)
+      sleeper = setTimeout(loop, Math.min(Math.ceil(dueIn), connected ? POLL_MS : MAX_SLEEP_MS));
   }
 
   // --- global scope

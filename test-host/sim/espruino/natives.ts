@@ -2,19 +2,9 @@
 // Everything here hands back objects of the program's realm. A name that is not modelled throws.
 
 import { createHash } from "node:crypto";
-import { bytesOf, type Core, type Fn, isObject, strict, textOf, toInt, typeName } from "./core.ts";
-import {
-  collect,
-  crc32,
-  dataOf,
-  floatsOf,
-  isBuffer,
-  isIterable,
-  iterateInts,
-  makeArrayBuffer,
-  makeUint8Array,
-  viewBytes,
-} from "./data.ts";
+import { crc32 } from "node:zlib";
+import { bytesOf, type Core, type Fn, strict, textOf, toInt, typeName } from "./core.ts";
+import { collect, dataOf, floatsOf, isIterable, iterateInts, makeArrayBuffer, makeUint8Array } from "./data.ts";
 import { makeBase64, makeUri } from "./encode.ts";
 import type { Files } from "./files.ts";
 import { installFind } from "./find.ts";
@@ -67,65 +57,31 @@ function makeE(core: Core, options: NativeOptions, random: Random): object {
     return Uint8Array.from(args.flatMap((arg) => Array.from(collect(core, arg))));
   };
   add("toString", (...args) => textOf(joinArgs(args)));
-  add("toFlatString", (...args) => textOf(joinArgs(args)));
-  add("toUint8Array", (...args) => makeUint8Array(core, joinArgs(args)));
   add("toArrayBuffer", (text) => (typeof text === "string" ? makeArrayBuffer(core, bytesOf(text)) : undefined));
   add("CRC32", (data) => (isIterable(core, data) ? crc32(iterateInts(core, data)) : undefined));
-  add("sum", (data) => {
-    if (typeof data !== "string" && !core.realm.isArray(data) && !isBuffer(data)) {
-      throw core.error("Error", `First argument must be Array, not ${typeName(core, data)}`);
-    }
-    const holes = core.realm.isArray(data) ? data.filter((n: unknown) => n !== undefined) : data;
-    return floatsOf(core, holes).reduce((sum, n) => sum + n, 0);
-  });
   add("convolve", (a, b, offset) => convolve(core, a, b, offset));
-  add("clip", (x, min, max) => Math.max(min, Math.min(max, x)));
   add("memoryArea", (addr, length) => {
     const at = toInt(addr) >>> 0;
     const n = toInt(length);
     return !at || n < 0 ? undefined : textOf(readMapped(core, options, at, n));
   });
-  add("getSizeOf", (value) => sizeOf(core, value));
-  add("defrag", () => undefined);
-  add("getErrorFlags", () => new realm.Array());
-  add("getFlags", () => new realm.Object());
-  add("setFlags", () => undefined);
   add("reboot", options.reboot);
   add("kickWatchdog", () => undefined);
   add("hwRand", random.next);
-  add("srand", random.seed);
-  add("lookupNoCase", (haystack, needle, returnKey) => {
-    const key = Object.keys(haystack).find((k) => k.toLowerCase() === String(needle).toLowerCase());
-    return key === undefined ? undefined : returnKey ? key : haystack[key];
-  });
   return strict(core, "E", E, ["otaRestartPending", "otaLock"]); // these are the module's own
 }
+
+const numbersIn = (core: Core, value: any): ArrayLike<number> =>
+  ArrayBuffer.isView(value) ? (value as unknown as ArrayLike<number>) : floatsOf(core, value);
 
 function convolve(core: Core, a: any, b: any, offset: unknown): number {
   if (!isIterable(core, a) || !isIterable(core, b)) {
     const types = `${typeName(core, a)} and ${typeName(core, b)}`;
     throw core.error("Error", `Expecting first 2 arguments to be iterable, not ${types}`);
   }
-  const x = a instanceof core.realm.natives.Float64Array ? a : floatsOf(core, a);
-  const y = b instanceof core.realm.natives.Float64Array ? b : floatsOf(core, b);
-  let j = toInt(offset) % y.length;
-  if (j < 0) j += y.length;
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) {
-    sum += x[i] * y[j];
-    j = j + 1 === y.length ? 0 : j + 1;
-  }
-  return sum;
-}
-
-/** A rough count: what a program may use it for is only a comparison. */
-function sizeOf(core: Core, value: any): number {
-  if (typeof value === "string") return 1 + Math.ceil(Math.max(0, value.length - 10) / 12);
-  if (isBuffer(value)) return 2 + Math.ceil(viewBytes(value).length / 14);
-  if (core.realm.isArray(value) || isObject(core, value)) {
-    return Object.keys(value).reduce((sum, key) => sum + 1 + sizeOf(core, value[key]), 1);
-  }
-  return 1;
+  const y = numbersIn(core, b);
+  const start = toInt(offset) % y.length;
+  return core.realm.dot(numbersIn(core, a), y, start < 0 ? start + y.length : start);
 }
 
 // --- memory
@@ -139,30 +95,13 @@ function readMapped(core: Core, options: NativeOptions, addr: number, length: nu
   throw core.error("Error", message);
 }
 
-function peek(core: Core, options: NativeOptions, addr: number, width: number): number {
-  const register = options.registers[addr >>> 0];
-  if (register !== undefined && width === 4) return register >>> 0;
-  const bytes = readMapped(core, options, addr >>> 0, width);
-  let value = 0;
-  for (let i = width - 1; i >= 0; i--) value = value * 256 + bytes[i];
-  return value;
-}
-
-function makePeek(core: Core, options: NativeOptions, width: number): Fn {
-  return core.native(`peek${width * 8}`, (addr, count) => {
-    if (count === undefined || toInt(count) <= 1) return peek(core, options, toInt(addr), width);
-    const name = `Uint${width * 8}Array`;
-    const out = new core.realm.global[name](toInt(count));
-    for (let i = 0; i < out.length; i++) out[i] = peek(core, options, toInt(addr) + i * width, width);
-    return out;
-  });
-}
-
-function refuse(core: Core, name: string): Fn {
-  return core.native(name, () => {
-    const message = `not modelled: ${name}`;
-    core.problems.push(message);
-    throw core.error("Error", message);
+function makePeek(core: Core, options: NativeOptions): Fn {
+  return core.native("peek32", (addr) => {
+    const at = toInt(addr) >>> 0;
+    const register = options.registers[at];
+    if (register !== undefined) return register >>> 0;
+    const bytes = readMapped(core, options, at, 4);
+    return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
   });
 }
 
@@ -170,12 +109,6 @@ function refuse(core: Core, name: string): Fn {
 
 function makeFlash(core: Core, options: NativeOptions): object {
   const { flash } = options;
-  const area = (addr: number, length: number): any => {
-    const out = new core.realm.Object();
-    out.addr = addr;
-    out.length = length;
-    return out;
-  };
   return {
     read: core.native("Flash.read", (length, addr) => {
       const n = toInt(length);
@@ -192,27 +125,17 @@ function makeFlash(core: Core, options: NativeOptions): object {
       }
       flash.erase(Math.floor(addr / SECTOR) * SECTOR);
     }),
-    getPage: core.native("Flash.getPage", (addr) => {
-      const at = toInt(addr) >>> 0;
-      return at >= flash.size ? undefined : area(Math.floor(at / SECTOR) * SECTOR, SECTOR);
-    }),
-    getFree: core.native("Flash.getFree", () => {
-      const out = new core.realm.Array();
-      out.push(area(0xe000, 0x2000), area(0x310000, 0x10000), area(0x360000, 0xa0000));
-      return out;
-    }),
   };
 }
 
 // --- crypto
 
 function makeCrypto(core: Core): object {
-  const hash = (name: string, algorithm: string): Fn =>
-    core.native(`crypto.${name}`, (data) => {
-      if (data === undefined) return undefined;
-      return makeArrayBuffer(core, createHash(algorithm).update(dataOf(core, data)).digest());
-    });
-  return { SHA1: hash("SHA1", "sha1"), SHA256: hash("SHA256", "sha256"), SHA512: hash("SHA512", "sha512") };
+  const SHA256 = core.native("crypto.SHA256", (data) => {
+    if (data === undefined) return undefined;
+    return makeArrayBuffer(core, createHash("sha256").update(dataOf(core, data)).digest());
+  });
+  return { SHA256 };
 }
 
 // --- ESP32, process
@@ -270,17 +193,12 @@ export function createNatives(core: Core, options: NativeOptions): Natives {
   installFind(core);
   const random = createRandom();
   installRandom(core, random);
-  const pokes: Record<string, Fn> = {};
-  for (const name of ["poke8", "poke16", "poke32"]) pokes[name] = refuse(core, name);
   return {
     globals: {
       E: makeE(core, options, random),
       ESP32: makeEsp32(core, options),
       process: makeProcess(core, options),
-      peek8: makePeek(core, options, 1),
-      peek16: makePeek(core, options, 2),
-      peek32: makePeek(core, options, 4),
-      ...pokes,
+      peek32: makePeek(core, options),
       ...makeBase64(core),
       ...makeUri(core),
       getSerial: core.native("getSerial", () => options.serial),

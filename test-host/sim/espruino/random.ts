@@ -1,8 +1,8 @@
-// Math.random, Math.randInt and E.hwRand: one generator (src/jsutils.c, rand: Marsaglia's multiply with carry) whose seed
+// Math.random and E.hwRand: one generator (src/jsutils.c, rand: Marsaglia's multiply with carry) whose seed
 // is a constant, so the sequence is the same after every start, on every board. E.hwRand of the ESP32 is no better
 // (targets/esp32/jshardware.c, jshGetRandomNumber).
 
-import { type Core, toInt } from "./core.ts";
+import type { Core } from "./core.ts";
 import { define } from "./realm.ts";
 
 const RAND_MAX = 0x7fffffff;
@@ -10,7 +10,6 @@ const RAND_MAX = 0x7fffffff;
 export type Random = {
   /** 31 bits. */
   next(): number;
-  seed(value: unknown): void;
 };
 
 export function createRandom(): Random {
@@ -22,19 +21,9 @@ export function createRandom(): Random {
       w = (18000 * (w & 0xffff) + (w >>> 16)) >>> 0;
       return ((z << 16) + w) & RAND_MAX;
     },
-    seed(value) {
-      const seed = toInt(value) >>> 0;
-      w = ((seed & 0xffff) | (seed << 16)) >>> 0;
-      z = ((seed & 0xffff0000) | (seed >>> 16)) >>> 0;
-    },
   };
 }
 
 export function installRandom(core: Core, random: Random): void {
-  const { Math: target } = core.realm.global;
-  define(target, "random", () => random.next() / (RAND_MAX + 1));
-  define(target, "randInt", (range: unknown) => {
-    const limit = toInt(range);
-    return limit > 0 ? random.next() % limit : random.next() ^ (random.next() << 1);
-  });
+  define(core.realm.global.Math, "random", () => random.next() / (RAND_MAX + 1));
 }

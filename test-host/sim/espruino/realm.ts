@@ -90,6 +90,14 @@ const BOOT = `(function (maxArgs) {
     return call.call(apply, this, self, args);
   };
   Object.defineProperty(Function.prototype, "apply", { value: limited, writable: true, configurable: true });
+  // in here V8 makes fast code of it: a function of the host sees the arrays of too many realms
+  realm.dot = function (x, y, j) {
+    for (var i = 0, sum = 0; i < x.length; i++) {
+      sum += x[i] * y[j];
+      j = j + 1 === y.length ? 0 : j + 1;
+    }
+    return sum;
+  };
   return realm;
 })`;
 

@@ -2,9 +2,10 @@
 // that read() gives is a copy: the interpreter's own shows the flash as it is at any time.
 // Not modelled: open() with its chunked files, debug(), optimise().
 
+import { crc32 } from "node:zlib";
 import { bytesOf, type Core, type Fn, isObject, textOf, toInt } from "./core.ts";
 import { FLAG, type Header, nameOf } from "./chain.ts";
-import { crc32, dataOf, makeArrayBuffer } from "./data.ts";
+import { dataOf } from "./data.ts";
 import { type Files, StorageError } from "./files.ts";
 import { parseJson } from "./json.ts";
 import { stringify, stringifyLoose } from "./text.ts";
@@ -78,10 +79,6 @@ export function makeStorage(core: Core, files: Files, onWrite: (name: string) =>
     read,
     writeJSON: (name, data) => put(name, bytesOf(stringifyLoose(core, data)), 0, 0),
     readJSON: readJson,
-    readArrayBuffer(name) {
-      const file = files.read(nameFrom(name));
-      return file && makeArrayBuffer(core, file);
-    },
     erase: (name) => files.erase(nameFrom(name)),
     eraseAll: files.eraseAll,
     list(regex, filter) {

@@ -50,15 +50,6 @@ export function createTimers(core: Core, currentPass: () => number): Timers {
     list = list.filter((timer) => timer.id !== toInt(args[0]) || typeof args[0] === "object");
   }
 
-  function change(id: unknown, interval: unknown): void {
-    const timer = list.find((one) => one.id === id);
-    if (!timer) throw core.error("Error", "Unknown Interval");
-    timer.intervalMs = Math.max(Number(interval) || 0, MIN_INTERVAL_MS);
-    timer.dueMs = core.nowMs() + timer.intervalMs;
-    changed = true;
-    core.wake();
-  }
-
   /** One timer; false when the list changed under it. */
   function fireOne(timer: Timer): void {
     core.execute(undefined, timer.callback, timer.args);
@@ -72,7 +63,6 @@ export function createTimers(core: Core, currentPass: () => number): Timers {
       setInterval: core.native("setInterval", (fn, ms, ...args) => make(fn, ms, args, true)),
       clearTimeout: core.native("clearTimeout", (...args) => clear(args, "Timeout")),
       clearInterval: core.native("clearInterval", (...args) => clear(args, "Interval")),
-      changeInterval: core.native("changeInterval", change),
     },
     fire(pass) {
       const now = core.nowMs();

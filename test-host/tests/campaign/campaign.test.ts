@@ -20,17 +20,21 @@ import { assertSound, bundle } from "../../campaign/suite.ts";
 import { createInitialState, FULL_SIZE, stateKey } from "../../campaign/initial-states.ts";
 import { SECTOR } from "../../sim/flash.ts";
 import { noise } from "../../support/images.ts";
+import { part } from "../../support/share.ts";
 import type { Row } from "../../sim/partitions.ts";
 
 // --- Full-size layouts
 
+const LEFT_OUT = "cells of full size";
+
 for (const layout of FULL_SIZE)
-  test(`${layout}: power fails at every 16th sector and at every operation on otadata`, async () => {
-    for (const [kind, scenario] of [
+  test(`${layout}: power fails at every 16th sector and at every operation on otadata`, async (t) => {
+    const all = [
       ["current", "update"],
       ["rollback", "update"],
       ["current", "rollback"],
-    ]) {
+    ];
+    for (const [kind, scenario] of part(t, all, 3, LEFT_OUT)) {
       const cells = [{ layout, start: "one", kind, scenario }];
       const reports = await runCells(bundle(), cells, { name: "every", stride: 16 });
       assertSound(reports);
@@ -39,8 +43,8 @@ for (const layout of FULL_SIZE)
   });
 
 for (const start of ["newer", "older"])
-  test(`esp32, ${start}: builds with 256 KB and with 896 KB of Storage leave each other the program's files`, async () => {
-    for (const scenario of ["update", "rollback", "trial", "bad-image"]) {
+  test(`esp32, ${start}: builds with 256 KB and with 896 KB of Storage leave each other the program's files`, async (t) => {
+    for (const scenario of part(t, ["update", "rollback", "trial", "bad-image"], 4, LEFT_OUT)) {
       const cells = [{ layout: "esp32", start, kind: "current", scenario }];
       assertSound(await runCells(bundle(), cells, { name: "every", stride: 16 }));
     }

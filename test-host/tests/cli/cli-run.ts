@@ -1,11 +1,13 @@
 // Runs the built command as a user does: another process, in a temporary folder, judged by exit code, stdout, stderr.
+// Hundreds of commands share one such process; servers, and what `alone` runs, have one each.
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after } from "node:test";
 import { fileURLToPath } from "node:url";
+import { createHost, plainEnvironment, type Run, runProcess, startProcess } from "../../support/command.ts";
 import { inParallel } from "../../support/parallel.ts";
 
 export const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
@@ -21,7 +23,7 @@ const newest = Math.max(
 if (!existsSync(COMMAND) || statSync(COMMAND).mtimeMs < newest)
   throw new Error("build/cli.mjs is not what src/cli gives: npm run build");
 
-export type Run = { code: number | null; stdout: string; stderr: string; bytes: Buffer };
+export type { Run };
 
 /** A folder of its own for one test file; relative names in `run` are in it. */
 export function workshop(): {
@@ -30,15 +32,18 @@ export function workshop(): {
   put(name: string, content: string | Uint8Array): string;
   get(name: string): Buffer;
   run(...args: string[]): Promise<Run>;
+  /** The same in a process of its own. */
+  alone(...args: string[]): Promise<Run>;
   start(...args: string[]): ChildProcess;
 } {
   const folder = mkdtempSync(path.join(tmpdir(), "https-ota-cli-"));
-  after(() => rmSync(folder, { recursive: true }));
   const at = (name: string) => path.join(folder, name);
-  const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: "1", COLUMNS: "100" };
-  delete env.FORCE_COLOR;
-  delete env.NODE_TEST_CONTEXT;
-  const start = (...args: string[]) => spawn(process.execPath, [COMMAND, ...args], { cwd: folder, env });
+  const command = { file: COMMAND, cwd: folder, env: { ...plainEnvironment(), COLUMNS: "100" } };
+  const host = createHost(command);
+  after(() => {
+    host.end();
+    rmSync(folder, { recursive: true });
+  });
   return {
     folder,
     at,
@@ -47,24 +52,9 @@ export function workshop(): {
       return name;
     },
     get: (name) => readFileSync(at(name)),
-    start,
-    run: (...args) =>
-      new Promise((resolve, reject) => {
-        const child = start(...args);
-        const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
-        const out: Buffer[] = [];
-        let stderr = "";
-        child.stdout?.on("data", (data) => out.push(data));
-        child.stderr?.setEncoding("utf8").on("data", (text) => {
-          stderr += text;
-        });
-        child.on("error", reject);
-        child.on("close", (code) => {
-          clearTimeout(timer);
-          const bytes = Buffer.concat(out);
-          resolve({ code, stdout: bytes.toString("utf8"), stderr, bytes });
-        });
-      }),
+    start: (...args) => startProcess(command, args),
+    run: host.run,
+    alone: (...args) => runProcess(command, args),
   };
 }
 
@@ -83,7 +73,7 @@ export function fails(run: Run, code: 1 | 2, says: RegExp): Run {
   return run;
 }
 
-/** Runs `job` for all of `items`, a few at a time: each is a process. */
+/** Runs `job` for all of `items`, a few at a time. */
 export async function forAll<T>(items: readonly T[], job: (item: T) => Promise<void>): Promise<void> {
   await inParallel(items, 6, job);
 }

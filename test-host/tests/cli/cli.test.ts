@@ -21,9 +21,21 @@ test("every command explains itself, with an example", async () => {
 });
 
 test("the whole command lists them, says its version, and exits 0", async () => {
-  const run = succeeds(await shop.run("--help"), /\nExample/);
+  const run = succeeds(await shop.alone("--help"), /\nExample/);
   for (const command of COMMANDS) assert.match(run.stdout, new RegExp(`\\n  ${command} `));
-  succeeds(await shop.run("--version"), new RegExp(`^${PACKAGE.version}\n$`));
+  succeeds(await shop.alone("--version"), new RegExp(`^${PACKAGE.version}\n$`));
+});
+
+test("a run in a process of its own, as a user has it, does what one in the shared process does", async () => {
+  for (const args of [
+    [],
+    ["--version"],
+    ["sign", "--help"],
+    ["keygen"],
+    ["inspect", "."],
+    ["verify", "a", "--key", "b"],
+  ])
+    assert.deepEqual(await shop.alone(...args), await shop.run(...args), args.join(" "));
 });
 
 test("wrong usage is exit code 2 and one line that names it", async () => {
@@ -117,7 +129,7 @@ test("keygen makes a PKCS#8 key that nobody else reads, its JWK, and the line fo
 });
 
 test("keygen makes 3072 bits when nothing is said", async () => {
-  succeeds(await shop.run("keygen", "--out", "default.pem"));
+  succeeds(await shop.alone("keygen", "--out", "default.pem"));
   assert.equal(createPrivateKey(shop.get("default.pem")).asymmetricKeyDetails?.modulusLength, 3072);
 });
 

@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
+import { crc32 } from "node:zlib";
 import { STORAGES } from "../../campaign/storages.ts";
 import type { Device } from "../../sim/device.ts";
 import { HEADER, nameOf } from "../../sim/espruino/chain.ts";
-import { crc32 } from "../../sim/espruino/data.ts";
 import { createFiles } from "../../sim/espruino/files.ts";
 import { hostChip } from "../../sim/device.ts";
 import { fsverity } from "../../support/fsverity.ts";

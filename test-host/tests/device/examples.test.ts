@@ -5,7 +5,6 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { before as beforeAll, describe, test, type TestContext } from "node:test";
-import { stubConvolve } from "../../support/bundle.ts";
 import { type Board, loadBoard } from "../../sim/boards.ts";
 import { createDevice, type Device } from "../../sim/device.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
@@ -129,7 +128,6 @@ async function start(t: TestContext, { before = "", other, guard }: Example = {}
   const load = { factory: oldImage(), ...(other ? { ota_0: other } : {}) };
   const fixture = await createFixture(t, { load, ...(board ? { board } : {}) });
   await offer(fixture.server, fixture.image, guard);
-  stubConvolve(fixture.device.engine);
   fixture.device.engine.run(`${FAKES}\n${before}`);
   return fixture;
 }

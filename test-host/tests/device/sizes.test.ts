@@ -3,7 +3,6 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { stubConvolve } from "../../support/bundle.ts";
 import { buildImage, MIN_SIZE, noise, padTo } from "../../support/images.ts";
 import {
   boardWith,
@@ -206,7 +205,6 @@ for (const [size, chunk] of [
   test(`the last WRITE_FLASH of a signed image of ${size} bytes comes, though the end of its chunks of ${chunk} comes late`, async (t) => {
     const image = padTo(buildImage({ size: 16384, seed: 2, descriptor: { version: "2" } }), size);
     const fixture = await createFixture(t, { image });
-    stubConvolve(fixture.device.engine);
     fixture.server.on("/m.jws", serveFile(Buffer.from(await signManifest(claimsFor(image), key))));
     fixture.server.on("/fw.bin", async (_req, io) => {
       await io.head(200, { "Transfer-Encoding": "chunked" });

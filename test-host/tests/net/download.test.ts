@@ -3,12 +3,13 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import { bundleEntry, loadInEngine } from "../../support/bundle.ts";
+import { loadInEngine } from "../../support/load.ts";
+import { buildWith } from "../../support/mutate.ts";
 import { noise } from "../../support/images.ts";
 import * as serve from "../../support/server.ts";
 import type { Behaviour, FileOptions } from "../../support/server.ts";
 
-const CODE = await bundleEntry("src/net/download.ts");
+const CODE = await buildWith([], "net/download.ts");
 const FILE = noise(1, 20000);
 const OTHER = noise(2, 20000);
 

@@ -3,7 +3,6 @@
 
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
-import { stubConvolve } from "../../support/bundle.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage, MIN_SIZE, noise, padTo } from "../../support/images.ts";
 import {
@@ -372,7 +371,6 @@ describe("a bad network", AT_ONCE, () => {
   });
 
   async function signedConfig(fixture: Fixture, image: Uint8Array, behaviour?: (bytes: Uint8Array) => Behaviour) {
-    stubConvolve(fixture.device.engine);
     const key = await makeKey({ exponent: 3 });
     const manifest = new Uint8Array(Buffer.from(await signManifest(claimsFor(image), key), "latin1"));
     fixture.server.on("/m.jws", (behaviour ?? serve.serveFile)(manifest));

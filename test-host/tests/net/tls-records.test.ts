@@ -4,7 +4,6 @@
 
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
-import { stubConvolve } from "../../support/bundle.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage } from "../../support/images.ts";
 import { advanceWhenIdle, SECTOR, type HttpSpy, waitsOf, spyOnHttp } from "../../support/network.ts";
@@ -55,7 +54,6 @@ function rangesOf(size: number, from = 0, length = LONG.length): string[] {
 }
 
 async function signed(fixture: Fixture, behaviour: (bytes: Uint8Array) => Behaviour): Promise<Config> {
-  stubConvolve(fixture.device.engine);
   const key = await makeKey({ exponent: 3 });
   // a long one, as with two signatures; unknown claims are ignored
   const claims = claimsFor(LONG, { note: "x".repeat(2500) });

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { bundleEntry, loadInEngine } from "../../support/bundle.ts";
+import { type Loaded, loadSource } from "../../support/load.ts";
 import { forgeries } from "../../support/forgeries.ts";
 import { newImage } from "../../support/fixture.ts";
 import { claimsFor, forge, type Jwk, type Key, makeKey, signManifest } from "../../support/release.ts";
@@ -17,12 +17,12 @@ const REFUSED = {
   retry: false,
 };
 const CLAIMS = claimsFor(newImage());
-let jws: ReturnType<typeof loadInEngine>;
+let jws: Loaded;
 let key: Key; // its exponent makes the check as cheap as it gets
 let other: Key;
 
 before(async () => {
-  jws = loadInEngine(await bundleEntry("src/trust/jws.ts"));
+  jws = await loadSource("trust/jws.ts");
   key = await makeKey({ exponent: 3 });
   other = await makeKey({ exponent: 3, name: "other" });
 });

@@ -4,7 +4,6 @@
 
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-import { stubConvolve } from "../../support/bundle.ts";
 import { forgeries } from "../../support/forgeries.ts";
 import { buildImage, mutations, padTo } from "../../support/images.ts";
 import {
@@ -82,11 +81,6 @@ async function startRelease(
   const key = given ?? (await makeKey({ exponent: 3 }));
   let from = 0;
   function settings(manifest: string | serve.Behaviour, config: Config): Config {
-    // before the module is required, which is when it looks the function up
-    if (fixture.device.engine.run("E.convolve.fast") !== true) {
-      stubConvolve(fixture.device.engine);
-      fixture.device.engine.run("E.convolve.fast = true");
-    }
     const behaviour =
       typeof manifest === "string" ? serve.serveFile(new Uint8Array(Buffer.from(manifest, "latin1"))) : manifest;
     fixture.server.on("/m.jws", behaviour);

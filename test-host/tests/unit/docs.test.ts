@@ -6,7 +6,6 @@ import { before, describe, test } from "node:test";
 import ts from "typescript";
 import texts from "../../../src/tools/error-texts.mjs";
 import { apiText, codes, errorsText, typeTexts } from "../../../src/tools/docs.mjs";
-import { stubConvolve } from "../../support/bundle.ts";
 import { checkEs5 } from "../../checks/es5.mjs";
 import { fsverity } from "../../support/fsverity.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
@@ -143,7 +142,6 @@ describe("examples of docs/api.md", () => {
         outcome.includes("restarts") || heading === "rollback" ? newImage("esp32", 3) : newImage("esp32", 4);
       const fixture = await createFixture(t, { image, load: { factory: oldImage(), ota_0: other } });
       const { device, server } = fixture;
-      stubConvolve(device.engine);
       const manifest = await signManifest(claimsFor(image), key);
       server.on("/m.jws", serveFile(Buffer.from(manifest, "latin1")));
       const code = `${BEGINNING}\n${EXAMPLES[index]}`;

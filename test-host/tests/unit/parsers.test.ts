@@ -6,14 +6,12 @@ import { after, test, type TestContext } from "node:test";
 import fc from "fast-check";
 import { parseCsv, toCsv } from "../../../src/cli/formats/partition-csv.ts";
 import { buildTable, readTable, type Row } from "../../../src/cli/formats/partitions.ts";
-import { bundleEntry, loadInEngine } from "../../support/bundle.ts";
+import { loadSource } from "../../support/load.ts";
 import { plain } from "../../support/fixture.ts";
 import { holdsFor, seedFrom } from "../../support/property.ts";
 
 const [urls, json, headers, partitions] = await Promise.all(
-  ["net/url", "trust/json", "net/headers", "boot/partitions"].map(async (name) =>
-    loadInEngine(await bundleEntry(`src/${name}.ts`)),
-  ),
+  ["net/url", "trust/json", "net/headers", "boot/partitions"].map(async (name) => loadSource(`${name}.ts`)),
 );
 after(() => {
   for (const { engine } of [urls, json, headers, partitions]) engine.stop();

@@ -3,12 +3,13 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bundleEntry, loadInEngine } from "../../support/bundle.ts";
+import { loadInEngine } from "../../support/load.ts";
+import { buildWith } from "../../support/mutate.ts";
 import { noise } from "../../support/images.ts";
 
 const SIZE = 4096;
 const UNIT = 64;
-const code = await bundleEntry("src/boot/record-file.ts");
+const code = await buildWith([], "boot/record-file.ts");
 const { module } = loadInEngine(code);
 const seal = (text: string): string => module.sealRecord(text);
 const read = (file: string): { fields: unknown; ticks: number; end: number } => {

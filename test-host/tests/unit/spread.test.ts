@@ -4,10 +4,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { bundleEntry, loadInEngine } from "../../support/bundle.ts";
+import { loadSource } from "../../support/load.ts";
 import { sample } from "../../support/property.ts";
 
-const { engine, module } = loadInEngine(await bundleEntry("src/platform/engine.ts"));
+const { engine, module } = await loadSource("platform/engine.ts");
 const DEVICES = 1000;
 const ROUNDS = 8;
 const BINS = 20;

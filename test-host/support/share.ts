@@ -1,0 +1,35 @@
+// `npm test` runs a part of what is many, other cases each time; `npm run test:all`, which sets CAMPAIGN=1, runs all. A
+// part says what it leaves out, and the reporter sums it up.
+
+import type { TestContext } from "node:test";
+import { crc32 } from "node:zlib";
+
+/** Of so many cases one is run, where a test wants more than that left out. */
+const SHARE = Number(process.env.CAMPAIGN ?? Infinity);
+export const SEED = Number(process.env.CAMPAIGN_SEED ?? 1 + Math.floor(Math.random() * 1e6));
+
+export const shareOf = (share: number): number => Math.min(share, SHARE);
+
+/** `count` of the items, in their order: numbered anew by the seed, the first ones. */
+export function draw<T>(items: readonly T[], count: number, seed = SEED): T[] {
+  const rank = (i: number) => Math.imul(seed + 31 * i, 0x9e3779b1) >>> 0;
+  const drawn = items.map((_, i) => i).sort((a, b) => rank(a) - rank(b));
+  return drawn
+    .slice(0, count)
+    .sort((a, b) => a - b)
+    .map((i) => items[i]);
+}
+
+/** A number from 0 to 1 that the name draws with the seed. */
+export const lot = (name: string): number => crc32(`${SEED} ${name}`) / 2 ** 32;
+
+export function sayLeftOut(t: Pick<TestContext, "diagnostic">, ran: number, all: number, what: string): void {
+  if (ran < all) t.diagnostic(`not run: ${all - ran} of ${all} ${what}`);
+}
+
+/** One in `share` of the items, at least one; says how many of `what` are left out. */
+export function part<T>(t: Pick<TestContext, "diagnostic">, items: readonly T[], share: number, what: string): T[] {
+  const drawn = draw(items, Math.ceil(items.length / shareOf(share)));
+  sayLeftOut(t, drawn.length, items.length, what);
+  return drawn;
+}
