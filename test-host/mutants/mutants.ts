@@ -475,7 +475,13 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     guard: "a watchdog ends an update whose callback was interrupted",
-    edits: [{ file: "boot/lock.ts", from: "else if (watchdogExpired(WATCHDOG_MS))", to: "else if (false)" }],
+    edits: [
+      {
+        file: "boot/lock.ts",
+        from: "else if (watchdogExpired(WATCHDOG_MS))",
+        to: "else if (watchdogExpired(WATCHDOG_MS) && false)",
+      },
+    ],
     caught: [{ free: 900, says: /ESP_ERR_OTA_ALREADY_IN_PROGRESS/ }],
   },
 ];
