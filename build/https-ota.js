@@ -139,7 +139,8 @@ function lazyBytes() {
 // undefined equals undefined. Every erase and write is read back, here or by the caller, because the ESP32 port drops flash errors
 // (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 var flash = require("Flash");
-
+/** A computed text: a minifier would put the characters themselves, which are no ASCII. */
+var BLANK = E.toString(new Uint8Array(16).fill(0xff));
 /** `length` bytes of flash at `addr`. */
 function read$1(addr, length) {
     var bytes = flash.read(length, addr);
@@ -3849,8 +3850,8 @@ function lazySession() {
         if (total < 0)
             return 0;
         // in small parts, because memory is shortest here. The first word is not compared: it is written at the end
-        for (var start = 4 /* Size.WORD */; start < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; start += 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)
-            if (!holds(slot.address + start, buffered.substr(start, 1024 /* Size.HEAD */ / 4 - 4 /* Size.WORD */)))
+        for (var start = 4 /* Size.WORD */; start < 1024 /* Size.HEAD */ - 4 /* Size.WORD */; start += 1024 /* Size.HEAD */ / 8 - 4 /* Size.WORD */)
+            if (!holds(slot.address + start, buffered.substr(start, 1024 /* Size.HEAD */ / 8 - 4 /* Size.WORD */)))
                 return 0;
         var offset = 4096 /* Flash.SECTOR */;
         while (offset < total && !lazyBlocksOnce.isBlank_(slot.address + offset))
@@ -4106,7 +4107,6 @@ function createReceiver(session) {
          * is read back.
          */
         function eraseForWrite(addr) {
-            var BLANK = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
             flash.erasePage(addr);
             if (!holds(addr, BLANK))
                 throw otaError(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase" /* Fact.NOT_BLANK */);
@@ -4291,7 +4291,7 @@ function createReceiver(session) {
     var layout = session.layout_;
     var target = session.target_;
     var plan = session.plan_;
-    var fast = plan.digest_ && lazyEngine().freeVars_() > 1500 /* Free.FAST */;
+    var fast = plan.digest_ && lazyEngine().freeVars_() > 2600 /* Free.FAST */;
     var writer; // created when step 5 is done: memory is shortest before it
     /** Calls the listener of the user. Throws when that has aborted the update. */
     function tell(name, data, total) {

@@ -7,7 +7,8 @@ import { Code, otaError, noMemory } from "../errors";
 
 export const flash = require("Flash");
 
-const BLANK = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+/** A computed text: a minifier would put the characters themselves, which are no ASCII. */
+const BLANK = E.toString(new Uint8Array(16).fill(0xff));
 
 /** In bytes. */
 export const enum Flash {

@@ -14,8 +14,8 @@ import type { Partition } from "../boot/partitions";
 export function resumeOffset(slot: Partition, buffered: string, total: number): number {
   if (total < 0) return 0;
   // in small parts, because memory is shortest here. The first word is not compared: it is written at the end
-  for (let start: number = Size.WORD; start < Size.HEAD - Size.WORD; start += Size.HEAD / 4 - Size.WORD)
-    if (!holds(slot.address + start, buffered.substr(start, Size.HEAD / 4 - Size.WORD))) return 0;
+  for (let start: number = Size.WORD; start < Size.HEAD - Size.WORD; start += Size.HEAD / 8 - Size.WORD)
+    if (!holds(slot.address + start, buffered.substr(start, Size.HEAD / 8 - Size.WORD))) return 0;
   let offset = Flash.SECTOR;
   while (offset < total && !isBlank(slot.address + offset)) offset += Flash.SECTOR;
   return offset - Flash.SECTOR;

@@ -30,14 +30,17 @@ function device() {
     };
     exports.write = (data, addr) => {
       counts.writes++;
-      for (var i = 0; i < data.length; i += 256) {
-        var bytes = E.toUint8Array(data.slice(i, i + 256));
-        var old = E.toUint8Array(flashRead(bytes.length, addr + i));
-        // NOR: a write only clears bits
-        if (E.sum(old) !== 255 * old.length) bytes = bytes.map((b, j) => b & old[j]);
-        flashFile.seek(addr + i);
-        flashFile.write(E.toString(bytes));
-      }
+      var pieces = Array.isArray(data) ? data : [data];
+      for (var n = 0; n < pieces.length; n++)
+        for (var i = 0; i < pieces[n].length; i += 256) {
+          var bytes = E.toUint8Array(pieces[n].slice(i, i + 256));
+          var old = E.toUint8Array(flashRead(bytes.length, addr));
+          // NOR: a write only clears bits
+          if (E.sum(old) !== 255 * old.length) bytes = bytes.map((b, j) => b & old[j]);
+          flashFile.seek(addr);
+          flashFile.write(E.toString(bytes));
+          addr += bytes.length;
+        }
     };
     exports.erasePage = (addr) => {
       counts.erases++;

@@ -30,6 +30,7 @@ export const NATIVES: Readonly<Record<string, string>> = {
   SHA256: "crypto.SHA256",
   convolve: "E.convolve",
   CRC32: "E.CRC32",
+  toArrayBuffer: "E.toArrayBuffer",
   memoryArea: "E.memoryArea",
   reboot: "ESP32.reboot",
   peek32: "peek32",
