@@ -3,7 +3,9 @@
 // Wifi, the MQTT module) is faked here, in the language of the device.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { before as beforeAll, describe, test, type TestContext } from "node:test";
 import { stubConvolve } from "../../support/bundle.ts";
 import { type Board, loadBoard } from "../../sim/boards.ts";
@@ -45,11 +47,23 @@ beforeAll(async () => {
 /** The program with the test's address and key; it must have had both in the form that a reader replaces. */
 function filled(text: string, server: Server): string {
   for (const part of [URL_IN_TEXT, KEY_IN_TEXT]) assert.equal(text.split(part).length, 2, `${part} is not there once`);
-  return text.replace(URL_IN_TEXT, JSON.stringify(server.url("/m.jws"))).replace(KEY_IN_TEXT, JSON.stringify(key.jwk));
+  return replaced(text, { [URL_IN_TEXT]: JSON.stringify(server.url("/m.jws")), ...ownKey() });
 }
 
+const ownKey = (): Record<string, string> => ({ [KEY_IN_TEXT]: JSON.stringify(key.jwk) });
+
+function replaced(text: string, parts: Record<string, string>): string {
+  for (const [part, other] of Object.entries(parts)) {
+    assert.equal(text.split(part).length, 2, `${part} is not there once`);
+    text = text.replace(part, other);
+  }
+  return text;
+}
+
+const manifestOf = (image: Uint8Array): Promise<string> => signManifest(claimsFor(image), key);
+
 async function offer(server: Server, image: Uint8Array, guard = (behaviour: Behaviour): Behaviour => behaviour) {
-  const manifest = await signManifest(claimsFor(image), key);
+  const manifest = await manifestOf(image);
   server.on("/m.jws", guard(serveFile(Buffer.from(manifest, "latin1"))));
   server.on("/fw.bin", guard(serveFile(image)));
 }
@@ -122,6 +136,58 @@ const EXAMPLES: Record<string, Example> = {
   },
 };
 
+/** An example that takes an image from elsewhere than the server of a release. It ends with a restart into the image. */
+type Taking = {
+  before?: string;
+  /** What the reader would put into the program: old text to new text. */
+  parts?: Record<string, string>;
+  after?: string;
+  /** Beside the running program, and when it has restarted. */
+  beside?: () => Promise<void>;
+  check?: () => void;
+};
+
+/** Files that E.openFile finds by their names alone, as on a card. */
+async function onCard(t: TestContext, image: Uint8Array): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  writeFileSync(join(folder, "firmware.jws"), await signManifest(claimsFor(image, { image: { url: NAMED } }), key));
+  writeFileSync(join(folder, "firmware.bin"), image);
+  // the interpreter's Linux build opens any file; the model has only what installFiles() gives
+  return `
+    var openAny = E.openFile;
+    E.openFile = function (name, mode) { return openAny(${JSON.stringify(`${folder}/`)} + name, mode); };`;
+}
+
+const NAMED = "https://example.com/firmware/firmware.bin";
+const COPY_TO_STORAGE = `
+["firmware.jws", "firmware.bin"].forEach(function (name) {
+  var file = E.openFile(name, "r");
+  var size = SIZES[name];
+  for (var at = 0; at < size; at += 512) require("Storage").write(name, file.read(512), at, size);
+  file.close();
+});`;
+
+const IN_STORAGE = "from-storage.js: the files of Storage";
+/** Storage of the small board has no room for an image. */
+const boardOf = (title: string): string => (title === IN_STORAGE ? "esp32" : SMALL);
+
+const TAKING: Record<string, (t: TestContext, image: Uint8Array) => Promise<Taking>> = {
+  "from-storage.js: the files of a card": async (t, image) => ({
+    before: await onCard(t, image),
+    after: "install(fromCard);",
+  }),
+  [IN_STORAGE]: async (t, image) => {
+    const card = await onCard(t, image);
+    const manifest = await signManifest(claimsFor(image, { image: { url: NAMED } }), key);
+    const sizes = { "firmware.jws": manifest.length, "firmware.bin": image.length };
+    return {
+      before: `${card}\nvar SIZES = ${JSON.stringify(sizes)};${COPY_TO_STORAGE}`,
+      after: "install(fromStorage);",
+    };
+  },
+};
+
 // --- In the virtual device ---------------------------------------------------------------------------------------------
 
 /** A device that runs the old image, and the server that has the new one. */
@@ -160,7 +226,12 @@ async function runExample(
 }
 
 test("every example has a test", () => {
-  assert.deepEqual(NAMES.filter((name) => !(name in EXAMPLES)).sort(), ["boot0.js", "measure.js"]);
+  const tested = [...Object.keys(EXAMPLES), ...Object.keys(TAKING).map((title) => title.split(":")[0])];
+  const others = ["boot0.js", "measure.js"];
+  assert.deepEqual(
+    NAMES.filter((name) => !tested.includes(name)),
+    others,
+  );
 });
 
 for (const name of NAMES) {
@@ -256,6 +327,53 @@ test("steps.js: when the running image is the one that is offered, it says so", 
   await until("it has an answer", () => fixture.device.engine.console.length > 0);
   assert.deepEqual(fixture.device.engine.console, ["up to date"]);
 });
+
+// --- An image from elsewhere ------------------------------------------------------------------------------------------
+
+/** E.openFile of the model: files of the host, for reading. */
+function installFiles({ engine }: Device): void {
+  const set: any = engine.run("(function (open) { E.openFile = open; })");
+  set((path: string) => {
+    const file = openSync(path, "r");
+    let at = 0;
+    return {
+      seek(offset: number) {
+        at = offset;
+      },
+      read(length: number) {
+        const bytes = Buffer.alloc(length);
+        const count = readSync(file, bytes, 0, length, at);
+        at += count;
+        // as Espruino: nothing at the end
+        return count ? bytes.toString("latin1", 0, count) : undefined;
+      },
+      close: () => closeSync(file),
+    };
+  });
+}
+
+/** A device with the network and the files of Espruino, which runs the old image. */
+async function startTaking(t: TestContext, board = SMALL, factory = oldImage()): Promise<Fixture> {
+  const fixture = await createFixture(t, { board, load: { factory } });
+  stubConvolve(fixture.device.engine);
+  installFiles(fixture.device);
+  fixture.device.engine.run(FAKES);
+  return fixture;
+}
+
+for (const [title, prepare] of Object.entries(TAKING))
+  test(title, async (t) => {
+    const fixture = await startTaking(t, boardOf(title));
+    const { engine } = fixture.device;
+    const { before = "", parts, after = "", beside, check } = await prepare(t, fixture.image);
+    const [name] = title.split(":");
+    engine.run(before);
+    engine.run(replaced(textOf(name), { ...ownKey(), ...parts }), name);
+    engine.run(after);
+    await beside?.();
+    await endsInNewImage(fixture);
+    check?.();
+  });
 
 // --- Trials ------------------------------------------------------------------------------------------------------------
 
@@ -463,6 +581,22 @@ describe("in the real interpreter", { skip: ESPRUINO ? false : "ESPRUINO is not 
       }
     });
   }
+
+  for (const [title, prepare] of Object.entries(TAKING))
+    test(title, async (t) => {
+      const image = newImage();
+      const device = createDevice({ board: boardOf(title), images: { factory: oldImage() } });
+      const { before, parts, after, beside, check } = await prepare(t, image);
+      const program = replaced(textOf(title.split(":")[0]), { ...ownKey(), ...parts });
+      const [run] = await Promise.all([
+        runInEngine(device, [FAKES, before, program, after].join("\n"), { timeoutMs: 120_000 }),
+        beside?.(),
+      ]);
+      assert.equal(run.boot.slot?.label, "ota_0", run.output);
+      assert.deepEqual(device.slot("ota_0", image.length), image);
+      assert.doesNotMatch(run.output, /Uncaught|WARNING/);
+      check?.();
+    });
 
   test("measure.js erases the other slot alone, and prints its table", async () => {
     const device = createDevice({ board: SMALL, images: { factory: oldImage(), ota_0: newImage() } });
