@@ -12,6 +12,8 @@ import { type Board, loadBoard } from "../../sim/boards.ts";
 import { createDevice, type Device } from "../../sim/device.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { checkEs5 } from "../../checks/es5.mjs";
+import { installNet } from "../../support/device-net.ts";
+import { freePort, pushAgain, pushTo } from "../../support/peers.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
 import {
@@ -186,6 +188,26 @@ const TAKING: Record<string, (t: TestContext, image: Uint8Array) => Promise<Taki
       after: "install(fromStorage);",
     };
   },
+  "tcp-push.js: a connection is cut, the next one goes on": async (_, image) => {
+    const port = await freePort();
+    return {
+      parts: { "PORT = 8266": `PORT = ${port}` },
+      async beside() {
+        const manifest = await manifestOf(image);
+        const first = await pushTo(port, manifest, image, { cut: 15 });
+        assert.deepEqual(first, { asked: Array.from({ length: 15 }, (_, i) => i * 2048), last: "" });
+        const second = await pushAgain(port, manifest, image);
+        assert.equal(second.last, "done");
+        assert.equal(second.asked[0], 0);
+        const fromZero = Math.ceil(image.length / 2048);
+        assert.ok(second.asked.length <= fromZero - 10, `asks again for ${second.asked}`);
+        assert.deepEqual(
+          second.asked,
+          [...new Set(second.asked)].sort((a, b) => a - b),
+        );
+      },
+    };
+  },
 };
 
 // --- In the virtual device ---------------------------------------------------------------------------------------------
@@ -356,6 +378,7 @@ function installFiles({ engine }: Device): void {
 async function startTaking(t: TestContext, board = SMALL, factory = oldImage()): Promise<Fixture> {
   const fixture = await createFixture(t, { board, load: { factory } });
   stubConvolve(fixture.device.engine);
+  installNet(t, fixture.device);
   installFiles(fixture.device);
   fixture.device.engine.run(FAKES);
   return fixture;
