@@ -13,7 +13,7 @@ import { createDevice, type Device } from "../../sim/device.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { checkEs5 } from "../../checks/es5.mjs";
 import { installNet } from "../../support/device-net.ts";
-import { freePort, pushAgain, pushTo } from "../../support/peers.ts";
+import { freePort, pushAgain, pushTo, startBlePeer } from "../../support/peers.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
 import {
@@ -186,6 +186,34 @@ const TAKING: Record<string, (t: TestContext, image: Uint8Array) => Promise<Taki
     return {
       before: `${card}\nvar SIZES = ${JSON.stringify(sizes)};${COPY_TO_STORAGE}`,
       after: "install(fromStorage);",
+    };
+  },
+  "ble-uart.js: what is damaged on the way comes again": async (t, image) => {
+    const manifest = await signManifest(claimsFor(image, { image: { url: "firmware.bin" } }), key);
+    const files = { "firmware.jws": Buffer.from(manifest), "firmware.bin": image };
+    const { port, asked, faults } = await startBlePeer(t, files);
+    return {
+      before: `
+        var link = require("net").connect({ port: ${port} }, function () {
+          link.on("data", function (data) { bluetooth(data); });
+          connected();
+          // while the update runs
+          setTimeout(connected, 100);
+        });
+        var connected, bluetooth;
+        var NRF = { on: function (event, listener) { if (event === "connect") connected = listener; } };
+        var Bluetooth = {
+          on: function (event, listener) { if (event === "data") bluetooth = listener; },
+          println: function (line) { link.write(line + "\\r\\n"); }
+        };
+        var Serial1 = { setConsole: function (force) { tell("console " + force); } };`,
+      check() {
+        for (const number of faults.keys()) assert.equal(asked[number], asked[number - 1], faults.get(number));
+        const pieces = new Set(asked);
+        assert.equal(asked.length, pieces.size + faults.size);
+        // the start of the image is in flash blank until the end: 1024 bytes at once, and nothing twice
+        assert.ok(pieces.size <= Math.ceil(image.length / 1024) + 4, `${pieces.size} pieces`);
+      },
     };
   },
   "tcp-push.js: a connection is cut, the next one goes on": async (_, image) => {
