@@ -24,6 +24,8 @@ export type BlePeer = {
   port: number;
   /** "offset file" of each question. */
   asked: string[];
+  /** Its other lines. */
+  said: string[];
   /** The numbers of the questions, from 1 on, that were answered wrong. */
   faults: Map<number, string>;
 };
@@ -33,6 +35,7 @@ const WRITE = 182; // bytes that a peer writes at once, with an MTU of 185
 /** Answers as the head of examples/ble-uart.js says, but for some questions. */
 export async function startBlePeer(t: Cleanup, files: Record<string, Uint8Array>): Promise<BlePeer> {
   const asked: string[] = [];
+  const said: string[] = [];
   const faults = new Map([
     [3, "a byte is damaged"],
     [6, "a write is lost"],
@@ -65,9 +68,13 @@ export async function startBlePeer(t: Cleanup, files: Record<string, Uint8Array>
     socket.on("data", (data) => {
       text += data.toString("latin1");
       for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
-        const [command, offset, file] = text.slice(0, end).trim().split(" ");
+        const line = text.slice(0, end).trim();
+        const [command, offset, file] = line.split(" ");
         text = text.slice(end + 1);
-        if (command !== "GET") continue;
+        if (command !== "GET") {
+          said.push(line);
+          continue;
+        }
         asked.push(`${offset} ${file}`);
         for (const bytes of damage(answer(Number(offset), file), faults.get(asked.length))) socket.write(bytes);
       }
@@ -78,7 +85,7 @@ export async function startBlePeer(t: Cleanup, files: Record<string, Uint8Array>
     for (const socket of sockets) socket.destroy();
     server.close();
   });
-  return { port: (server.address() as AddressInfo).port, asked, faults };
+  return { port: (server.address() as AddressInfo).port, asked, said, faults };
 }
 
 // --- TCP ---------------------------------------------------------------------------------------------------------------
@@ -93,7 +100,7 @@ export type Push = {
 const PATIENCE_MS = 30_000;
 
 /** Connects, also when the device does not listen yet. */
-async function connectSoon(port: number): Promise<Socket> {
+export async function connectSoon(port: number): Promise<Socket> {
   for (const end = performance.now() + PATIENCE_MS; ; await sleep(20)) {
     const socket = connect(port, "127.0.0.1");
     try {

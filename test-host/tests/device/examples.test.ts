@@ -13,7 +13,7 @@ import { createDevice, type Device } from "../../sim/device.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { checkEs5 } from "../../checks/es5.mjs";
 import { installNet } from "../../support/device-net.ts";
-import { freePort, pushAgain, pushTo, startBlePeer } from "../../support/peers.ts";
+import { connectSoon, freePort, pushAgain, pushTo, startBlePeer } from "../../support/peers.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
 import {
@@ -25,6 +25,7 @@ import {
   type Fixture,
   SMALL,
   createFixture,
+  nothingHeld,
   until,
 } from "../../support/fixture.ts";
 import { type Behaviour, type Server, serveFile, startServer, status } from "../../support/server.ts";
@@ -170,6 +171,21 @@ const COPY_TO_STORAGE = `
   file.close();
 });`;
 
+/** The UART of Bluetooth LE, whose peer is at a TCP port. A second connection comes while the update runs. */
+const fakeBle = (port: number): string => `
+var link = require("net").connect({ port: ${port} }, function () {
+  link.on("data", function (data) { bluetooth(data); });
+  connected();
+  setTimeout(connected, 1);
+});
+var connected, bluetooth;
+var NRF = { on: function (event, listener) { if (event === "connect") connected = listener; } };
+var Bluetooth = {
+  on: function (event, listener) { if (event === "data") bluetooth = listener; },
+  println: function (line) { link.write(line + "\\r\\n"); }
+};
+var Serial1 = { setConsole: function (force) { tell("console " + force); } };`;
+
 const IN_STORAGE = "from-storage.js: the files of Storage";
 /** Storage of the small board has no room for an image. */
 const boardOf = (title: string): string => (title === IN_STORAGE ? "esp32" : SMALL);
@@ -193,20 +209,7 @@ const TAKING: Record<string, (t: TestContext, image: Uint8Array) => Promise<Taki
     const files = { "firmware.jws": Buffer.from(manifest), "firmware.bin": image };
     const { port, asked, faults } = await startBlePeer(t, files);
     return {
-      before: `
-        var link = require("net").connect({ port: ${port} }, function () {
-          link.on("data", function (data) { bluetooth(data); });
-          connected();
-          // while the update runs
-          setTimeout(connected, 100);
-        });
-        var connected, bluetooth;
-        var NRF = { on: function (event, listener) { if (event === "connect") connected = listener; } };
-        var Bluetooth = {
-          on: function (event, listener) { if (event === "data") bluetooth = listener; },
-          println: function (line) { link.write(line + "\\r\\n"); }
-        };
-        var Serial1 = { setConsole: function (force) { tell("console " + force); } };`,
+      before: fakeBle(port),
       check() {
         for (const number of faults.keys()) assert.equal(asked[number], asked[number - 1], faults.get(number));
         const pieces = new Set(asked);
@@ -425,6 +428,89 @@ for (const [title, prepare] of Object.entries(TAKING))
     await endsInNewImage(fixture);
     check?.();
   });
+
+for (const [what, call] of [
+  ["on the card", "install(fromCard)"],
+  ["in Storage", "install(fromStorage)"],
+])
+  test(`from-storage.js: without the files ${what} it says so`, async (t) => {
+    const fixture = await startTaking(t);
+    const { device } = fixture;
+    device.engine.run("E.openFile = function () {};");
+    device.engine.run(`${replaced(textOf("from-storage.js"), ownKey())}\n${call};`, "from-storage.js");
+    await until("it says so", () => device.engine.console.length > 0);
+    assert.match(device.engine.console[0], /^ESP_\w+: ./);
+    assert.equal(device.flash.counts.erases, fixture.mark.erases);
+    await nothingHeld(device);
+  });
+
+/** tcp-push.js in the virtual device: it listens when a peer can connect. */
+async function startPushed(t: TestContext): Promise<{ fixture: Fixture; port: number }> {
+  const port = await freePort();
+  const fixture = await startTaking(t);
+  const text = replaced(textOf("tcp-push.js"), { ...ownKey(), "PORT = 8266": `PORT = ${port}` });
+  fixture.device.engine.run(text, "tcp-push.js");
+  return { fixture, port };
+}
+
+test("tcp-push.js: what it refuses, and the next peer is heard", async (t) => {
+  const { fixture, port } = await startPushed(t);
+  const { device, image } = fixture;
+  const manifest = await manifestOf(image);
+  const strange = await signManifest(claimsFor(image), await makeKey({ name: "stranger", exponent: 3 }));
+  const refusals: [manifest: string, more: number, last: RegExp][] = [
+    [strange, 0, /^error ESP_ERR_OTA_VALIDATE_FAILED: ./],
+    [await manifestOf(oldImage()), 0, /^error ESP_ERR_INVALID_VERSION: ./],
+    ["x".repeat(8193), 0, /^error length of the manifest$/],
+    [manifest, 1, /^error more bytes than the device has asked for$/],
+  ];
+  for (const [text, more, last] of refusals) {
+    assert.match((await pushTo(port, text, image, { more })).last, last);
+    await until("it has closed", () => device.engine.accounts().timers === 0);
+  }
+  assert.equal((await pushAgain(port, manifest, image)).last, "done");
+  await endsInNewImage(fixture);
+});
+
+test("tcp-push.js: a second peer is told that the device is busy", async (t) => {
+  const { fixture, port } = await startPushed(t);
+  const first = await connectSoon(port);
+  assert.equal((await pushTo(port, await manifestOf(fixture.image), fixture.image)).last, "error busy");
+  first.destroy();
+  assert.equal((await pushAgain(port, await manifestOf(fixture.image), fixture.image)).last, "done");
+  await endsInNewImage(fixture);
+});
+
+test("tcp-push.js: a peer that is silent is left after a minute", async (t) => {
+  const { fixture, port } = await startPushed(t);
+  const socket = await connectSoon(port);
+  let said = "";
+  socket.on("data", (data) => {
+    said += data;
+  });
+  await until("it is heard", () => fixture.device.engine.accounts().timers === 1);
+  await fixture.device.engine.advance(60_000);
+  await until("it is told", () => said !== "");
+  assert.equal(said, "error silence\n");
+  assert.equal(fixture.device.engine.accounts().timers, 0);
+});
+
+test("ble-uart.js: a refused release ends the questions", async (t) => {
+  const fixture = await startTaking(t);
+  const { engine } = fixture.device;
+  const strange = await signManifest(claimsFor(fixture.image), await makeKey({ name: "stranger", exponent: 3 }));
+  const ble = await startBlePeer(t, { "firmware.jws": Buffer.from(strange) });
+  ble.faults.clear();
+  engine.run(fakeBle(ble.port));
+  engine.run(replaced(textOf("ble-uart.js"), ownKey()), "ble-uart.js");
+  for (const times of [1, 2]) {
+    await until("it says so", () => ble.said.length === times);
+    assert.match(ble.said[times - 1], /^ESP_ERR_OTA_VALIDATE_FAILED: ./);
+    assert.equal(ble.asked.length, 2 * times);
+    await until("no timer is left", () => engine.accounts().timers === 0);
+    engine.run("connected();");
+  }
+});
 
 // --- Trials ------------------------------------------------------------------------------------------------------------
 
