@@ -280,7 +280,7 @@ async function runExample(
 
 test("every example has a test", () => {
   const tested = [...Object.keys(EXAMPLES), ...Object.keys(TAKING).map((title) => title.split(":")[0])];
-  const others = ["boot0.js", "measure.js"];
+  const others = ["boot0.js", "measure.js", "neighbour.js"];
   assert.deepEqual(
     NAMES.filter((name) => !tested.includes(name)),
     others,
@@ -512,6 +512,91 @@ test("ble-uart.js: a refused release ends the questions", async (t) => {
   }
 });
 
+// --- A neighbour -------------------------------------------------------------------------------------------------------
+
+const neighbourText = (server: Server, port: number): string =>
+  replaced(filled(textOf("neighbour.js"), server), { "PORT = 8080": `PORT = ${port}` });
+
+/** A device that runs `image` and serves it, in the model or in the interpreter. Resolves when it listens. */
+async function startNeighbour(t: TestContext, image: Uint8Array, inEngine: boolean): Promise<number> {
+  const port = await freePort();
+  if (!inEngine) {
+    const fixture = await startTaking(t, SMALL, image);
+    fixture.device.engine.run(`${neighbourText(fixture.server, port)}\nserve();`, "neighbour.js");
+  } else {
+    const server = await startServer();
+    const stop = await freePort();
+    const device = createDevice({ board: SMALL, images: { factory: image } });
+    const program = `${neighbourText(server, port)}\nserve();\nrequire("net").createServer(finish).listen(${stop});`;
+    const run = runInEngine(device, program, { timeoutMs: 120_000 });
+    t.after(async () => {
+      (await connectSoon(stop)).destroy();
+      assert.doesNotMatch((await run).output, /Uncaught|WARNING/);
+      await server.close();
+    });
+  }
+  (await connectSoon(port)).destroy();
+  return port;
+}
+
+/** Only the manifest is at the origin. */
+async function offerManifest(server: Server, image: Uint8Array): Promise<void> {
+  server.on("/m.jws", serveFile(Buffer.from(await manifestOf(image), "latin1")));
+}
+
+function serves(inEngine: boolean): void {
+  test("neighbour.js: a device updates from another one", async (t) => {
+    const port = await startNeighbour(t, newImage(), inEngine);
+    const fixture = await startTaking(t);
+    await offerManifest(fixture.server, fixture.image);
+    const { engine } = fixture.device;
+    engine.run(`${neighbourText(fixture.server, port)}\nupdateFrom("127.0.0.1");`, "neighbour.js");
+    await endsInNewImage(fixture);
+    assert.deepEqual(
+      fixture.server.requests.map(({ path }) => path),
+      ["/m.jws"],
+    );
+  });
+
+  test("neighbour.js: the image that it serves ends where the file ended", async (t) => {
+    const image = newImage();
+    const size = image.length;
+    const port = await startNeighbour(t, image, inEngine);
+    const whole = await fetch(`http://127.0.0.1:${port}/fw.bin`);
+    assert.equal(whole.status, 200);
+    assert.deepEqual(new Uint8Array(await whole.arrayBuffer()), image);
+    for (const [range, from, to] of [
+      ["bytes=0-0", 0, 1],
+      ["bytes=5-5004", 5, 5005],
+      [`bytes=${size - 100}-`, size - 100, size],
+      [`bytes=1000-${size + 9}`, 1000, size],
+    ] as const) {
+      const part = await fetch(`http://127.0.0.1:${port}/`, { headers: { Range: range } });
+      assert.equal(part.status, 206, range);
+      assert.equal(part.headers.get("content-range"), `bytes ${from}-${to - 1}/${size}`);
+      assert.deepEqual(new Uint8Array(await part.arrayBuffer()), image.subarray(from, to));
+    }
+    for (const range of [`bytes=${size}-`, "bytes=-5", "bytes=9-5", "bytes=a"]) {
+      const refused = await fetch(`http://127.0.0.1:${port}/`, { headers: { Range: range } });
+      assert.equal(refused.status, 416, range);
+    }
+  });
+}
+
+serves(false);
+
+test("neighbour.js: a neighbour that runs another image is refused", async (t) => {
+  const port = await startNeighbour(t, newImage("esp32", 9), false);
+  const fixture = await startTaking(t);
+  const { device, server } = fixture;
+  await offerManifest(server, fixture.image);
+  device.engine.run(`${neighbourText(server, port)}\nupdateFrom("127.0.0.1");`, "neighbour.js");
+  await until("it is refused", () => device.engine.console.length > 0);
+  assert.match(device.engine.console[0], /^ESP_ERR_OTA_VALIDATE_FAILED: /);
+  device.restart();
+  assert.equal(device.running, "factory");
+});
+
 // --- Trials ------------------------------------------------------------------------------------------------------------
 
 const blocks = (markdown: string): string[] =>
@@ -734,6 +819,21 @@ describe("in the real interpreter", { skip: ESPRUINO ? false : "ESPRUINO is not 
       assert.doesNotMatch(run.output, /Uncaught|WARNING/);
       check?.();
     });
+
+  serves(true);
+
+  test("neighbour.js: a device updates from another one, in the interpreter", async (t) => {
+    const image = newImage();
+    const port = await startNeighbour(t, image, false);
+    const device = createDevice({ board: SMALL, images: { factory: oldImage() } });
+    const server = await startServer();
+    t.after(() => server.close());
+    await offerManifest(server, image);
+    const run = await runInEngine(device, `${neighbourText(server, port)}\nupdateFrom("127.0.0.1");`);
+    assert.equal(run.boot.slot?.label, "ota_0", run.output);
+    assert.deepEqual(device.slot("ota_0", image.length), image);
+    assert.doesNotMatch(run.output, /Uncaught|WARNING/);
+  });
 
   test("measure.js erases the other slot alone, and prints its table", async () => {
     const device = createDevice({ board: SMALL, images: { factory: oldImage(), ota_0: newImage() } });
