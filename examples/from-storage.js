@@ -8,7 +8,7 @@ var ota = require("https-ota");
 
 var MANIFEST = "firmware.jws";
 var KEYS = [{ kty: "RSA", n: "...", e: "AQAB" }]; // from: npx https-ota keygen
-var PIECE = 2048; // bytes that are in memory at once
+var PIECE = 1024; // bytes that are in memory at once
 
 /** Both give the bytes of a file from an offset on, and nothing behind its end. */
 function fromStorage(name, offset) {

@@ -1,7 +1,7 @@
 // The device listens on a TCP port, and a peer in its network pushes an image. Only a signed one is installed.
 // The peer sends a line with the length of the manifest, and the manifest.
 // The device answers with a line: the offset of the byte that it wants next.
-// The peer sends 2048 bytes from there, or what is left of the file, and waits for the next line.
+// The peer sends 1024 bytes from there, or what is left of the file, and waits for the next line.
 // The last line is "done", or "error" and the reason.
 // After a cut connection the peer begins again: the device asks for what is not in flash yet.
 
@@ -10,7 +10,7 @@ var ota = require("https-ota");
 var KEYS = [{ kty: "RSA", n: "...", e: "AQAB" }]; // from: npx https-ota keygen
 var PORT = 8266;
 // Espruino cannot hold a sender back. One that waits for an answer after each piece is never ahead of the flash.
-var PIECE = 2048;
+var PIECE = 1024;
 var MANIFEST_MAX = 8192;
 var SILENCE = 60000; // ms without a byte, then the connection is closed
 

@@ -98,6 +98,7 @@ export type Push = {
 };
 
 const PATIENCE_MS = 30_000;
+export const PIECE = 1024;
 
 /** Connects, also when the device does not listen yet. */
 export async function connectSoon(port: number): Promise<Socket> {
@@ -137,8 +138,8 @@ export async function pushTo(
       else {
         const offset = Number(line);
         asked.push(offset);
-        if (asked.length === cut) socket.write(image.subarray(offset, offset + 1024), () => socket.destroy());
-        else if (asked.length < cut) socket.write(image.subarray(offset, offset + 2048 + more));
+        if (asked.length === cut) socket.write(image.subarray(offset, offset + PIECE / 2), () => socket.destroy());
+        else if (asked.length < cut) socket.write(image.subarray(offset, offset + PIECE + more));
       }
     }
   });
