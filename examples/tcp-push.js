@@ -17,7 +17,11 @@ var SILENCE = 60000; // ms without a byte, then the connection is closed
 var busy = false;
 
 function serve(socket) {
-  if (busy) return socket.end("error busy\n");
+  if (busy) {
+    // Espruino closes no connection with bytes that nobody has taken
+    socket.on("data", function () {});
+    return socket.end("error busy\n");
+  }
   busy = true;
   var text = ""; // what has come of the piece
   var need = -1; // bytes of the piece, -1 for the line before the manifest, 0 while the peer has to wait
