@@ -3,12 +3,16 @@
 // Wifi, the MQTT module) is faked here, in the language of the device.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { before as beforeAll, describe, test, type TestContext } from "node:test";
 import { type Board, loadBoard } from "../../sim/boards.ts";
 import { createDevice, type Device } from "../../sim/device.ts";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { checkEs5 } from "../../checks/es5.mjs";
+import { installNet } from "../../support/device-net.ts";
+import { connectSoon, freePort, PIECE, pushAgain, pushTo, startBlePeer } from "../../support/peers.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
 import {
@@ -20,6 +24,7 @@ import {
   type Fixture,
   SMALL,
   createFixture,
+  nothingHeld,
   until,
 } from "../../support/fixture.ts";
 import { type Behaviour, type Server, serveFile, startServer, status } from "../../support/server.ts";
@@ -44,11 +49,23 @@ beforeAll(async () => {
 /** The program with the test's address and key; it must have had both in the form that a reader replaces. */
 function filled(text: string, server: Server): string {
   for (const part of [URL_IN_TEXT, KEY_IN_TEXT]) assert.equal(text.split(part).length, 2, `${part} is not there once`);
-  return text.replace(URL_IN_TEXT, JSON.stringify(server.url("/m.jws"))).replace(KEY_IN_TEXT, JSON.stringify(key.jwk));
+  return replaced(text, { [URL_IN_TEXT]: JSON.stringify(server.url("/m.jws")), ...ownKey() });
 }
 
+const ownKey = (): Record<string, string> => ({ [KEY_IN_TEXT]: JSON.stringify(key.jwk) });
+
+function replaced(text: string, parts: Record<string, string>): string {
+  for (const [part, other] of Object.entries(parts)) {
+    assert.equal(text.split(part).length, 2, `${part} is not there once`);
+    text = text.replace(part, other);
+  }
+  return text;
+}
+
+const manifestOf = (image: Uint8Array): Promise<string> => signManifest(claimsFor(image), key);
+
 async function offer(server: Server, image: Uint8Array, guard = (behaviour: Behaviour): Behaviour => behaviour) {
-  const manifest = await signManifest(claimsFor(image), key);
+  const manifest = await manifestOf(image);
   server.on("/m.jws", guard(serveFile(Buffer.from(manifest, "latin1"))));
   server.on("/fw.bin", guard(serveFile(image)));
 }
@@ -121,6 +138,110 @@ const EXAMPLES: Record<string, Example> = {
   },
 };
 
+/** An example that takes an image from elsewhere than the server of a release. It ends with a restart into the image. */
+type Taking = {
+  before?: string;
+  /** What the reader would put into the program: old text to new text. */
+  parts?: Record<string, string>;
+  after?: string;
+  /** Beside the running program, and when it has restarted. */
+  beside?: () => Promise<void>;
+  check?: () => void;
+};
+
+/** Files that E.openFile finds by their names alone, as on a card. */
+async function onCard(t: TestContext, image: Uint8Array): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "https-ota-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  writeFileSync(join(folder, "firmware.jws"), await signManifest(claimsFor(image, { image: { url: NAMED } }), key));
+  writeFileSync(join(folder, "firmware.bin"), image);
+  // the interpreter's Linux build opens any file; the model has only what installFiles() gives
+  return `
+    var openAny = E.openFile;
+    E.openFile = function (name, mode) { return openAny(${JSON.stringify(`${folder}/`)} + name, mode); };`;
+}
+
+const NAMED = "https://example.com/firmware/firmware.bin";
+const COPY_TO_STORAGE = `
+["firmware.jws", "firmware.bin"].forEach(function (name) {
+  var file = E.openFile(name, "r");
+  var size = SIZES[name];
+  for (var at = 0; at < size; at += 512) require("Storage").write(name, file.read(512), at, size);
+  file.close();
+});`;
+
+/** The UART of Bluetooth LE, whose peer is at a TCP port. A second connection comes while the update runs. */
+const fakeBle = (port: number): string => `
+var link = require("net").connect({ port: ${port} }, function () {
+  // a console on Bluetooth takes what comes
+  link.on("data", function (data) { if (consoleMoved) bluetooth(data); });
+  connected();
+  setTimeout(connected, 1);
+});
+var connected, bluetooth;
+var NRF = { on: function (event, listener) { if (event === "connect") connected = listener; } };
+var Bluetooth = {
+  on: function (event, listener) { if (event === "data") bluetooth = listener; },
+  println: function (line) { link.write(line + "\\r\\n"); }
+};
+var consoleMoved = false;
+var Serial1 = { setConsole: function (force) { consoleMoved = force; } };`;
+
+const IN_STORAGE = "from-storage.js: the files of Storage";
+/** Storage of the small board has no room for an image. */
+const boardOf = (title: string): string => (title === IN_STORAGE ? "esp32" : SMALL);
+
+const TAKING: Record<string, (t: TestContext, image: Uint8Array) => Promise<Taking>> = {
+  "from-storage.js: the files of a card": async (t, image) => ({
+    before: await onCard(t, image),
+    after: "install(fromCard);",
+  }),
+  [IN_STORAGE]: async (t, image) => {
+    const card = await onCard(t, image);
+    const manifest = await signManifest(claimsFor(image, { image: { url: NAMED } }), key);
+    const sizes = { "firmware.jws": manifest.length, "firmware.bin": image.length };
+    return {
+      before: `${card}\nvar SIZES = ${JSON.stringify(sizes)};${COPY_TO_STORAGE}`,
+      after: "install(fromStorage);",
+    };
+  },
+  "ble-uart.js: what is damaged on the way comes again": async (t, image) => {
+    const manifest = await signManifest(claimsFor(image, { image: { url: "firmware.bin" } }), key);
+    const files = { "firmware.jws": Buffer.from(manifest), "firmware.bin": image };
+    const { port, asked, faults } = await startBlePeer(t, files);
+    return {
+      before: fakeBle(port),
+      check() {
+        for (const number of faults.keys()) assert.equal(asked[number], asked[number - 1], faults.get(number));
+        const pieces = new Set(asked);
+        assert.equal(asked.length, pieces.size + faults.size);
+        // the start of the image is in flash blank until the end: 1024 bytes at once, and nothing twice
+        assert.ok(pieces.size <= Math.ceil(image.length / 1024) + 4, `${pieces.size} pieces`);
+      },
+    };
+  },
+  "tcp-push.js: a connection is cut, the next one goes on": async (_, image) => {
+    const port = await freePort();
+    return {
+      parts: { "PORT = 8266": `PORT = ${port}` },
+      async beside() {
+        const manifest = await manifestOf(image);
+        const first = await pushTo(port, manifest, image, { cut: 29 });
+        assert.deepEqual(first, { asked: Array.from({ length: 29 }, (_, i) => i * PIECE), last: "" });
+        const second = await pushAgain(port, manifest, image);
+        assert.equal(second.last, "done");
+        assert.equal(second.asked[0], 0);
+        const fromZero = Math.ceil(image.length / PIECE);
+        assert.ok(second.asked.length <= fromZero - 20, `asks again for ${second.asked}`);
+        assert.deepEqual(
+          second.asked,
+          [...new Set(second.asked)].sort((a, b) => a - b),
+        );
+      },
+    };
+  },
+};
+
 // --- In the virtual device ---------------------------------------------------------------------------------------------
 
 /** A device that runs the old image, and the server that has the new one. */
@@ -158,7 +279,12 @@ async function runExample(
 }
 
 test("every example has a test", () => {
-  assert.deepEqual(NAMES.filter((name) => !(name in EXAMPLES)).sort(), ["boot0.js", "measure.js"]);
+  const tested = [...Object.keys(EXAMPLES), ...Object.keys(TAKING).map((title) => title.split(":")[0])];
+  const others = ["boot0.js", "measure.js", "neighbour.js"];
+  assert.deepEqual(
+    NAMES.filter((name) => !tested.includes(name)),
+    others,
+  );
 });
 
 for (const name of NAMES) {
@@ -253,6 +379,222 @@ test("steps.js: when the running image is the one that is offered, it says so", 
   fixture.device.engine.run(filled(textOf("steps.js"), fixture.server), "steps.js");
   await until("it has an answer", () => fixture.device.engine.console.length > 0);
   assert.deepEqual(fixture.device.engine.console, ["up to date"]);
+});
+
+// --- An image from elsewhere ------------------------------------------------------------------------------------------
+
+/** E.openFile of the model: files of the host, for reading. */
+function installFiles({ engine }: Device): void {
+  const set: any = engine.run("(function (open) { E.openFile = open; })");
+  set((path: string) => {
+    const file = openSync(path, "r");
+    let at = 0;
+    return {
+      seek(offset: number) {
+        at = offset;
+      },
+      read(length: number) {
+        const bytes = Buffer.alloc(length);
+        const count = readSync(file, bytes, 0, length, at);
+        at += count;
+        // as Espruino: nothing at the end
+        return count ? bytes.toString("latin1", 0, count) : undefined;
+      },
+      close: () => closeSync(file),
+    };
+  });
+}
+
+/** A device with the network and the files of Espruino, which runs the old image. */
+async function startTaking(t: TestContext, board = SMALL, factory = oldImage()): Promise<Fixture> {
+  const fixture = await createFixture(t, { board, load: { factory } });
+  stubConvolve(fixture.device.engine);
+  installNet(t, fixture.device);
+  installFiles(fixture.device);
+  fixture.device.engine.run(FAKES);
+  return fixture;
+}
+
+for (const [title, prepare] of Object.entries(TAKING))
+  test(title, async (t) => {
+    const fixture = await startTaking(t, boardOf(title));
+    const { engine } = fixture.device;
+    const { before = "", parts, after = "", beside, check } = await prepare(t, fixture.image);
+    const [name] = title.split(":");
+    engine.run(before);
+    engine.run(replaced(textOf(name), { ...ownKey(), ...parts }), name);
+    engine.run(after);
+    await beside?.();
+    await endsInNewImage(fixture);
+    check?.();
+  });
+
+for (const [what, call] of [
+  ["on the card", "install(fromCard)"],
+  ["in Storage", "install(fromStorage)"],
+])
+  test(`from-storage.js: without the files ${what} it says so`, async (t) => {
+    const fixture = await startTaking(t);
+    const { device } = fixture;
+    device.engine.run("E.openFile = function () {};");
+    device.engine.run(`${replaced(textOf("from-storage.js"), ownKey())}\n${call};`, "from-storage.js");
+    await until("it says so", () => device.engine.console.length > 0);
+    assert.match(device.engine.console[0], /^ESP_\w+: ./);
+    assert.equal(device.flash.counts.erases, fixture.mark.erases);
+    await nothingHeld(device);
+  });
+
+/** tcp-push.js in the virtual device: it listens when a peer can connect. */
+async function startPushed(t: TestContext): Promise<{ fixture: Fixture; port: number }> {
+  const port = await freePort();
+  const fixture = await startTaking(t);
+  const text = replaced(textOf("tcp-push.js"), { ...ownKey(), "PORT = 8266": `PORT = ${port}` });
+  fixture.device.engine.run(text, "tcp-push.js");
+  return { fixture, port };
+}
+
+test("tcp-push.js: what it refuses, and the next peer is heard", async (t) => {
+  const { fixture, port } = await startPushed(t);
+  const { device, image } = fixture;
+  const manifest = await manifestOf(image);
+  const strange = await signManifest(claimsFor(image), await makeKey({ name: "stranger", exponent: 3 }));
+  const refusals: [manifest: string, more: number, last: RegExp][] = [
+    [strange, 0, /^error ESP_ERR_OTA_VALIDATE_FAILED: ./],
+    [await manifestOf(oldImage()), 0, /^error ESP_ERR_INVALID_VERSION: ./],
+    ["x".repeat(8193), 0, /^error length of the manifest$/],
+    [manifest, 1, /^error more bytes than the device has asked for$/],
+  ];
+  for (const [text, more, last] of refusals) {
+    assert.match((await pushTo(port, text, image, { more })).last, last);
+    await until("it has closed", () => device.engine.accounts().timers === 0);
+  }
+  assert.equal((await pushAgain(port, manifest, image)).last, "done");
+  await endsInNewImage(fixture);
+});
+
+test("tcp-push.js: a second peer is told that the device is busy", async (t) => {
+  const { fixture, port } = await startPushed(t);
+  const first = await connectSoon(port);
+  assert.equal((await pushTo(port, await manifestOf(fixture.image), fixture.image)).last, "error busy");
+  first.destroy();
+  assert.equal((await pushAgain(port, await manifestOf(fixture.image), fixture.image)).last, "done");
+  await endsInNewImage(fixture);
+});
+
+test("tcp-push.js: a peer that is silent is left after a minute", async (t) => {
+  const { fixture, port } = await startPushed(t);
+  const socket = await connectSoon(port);
+  let said = "";
+  socket.on("data", (data) => {
+    said += data;
+  });
+  await until("it is heard", () => fixture.device.engine.accounts().timers === 1);
+  await fixture.device.engine.advance(60_000);
+  await until("it is told", () => said !== "");
+  assert.equal(said, "error silence\n");
+  assert.equal(fixture.device.engine.accounts().timers, 0);
+});
+
+test("ble-uart.js: a refused release ends the questions", async (t) => {
+  const fixture = await startTaking(t);
+  const { engine } = fixture.device;
+  const strange = await signManifest(claimsFor(fixture.image), await makeKey({ name: "stranger", exponent: 3 }));
+  const ble = await startBlePeer(t, { "firmware.jws": Buffer.from(strange) });
+  ble.faults.clear();
+  engine.run(fakeBle(ble.port));
+  engine.run(replaced(textOf("ble-uart.js"), ownKey()), "ble-uart.js");
+  for (const times of [1, 2]) {
+    await until("it says so", () => ble.said.length === times);
+    assert.match(ble.said[times - 1], /^ESP_ERR_OTA_VALIDATE_FAILED: ./);
+    assert.equal(ble.asked.length, 2 * times);
+    await until("no timer is left", () => engine.accounts().timers === 0);
+    engine.run("connected();");
+  }
+});
+
+// --- A neighbour -------------------------------------------------------------------------------------------------------
+
+const neighbourText = (server: Server, port: number): string =>
+  replaced(filled(textOf("neighbour.js"), server), { "PORT = 8080": `PORT = ${port}` });
+
+/** A device that runs `image` and serves it, in the model or in the interpreter. Resolves when it listens. */
+async function startNeighbour(t: TestContext, image: Uint8Array, inEngine: boolean): Promise<number> {
+  const port = await freePort();
+  if (!inEngine) {
+    const fixture = await startTaking(t, SMALL, image);
+    fixture.device.engine.run(`${neighbourText(fixture.server, port)}\nserve();`, "neighbour.js");
+  } else {
+    const server = await startServer();
+    const stop = await freePort();
+    const device = createDevice({ board: SMALL, images: { factory: image } });
+    const program = `${neighbourText(server, port)}\nserve();\nrequire("net").createServer(finish).listen(${stop});`;
+    const run = runInEngine(device, program, { timeoutMs: 120_000 });
+    t.after(async () => {
+      (await connectSoon(stop)).destroy();
+      assert.doesNotMatch((await run).output, /Uncaught|WARNING/);
+      await server.close();
+    });
+  }
+  (await connectSoon(port)).destroy();
+  return port;
+}
+
+/** Only the manifest is at the origin. */
+async function offerManifest(server: Server, image: Uint8Array): Promise<void> {
+  server.on("/m.jws", serveFile(Buffer.from(await manifestOf(image), "latin1")));
+}
+
+function serves(inEngine: boolean): void {
+  test("neighbour.js: a device updates from another one", async (t) => {
+    const port = await startNeighbour(t, newImage(), inEngine);
+    const fixture = await startTaking(t);
+    await offerManifest(fixture.server, fixture.image);
+    const { engine } = fixture.device;
+    engine.run(`${neighbourText(fixture.server, port)}\nupdateFrom("127.0.0.1");`, "neighbour.js");
+    await endsInNewImage(fixture);
+    assert.deepEqual(
+      fixture.server.requests.map(({ path }) => path),
+      ["/m.jws"],
+    );
+  });
+
+  test("neighbour.js: the image that it serves ends where the file ended", async (t) => {
+    const image = newImage();
+    const size = image.length;
+    const port = await startNeighbour(t, image, inEngine);
+    const whole = await fetch(`http://127.0.0.1:${port}/fw.bin`);
+    assert.equal(whole.status, 200);
+    assert.deepEqual(new Uint8Array(await whole.arrayBuffer()), image);
+    for (const [range, from, to] of [
+      ["bytes=0-0", 0, 1],
+      ["bytes=5-5004", 5, 5005],
+      [`bytes=${size - 100}-`, size - 100, size],
+      [`bytes=1000-${size + 9}`, 1000, size],
+    ] as const) {
+      const part = await fetch(`http://127.0.0.1:${port}/`, { headers: { Range: range } });
+      assert.equal(part.status, 206, range);
+      assert.equal(part.headers.get("content-range"), `bytes ${from}-${to - 1}/${size}`);
+      assert.deepEqual(new Uint8Array(await part.arrayBuffer()), image.subarray(from, to));
+    }
+    for (const range of [`bytes=${size}-`, "bytes=-5", "bytes=9-5", "bytes=a"]) {
+      const refused = await fetch(`http://127.0.0.1:${port}/`, { headers: { Range: range } });
+      assert.equal(refused.status, 416, range);
+    }
+  });
+}
+
+serves(false);
+
+test("neighbour.js: a neighbour that runs another image is refused", async (t) => {
+  const port = await startNeighbour(t, newImage("esp32", 9), false);
+  const fixture = await startTaking(t);
+  const { device, server } = fixture;
+  await offerManifest(server, fixture.image);
+  device.engine.run(`${neighbourText(server, port)}\nupdateFrom("127.0.0.1");`, "neighbour.js");
+  await until("it is refused", () => device.engine.console.length > 0);
+  assert.match(device.engine.console[0], /^ESP_ERR_OTA_VALIDATE_FAILED: /);
+  device.restart();
+  assert.equal(device.running, "factory");
 });
 
 // --- Trials ------------------------------------------------------------------------------------------------------------
@@ -461,6 +803,37 @@ describe("in the real interpreter", { skip: ESPRUINO ? false : "ESPRUINO is not 
       }
     });
   }
+
+  for (const [title, prepare] of Object.entries(TAKING))
+    test(title, async (t) => {
+      const image = newImage();
+      const device = createDevice({ board: boardOf(title), images: { factory: oldImage() } });
+      const { before, parts, after, beside, check } = await prepare(t, image);
+      const program = replaced(textOf(title.split(":")[0]), { ...ownKey(), ...parts });
+      const [run] = await Promise.all([
+        runInEngine(device, [FAKES, before, program, after].join("\n"), { timeoutMs: 120_000 }),
+        beside?.(),
+      ]);
+      assert.equal(run.boot.slot?.label, "ota_0", run.output);
+      assert.deepEqual(device.slot("ota_0", image.length), image);
+      assert.doesNotMatch(run.output, /Uncaught|WARNING/);
+      check?.();
+    });
+
+  serves(true);
+
+  test("neighbour.js: a device updates from another one, in the interpreter", async (t) => {
+    const image = newImage();
+    const port = await startNeighbour(t, image, false);
+    const device = createDevice({ board: SMALL, images: { factory: oldImage() } });
+    const server = await startServer();
+    t.after(() => server.close());
+    await offerManifest(server, image);
+    const run = await runInEngine(device, `${neighbourText(server, port)}\nupdateFrom("127.0.0.1");`);
+    assert.equal(run.boot.slot?.label, "ota_0", run.output);
+    assert.deepEqual(device.slot("ota_0", image.length), image);
+    assert.doesNotMatch(run.output, /Uncaught|WARNING/);
+  });
 
   test("measure.js erases the other slot alone, and prints its table", async () => {
     const device = createDevice({ board: SMALL, images: { factory: oldImage(), ota_0: newImage() } });
