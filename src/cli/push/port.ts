@@ -41,7 +41,7 @@ export interface Listener {
 export function parseTcp(port: string): Tcp | undefined {
   if (!/^tcp:/i.test(port)) return undefined;
   const url = URL.canParse(port) ? new URL(port) : undefined;
-  if (!url?.hostname || url.pathname.length > 1) throw new Error("expected tcp://HOST or tcp://HOST:PORT");
+  if (!url?.hostname || url.pathname.length > 1) throw new Error("Expected tcp://HOST or tcp://HOST:PORT");
   return { host: url.hostname.replace(/^\[|\]$/g, ""), port: url.port ? Number(url.port) : TELNET };
 }
 
