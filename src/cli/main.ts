@@ -4,6 +4,7 @@ import pkg from "../../package.json" with { type: "json" };
 import { isRefusal, oneLine, systemReason } from "./ui/errors.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addKeygen } from "./commands/keygen.ts";
+import { addPush } from "./commands/push.ts";
 import { addServe } from "./commands/serve.ts";
 import { addSign } from "./commands/sign.ts";
 import { addPartitions } from "./commands/partitions.ts";
@@ -27,7 +28,7 @@ function createProgram(): Command {
     .configureOutput({ writeErr() {} })
     .showSuggestionAfterError();
   // settings are inherited by what is added after them
-  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addPartitions]) add(program);
+  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addPush, addPartitions]) add(program);
   return program;
 }
 

@@ -113,12 +113,14 @@ function device() {
   for (var addr in SETUP.registers) rows += (addr + pad).substr(0, 10) + (SETUP.registers[addr] + pad).substr(0, 10);
   storeText(".registers", rows);
   rows = undefined;
-  var file = E.openFile(SETUP.module, "r");
-  store("https-ota", require("fs").statSync(SETUP.module).size, (at) => {
-    file.seek(at);
-    return file.read(512);
-  });
-  file.close();
+  if (SETUP.module) {
+    var file = E.openFile(SETUP.module, "r");
+    store("https-ota", require("fs").statSync(SETUP.module).size, (at) => {
+      file.seek(at);
+      return file.read(512);
+    });
+    file.close();
+  }
   eval(storage.read(".device"));
   SETUP = undefined;
 })();

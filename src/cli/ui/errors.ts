@@ -82,6 +82,10 @@ const SYSTEM: Record<string, string> = {
   EADDRINUSE: "the port is in use",
   EADDRNOTAVAIL: "this computer has no such address",
   ENOTFOUND: "no such host",
+  ECONNREFUSED: "connection refused",
+  ECONNRESET: "connection reset",
+  EHOSTUNREACH: "the host cannot be reached",
+  ETIMEDOUT: "the host does not answer",
   ENOSPC: "no space left",
 };
 

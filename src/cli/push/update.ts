@@ -1,0 +1,260 @@
+// An update over the console: the device asks for bytes, and this side answers. When the line is lost, the device is
+// looked for again and its update is started again; the module goes on behind the last whole sector.
+import { randomBytes } from "node:crypto";
+import { oneLine, printable, refusal, refuse } from "../ui/errors.ts";
+import { type Console, createReceiver, type Event } from "./console.ts";
+import { provideModule } from "./module.ts";
+import { type Link, Lost, openPort, remedyFor } from "./port.ts";
+import { createProgress, type Progress } from "./progress.ts";
+import type { Release } from "./release.ts";
+
+export interface PushOptions {
+  port: string;
+  baud: number;
+  /** seconds that a lost line has to come back */
+  wait: number;
+  /** bytes of the image in one line */
+  piece: number;
+  replaceModule: boolean;
+  restart: boolean;
+  /** fields of the device's configuration, without `keys` */
+  config: Record<string, unknown>;
+  /** JSON of the trusted keys */
+  keys: string[];
+  signal: AbortSignal;
+  say(text: string): void;
+}
+
+interface Session {
+  link: Link;
+  console: Console;
+}
+
+/** The update as a whole, over as many connections as it takes. */
+interface Job {
+  release: Release;
+  options: PushOptions;
+  progress: Progress | undefined;
+  /** the highest offset that the device has asked for */
+  reached: number;
+  /** bytes of pieces that were sent */
+  sent: number;
+  repeats: number;
+}
+
+/** ms between two tries to open a port that is gone */
+const REOPEN = 500;
+/** Lost lines in a row without a new byte before this gives up. */
+const MOST_LOST = 5;
+/** Updates that failed, but are worth another try as the module says. */
+const MOST_FAILED = 3;
+/** ms for the device to end its update, and to begin a restart */
+const ABORT_TIME = 3000;
+const RESET_TIME = 1000;
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+/** Rejects as soon as the user interrupts. */
+function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}
+
+// --- Connections -----------------------------------------------------------------------------------------------------
+
+async function connect({ port, baud }: PushOptions): Promise<Session> {
+  const receiver = createReceiver(randomBytes(4).toString("hex"));
+  const link = await openPort(port, baud, receiver);
+  try {
+    return { link, console: await receiver.attach(link, true) };
+  } catch (error) {
+    link.close();
+    throw error;
+  }
+}
+
+/** The first connection: what is wrong is told at once. */
+async function connectFirst(options: PushOptions): Promise<Session> {
+  const { port, baud } = options;
+  try {
+    return await connect(options);
+  } catch (error) {
+    if (error instanceof Lost)
+      return refuse(
+        port,
+        `${printable(error.message)}: is it at ${baud} baud (--baud), and is the console there (E.setConsole)?`,
+      );
+    if (error instanceof Error && "exitCode" in error) throw error;
+    return refuse(port, printable(await remedyFor(port, error)));
+  }
+}
+
+/** A later connection: the port may be away for a while. */
+async function connectAgain(options: PushOptions, why: string): Promise<Session> {
+  const { port, wait, signal, say } = options;
+  const end = performance.now() + wait * 1000;
+  say(`${port}: lost (${printable(why)}). Waiting up to ${wait} s for it to come back.`);
+  for (;;) {
+    try {
+      return await unlessAborted(signal, connect(options));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof Error && "exitCode" in error) throw error;
+      if (performance.now() > end)
+        refuse(port, `lost, and not back within ${wait} s (--wait): push again, and the update goes on where it was`);
+    }
+    await pause(REOPEN);
+  }
+}
+
+// --- The update ------------------------------------------------------------------------------------------------------
+
+/** The line for what the device asked for. */
+function answerFor({ release, options }: Job, { offset, file, n }: Event & { k: "ask" }): ["p" | "x", string, number] {
+  const { manifest, image } = release;
+  const known = manifest && options.keys.length ? ["", manifest.claims.image.url] : [""];
+  if (!known.includes(file)) return ["x", `push has no file ${file}`, n];
+  if (file === "" && known.length > 1) return ["p", manifest?.text.slice(offset, offset + options.piece) ?? "", n];
+  return ["p", image.bytes.subarray(offset, offset + options.piece).toString("latin1"), n];
+}
+
+async function start(console: Console, { config, keys }: PushOptions): Promise<void> {
+  await console.command("e", `otaPush.config=${JSON.stringify(config)},0`);
+  if (keys.length) await console.command("e", "otaPush.config.keys=[],0");
+  for (const key of keys) await console.command("e", `otaPush.config.keys.push(${key})`);
+  await console.command("e", "otaPush.start()");
+}
+
+/** Serves the device until its update has ended. */
+async function serve(console: Console, job: Job): Promise<Event & { k: "end" }> {
+  const { options, release } = job;
+  const total = release.image.bytes.length;
+  await start(console, options);
+  for (;;) {
+    const event = await unlessAborted(options.signal, console.nextEvent());
+    if (event.k === "end") return event;
+    const [kind, bytes, n] = answerFor(job, event);
+    await console.command(kind, bytes, n);
+    job.sent += bytes.length;
+    const image = options.keys.length ? event.file !== "" : true;
+    if (!image) continue;
+    job.progress ??= createProgress("image", total);
+    job.reached = Math.max(job.reached, event.offset);
+    job.progress.update(Math.min(total, event.offset + bytes.length));
+  }
+}
+
+/** Ends the update on the device. Says what remains. */
+async function interrupted(console: Console, job: Job): Promise<never> {
+  const end = (async () => {
+    await console.command("e", "otaPush.stop()");
+    for (;;) if ((await console.nextEvent()).k === "end") return;
+  })();
+  const ended = await Promise.race([end.then(() => true), pause(ABORT_TIME).then(() => false)]).catch(() => false);
+  const device = ended ? "the device has ended its update" : "the device did not confirm that it ended its update";
+  throw refusal(
+    `interrupted at ${job.reached} of ${job.release.image.bytes.length} bytes: ${device}, and starts as before; ` +
+      "the next push goes on behind the last whole sector",
+    1,
+  );
+}
+
+async function prepare(session: Session, job: Job): Promise<Session> {
+  const { options } = job;
+  let current = session;
+  const bars: Progress[] = [];
+  const device = await provideModule(session.console, {
+    port: options.port,
+    replace: options.replaceModule,
+    say: options.say,
+    progress(total) {
+      const one = createProgress("module", total);
+      bars.push(one);
+      return one.update;
+    },
+    async reset() {
+      await session.console.command("e", "setTimeout(reset,50),0");
+      session.link.close();
+      await pause(RESET_TIME);
+      current = await connect(options);
+      return current.console;
+    },
+  }).finally(() => {
+    for (const one of bars) one.stop();
+  });
+  return { link: current.link, console: device };
+}
+
+function failed(port: string, { name, error }: Event & { k: "end" }): never {
+  const busy = name === "ESP_ERR_OTA_ALREADY_IN_PROGRESS";
+  const remedy = busy ? ": the program of the device updates itself now; wait, or call its abort()" : "";
+  return refuse(port, oneLine(`the device says ${name}: ${error}${remedy}`));
+}
+
+/** One connection: module, update, result. Rejects with Lost when the line is gone. */
+async function session(first: Session, job: Job): Promise<Event & { k: "end" }> {
+  const { options } = job;
+  let { link, console } = first;
+  try {
+    ({ link, console } = await prepare(first, job));
+    for (let tries = 1; ; tries++) {
+      const end = await serve(console, job);
+      if (!end.error) {
+        await finish(console, options);
+        return end;
+      }
+      if (!end.retry || tries >= MOST_FAILED) failed(options.port, end);
+      options.say(oneLine(`${options.port}: the device says ${end.name}: ${end.error}; it starts again`));
+    }
+  } catch (error) {
+    if (options.signal.aborted && error === options.signal.reason) await interrupted(console, job);
+    throw error;
+  } finally {
+    job.repeats += console.repeats;
+    link.close();
+  }
+}
+
+async function finish(console: Console, { restart }: PushOptions): Promise<void> {
+  if (restart) {
+    // the answer may not come any more
+    await console.command("e", 'setTimeout(function(){require("https-ota").restart();},100),0').catch(() => {});
+    await pause(RESET_TIME / 2);
+  } else await console.command("e", "setTimeout(function(){delete global.otaPush;},50),0").catch(() => {});
+}
+
+export interface Pushed {
+  end: Event & { k: "end" };
+  /** of pieces that were sent, in bytes and ms */
+  sent: number;
+  time: number;
+  repeats: number;
+}
+
+export async function push(release: Release, options: PushOptions): Promise<Pushed> {
+  const job: Job = { release, options, progress: undefined, reached: 0, sent: 0, repeats: 0 };
+  const begun = performance.now();
+  let lost = 0;
+  let current = await unlessAborted(options.signal, connectFirst(options));
+  try {
+    for (;;) {
+      const { reached } = job;
+      try {
+        const end = await session(current, job);
+        return { end, sent: job.sent, time: performance.now() - begun, repeats: job.repeats };
+      } catch (error) {
+        if (!(error instanceof Lost)) throw error;
+        lost = job.reached > reached ? 1 : lost + 1;
+        if (lost > MOST_LOST)
+          refuse(options.port, `lost ${lost} times without a new byte (${printable(error.message)})`);
+        current = await connectAgain(options, error.message);
+      }
+    }
+  } finally {
+    job.progress?.stop();
+  }
+}

@@ -1,0 +1,131 @@
+// push: the built command against the virtual Espruino, whose console is a TCP port; and what it refuses before it
+// connects. The same against the real interpreter, with cuts: push-engine.test.ts.
+import assert from "node:assert/strict";
+import net, { type AddressInfo } from "node:net";
+import { before, type TestContext, test } from "node:test";
+import { crc32 } from "../../../src/cli/push/crc32.ts";
+import { parseTcp } from "../../../src/cli/push/port.ts";
+import { createDevice, type Device, type DeviceOptions } from "../../sim/device.ts";
+import { buildImage } from "../../support/images.ts";
+import { fails, forAll, succeeds, workshop } from "./cli-run.ts";
+
+const IMAGE = buildImage({ chip: "esp32", size: 40000, seed: 2, descriptor: { project: "espruino", version: "2.0" } });
+const shop = workshop();
+
+before(async () => {
+  shop.put("fw.bin", IMAGE);
+  for (const name of ["key.pem", "other.pem"]) succeeds(await shop.run("keygen", "--out", name, "--bits", "2048"));
+  succeeds(await shop.run("sign", "fw.bin", "--key", "key.pem", "--out", "fw.jws"));
+});
+
+/** The console as jsinteractive.c reads it, as far as push uses it: ESC [2H clears the line, DLE is for the echo. */
+async function consoleOf(t: TestContext, device: Device): Promise<string> {
+  let line = "";
+  let printed = 0;
+  const server = net.createServer((socket) => {
+    const timer = setInterval(() => {
+      const lines = device.engine.console.slice(printed);
+      printed += lines.length;
+      if (lines.length) socket.write(`${lines.join("\r\n")}\r\n`);
+    }, 1);
+    socket.on("close", () => clearInterval(timer));
+    socket.on("error", () => {});
+    socket.on("data", (data) => {
+      const parts = (line + data.toString("latin1")).split("\n");
+      line = parts.pop() as string;
+      for (const part of parts) {
+        const code = part.slice(part.lastIndexOf("\x1b[2H") + 1).replace("[2H", "");
+        try {
+          device.engine.run(code.replace("\x10", ""));
+        } catch (error) {
+          socket.write(`Uncaught ${error}\r\n`);
+        }
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => {
+    server.close();
+    device.stop();
+  });
+  return `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+async function open(t: TestContext, options?: DeviceOptions): Promise<{ device: Device; url: string }> {
+  const device = createDevice(options).boot();
+  return { device, url: await consoleOf(t, device) };
+}
+
+function installed(device: Device): void {
+  device.restart();
+  assert.equal(device.running, "ota_0");
+  assert.deepEqual(device.slot("ota_0", IMAGE.length), IMAGE);
+}
+
+test("installs a signed release, and says what to do next", async (t) => {
+  const { device, url } = await open(t);
+  const run = await shop.run("push", "fw.jws", "--key", "key.pub.jwk", "--port", url);
+  succeeds(run, /^espruino 2\.0: fw\.jws, fw\.bin, 40000 bytes\n/, /ok espruino 2\.0 is in ota_0/, /next restart/);
+  assert.deepEqual(device.engine.problems, []);
+  installed(device);
+});
+
+test("installs from a folder, and restarts the device", async (t) => {
+  const { device, url } = await open(t);
+  succeeds(await shop.run("push", ".", "--key", "key.pub.jwk", "--port", url, "--restart"), /restarts into it now/);
+  assert.ok(device.rebootAsked);
+});
+
+test("says that an image is waiting, and that it is running", async (t) => {
+  const { device, url } = await open(t);
+  const push = (to: string) => shop.run("push", "fw.jws", "--key", "key.pub.jwk", "--port", to);
+  succeeds(await push(url), /is in ota_0/);
+  succeeds(await push(url), /waits in ota_0 already/);
+  device.restart();
+  succeeds(await push(await consoleOf(t, device)), /up to date, espruino 2\.0 runs there/);
+});
+
+test("passes on what the device refuses", async (t) => {
+  const { device, url } = await open(t);
+  const other = await shop.run("push", "fw.jws", "--key", "other.pub.jwk", "--port", url);
+  fails(other, 1, /^tcp:\S+: the device says ESP_ERR_\w+: /);
+  const project = await shop.run("push", "fw.jws", "--key", "key.pub.jwk", "--port", url, "--project", "lamp");
+  fails(project, 1, /the device says ESP_ERR_\w+: .*project/);
+  device.restart();
+  assert.equal(device.running, "factory");
+});
+
+test("refuses a device that is not an ESP32", async (t) => {
+  const { device, url } = await open(t);
+  device.engine.run("delete global.ESP32");
+  fails(await shop.run("push", "fw.bin", "--digest", "--port", url), 1, /expected an ESP32/);
+});
+
+test("refuses wrong usage and wrong files before it connects", async () => {
+  shop.put("two.bin", buildImage({ chip: "esp32", size: 40000, seed: 3 }));
+  const cases: [string[], 1 | 2, RegExp][] = [
+    [["fw.bin", "--digest"], 2, /--port/],
+    [["fw.bin", "--port", "tcp://127.0.0.1:1"], 2, /exactly one of --key, --digest and --insecure/],
+    [["fw.bin", "--port", "x", "--digest", "--insecure"], 2, /exactly one of/],
+    [["fw.bin", "--port", "x", "--key", "key.pub.jwk"], 2, /needs its manifest/],
+    [["fw.bin", "--port", "x", "--digest", "--threshold", "2"], 2, /--threshold needs --key/],
+    [["fw.bin", "--port", "tcp:", "--digest"], 2, /Expected tcp:/],
+    [["fw.bin", "--port", "x", "--digest", "--piece", "9"], 2, /64 to 4096/],
+    [["fw.bin", "--port", "x", "--digest", "--allow", "all"], 2, /Expected one of same-version/],
+    [["no.jws", "--port", "x", "--insecure"], 1, /^no\.jws: no such file/],
+    [["fw.jws", "--port", "x", "--insecure", "--image", "two.bin"], 1, /claim image\.fsverity is/],
+    [["fw.bin", "--port", "tcp://127.0.0.1:1", "--digest"], 1, /^tcp:\S+: connection refused: is the address right/],
+    [["fw.bin", "--port", "no-such-port", "--digest"], 1, /^no-such-port: |serial ports need the package serialport/],
+  ];
+  await forAll(cases, async ([args, code, says]) => void fails(await shop.run("push", ...args), code, says));
+});
+
+test("reads ports as the package espruino does", () => {
+  assert.deepEqual(parseTcp("tcp://lamp.local"), { host: "lamp.local", port: 23 });
+  assert.deepEqual(parseTcp("tcp://[::1]:2323"), { host: "::1", port: 2323 });
+  assert.equal(parseTcp("COM3"), undefined);
+});
+
+test("computes the CRC-32 of E.CRC32", () => {
+  assert.equal(crc32("123456789"), 0xcbf43926);
+});
