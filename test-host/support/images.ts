@@ -134,7 +134,7 @@ const MAP_ERRORS = { js_code: "Couldn't map js_code!\n", storage: "Couldn't map 
 const LIBRARIES = "Flash,Storage,heatshrink,fs,net,dgram,tls,http,NetworkJS,Wifi,TelnetServer,crypto,neopixel";
 const NATIVES = [
   ...["setBootCode", "ArrayBufferView", "Promise", "setInterval", "subarray", "atob", "btoa", "peek32"],
-  ...["erasePage", "getStats", "SHA256", "CRC32", "convolve", "memoryArea", "reboot"],
+  ...["erasePage", "getStats", "SHA256", "CRC32", "convolve", "toArrayBuffer", "memoryArea", "reboot"],
 ];
 
 function buildTexts({ storage = "storage", version = "2v27.45", ...rest }: EspruinoTexts): Uint8Array {

@@ -408,7 +408,6 @@ function installFiles({ engine }: Device): void {
 /** A device with the network and the files of Espruino, which runs the old image. */
 async function startTaking(t: TestContext, board = SMALL, factory = oldImage()): Promise<Fixture> {
   const fixture = await createFixture(t, { board, load: { factory } });
-  stubConvolve(fixture.device.engine);
   installNet(t, fixture.device);
   installFiles(fixture.device);
   fixture.device.engine.run(FAKES);
