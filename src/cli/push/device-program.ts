@@ -57,7 +57,11 @@ global.otaPush = (function (token) {
         end({ name: e.name, error: e.message, retry: e.retry });
       });
     },
-    stop: function () { if (busy) require("https-ota").abort(); }
+    stop: function () {
+      if (!busy) return 0;
+      require("https-ota").abort();
+      return 1;
+    }
   };
 })`;
 

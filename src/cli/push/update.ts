@@ -66,14 +66,20 @@ function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> 
 
 // --- Connections -----------------------------------------------------------------------------------------------------
 
-async function connect({ port, baud }: PushOptions): Promise<Session> {
+async function connect({ port, baud, signal }: PushOptions): Promise<Session> {
   const receiver = createReceiver(randomBytes(4).toString("hex"));
   const link = await openPort(port, baud, receiver);
+  // an open port would keep this process alive
+  const giveUp = () => link.close();
+  signal.addEventListener("abort", giveUp, { once: true });
   try {
+    signal.throwIfAborted();
     return { link, console: await receiver.attach(link, true) };
   } catch (error) {
     link.close();
     throw error;
+  } finally {
+    signal.removeEventListener("abort", giveUp);
   }
 }
 
@@ -151,7 +157,7 @@ async function serve(console: Console, job: Job): Promise<Event & { k: "end" }> 
 /** Ends the update on the device. Says what remains. */
 async function interrupted(console: Console, job: Job): Promise<never> {
   const end = (async () => {
-    await console.command("e", "otaPush.stop()");
+    if (!(await console.command("e", "otaPush.stop()"))) return;
     for (;;) if ((await console.nextEvent()).k === "end") return;
   })();
   const ended = await Promise.race([end.then(() => true), pause(ABORT_TIME).then(() => false)]).catch(() => false);
@@ -174,7 +180,10 @@ async function prepare(session: Session, job: Job): Promise<Session> {
     progress(total) {
       const one = createProgress("module", total);
       bars.push(one);
-      return one.update;
+      return (done) => {
+        options.signal.throwIfAborted();
+        one.update(done);
+      };
     },
     async reset() {
       await session.console.command("e", "setTimeout(reset,50),0");
@@ -235,7 +244,16 @@ export interface Pushed {
   repeats: number;
 }
 
-export async function push(release: Release, options: PushOptions): Promise<Pushed> {
+export async function push(release: Release, given: PushOptions): Promise<Pushed> {
+  const options: PushOptions = {
+    ...given,
+    say(text) {
+      // a bar is drawn again below the line
+      job.progress?.stop();
+      job.progress = undefined;
+      given.say(text);
+    },
+  };
   const job: Job = { release, options, progress: undefined, reached: 0, sent: 0, repeats: 0 };
   const begun = performance.now();
   let lost = 0;
