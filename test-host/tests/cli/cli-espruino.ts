@@ -11,7 +11,7 @@ export const banner = (version: string): string => `\n ${version} (c) 2025 G.Wil
 export const TABLES = [
   "Flash,Storage,heatshrink,fs,net,dgram,tls,http,NetworkJS,Wifi,TelnetServer,crypto,neopixel",
   ...["ArrayBufferView", "ESP32", "Promise", "atob", "btoa", "peek32", "setInterval"],
-  ...["CRC32", "convolve", "memoryArea", "reboot", "setBootCode"],
+  ...["CRC32", "convolve", "toArrayBuffer", "memoryArea", "reboot", "setBootCode"],
   ...["AES", "PBKDF2", "SHA1", "SHA224", "SHA256", "erasePage", "getFree", "getStats", "set", "subarray"],
 ];
 
