@@ -8,6 +8,7 @@ show("b", function () { return require("b")(); });
 show("c", function () { return require("c").y; });
 show("d", function () { return require("d").z; });
 show("e", function () { return [require("e").g, typeof hidden]; });
+show("cached", function () { return Modules.getCached(); });
 show("throws", function () { return Modules.addCached("t", "throw new Error('inside')"); });
 show("bad", function () { return Modules.addCached("t", 5); });
 show("removed", function () { return Modules.removeCached("a"); });

@@ -72,6 +72,11 @@ export function createModules(core: Core, scope: ModuleScope): Modules {
       if (typeof id !== "string") throw core.error("Error", "First argument must be String");
       if (!cached.delete(id)) throw core.error("Error", `Module "${id}" not found`);
     }),
+    getCached: core.native("Modules.getCached", () => {
+      const out = new realm.Array();
+      for (const id of cached.keys()) out.push(id);
+      return out;
+    }),
   };
 
   return {
