@@ -4,6 +4,7 @@
 /**
  * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. It is
  * made when it is read: the table takes 85 JsVars.
+ * More than 30 lines: a table.
  */
 function errorNumbers() {
     return {
@@ -438,6 +439,7 @@ function lazyImage() {
      * `chipId` and `running` (its first bytes) are of the running image. `revision` is that of the chip, -1 where it cannot
      * be read. `limit`: the most bytes that the image can have. `tell` is called with what the image requires, before each
      * check. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+     * More than 30 lines: one check behind the other, in the order of the header.
      */
     function checkHead(head, chipId, revision, running, limit, tell) {
         var header = parseHeader$1(head);
@@ -1059,6 +1061,7 @@ function getBootloaderDescription() {
         }
         return crc;
     }
+    // More than 30 lines: one source of knowledge behind the other.
     var chip = chipId();
     var address = chip ? 0 /* Boot.OFFSET */ : 4096 /* Boot.OFFSET_ESP32 */;
     var head = read$1(address, 112 /* Boot.DESC_END */);
@@ -1431,6 +1434,7 @@ var lastResult = "";
  * in whole seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(),
  * load() and reset(). These three end the update because save() would store it half done, and another slot may run when
  * that is loaded.
+ * More than 30 lines: a closure, whose three functions share the watchdog.
  */
 function acquireLock(stop, deadline) {
     /** Calls `callback` every `ms` until it is cancelled. An interval needs no memory to start again, a timer does. */
@@ -1540,6 +1544,7 @@ function sha256(data) {
 /**
  * For the file in flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of the level
  * below. `start`: bytes that replace the first ones in flash.
+ * More than 30 lines: a closure, whose variables would take more JsVars as fields of an object.
  */
 function createFsVerityHasher(addr, start) {
     // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks. It is made of native one-shot
@@ -1707,6 +1712,7 @@ function lazyVerify() {
      * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
      * first ones in flash, "" for an image that is complete in flash. `begun`: see hashFlash. Calls `done` once: with null,
      * and the digest if it was given; or with OTA_VALIDATE_FAILED.
+     * More than 30 lines: its steps are closures over what the segments say.
      */
     function verifyImage(chipId, address, size, digest, start, done, begun) {
         var ranges = [];
@@ -1980,6 +1986,7 @@ function lazySlots() {
      * Verifies the slots of `list` by their checksums, one after the other, and calls `choose` with the first good one. It
      * holds the lock, so that no update erases them meanwhile. `none`: message of the error when no slot is good, and the
      * holder of the lock is stopped first; without it the error is that of the last slot.
+     * More than 30 lines: each callback needs the lock and both ends of the promise.
      */
     function chooseSlot(list, choose, none) {
         return new Promise(function (resolve, reject) {
@@ -2074,7 +2081,10 @@ function lazySlots() {
         var old = version[0] === "2" && +version.substr(2, 2) <= 25 /* Kind.LAST_OLD */;
         return old && lazyEngine().storageStats_().totalBytes <= 262144 /* Kind.OLD_SIZE */ ? "js_code" : "storage";
     }
-    /** Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy. */
+    /**
+     * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
+     * More than 30 lines: one rule behind the other, each with its message.
+     */
     function checkStorage(claim) {
     var lazyBytesOnce = lazyBytes();
     var lazyBlocksOnce = lazyBlocks();
@@ -2109,6 +2119,7 @@ function lazySlots() {
     /**
      * Searches the verified image at `addr` for the text that names the partition of its Storage. The first segment holds
      * the constants of a build. Calls `done` with the claim of such a build on this table, null when there is no such text.
+     * More than 30 lines: its steps are closures over what was found.
      */
     function findStorage(addr, done) {
         var end = 32 /* Size.FIRST_SEGMENT */ + lazyBytes().u32_(read$1(addr, 32 /* Size.FIRST_SEGMENT */), 24 /* Size.HEADER */ + 4);
@@ -2488,7 +2499,10 @@ function lazyExchange() {
         head.length_ = last - first + 1;
         head.total_ = total;
     }
-    /** What the final answer, of `status`, says; or the Location of a redirect. */
+    /**
+     * What the final answer, of `status`, says; or the Location of a redirect.
+     * More than 30 lines: one header behind the other.
+     */
     function parseAnswer(status, headers) {
         if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
             var location = header(headers, "location");
@@ -2534,7 +2548,10 @@ function lazyExchange() {
     function bad(url, why) {
         throw otaError(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
     }
-    /** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
+    /**
+     * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
+     * More than 30 lines: one part of a URL behind the other, from left to right.
+     */
     function parseUrl(url) {
         for (var i = 0; i < url.length; i++) {
             var code = url.charCodeAt(i);
@@ -2688,7 +2705,10 @@ function lazyExchange() {
             throw otaError(259 /* Code.INVALID_STATE */, "aborted");
         return checkHeaders(headers);
     }
-    /** What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL. */
+    /**
+     * What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL.
+     * More than 30 lines: a table of fields, and which of them go to which origin.
+     */
     function send(exchange, onResponse, onError) {
         var options = exchange.options_;
         var origin = parseUrl(options.url);
@@ -3176,6 +3196,7 @@ function createDownload(options, url, limit, onConnected) {
      * Reads `file`, of `size` bytes, -1 while that is unknown, from where the inbox stands. `onEnd` comes once, and last: with
      * null when all bytes have come, or the source has no more. What the source reports is worth another try. Returns the
      * function that ends it; after it no event comes.
+     * More than 60 lines: a closure that is made once for each file, whose functions share a timer and a count.
      */
     function readSource(options, file, size, inbox, onHead, onBody, onEnd) {
         var timer;
@@ -3386,6 +3407,7 @@ function lazyManifest() {
      * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and
      * no exponent: the engine's own parser takes comments, trailing garbage and much else that another parser may read
      * otherwise.
+     * More than 30 lines: one loop over the text, whose state is in its variables.
      */
     function parseJson(text) {
         var open = []; // keys of the objects that are open, null for an array
@@ -4441,6 +4463,7 @@ function open(settings, emit, offerOnly, done, failed) {
      * Fetches the manifest at `settings.url`, verifies it and checks it for `target`. Calls `done` once: with the manifest,
      * and whether its image is running already. Refuses an image that could not read the files in Storage. Errors: those of
      * the download; OTA_VALIDATE_FAILED for the signature; those of manifest.ts and policy.ts.
+     * More than 30 lines: the callbacks of steps that share the settings, which are freed on the way.
      */
     function getManifest(settings, layout, target, done) {
         /** ms since 1970 by a clock that is wrong until somebody sets it. */
@@ -4466,6 +4489,7 @@ function open(settings, emit, offerOnly, done, failed) {
             /**
              * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key,
              * or with OTA_VALIDATE_FAILED and "".
+             * More than 30 lines: one check behind the other, and what is not needed any more is freed in between.
              */
             function verifyJws(token, keys, done) {
                 // The largest manifest that a device reads. Pure: the command on the host signs within the same limits.
@@ -4770,6 +4794,7 @@ function run(config, mode, resolve, reject) {
     }
     // What begin() resolves with: the user calls the steps of one update. Their order, and what each phase allows:
     // session.ts.
+    /** More than 60 lines: its methods share the session, and each needs its own text. */
     function createHandle(session, lock) {
         /**
          * In phase READY of a pushed update: takes `data`, which is at `offset` of the file. Bytes that are there already are
@@ -4896,6 +4921,7 @@ function run(config, mode, resolve, reject) {
         /**
          * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
          * type, and unless exactly one field says which image may run.
+         * More than 30 lines: one rule behind the other, each with its message.
          */
         function checkConfig(config) {
             // The configuration of a call. It is checked before anything else happens.
@@ -5256,6 +5282,7 @@ function boot(options) {
  * ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
  */
 function confirmAfter(ms, check, onEvent) {
+    // More than 30 lines: its callbacks share one timer, and end each other.
     return new Promise(function (resolve, reject) {
         function leave(reason, verdict) {
             try {

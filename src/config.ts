@@ -236,6 +236,7 @@ export interface Settings extends CommonConfig {
 /**
  * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
  * type, and unless exactly one field says which image may run.
+ * More than 30 lines: one rule behind the other, each with its message.
  */
 export function checkConfig(config: Config): Settings {
   const fields = config as unknown as { [name: string]: unknown };

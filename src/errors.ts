@@ -69,6 +69,7 @@ export interface ErrorNumbers {
 /**
  * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. It is
  * made when it is read: the table takes 85 JsVars.
+ * More than 30 lines: a table.
  */
 export function errorNumbers() {
   return {

@@ -67,6 +67,7 @@ function contentCrc(address: number, segments: number): number {
  * there is none, as with flash encryption. `esp_ota_get_bootloader_description`
  */
 export function getBootloaderDescription(): BootloaderDesc {
+  // More than 30 lines: one source of knowledge behind the other.
   const chip = chipId();
   const address = chip ? Boot.OFFSET : Boot.OFFSET_ESP32;
   const head = read(address, Boot.DESC_END);

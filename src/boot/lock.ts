@@ -33,6 +33,7 @@ export interface Lock {
  * in whole seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(),
  * load() and reset(). These three end the update because save() would store it half done, and another slot may run when
  * that is loaded.
+ * More than 30 lines: a closure, whose three functions share the watchdog.
  */
 export function acquireLock(stop: (error?: OtaError) => void, deadline: number): Lock {
   if (heldLock())

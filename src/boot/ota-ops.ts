@@ -116,6 +116,7 @@ export function getState(partition: Partition | string): number {
  * Verifies the slots of `list` by their checksums, one after the other, and calls `choose` with the first good one. It
  * holds the lock, so that no update erases them meanwhile. `none`: message of the error when no slot is good, and the
  * holder of the lock is stopped first; without it the error is that of the last slot.
+ * More than 30 lines: each callback needs the lock and both ends of the promise.
  */
 function chooseSlot(
   list: (layout: Layout) => Partition[],

@@ -44,7 +44,10 @@ function ownPartition(): string {
   return old && storageStats().totalBytes <= Kind.OLD_SIZE ? "js_code" : "storage";
 }
 
-/** Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy. */
+/**
+ * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
+ * More than 30 lines: one rule behind the other, each with its message.
+ */
 export function checkStorage(claim: StorageClaim): void {
   const label = claim.partition;
   const row = partitionByLabel(label, Type.DATA);
@@ -81,6 +84,7 @@ export function checkStorage(claim: StorageClaim): void {
 /**
  * Searches the verified image at `addr` for the text that names the partition of its Storage. The first segment holds
  * the constants of a build. Calls `done` with the claim of such a build on this table, null when there is no such text.
+ * More than 30 lines: its steps are closures over what was found.
  */
 export function findStorage(addr: number, done: (error: OtaError | null, claim: StorageClaim | null) => void): void {
   const end = Size.FIRST_SEGMENT + u32(read(addr, Size.FIRST_SEGMENT), Size.HEADER + 4);

@@ -87,6 +87,7 @@ export function confirmAfter(
   check: () => boolean | Promise<boolean>,
   onEvent?: (name: "ROLLBACK", reason: string) => void,
 ): Promise<boolean> {
+  // More than 30 lines: its callbacks share one timer, and end each other.
   return new Promise<boolean>((resolve, reject) => {
     function leave(reason: string, verdict: boolean): void {
       try {

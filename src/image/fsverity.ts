@@ -23,6 +23,7 @@ export interface FsVerityHasher {
 /**
  * For the file in flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of the level
  * below. `start`: bytes that replace the first ones in flash.
+ * More than 30 lines: a closure, whose variables would take more JsVars as fields of an object.
  */
 export function createFsVerityHasher(addr: number, start: string): FsVerityHasher {
   // digests of blocks of the file, and zeros behind them. A growing string would take 100 JsVars more

@@ -161,6 +161,7 @@ function checkFirst(chipId: number, header: Header): void {
  * `chipId` and `running` (its first bytes) are of the running image. `revision` is that of the chip, -1 where it cannot
  * be read. `limit`: the most bytes that the image can have. `tell` is called with what the image requires, before each
  * check. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+ * More than 30 lines: one check behind the other, in the order of the header.
  */
 export function checkHead(
   head: Uint8Array,

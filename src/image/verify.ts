@@ -78,6 +78,7 @@ export function hashFlash(
  * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
  * first ones in flash, "" for an image that is complete in flash. `begun`: see hashFlash. Calls `done` once: with null,
  * and the digest if it was given; or with OTA_VALIDATE_FAILED.
+ * More than 30 lines: its steps are closures over what the segments say.
  */
 export function verifyImage(
   chipId: number,

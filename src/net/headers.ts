@@ -97,7 +97,10 @@ function parseRange(text: string, head: Head): void {
   head.total_ = total;
 }
 
-/** What the final answer, of `status`, says; or the Location of a redirect. */
+/**
+ * What the final answer, of `status`, says; or the Location of a redirect.
+ * More than 30 lines: one header behind the other.
+ */
 export function parseAnswer(status: number, headers: { [name: string]: string }): Head | string {
   if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
     const location = header(headers, "location");

@@ -102,7 +102,10 @@ function ownHeaders(options: RequestOptions): { [name: string]: string } {
   return checkHeaders(headers);
 }
 
-/** What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL. */
+/**
+ * What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL.
+ * More than 30 lines: a table of fields, and which of them go to which origin.
+ */
 function send(
   exchange: Exchange,
   onResponse: (response: EspruinoHttpResponse) => void,

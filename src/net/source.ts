@@ -12,6 +12,7 @@ import type { RequestOptions } from "./request-options";
  * Reads `file`, of `size` bytes, -1 while that is unknown, from where the inbox stands. `onEnd` comes once, and last: with
  * null when all bytes have come, or the source has no more. What the source reports is worth another try. Returns the
  * function that ends it; after it no event comes.
+ * More than 60 lines: a closure that is made once for each file, whose functions share a timer and a count.
  */
 export function readSource(
   options: RequestOptions,

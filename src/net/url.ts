@@ -21,7 +21,10 @@ function bad(url: string, why: string): never {
   throw otaError(Code.INVALID_ARG, "URL " + url + ": " + why);
 }
 
-/** Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped. */
+/**
+ * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
+ * More than 30 lines: one part of a URL behind the other, from left to right.
+ */
 export function parseUrl(url: string): Url {
   for (let i = 0; i < url.length; i++) {
     const code = url.charCodeAt(i);

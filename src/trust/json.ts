@@ -49,6 +49,7 @@ const enum Next {
  * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and
  * no exponent: the engine's own parser takes comments, trailing garbage and much else that another parser may read
  * otherwise.
+ * More than 30 lines: one loop over the text, whose state is in its variables.
  */
 export function parseJson(text: string): any {
   const open: (string[] | null)[] = []; // keys of the objects that are open, null for an array

@@ -54,6 +54,7 @@ function answer(
 /**
  * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key,
  * or with OTA_VALIDATE_FAILED and "".
+ * More than 30 lines: one check behind the other, and what is not needed any more is freed in between.
  */
 export function verifyJws(
   token: string,

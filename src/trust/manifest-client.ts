@@ -94,6 +94,7 @@ export function digestOf(manifest: Manifest): string {
  * Fetches the manifest at `settings.url`, verifies it and checks it for `target`. Calls `done` once: with the manifest,
  * and whether its image is running already. Refuses an image that could not read the files in Storage. Errors: those of
  * the download; OTA_VALIDATE_FAILED for the signature; those of manifest.ts and policy.ts.
+ * More than 30 lines: the callbacks of steps that share the settings, which are freed on the way.
  */
 export function getManifest(
   settings: Settings,

@@ -48,6 +48,7 @@ export interface Handle {
 
 type Step = (session: Session, resolve: (outcome: number) => void, reject: (error: OtaError) => void) => void;
 
+/** More than 60 lines: its methods share the session, and each needs its own text. */
 export function createHandle(session: Session, lock: Lock): Handle {
   function wrongState(call: string): OtaError {
     const unheard = session.unheard_;
