@@ -4096,7 +4096,6 @@ function lazyFinish() {
 
 
 
-
 // The end of step 4, and steps 5 and 6 of update.ts: perform, and how bytes get from the network to flash. The listener
 // of the connection fills a block in RAM (net/inbox.ts). Here whole blocks are written, read back and hashed.
 /**
@@ -4152,7 +4151,6 @@ function createReceiver(session) {
         // Writes a slot, sector by sector: the only writer of app partitions.
         // The first word of a file holds the magic number of an image. It is written last, after the rest was verified in
         // flash. So no bootloader takes a refused or unverified file for an image, whatever otadata says.
-        var END = 16; // bytes of the end of a block that are compared
         /** Throws unless `length` bytes at `offset` lie in `slot` and in one sector. */
         function checkRange(slot, offset, length) {
             if ((offset % 4096 /* Flash.SECTOR */) + length > 4096 /* Flash.SECTOR */ || offset + length > slot.size)
@@ -4264,20 +4262,11 @@ function createReceiver(session) {
             }
             else
                 word = writeUnprepared(offset, more);
-            if (hasher) {
-                var tail = binary(inbox.pieces_[inbox.pieces_.length - 1]);
-                tail = tail.substr(Math.max(0, tail.length - END));
-                inbox.pieces_ = [];
-                var block = lazyBlocks().readBlock_(addr, length, word);
-                if (binary(block).substr(length - tail.length, tail.length) !== tail)
-                    differs(addr + word.length);
-                hasher.add_(offset, sha256(block));
-            }
-            else {
-                if (!holdsAll(addr + word.length, inbox.pieces_))
-                    differs(addr + word.length);
-                inbox.pieces_ = [];
-            }
+            if (!holdsAll(addr + word.length, inbox.pieces_))
+                differs(addr + word.length);
+            inbox.pieces_ = [];
+            if (hasher)
+                hasher.add_(offset, sha256(lazyBlocks().readBlock_(addr, length, word)));
             inbox.filled_ = 0;
             inbox.offset_ = offset + length;
         }
@@ -4286,7 +4275,7 @@ function createReceiver(session) {
             var addr = slot.address + offset;
             var room = 4096 /* Flash.SECTOR */ - inbox.filled_;
             var rest = piece.length - room;
-            if (addr !== nextErased || rest < 0 || room < END || offset + 2 * 4096 /* Flash.SECTOR */ > slot.size || erasesLeft < 1)
+            if (addr !== nextErased || rest < 0 || offset + 2 * 4096 /* Flash.SECTOR */ > slot.size || erasesLeft < 1)
                 return false;
             if (readOtadata(layout) !== otadata)
                 otadata = /*@__NOINLINE__*/ checkNotSelected(layout, slot);
@@ -4296,14 +4285,15 @@ function createReceiver(session) {
             // parts of the piece, not copies: a copy wants room in one piece, which is searched for
             var bytes = E.toArrayBuffer(piece);
             inbox.pieces_.push(new Uint8Array(bytes, 0, room));
+            var sent = binary(sha256(inbox.pieces_));
             program(addr, inbox.pieces_);
             inbox.pieces_ = rest ? [new Uint8Array(bytes, room, rest)] : [];
             inbox.filled_ = rest;
             inbox.offset_ = offset + 4096 /* Flash.SECTOR */;
-            var block = read$1(addr, 4096 /* Flash.SECTOR */);
-            if (E.toString(block).substr(-END) !== piece.substr(room - END, END)) /*@__NOINLINE__*/
+            var hash = sha256(read$1(addr, 4096 /* Flash.SECTOR */));
+            if (binary(hash) !== sent) /*@__NOINLINE__*/
                 differs(addr);
-            hasher.add_(offset, sha256(block));
+            hasher.add_(offset, hash);
             return true;
         }
         return { write_: write$1, writeNext_: writeNext };

@@ -12,7 +12,7 @@ try {
   );
 }
 
-export function sha256(data: Uint8Array | string): Uint8Array {
+export function sha256(data: Uint8Array | string | (Uint8Array | string)[]): Uint8Array {
   const digest = crypto.SHA256(data);
   if (!digest || digest.byteLength !== 32) return noMemory("SHA-256");
   return new Uint8Array(digest);

@@ -10,7 +10,7 @@ interface EspruinoFlash {
 
 interface EspruinoCrypto {
   /** undefined when there is no memory */
-  SHA256(data: Uint8Array | string): ArrayBuffer | undefined;
+  SHA256(data: Uint8Array | string | (Uint8Array | string)[]): ArrayBuffer | undefined;
 }
 
 interface EspruinoHttpRequest {

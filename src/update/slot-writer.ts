@@ -22,8 +22,8 @@ import { Code, otaError } from "../errors";
  * not erased. With `more` sectors to come, the next one is erased before this one is written. So a blank sector always
  * separates new content from old: resumeOffset() looks for it.
  *
- * What was written is read back. Without `hasher` all of it is compared. With it the block is a whole sector: its end is
- * compared, which shows a write that was torn or did nothing, and all of it is hashed for the digest, which decides.
+ * What was written is read back and compared, piece by piece, or by its hash where a whole sector was written. With
+ * `hasher` the block is a whole sector, whose hash goes into the digest.
  *
  * Throws FLASH_OP_FAIL with the address, OTA_PARTITION_CONFLICT when otadata names the slot, and HTTP_INCOMPLETE_DATA
  * when a server makes it erase the slot over and over.
@@ -36,8 +36,6 @@ export interface Writer {
    */
   writeNext_(piece: string, hasher: FsVerityHasher): boolean;
 }
-
-const END = 16; // bytes of the end of a block that are compared
 
 /** Throws unless `length` bytes at `offset` lie in `slot` and in one sector. */
 function checkRange(slot: Partition, offset: number, length: number): void {
@@ -153,17 +151,9 @@ export function createWriter(layout: Layout, slot: Partition, inbox: Inbox, size
       }
       program(addr, inbox.pieces_);
     } else word = writeUnprepared(offset, more);
-    if (hasher) {
-      let tail = binary(inbox.pieces_[inbox.pieces_.length - 1]);
-      tail = tail.substr(Math.max(0, tail.length - END));
-      inbox.pieces_ = [];
-      const block = readBlock(addr, length, word);
-      if (binary(block).substr(length - tail.length, tail.length) !== tail) differs(addr + word.length);
-      hasher.add_(offset, sha256(block));
-    } else {
-      if (!holdsAll(addr + word.length, inbox.pieces_)) differs(addr + word.length);
-      inbox.pieces_ = [];
-    }
+    if (!holdsAll(addr + word.length, inbox.pieces_)) differs(addr + word.length);
+    inbox.pieces_ = [];
+    if (hasher) hasher.add_(offset, sha256(readBlock(addr, length, word)));
     inbox.filled_ = 0;
     inbox.offset_ = offset + length;
   }
@@ -173,8 +163,7 @@ export function createWriter(layout: Layout, slot: Partition, inbox: Inbox, size
     const addr = slot.address + offset;
     const room = Flash.SECTOR - inbox.filled_;
     const rest = piece.length - room;
-    if (addr !== nextErased || rest < 0 || room < END || offset + 2 * Flash.SECTOR > slot.size || erasesLeft < 1)
-      return false;
+    if (addr !== nextErased || rest < 0 || offset + 2 * Flash.SECTOR > slot.size || erasesLeft < 1) return false;
     if (readOtadata(layout) !== otadata) otadata = /*@__NOINLINE__*/ checkNotSelected(layout, slot);
     erasesLeft--;
     nextErased = addr + Flash.SECTOR;
@@ -182,13 +171,14 @@ export function createWriter(layout: Layout, slot: Partition, inbox: Inbox, size
     // parts of the piece, not copies: a copy wants room in one piece, which is searched for
     const bytes = E.toArrayBuffer(piece);
     inbox.pieces_.push(new Uint8Array(bytes, 0, room));
+    const sent = binary(sha256(inbox.pieces_));
     program(addr, inbox.pieces_);
     inbox.pieces_ = rest ? [new Uint8Array(bytes, room, rest)] : [];
     inbox.filled_ = rest;
     inbox.offset_ = offset + Flash.SECTOR;
-    const block = read(addr, Flash.SECTOR);
-    if (E.toString(block).substr(-END) !== piece.substr(room - END, END)) /*@__NOINLINE__*/ differs(addr);
-    hasher.add_(offset, sha256(block));
+    const hash = sha256(read(addr, Flash.SECTOR));
+    if (binary(hash) !== sent) /*@__NOINLINE__*/ differs(addr);
+    hasher.add_(offset, hash);
     return true;
   }
 
