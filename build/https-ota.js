@@ -1575,14 +1575,9 @@ function createFsVerityHasher(addr, start) {
     function step(size) {
         if (next >= size)
             return false;
-        // most blocks without another call: memory is shortest here
-        var block = undefined;
-        if (next && next + BLOCK <= size)
-            block = read$1(addr + next, BLOCK);
-        else
-            block = lazyBlocks().readBlock_(addr + next, size - next, next ? "" : start);
-        var hash = sha256(block);
-        block = undefined;
+        // most blocks without another call: memory is shortest here. And the block is free again before the hash is added
+        var whole = next && next + BLOCK <= size;
+        var hash = sha256(whole ? read$1(addr + next, BLOCK) : lazyBlocks().readBlock_(addr + next, size - next, next ? "" : start));
         add(next, hash);
         return next < size;
     }
@@ -3163,7 +3158,7 @@ function lazyDownload() {
         // functions, and what is around them: memory is shortest after this
         download.failed_ = download.resume_ = download.onConnected_ = download.deliver_ = noop;
     }
-    return { disconnect_: disconnect, settle_: settle, resumeAfter_: resumeAfter, onHead_: onHead, onLastByte_: onLastByte, onEnd_: onEnd, rangeHeaders_: rangeHeaders, read_: read, seek_: seek, closeDownload_: closeDownload };
+    return { received_: received, disconnect_: disconnect, settle_: settle, resumeAfter_: resumeAfter, onHead_: onHead, onLastByte_: onLastByte, onEnd_: onEnd, rangeHeaders_: rangeHeaders, read_: read, seek_: seek, closeDownload_: closeDownload };
 }
 
 
@@ -3202,6 +3197,9 @@ function createDownload(options, url, limit, onConnected) {
         var timer;
         var ask;
         var asked = 0; // calls of the source: only the answer to the last one counts
+        function position() {
+            return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
+        }
         function close() {
             asked = -1;
             if (timer !== undefined)
@@ -3215,7 +3213,7 @@ function createDownload(options, url, limit, onConnected) {
             onEnd(error);
         }
         function take(data) {
-            var left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
+            var left = inbox.end_ - position();
             if (!data)
                 return end(size < 0 ? null : otaError(28684 /* Code.HTTP_INCOMPLETE_DATA */, "the source ended, " + left + " bytes missing", true));
             if (data.length >= left) {
@@ -3235,7 +3233,7 @@ function createDownload(options, url, limit, onConnected) {
                 timer = after(options.timeout, function () {
                     return end(otaError(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from the source for " + options.timeout + " ms", true));
                 });
-                options.source(inbox.offset_ + inbox.filled_ + inbox.buffered_.length, function (error, data) {
+                options.source(position(), function (error, data) {
                     if (mine !== asked)
                         return;
                     asked++; // the next answer to this call is not heard
@@ -3250,8 +3248,7 @@ function createDownload(options, url, limit, onConnected) {
                 }, file);
             }, end);
         };
-        var offset = inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
-        onHead({ status_: -1, start_: offset, length_: -1, total_: size, tag_: "", strong_: false });
+        onHead({ status_: -1, start_: position(), length_: -1, total_: size, tag_: "", strong_: false });
         inbox.end_ = size < 0 ? 2147483647 /* Body.ENDLESS */ : size;
         timer = after(0, ask);
         return close;
@@ -4262,7 +4259,7 @@ function createReceiver(session) {
             }
             else
                 word = writeUnprepared(offset, more);
-            if (!holdsAll(addr + word.length, inbox.pieces_))
+            if (!alreadyInFlash && !holdsAll(addr + word.length, inbox.pieces_))
                 differs(addr + word.length);
             inbox.pieces_ = [];
             if (hasher)
@@ -4275,13 +4272,11 @@ function createReceiver(session) {
             var addr = slot.address + offset;
             var room = 4096 /* Flash.SECTOR */ - inbox.filled_;
             var rest = piece.length - room;
-            if (addr !== nextErased || rest < 0 || offset + 2 * 4096 /* Flash.SECTOR */ > slot.size || erasesLeft < 1)
+            if (addr !== nextErased || rest < 0 || offset + 2 * 4096 /* Flash.SECTOR */ > slot.size)
                 return false;
             if (readOtadata(layout) !== otadata)
                 otadata = /*@__NOINLINE__*/ checkNotSelected(layout, slot);
-            erasesLeft--;
-            nextErased = addr + 4096 /* Flash.SECTOR */;
-            eraseForWrite(nextErased);
+            makeBlank(addr + 4096 /* Flash.SECTOR */, false);
             // parts of the piece, not copies: a copy wants room in one piece, which is searched for
             var bytes = E.toArrayBuffer(piece);
             inbox.pieces_.push(new Uint8Array(bytes, 0, room));
@@ -4350,11 +4345,6 @@ function createReceiver(session) {
         };
     // without a length, only a full sector or the end tells whether another sector follows and must be erased ahead
     inbox.block_ = fast || (plan.size_ < 0 && download.total_ < 0) ? 4096 /* Flash.SECTOR */ : 1024 /* Flash.PIECE */;
-    function wrote() {
-        session.written_ = inbox.offset_;
-        // a listener may abort
-        tell("WRITE_FLASH", inbox.offset_, session.size_);
-    }
     // Step 6 for most sectors, called below the listener of the connection
     if (fast && !session.stepwise_ && !session.push_)
         inbox.full_ = function (piece) {
@@ -4383,9 +4373,9 @@ function createReceiver(session) {
             writer.write_(total < 0 ? !last : offset - (offset % 4096 /* Flash.SECTOR */) + 4096 /* Flash.SECTOR */ < total, session.hasher_);
         }
         var sectorEnds = last || inbox.offset_ % 4096 /* Flash.SECTOR */ === 0;
-        if (sectorEnds && inbox.offset_ > offset)
-            wrote();
         session.written_ = inbox.offset_;
+        if (sectorEnds && inbox.offset_ > offset)
+            tell("WRITE_FLASH", inbox.offset_, total);
         if (last)
             lazyFinish().endFile_(session);
         else if (sectorEnds && session.stepwise_ && !session.push_)
@@ -4802,13 +4792,11 @@ function run(config, mode, resolve, reject) {
             var download = session.download_;
             var inbox = download.inbox_;
             var total = session.size_;
-            var wanted = inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
+            var wanted = lazyDownload().received_(download);
             if (offset > wanted)
                 throw otaError(258 /* Code.INVALID_ARG */, "bytes from " + offset + ", expected from " + wanted + ": go on there");
             session.pushed_ = offset + data.length;
-            session.resolve_ = function () {
-                return resolve(session.complete_ ? session.written_ : inbox.offset_ + inbox.filled_ + inbox.buffered_.length);
-            };
+            session.resolve_ = function () { return resolve(session.complete_ ? session.written_ : lazyDownload().received_(download)); };
             session.reject_ = reject;
             session.phase_ = 1 /* Phase.WORKING */;
             if (!session.receive_)

@@ -47,12 +47,9 @@ export function createFsVerityHasher(addr: number, start: string): FsVerityHashe
 
   function step(size: number): boolean {
     if (next >= size) return false;
-    // most blocks without another call: memory is shortest here
-    let block = undefined as never as Uint8Array;
-    if (next && next + BLOCK <= size) block = read(addr + next, BLOCK);
-    else block = readBlock(addr + next, size - next, next ? "" : start);
-    const hash = sha256(block);
-    block = undefined as never;
+    // most blocks without another call: memory is shortest here. And the block is free again before the hash is added
+    const whole = next && next + BLOCK <= size;
+    const hash = sha256(whole ? read(addr + next, BLOCK) : readBlock(addr + next, size - next, next ? "" : start));
     add(next, hash);
     return next < size;
   }

@@ -99,7 +99,7 @@ export interface Download {
 }
 
 /** Bytes of the file that have come, taken or not. */
-function received(download: Download): number {
+export function received(download: Download): number {
   const inbox = download.inbox_;
   return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
 }

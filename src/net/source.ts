@@ -26,6 +26,9 @@ export function readSource(
   let timer: number | undefined;
   let ask: () => void;
   let asked = 0; // calls of the source: only the answer to the last one counts
+  function position(): number {
+    return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
+  }
   function close(): void {
     asked = -1;
     if (timer !== undefined) cancel(timer);
@@ -37,7 +40,7 @@ export function readSource(
     onEnd(error);
   }
   function take(data: string): void {
-    const left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
+    const left = inbox.end_ - position();
     if (!data)
       return end(
         size < 0 ? null : otaError(Code.HTTP_INCOMPLETE_DATA, "the source ended, " + left + " bytes missing", true),
@@ -58,7 +61,7 @@ export function readSource(
         end(otaError(Code.HTTP_READ_TIMEOUT, "nothing from the source for " + options.timeout + " ms", true)),
       );
       options.source!(
-        inbox.offset_ + inbox.filled_ + inbox.buffered_.length,
+        position(),
         (error, data) => {
           if (mine !== asked) return;
           asked++; // the next answer to this call is not heard
@@ -73,8 +76,7 @@ export function readSource(
       );
     }, end);
   };
-  const offset = inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
-  onHead({ status_: -1, start_: offset, length_: -1, total_: size, tag_: "", strong_: false });
+  onHead({ status_: -1, start_: position(), length_: -1, total_: size, tag_: "", strong_: false });
   inbox.end_ = size < 0 ? Body.ENDLESS : size;
   timer = after(0, ask);
   return close;

@@ -7,7 +7,7 @@ import type { EventName } from "../config";
 import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { createFsVerityHasher } from "../image/fsverity";
 import { checkHead, Size } from "../image/image";
-import { read as startReading, type Consumer } from "../net/download";
+import { read as startReading, received, type Consumer } from "../net/download";
 import { Body } from "../net/inbox";
 import { bytesOf } from "../platform/bytes";
 import { chipRevision } from "../platform/chip";
@@ -89,11 +89,6 @@ export function createReceiver(session: Session): Consumer {
     };
   // without a length, only a full sector or the end tells whether another sector follows and must be erased ahead
   inbox.block_ = fast || (plan.size_ < 0 && download.total_ < 0) ? Flash.SECTOR : Flash.PIECE;
-  function wrote(): void {
-    session.written_ = inbox.offset_;
-    // a listener may abort
-    tell("WRITE_FLASH", inbox.offset_, session.size_);
-  }
   // Step 6 for most sectors, called below the listener of the connection
   if (fast && !session.stepwise_ && !session.push_)
     inbox.full_ = (piece) => {
@@ -118,8 +113,8 @@ export function createReceiver(session: Session): Consumer {
       writer!.write_(total < 0 ? !last : offset - (offset % Flash.SECTOR) + Flash.SECTOR < total, session.hasher_);
     }
     const sectorEnds = last || inbox.offset_ % Flash.SECTOR === 0;
-    if (sectorEnds && inbox.offset_ > offset) wrote();
     session.written_ = inbox.offset_;
+    if (sectorEnds && inbox.offset_ > offset) tell("WRITE_FLASH", inbox.offset_, total);
     if (last) endFile(session);
     else if (sectorEnds && session.stepwise_ && !session.push_) succeed(session, false);
     if (session.phase_ !== Phase.WORKING) download.consumer_ = null;
@@ -152,12 +147,11 @@ export function push(
   const download = session.download_;
   const inbox = download.inbox_;
   const total = session.size_;
-  const wanted = inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
+  const wanted = received(download);
   if (offset > wanted)
     throw otaError(Code.INVALID_ARG, "bytes from " + offset + ", expected from " + wanted + ": go on there");
   session.pushed_ = offset + data.length;
-  session.resolve_ = () =>
-    resolve(session.complete_ ? session.written_ : inbox.offset_ + inbox.filled_ + inbox.buffered_.length);
+  session.resolve_ = () => resolve(session.complete_ ? session.written_ : received(download));
   session.reject_ = reject;
   session.phase_ = Phase.WORKING;
   if (!session.receive_) session.receive_ = /*@__NOINLINE__*/ createReceiver(session);

@@ -151,7 +151,7 @@ export function createWriter(layout: Layout, slot: Partition, inbox: Inbox, size
       }
       program(addr, inbox.pieces_);
     } else word = writeUnprepared(offset, more);
-    if (!holdsAll(addr + word.length, inbox.pieces_)) differs(addr + word.length);
+    if (!alreadyInFlash && !holdsAll(addr + word.length, inbox.pieces_)) differs(addr + word.length);
     inbox.pieces_ = [];
     if (hasher) hasher.add_(offset, sha256(readBlock(addr, length, word)));
     inbox.filled_ = 0;
@@ -163,11 +163,9 @@ export function createWriter(layout: Layout, slot: Partition, inbox: Inbox, size
     const addr = slot.address + offset;
     const room = Flash.SECTOR - inbox.filled_;
     const rest = piece.length - room;
-    if (addr !== nextErased || rest < 0 || offset + 2 * Flash.SECTOR > slot.size || erasesLeft < 1) return false;
+    if (addr !== nextErased || rest < 0 || offset + 2 * Flash.SECTOR > slot.size) return false;
     if (readOtadata(layout) !== otadata) otadata = /*@__NOINLINE__*/ checkNotSelected(layout, slot);
-    erasesLeft--;
-    nextErased = addr + Flash.SECTOR;
-    eraseForWrite(nextErased);
+    makeBlank(addr + Flash.SECTOR, false);
     // parts of the piece, not copies: a copy wants room in one piece, which is searched for
     const bytes = E.toArrayBuffer(piece);
     inbox.pieces_.push(new Uint8Array(bytes, 0, room));

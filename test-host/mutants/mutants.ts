@@ -224,11 +224,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       { file: "update/slot-writer.ts", from: "if (more) makeBlank(sector", to: "if (false) makeBlank(sector" },
       { file: "update/slot-writer.ts", from: "if (more) makeBlank(addr", to: "if (false) makeBlank(addr" },
-      {
-        file: "update/slot-writer.ts",
-        from: "nextErased = addr + Flash.SECTOR;\n    eraseForWrite(nextErased);",
-        to: "nextErased = 0;",
-      },
+      { file: "update/slot-writer.ts", from: "\n    makeBlank(addr + Flash.SECTOR, false);", to: "nextErased = 0;" },
     ],
     caught: [every("toy-two/pieces/current/update", /fetched/)],
   },
