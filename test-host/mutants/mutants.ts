@@ -233,6 +233,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       { file: "update/slot-writer.ts", from: "[word.substr(Size.WORD)];", to: "[word];" },
       { file: "update/slot-writer.ts", from: "addr += Size.WORD;", to: "" },
+      { file: "update/slot-writer.ts", from: "holdsAll(addr + word.length, inbox", to: "holdsAll(addr, inbox" },
     ],
     caught: [every("toy-two/one/current/other", /holds first, which could start/)],
   },
