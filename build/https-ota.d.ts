@@ -333,6 +333,17 @@ interface StorageClaim {
     size: number;
 }
 
+/** A file of a release, as its manifest names it. */
+interface ManifestFile {
+    /** 1 to 28 printable ASCII characters, such as "app.js" or "lib/sensor.js" */
+    name: string;
+    /** in bytes */
+    size: number;
+    /** 64 hexadecimal digits */
+    sha256: string;
+    /** relative to the manifest's; without it the name is its URL */
+    url?: string;
+}
 /** What a manifest says (docs/formats.md#manifest). `iat` and `exp` in seconds since 1970. */
 interface Manifest {
     format: number;
@@ -343,7 +354,8 @@ interface Manifest {
     sequence: number;
     iat: number;
     exp?: number;
-    image: {
+    /** there unless it is a release of files alone */
+    image?: {
         url: string;
         size: number;
         fsverity: string;
@@ -351,6 +363,10 @@ interface Manifest {
         /** where an Espruino image keeps Storage */
         storage?: StorageClaim;
     };
+    /** with format 2 */
+    files?: ManifestFile[];
+    /** name of the file that is the program */
+    entry?: string;
 }
 
 /** A running update. After `finish` or `abort` it has ended: only the getters still answer. */

@@ -3460,7 +3460,8 @@ function lazyManifest() {
     }
     // The claims of a manifest. Pure. Only called with a payload whose signature is verified.
     // Source: docs/formats.md#manifest, docs/design.md#trust.
-    var FORMAT = 1;
+    /** in characters, as of a name in Storage */
+    var MAX_NAME = 28;
     /** Is it a whole number that every JSON parser reads in the same way? (RFC 8259 6) */
     function isWhole(value) {
         return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
@@ -3472,14 +3473,75 @@ function lazyManifest() {
         if (typeof value !== type || !whole || value === "")
             refuse$2("claim " + claim + " is missing or not a " + type);
     }
+    function checkImage(image) {
+        checkClaim("image.url", image.url, "string");
+        checkClaim("image.size", image.size, "number");
+        checkClaim("image.fsverity", image.fsverity, "string");
+        if (!lazyBytes().parseDigest_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
+            refuse$2("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
+        var storage = image.storage;
+        if (storage === undefined)
+            return;
+        checkClaim("image.storage.partition", storage && storage.partition, "string");
+        checkClaim("image.storage.address", storage.address, "number");
+        checkClaim("image.storage.size", storage.size, "number");
+        if (!storage.size)
+            refuse$2("claim image.storage.size is 0");
+    }
+    /**
+     * A name is a label: no file is ever stored under it. Those that mean something to Espruino or to this module are
+     * refused all the same, because whoever signs one expects what does not happen. So are paths that leave a folder.
+     */
+    function checkName(name) {
+        var ok = name.length <= MAX_NAME;
+        for (var i = 0; i < name.length; i++)
+            if (name[i] < " " || name[i] > "~" || name[i] === "\\")
+                ok = false;
+        // the name is signed: a stranger cannot send a text of separators
+        name.split("/").forEach(function (part) {
+            if (part === "" || part === "." || part === "..")
+                ok = false;
+        });
+        [".boot", ".varimg", ".https-ota"].forEach(function (reserved) {
+            if (name.substr(0, reserved.length) === reserved)
+                ok = false;
+        });
+        if (!ok)
+            refuse$2("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
+    }
+    /** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
+    function checkFiles(files, entry) {
+        var names = [];
+        var program = 0;
+        if (!Array.isArray(files) || !files.length)
+            refuse$2("claim files is not a list of files");
+        checkClaim("entry", entry, "string");
+        files.forEach(function (file) {
+            checkClaim("files.name", file && file.name, "string");
+            var name = file.name;
+            checkName(name);
+            if (names.indexOf(name) >= 0)
+                refuse$2("file name " + name + " comes twice");
+            names.push(name);
+            checkClaim("files.size", file.size, "number");
+            checkClaim("files.sha256", file.sha256, "string");
+            if (!lazyBytes().parseDigest_("sha256:" /* Prefix.MANIFEST */ + file.sha256, "sha256:" /* Prefix.MANIFEST */))
+                refuse$2("claim files.sha256 of " + name + " is not 64 hexadecimal digits");
+            checkClaim("files.url", file.url, "string", true);
+            if (name === entry)
+                program = file.size;
+        });
+        if (!program)
+            refuse$2("claim entry is " + entry + ", which is no file, or an empty one");
+    }
     /**
      * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
      */
     function parseManifest(payload) {
         var manifest = parseJson(payload);
-        if (manifest.format !== FORMAT)
-            throw otaError(262 /* Code.NOT_SUPPORTED */, "manifest format " + manifest.format + ", this module knows " + FORMAT);
-        var image = manifest.image || {};
+        var format = manifest.format;
+        if (format !== 1 /* Format.IMAGE */ && format !== 2 /* Format.FILES */)
+            throw otaError(262 /* Code.NOT_SUPPORTED */, "manifest format " + format + ", this module knows 1 and 2");
         checkClaim("project", manifest.project, "string");
         checkClaim("version", manifest.version, "string");
         checkClaim("chip", manifest.chip, "string");
@@ -3487,19 +3549,16 @@ function lazyManifest() {
         checkClaim("sequence", manifest.sequence, "number");
         checkClaim("iat", manifest.iat, "number");
         checkClaim("exp", manifest.exp, "number", true);
-        checkClaim("image.url", image.url, "string");
-        checkClaim("image.size", image.size, "number");
-        checkClaim("image.fsverity", image.fsverity, "string");
-        if (!lazyBytes().parseDigest_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
-            refuse$2("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
-        var storage = image.storage;
-        if (storage !== undefined) {
-            checkClaim("image.storage.partition", storage && storage.partition, "string");
-            checkClaim("image.storage.address", storage.address, "number");
-            checkClaim("image.storage.size", storage.size, "number");
-            if (!storage.size)
-                refuse$2("claim image.storage.size is 0");
+        if (manifest.files === undefined) {
+            if (manifest.entry !== undefined)
+                refuse$2("claim entry without files");
         }
+        else if (format === 1 /* Format.IMAGE */)
+            refuse$2("claim files needs format 2");
+        else
+            checkFiles(manifest.files, manifest.entry);
+        if (manifest.image !== undefined || !manifest.files)
+            checkImage(manifest.image || {});
         return manifest;
     }
     // Which manifests this device accepts. Pure. Only called with claims whose signature is verified.
@@ -3826,6 +3885,9 @@ function answer(payload, signer, done) {
         });
     };
 }
+
+
+
 
 
 
@@ -4546,7 +4608,7 @@ function open(settings, emit, offerOnly, done, failed) {
          * and the signature takes Needed.SIGNATURE. With a longer manifest memory would end in the middle of a callback.
          */
         function mostOf(free) {
-            return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 8192 /* Jws.MAX_MANIFEST */);
+            return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 32768 /* Jws.MAX_MANIFEST */);
         }
         function fetchText(settings, done) {
             var free = lazyEngine().freeVars_();
@@ -4557,7 +4619,7 @@ function open(settings, emit, offerOnly, done, failed) {
                 done(error, text);
             }
             download.failed_ = function (error) {
-                return end(error.code === 260 /* Code.INVALID_SIZE */ && limit < 8192 /* Jws.MAX_MANIFEST */
+                return end(error.code === 260 /* Code.INVALID_SIZE */ && limit < 32768 /* Jws.MAX_MANIFEST */
                     ? otaError(257 /* Code.NO_MEM */, "a manifest of more than " + limit + " bytes, and " + free + " JsVars are free", true)
                     : error, "");
             };

@@ -3,7 +3,7 @@
 /** An enum, which takes no variable. */
 export const enum Jws {
   /** in bytes, of the whole file */
-  MAX_MANIFEST = 8192,
+  MAX_MANIFEST = 32768,
   // in characters of base64url
   MAX_HEADER = 512, // `sign` makes 124
   MAX_SIGNATURE = 683, // of 4096 bits

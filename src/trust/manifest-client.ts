@@ -87,7 +87,7 @@ export function holdsImage(
 
 /** Its image's fs-verity digest, as 64 hexadecimal digits. */
 export function digestOf(manifest: Manifest): string {
-  return parseDigest(manifest.image.fsverity, Prefix.MANIFEST);
+  return parseDigest(manifest.image!.fsverity, Prefix.MANIFEST);
 }
 
 /**
@@ -120,7 +120,7 @@ export function getManifest(
       );
       const desc = parseDesc(read(layout.running_.address, Size.DESC_END));
       checkProject(manifest, settings.project || (desc ? desc.projectName : loadRecord().project));
-      const image = manifest.image;
+      const image = manifest.image!;
       holdsImage(layout, layout.running_, image.size, digestOf(manifest), (failure, running) => {
         tryOr(() => {
           if (!failure && !running && image.storage && !settings.allowStorageLoss) checkStorage(image.storage);

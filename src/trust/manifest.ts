@@ -6,7 +6,27 @@ import { parseJson, refuse } from "./json";
 import { Code, otaError } from "../errors";
 import type { StorageClaim } from "../boot/storage-claim";
 
-const FORMAT = 1;
+/** Values of `format`. An enum, which takes no variable. */
+const enum Format {
+  IMAGE = 1,
+  /** with `files`: modules that know nothing of them refuse it */
+  FILES = 2,
+}
+
+/** in characters, as of a name in Storage */
+const MAX_NAME = 28;
+
+/** A file of a release, as its manifest names it. */
+export interface ManifestFile {
+  /** 1 to 28 printable ASCII characters, such as "app.js" or "lib/sensor.js" */
+  name: string;
+  /** in bytes */
+  size: number;
+  /** 64 hexadecimal digits */
+  sha256: string;
+  /** relative to the manifest's; without it the name is its URL */
+  url?: string;
+}
 
 /** What a manifest says (docs/formats.md#manifest). `iat` and `exp` in seconds since 1970. */
 export interface Manifest {
@@ -18,7 +38,8 @@ export interface Manifest {
   sequence: number;
   iat: number;
   exp?: number;
-  image: {
+  /** there unless it is a release of files alone */
+  image?: {
     url: string;
     size: number;
     fsverity: string;
@@ -26,6 +47,10 @@ export interface Manifest {
     /** where an Espruino image keeps Storage */
     storage?: StorageClaim;
   };
+  /** with format 2 */
+  files?: ManifestFile[];
+  /** name of the file that is the program */
+  entry?: string;
 }
 
 /** Is it a whole number that every JSON parser reads in the same way? (RFC 8259 6) */
@@ -39,14 +64,67 @@ function checkClaim(claim: string, value: unknown, type: string, optional?: bool
   if (typeof value !== type || !whole || value === "") refuse("claim " + claim + " is missing or not a " + type);
 }
 
+function checkImage(image: any): void {
+  checkClaim("image.url", image.url, "string");
+  checkClaim("image.size", image.size, "number");
+  checkClaim("image.fsverity", image.fsverity, "string");
+  if (!parseDigest(image.fsverity, Prefix.MANIFEST))
+    refuse("claim image.fsverity must be " + Prefix.MANIFEST + " and 64 digits");
+  const storage = image.storage;
+  if (storage === undefined) return;
+  checkClaim("image.storage.partition", storage && storage.partition, "string");
+  checkClaim("image.storage.address", storage.address, "number");
+  checkClaim("image.storage.size", storage.size, "number");
+  if (!storage.size) refuse("claim image.storage.size is 0");
+}
+
+/**
+ * A name is a label: no file is ever stored under it. Those that mean something to Espruino or to this module are
+ * refused all the same, because whoever signs one expects what does not happen. So are paths that leave a folder.
+ */
+function checkName(name: string): void {
+  let ok = name.length <= MAX_NAME;
+  for (let i = 0; i < name.length; i++) if (name[i] < " " || name[i] > "~" || name[i] === "\\") ok = false;
+  // the name is signed: a stranger cannot send a text of separators
+  name.split("/").forEach((part) => {
+    if (part === "" || part === "." || part === "..") ok = false;
+  });
+  [".boot", ".varimg", ".https-ota"].forEach((reserved) => {
+    if (name.substr(0, reserved.length) === reserved) ok = false;
+  });
+  if (!ok) refuse("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
+}
+
+/** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
+function checkFiles(files: any, entry: unknown): void {
+  const names: string[] = [];
+  let program = 0;
+  if (!Array.isArray(files) || !files.length) refuse("claim files is not a list of files");
+  checkClaim("entry", entry, "string");
+  files.forEach((file: any) => {
+    checkClaim("files.name", file && file.name, "string");
+    const name: string = file.name;
+    checkName(name);
+    if (names.indexOf(name) >= 0) refuse("file name " + name + " comes twice");
+    names.push(name);
+    checkClaim("files.size", file.size, "number");
+    checkClaim("files.sha256", file.sha256, "string");
+    if (!parseDigest(Prefix.MANIFEST + file.sha256, Prefix.MANIFEST))
+      refuse("claim files.sha256 of " + name + " is not 64 hexadecimal digits");
+    checkClaim("files.url", file.url, "string", true);
+    if (name === entry) program = file.size;
+  });
+  if (!program) refuse("claim entry is " + entry + ", which is no file, or an empty one");
+}
+
 /**
  * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
  */
 export function parseManifest(payload: string): Manifest {
   const manifest = parseJson(payload);
-  if (manifest.format !== FORMAT)
-    throw otaError(Code.NOT_SUPPORTED, "manifest format " + manifest.format + ", this module knows " + FORMAT);
-  const image = manifest.image || {};
+  const format = manifest.format;
+  if (format !== Format.IMAGE && format !== Format.FILES)
+    throw otaError(Code.NOT_SUPPORTED, "manifest format " + format + ", this module knows 1 and 2");
   checkClaim("project", manifest.project, "string");
   checkClaim("version", manifest.version, "string");
   checkClaim("chip", manifest.chip, "string");
@@ -54,17 +132,10 @@ export function parseManifest(payload: string): Manifest {
   checkClaim("sequence", manifest.sequence, "number");
   checkClaim("iat", manifest.iat, "number");
   checkClaim("exp", manifest.exp, "number", true);
-  checkClaim("image.url", image.url, "string");
-  checkClaim("image.size", image.size, "number");
-  checkClaim("image.fsverity", image.fsverity, "string");
-  if (!parseDigest(image.fsverity, Prefix.MANIFEST))
-    refuse("claim image.fsverity must be " + Prefix.MANIFEST + " and 64 digits");
-  const storage = image.storage;
-  if (storage !== undefined) {
-    checkClaim("image.storage.partition", storage && storage.partition, "string");
-    checkClaim("image.storage.address", storage.address, "number");
-    checkClaim("image.storage.size", storage.size, "number");
-    if (!storage.size) refuse("claim image.storage.size is 0");
-  }
+  if (manifest.files === undefined) {
+    if (manifest.entry !== undefined) refuse("claim entry without files");
+  } else if (format === Format.IMAGE) refuse("claim files needs format 2");
+  else checkFiles(manifest.files, manifest.entry);
+  if (manifest.image !== undefined || !manifest.files) checkImage(manifest.image || {});
   return manifest;
 }

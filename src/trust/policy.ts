@@ -31,8 +31,8 @@ function differ(what: string, theirs: string | number, ours: string | number): n
 export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: boolean): void {
   if (manifest.chip !== facts.chip_) differ("chip", manifest.chip, facts.chip_);
   if (manifest.board !== undefined && manifest.board !== facts.board_) differ("board", manifest.board, facts.board_);
-  if (manifest.image.size > facts.slotSize_)
-    throw otaError(Code.INVALID_SIZE, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+  if (manifest.image!.size > facts.slotSize_)
+    throw otaError(Code.INVALID_SIZE, "image of " + manifest.image!.size + " bytes, the slot has " + facts.slotSize_);
   // an unset clock says 1970, and no manifest is expired
   if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
     throw otaError(Code.TIMEOUT, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));

@@ -106,7 +106,7 @@ export function checkDevice(settings: Settings, layout: Layout): void {
 export function findWaiting(layout: Layout, manifest: Manifest): Partition | undefined {
   const selected = selectedSlot(layout, readEntries(layout.otadata_));
   const image = isRestartPending() && selected.address !== layout.running_.address ? knownImage(selected) : null;
-  return image && image.size === manifest.image.size && image.digest === digestOf(manifest) ? selected : undefined;
+  return image && image.size === manifest.image!.size && image.digest === digestOf(manifest) ? selected : undefined;
 }
 
 export function offerOf(manifest: Manifest, running: boolean, waiting: boolean): Offer {
@@ -115,7 +115,7 @@ export function offerOf(manifest: Manifest, running: boolean, waiting: boolean):
     waiting: waiting,
     version: manifest.version,
     sequence: manifest.sequence,
-    size: manifest.image.size,
+    size: manifest.image!.size,
     manifest: manifest,
   };
 }

@@ -22,12 +22,12 @@ before(async () => {
 });
 after(() => server.close());
 
-const MAX_MANIFEST = 8192;
+const MAX_MANIFEST = 32768;
 const header = Buffer.from(JSON.stringify({ alg: "PS256", typ: "https-ota+jws", kid: key.kid })).toString("base64url");
 
 /** What is served as the manifest. */
 const TEXTS: Record<string, string> = {
-  ...Object.fromEntries([...'._-/"{[,:\\'].map((one) => [`8192 of ${one}`, one.repeat(MAX_MANIFEST)])),
+  ...Object.fromEntries([...'._-/"{[,:\\'].map((one) => [`32768 of ${one}`, one.repeat(MAX_MANIFEST)])),
   "a signature of hyphens": `${header}.e30.${"-".repeat(MAX_MANIFEST - header.length - 5)}`,
   "a payload of hyphens": `${header}.${"-".repeat(MAX_MANIFEST - header.length - 400)}.${"A".repeat(342)}`,
   "a header of hyphens": `${"-".repeat(MAX_MANIFEST - 400)}.e30.${"A".repeat(342)}`,

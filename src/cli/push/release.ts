@@ -37,14 +37,14 @@ function manifestIn(folder: string): string {
 
 /** Where the image of a manifest lies: beside it, by the last part of its URL. */
 function imageBeside(file: string, { image }: Claims): string {
-  const last = image.url.split(/[?#]/)[0].split("/").at(-1) ?? "";
+  const last = image!.url.split(/[?#]/)[0].split("/").at(-1) ?? "";
   let name: string;
   try {
     name = path.basename(decodeURIComponent(last));
   } catch {
     name = last;
   }
-  if (!name) refuse(file, `claim image.url is ${excerpt(image.url)}, which names no file: give the image by --image`);
+  if (!name) refuse(file, `claim image.url is ${excerpt(image!.url)}, which names no file: give the image by --image`);
   return path.join(path.dirname(file), name);
 }
 
@@ -53,7 +53,7 @@ function fromManifest(file: string, given: string | undefined): Release {
   const text = readInput(file).toString("latin1");
   const image = readFirmware(given ?? imageBeside(file, claims));
   checkImageMatches(file, claims, image.file, image.bytes, image.image, storageSaid(image, claims));
-  const digest = `fsverity-${claims.image.fsverity.toLowerCase()}`;
+  const digest = `fsverity-${claims.image!.fsverity.toLowerCase()}`;
   return { manifest: { file, text, claims }, image, digest, name: `${claims.project} ${claims.version}` };
 }
 

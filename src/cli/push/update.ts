@@ -122,7 +122,7 @@ async function connectAgain(options: PushOptions, why: string): Promise<Session>
 /** The line for what the device asked for. */
 function answerFor({ release, options }: Job, { offset, file, n }: Event & { k: "ask" }): ["p" | "x", string, number] {
   const { manifest, image } = release;
-  const known = manifest && options.keys.length ? ["", manifest.claims.image.url] : [""];
+  const known = manifest && options.keys.length ? ["", manifest.claims.image!.url] : [""];
   if (!known.includes(file)) return ["x", `push has no file ${file}`, n];
   if (file === "" && known.length > 1) return ["p", manifest?.text.slice(offset, offset + options.piece) ?? "", n];
   return ["p", image.bytes.subarray(offset, offset + options.piece).toString("latin1"), n];

@@ -181,7 +181,7 @@ function checkClaims(where: string, text: string): Claims {
     const value = name === undefined ? undefined : claimOf(JSON.parse(text), name);
     return refuse(where, `${fact}${value === undefined ? "" : `, found ${quote(value)}`}`);
   }
-  const { url, sha256 } = claims.image;
+  const { url, sha256 } = claims.image!;
   // the device does not read it
   if (sha256 !== undefined && !parseDigest(`sha256:${sha256}`, Prefix.MANIFEST))
     refuse(where, `claim image.sha256 must be 64 hexadecimal digits, found ${quote(sha256)}`);
@@ -323,10 +323,11 @@ export function checkImageMatches(
   const differ = (claim: string, theirs: unknown, ours: unknown) => {
     if (theirs !== ours) refuse(where, `claim ${claim} is ${theirs}, ${file} has ${ours}`);
   };
-  differ("image.size", claims.image.size, bytes.length);
-  differ("image.fsverity", claims.image.fsverity.toLowerCase(), fsverity(bytes));
-  if (claims.image.sha256 !== undefined)
-    differ("image.sha256", claims.image.sha256.toLowerCase(), createHash("sha256").update(bytes).digest("hex"));
+  differ("image.size", claims.image!.size, bytes.length);
+  differ("image.fsverity", claims.image!.fsverity.toLowerCase(), fsverity(bytes));
+  if (claims.image!.sha256 !== undefined)
+    differ("image.sha256", claims.image!.sha256.toLowerCase(), createHash("sha256").update(bytes).digest("hex"));
   differ("chip", claims.chip, chipById(image.header.chipId)?.name);
-  if (claims.image.storage && storage) differ("image.storage", storageText(claims.image.storage), storageText(storage));
+  if (claims.image!.storage && storage)
+    differ("image.storage", storageText(claims.image!.storage), storageText(storage));
 }

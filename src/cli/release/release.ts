@@ -220,9 +220,9 @@ function imageNotes({ image }: Firmware, claims: Claims): string[] {
     notes.push(`https-ota runs on ${DEVICE_CHIPS.join(", ")}, not on ${claims.chip}`);
   if (!image.sha256) notes.push("the image has no SHA-256 of its own: this only says that its checksum holds");
   const room = largestSlot(claims.chip);
-  if (room && claims.image.size > room)
+  if (room && claims.image!.size > room)
     notes.push(
-      `${claims.image.size} bytes fit no slot of the tables in boards/: the largest for ${claims.chip} has ${room}`,
+      `${claims.image!.size} bytes fit no slot of the tables in boards/: the largest for ${claims.chip} has ${room}`,
     );
   if (image.trailing) notes.push(`${image.trailing} bytes behind the image's end are part of the release`);
   return notes;
@@ -233,7 +233,7 @@ function espruinoNotes({ espruino }: Firmware, claims: Claims): string[] {
   const { missing, board } = espruino;
   const notes: string[] = [];
   if (missing.length) notes.push(`https-ota cannot run in this build, which has no ${missing.join(", ")}`);
-  if (!claims.image.storage) notes.push("the manifest does not say where this build has its Storage: sign it again");
+  if (!claims.image!.storage) notes.push("the manifest does not say where this build has its Storage: sign it again");
   if (board && claims.board === undefined)
     notes.push(`built for board ${board}; for devices of this board only: --board ${board}`);
   else if (board && claims.board !== board) notes.push(`for devices of board ${claims.board}, but built for ${board}`);

@@ -240,10 +240,10 @@ function manifestLines(report: Report & { kind: "manifest" }): string[] {
     field("sequence", String(claims.sequence)),
     field("signed at", dateText(claims.iat)),
     field("expires", claims.exp === undefined ? "never" : dateText(claims.exp)),
-    field("image", printable(`${claims.image.url}, ${claims.image.size} bytes`)),
-    ...(claims.image.storage ? [field("storage", printable(storageText(claims.image.storage)))] : []),
-    field("digest", printable(`fsverity-${claims.image.fsverity}`)),
-    ...(claims.image.sha256 ? [field("SHA-256", printable(claims.image.sha256))] : []),
+    field("image", printable(`${claims.image!.url}, ${claims.image!.size} bytes`)),
+    ...(claims.image!.storage ? [field("storage", printable(storageText(claims.image!.storage)))] : []),
+    field("digest", printable(`fsverity-${claims.image!.fsverity}`)),
+    ...(claims.image!.sha256 ? [field("SHA-256", printable(claims.image!.sha256))] : []),
   ];
 }
 

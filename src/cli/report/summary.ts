@@ -14,9 +14,9 @@ export function summary(claims: Claims, kids: string[], notes: string[]): string
     ["sequence", String(claims.sequence)],
     ["signed at", dateText(claims.iat)],
     ["expires", claims.exp === undefined ? "never" : dateText(claims.exp)],
-    ["image", `${image.url}, ${image.size} bytes`],
-    ...(image.storage ? [["storage", storageText(image.storage)] as [string, string]] : []),
-    ["digest", `fsverity-${image.fsverity}`],
+    ["image", `${image!.url}, ${image!.size} bytes`],
+    ...(image!.storage ? [["storage", storageText(image!.storage)] as [string, string]] : []),
+    ["digest", `fsverity-${image!.fsverity}`],
     ...kids.map((kid) => ["key", kid] as [string, string]),
   ];
   return [

@@ -70,16 +70,20 @@ test("a signing input of 20 MB is refused by its size", async () => {
   const payload = Buffer.from(`{"a":"${"x".repeat(LARGE)}"}`).toString("base64url");
   const [header] = shop.get("fw.txt").toString().split(".");
   shop.put("large.txt", `${header}.${payload}`);
-  fails(await soon(takeBack("large.txt")), 1, /^large\.txt: \d{8} bytes, a signing input has at most 8192$/m);
-  fails(await soon(verifyWith("key.pub.jwk", "large.txt")), 1, /^large\.txt: form: \d{8} bytes, a device reads 8192$/m);
+  fails(await soon(takeBack("large.txt")), 1, /^large\.txt: \d{8} bytes, a signing input has at most 32768$/m);
+  fails(
+    await soon(verifyWith("key.pub.jwk", "large.txt")),
+    1,
+    /^large\.txt: form: \d{8} bytes, a device reads 32768$/m,
+  );
   fails(await soon(verifyWith("large.txt")), 1, /^large\.txt: \d{8} bytes, a key file has at most 65536$/m);
 });
 
 test("a file without end is refused by what is read of it", async () => {
-  fails(await soon(verifyWith("key.pub.jwk", "/dev/zero")), 1, /^\/dev\/zero: form: more than 8192 bytes, a device/);
+  fails(await soon(verifyWith("key.pub.jwk", "/dev/zero")), 1, /^\/dev\/zero: form: more than 32768 bytes, a device/);
   fails(await soon(verifyWith("/dev/zero")), 1, /^\/dev\/zero: more than 65536 bytes/);
-  fails(await soon(takeBack("/dev/zero")), 1, /^\/dev\/zero: more than 8192 bytes/);
-  fails(await soon(takeBack("fw.txt", "/dev/zero")), 1, /^\/dev\/zero: more than 8192 bytes/);
+  fails(await soon(takeBack("/dev/zero")), 1, /^\/dev\/zero: more than 32768 bytes/);
+  fails(await soon(takeBack("fw.txt", "/dev/zero")), 1, /^\/dev\/zero: more than 32768 bytes/);
 });
 
 test("an image beyond every flash chip is not read", async () => {

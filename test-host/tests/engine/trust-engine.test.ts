@@ -41,7 +41,7 @@ const secure = { skip: await tooSmallForTls() };
 /** A device of 4095 JsVars takes no manifest of the largest size: it has to hold the whole text. */
 const isSmall = ESPRUINO !== undefined && (await engineMemory()).total < 8000;
 const noLarge = {
-  skip: isSmall ? "no room for a manifest of 8192 bytes: it is refused with ESP_ERR_NO_MEM" : options.skip,
+  skip: isSmall ? "no room for a manifest of 32768 bytes: it is refused with ESP_ERR_NO_MEM" : options.skip,
 };
 
 const REFUSED = {
@@ -275,7 +275,7 @@ test("what is no manifest is refused, an endless one is given up", options, () =
   manifestsAreJudged([...NO_MANIFEST, ...ENDLESS]),
 );
 
-test("a manifest of 8192 bytes is followed, a longer one is not", noLarge, () =>
+test("a manifest of 32768 bytes is followed, a longer one is not", noLarge, () =>
   manifestsAreJudged([...ceilings(false), ...ceilings(true)]),
 );
 
@@ -329,7 +329,7 @@ test("nobody without a key can make the interpreter run out of stack", options, 
   for (const piece of ["[", '{"":']) {
     const headerText = piece.repeat(Math.floor((isSmall ? 1500 : 5500) / piece.length));
     const token = forge(claims({ image: null }), await otherKey(), { headerText });
-    assert.ok(token.length <= 8192, `${token.length}`);
+    assert.ok(token.length <= 32768, `${token.length}`);
     const run = await update(small(), publish(token), [key.jwk], "", withLittleStack(folder));
     assert.deepEqual(run.reports[0], REFUSED, "the interpreter died");
   }

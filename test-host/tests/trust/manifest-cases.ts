@@ -41,11 +41,11 @@ const signed = (changes?: Claims) => (key: Key) => forge(claims(changes), key);
 // --- Ceilings --------------------------------------------------------------------------------------------------------
 
 export const ceilings = (chunked: boolean): ManifestCase[] =>
-  [8191, 8192, 8193, 30000].map((length) => ({
+  [32767, 32768, 32769, 90000].map((length) => ({
     what: `${length} bytes, ${chunked ? "chunked" : "with a length"}`,
     manifest: (key) => serve.serveFile(bytesOf(manifestOfLength(claims(), key, length)), { chunked }),
     large: true,
-    ...(length <= 8192 ? { outcome: "" } : { outcome: "INVALID_SIZE", says: /8192/ }),
+    ...(length <= 32768 ? { outcome: "" } : { outcome: "INVALID_SIZE", says: /32768/ }),
   }));
 
 export const ENDLESS: ManifestCase[] = (["length", "close", "chunked"] as const).map((kind) => ({
@@ -179,7 +179,7 @@ export const HAD = 10;
 
 /** In the order in which they are judged, on a device with a clock. Each says both sides: the manifest's and the device's. */
 export const VIOLATIONS: Record<string, Violation> = {
-  format: { changes: { format: 2 }, outcome: "NOT_SUPPORTED", says: /format 2\b.*\b1\b/ },
+  format: { changes: { format: 3 }, outcome: "NOT_SUPPORTED", says: /format 3\b.*\b1 and 2/ },
   chip: { changes: { chip: "esp32c3" }, outcome: "INVALID_VERSION", says: /chip esp32c3\b.*\besp32\b/ },
   board: { changes: { board: "ESP32C3_IDF4" }, outcome: "INVALID_VERSION", says: /board ESP32C3_IDF4\b.*\bESP32\b/ },
   size: { changes: { image: { size: 65537 } }, outcome: "INVALID_SIZE", says: /\b65537\b.*\b65536\b/ },

@@ -1,0 +1,89 @@
+// The set of files of a release, as Storage keeps it: docs/formats.md#set-of-files. Pure.
+// Each file is stored under a name that is made of its content, and so is the list of them. Nothing that is stored
+// under such a name is ever changed.
+
+/** Names of files that are named by their content. */
+const enum Name {
+  MARK = "~",
+  /** of base64url: 120 bits of the SHA-256 */
+  DIGITS = 20,
+}
+
+/** A file of a set. */
+export interface StoredFile {
+  /** as the program knows it, such as "app.js" */
+  name: string;
+  /** in bytes; an empty file is not stored: Storage has none */
+  size: number;
+  /** its name in Storage */
+  stored: string;
+}
+
+/** What a release installs in Storage. */
+export interface FileSet {
+  /** of the release, see releaseText() */
+  id: string;
+  version: string;
+  /** name of the program */
+  entry: string;
+  files: StoredFile[];
+}
+
+/** base64 with the alphabet of base64url (RFC 4648 5); without its padding. */
+function urlSafe(base64: string): string {
+  let text = "";
+  for (let i = 0; i < Name.DIGITS; i++) {
+    const at = "+/".indexOf(base64[i]);
+    text += at < 0 ? base64[i] : "-_"[at];
+  }
+  return text;
+}
+
+/** The name in Storage of what has this SHA-256, given in base64. */
+export function storedName(base64: string): string {
+  return Name.MARK + urlSafe(base64);
+}
+
+/** Is it a name that storedName() gives? Files with other names are never touched. */
+export function isStoredName(name: string): boolean {
+  let ok = name.length === Name.DIGITS + 1 && name[0] === Name.MARK;
+  for (let i = 1; i < name.length; i++) if (!/[A-Za-z0-9_-]/.test(name[i])) ok = false;
+  return ok;
+}
+
+/** The text whose SHA-256 is the identity of a release: two manifests that install the same have the same. */
+export function releaseText(
+  image: { fsverity: string } | undefined,
+  entry: string,
+  files: { name: string; sha256: string }[],
+): string {
+  let text = (image ? image.fsverity.toLowerCase() : "") + "\n" + entry;
+  for (let i = 0; i < files.length; i++) text += "\n" + files[i].sha256.toLowerCase() + " " + files[i].name;
+  return text;
+}
+
+/** The list that is stored, as JSON. */
+export function setText(set: FileSet): string {
+  return JSON.stringify([set.id, set.version, set.entry, set.files.map((file) => [file.name, file.size, file.stored])]);
+}
+
+/** Reads what setText() made. */
+export function parseSet(text: string): FileSet {
+  const fields = JSON.parse(text);
+  return {
+    id: fields[0],
+    version: fields[1],
+    entry: fields[2],
+    files: fields[3].map((file: any[]) => ({ name: file[0], size: file[1], stored: file[2] })),
+  };
+}
+
+/**
+ * The name that a program requires a file by, "" for what is not a module: the program itself, and data. A module is
+ * called NAME.js, or has no dot in its name.
+ */
+export function moduleName(set: { entry: string }, name: string): string {
+  if (name === set.entry) return "";
+  if (name.substr(-3) === ".js") return name.substr(0, name.length - 3);
+  return name.indexOf(".") < 0 ? name : "";
+}
