@@ -1,5 +1,5 @@
 // Builds the module for the device: build/https-ota.js (readable ES5) and build/https-ota.min.js (what is uploaded),
-// and build/https-ota.d.ts. That Espruino can run it, and its size, are checks of what was built: npm run check.
+// build/https-ota.d.ts, and build/https-ota-loader.min.js, which starts the program of a release. That Espruino can run it, and its size, are checks of what was built: npm run check.
 // And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their licences.
 import { chmodSync } from "node:fs";
 import { builtinModules } from "node:module";
@@ -19,19 +19,21 @@ const BANNER =
 /** What stands where, to keep the module small in RAM: docs/decisions/lazy-scopes.md. */
 const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
   shared: {
-    bytes: ["platform/bytes.ts"],
+    bytes: ["platform/bytes.ts", "platform/base64.ts"],
     blocks: ["platform/flash-blocks.ts", "platform/first-word.ts"],
     engine: ["platform/engine.ts"],
     image: ["platform/soc.ts", "image/image.ts"],
     verify: ["image/verify.ts"],
     otadata: ["boot/otadata.ts", "boot/boot-selection.ts", "boot/confirmation.ts"],
-    records: ["boot/record-file.ts", "boot/boot-record.ts"],
+    sets: ["boot/file-set.ts"],
+    files: ["boot/release-files.ts"],
+    records: ["boot/record-file.ts", "boot/storage-file.ts", "boot/boot-record.ts"],
     slots: ["boot/partitions.ts", "boot/layout.ts", "boot/storage.ts", "boot/ota-ops.ts"],
     exchange: ["net/url.ts", "platform/http-request.ts", "net/headers.ts", "net/http.ts"],
     download: ["net/download.ts"],
     session: ["update/session.ts"],
     finish: ["update/finish.ts"],
-    keys: ["platform/base64.ts", "trust/base64url.ts", "trust/rsa-key.ts", "trust/keys.ts"],
+    keys: ["trust/base64url.ts", "trust/rsa-key.ts", "trust/keys.ts"],
     manifest: ["trust/json.ts", "trust/manifest.ts", "trust/policy.ts"],
   },
   stay: {
@@ -86,6 +88,18 @@ const minify = terser({
   format: { ascii_only: true, comments: false, ecma: 5 },
 });
 
+/**
+ * The loader as Storage file .boot0: its program runs by eval at the top level (src/loader/loader.ts). `npx https-ota init`
+ * puts a configuration in the place of __CONFIG__, and knows the file by its first line.
+ */
+const bootFile = {
+  name: "boot-file",
+  renderChunk: (code) => ({
+    code: `// https-ota loader\neval((function(){var module={};${code.trim()}return module.exports(__CONFIG__)})());E.otaRan=true;\n`,
+    map: null,
+  }),
+};
+
 export default [
   {
     input: "src/index.ts",
@@ -100,6 +114,11 @@ export default [
       },
     ],
     plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }), lazy],
+  },
+  {
+    input: "src/loader/loader.ts",
+    output: { ...output, exports: "default", file: "build/https-ota-loader.min.js", plugins: [minify, bootFile] },
+    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true })],
   },
   {
     input: "src/index.ts",

@@ -110,7 +110,10 @@ declare function getState(partition: Partition | string): number;
  * with ESP_ERR_OTA_ALREADY_IN_PROGRESS while an update is running. `esp_ota_set_boot_partition`
  */
 declare function setBootPartition(partition: Partition | string): Promise<number>;
-/** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
+/**
+ * Marks the running image and its files as good, so that nothing rolls them back, and erases the files that they
+ * replace. `esp_ota_mark_app_valid_cancel_rollback`
+ */
 declare function markValid(): void;
 /**
  * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
@@ -120,7 +123,8 @@ declare function markValid(): void;
  */
 declare function canRollback(): boolean;
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. After a release of files
+ * alone, which is not confirmed yet, the files before it come back, and the slot stays. A running update is
  * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
  * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
  * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
@@ -151,14 +155,15 @@ interface BootloaderDesc {
  */
 declare function getBootloaderDescription(): BootloaderDesc;
 
-/** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
-type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
+/** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix, and WRITE_FILE, which is ours. */
+type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "WRITE_FILE" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
 /**
  * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision
  * that the image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
+ * WRITE_FILE: bytes of files in Storage so far, and of all that are fetched.
  * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
  */
-type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined] | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined] | [name: "WRITE_FLASH", data: number, total: number];
+type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined] | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined] | [name: "WRITE_FLASH" | "WRITE_FILE", data: number, total: number];
 /** Brings the bytes of a file: see `source` of a configuration. */
 type Source = (offset: number, done: (error: unknown, data?: string | Uint8Array | null) => void, file: string) => void;
 /** The fields of every configuration. */
@@ -322,6 +327,19 @@ interface Jwk {
     kid?: string;
 }
 
+/**
+ * The name in Storage of a file of the release that runs, for `require("Storage").read()`: pictures, fonts, tables. Of an
+ * empty file nothing is stored, so reading it gives undefined. Throws ESP_ERR_NOT_FOUND when no release of files runs, or
+ * when it has no such file.
+ */
+declare function file(name: string): string;
+/**
+ * Compacts Storage: erased files give their room back. **A loss of power meanwhile can cost every file in it**, this
+ * module and the program included: it is for the bench, or for a day with mains. Nothing else of this module ever compacts.
+ * Throws ESP_ERR_INVALID_STATE while an update runs. It takes seconds, and nothing else happens meanwhile.
+ */
+declare function compactStorage(): void;
+
 /** Restarts the device at once. `esp_restart` */
 declare function restart(): void;
 
@@ -406,25 +424,29 @@ interface Handle {
 
 /** What `update` resolves with. */
 interface UpdateResult {
-    /** true: the manifest's image is running already, and nothing was done */
+    /** true: what the manifest names is running already, and nothing was done */
     upToDate: boolean;
-    /** true: an earlier update has installed the image, and it waits for the restart; nothing was done */
+    /** true: an earlier update has installed it, and it waits for the restart; nothing was done */
     waiting?: boolean;
     /** the slot that starts after the next restart */
     partition?: Partition;
-    /** bytes of the image file */
+    /** bytes of the image file; 0 for a release of files alone */
     size?: number;
 }
 /** What a manifest offers. */
 interface Offer {
-    /** is it another image than the one that runs or waits for the restart? */
+    /** is it something else than what runs or waits for the restart? */
     available: boolean;
     /** an update has installed it since the start, and it waits for the restart */
     waiting: boolean;
     version: string;
     sequence: number;
-    /** bytes of the image */
+    /** bytes of the image; 0 without one */
     size: number;
+    /** names of the files that Storage does not hold */
+    files: string[];
+    /** most bytes that an update would fetch: of the image, unless it runs already, and of `files` */
+    bytes: number;
     manifest: Manifest;
 }
 
@@ -460,10 +482,19 @@ interface SlotStatus {
      */
     version: string | undefined;
 }
+/** The release whose files run. */
+interface ReleaseStatus {
+    version: string;
+    /** name of the program */
+    entry: string;
+    /** names of all files */
+    files: string[];
+}
 /** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
 interface Status {
     running: string;
     boot: string;
+    /** the slot that an update would write; "" where the table has no other */
     next: string;
     /** `esp_ota_img_states_t` of the running slot, undefined when otadata does not name it */
     state: number | undefined;
@@ -471,14 +502,16 @@ interface Status {
     version: string;
     /** highest confirmed sequence */
     sequence: number;
-    /** starts so far and the slot to fall back to, null when the running image is not on trial */
+    /** the release of files that runs, null for none */
+    release: ReleaseStatus | null;
+    /** starts so far and the slot to fall back to, null when neither the running image nor its files are on trial */
     trial: {
         boots: number;
         previous: string;
     } | null;
     /**
      * digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes
-     * them
+     * them; of a release of files "release-sha256:" and its id
      */
     rolledBack: string[];
     /** why the last image was rolled back, such as what check() threw; "" when none was since the last update */
@@ -505,12 +538,15 @@ interface BootOptions {
     attempts?: number;
     /** called at each start on trial, with the number of this start and of those allowed */
     onTrial?: (boots: number, attempts: number) => void;
+    /** called in the first start of a release, with its version ("" where the manifest is unknown): for migrations */
+    onFirstStart?: (version: string) => void;
 }
 /**
- * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
- * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the
- * trial like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ * To be called when the program starts. Counts the starts of an image, or of files, on trial; after `attempts` of them
+ * without `markValid()` it selects what ran before and restarts. A start is counted once, however often this is called:
+ * where the loader runs, it has counted already. Resolves with true while what runs is on trial. Writes one record in
+ * Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial like the last one.
+ * Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
  */
 declare function boot(options?: BootOptions): Promise<boolean>;
 /**
@@ -533,5 +569,5 @@ declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean
 /** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
 declare const ERR: ErrorNumbers;
 
-export { ERR, abort, begin, boot, canRollback, checkForUpdate, confirmAfter, findPartition, getBootPartition, getBootloaderDescription, getDescription, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, Offer, Origin, OtaError, Partition, RollbackOptions, SignedConfig, SlotStatus, Source, Status, StorageClaim, UpdateEvent, UpdateResult };
+export { ERR, abort, begin, boot, canRollback, checkForUpdate, compactStorage, confirmAfter, file, findPartition, getBootPartition, getBootloaderDescription, getDescription, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
+export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, ManifestFile, Offer, Origin, OtaError, Partition, ReleaseStatus, RollbackOptions, SignedConfig, SlotStatus, Source, Status, StorageClaim, UpdateEvent, UpdateResult };

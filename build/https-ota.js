@@ -127,7 +127,15 @@ function lazyBytes() {
                 return "";
         return digits;
     }
-    return { u16_: u16, u32_: u32, setU32_: setU32, zText_: zText, hex_: hex, bytesOf_: bytesOf, parseDigest_: parseDigest };
+    // Base64 of the interpreter (RFC 4648 4), of and to binary strings.
+    function base64(text) {
+        return btoa(text);
+    }
+    /** The bytes of base64 text as a binary string. Characters outside of the alphabet: undefined result. */
+    function fromBase64(text) {
+        return atob(text);
+    }
+    return { u16_: u16, u32_: u32, setU32_: setU32, zText_: zText, hex_: hex, bytesOf_: bytesOf, parseDigest_: parseDigest, base64_: base64, fromBase64_: fromBase64 };
 }
 
 
@@ -224,6 +232,14 @@ function lazyEngine() {
     function readFile(name) {
         return require("Storage").read(name);
     }
+    /** `length` bytes of it from `offset` on, fewer at its end. */
+    function readPart(name, offset, length) {
+        return require("Storage").read(name, offset, length) || "";
+    }
+    /** Names of all files. */
+    function listFiles() {
+        return require("Storage").list() || noMemory("Storage.list");
+    }
     /**
      * Writes `data` at `offset` of a file of Storage. At offset 0 the file is created with `size` bytes. Throws the
      * engine's errors.
@@ -234,10 +250,26 @@ function lazyEngine() {
     function eraseFile(name) {
         require("Storage").erase(name);
     }
+    function compact() {
+        require("Storage").compact();
+    }
     /** Use of Storage, in bytes. */
     function storageStats() {
         var stats = require("Storage").getStats();
         return stats || noMemory("Storage.getStats");
+    }
+    /**
+     * The set of files that the loader has started; "" when it has started none, undefined when no loader has run since the
+     * start.
+     */
+    function runningSet() {
+        return E.otaSet;
+    }
+    function startState() {
+        return E.otaStart || 0;
+    }
+    function setStartState(state) {
+        E.otaStart = state;
     }
     /**
      * Has a slot been selected since the device started? Kept in an object of the engine, where every instance of this
@@ -276,8 +308,19 @@ function lazyEngine() {
     function firmwareVersion() {
         return process.env.VERSION;
     }
-    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, writeFile_: writeFile, eraseFile_: eraseFile, storageStats_: storageStats, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, isRolledBack_: isRolledBack, firmwareVersion_: firmwareVersion };
+    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, readPart_: readPart, listFiles_: listFiles, writeFile_: writeFile, eraseFile_: eraseFile, compact_: compact, storageStats_: storageStats, runningSet_: runningSet, startState_: startState, setStartState_: setStartState, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, isRolledBack_: isRolledBack, firmwareVersion_: firmwareVersion };
 }
+
+
+
+
+
+
+
+
+
+
+
 
 
 
@@ -530,7 +573,106 @@ function lazyImage() {
 
 
 
+function lazySets() {
+    // The set of files of a release, as Storage keeps it: docs/formats.md#set-of-files. Pure.
+    // Each file is stored under a name that is made of its content, and so is the list of them. Nothing that is stored
+    // under such a name is ever changed.
+    /** base64 with the alphabet of base64url (RFC 4648 5); without its padding. */
+    function urlSafe(base64) {
+        var text = "";
+        for (var i = 0; i < 20 /* Name.DIGITS */; i++) {
+            var at = "+/".indexOf(base64[i]);
+            text += at < 0 ? base64[i] : "-_"[at];
+        }
+        return text;
+    }
+    /** The name in Storage of what has this SHA-256, given in base64. */
+    function storedName(base64) {
+        return "~" /* Name.MARK */ + urlSafe(base64);
+    }
+    /** Is it a name that storedName() gives? Files with other names are never touched. */
+    function isStoredName(name) {
+        var alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        var ok = name.length === 20 /* Name.DIGITS */ + 1 && name[0] === "~" /* Name.MARK */;
+        for (var i = 1; i < name.length; i++)
+            if (alphabet.indexOf(name[i]) < 0)
+                ok = false;
+        return ok;
+    }
+    /** The text whose SHA-256 is the identity of a release: two manifests that install the same have the same. */
+    function releaseText(image, entry, files) {
+        var text = (image ? image.fsverity.toLowerCase() : "") + "\n" + entry;
+        for (var i = 0; i < files.length; i++)
+            text += "\n" + files[i].sha256.toLowerCase() + " " + files[i].name;
+        return text;
+    }
+    /** The list that is stored, as JSON. */
+    function setText(set) {
+        return JSON.stringify([set.id, set.version, set.entry, set.files.map(function (file) { return [file.name, file.size, file.stored]; })]);
+    }
+    /** Reads what setText() made. */
+    function parseSet(text) {
+        var fields = JSON.parse(text);
+        return {
+            id: fields[0],
+            version: fields[1],
+            entry: fields[2],
+            files: fields[3].map(function (file) { return ({ name: file[0], size: file[1], stored: file[2] }); }),
+        };
+    }
+    return { storedName_: storedName, isStoredName_: isStoredName, releaseText_: releaseText, setText_: setText, parseSet_: parseSet };
+}
+
+
+
+
+
+
 function lazyRecords() {
+    // Creates a file of Storage, so that no loss of power and no full Storage costs another one.
+    // Hazards (src/jsflash.c, docs/espruino.md#compaction-can-lose-every-file):
+    // - Without room the engine compacts, and a loss of power in a compaction can erase all of Storage. So nothing is created
+    //   where there is no room behind the last file.
+    // - A header that a loss of power has torn makes the next one, which is written on top of it, wrong, and the engine
+    //   reports success all the same. So a file is created blank, looked for, and created again.
+    // - A file of an existing name is removed before the new one is there. So what replaces a file has another name.
+    var REMEDY = ": erase files and compact Storage while the power is safe";
+    /** Bytes of Storage that a file of `size` bytes takes. */
+    function roomOf(size) {
+        return size + (-size & 3) + 32 /* RecordFile.FILE_HEADER */;
+    }
+    /** Throws NO_MEM unless Storage has `needed` bytes behind its last file, for `what`. */
+    function checkRoom(needed, what) {
+        var stats = lazyEngine().storageStats_();
+        var free = stats.freeBytes;
+        if (free < needed)
+            throw otaError(257 /* Code.NO_MEM */, "Storage has " +
+                free +
+                " bytes free and " +
+                stats.trashBytes +
+                " of erased files, " +
+                what +
+                " needs " +
+                needed +
+                REMEDY);
+    }
+    /**
+     * Creates the blank file `name` of `size` bytes; an older one is erased. Throws NO_MEM without room, FLASH_OP_FAIL when it
+     * does not exist after three tries.
+     */
+    function createFile(name, size, what) {
+    var lazyEngineOnce = lazyEngine();
+        for (var tries = 3; tries--;) {
+            checkRoom(roomOf(size), what);
+            lazyEngineOnce.eraseFile_(name);
+            tryOr(function () {
+                lazyEngine().writeFile_(name, String.fromCharCode(255), 0, size);
+            }, noop);
+            if (lazyEngineOnce.readPart_(name, size - 1, 1).length)
+                return;
+        }
+        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take " + what + ", file " + name + REMEDY);
+    }
     // A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's
     // text. A record is a whole number of units. Its first character is that number, followed by the CRC-32 of the rest as
     // eight hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record
@@ -577,9 +719,7 @@ function lazyRecords() {
     }
     // What must outlive a restart besides otadata: docs/formats.md, "Boot record". Records alternate between two Storage
     // files; the last whole record counts. The file that holds it stays until the next one is whole in the other file, so
-    // neither a loss of power nor a full Storage costs it. A file is created with its full size, and only where Storage has
-    // the room: without room the engine compacts, and a loss of power in a compaction can erase all of Storage
-    // (src/jsflash.c).
+    // neither a loss of power nor a full Storage costs it. A file is created with its full size: storage-file.ts.
     /** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
     var NAME = ".https-ota";
     /** Fills `record` from the file of the older form. Anything invalid in it counts as absent. */
@@ -628,6 +768,7 @@ function lazyRecords() {
         record.bad = fields[9];
         record.project = fields[10] || "";
         record.reason = fields[11] || "";
+        record.sets = (fields[12] || []).map(function (one) { return ({ label: one[0], set: one[1], before: one[2] }); });
         record.file_ = file;
         record.end_ = found.end_;
     }
@@ -643,6 +784,7 @@ function lazyRecords() {
             images: [],
             bad: [],
             reason: "",
+            sets: [],
             serial_: 0,
             file_: -1,
             end_: 0,
@@ -661,40 +803,16 @@ function lazyRecords() {
         }, noop);
         return (lazyEngine().readFile_(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
     }
-    /**
-     * Creates file NAME + `file` with `sealed` in it. The file with the last record stays.
-     *
-     * Hazard: at its start the engine erases all of Storage when, behind the last header of a page, the next page does not
-     * begin with a header (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no content
-     * before the file exists. Throws NO_MEM without room, FLASH_OP_FAIL when the file does not exist after `tries`: the
-     * engine reports success even where a loss of power has torn the header (src/jsflash.c).
-     */
-    function create(record, file, sealed, tries) {
-        var needed = 4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */;
-        var remedy = ": erase files and compact Storage while the power is safe";
-        var stats = lazyEngine().storageStats_();
-        var free = stats.freeBytes;
-        if (free < needed)
-            throw otaError(257 /* Code.NO_MEM */, "Storage has " +
-                free +
-                " bytes free and " +
-                stats.trashBytes +
-                " of erased files, the boot record needs " +
-                needed +
-                remedy);
-        if ((stats.totalBytes - free) % 4096 /* Flash.SECTOR */ > 4096 /* Flash.SECTOR */ - 32 /* RecordFile.FILE_HEADER */)
-            throw otaError(257 /* Code.NO_MEM */, "Storage ends where a file's header would lie across two pages" + remedy);
-        lazyEngine().eraseFile_(NAME + file);
-        tryOr(function () {
-            lazyEngine().writeFile_(NAME + file, String.fromCharCode(255), 0, 4096 /* RecordFile.SIZE */);
-        }, noop);
-        record.file_ = file;
-        record.end_ = 0;
-        if ((lazyEngine().readFile_(NAME + file) || "").length === 4096 /* RecordFile.SIZE */ && append(record, sealed))
-            return;
-        if (tries < 2)
-            throw otaError(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take the boot record, file " + NAME + file + remedy);
-        create(record, file, sealed, tries - 1);
+    /** Creates file NAME + `file` with `sealed` in it. The file with the last record stays. Throws like createFile(). */
+    function create(record, file, sealed) {
+        for (var tries = 3; tries--;) {
+            createFile(NAME + file, 4096 /* RecordFile.SIZE */, "the boot record");
+            record.file_ = file;
+            record.end_ = 0;
+            if (append(record, sealed))
+                return;
+        }
+        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "Storage does not hold what is written into file " + NAME + file);
     }
     function seal(record) {
         return sealRecord(JSON.stringify([
@@ -710,6 +828,7 @@ function lazyRecords() {
             record.bad,
             record.project,
             record.reason,
+            record.sets.map(function (one) { return (one.before === undefined ? [one.label, one.set] : [one.label, one.set, one.before]); }),
         ]));
     }
     /** Bytes that `count` more records take at most, and the starts of a trial. */
@@ -725,7 +844,7 @@ function lazyRecords() {
         var before = record.file_;
         var end = record.end_ + sealed.length + (spare ? roomFor(sealed, spare) : 0);
         if (before < 0 || end > 4096 /* RecordFile.SIZE */ || !append(record, sealed))
-            create(record, before ? 0 : 1, sealed, 3);
+            create(record, before ? 0 : 1, sealed);
         if (before < 0)
             lazyEngine().eraseFile_(NAME);
     }
@@ -777,10 +896,38 @@ function lazyRecords() {
         var image = findImage(record, slot.label);
         return image && image.size && tailOf(slot) === image.tail ? image : null;
     }
-    /** Is the image that the last update selected the one in `slot`, and was it not replaced by USB since? */
+    /** What is bound to the slot called `label`; null for nothing. */
+    function bindingOf(record, label) {
+        for (var i = 0; i < record.sets.length; i++)
+            if (record.sets[i].label === label)
+                return record.sets[i];
+        return record.sets[0] || null;
+    }
+    /** Puts what is bound to the slot called `label` first. */
+    function bind(record, label, set, before) {
+        var binding = { label: label, set: set, before: before };
+        record.sets = [binding].concat(record.sets.filter(function (one) { return one.label !== label; }));
+        while (record.sets.length > 3 /* Kept.IMAGES */)
+            record.sets.pop();
+    }
+    /** Did the last update bring files alone, and are they neither confirmed nor given up? */
+    function isFilesAlone(record, label) {
+        var binding = bindingOf(record, label);
+        return record.slot === label && record.previous === label && !!binding && binding.before !== undefined;
+    }
+    /**
+     * Is what the last update selected in `slot`, and was it not replaced by USB since? Of files alone: do they run? Until the
+     * restart the program is of the set before.
+     */
     function isSelected(record, slot) {
+        if (isFilesAlone(record, slot.label))
+            return lazyEngine().runningSet_() === bindingOf(record, slot.label).set;
         var image = findImage(record, slot.label);
         return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
+    }
+    /** Are such files on trial, and do they run? Then one record takes them back. */
+    function isFilesTrial(record, running) {
+        return isFilesAlone(record, running.label) && isSelected(record, running);
     }
     /** The image in the slot that runs was hashed: its digest is recorded if Storage has room. */
     function recordHashed(slot, size, digest) {
@@ -797,10 +944,14 @@ function lazyRecords() {
     function lowestSequence(record, running) {
         return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
     }
-    /** Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often. */
-    function checkNotRolledBack(digest) {
-        if (digest && loadRecord().bad.indexOf(digest) >= 0)
-            throw otaError(269 /* Code.NOT_ALLOWED */, "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
+    /**
+     * Refuses what was rolled back on this device, or refused too often by its bootloader: an image by its digest, a release
+     * of files by its name in Bad.
+     */
+    function checkNotRolledBack(bad) {
+        if (bad && loadRecord().bad.indexOf(bad) >= 0)
+            throw otaError(269 /* Code.NOT_ALLOWED */, (bad.indexOf("release-sha256:" /* Bad.RELEASE */) ? "this image was" : "this release was") +
+                " rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
     }
     /**
      * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the
@@ -820,16 +971,25 @@ function lazyRecords() {
     }
     /**
      * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the
-     * image file.
+     * image file. `set_`: the files that go with it, "" for those that run now. With `slot` the running one it is a release
+     * of files alone, and the record itself is the commit point.
      */
     function recordSelected(slot, running, size, image) {
         var record = loadRecord();
+        var files = slot.address === running.address;
         var before = findImage(record, slot.label);
+        var bound = bindingOf(record, running.label);
         // an image that installs the next one counts as confirmed
         record.sequence = lowestSequence(record, running);
-        if (!before || before.digest !== image.digest_)
+        if (files || !before || before.digest !== image.digest_)
             record.refused = 0;
-        noteImage(record, slot, size, image.digest_, image.version_);
+        if (!files)
+            noteImage(record, slot, size, image.digest_, image.version_);
+        if (bound || image.set_) {
+            // so that the running slot keeps its own when it starts again
+            bind(record, running.label, bound ? bound.set : "");
+            bind(record, slot.label, image.set_ || bound.set, image.set_ ? (bound ? bound.set : "") : undefined);
+        }
         record.slot = slot.label;
         record.previous = running.label;
         record.boots = 0;
@@ -839,11 +999,19 @@ function lazyRecords() {
             record.project = image.project_;
         saveRecord(record, 1);
     }
-    /** `verdict`: the program has rejected the image, so it counts as bad at once. */
-    function giveUp(record, label, verdict, reason) {
+    /**
+     * `verdict`: the program has rejected it, so it counts as bad at once. `release`: it is the release that counts as bad
+     * where it has brought files, and not the image alone.
+     */
+    function giveUp(record, label, verdict, reason, release) {
         record.reason = reason.substr(0, 80 /* Length.REASON */);
         var image = findImage(record, label);
+        var binding = bindingOf(record, label);
         var digest = image && image.digest;
+        if (release && binding && binding.before !== undefined)
+            tryOr(function () {
+                digest = "release-sha256:" /* Bad.RELEASE */ + lazySets().parseSet_(lazyEngine().readFile_(binding.set)).id;
+            }, noop);
         if (++record.refused < 3 /* Trial.REFUSALS */ && !verdict)
             return;
         record.boots = -1 /* Boots.GIVEN_UP */;
@@ -862,7 +1030,7 @@ function lazyRecords() {
         if (record.slot !== label || record.boots === -1 /* Boots.GIVEN_UP */ || record.boots === -3 /* Boots.REFUSED */)
             return;
         record.boots = -3 /* Boots.REFUSED */;
-        giveUp(record, label, false, "the bootloader did not start it");
+        giveUp(record, label, false, "the bootloader did not start it", false);
         saveRecord(record);
     }
     /** The image in the slot `running` is good: its trial ends. */
@@ -873,6 +1041,8 @@ function lazyRecords() {
         record.sequence = Math.max(record.sequence, record.next);
         record.boots = -2 /* Boots.CONFIRMED */;
         record.refused = 0;
+        var binding = bindingOf(record, running.label);
+        record.sets = binding && binding.set ? [{ label: running.label, set: binding.set }] : [];
         saveRecord(record);
     }
     /**
@@ -883,11 +1053,23 @@ function lazyRecords() {
         var record = loadRecord();
         if (record.boots === -1 /* Boots.GIVEN_UP */ || !isSelected(record, running))
             return;
+        var label = running.label;
+        var before = isFilesAlone(record, label) ? bindingOf(record, label).before : undefined;
         record.boots = -1 /* Boots.GIVEN_UP */;
-        giveUp(record, running.label, verdict, reason);
+        giveUp(record, label, verdict || before !== undefined, reason, true);
+        if (before !== undefined) {
+            // the slot stays, and what runs in it from now on is good
+            record.boots = -2 /* Boots.CONFIRMED */;
+            record.next = 0;
+            bind(record, label, before);
+        }
+        else {
+            // its files are not needed any more; should this slot start again, it takes those of the other
+            record.sets = record.sets.filter(function (one) { return one.label !== label; });
+        }
         saveRecord(record);
     }
-    return { loadRecord_: loadRecord, countStart_: countStart, knownImage_: knownImage, isSelected_: isSelected, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, checkNotOnTrial_: checkNotOnTrial, reserveRecords_: reserveRecords, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
+    return { roomOf_: roomOf, checkRoom_: checkRoom, createFile_: createFile, loadRecord_: loadRecord, countStart_: countStart, findImage_: findImage, knownImage_: knownImage, bindingOf_: bindingOf, isSelected_: isSelected, isFilesTrial_: isFilesTrial, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, checkNotOnTrial_: checkNotOnTrial, reserveRecords_: reserveRecords, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
 }
 
 
@@ -915,6 +1097,148 @@ function lazyRecords() {
 
 
 
+
+
+
+
+
+
+
+
+
+
+// SHA-256 of the interpreter, one-shot. A build without its crypto module is refused at `require`.
+var crypto;
+try {
+    crypto = require("crypto");
+}
+catch (_) {
+    throw otaError(262 /* Code.NOT_SUPPORTED */, "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)");
+}
+function sha256(data) {
+    var digest = crypto.SHA256(data);
+    if (!digest || digest.byteLength !== 32)
+        return noMemory("SHA-256");
+    return new Uint8Array(digest);
+}
+
+function lazyFiles() {
+    // The files of releases in Storage: which of them are there, whole, and not needed any more. Their names:
+    // docs/formats.md#set-of-files.
+    // Nothing here is ever put in place: a file is created, filled and verified, and then a record points to its set.
+    /** The name in Storage of what has these bytes. */
+    function nameOf(text) {
+        return lazySets().storedName_(lazyBytes().base64_(binary(sha256(text))) || noMemory("base64"));
+    }
+    /** Is file `stored` there with all its bytes? Its content is its name, so this verifies it. */
+    function isWhole$1(stored, size) {
+        var text = size ? lazyEngine().readFile_(stored) : "";
+        return !size || (text !== undefined && text.length === size && nameOf(text) === stored);
+    }
+    /** Is it there with this size, filled or not? */
+    function isCreated(stored, size) {
+        return lazyEngine().readPart_(stored, size - 1, 1).length > 0 && !lazyEngine().readPart_(stored, size, 1);
+    }
+    /** Writes `text` at `offset` of a file of `size` bytes that was created. Throws FLASH_OP_FAIL. */
+    function fillFile(stored, text, offset, size) {
+        lazyEngine().writeFile_(stored, text, offset, offset ? 0 : size);
+        if (lazyEngine().readPart_(stored, offset, text.length) !== text)
+            throw otaError(24577 /* Code.FLASH_OP_FAIL */, "Storage file " + stored + " at " + offset + " differs from what was written" /* Fact.DIFFERS */);
+    }
+    /** The set in Storage that is called `name`; null when it is not there, or damaged. */
+    function readSet(name) {
+        var text = name ? lazyEngine().readFile_(name) : undefined;
+        return text !== undefined && nameOf(text) === name ? lazySets().parseSet_(text) : null;
+    }
+    /** Writes the list of `set` and returns its name. Throws like createFile() and fillFile(). */
+    function writeSet(set) {
+        var text = lazySets().setText_(set);
+        var name = nameOf(text);
+        if (lazyEngine().readFile_(name) !== text) {
+            lazyRecords().createFile_(name, text.length, "the list of the release's files");
+            fillFile(name, text, 0, text.length);
+        }
+        return name;
+    }
+    /** Bytes of Storage that the list of `set` takes. */
+    function roomOfSet(set) {
+        return lazyRecords().roomOf_(lazySets().setText_(set).length);
+    }
+    /** The set that runs with this program; null when the loader has started none. */
+    function currentSet() {
+        return readSet(lazyEngine().runningSet_() || "");
+    }
+    /** The name of the set that is bound to the slot called `label`, "" for none. */
+    function boundSet(record, label) {
+        var binding = lazyRecords().bindingOf_(record, label);
+        return binding ? binding.set : "";
+    }
+    /**
+     * Erases what no record names: files of releases that were replaced, given up, or never completed. Not those of `coming`,
+     * which is being fetched, nor those of the program that runs. Where the list of a set cannot be read nothing is erased,
+     * since its files are not known.
+     */
+    function eraseUnused(coming) {
+    var lazyEngineOnce = lazyEngine();
+        var names = [lazyEngineOnce.runningSet_() || ""];
+        var sets = [coming];
+        var kept = [];
+        lazyRecords().loadRecord_().sets.forEach(function (one) {
+            names.push(one.set);
+            names.push(one.before || "");
+        });
+        for (var i = 0; i < names.length; i++) {
+            if (!names[i])
+                continue;
+            kept.push(names[i]);
+            var set = readSet(names[i]);
+            // a list that is not there was erased, or lost: its files, if they are there, are of no use
+            if (!set && lazyEngineOnce.readFile_(names[i]) !== undefined)
+                return;
+            sets.push(set);
+        }
+        sets.forEach(function (set) {
+            if (set)
+                for (var i = 0; i < set.files.length; i++)
+                    kept.push(set.files[i].stored);
+        });
+        lazyEngineOnce.listFiles_().forEach(function (name) {
+            if (lazySets().isStoredName_(name) && kept.indexOf(name) < 0)
+                lazyEngine().eraseFile_(name);
+        });
+    }
+    return { isWhole_: isWhole$1, isCreated_: isCreated, fillFile_: fillFile, readSet_: readSet, writeSet_: writeSet, roomOfSet_: roomOfSet, currentSet_: currentSet, boundSet_: boundSet, eraseUnused_: eraseUnused };
+}
+
+
+
+
+
+
+
+/**
+ * The name in Storage of a file of the release that runs, for `require("Storage").read()`: pictures, fonts, tables. Of an
+ * empty file nothing is stored, so reading it gives undefined. Throws ESP_ERR_NOT_FOUND when no release of files runs, or
+ * when it has no such file.
+ */
+function file(name) {
+    var set = lazyFiles().currentSet_();
+    if (set)
+        for (var i = 0; i < set.files.length; i++)
+            if (set.files[i].name === name)
+                return set.files[i].stored;
+    throw otaError(261 /* Code.NOT_FOUND */, set ? "release " + set.version + " has no file " + name : "no release of files runs: has the loader started one?");
+}
+/**
+ * Compacts Storage: erased files give their room back. **A loss of power meanwhile can cost every file in it**, this
+ * module and the program included: it is for the bench, or for a day with mains. Nothing else of this module ever compacts.
+ * Throws ESP_ERR_INVALID_STATE while an update runs. It takes seconds, and nothing else happens meanwhile.
+ */
+function compactStorage() {
+    if (lazyEngine().heldLock_())
+        throw otaError(259 /* Code.INVALID_STATE */, "an update is running");
+    lazyEngine().compact_();
+}
 
 
 
@@ -1165,12 +1489,12 @@ function lazyOtadata() {
     // Writes otadata: which slot the bootloader starts. The only writer of otadata; `select` is the commit point.
     // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the running slot
     // and never the highest seq: after a fallback the entry of the running slot would be overwritten otherwise.
-    /** The two copies. */
+    /** The two copies; without otadata they are blank. */
     function readEntries(otadata) {
-        return [
-            parseEntry(read$1(otadata.address, 32 /* Entries.LENGTH */)),
-            parseEntry(read$1(otadata.address + 4096 /* Flash.SECTOR */, 32 /* Entries.LENGTH */)),
-        ];
+        function entryAt(offset) {
+            return parseEntry(otadata ? read$1(otadata.address + offset, 32 /* Entries.LENGTH */) : new Uint8Array(32 /* Entries.LENGTH */).fill(255));
+        }
+        return [entryAt(0), entryAt(4096 /* Flash.SECTOR */)];
     }
     /** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
     function names(layout, entry, slot) {
@@ -1521,21 +1845,6 @@ function acquireLock(stop, deadline) {
     lazyEngine().listenForKill_(stop, true);
     lazyEngine().setHeldLock_(lock);
     return lock;
-}
-
-// SHA-256 of the interpreter, one-shot. A build without its crypto module is refused at `require`.
-var crypto;
-try {
-    crypto = require("crypto");
-}
-catch (_) {
-    throw otaError(262 /* Code.NOT_SUPPORTED */, "this Espruino (" + process.env.BOARD + ") has no crypto module: https-ota needs a build with it (docs/boards.md)");
-}
-function sha256(data) {
-    var digest = crypto.SHA256(data);
-    if (!digest || digest.byteLength !== 32)
-        return noMemory("SHA-256");
-    return new Uint8Array(digest);
 }
 
 
@@ -1924,17 +2233,28 @@ function lazySlots() {
         }
         throw otaError(261 /* Code.NOT_FOUND */, "cannot determine the running slot: the MMU maps none of them");
     }
-    /** Reads and checks the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
-    function readLayout() {
+    /**
+     * Reads and checks the device's partitions. Throws NOT_SUPPORTED where no other image can be installed, with the remedy;
+     * with `anyTable` only where the running slot cannot be told: a release of files needs no other slot.
+     */
+    function readLayout(anyTable) {
         var chip = chipId();
         if (isEncrypted(chip))
             notSupported("flash encryption is on: raw writes would be garbage to the bootloader");
         var rows = parseTable(read$1(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
-        var otadata = findOtadata(rows);
-        var ota = findOta(rows);
+        var otadata = null;
+        var ota = [];
         var factory = findFactory(rows);
-        if (ota.length + (factory ? 1 : 0) < 2)
-            notSupported("only one slot: flash a table with two slots once by USB (boards/)");
+        tryOr(function () {
+            otadata = findOtadata(rows);
+            ota = findOta(rows);
+            if (ota.length + (factory ? 1 : 0) < 2)
+                notSupported("only one slot: flash a table with two slots once by USB (boards/)");
+        }, function (error) {
+            if (!anyTable || error.code !== 262 /* Code.NOT_SUPPORTED */)
+                throw error;
+            otadata = null;
+        });
         return {
             chip_: chip,
             otadata_: otadata,
@@ -2046,16 +2366,33 @@ function lazySlots() {
      * without the restart.
      */
     function fallBack(verdict, reason, stay) {
-        return chooseSlot(slotsToFallBackTo, function (layout, slot, done) {
+        return new Promise(function (resolve, reject$1) {
             tryOr(function () {
-                // a failed record must not stop the rollback
-                lazyRecords().recordRolledBack_(layout.running_, verdict, reason);
-            }, noop);
-            lazyOtadata().reject_(layout, slot);
-            done();
-            if (!stay)
-                restart();
-        }, "no other slot holds a whole image");
+                var running = readLayout(true).running_;
+                if (lazyRecords().isFilesTrial_(lazyRecords().loadRecord_(), running)) {
+                    // the record is all that has to change: at once, because the loader calls this before it starts a program
+                    var lock = lazyEngine().heldLock_();
+                    if (lock)
+                        lock.stop_();
+                    lazyRecords().recordRolledBack_(running, verdict, reason);
+                    lazyEngine().setRestartPending_(true);
+                    resolve(0);
+                    if (!stay)
+                        restart();
+                    return;
+                }
+                chooseSlot(slotsToFallBackTo, function (layout, slot, done) {
+                    tryOr(function () {
+                        // a failed record must not stop the rollback
+                        lazyRecords().recordRolledBack_(layout.running_, verdict, reason);
+                    }, noop);
+                    lazyOtadata().reject_(layout, slot);
+                    done();
+                    if (!stay)
+                        restart();
+                }, "no other slot holds a whole image").then(resolve, reject$1);
+            }, reject$1);
+        });
     }
     // Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at
     // an address that is compiled in, and reads their contents through the partition of a label, whatever lies there
@@ -2236,11 +2573,16 @@ function setBootPartition(partition) {
         done();
     });
 }
-/** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
+/**
+ * Marks the running image and its files as good, so that nothing rolls them back, and erases the files that they
+ * replace. `esp_ota_mark_app_valid_cancel_rollback`
+ */
 function markValid() {
-    var layout = lazySlots().readLayout_();
+    var layout = lazySlots().readLayout_(true);
     lazyOtadata().confirm_(layout);
     lazyRecords().recordConfirmed_(layout.running_);
+    // what stays is erased by the next update
+    tryOr(function () { return lazyFiles().eraseUnused_(null); }, noop);
 }
 
 /**
@@ -2257,19 +2599,23 @@ function canRollback() {
             throw error;
     }
     tryOr(function () {
-        var layout = lazySlots().readLayout_();
-        lazySlots().slotsToFallBackTo_(layout).forEach(function (slot) {
-            tryOr(function () {
-                lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read$1(slot.address + offset, length); });
-                possible = true;
-            }, ignore);
-        });
+        var layout = lazySlots().readLayout_(true);
+        possible = lazyRecords().isFilesTrial_(lazyRecords().loadRecord_(), layout.running_);
+        // on a table with one slot nothing else could start
+        if (layout.otadata_)
+            lazySlots().slotsToFallBackTo_(layout).forEach(function (slot) {
+                tryOr(function () {
+                    lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, length) { return read$1(slot.address + offset, length); });
+                    possible = true;
+                }, ignore);
+            });
     }, ignore);
     return possible;
 }
 
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. After a release of files
+ * alone, which is not confirmed yet, the files before it come back, and the slot stays. A running update is
  * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
  * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
  * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
@@ -2279,95 +2625,6 @@ function canRollback() {
 function rollback(options) {
     return lazySlots().fallBack_(true, "rollback() was called", !!options && options.restart === false);
 }
-
-function lazyKeys() {
-    // Base64 of the interpreter (RFC 4648 4), of and to binary strings.
-    function base64(text) {
-        return btoa(text);
-    }
-    /** The bytes of base64 text as a binary string. Characters outside of the alphabet: undefined result. */
-    function fromBase64(text) {
-        return atob(text);
-    }
-    // base64url as RFC 7515 uses it: without padding, and only in its canonical form.
-    /**
-     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One
-     * character at a time: String.split makes a piece per separator, and crashes the engine when memory ends
-     * (src/jswrap_string.c). A stranger can send a text of separators.
-     */
-    function translate(text, from, to) {
-        var result = "";
-        for (var i = 0; i < text.length; i++) {
-            var at = from.indexOf(text[i]);
-            result += at < 0 ? text[i] : to.substr(at, 1);
-        }
-        return result;
-    }
-    /** RFC 7515 2: base64url without padding, of whole bytes. */
-    function toBase64url(bytes) {
-        return translate(base64(bytes), "+/=", "-_");
-    }
-    /** The bytes that `text` encodes, as a binary string; null unless `text` is their canonical encoding. */
-    function fromBase64url(text) {
-        var bytes = fromBase64(translate(text, "-_", "+/"));
-        return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
-    }
-    // Which RSA keys a device accepts. Pure: the command on the host makes and loads keys by the same rule.
-    /** Bits of the big-endian number `bytes`. */
-    function bitLength(bytes) {
-        var bits = 8 * bytes.length;
-        for (var top = 128; top && bytes[0] < top; top >>>= 1)
-            bits--;
-        return bits;
-    }
-    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
-    function isKey(n, e) {
-        var bits = n.length ? bitLength(n) : 0;
-        return (bits >= 2048 /* Rsa.MIN_BITS */ &&
-            bits <= 4096 /* Rsa.MAX_BITS */ &&
-            n[0] > 0 &&
-            n[n.length - 1] % 2 === 1 &&
-            e >= 3 &&
-            e <= 4294967295 /* Rsa.MAX_EXPONENT */ &&
-            e % 2 === 1);
-    }
-    // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
-    /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
-    function thumbprint(key) {
-        return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
-    }
-    /** Modulus and exponent of a key; throws INVALID_ARG unless isKey accepts it as an RSA key. */
-    function parseKey(key) {
-        var n = lazyBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
-        var eText = fromBase64url("" + (key && key.e)) || "";
-        var e = 0;
-        for (var i = 0; i < eText.length; i++)
-            e = e * 256 + eText.charCodeAt(i);
-        if (!isKey(n, e))
-            throw otaError(258 /* Code.INVALID_ARG */, "keys: expected RSA keys of 2048 to 4096 bits as JWK");
-        return { n_: n, e_: e };
-    }
-    /** Throws INVALID_ARG when a key of `keys` cannot be used. */
-    function checkKeys(keys) {
-        if (!(keys.length > 0))
-            throw otaError(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
-        for (var i = 0; i < keys.length; i++)
-            parseKey(keys[i]);
-    }
-    /** The key whose thumbprint is `kid`, or null. */
-    function keyCalled(keys, kid) {
-        for (var i = 0; i < keys.length; i++)
-            if (thumbprint(keys[i]) === kid)
-                return keys[i];
-        return null;
-    }
-    /** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
-    function notTrusted() {
-        return otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
-    }
-    return { base64_: base64, fromBase64url_: fromBase64url, bitLength_: bitLength, parseKey_: parseKey, checkKeys_: checkKeys, keyCalled_: keyCalled, notTrusted_: notTrusted };
-}
-
 
 function lazyExchange() {
     // Requests of Espruino's `http`, and the fields of the engine's own in them (libs/network/http/jswrap_http.c,
@@ -2723,7 +2980,7 @@ function lazyExchange() {
             for (var name in own)
                 headers[name] = own[name];
             if (origin.auth_)
-                headers.Authorization = "Basic " + lazyKeys().base64_(origin.auth_);
+                headers.Authorization = "Basic " + lazyBytes().base64_(origin.auth_);
             if (options.ca)
                 wanted.ca = options.ca;
             if (options.cert)
@@ -3355,7 +3612,85 @@ function createDownload(options, url, limit, onConnected) {
     return download;
 }
 
-
+function lazyKeys() {
+    // base64url as RFC 7515 uses it: without padding, and only in its canonical form.
+    /**
+     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One
+     * character at a time: String.split makes a piece per separator, and crashes the engine when memory ends
+     * (src/jswrap_string.c). A stranger can send a text of separators.
+     */
+    function translate(text, from, to) {
+        var result = "";
+        for (var i = 0; i < text.length; i++) {
+            var at = from.indexOf(text[i]);
+            result += at < 0 ? text[i] : to.substr(at, 1);
+        }
+        return result;
+    }
+    /** RFC 7515 2: base64url without padding, of whole bytes. */
+    function toBase64url(bytes) {
+        return translate(lazyBytes().base64_(bytes), "+/=", "-_");
+    }
+    /** The bytes that `text` encodes, as a binary string; null unless `text` is their canonical encoding. */
+    function fromBase64url(text) {
+        var bytes = lazyBytes().fromBase64_(translate(text, "-_", "+/"));
+        return typeof bytes === "string" && toBase64url(bytes) === text ? bytes : null;
+    }
+    // Which RSA keys a device accepts. Pure: the command on the host makes and loads keys by the same rule.
+    /** Bits of the big-endian number `bytes`. */
+    function bitLength(bytes) {
+        var bits = 8 * bytes.length;
+        for (var top = 128; top && bytes[0] < top; top >>>= 1)
+            bits--;
+        return bits;
+    }
+    /** Is (n, e) an RSA key of 2048 to 4096 bits with an odd modulus and an odd exponent of at most 32 bits? */
+    function isKey(n, e) {
+        var bits = n.length ? bitLength(n) : 0;
+        return (bits >= 2048 /* Rsa.MIN_BITS */ &&
+            bits <= 4096 /* Rsa.MAX_BITS */ &&
+            n[0] > 0 &&
+            n[n.length - 1] % 2 === 1 &&
+            e >= 3 &&
+            e <= 4294967295 /* Rsa.MAX_EXPONENT */ &&
+            e % 2 === 1);
+    }
+    // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
+    /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+    function thumbprint(key) {
+        return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
+    }
+    /** Modulus and exponent of a key; throws INVALID_ARG unless isKey accepts it as an RSA key. */
+    function parseKey(key) {
+        var n = lazyBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
+        var eText = fromBase64url("" + (key && key.e)) || "";
+        var e = 0;
+        for (var i = 0; i < eText.length; i++)
+            e = e * 256 + eText.charCodeAt(i);
+        if (!isKey(n, e))
+            throw otaError(258 /* Code.INVALID_ARG */, "keys: expected RSA keys of 2048 to 4096 bits as JWK");
+        return { n_: n, e_: e };
+    }
+    /** Throws INVALID_ARG when a key of `keys` cannot be used. */
+    function checkKeys(keys) {
+        if (!(keys.length > 0))
+            throw otaError(258 /* Code.INVALID_ARG */, "keys must be a list of one key or more");
+        for (var i = 0; i < keys.length; i++)
+            parseKey(keys[i]);
+    }
+    /** The key whose thumbprint is `kid`, or null. */
+    function keyCalled(keys, kid) {
+        for (var i = 0; i < keys.length; i++)
+            if (thumbprint(keys[i]) === kid)
+                return keys[i];
+        return null;
+    }
+    /** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+    function notTrusted() {
+        return otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
+    }
+    return { fromBase64url_: fromBase64url, bitLength_: bitLength, parseKey_: parseKey, checkKeys_: checkKeys, keyCalled_: keyCalled, notTrusted_: notTrusted };
+}
 
 
 
@@ -3579,8 +3914,9 @@ function lazyManifest() {
             differ("chip", manifest.chip, facts.chip_);
         if (manifest.board !== undefined && manifest.board !== facts.board_)
             differ("board", manifest.board, facts.board_);
-        if (manifest.image.size > facts.slotSize_)
-            throw otaError(260 /* Code.INVALID_SIZE */, "image of " + manifest.image.size + " bytes, the slot has " + facts.slotSize_);
+        var size = manifest.image ? manifest.image.size : 0;
+        if (facts.slotSize_ && size > facts.slotSize_)
+            throw otaError(260 /* Code.INVALID_SIZE */, "image of " + size + " bytes, the slot has " + facts.slotSize_);
         // an unset clock says 1970, and no manifest is expired
         if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
             throw otaError(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
@@ -3918,6 +4254,14 @@ function answer(payload, signer, done) {
 
 
 
+
+
+
+
+
+
+
+
 function lazySession() {
     // Where an interrupted update continues. Nothing is stored for it: flash itself tells.
     // Source: docs/decisions/resume-without-state.md.
@@ -4049,13 +4393,16 @@ function lazyFinish() {
         var target = session.target_;
         var layout = session.layout_;
         if (!plan.allowRolledBack_)
-            lazyRecords().checkNotRolledBack_(plan.digest_);
+            lazyRecords().checkNotRolledBack_(plan.bad_ || plan.digest_);
         if (claim)
             lazySlots().checkStorage_(claim);
         // Step 8: the slot now holds an image, and the boot record counts its starts
         if (session.word_)
             lazyBlocks().completeImage_(target.address, session.word_);
         lazyRecords().recordSelected_(target, layout.running_, session.written_, plan);
+        // of a release of files alone that record is the commit point
+        if (target.address === layout.running_.address)
+            return;
         // Step 9: the commit point
         lazyOtadata().select_(layout, target, 0 /* State.NEW */);
         session.emit_("UPDATE_BOOT_PARTITION", target.subtype);
@@ -4399,10 +4746,11 @@ function createReceiver(session) {
             session.hasher_ = /*@__NOINLINE__*/ createFsVerityHasher(target.address, session.word_);
     }
     download.failed_ = function (error) { return lazySession().failSession_(session, error); };
-    // the slot holds the whole image already: nothing is received
+    // the slot holds the whole image already, or there are only files: nothing is received
     if (session.verified_)
         return function () {
-            checkStart("");
+            if (target.address !== layout.running_.address)
+                checkStart("");
             lazySession().succeed_(session, true);
         };
     // without a length, only a full sector or the end tells whether another sector follows and must be erased ahead
@@ -4468,6 +4816,7 @@ function createReceiver(session) {
 
 
 
+
 /**
  * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks
  * share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
@@ -4502,8 +4851,8 @@ function open(settings, emit, offerOnly, done, failed) {
         return lazyBytes().parseDigest_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
     }
     /**
-     * Fetches the manifest at `settings.url`, verifies it and checks it for `target`. Calls `done` once: with the manifest,
-     * and whether its image is running already. Refuses an image that could not read the files in Storage. Errors: those of
+     * Fetches the manifest at `settings.url`, verifies it and checks it for `target`, null where this table has no other
+     * slot. Calls `done` once: with the manifest, and whether its image, if it has one, is running already. Refuses an image that could not read the files in Storage. Errors: those of
      * the download; OTA_VALIDATE_FAILED for the signature; those of manifest.ts and policy.ts.
      * More than 30 lines: the callbacks of steps that share the settings, which are freed on the way.
      */
@@ -4638,15 +4987,20 @@ function open(settings, emit, offerOnly, done, failed) {
                 lazyManifest().checkPolicy_(manifest, {
                     chip_: CHIP_NAMES[layout.chip_],
                     board_: boardName(),
-                    slotSize_: target.size,
+                    slotSize_: target ? target.size : 0,
                     nowMs_: now(),
                     sequence_: lazyRecords().lowestSequence_(lazyRecords().loadRecord_(), layout.running_),
                 }, !!settings.allowDowngrade);
                 var desc = lazyImage().parseDesc_(read$1(layout.running_.address, 288 /* Size.DESC_END */));
                 lazyManifest().checkProject_(manifest, settings.project || (desc ? desc.projectName : lazyRecords().loadRecord_().project));
                 var image = manifest.image;
+                if (!image)
+                    return done(null, manifest, true);
                 holdsImage(layout, layout.running_, image.size, digestOf(manifest), function (failure, running) {
                     tryOr(function () {
+                        // with its reason
+                        if (!failure && !running && !target)
+                            lazySlots().readLayout_();
                         if (!failure && !running && image.storage && !settings.allowStorageLoss)
                             lazySlots().checkStorage_(image.storage);
                         done(failure, manifest, running);
@@ -4665,6 +5019,192 @@ function open(settings, emit, offerOnly, done, failed) {
             onText(null, settings.manifest);
         else
             fetchText(settings, onText);
+    }
+    /**
+     * What `manifest` brings, compared with what is here; null when it brings no files. Throws INVALID_STATE where nothing
+     * would run them.
+     */
+    function planFiles(manifest) {
+    var lazyFilesOnce = lazyFiles();
+        // The files of a release, from the manifest to Storage: part of step 4 of update.ts. A file that Storage holds is not
+        // fetched. One that was cut off goes on behind its last byte that is not blank. Nothing points to any of them until the
+        // commit.
+        function bytesOfHex(digits) {
+            var bytes = "";
+            for (var i = 0; i < digits.length; i += 2)
+                bytes += String.fromCharCode(parseInt(digits.substr(i, 2), 16));
+            return bytes;
+        }
+        function hexOf(bytes) {
+            var digits = "";
+            for (var i = 0; i < bytes.length; i++)
+                digits += (256 + bytes.charCodeAt(i)).toString(16).substr(1);
+            return digits;
+        }
+        var files = manifest.files;
+        if (!files)
+            return null;
+        if (lazyEngine().runningSet_() === undefined)
+            throw otaError(259 /* Code.INVALID_STATE */, "the manifest has files, and no loader runs them: npx https-ota init writes it into .boot0");
+        var set = {
+            id: hexOf(binary(sha256(lazySets().releaseText_(manifest.image, manifest.entry, files)))),
+            version: manifest.version,
+            entry: manifest.entry,
+            files: files.map(function (file) { return ({
+                name: file.name,
+                size: file.size,
+                stored: lazySets().storedName_(lazyBytes().base64_(bytesOfHex(file.sha256))),
+            }); }),
+        };
+        var missing = [];
+        var bytes = 0;
+        var current = lazyFilesOnce.currentSet_();
+        for (var i = 0; i < files.length; i++)
+            if (!lazyFilesOnce.isWhole_(set.files[i].stored, files[i].size)) {
+                missing.push(files[i]);
+                bytes += files[i].size;
+            }
+        return {
+            set_: set,
+            missing_: missing,
+            bytes_: bytes,
+            running_: !!current && current.id === set.id && !missing.length,
+        };
+    }
+    /** What a file of a release is called when it was rolled back. */
+    function badName(files) {
+        return "release-sha256:" /* Bad.RELEASE */ + files.set_.id;
+    }
+    /**
+     * Makes room in Storage, fetches what is missing and writes the list of the set; calls `done` once, with its name.
+     * Throws NO_MEM before anything is fetched where there is too little room.
+     */
+    function fetchFiles(settings, files, emit, done) {
+        /** Bytes of `stored` in front of what is blank up to its end. */
+        function filled(stored, size) {
+    var lazyEngineOnce = lazyEngine();
+            for (var end = size; end > 0;) {
+                var from = end > 1024 /* Flash.PIECE */ ? end - 1024 /* Flash.PIECE */ : 0;
+                var piece = lazyEngineOnce.readPart_(stored, from, end - from);
+                for (var i = piece.length; i--;)
+                    if (piece.charCodeAt(i) !== 255)
+                        return from + i + 1;
+                end = from;
+            }
+            return 0;
+        }
+        /**
+         * Fetches one file into Storage and verifies it there; calls `done` once. More than 30 lines: its callbacks share the
+         * download and whether it goes on with what an earlier one has left.
+         */
+        function fetchFile(settings, file, stored, progress, done) {
+            var name = file.url || file.name;
+            var size = file.size;
+            var resumed = false;
+            var download = createDownload(settings, settings.source || settings.push ? name : lazyExchange().resolveUrl_(settings.url, name), size, function () { });
+            var inbox = download.inbox_;
+            function end(error) {
+                if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
+                    error.retry = !!download.mixed_;
+                lazyDownload().closeDownload_(download);
+                done(error);
+            }
+            /** Blank, from its first byte on. */
+            function begin() {
+                lazyRecords().createFile_(stored, size, "file " + file.name);
+                resumed = false;
+            }
+            var verify;
+            function take(last) {
+                var text = lazyBlocks().join_(inbox.pieces_);
+                var offset = inbox.offset_;
+                // the server began again
+                if (!offset && filled(stored, size))
+                    begin();
+                if (text)
+                    lazyFiles().fillFile_(stored, text, offset, size);
+                inbox.pieces_ = [];
+                inbox.filled_ = 0;
+                inbox.offset_ = offset + text.length;
+                progress(inbox.offset_);
+                if (!last)
+                    return;
+                download.consumer_ = null;
+                after(0, function () { return tryOr(verify, end); });
+            }
+            verify = function () {
+                var bytes = inbox.offset_;
+                if (bytes === size && lazyFiles().isWhole_(stored, size))
+                    return end(null);
+                lazyEngine().eraseFile_(stored);
+                if (!resumed)
+                    throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "file " + file.name + " is not the one that the manifest names (" + bytes + " of " + size + " bytes)");
+                // what was there belonged to another file, or the last piece of it was torn
+                begin();
+                lazyDownload().seek_(download, 0);
+                download.consumer_ = function (_, ended) { return take(ended); };
+                lazyDownload().read_(download);
+            };
+            tryOr(function () {
+                download.total_ = size;
+                download.failed_ = end;
+                inbox.block_ = 1024 /* Flash.PIECE */;
+                var offset = lazyFiles().isCreated_(stored, size) ? filled(stored, size) : -1;
+                if (offset < 0)
+                    begin();
+                else if (offset === size) {
+                    // whole, and not what it is called
+                    begin();
+                }
+                else {
+                    resumed = true;
+                    lazyDownload().seek_(download, offset);
+                }
+                download.consumer_ = function (_, ended) { return take(ended); };
+                lazyDownload().read_(download);
+            }, end);
+        }
+        var set = files.set_;
+        var before = 0;
+        var next = 0;
+        function storedAs(file) {
+            for (var i = 0; i < set.files.length; i++)
+                if (set.files[i].name === file.name)
+                    return set.files[i].stored;
+            return "";
+        }
+        function step(error) {
+            tryOr(function () {
+                if (error)
+                    throw error;
+                var file = files.missing_[next++];
+                if (!file)
+                    return done(null, lazyFiles().writeSet_(set));
+                var stored = storedAs(file);
+                function onDone(failure) {
+                    before += file.size;
+                    step(failure);
+                }
+                // two files with the same content are one
+                if (lazyFiles().isWhole_(stored, file.size))
+                    return onDone(null);
+                fetchFile(settings, file, stored, function (bytes) { return emit("WRITE_FILE", before + bytes, files.bytes_); }, onDone);
+            }, function (failure) { return done(failure); });
+        }
+        if (!settings.allowRolledBack)
+            lazyRecords().checkNotRolledBack_(badName(files));
+        if (settings.push)
+            throw otaError(262 /* Code.NOT_SUPPORTED */, "push brings the bytes of an image only: give the files by source");
+        lazyRecords().reserveRecords_();
+        lazyFiles().eraseUnused_(set);
+        // the record may need a new file later
+        var needed = lazyFiles().roomOfSet_(set) + lazyRecords().roomOf_(4096 /* RecordFile.SIZE */);
+        files.missing_.forEach(function (file) {
+            if (!lazyFiles().isCreated_(storedAs(file), file.size))
+                needed += lazyRecords().roomOf_(file.size);
+        });
+        lazyRecords().checkRoom_(needed, "this release");
+        step(null);
     }
     /** Step 2: the slot to write. */
     function chooseTarget(layout, label) {
@@ -4697,33 +5237,61 @@ function open(settings, emit, offerOnly, done, failed) {
         if (!settings.allowUnconfirmed)
             lazyRecords().checkNotOnTrial_(layout.running_);
     }
-    /** The slot that starts next, when an update since the start has put the image of `manifest` there. */
-    function findWaiting(layout, manifest) {
+    /** The slot that starts next, when an update since the start has put there what `manifest` names. */
+    function findWaiting(layout, manifest, files, imageRuns) {
+        /** Is the set of this release bound to the slot called `label`? */
+        function isBound(label, files) {
+            var set = lazyFiles().readSet_(lazyFiles().boundSet_(lazyRecords().loadRecord_(), label));
+            return !!set && set.id === files.set_.id && !files.missing_.length;
+        }
+        // files alone were committed, and another set runs until the restart
+        if (files && !files.running_ && isBound(layout.running_.label, files) && (!manifest.image || imageRuns))
+            return layout.running_;
         var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
         var image = lazyEngine().isRestartPending_() && selected.address !== layout.running_.address ? lazyRecords().knownImage_(selected) : null;
-        return image && image.size === manifest.image.size && image.digest === digestOf(manifest) ? selected : undefined;
+        return image &&
+            manifest.image &&
+            image.size === manifest.image.size &&
+            image.digest === digestOf(manifest) &&
+            (!files || isBound(selected.label, files))
+            ? selected
+            : undefined;
     }
-    function offerOf(manifest, running, waiting) {
+    /** `imageRuns`: the image, if there is one, is running already. */
+    function offerOf(manifest, files, imageRuns, running, waiting) {
+        var image = manifest.image;
         return {
             available: !running && !waiting,
             waiting: waiting,
             version: manifest.version,
             sequence: manifest.sequence,
-            size: manifest.image.size,
+            size: image ? image.size : 0,
+            files: files ? files.missing_.map(function (file) { return file.name; }) : [],
+            bytes: (files ? files.bytes_ : 0) + (image && !imageRuns ? image.size : 0),
             manifest: manifest,
         };
     }
-    /** `manifest`: undefined where `digest` or `insecure` says which image may run. */
-    function planOf(settings, manifest) {
-        var image = manifest && manifest.image;
+    /**
+     * `manifest`: undefined where `digest` or `insecure` says which image may run. `set`: the files that go with it.
+     * `filesOnly`: there is no image, or it runs already.
+     */
+    function planOf(settings, manifest, files, filesOnly) {
+        var image = manifest && !filesOnly ? manifest.image : undefined;
         return {
             url_: !image ? settings.url : settings.source || settings.push ? image.url : lazyExchange().resolveUrl_(settings.url, image.url),
-            size_: image ? image.size : -1,
-            digest_: manifest ? digestOf(manifest) : lazyBytes().parseDigest_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
+            size_: image ? image.size : filesOnly ? 0 : -1,
+            // of files alone nothing in a slot is verified
+            digest_: filesOnly
+                ? files.set_.id
+                : manifest
+                    ? digestOf(manifest)
+                    : lazyBytes().parseDigest_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
+            set_: "",
+            bad_: files ? badName(files) : "",
             sequence_: manifest ? manifest.sequence : 0,
             version_: manifest ? manifest.version : "",
             project_: manifest ? manifest.project : "",
-            askStorage_: !(image && image.storage) && !settings.allowStorageLoss,
+            askStorage_: !(image && image.storage) && !settings.allowStorageLoss && !filesOnly,
             allowRolledBack_: settings.allowRolledBack,
         };
     }
@@ -4731,18 +5299,20 @@ function open(settings, emit, offerOnly, done, failed) {
     //   1. arguments, the lock, free memory                                   begin
     //   2. partition table, otadata, the running slot and the target slot     begin
     //   3. manifest: fetch, verify the signature, parse, policy (with `keys`) begin
-    //   4. image: connect, first 1024 bytes; their header is checked          begin, first perform
+    //   4. files: fetch into Storage, verify there; nothing points to them    begin
+    //      image: connect, first 1024 bytes; their header is checked          begin, first perform
     //   5. room for the boot record of a trial; otadata stops naming the target slot   first perform
     //   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
     //   7. segments, length, digest or checksum, from flash                   finish
-    //   8. the first word; the boot record of the trial                       finish
-    //   9. select: one entry of otadata, the commit point                     finish
-    // Each step is marked where it happens: 1 to 4 here and in plan.ts; the check of the header, 5 and 6 in receiver.ts;
+    //   8. the first word; the boot record of the trial, with the set of files finish
+    //   9. select: one entry of otadata, the commit point; of a release of     finish
+    //      files alone the record of step 8 is
+    // Each step is marked where it happens: 1 to 4 here, in plan.ts and files.ts; the check of the header, 5 and 6 in receiver.ts;
     // 7 to 9 in finish.ts.
     // A failure before step 5 changes no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
     // into. Apart from that, a failure before step 9 leaves the next start as it was. After a failure before step 8 the
     // slot holds no image that could start. Steps 2 and 3 may write one boot record each: a refusal by the bootloader is
-    // counted, and the digest of the running image is kept.
+    // counted, and the digest of the running image is kept. Step 4 erases files that no record names.
     // Source: the states of IDF esp_https_ota.c.
     /**
      * Step 4: waits for the first Size.HEAD bytes of the image, then calls `begin`. They stay in the buffer of the
@@ -4768,17 +5338,18 @@ function open(settings, emit, offerOnly, done, failed) {
         lazyDownload().read_(download);
     }
     // Step 2: which slot runs, and which one is written?
-    var layout = lazySlots().readLayout_();
-    var target = chooseTarget(layout, settings.partition);
+    // a manifest may bring files alone, which need no other slot
+    var layout = lazySlots().readLayout_(!!settings.keys);
+    var target = layout.otadata_ ? chooseTarget(layout, settings.partition) : null;
     if (!offerOnly)
         checkDevice(settings, layout);
     /** Step 4. `present`: the target slot holds this image already. */
-    function fetchImage(plan, present) {
+    function fetchImage(plan, slot, present) {
         if (!settings.allowRolledBack)
-            lazyRecords().checkNotRolledBack_(plan.digest_);
-        var download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
+            lazyRecords().checkNotRolledBack_(plan.bad_ || plan.digest_);
+        var download = createDownload(settings, plan.url_, plan.size_ < 0 ? slot.size : plan.size_, emit);
         function begin() {
-            done(lazySession().openSession_(plan, emit, layout, target, download, present, !!settings.push));
+            done(lazySession().openSession_(plan, emit, layout, slot, download, present, !!settings.push));
         }
         download.total_ = plan.size_;
         if (present || settings.push)
@@ -4786,22 +5357,41 @@ function open(settings, emit, offerOnly, done, failed) {
         else
             awaitHead(download, begin, failed);
     }
-    /** `running`: its image runs already. */
-    function onManifest(error, manifest, running) {
+    /** Step 4, when the files are there. `set`: their list in Storage, "" without files. */
+    function fetchRest(plan, filesOnly, set) {
+        plan.set_ = set;
+        // nothing of a slot is written: as if it held the image already
+        if (filesOnly)
+            return fetchImage(plan, layout.running_, true);
+        holdsImage(layout, target, plan.size_, plan.digest_, function (failure, present) {
+            tryOr(function () {
+                if (failure)
+                    throw failure;
+                fetchImage(plan, target, present);
+            }, failed);
+        });
+    }
+    /** `imageRuns`: its image, if it has one, runs already. */
+    function onManifest(error, manifest, imageRuns) {
         tryOr(function () {
             if (error || !manifest)
                 throw error;
-            var waiting = running ? undefined : findWaiting(layout, manifest);
+            var files = /*@__NOINLINE__*/ planFiles(manifest);
+            var running = !!imageRuns && (!files || files.running_);
+            var waiting = running ? undefined : findWaiting(layout, manifest, files, !!imageRuns);
             if (offerOnly)
-                return done(null, offerOf(manifest, !!running, !!waiting));
+                return done(null, offerOf(manifest, files, !!imageRuns, running, !!waiting));
             if ((running || waiting) && !settings.allowSameVersion)
                 return done(null, undefined, waiting);
-            var plan = planOf(settings, manifest);
-            holdsImage(layout, target, plan.size_, plan.digest_, function (failure, present) {
+            var filesOnly = !!files && !!imageRuns && !(settings.allowSameVersion && manifest.image);
+            var plan = planOf(settings, manifest, files, filesOnly);
+            if (!files)
+                return fetchRest(plan, false, "");
+            fetchFiles(settings, files, emit, function (failure, set) {
                 tryOr(function () {
                     if (failure)
                         throw failure;
-                    fetchImage(plan, present);
+                    fetchRest(plan, filesOnly, set);
                 }, failed);
             });
         }, failed);
@@ -4810,7 +5400,7 @@ function open(settings, emit, offerOnly, done, failed) {
     if (settings.keys)
         getManifest(settings, layout, target, onManifest);
     else
-        fetchImage(planOf(settings), false);
+        fetchImage(planOf(settings), target, false);
 }
 /**
  * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer,
@@ -5073,8 +5663,8 @@ function run(config, mode, resolve, reject) {
     function resultOfNothing(isBegin, offer, waiting) {
         if (isBegin)
             throw otaError(266 /* Code.INVALID_VERSION */, waiting
-                ? "the manifest's image is installed and waits for the restart"
-                : "the manifest's image is running already");
+                ? "what the manifest names is installed and waits for the restart"
+                : "what the manifest names is running already");
         return offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true });
     }
     var lock = null;
@@ -5221,20 +5811,22 @@ function getStatus() {
             }, noop);
         return { label: slot.label, size: slot.size, state: lazyOtadata().stateOf_(layout, slot), version: version };
     }
-    var layout = lazySlots().readLayout_();
+    var layout = lazySlots().readLayout_(true);
     var record = lazyRecords().loadRecord_();
+    var set = lazyFiles().currentSet_();
     var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
     var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
     var storage = lazyEngine().storageStats_();
     return {
         running: layout.running_.label,
         boot: selected.label,
-        next: lazySlots().nextSlot_(layout, layout.running_).label,
+        next: layout.otadata_ ? lazySlots().nextSlot_(layout, layout.running_).label : "",
         state: lazyOtadata().stateOf_(layout, layout.running_),
         version: lazyEngine().firmwareVersion_(),
         sequence: record.sequence,
+        release: set ? { version: set.version, entry: set.entry, files: set.files.map(function (one) { return one.name; }) } : null,
         trial: lazyOtadata().isOnTrial_(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
-        rolledBack: record.bad.map(function (digest) { return "fsverity-sha256:" /* Prefix.CONFIG */ + digest; }),
+        rolledBack: record.bad.map(function (bad) { return (bad.indexOf(":") < 0 ? "fsverity-sha256:" /* Prefix.CONFIG */ + bad : bad); }),
         rollbackReason: record.reason,
         slots: slots.map(function (slot) { return describe(layout, slot); }),
         storage: { free: storage.freeBytes, trash: storage.trashBytes },
@@ -5245,11 +5837,21 @@ function getStatus() {
 
 
 
+
+function callUser(callback) {
+    try {
+        callback();
+    }
+    catch (thrown) {
+        lazyEngine().printLater_(thrown);
+    }
+}
 /**
- * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
- * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the
- * trial like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ * To be called when the program starts. Counts the starts of an image, or of files, on trial; after `attempts` of them
+ * without `markValid()` it selects what ran before and restarts. A start is counted once, however often this is called:
+ * where the loader runs, it has counted already. Resolves with true while what runs is on trial. Writes one record in
+ * Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial like the last one.
+ * Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
  */
 function boot(options) {
     // Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed
@@ -5265,7 +5867,7 @@ function boot(options) {
         Object.keys(given).forEach(function (name) {
             var value = given[name];
             var problem = "";
-            if (name === "onTrial") {
+            if (name === "onTrial" || name === "onFirstStart") {
                 if (typeof value !== "function")
                     problem = " must be a function";
             }
@@ -5277,6 +5879,12 @@ function boot(options) {
                 throw otaError(258 /* Code.INVALID_ARG */, "boot: " + name + problem);
         });
     }
+    /** The version of what runs, as its manifest says it; "" where that is not known. */
+    function versionOf(record, running) {
+        var set = lazyFiles().currentSet_();
+        var image = lazyRecords().findImage_(record, running.label);
+        return set ? set.version : image ? image.version : "";
+    }
     return new Promise(function (resolve, reject) {
         tryOr(function () {
             if (options !== undefined)
@@ -5286,14 +5894,15 @@ function boot(options) {
             var record = lazyRecords().loadRecord_();
             if (!record.slot || record.boots === -2 /* Boots.CONFIRMED */)
                 return resolve(false);
-            var running = lazySlots().readLayout_().running_;
+            var running = lazySlots().readLayout_(true).running_;
             if (!lazyRecords().isSelected_(record, running))
                 return resolve(false);
-            var counted = false;
+            var counted = lazyEngine().startState_() > 0 && record.boots > 0;
             // if Storage cannot take the record, starts are not counted and the trial would never end
-            if (record.boots !== -1 /* Boots.GIVEN_UP */ && record.boots < attempts)
+            if (!counted && record.boots !== -1 /* Boots.GIVEN_UP */ && record.boots < attempts)
                 tryOr(function () {
                     lazyRecords().countStart_(record);
+                    lazyEngine().setStartState_(1 /* Start.COUNTED */);
                     counted = true;
                 }, noop);
             if (!counted) {
@@ -5301,12 +5910,11 @@ function boot(options) {
                 return;
             }
             resolve(true);
-            try {
-                if (given.onTrial)
-                    given.onTrial(record.boots, attempts);
-            }
-            catch (thrown) {
-                lazyEngine().printLater_(thrown);
+            if (given.onTrial)
+                callUser(function () { return given.onTrial(record.boots, attempts); });
+            if (given.onFirstStart && record.boots === 1 && lazyEngine().startState_() < 2 /* Start.TOLD */) {
+                lazyEngine().setStartState_(2 /* Start.TOLD */);
+                callUser(function () { return given.onFirstStart(versionOf(record, running)); });
             }
         }, reject);
     });
@@ -5325,13 +5933,8 @@ function confirmAfter(ms, check, onEvent) {
     // More than 30 lines: its callbacks share one timer, and end each other.
     return new Promise(function (resolve, reject) {
         function leave(reason, verdict) {
-            try {
-                if (onEvent)
-                    onEvent("ROLLBACK", reason);
-            }
-            catch (thrown) {
-                lazyEngine().printLater_(thrown);
-            }
+            if (onEvent)
+                callUser(function () { return onEvent("ROLLBACK", reason); });
             lazySlots().fallBack_(verdict, reason).then(function () { return resolve(false); }, reject);
         }
         function onThrown(thrown) {
@@ -5341,7 +5944,7 @@ function confirmAfter(ms, check, onEvent) {
         function onAnswer(answer) {
             tryOr(function () {
                 // during the wait for a promise, another call may have decided
-                if (!lazyOtadata().isOnTrial_(lazySlots().readLayout_()))
+                if (!lazyOtadata().isOnTrial_(lazySlots().readLayout_(true)))
                     return resolve(true);
                 if (answer !== true)
                     return leave("check() did not answer true", true);
@@ -5351,7 +5954,7 @@ function confirmAfter(ms, check, onEvent) {
         }
         function decide() {
             var answer;
-            if (!lazyOtadata().isOnTrial_(lazySlots().readLayout_()))
+            if (!lazyOtadata().isOnTrial_(lazySlots().readLayout_(true)))
                 return resolve(true);
             try {
                 answer = check();
@@ -5372,8 +5975,10 @@ function confirmAfter(ms, check, onEvent) {
             tryOr(function () {
                 var record = lazyRecords().loadRecord_();
                 // the trial has begun, also where boot() does not count starts
-                if (!record.boots && lazyRecords().isSelected_(record, lazySlots().readLayout_().running_))
-                    lazyRecords().countStart_(record);
+                if (record.boots || !lazyRecords().isSelected_(record, lazySlots().readLayout_(true).running_))
+                    return;
+                lazyRecords().countStart_(record);
+                lazyEngine().setStartState_(1 /* Start.COUNTED */);
             }, noop);
             after(ms, function () { return tryOr(decide, reject); }, true);
         }, reject);
@@ -5391,7 +5996,9 @@ exports.begin = begin;
 exports.boot = boot;
 exports.canRollback = canRollback;
 exports.checkForUpdate = checkForUpdate;
+exports.compactStorage = compactStorage;
 exports.confirmAfter = confirmAfter;
+exports.file = file;
 exports.findPartition = findPartition;
 exports.getBootPartition = getBootPartition;
 exports.getBootloaderDescription = getBootloaderDescription;

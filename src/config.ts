@@ -4,7 +4,7 @@ import { Prefix, parseDigest } from "./platform/bytes";
 import { checkHeaders } from "./platform/http-request";
 import { Code, otaError, type OtaError } from "./errors";
 
-/** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix. */
+/** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix, and WRITE_FILE, which is ours. */
 export type EventName =
   | "START"
   | "CONNECTED"
@@ -12,6 +12,7 @@ export type EventName =
   | "VERIFY_CHIP_ID"
   | "VERIFY_CHIP_REVISION"
   | "WRITE_FLASH"
+  | "WRITE_FILE"
   | "UPDATE_BOOT_PARTITION"
   | "FINISH"
   | "ABORT";
@@ -19,12 +20,13 @@ export type EventName =
 /**
  * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision
  * that the image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
+ * WRITE_FILE: bytes of files in Storage so far, and of all that are fetched.
  * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
  */
 export type UpdateEvent =
   | [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined]
   | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined]
-  | [name: "WRITE_FLASH", data: number, total: number];
+  | [name: "WRITE_FLASH" | "WRITE_FILE", data: number, total: number];
 
 /** Brings the bytes of a file: see `source` of a configuration. */
 export type Source = (

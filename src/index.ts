@@ -32,16 +32,17 @@ export type {
   Source,
   UpdateEvent,
 } from "./config";
+export { compactStorage, file } from "./boot/release-files";
 export { restart } from "./platform/chip";
 export type { AppDesc } from "./image/image";
-export type { Manifest } from "./trust/manifest";
+export type { Manifest, ManifestFile } from "./trust/manifest";
 export type { Handle } from "./update/handle";
 export type { Offer, UpdateResult } from "./update/plan";
 export { abort, begin, checkForUpdate, update } from "./update/update";
 export type { Partition } from "./boot/partitions";
 export type { ErrorNumbers, OtaError } from "./errors";
 export type { StorageClaim } from "./boot/storage-claim";
-export type { SlotStatus, Status } from "./boot/status-report";
+export type { ReleaseStatus, SlotStatus, Status } from "./boot/status-report";
 export { getStatus } from "./boot/status-report";
 export type { BootOptions } from "./boot/trial";
 export { boot, confirmAfter } from "./boot/trial";

@@ -1,14 +1,14 @@
 // What must outlive a restart besides otadata: docs/formats.md, "Boot record". Records alternate between two Storage
 // files; the last whole record counts. The file that holds it stays until the next one is whole in the other file, so
-// neither a loss of power nor a full Storage costs it. A file is created with its full size, and only where Storage has
-// the room: without room the engine compacts, and a loss of power in a compaction can erase all of Storage
-// (src/jsflash.c).
+// neither a loss of power nor a full Storage costs it. A file is created with its full size: storage-file.ts.
 
 import { u16, Whole } from "../platform/bytes";
-import { binary, Flash, read } from "../platform/flash";
-import { eraseFile, readFile, storageStats, writeFile } from "../platform/engine";
+import { binary, read } from "../platform/flash";
+import { eraseFile, readFile, runningSet, writeFile } from "../platform/engine";
+import { createFile } from "./storage-file";
 import { Size, walkSegments } from "../image/image";
 import type { Partition } from "./partitions";
+import { parseSet } from "./file-set";
 import { readRecords, RecordFile, sealRecord } from "./record-file";
 import { Code, otaError, tryOr, noop } from "../errors";
 
@@ -26,6 +26,19 @@ export interface SlotImage {
   tail: number;
   /** of its manifest, "" without one */
   version: string;
+}
+
+/** Which set of files runs with the image in a slot: docs/formats.md#set-of-files. */
+export interface Binding {
+  /** of the slot */
+  label: string;
+  /** name of the set in Storage, "" for none */
+  set: string;
+  /**
+   * On trial: the set that ran before with this slot, "" for none. undefined: the last update brought no files, or they
+   * are confirmed.
+   */
+  before?: string;
 }
 
 export interface BootRecord {
@@ -48,6 +61,8 @@ export interface BootRecord {
   bad: string[];
   /** why the last image was rolled back, "" when none was since the last update */
   reason: string;
+  /** a slot without one of its own takes the first */
+  sets: Binding[];
   /** number of the record; which of the two files it is in, -1 for none; and where the next record goes in it */
   serial_: number;
   file_: number;
@@ -84,6 +99,12 @@ const enum Kept {
 const enum Tail {
   /** bytes at the end of an image; they differ between images, because its own SHA-256 is there */
   LENGTH = 64,
+}
+
+/** How what was rolled back is named. An enum, which takes no variable. */
+export const enum Bad {
+  /** and the id of a release with files; an image has its digest alone */
+  RELEASE = "release-sha256:",
 }
 
 /** Characters that are kept. */
@@ -138,6 +159,7 @@ function takeNewer(record: BootRecord, file: number): void {
   record.bad = fields[9];
   record.project = fields[10] || "";
   record.reason = fields[11] || "";
+  record.sets = (fields[12] || []).map((one: any[]) => ({ label: one[0], set: one[1], before: one[2] }));
   record.file_ = file;
   record.end_ = found.end_;
 }
@@ -154,6 +176,7 @@ export function loadRecord(): BootRecord {
     images: [],
     bad: [],
     reason: "",
+    sets: [],
     serial_: 0,
     file_: -1,
     end_: 0,
@@ -173,42 +196,15 @@ function append(record: BootRecord, sealed: string): boolean {
   return (readFile(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
 }
 
-/**
- * Creates file NAME + `file` with `sealed` in it. The file with the last record stays.
- *
- * Hazard: at its start the engine erases all of Storage when, behind the last header of a page, the next page does not
- * begin with a header (jsfIsStorageValid, src/jsflash.c). So no header is written across two pages, and no content
- * before the file exists. Throws NO_MEM without room, FLASH_OP_FAIL when the file does not exist after `tries`: the
- * engine reports success even where a loss of power has torn the header (src/jsflash.c).
- */
-function create(record: BootRecord, file: number, sealed: string, tries: number): void {
-  const needed = RecordFile.SIZE + RecordFile.FILE_HEADER;
-  const remedy = ": erase files and compact Storage while the power is safe";
-  const stats = storageStats();
-  const free = stats.freeBytes;
-  if (free < needed)
-    throw otaError(
-      Code.NO_MEM,
-      "Storage has " +
-        free +
-        " bytes free and " +
-        stats.trashBytes +
-        " of erased files, the boot record needs " +
-        needed +
-        remedy,
-    );
-  if ((stats.totalBytes - free) % Flash.SECTOR > Flash.SECTOR - RecordFile.FILE_HEADER)
-    throw otaError(Code.NO_MEM, "Storage ends where a file's header would lie across two pages" + remedy);
-  eraseFile(NAME + file);
-  tryOr(() => {
-    writeFile(NAME + file, String.fromCharCode(255), 0, RecordFile.SIZE);
-  }, noop);
-  record.file_ = file;
-  record.end_ = 0;
-  if ((readFile(NAME + file) || "").length === RecordFile.SIZE && append(record, sealed)) return;
-  if (tries < 2)
-    throw otaError(Code.FLASH_OP_FAIL, "Storage did not take the boot record, file " + NAME + file + remedy);
-  create(record, file, sealed, tries - 1);
+/** Creates file NAME + `file` with `sealed` in it. The file with the last record stays. Throws like createFile(). */
+function create(record: BootRecord, file: number, sealed: string): void {
+  for (let tries = 3; tries--; ) {
+    createFile(NAME + file, RecordFile.SIZE, "the boot record");
+    record.file_ = file;
+    record.end_ = 0;
+    if (append(record, sealed)) return;
+  }
+  throw otaError(Code.FLASH_OP_FAIL, "Storage does not hold what is written into file " + NAME + file);
 }
 
 function seal(record: BootRecord): string {
@@ -226,6 +222,7 @@ function seal(record: BootRecord): string {
       record.bad,
       record.project,
       record.reason,
+      record.sets.map((one) => (one.before === undefined ? [one.label, one.set] : [one.label, one.set, one.before])),
     ]),
   );
 }
@@ -243,7 +240,7 @@ export function saveRecord(record: BootRecord, spare?: number): void {
   const sealed = seal(record);
   const before = record.file_;
   const end = record.end_ + sealed.length + (spare ? roomFor(sealed, spare) : 0);
-  if (before < 0 || end > RecordFile.SIZE || !append(record, sealed)) create(record, before ? 0 : 1, sealed, 3);
+  if (before < 0 || end > RecordFile.SIZE || !append(record, sealed)) create(record, before ? 0 : 1, sealed);
   if (before < 0) eraseFile(NAME);
 }
 
@@ -271,7 +268,7 @@ function tailOf(slot: Partition): number {
   return crc;
 }
 
-function findImage(record: BootRecord, label: string): SlotImage | null {
+export function findImage(record: BootRecord, label: string): SlotImage | null {
   for (let i = 0; i < record.images.length; i++) if (record.images[i].label === label) return record.images[i];
   return null;
 }
@@ -296,10 +293,38 @@ export function knownImage(slot: Partition): SlotImage | null {
   return image && image.size && tailOf(slot) === image.tail ? image : null;
 }
 
-/** Is the image that the last update selected the one in `slot`, and was it not replaced by USB since? */
+/** What is bound to the slot called `label`; null for nothing. */
+export function bindingOf(record: BootRecord, label: string): Binding | null {
+  for (let i = 0; i < record.sets.length; i++) if (record.sets[i].label === label) return record.sets[i];
+  return record.sets[0] || null;
+}
+
+/** Puts what is bound to the slot called `label` first. */
+function bind(record: BootRecord, label: string, set: string, before?: string): void {
+  const binding: Binding = { label: label, set: set, before: before };
+  record.sets = [binding].concat(record.sets.filter((one) => one.label !== label));
+  while (record.sets.length > Kept.IMAGES) record.sets.pop();
+}
+
+/** Did the last update bring files alone, and are they neither confirmed nor given up? */
+function isFilesAlone(record: BootRecord, label: string): boolean {
+  const binding = bindingOf(record, label);
+  return record.slot === label && record.previous === label && !!binding && binding.before !== undefined;
+}
+
+/**
+ * Is what the last update selected in `slot`, and was it not replaced by USB since? Of files alone: do they run? Until the
+ * restart the program is of the set before.
+ */
 export function isSelected(record: BootRecord, slot: Partition): boolean {
+  if (isFilesAlone(record, slot.label)) return runningSet() === bindingOf(record, slot.label)!.set;
   const image = findImage(record, slot.label);
   return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
+}
+
+/** Are such files on trial, and do they run? Then one record takes them back. */
+export function isFilesTrial(record: BootRecord, running: Partition): boolean {
+  return isFilesAlone(record, running.label) && isSelected(record, running);
 }
 
 /** The image in the slot that runs was hashed: its digest is recorded if Storage has room. */
@@ -319,12 +344,16 @@ export function lowestSequence(record: BootRecord, running: Partition): number {
   return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
 }
 
-/** Refuses an image of this digest when it was rolled back on this device, or its bootloader refused it too often. */
-export function checkNotRolledBack(digest: string): void {
-  if (digest && loadRecord().bad.indexOf(digest) >= 0)
+/**
+ * Refuses what was rolled back on this device, or refused too often by its bootloader: an image by its digest, a release
+ * of files by its name in Bad.
+ */
+export function checkNotRolledBack(bad: string): void {
+  if (bad && loadRecord().bad.indexOf(bad) >= 0)
     throw otaError(
       Code.NOT_ALLOWED,
-      "this image was rolled back on this device before, or its bootloader refused it; allowRolledBack installs it",
+      (bad.indexOf(Bad.RELEASE) ? "this image was" : "this release was") +
+        " rolled back on this device before, or its bootloader refused it; allowRolledBack installs it",
     );
 }
 
@@ -350,20 +379,28 @@ export function reserveRecords(): void {
 
 /**
  * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the
- * image file.
+ * image file. `set_`: the files that go with it, "" for those that run now. With `slot` the running one it is a release
+ * of files alone, and the record itself is the commit point.
  */
 export function recordSelected(
   slot: Partition,
   running: Partition,
   size: number,
-  image: { sequence_: number; digest_: string; version_: string; project_: string },
+  image: { sequence_: number; digest_: string; version_: string; project_: string; set_: string },
 ): void {
   const record = loadRecord();
+  const files = slot.address === running.address;
   const before = findImage(record, slot.label);
+  const bound = bindingOf(record, running.label);
   // an image that installs the next one counts as confirmed
   record.sequence = lowestSequence(record, running);
-  if (!before || before.digest !== image.digest_) record.refused = 0;
-  noteImage(record, slot, size, image.digest_, image.version_);
+  if (files || !before || before.digest !== image.digest_) record.refused = 0;
+  if (!files) noteImage(record, slot, size, image.digest_, image.version_);
+  if (bound || image.set_) {
+    // so that the running slot keeps its own when it starts again
+    bind(record, running.label, bound ? bound.set : "");
+    bind(record, slot.label, image.set_ || bound!.set, image.set_ ? (bound ? bound.set : "") : undefined);
+  }
   record.slot = slot.label;
   record.previous = running.label;
   record.boots = 0;
@@ -373,11 +410,19 @@ export function recordSelected(
   saveRecord(record, 1);
 }
 
-/** `verdict`: the program has rejected the image, so it counts as bad at once. */
-function giveUp(record: BootRecord, label: string, verdict: boolean, reason: string): void {
+/**
+ * `verdict`: the program has rejected it, so it counts as bad at once. `release`: it is the release that counts as bad
+ * where it has brought files, and not the image alone.
+ */
+function giveUp(record: BootRecord, label: string, verdict: boolean, reason: string, release: boolean): void {
   record.reason = reason.substr(0, Length.REASON);
   const image = findImage(record, label);
-  const digest = image && image.digest;
+  const binding = bindingOf(record, label);
+  let digest = image && image.digest;
+  if (release && binding && binding.before !== undefined)
+    tryOr(() => {
+      digest = Bad.RELEASE + parseSet(readFile(binding.set)!).id;
+    }, noop);
   if (++record.refused < Trial.REFUSALS && !verdict) return;
   record.boots = Boots.GIVEN_UP;
   if (!digest) return;
@@ -393,7 +438,7 @@ export function recordRefused(label: string): void {
   const record = loadRecord();
   if (record.slot !== label || record.boots === Boots.GIVEN_UP || record.boots === Boots.REFUSED) return;
   record.boots = Boots.REFUSED;
-  giveUp(record, label, false, "the bootloader did not start it");
+  giveUp(record, label, false, "the bootloader did not start it", false);
   saveRecord(record);
 }
 
@@ -404,6 +449,8 @@ export function recordConfirmed(running: Partition): void {
   record.sequence = Math.max(record.sequence, record.next);
   record.boots = Boots.CONFIRMED;
   record.refused = 0;
+  const binding = bindingOf(record, running.label);
+  record.sets = binding && binding.set ? [{ label: running.label, set: binding.set }] : [];
   saveRecord(record);
 }
 
@@ -414,7 +461,18 @@ export function recordConfirmed(running: Partition): void {
 export function recordRolledBack(running: Partition, verdict: boolean, reason: string): void {
   const record = loadRecord();
   if (record.boots === Boots.GIVEN_UP || !isSelected(record, running)) return;
+  const label = running.label;
+  const before = isFilesAlone(record, label) ? bindingOf(record, label)!.before! : undefined;
   record.boots = Boots.GIVEN_UP;
-  giveUp(record, running.label, verdict, reason);
+  giveUp(record, label, verdict || before !== undefined, reason, true);
+  if (before !== undefined) {
+    // the slot stays, and what runs in it from now on is good
+    record.boots = Boots.CONFIRMED;
+    record.next = 0;
+    bind(record, label, before);
+  } else {
+    // its files are not needed any more; should this slot start again, it takes those of the other
+    record.sets = record.sets.filter((one) => one.label !== label);
+  }
   saveRecord(record);
 }

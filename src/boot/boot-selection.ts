@@ -11,12 +11,14 @@ import { type Partition, Subtype } from "./partitions";
 import type { Layout } from "./layout";
 import { Code, otaError } from "../errors";
 
-/** The two copies. */
-export function readEntries(otadata: Partition): Entry[] {
-  return [
-    parseEntry(read(otadata.address, Entries.LENGTH)),
-    parseEntry(read(otadata.address + Flash.SECTOR, Entries.LENGTH)),
-  ];
+/** The two copies; without otadata they are blank. */
+export function readEntries(otadata: Partition | null): Entry[] {
+  function entryAt(offset: number): Entry {
+    return parseEntry(
+      otadata ? read(otadata.address + offset, Entries.LENGTH) : new Uint8Array(Entries.LENGTH).fill(255),
+    );
+  }
+  return [entryAt(0), entryAt(Flash.SECTOR)];
 }
 
 /** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
@@ -76,7 +78,7 @@ function copyToKeep(layout: Layout, entries: Entry[]): number {
 
 /** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
 export function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
-  const addr = layout.otadata_.address + copy * Flash.SECTOR;
+  const addr = layout.otadata_!.address + copy * Flash.SECTOR;
   const entry = binary(buildEntry(read(addr, Entries.LENGTH), seq, state));
   erase(addr);
   try {
@@ -124,8 +126,8 @@ export function select(layout: Layout, slot: Partition, state: State): void {
     // without an entry factory starts. The inactive copy is erased first: otherwise it would select an older slot
     const active = (markedBad ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
     entries = []; // from here on memory is shortest
-    erase(layout.otadata_.address + (1 - active) * Flash.SECTOR);
-    eraseActive(layout.otadata_.address + active * Flash.SECTOR);
+    erase(layout.otadata_!.address + (1 - active) * Flash.SECTOR);
+    eraseActive(layout.otadata_!.address + active * Flash.SECTOR);
     return;
   }
   const copy = copyToKeep(layout, entries) === 0 ? 1 : 0;
@@ -152,8 +154,8 @@ export function deselect(layout: Layout, target: Partition): void {
   }
   // the active copy last
   const last = activeCopy(entries) === 0 ? 0 : 1;
-  if (names(layout, entries[1 - last], target)) erase(layout.otadata_.address + (1 - last) * Flash.SECTOR);
-  if (names(layout, entries[last], target)) eraseActive(layout.otadata_.address + last * Flash.SECTOR);
+  if (names(layout, entries[1 - last], target)) erase(layout.otadata_!.address + (1 - last) * Flash.SECTOR);
+  if (names(layout, entries[last], target)) eraseActive(layout.otadata_!.address + last * Flash.SECTOR);
 }
 
 /** State of the entry that names `slot`; undefined for none, as for factory. */

@@ -54,7 +54,7 @@ export function confirm(layout: Layout): void {
   if (isRestartPending() && activeCopy(entries) !== copy)
     return writeEntry(layout, copy, entries[copy].seq_, State.VALID);
   writeEntry(layout, 1 - copy, seqFor(layout, entries, layout.running_), State.VALID);
-  erase(layout.otadata_.address + copy * Flash.SECTOR);
+  erase(layout.otadata_!.address + copy * Flash.SECTOR);
 }
 
 /**

@@ -46,8 +46,9 @@ export function storedName(base64: string): string {
 
 /** Is it a name that storedName() gives? Files with other names are never touched. */
 export function isStoredName(name: string): boolean {
+  const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   let ok = name.length === Name.DIGITS + 1 && name[0] === Name.MARK;
-  for (let i = 1; i < name.length; i++) if (!/[A-Za-z0-9_-]/.test(name[i])) ok = false;
+  for (let i = 1; i < name.length; i++) if (alphabet.indexOf(name[i]) < 0) ok = false;
   return ok;
 }
 

@@ -6,13 +6,14 @@ import { chipId, isEncrypted, mapped, mappedFlash } from "../platform/chip";
 import { binary, Flash, read } from "../platform/flash";
 import { type Header, isRunnable, parseHeader, Size } from "../image/image";
 import { isOta, isOtadata, isSlot, parseTable, type Partition, Subtype, Table, Type } from "./partitions";
-import { Code, otaError } from "../errors";
+import { Code, otaError, tryOr } from "../errors";
 
 const OTADATA_SIZE = 0x2000;
 
 export interface Layout {
   chip_: number;
-  otadata_: Partition;
+  /** null on a table where the running slot is the only one that can ever start */
+  otadata_: Partition | null;
   /** ota_0, ota_1 ... in this order */
   ota_: Partition[];
   factory_: Partition | null;
@@ -88,16 +89,29 @@ function findRunning(rows: Partition[], chip: number): Partition {
   throw otaError(Code.NOT_FOUND, "cannot determine the running slot: the MMU maps none of them");
 }
 
-/** Reads and checks the device's partitions. Throws NOT_SUPPORTED where no OTA is possible, with the remedy. */
-export function readLayout(): Layout {
+/**
+ * Reads and checks the device's partitions. Throws NOT_SUPPORTED where no other image can be installed, with the remedy;
+ * with `anyTable` only where the running slot cannot be told: a release of files needs no other slot.
+ */
+export function readLayout(anyTable?: boolean): Layout {
   const chip = chipId();
   if (isEncrypted(chip)) notSupported("flash encryption is on: raw writes would be garbage to the bootloader");
   const rows = parseTable(read(Table.ADDR, Table.LENGTH));
-  const otadata = findOtadata(rows);
-  const ota = findOta(rows);
+  let otadata: Partition | null = null;
+  let ota: Partition[] = [];
   const factory = findFactory(rows);
-  if (ota.length + (factory ? 1 : 0) < 2)
-    notSupported("only one slot: flash a table with two slots once by USB (boards/)");
+  tryOr(
+    () => {
+      otadata = findOtadata(rows);
+      ota = findOta(rows);
+      if (ota.length + (factory ? 1 : 0) < 2)
+        notSupported("only one slot: flash a table with two slots once by USB (boards/)");
+    },
+    (error) => {
+      if (!anyTable || error.code !== Code.NOT_SUPPORTED) throw error;
+      otadata = null;
+    },
+  );
   return {
     chip_: chip,
     otadata_: otadata,

@@ -2,9 +2,10 @@
 // Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they use the running slot and not the entry with the
 // highest seq.
 
-import { loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
+import { isFilesTrial, loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
+import { eraseUnused } from "./release-files";
 import { restart } from "../platform/chip";
-import { heldLock } from "../platform/engine";
+import { heldLock, setRestartPending } from "../platform/engine";
 import { State } from "./otadata";
 import { type Partition, Subtype, Type } from "./partitions";
 import { copyOf, select, selectedSlot, stateOf, readEntries } from "./boot-selection";
@@ -169,11 +170,16 @@ export function setBootPartition(partition: Partition | string): Promise<number>
   );
 }
 
-/** Marks the running image as good, so that no bootloader rolls it back. `esp_ota_mark_app_valid_cancel_rollback` */
+/**
+ * Marks the running image and its files as good, so that nothing rolls them back, and erases the files that they
+ * replace. `esp_ota_mark_app_valid_cancel_rollback`
+ */
 export function markValid(): void {
-  const layout = readLayout();
+  const layout = readLayout(true);
   confirm(layout);
   recordConfirmed(layout.running_);
+  // what stays is erased by the next update
+  tryOr(() => eraseUnused(null), noop);
 }
 
 /** The other slots: first the one that ran before a trial, then those whose entry says that their image has run. */
@@ -207,13 +213,16 @@ export function canRollback(): boolean {
     if (error.code !== Code.OTA_VALIDATE_FAILED && error.code !== Code.NOT_SUPPORTED) throw error;
   }
   tryOr(() => {
-    const layout = readLayout();
-    slotsToFallBackTo(layout).forEach((slot) => {
-      tryOr(() => {
-        walkSegments(layout.chip_, slot.size, (offset, length) => read(slot.address + offset, length));
-        possible = true;
-      }, ignore);
-    });
+    const layout = readLayout(true);
+    possible = isFilesTrial(loadRecord(), layout.running_);
+    // on a table with one slot nothing else could start
+    if (layout.otadata_)
+      slotsToFallBackTo(layout).forEach((slot) => {
+        tryOr(() => {
+          walkSegments(layout.chip_, slot.size, (offset, length) => read(slot.address + offset, length));
+          possible = true;
+        }, ignore);
+      });
   }, ignore);
   return possible;
 }
@@ -223,23 +232,39 @@ export function canRollback(): boolean {
  * without the restart.
  */
 export function fallBack(verdict: boolean, reason: string, stay?: boolean): Promise<number> {
-  return chooseSlot(
-    slotsToFallBackTo,
-    (layout, slot, done) => {
-      tryOr(() => {
-        // a failed record must not stop the rollback
-        recordRolledBack(layout.running_, verdict, reason);
-      }, noop);
-      rejectRunning(layout, slot);
-      done();
-      if (!stay) restart();
-    },
-    "no other slot holds a whole image",
-  );
+  return new Promise<number>((resolve, reject) => {
+    tryOr(() => {
+      const running = readLayout(true).running_;
+      if (isFilesTrial(loadRecord(), running)) {
+        // the record is all that has to change: at once, because the loader calls this before it starts a program
+        const lock: Lock | null = heldLock();
+        if (lock) lock.stop_();
+        recordRolledBack(running, verdict, reason);
+        setRestartPending(true);
+        resolve(0);
+        if (!stay) restart();
+        return;
+      }
+      chooseSlot(
+        slotsToFallBackTo,
+        (layout, slot, done) => {
+          tryOr(() => {
+            // a failed record must not stop the rollback
+            recordRolledBack(layout.running_, verdict, reason);
+          }, noop);
+          rejectRunning(layout, slot);
+          done();
+          if (!stay) restart();
+        },
+        "no other slot holds a whole image",
+      ).then(resolve, reject);
+    }, reject);
+  });
 }
 
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. A running update is
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. After a release of files
+ * alone, which is not confirmed yet, the files before it come back, and the slot stays. A running update is
  * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
  * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
  * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,

@@ -7,6 +7,7 @@ import { read } from "../platform/flash";
 import { isRestartPending, storageStats, firmwareVersion } from "../platform/engine";
 import { parseDesc, Size, walkSegments } from "../image/image";
 import type { Partition } from "./partitions";
+import { currentSet } from "./release-files";
 import { selectedSlot, stateOf, readEntries } from "./boot-selection";
 import { type Layout, nextSlot, readLayout } from "./layout";
 import { tryOr, noop } from "../errors";
@@ -26,10 +27,20 @@ export interface SlotStatus {
   version: string | undefined;
 }
 
+/** The release whose files run. */
+export interface ReleaseStatus {
+  version: string;
+  /** name of the program */
+  entry: string;
+  /** names of all files */
+  files: string[];
+}
+
 /** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
 export interface Status {
   running: string;
   boot: string;
+  /** the slot that an update would write; "" where the table has no other */
   next: string;
   /** `esp_ota_img_states_t` of the running slot, undefined when otadata does not name it */
   state: number | undefined;
@@ -37,11 +48,13 @@ export interface Status {
   version: string;
   /** highest confirmed sequence */
   sequence: number;
-  /** starts so far and the slot to fall back to, null when the running image is not on trial */
+  /** the release of files that runs, null for none */
+  release: ReleaseStatus | null;
+  /** starts so far and the slot to fall back to, null when neither the running image nor its files are on trial */
   trial: { boots: number; previous: string } | null;
   /**
    * digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes
-   * them
+   * them; of a release of files "release-sha256:" and its id
    */
   rolledBack: string[];
   /** why the last image was rolled back, such as what check() threw; "" when none was since the last update */
@@ -85,20 +98,22 @@ function describe(layout: Layout, slot: Partition): SlotStatus {
 
 /** A report on the device. It reads flash and writes nothing. */
 export function getStatus(): Status {
-  const layout = readLayout();
+  const layout = readLayout(true);
   const record = loadRecord();
+  const set = currentSet();
   const selected = selectedSlot(layout, readEntries(layout.otadata_));
   const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
   const storage = storageStats();
   return {
     running: layout.running_.label,
     boot: selected.label,
-    next: nextSlot(layout, layout.running_).label,
+    next: layout.otadata_ ? nextSlot(layout, layout.running_).label : "",
     state: stateOf(layout, layout.running_),
     version: firmwareVersion(),
     sequence: record.sequence,
+    release: set ? { version: set.version, entry: set.entry, files: set.files.map((one) => one.name) } : null,
     trial: isOnTrial(layout) ? { boots: Math.max(record.boots, 0), previous: record.previous } : null,
-    rolledBack: record.bad.map((digest) => Prefix.CONFIG + digest),
+    rolledBack: record.bad.map((bad) => (bad.indexOf(":") < 0 ? Prefix.CONFIG + bad : bad)),
     rollbackReason: record.reason,
     slots: slots.map((slot) => describe(layout, slot)),
     storage: { free: storage.freeBytes, trash: storage.trashBytes },

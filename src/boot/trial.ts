@@ -6,8 +6,10 @@
 import { isOnTrial } from "./confirmation";
 import { after } from "../platform/timers";
 import { fallBack, markValid } from "./ota-ops";
-import { Boots, countStart, isSelected, loadRecord } from "./boot-record";
-import { printLater } from "../platform/engine";
+import { Boots, type BootRecord, countStart, findImage, isSelected, loadRecord } from "./boot-record";
+import { printLater, setStartState, Start, startState } from "../platform/engine";
+import type { Partition } from "./partitions";
+import { currentSet } from "./release-files";
 import { readLayout } from "./layout";
 import { toOtaError, Code, otaError, tryOr, noop } from "../errors";
 
@@ -18,6 +20,8 @@ export interface BootOptions {
   attempts?: number;
   /** called at each start on trial, with the number of this start and of those allowed */
   onTrial?: (boots: number, attempts: number) => void;
+  /** called in the first start of a release, with its version ("" where the manifest is unknown): for migrations */
+  onFirstStart?: (version: string) => void;
 }
 
 /** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */
@@ -27,7 +31,7 @@ function checkBootOptions(options: BootOptions): void {
   Object.keys(given).forEach((name) => {
     const value = given[name] as number;
     let problem = "";
-    if (name === "onTrial") {
+    if (name === "onTrial" || name === "onFirstStart") {
       if (typeof value !== "function") problem = " must be a function";
     } else if (name !== "attempts") problem = " is not an option";
     else if (!(value >= 1 && Math.floor(value) === value)) problem = " must be a whole number above 0";
@@ -35,11 +39,27 @@ function checkBootOptions(options: BootOptions): void {
   });
 }
 
+/** The version of what runs, as its manifest says it; "" where that is not known. */
+function versionOf(record: BootRecord, running: Partition): string {
+  const set = currentSet();
+  const image = findImage(record, running.label);
+  return set ? set.version : image ? image.version : "";
+}
+
+function callUser(callback: () => void): void {
+  try {
+    callback();
+  } catch (thrown) {
+    printLater(thrown);
+  }
+}
+
 /**
- * To be called when the program starts. Counts the starts of an image on trial; after `attempts` of them without
- * `markValid()` it selects the slot that ran before and restarts. Resolves with true while the running image is on
- * trial. Writes one record in Storage per start on trial, and never otherwise. A start that can't be recorded ends the
- * trial like the last one. Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ * To be called when the program starts. Counts the starts of an image, or of files, on trial; after `attempts` of them
+ * without `markValid()` it selects what ran before and restarts. A start is counted once, however often this is called:
+ * where the loader runs, it has counted already. Resolves with true while what runs is on trial. Writes one record in
+ * Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial like the last one.
+ * Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
  */
 export function boot(options?: BootOptions): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
@@ -49,13 +69,14 @@ export function boot(options?: BootOptions): Promise<boolean> {
       const attempts = given.attempts === undefined ? ATTEMPTS : given.attempts;
       const record = loadRecord();
       if (!record.slot || record.boots === Boots.CONFIRMED) return resolve(false);
-      const running = readLayout().running_;
+      const running = readLayout(true).running_;
       if (!isSelected(record, running)) return resolve(false);
-      let counted = false;
+      let counted = startState() > 0 && record.boots > 0;
       // if Storage cannot take the record, starts are not counted and the trial would never end
-      if (record.boots !== Boots.GIVEN_UP && record.boots < attempts)
+      if (!counted && record.boots !== Boots.GIVEN_UP && record.boots < attempts)
         tryOr(() => {
           countStart(record);
+          setStartState(Start.COUNTED);
           counted = true;
         }, noop);
       if (!counted) {
@@ -63,10 +84,10 @@ export function boot(options?: BootOptions): Promise<boolean> {
         return;
       }
       resolve(true);
-      try {
-        if (given.onTrial) given.onTrial(record.boots, attempts);
-      } catch (thrown) {
-        printLater(thrown);
+      if (given.onTrial) callUser(() => given.onTrial!(record.boots, attempts));
+      if (given.onFirstStart && record.boots === 1 && startState() < Start.TOLD) {
+        setStartState(Start.TOLD);
+        callUser(() => given.onFirstStart!(versionOf(record, running)));
       }
     }, reject);
   });
@@ -90,11 +111,7 @@ export function confirmAfter(
   // More than 30 lines: its callbacks share one timer, and end each other.
   return new Promise<boolean>((resolve, reject) => {
     function leave(reason: string, verdict: boolean): void {
-      try {
-        if (onEvent) onEvent("ROLLBACK", reason);
-      } catch (thrown) {
-        printLater(thrown);
-      }
+      if (onEvent) callUser(() => onEvent("ROLLBACK", reason));
       fallBack(verdict, reason).then(() => resolve(false), reject);
     }
     function onThrown(thrown: unknown): void {
@@ -104,7 +121,7 @@ export function confirmAfter(
     function onAnswer(answer: unknown): void {
       tryOr(() => {
         // during the wait for a promise, another call may have decided
-        if (!isOnTrial(readLayout())) return resolve(true);
+        if (!isOnTrial(readLayout(true))) return resolve(true);
         if (answer !== true) return leave("check() did not answer true", true);
         markValid();
         resolve(true);
@@ -112,7 +129,7 @@ export function confirmAfter(
     }
     function decide(): void {
       let answer: any;
-      if (!isOnTrial(readLayout())) return resolve(true);
+      if (!isOnTrial(readLayout(true))) return resolve(true);
       try {
         answer = check();
       } catch (thrown) {
@@ -129,7 +146,9 @@ export function confirmAfter(
       tryOr(() => {
         const record = loadRecord();
         // the trial has begun, also where boot() does not count starts
-        if (!record.boots && isSelected(record, readLayout().running_)) countStart(record);
+        if (record.boots || !isSelected(record, readLayout(true).running_)) return;
+        countStart(record);
+        setStartState(Start.COUNTED);
       }, noop);
       after(ms, () => tryOr(decide, reject), true);
     }, reject);

@@ -44,6 +44,16 @@ export function readFile(name: string): string | undefined {
   return require("Storage").read(name);
 }
 
+/** `length` bytes of it from `offset` on, fewer at its end. */
+export function readPart(name: string, offset: number, length: number): string {
+  return require("Storage").read(name, offset, length) || "";
+}
+
+/** Names of all files. */
+export function listFiles(): string[] {
+  return require("Storage").list() || noMemory("Storage.list");
+}
+
 /**
  * Writes `data` at `offset` of a file of Storage. At offset 0 the file is created with `size` bytes. Throws the
  * engine's errors.
@@ -56,10 +66,38 @@ export function eraseFile(name: string): void {
   require("Storage").erase(name);
 }
 
+export function compact(): void {
+  require("Storage").compact();
+}
+
 /** Use of Storage, in bytes. */
 export function storageStats(): EspruinoStorageStats {
   const stats = require("Storage").getStats();
   return stats || noMemory("Storage.getStats");
+}
+
+/**
+ * The set of files that the loader has started; "" when it has started none, undefined when no loader has run since the
+ * start.
+ */
+export function runningSet(): string | undefined {
+  return E.otaSet;
+}
+
+/** What has been done at this start, kept where every instance of this module finds it. */
+export const enum Start {
+  /** the start of an image or a set on trial was counted */
+  COUNTED = 1,
+  /** and the program was told that it is the first one */
+  TOLD = 2,
+}
+
+export function startState(): number {
+  return E.otaStart || 0;
+}
+
+export function setStartState(state: Start): void {
+  E.otaStart = state;
 }
 
 /** Why the next start starts something else. An enum, which takes no variable. */

@@ -57,9 +57,13 @@ interface EspruinoStorageStats {
 }
 
 interface EspruinoStorage {
-  read(name: string): string | undefined;
+  /** `length` 0 or none: up to the end of the file */
+  read(name: string, offset?: number, length?: number): string | undefined;
   write(name: string, data: string, offset: number, size: number): boolean;
   erase(name: string): void;
+  /** undefined when there is no memory */
+  list(): string[] | undefined;
+  compact(): void;
   /** undefined when there is no memory */
   getStats(): EspruinoStorageStats | undefined;
 }
@@ -76,6 +80,7 @@ declare function require(name: "Flash"): EspruinoFlash;
 declare function require(name: "crypto"): EspruinoCrypto;
 declare function require(name: "http"): EspruinoHttp;
 declare function require(name: "Storage"): EspruinoStorage;
+declare function require(name: "https-ota"): any;
 
 declare namespace E {
   function CRC32(data: Uint8Array | string): number;
@@ -86,6 +91,9 @@ declare namespace E {
   /** ours: see engine.ts */
   let otaRestartPending: number | undefined;
   let otaLock: object | undefined;
+  let otaSet: string | undefined;
+  let otaStart: number | undefined;
+  let otaRan: boolean | undefined;
 }
 
 declare const ESP32: {
@@ -105,4 +113,9 @@ declare function clearTimeout(id: number): void;
 interface Uint8Array {
   /** Espruino takes a binary string too and stores its character codes */
   set(source: string, offset?: number): void;
+}
+
+declare namespace Modules {
+  function addCached(id: string, code: string): void;
+  function removeCached(id: string): void;
 }

@@ -17,7 +17,7 @@ import { Jws } from "./limits";
 import { type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "../boot/partitions";
 import { checkPolicy, checkProject } from "./policy";
-import type { Layout } from "../boot/layout";
+import { type Layout, readLayout } from "../boot/layout";
 import { Code, otaError, tryOr, noop, type OtaError } from "../errors";
 import { checkStorage } from "../boot/storage";
 import { hashFlash } from "../image/verify";
@@ -91,16 +91,16 @@ export function digestOf(manifest: Manifest): string {
 }
 
 /**
- * Fetches the manifest at `settings.url`, verifies it and checks it for `target`. Calls `done` once: with the manifest,
- * and whether its image is running already. Refuses an image that could not read the files in Storage. Errors: those of
+ * Fetches the manifest at `settings.url`, verifies it and checks it for `target`, null where this table has no other
+ * slot. Calls `done` once: with the manifest, and whether its image, if it has one, is running already. Refuses an image that could not read the files in Storage. Errors: those of
  * the download; OTA_VALIDATE_FAILED for the signature; those of manifest.ts and policy.ts.
  * More than 30 lines: the callbacks of steps that share the settings, which are freed on the way.
  */
 export function getManifest(
   settings: Settings,
   layout: Layout,
-  target: Partition,
-  done: (error: OtaError | null, manifest?: Manifest, running?: boolean) => void,
+  target: Partition | null,
+  done: (error: OtaError | null, manifest?: Manifest, imageRuns?: boolean) => void,
 ): void {
   function onPayload(error: OtaError | null, payload: string): void {
     settings.keys = undefined; // not needed any more, and a key takes 60 JsVars
@@ -112,7 +112,7 @@ export function getManifest(
         {
           chip_: CHIP_NAMES[layout.chip_],
           board_: boardName(),
-          slotSize_: target.size,
+          slotSize_: target ? target.size : 0,
           nowMs_: now(),
           sequence_: lowestSequence(loadRecord(), layout.running_),
         },
@@ -120,9 +120,12 @@ export function getManifest(
       );
       const desc = parseDesc(read(layout.running_.address, Size.DESC_END));
       checkProject(manifest, settings.project || (desc ? desc.projectName : loadRecord().project));
-      const image = manifest.image!;
+      const image = manifest.image;
+      if (!image) return done(null, manifest, true);
       holdsImage(layout, layout.running_, image.size, digestOf(manifest), (failure, running) => {
         tryOr(() => {
+          // with its reason
+          if (!failure && !running && !target) readLayout();
           if (!failure && !running && image.storage && !settings.allowStorageLoss) checkStorage(image.storage);
           done(failure, manifest, running);
         }, done);

@@ -13,6 +13,7 @@ export const MAX_JUMP = 0x100000000;
 export interface Facts {
   chip_: string;
   board_: string;
+  /** 0 where no image can be installed */
   slotSize_: number;
   /** ms since 1970, by the device's clock */
   nowMs_: number;
@@ -31,8 +32,9 @@ function differ(what: string, theirs: string | number, ours: string | number): n
 export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: boolean): void {
   if (manifest.chip !== facts.chip_) differ("chip", manifest.chip, facts.chip_);
   if (manifest.board !== undefined && manifest.board !== facts.board_) differ("board", manifest.board, facts.board_);
-  if (manifest.image!.size > facts.slotSize_)
-    throw otaError(Code.INVALID_SIZE, "image of " + manifest.image!.size + " bytes, the slot has " + facts.slotSize_);
+  const size = manifest.image ? manifest.image.size : 0;
+  if (facts.slotSize_ && size > facts.slotSize_)
+    throw otaError(Code.INVALID_SIZE, "image of " + size + " bytes, the slot has " + facts.slotSize_);
   // an unset clock says 1970, and no manifest is expired
   if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
     throw otaError(Code.TIMEOUT, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));

@@ -17,11 +17,13 @@ function commit(session: Session, claim: StorageClaim | null): void {
   const plan = session.plan_;
   const target = session.target_;
   const layout = session.layout_;
-  if (!plan.allowRolledBack_) checkNotRolledBack(plan.digest_);
+  if (!plan.allowRolledBack_) checkNotRolledBack(plan.bad_ || plan.digest_);
   if (claim) checkStorage(claim);
   // Step 8: the slot now holds an image, and the boot record counts its starts
   if (session.word_) completeImage(target.address, session.word_);
   recordSelected(target, layout.running_, session.written_, plan);
+  // of a release of files alone that record is the commit point
+  if (target.address === layout.running_.address) return;
   // Step 9: the commit point
   select(layout, target, State.NEW);
   session.emit_("UPDATE_BOOT_PARTITION", target.subtype);

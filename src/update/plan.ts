@@ -14,31 +14,37 @@ import { parseDigest, Prefix } from "../platform/bytes";
 import { freeVars, heldLock, isRestartPending, readFile } from "../platform/engine";
 import { checkKeys } from "../trust/keys";
 import { digestOf } from "../trust/manifest-client";
+import { boundSet, readSet } from "../boot/release-files";
+import { badName, type Files } from "./files";
 import type { Manifest } from "../trust/manifest";
 import type { Plan } from "./session";
 
 /** What `update` resolves with. */
 export interface UpdateResult {
-  /** true: the manifest's image is running already, and nothing was done */
+  /** true: what the manifest names is running already, and nothing was done */
   upToDate: boolean;
-  /** true: an earlier update has installed the image, and it waits for the restart; nothing was done */
+  /** true: an earlier update has installed it, and it waits for the restart; nothing was done */
   waiting?: boolean;
   /** the slot that starts after the next restart */
   partition?: Partition;
-  /** bytes of the image file */
+  /** bytes of the image file; 0 for a release of files alone */
   size?: number;
 }
 
 /** What a manifest offers. */
 export interface Offer {
-  /** is it another image than the one that runs or waits for the restart? */
+  /** is it something else than what runs or waits for the restart? */
   available: boolean;
   /** an update has installed it since the start, and it waits for the restart */
   waiting: boolean;
   version: string;
   sequence: number;
-  /** bytes of the image */
+  /** bytes of the image; 0 without one */
   size: number;
+  /** names of the files that Storage does not hold */
+  files: string[];
+  /** most bytes that an update would fetch: of the image, unless it runs already, and of `files` */
+  bytes: number;
   manifest: Manifest;
 }
 
@@ -102,35 +108,75 @@ export function checkDevice(settings: Settings, layout: Layout): void {
   if (!settings.allowUnconfirmed) checkNotOnTrial(layout.running_);
 }
 
-/** The slot that starts next, when an update since the start has put the image of `manifest` there. */
-export function findWaiting(layout: Layout, manifest: Manifest): Partition | undefined {
-  const selected = selectedSlot(layout, readEntries(layout.otadata_));
-  const image = isRestartPending() && selected.address !== layout.running_.address ? knownImage(selected) : null;
-  return image && image.size === manifest.image!.size && image.digest === digestOf(manifest) ? selected : undefined;
+/** Is the set of this release bound to the slot called `label`? */
+function isBound(label: string, files: Files): boolean {
+  const set = readSet(boundSet(loadRecord(), label));
+  return !!set && set.id === files.set_.id && !files.missing_.length;
 }
 
-export function offerOf(manifest: Manifest, running: boolean, waiting: boolean): Offer {
+/** The slot that starts next, when an update since the start has put there what `manifest` names. */
+export function findWaiting(
+  layout: Layout,
+  manifest: Manifest,
+  files: Files | null,
+  imageRuns: boolean,
+): Partition | undefined {
+  // files alone were committed, and another set runs until the restart
+  if (files && !files.running_ && isBound(layout.running_.label, files) && (!manifest.image || imageRuns))
+    return layout.running_;
+  const selected = selectedSlot(layout, readEntries(layout.otadata_));
+  const image = isRestartPending() && selected.address !== layout.running_.address ? knownImage(selected) : null;
+  return image &&
+    manifest.image &&
+    image.size === manifest.image.size &&
+    image.digest === digestOf(manifest) &&
+    (!files || isBound(selected.label, files))
+    ? selected
+    : undefined;
+}
+
+/** `imageRuns`: the image, if there is one, is running already. */
+export function offerOf(
+  manifest: Manifest,
+  files: Files | null,
+  imageRuns: boolean,
+  running: boolean,
+  waiting: boolean,
+): Offer {
+  const image = manifest.image;
   return {
     available: !running && !waiting,
     waiting: waiting,
     version: manifest.version,
     sequence: manifest.sequence,
-    size: manifest.image!.size,
+    size: image ? image.size : 0,
+    files: files ? files.missing_.map((file) => file.name) : [],
+    bytes: (files ? files.bytes_ : 0) + (image && !imageRuns ? image.size : 0),
     manifest: manifest,
   };
 }
 
-/** `manifest`: undefined where `digest` or `insecure` says which image may run. */
-export function planOf(settings: Settings, manifest?: Manifest): Plan {
-  const image = manifest && manifest.image;
+/**
+ * `manifest`: undefined where `digest` or `insecure` says which image may run. `set`: the files that go with it.
+ * `filesOnly`: there is no image, or it runs already.
+ */
+export function planOf(settings: Settings, manifest?: Manifest, files?: Files | null, filesOnly?: boolean): Plan {
+  const image = manifest && !filesOnly ? manifest.image : undefined;
   return {
     url_: !image ? settings.url : settings.source || settings.push ? image.url : resolveUrl(settings.url, image.url),
-    size_: image ? image.size : -1,
-    digest_: manifest ? digestOf(manifest) : parseDigest(settings.digest || "", Prefix.CONFIG),
+    size_: image ? image.size : filesOnly ? 0 : -1,
+    // of files alone nothing in a slot is verified
+    digest_: filesOnly
+      ? files!.set_.id
+      : manifest
+        ? digestOf(manifest)
+        : parseDigest(settings.digest || "", Prefix.CONFIG),
+    set_: "",
+    bad_: files ? badName(files) : "",
     sequence_: manifest ? manifest.sequence : 0,
     version_: manifest ? manifest.version : "",
     project_: manifest ? manifest.project : "",
-    askStorage_: !(image && image.storage) && !settings.allowStorageLoss,
+    askStorage_: !(image && image.storage) && !settings.allowStorageLoss && !filesOnly,
     allowRolledBack_: settings.allowRolledBack,
   };
 }
@@ -144,8 +190,8 @@ export function resultOfNothing(isBegin: boolean, offer?: Offer, waiting?: Parti
     throw otaError(
       Code.INVALID_VERSION,
       waiting
-        ? "the manifest's image is installed and waits for the restart"
-        : "the manifest's image is running already",
+        ? "what the manifest names is installed and waits for the restart"
+        : "what the manifest names is running already",
     );
   return offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true });
 }

@@ -81,10 +81,10 @@ export function createReceiver(session: Session): Consumer {
   }
 
   download.failed_ = (error) => failSession(session, error);
-  // the slot holds the whole image already: nothing is received
+  // the slot holds the whole image already, or there are only files: nothing is received
   if (session.verified_)
     return () => {
-      checkStart("");
+      if (target.address !== layout.running_.address) checkStart("");
       succeed(session, true);
     };
   // without a length, only a full sector or the end tells whether another sector follows and must be erased ahead

@@ -57,6 +57,10 @@ export interface Plan {
   /** must still be checked whether the image can read Storage? */
   askStorage_: boolean;
   allowRolledBack_?: boolean;
+  /** name in Storage of the set of files that goes with it; "" for none */
+  set_: string;
+  /** what it is called when it was rolled back; "" for nothing yet */
+  bad_: string;
 }
 
 export type Emit = (name: EventName, data?: number, total?: number) => void;

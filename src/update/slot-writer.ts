@@ -48,7 +48,7 @@ function checkRange(slot: Partition, offset: number, length: number): void {
  * kept in one piece, and the engine searches for room (jsvar.c jsvNewFlatStringOfLength).
  */
 function readOtadata(layout: Layout): string {
-  const addr = layout.otadata_.address + Entries.STATE;
+  const addr = layout.otadata_!.address + Entries.STATE;
   return readText(addr, Entries.LENGTH - Entries.STATE) + readText(addr + Flash.SECTOR, Entries.LENGTH - Entries.STATE);
 }
 

@@ -2,18 +2,20 @@
 //   1. arguments, the lock, free memory                                   begin
 //   2. partition table, otadata, the running slot and the target slot     begin
 //   3. manifest: fetch, verify the signature, parse, policy (with `keys`) begin
-//   4. image: connect, first 1024 bytes; their header is checked          begin, first perform
+//   4. files: fetch into Storage, verify there; nothing points to them    begin
+//      image: connect, first 1024 bytes; their header is checked          begin, first perform
 //   5. room for the boot record of a trial; otadata stops naming the target slot   first perform
 //   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
 //   7. segments, length, digest or checksum, from flash                   finish
-//   8. the first word; the boot record of the trial                       finish
-//   9. select: one entry of otadata, the commit point                     finish
-// Each step is marked where it happens: 1 to 4 here and in plan.ts; the check of the header, 5 and 6 in receiver.ts;
+//   8. the first word; the boot record of the trial, with the set of files finish
+//   9. select: one entry of otadata, the commit point; of a release of     finish
+//      files alone the record of step 8 is
+// Each step is marked where it happens: 1 to 4 here, in plan.ts and files.ts; the check of the header, 5 and 6 in receiver.ts;
 // 7 to 9 in finish.ts.
 // A failure before step 5 changes no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
 // into. Apart from that, a failure before step 9 leaves the next start as it was. After a failure before step 8 the
 // slot holds no image that could start. Steps 2 and 3 may write one boot record each: a refusal by the bootloader is
-// counted, and the digest of the running image is kept.
+// counted, and the digest of the running image is kept. Step 4 erases files that no record names.
 // Source: the states of IDF esp_https_ota.c.
 
 import { checkNotRolledBack } from "../boot/boot-record";
@@ -27,6 +29,7 @@ import { closeDownload, createDownload, type Download, read } from "../net/downl
 import { heldLock, printLater } from "../platform/engine";
 import { getManifest, holdsImage } from "../trust/manifest-client";
 import type { Manifest } from "../trust/manifest";
+import { fetchFiles, planFiles } from "./files";
 import { finish } from "./finish";
 import { createHandle, type Handle } from "./handle";
 import {
@@ -85,34 +88,52 @@ function open(
   failed: (error: OtaError) => void,
 ): void {
   // Step 2: which slot runs, and which one is written?
-  const layout = readLayout();
-  const target = chooseTarget(layout, settings.partition);
+  // a manifest may bring files alone, which need no other slot
+  const layout = readLayout(!!settings.keys);
+  const target = layout.otadata_ ? chooseTarget(layout, settings.partition) : null;
   if (!offerOnly) checkDevice(settings, layout);
 
   /** Step 4. `present`: the target slot holds this image already. */
-  function fetchImage(plan: Plan, present: boolean): void {
-    if (!settings.allowRolledBack) checkNotRolledBack(plan.digest_);
-    const download = createDownload(settings, plan.url_, plan.size_ < 0 ? target.size : plan.size_, emit);
+  function fetchImage(plan: Plan, slot: Partition, present: boolean): void {
+    if (!settings.allowRolledBack) checkNotRolledBack(plan.bad_ || plan.digest_);
+    const download = createDownload(settings, plan.url_, plan.size_ < 0 ? slot.size : plan.size_, emit);
     function begin(): void {
-      done(openSession(plan, emit, layout, target, download, present, !!settings.push));
+      done(openSession(plan, emit, layout, slot, download, present, !!settings.push));
     }
     download.total_ = plan.size_;
     if (present || settings.push) begin();
     else awaitHead(download, begin, failed);
   }
 
-  /** `running`: its image runs already. */
-  function onManifest(error: OtaError | null, manifest?: Manifest, running?: boolean): void {
+  /** Step 4, when the files are there. `set`: their list in Storage, "" without files. */
+  function fetchRest(plan: Plan, filesOnly: boolean, set: string): void {
+    plan.set_ = set;
+    // nothing of a slot is written: as if it held the image already
+    if (filesOnly) return fetchImage(plan, layout.running_, true);
+    holdsImage(layout, target!, plan.size_, plan.digest_, (failure, present) => {
+      tryOr(() => {
+        if (failure) throw failure;
+        fetchImage(plan, target!, present);
+      }, failed);
+    });
+  }
+
+  /** `imageRuns`: its image, if it has one, runs already. */
+  function onManifest(error: OtaError | null, manifest?: Manifest, imageRuns?: boolean): void {
     tryOr(() => {
       if (error || !manifest) throw error;
-      const waiting = running ? undefined : findWaiting(layout, manifest);
-      if (offerOnly) return done(null, offerOf(manifest, !!running, !!waiting));
+      const files = /*@__NOINLINE__*/ planFiles(manifest);
+      const running = !!imageRuns && (!files || files.running_);
+      const waiting = running ? undefined : findWaiting(layout, manifest, files, !!imageRuns);
+      if (offerOnly) return done(null, offerOf(manifest, files, !!imageRuns, running, !!waiting));
       if ((running || waiting) && !settings.allowSameVersion) return done(null, undefined, waiting);
-      const plan = planOf(settings, manifest);
-      holdsImage(layout, target, plan.size_, plan.digest_, (failure, present) => {
+      const filesOnly = !!files && !!imageRuns && !(settings.allowSameVersion && manifest.image);
+      const plan = planOf(settings, manifest, files, filesOnly);
+      if (!files) return fetchRest(plan, false, "");
+      fetchFiles(settings, files, emit, (failure, set) => {
         tryOr(() => {
           if (failure) throw failure;
-          fetchImage(plan, present);
+          fetchRest(plan, filesOnly, set!);
         }, failed);
       });
     }, failed);
@@ -120,7 +141,7 @@ function open(
 
   // Step 3: who says which image may run?
   if (settings.keys) getManifest(settings, layout, target, onManifest);
-  else fetchImage(planOf(settings), false);
+  else fetchImage(planOf(settings), target!, false);
 }
 
 /**

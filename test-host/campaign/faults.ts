@@ -1,9 +1,9 @@
 // What a loss of power leaves of one step, and what a flash that lies makes of it. The noise depends on the seed and on
 // the place, not on the number of the step: cut twice at one place by one seed, a device is in one state, and the
 // runner need not judge it twice.
-// Model: docs/power-fail.md#what-a-loss-of-power-leaves-of-one-operation; a write goes in order of addresses or clears its bits a few at a time, an erase may end early.
+// Model: docs/power-fail.md#what-a-loss-of-power-leaves-of-one-operation; a write goes in order of addresses, page by page, and one page clears its bits a few at a time; an erase may end early.
 
-import { SECTOR } from "../sim/flash.ts";
+import { PAGE, SECTOR } from "../sim/flash.ts";
 import { noise } from "../support/images.ts";
 
 /** An operation of the flash. */
@@ -35,8 +35,17 @@ export function prefixLength(seed: number, op: Op): number {
 export function tornWrite(old: Uint8Array, at: number, data: Uint8Array, torn: Torn, seed: number, op: Op): Uint8Array {
   const out = new Uint8Array(old);
   const mask = noiseAt(seed, op);
-  const end = torn === "prefix" ? prefixLength(seed, op) : data.length;
-  for (let i = 0; i < end; i++) out[at + i] &= torn === "bits" ? data[i] | mask[i + 4] : data[i];
+  if (torn === "prefix") {
+    for (let i = prefixLength(seed, op); i--; ) out[at + i] &= data[i];
+    return out;
+  }
+  // the flash drivers program one page after the other: one of them is torn, the next ones are untouched
+  const first = PAGE - (op.addr % PAGE);
+  const pages = 1 + Math.max(0, Math.ceil((data.length - first) / PAGE));
+  const page = mask[0] % pages;
+  const start = page ? first + (page - 1) * PAGE : 0;
+  const end = Math.min(data.length, first + page * PAGE);
+  for (let i = 0; i < end; i++) out[at + i] &= i < start ? data[i] : data[i] | mask[i + 4];
   return out;
 }
 

@@ -82,8 +82,8 @@ export const STORAGES: Record<string, Storage> = {
     },
   },
   across: {
-    what: "the header of the next file would lie across two pages, where half of one is neither header nor blank",
-    room: 0,
+    what: "the header of the next file lies across two pages",
+    room: 2,
     crowd: (files) => fillPage(files, 16),
   },
   misnamed: {

@@ -30,6 +30,8 @@ export type DeviceOptions = {
   encrypted?: boolean;
   bundle?: string;
   engine?: Partial<EngineOptions>;
+  /** Run `.boot0` and the others at each start, and find the module in Storage only. */
+  bootCode?: boolean;
 };
 
 export interface Device {
@@ -173,7 +175,7 @@ export function startEspruino({
     gitCommit: build.gitCommit,
     ...more,
   });
-  engine.addModule("https-ota", bundle);
+  if (bundle) engine.addModule("https-ota", bundle);
   return engine;
 }
 
@@ -254,7 +256,7 @@ export function createDevice(options: DeviceOptions = {}): Device {
         chip,
         boot,
         build,
-        bundle,
+        bundle: options.bootCode ? "" : bundle,
         revision,
         encrypted: options.encrypted,
         engine: {
@@ -266,6 +268,7 @@ export function createDevice(options: DeviceOptions = {}): Device {
           ...options.engine,
         },
       });
+      if (options.bootCode) engine.runBootCode();
       return device;
     },
     restart: () => device.boot(),

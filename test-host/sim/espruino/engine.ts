@@ -50,6 +50,8 @@ export type EngineOptions = {
 export interface Engine {
   /** Evaluates program text in the device's global scope; what it throws is thrown here. */
   run(code: string, filename?: string): unknown;
+  /** Runs `.boot0` to `.boot3` and `.bootcde` of Storage, as the interpreter does at its start. */
+  runBootCode(): void;
   /** A module that require() finds; evaluated at the first require. */
   addModule(name: string, code: string): void;
   require(name: string): any;
@@ -288,6 +290,7 @@ export function createEngine(options: EngineOptions): Engine {
     oom: () => false,
     onQuit: () => {},
     run: runCode,
+    runBootCode,
     files,
     addModule: (name, code) => modules.add(name, code),
     require: (name) => modules.require(name),
@@ -343,6 +346,21 @@ export function createEngine(options: EngineOptions): Engine {
 
   function runCode(code: string, filename = "program.js"): unknown {
     return enter(() => vm.runInContext(code, context, { filename }));
+  }
+
+  /** What the interpreter does at its start (src/jsflash.c, jsfLoadBootCodeFromFlash). What they throw is printed. */
+  function runBootCode(): void {
+    for (const name of [".boot0", ".boot1", ".boot2", ".boot3", ".bootcde"]) {
+      const code = files.read(name);
+      if (!code || core.stopped) continue;
+      enter(() => {
+        try {
+          vm.runInContext(Buffer.from(code).toString("latin1"), context, { filename: name });
+        } catch (error) {
+          if (!core.stopped) core.print(`Uncaught ${error}\n`);
+        }
+      });
+    }
   }
 
   function bridge<T>(promiseLike: any): Promise<T> {

@@ -68,7 +68,7 @@ function makeE(core: Core, options: NativeOptions, random: Random): object {
   add("reboot", options.reboot);
   add("kickWatchdog", () => undefined);
   add("hwRand", random.next);
-  return strict(core, "E", E, ["otaRestartPending", "otaLock"]); // these are the module's own
+  return strict(core, "E", E, ["otaRestartPending", "otaLock", "otaSet", "otaStart", "otaRan"]); // these are the module's own
 }
 
 const numbersIn = (core: Core, value: any): ArrayLike<number> =>

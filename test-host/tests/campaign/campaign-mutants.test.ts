@@ -46,6 +46,6 @@ test("the edits of those that are not run fit their sources too", async (t) => {
 });
 
 test("the mutants of the campaigns are caught in twenty cells or more", () => {
-  assert.ok(MUTANTS.length >= 37, `${MUTANTS.length} mutants`);
+  assert.ok(MUTANTS.length >= 36, `${MUTANTS.length} mutants`);
   assert.ok(new Set(MUTANTS.map(({ place }) => place.cell)).size >= 20);
 });

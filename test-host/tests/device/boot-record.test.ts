@@ -220,6 +220,7 @@ test("a torn record is passed over: the one before counts, and the next goes beh
       "another file",
     );
     assert.equal(await boot(fixture, 3), true);
+    device.restart();
     assert.equal(await boot(fixture, 3), "restarts");
     behaves(fixture);
   }

@@ -171,7 +171,8 @@ async function cannotUpdate(fixture: Fixture, code: IdfName, says: RegExp): Prom
     "getBootPartition",
     "getNextUpdatePartition",
     "getLastInvalidPartition",
-    "markValid",
+    // a release of files needs no other slot, so it can be confirmed where no image can be installed
+    ...(code === "INVALID_STATE" ? ["markValid"] : []),
   ]) {
     assert.throws(
       () => ota[call](),

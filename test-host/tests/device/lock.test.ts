@@ -124,7 +124,10 @@ for (const [what, start] of [
 ] as [string, (device: Device) => Promise<unknown>][])
   test(`${what} ends the update that is under way, and the image before runs again`, async (t) => {
     const { fixture, device, ask } = await onTrial(t, status(404));
-    if (what.startsWith("boot")) assert.equal(await device.engine.call(start(device)), true);
+    if (what.startsWith("boot")) {
+      assert.equal(await device.engine.call(start(device)), true);
+      device.restart();
+    }
     const { update } = await ask();
     void settle(device, start(device)).catch(() => {});
     for (let second = 0; second < 3; second++) await device.engine.advance(500);

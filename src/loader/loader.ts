@@ -1,0 +1,146 @@
+// What starts the program of a release: Storage file .boot0, written once by `https-ota init` and never replaced. It runs
+// at each start, before all other code in Storage, and stands on its own: of the module it needs nothing to start a
+// program that is confirmed. docs/design.md#the-loader.
+//
+//   no record, or none with a set   nothing is started; without a .bootcde a release is fetched
+//   a set on trial                  the start is counted; out of starts, the set before comes back
+//   a set                           its modules are registered, its program runs
+//   anything missing or damaged     the module that was installed first fetches the release again
+//
+// The program runs at the top level of .boot0, in no function and no block, so that its variables are global. What it
+// throws ends .boot0: a timer that was set before finds out.
+
+import { moduleName, parseSet, storedName } from "../boot/file-set";
+import { readRecords } from "../boot/record-file";
+
+/** What `https-ota init` puts into the loader. */
+export interface LoaderConfig {
+  /** of the signed manifest, to fetch a release when there is none */
+  url?: string;
+  keys?: object[];
+  /** starts that a release has to confirm itself; default 3 */
+  attempts?: number;
+}
+
+/** ms */
+const enum Wait {
+  /** for the network, until a release is fetched */
+  FIRST = 15000,
+  /** between two tries */
+  NEXT = 300000,
+}
+
+const storage = require("Storage");
+
+/** The module that was installed first, whatever the release has registered under its name. */
+function firstModule(): any {
+  try {
+    Modules.removeCached("https-ota");
+  } catch (_) {}
+  return require("https-ota");
+}
+
+/** Content of file `name`, which is named by it. Throws when it is not there, or damaged. */
+function readStored(name: string): string {
+  const text = storage.read(name);
+  if (text === undefined || storedName(btoa(require("crypto").SHA256(text))) !== name) throw name + " is damaged";
+  return text;
+}
+
+/** Fetches a release, now and then, until there is one. */
+function rescue(config: LoaderConfig, why: string): void {
+  print("https-ota: " + why);
+  if (!config.url) return;
+  function attempt(): void {
+    setTimeout(attempt, Wait.NEXT);
+    firstModule()
+      .update({ url: config.url, keys: config.keys })
+      .then(
+        (result: any) => {
+          if (!result.upToDate && !result.waiting) firstModule().restart();
+        },
+        (error: any) => print("https-ota: " + error.message),
+      );
+  }
+  setTimeout(attempt, Wait.FIRST);
+}
+
+/** The newest record's fields, and the starts that were counted behind it; null without a record. */
+function newestRecord(): { fields: any[]; boots: number } | null {
+  let newest = null as { fields: any[]; boots: number } | null;
+  for (let i = 0; i < 2; i++) {
+    const found = readRecords(storage.read(".https-ota" + i) || "");
+    const fields = found.fields_;
+    if (fields && (!newest || fields[0] > newest.fields[0]))
+      newest = { fields: fields, boots: fields[4] + found.ticks_ };
+  }
+  return newest;
+}
+
+/** Name of the set that goes with the running slot, "" for none. Only where slots have different ones is it asked. */
+function findSet(sets: any[][]): string {
+  let name: string = sets[0][1];
+  for (let i = 1; i < sets.length; i++)
+    if (sets[i][1] !== name) {
+      const label = firstModule().getRunningPartition().label;
+      for (let k = sets.length; k--; ) if (sets[k][0] === label) name = sets[k][1];
+      return name;
+    }
+  return name;
+}
+
+/** Registers the modules of the set called `name`, and returns the text of its program. */
+function loadSet(name: string): string {
+  const set = parseSet(readStored(name));
+  let program = "";
+  for (let i = 0; i < set.files.length; i++) {
+    const file = set.files[i];
+    const id = moduleName(set, file.name);
+    if (file.name === set.entry) program = readStored(file.stored);
+    else if (id) Modules.addCached(id, file.size ? readStored(file.stored) : "");
+    else if (file.size && storage.read(file.stored, 0, 1) === undefined) throw file.name + " is missing";
+  }
+  return program;
+}
+
+/** Returns the text of the program that has to run; "" for none. */
+export default function load(config: LoaderConfig): string {
+  let onTrial = false;
+  function fail(why: string): void {
+    if (onTrial) {
+      print("https-ota: " + why);
+      firstModule().rollback();
+    } else rescue(config, why);
+  }
+  // says that a loader is here: a release of files is refused without one
+  E.otaSet = "";
+  // src/boot/boot-record.ts, Boots: -2 is confirmed
+  try {
+    const record = newestRecord();
+    const sets = record && record.fields[12];
+    let name = sets && sets.length ? findSet(sets) : "";
+    // the module asks whether the files on trial are those that run
+    E.otaSet = name;
+    if (record && record.boots !== -2) {
+      // the file of the record may be full: then the module writes a new one
+      firstModule()
+        .boot(config.attempts ? { attempts: config.attempts } : {})
+        .catch((error: any) => print("https-ota: " + error.message));
+      if (E.otaRestartPending) return "";
+    }
+    if (!name) {
+      if (storage.read(".bootcde") === undefined) rescue(config, "no release is installed");
+      return "";
+    }
+    onTrial = !!record && record.boots >= 0;
+    const program = loadSet(name);
+    name = "";
+    setTimeout(() => {
+      if (!E.otaRan) fail("the program threw while it started");
+    }, 0);
+    return program;
+  } catch (thrown: any) {
+    fail("" + (thrown.message || thrown));
+    return "";
+  }
+}
