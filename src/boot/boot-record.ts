@@ -397,9 +397,12 @@ export function recordSelected(
   if (files || !before || before.digest !== image.digest_) record.refused = 0;
   if (!files) noteImage(record, slot, size, image.digest_, image.version_);
   if (bound || image.set_) {
+    // what runs, and not what another update has bound since the start
+    const current = runningSet();
+    const set = current !== undefined ? current : bound ? bound.set : "";
     // so that the running slot keeps its own when it starts again
-    bind(record, running.label, bound ? bound.set : "");
-    bind(record, slot.label, image.set_ || bound!.set, image.set_ ? (bound ? bound.set : "") : undefined);
+    bind(record, running.label, set);
+    bind(record, slot.label, image.set_ || set, image.set_ ? set : undefined);
   }
   record.slot = slot.label;
   record.previous = running.label;

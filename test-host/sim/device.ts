@@ -30,7 +30,7 @@ export type DeviceOptions = {
   encrypted?: boolean;
   bundle?: string;
   engine?: Partial<EngineOptions>;
-  /** Run `.boot0` and the others at each start, and find the module in Storage only. */
+  /** Run `.boot0` and the others at each start, and find the module in Storage, unless `bundle` is given. */
   bootCode?: boolean;
 };
 
@@ -256,7 +256,7 @@ export function createDevice(options: DeviceOptions = {}): Device {
         chip,
         boot,
         build,
-        bundle: options.bootCode ? "" : bundle,
+        bundle: options.bootCode && !options.bundle ? "" : bundle,
         revision,
         encrypted: options.encrypted,
         engine: {

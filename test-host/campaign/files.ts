@@ -1,0 +1,389 @@
+// The campaign of releases with files: one uncut life of a scenario gives every state that a loss of power can leave in
+// it; from each distinct one a device starts and has to finish. docs/power-fail.md#releases-with-files.
+
+import { createDevice, type Device, hostChip } from "../sim/device.ts";
+import { createFiles, type Files } from "../sim/espruino/files.ts";
+import type { Board } from "../sim/boards.ts";
+import { type Snapshot, snapshotHash } from "../sim/flash.ts";
+import { boardWith, row } from "../support/fixture.ts";
+import { loaderWith, filesClaims, type ProgramFiles, programOf } from "../support/files-release.ts";
+import { buildImage, noise } from "../support/images.ts";
+import { forge, makeKey } from "../support/release.ts";
+import { TORN, type Torn } from "./faults.ts";
+import type { Step } from "./program-run.ts";
+import { cutState } from "./runner.ts";
+
+const KEY = await makeKey({ exponent: 3 });
+const OLD = buildImage({ chip: "esp32", size: 12288, seed: 1 });
+const NEW = buildImage({ chip: "esp32", size: 12288, seed: 2, descriptor: { version: "2.0.2" } });
+
+/** A program that tells whether it got the module of its own release. */
+const files = (version: string, more: ProgramFiles = {}): ProgramFiles => ({
+  "lib/sensor.js": `exports.of = ${JSON.stringify(version)};`,
+  "shared.js": "exports.shared = true;",
+  "app.js": programOf(version, 'running += "/" + require("lib/sensor").of + "/" + require("shared").shared;'),
+  ...more,
+});
+
+const RELEASES: Record<string, { files: ProgramFiles; image?: Uint8Array; sequence: number }> = {
+  "1": { files: files("1"), sequence: 1 },
+  "2": { files: files("2", { "table.bin": noise(9, 1500) }), sequence: 2 },
+  "3": { files: files("3"), sequence: 3 },
+  "2+image": { files: files("2"), image: NEW, sequence: 2 },
+};
+const MANIFESTS = Object.fromEntries(
+  Object.entries(RELEASES).map(([name, { files: some, image, sequence }]) => [
+    name,
+    forge(filesClaims(some, { sequence, version: name }, image), KEY),
+  ]),
+);
+
+/** What runs: "none", or the version of a program that is whole. */
+function runningOf(device: Device): string {
+  const said = device.engine.run('typeof running === "undefined" ? "none" : running') as string;
+  const [version, lib, shared] = said.split("/");
+  return said === "none" || (lib === version && shared === "true") ? version : `a mixture: ${said}`;
+}
+
+export type View = { running: string; slot: string; trial: boolean; bad: boolean; last: string; acts: number };
+
+export type FilesScenario = {
+  name: string;
+  what: string;
+  /** What is installed and confirmed before: a release, or none. */
+  before: string | null;
+  /** Acts in this start, null when nothing is left to do: `install:NAME`, `markValid`, `rollback`, `spoil`, `restart`. */
+  next(view: View): string[] | null;
+  allowed: string[];
+  ends: string[];
+  /** Only on a table with two slots. */
+  image?: true;
+};
+
+const untilConfirmed =
+  (version: string, ...acts: string[]) =>
+  ({ running, trial }: View) =>
+    running !== version ? acts : trial ? ["markValid"] : null;
+
+export const FILES_SCENARIOS: readonly FilesScenario[] = [
+  {
+    name: "first",
+    what: "the first release of a device is installed and confirmed",
+    before: null,
+    next: untilConfirmed("1", "install:1"),
+    allowed: ["none", "1"],
+    ends: ["1"],
+  },
+  {
+    name: "update",
+    what: "a second release is installed and confirmed",
+    before: "1",
+    next: untilConfirmed("2", "install:2"),
+    allowed: ["1", "2"],
+    ends: ["2"],
+  },
+  {
+    name: "second",
+    what: "another release takes the place of one that was not started yet",
+    before: "1",
+    next: ({ running, trial }) =>
+      running === "3"
+        ? trial
+          ? ["markValid"]
+          : null
+        : // a cut between the two starts the first of them, which has to be confirmed
+          running === "2"
+          ? ["markValid", "install:3"]
+          : ["install:2", "install:3"],
+    allowed: ["1", "2", "3"],
+    ends: ["3"],
+  },
+  {
+    name: "unconfirmed",
+    what: "a release that never confirms itself is taken back, and refused from then on",
+    before: "1",
+    next: ({ running, last }) => (running === "2" ? ["restart"] : last.includes("NOT_ALLOWED") ? null : ["install:2"]),
+    allowed: ["1", "2"],
+    ends: ["1"],
+  },
+  {
+    name: "rollback",
+    what: "a program gives its release up",
+    before: "1",
+    next: ({ running, last }) => (running === "2" ? ["rollback"] : last.includes("NOT_ALLOWED") ? null : ["install:2"]),
+    allowed: ["1", "2"],
+    ends: ["1"],
+  },
+  {
+    name: "both",
+    what: "an image and files are installed and confirmed",
+    before: "1",
+    next: untilConfirmed("2", "install:2+image"),
+    allowed: ["1", "2"],
+    ends: ["2"],
+    image: true,
+  },
+  {
+    name: "both-rollback",
+    what: "an image and files are given up together",
+    before: "1",
+    next: ({ running, last }) =>
+      running === "2" ? ["rollback"] : last.includes("NOT_ALLOWED") ? null : ["install:2+image"],
+    allowed: ["1", "2"],
+    ends: ["1"],
+    image: true,
+  },
+  {
+    name: "fallback",
+    what: "the image that came with files spoils before its first start: the bootloader goes back, and the program with it",
+    before: "1",
+    next: ({ running, acts }) => (running === "1" && acts < 1 ? ["install:2+image", "spoil"] : null),
+    allowed: ["1", "2"],
+    ends: ["1", "2"],
+    image: true,
+  },
+];
+
+const rows = (...app: ReturnType<typeof row>[]) => [...app, row("storage", 1, 0x82, 0x60000, 0x10000)];
+const small = (name: string, table: ReturnType<typeof row>[]): Board =>
+  boardWith(table, "esp32", { name, flashSize: 0x80000 });
+
+export const LAYOUTS: Record<string, Board> = {
+  classic: small(
+    "classic",
+    rows(
+      row("otadata", 1, 0, 0xd000, 0x2000),
+      row("factory", 0, 0, 0x10000, 0x10000),
+      row("ota_0", 0, 0x10, 0x20000, 0x10000),
+    ),
+  ),
+  dual: small(
+    "dual",
+    rows(
+      row("otadata", 1, 0, 0xd000, 0x2000),
+      row("ota_0", 0, 0x10, 0x10000, 0x10000),
+      row("ota_1", 0, 0x11, 0x20000, 0x10000),
+    ),
+  ),
+  single: small("single", rows(row("factory", 0, 0, 0x10000, 0x10000))),
+};
+
+const LOADER = loaderWith();
+const MODULE = Buffer.from("// stands for the module, which the virtual device has elsewhere");
+const MINE = noise(5, 300);
+
+/** How Storage is before: what a release needs is some 3 KB of files and 4 KB for a record. */
+export const WORLDS: Record<string, (files: Files) => void> = {
+  plain: () => {},
+  nearly: (some) => fill(some, 9000),
+  full: (some) => fill(some, 100),
+  torn(some) {
+    const { area } = some;
+    // a header of somebody else's, torn where the next file goes
+    area.chip.clearBits(area.address + area.size - some.stats().free, Uint8Array.from([0xf4, 0x01]));
+  },
+};
+
+function fill(some: Files, free: number): void {
+  some.write("filler", new Uint8Array(some.stats().free - 32 - free).fill(1));
+}
+
+export type FilesCell = { layout: string; world: string; scenario: string };
+export const cellName = ({ layout, world, scenario }: FilesCell): string => `${layout}/${world}/${scenario}`;
+
+export const FILES_CELLS: FilesCell[] = Object.keys(LAYOUTS).flatMap((layout) =>
+  Object.keys(WORLDS).flatMap((world) =>
+    FILES_SCENARIOS.filter(({ image }) => !image || layout !== "single").map(({ name }) => ({
+      layout,
+      world,
+      scenario: name,
+    })),
+  ),
+);
+
+type Life = { steps: Step[]; end: Snapshot; ended: string; problems: string[] };
+const MAX_STARTS = 14;
+
+/** Records the operations of every start of `device`. */
+function record(device: Device, steps: Step[]): void {
+  let last = { snapshot: device.flash.snapshot() };
+  device.flash.onOp = ({ kind, addr, length }, phase, data) => {
+    if (phase === "before")
+      steps.push({ by: "program", kind, addr, length, before: last, after: last, data: data?.slice() });
+    else {
+      last = { snapshot: device.flash.snapshot() };
+      steps[steps.length - 1].after = last;
+    }
+  };
+}
+
+async function act(device: Device, what: string): Promise<string> {
+  const [verb, name] = what.split(":");
+  const { ota, engine } = device;
+  const settled = (promise: any) =>
+    engine.call(promise).then(
+      () => "ok",
+      (error: any) => (error?.name ? `${error.name}: ${error.message}` : String(error?.message ?? error)),
+    );
+  if (verb === "install") {
+    const { files: some, image } = RELEASES[name];
+    const config: any = engine.run(
+      `({ manifest: ${JSON.stringify(MANIFESTS[name])}, retries: 0, keys: ${JSON.stringify([KEY.jwk])} })`,
+    );
+    config.source = (offset: number, done: (error: unknown, data: string) => void, file: string) => {
+      const bytes =
+        file === "fw.bin" ? (image as Uint8Array) : Buffer.from(some[decodeURIComponent(file.slice(6))] as never);
+      done(null, Buffer.from(bytes.subarray(offset, offset + 700)).toString("latin1"));
+    };
+    return settled(ota.update(config));
+  }
+  if (verb === "markValid") {
+    ota.markValid();
+    return "ok";
+  }
+  if (verb === "rollback") return settled(ota.rollback());
+  if (verb === "spoil") {
+    const slot = ota.getBootPartition();
+    if (slot.address !== ota.getRunningPartition().address) device.flash.load(new Uint8Array(4), slot.address);
+  }
+  return "ok";
+}
+
+/** What must be there in every state. */
+function judge(device: Device): string[] {
+  const { storage, engine, flash, board } = device;
+  const problems = [...flash.violations];
+  for (const [name, bytes] of [
+    [".boot0", LOADER],
+    ["https-ota", MODULE],
+    ["mine", MINE],
+  ] as const)
+    if (Buffer.compare(storage.get(name) ?? new Uint8Array(0), bytes)) problems.push(`file ${name} is not what it was`);
+  const area = board.rows.find(({ label }) => label === "storage") as (typeof board.rows)[0];
+  for (const { kind, addr } of flash.log)
+    if (kind === "erase" && addr >= area.offset && addr < area.offset + area.size)
+      problems.push("a page of Storage is erased");
+  const said = engine.console.join("");
+  if (/corrupt/.test(said)) problems.push("Storage is corrupt");
+  return problems;
+}
+
+/** From `from` to the end of the scenario: starts, acts, restarts. */
+async function live(cell: FilesCell, bundle: string, from: Snapshot, recorded: boolean): Promise<Life> {
+  const scenario = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
+  const device = createDevice({ board: LAYOUTS[cell.layout], flash: from, bootCode: true, bundle });
+  const life: Life = { steps: [], end: from, ended: "", problems: [] };
+  if (recorded) record(device, life.steps);
+  let last = "";
+  let acts = 0;
+  for (let start = 0; start < MAX_STARTS; start++) {
+    device.boot();
+    if (!device.rebootAsked) {
+      const running = runningOf(device);
+      if (!scenario.allowed.includes(running)) life.problems.push(`runs ${running} (allowed: ${scenario.allowed})`);
+      const status = device.ota.getStatus();
+      const view = {
+        running,
+        slot: device.running,
+        trial: !!status.trial,
+        bad: status.rolledBack.length > 0,
+        last,
+        acts,
+      };
+      life.problems.push(...judge(device));
+      const refused = cell.world !== "plain" && /ESP_ERR_(NO_MEM|FLASH_OP_FAIL): .*Storage/.test(last);
+      const todo = refused ? null : scenario.next(view);
+      if (!todo || life.problems.length) {
+        life.ended = running;
+        if (!refused && !scenario.ends.includes(running))
+          life.problems.push(`ends with ${running} (allowed: ${scenario.ends})`);
+        break;
+      }
+      for (const one of todo) {
+        last = await act(device, one);
+        acts++;
+        if (last !== "ok" || device.rebootAsked) break;
+      }
+      // the loader may have begun a rollback of the slot, which verifies the other one first
+      for (let pass = 0; pass < 100 && !device.rebootAsked && !device.engine.isIdle(); pass++)
+        await device.engine.advance(20);
+      if (/^(ESP_FAIL|[A-Z]\w+Error)|it hangs/.test(last)) life.problems.push(last);
+    }
+    if (start === MAX_STARTS - 1) life.problems.push(`comes to no end: ${last}`);
+  }
+  life.problems.push(...device.engine.problems);
+  device.flash.onOp = null;
+  life.end = device.flash.snapshot();
+  device.stop();
+  return life;
+}
+
+const prepared = new Map<string, Promise<Snapshot>>();
+
+/** The device before the scenario: loader, module and a file of the program's own; the release before, confirmed. */
+function prepare(cell: FilesCell, bundle: string): Promise<Snapshot> {
+  const { before } = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
+  const key = `${cell.layout}/${cell.world}/${before}`;
+  async function make(): Promise<Snapshot> {
+    const board = LAYOUTS[cell.layout];
+    const first = board.rows.find(({ type }) => type === 0) as (typeof board.rows)[0];
+    const device = createDevice({ board, images: { [first.label]: OLD }, bootCode: true, bundle });
+    for (const [name, bytes] of [
+      [".boot0", LOADER],
+      ["https-ota", MODULE],
+      ["mine", MINE],
+    ] as const)
+      device.storage.set(name, bytes);
+    if (before) {
+      device.boot();
+      const outcome = await act(device, `install:${before}`);
+      if (outcome !== "ok") throw new Error(outcome);
+      device.restart();
+      device.ota.markValid();
+    }
+    WORLDS[cell.world](createFiles(areaOf(device)));
+    device.stop();
+    return device.flash.snapshot();
+  }
+  if (!prepared.has(key)) prepared.set(key, make());
+  return prepared.get(key) as Promise<Snapshot>;
+}
+
+/** Storage's flash, by hand. */
+const areaOf = (device: Device) => ({ ...device.storage.files.area, chip: hostChip(device.flash) });
+
+export type FilesReport = { cell: FilesCell; cuts: number; distinct: number; problems: string[] };
+
+/** Every loss of power in the life of `cell`, one in `share` of the distinct states. */
+export async function runFilesCell(
+  cell: FilesCell,
+  bundle: string,
+  sound: string,
+  seed = 1,
+  share = 1,
+): Promise<FilesReport> {
+  const from = await prepare(cell, sound);
+  const whole = await live(cell, bundle, from, true);
+  const report: FilesReport = {
+    cell,
+    cuts: 0,
+    distinct: 0,
+    problems: whole.problems.map((problem) => `uncut: ${problem}`),
+  };
+  const seen = new Set<string>();
+  let number = 0;
+  for (const [i, step] of whole.steps.entries())
+    for (const torn of TORN[step.kind] as readonly Torn[]) {
+      const { snapshot } = cutState(step, torn, seed);
+      const hash = snapshotHash(snapshot);
+      report.cuts++;
+      if (seen.has(hash)) continue;
+      seen.add(hash);
+      if (number++ % share !== seed % share) continue;
+      report.distinct++;
+      const life = await live(cell, bundle, snapshot, false);
+      report.problems.push(...life.problems.map((problem) => `${cellName(cell)}@${i}.${torn}#${seed}: ${problem}`));
+      if (report.problems.length > 10) return report;
+    }
+  return report;
+}
