@@ -11,6 +11,7 @@ import { buildImage, noise } from "../support/images.ts";
 import { forge, makeKey } from "../support/release.ts";
 import { TORN, type Torn } from "./faults.ts";
 import type { Step } from "./program-run.ts";
+import { buildWith, type Edit } from "../support/mutate.ts";
 import { cutState } from "./runner.ts";
 
 const KEY = await makeKey({ exponent: 3 });
@@ -168,7 +169,23 @@ export const LAYOUTS: Record<string, Board> = {
   single: small("single", rows(row("factory", 0, 0, 0x10000, 0x10000))),
 };
 
-const LOADER = loaderWith();
+/** The module under test, and the loader. */
+export type Build = { bundle: string; loader: Buffer };
+
+export async function buildOf(edits: readonly Edit[] = []): Promise<Build> {
+  const own = edits.filter(({ file }) => file.startsWith("loader/"));
+  const code = own.length ? await buildWith(own, "loader/loader.ts") : "";
+  return {
+    bundle: await buildWith(edits.filter((edit) => !own.includes(edit))),
+    loader: code
+      ? Buffer.from(
+          `eval((function(){var module={exports:{}};${code};return module.exports.default({})})());E.otaRan=true;`,
+          "latin1",
+        )
+      : loaderWith(),
+  };
+}
+
 const MODULE = Buffer.from("// stands for the module, which the virtual device has elsewhere");
 const MINE = noise(5, 300);
 
@@ -250,11 +267,11 @@ async function act(device: Device, what: string): Promise<string> {
 }
 
 /** What must be there in every state. */
-function judge(device: Device): string[] {
+function judge(device: Device, loader: Buffer): string[] {
   const { storage, engine, flash, board } = device;
   const problems = [...flash.violations];
   for (const [name, bytes] of [
-    [".boot0", LOADER],
+    [".boot0", loader],
     ["https-ota", MODULE],
     ["mine", MINE],
   ] as const)
@@ -269,7 +286,7 @@ function judge(device: Device): string[] {
 }
 
 /** From `from` to the end of the scenario: starts, acts, restarts. */
-async function live(cell: FilesCell, bundle: string, from: Snapshot, recorded: boolean): Promise<Life> {
+async function live(cell: FilesCell, { bundle, loader }: Build, from: Snapshot, recorded: boolean): Promise<Life> {
   const scenario = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
   const device = createDevice({ board: LAYOUTS[cell.layout], flash: from, bootCode: true, bundle });
   const life: Life = { steps: [], end: from, ended: "", problems: [] };
@@ -290,7 +307,7 @@ async function live(cell: FilesCell, bundle: string, from: Snapshot, recorded: b
         last,
         acts,
       };
-      life.problems.push(...judge(device));
+      life.problems.push(...judge(device, loader));
       const refused = cell.world !== "plain" && /ESP_ERR_(NO_MEM|FLASH_OP_FAIL): .*Storage/.test(last);
       const todo = refused ? null : scenario.next(view);
       if (!todo || life.problems.length) {
@@ -321,15 +338,15 @@ async function live(cell: FilesCell, bundle: string, from: Snapshot, recorded: b
 const prepared = new Map<string, Promise<Snapshot>>();
 
 /** The device before the scenario: loader, module and a file of the program's own; the release before, confirmed. */
-function prepare(cell: FilesCell, bundle: string): Promise<Snapshot> {
+function prepare(cell: FilesCell, { bundle, loader }: Build): Promise<Snapshot> {
   const { before } = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
-  const key = `${cell.layout}/${cell.world}/${before}`;
+  const key = `${cell.layout}/${cell.world}/${before}/${loader.length}`;
   async function make(): Promise<Snapshot> {
     const board = LAYOUTS[cell.layout];
     const first = board.rows.find(({ type }) => type === 0) as (typeof board.rows)[0];
     const device = createDevice({ board, images: { [first.label]: OLD }, bootCode: true, bundle });
     for (const [name, bytes] of [
-      [".boot0", LOADER],
+      [".boot0", loader],
       ["https-ota", MODULE],
       ["mine", MINE],
     ] as const)
@@ -354,16 +371,14 @@ const areaOf = (device: Device) => ({ ...device.storage.files.area, chip: hostCh
 
 export type FilesReport = { cell: FilesCell; cuts: number; distinct: number; problems: string[] };
 
-/** Every loss of power in the life of `cell`, one in `share` of the distinct states. */
+/** Every loss of power in the life of `cell`, one in `share` of the distinct states. `sound`: what has prepared the device. */
 export async function runFilesCell(
   cell: FilesCell,
-  bundle: string,
-  sound: string,
-  seed = 1,
-  share = 1,
+  build: Build,
+  { sound = build, seed = 1, share = 1 }: { sound?: Build; seed?: number; share?: number } = {},
 ): Promise<FilesReport> {
-  const from = await prepare(cell, sound);
-  const whole = await live(cell, bundle, from, true);
+  const from = await prepare(cell, { bundle: sound.bundle, loader: build.loader });
+  const whole = await live(cell, build, from, true);
   const report: FilesReport = {
     cell,
     cuts: 0,
@@ -381,7 +396,7 @@ export async function runFilesCell(
       seen.add(hash);
       if (number++ % share !== seed % share) continue;
       report.distinct++;
-      const life = await live(cell, bundle, snapshot, false);
+      const life = await live(cell, build, snapshot, false);
       report.problems.push(...life.problems.map((problem) => `${cellName(cell)}@${i}.${torn}#${seed}: ${problem}`));
       if (report.problems.length > 10) return report;
     }

@@ -12,7 +12,7 @@ export type Edit = { file: string; from: string; to: string };
 
 const SRC = fileURLToPath(new URL("../../src/", import.meta.url));
 /** What `require` gives in Espruino. */
-const NATIVES = ["Flash", "Storage", "http", "crypto"];
+const NATIVES = ["Flash", "Storage", "http", "crypto", "https-ota"];
 
 const pathBelowSrc = (path: string): string => relative(SRC, path).split(sep).join("/");
 

@@ -1,0 +1,41 @@
+// The campaign of releases with files, and whether it would notice. docs/power-fail.md#releases-with-files.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { buildOf, cellName, FILES_CELLS, type FilesCell, runFilesCell } from "../../campaign/files.ts";
+import { FILES_MUTANTS } from "../../mutants/files.ts";
+import { draw, SEED, sayLeftOut, shareOf } from "../../support/share.ts";
+
+const WHOLE = await buildOf();
+const CELLS = draw(FILES_CELLS, Math.ceil(FILES_CELLS.length / shareOf(12)));
+const seed = SEED % 1000;
+
+for (const cell of CELLS)
+  test(`${cellName(cell)}: every loss of power is harmless`, async () => {
+    const { problems, distinct } = await runFilesCell(cell, WHOLE, { seed });
+    assert.deepEqual(problems, []);
+    if (cell.world === "plain") assert.ok(distinct > 20, `${distinct} states`);
+  });
+
+test("what npm test leaves out of the campaign of files", (t) => {
+  sayLeftOut(t, CELLS.length, FILES_CELLS.length, "cells of the campaign of releases with files");
+});
+
+const MUTANTS = draw(FILES_MUTANTS, Math.ceil(FILES_MUTANTS.length / shareOf(3)));
+
+for (const { guard, edits, cell: name, says } of MUTANTS)
+  test(`${guard}: the campaign catches the mutant in ${name}`, async () => {
+    const cell = FILES_CELLS.find((one) => cellName(one) === name) as FilesCell;
+    const mutant = await buildOf(edits);
+    const { problems } = await runFilesCell(cell, mutant, { sound: WHOLE, seed: 1 });
+    assert.ok(
+      problems.some((problem) => says.test(problem)),
+      `wanted ${says}: ${problems.slice(0, 5).join("; ") || "nothing"}`,
+    );
+  });
+
+test("at least eight mutants, and their edits fit", async (t) => {
+  sayLeftOut(t, MUTANTS.length, FILES_MUTANTS.length, "mutants that the campaign of files has to catch");
+  assert.ok(FILES_MUTANTS.length >= 8);
+  for (const { edits } of FILES_MUTANTS) await buildOf(edits);
+});
