@@ -323,6 +323,8 @@ function resume(transport: Transport): void {
     }
     const whole = wholeSectors(device, image);
     const from = resumesAt(device, image);
+    // where a manifest tells what is wanted, a slot that holds all of it is not fetched
+    const isThere = transport === "source" && Buffer.from(image).equals(device.slot("ota_0", image.length));
     assert.ok(lost.taken - whole * SECTOR <= 2 * SECTOR, `${at}: ${lost.taken} bytes taken, ${whole} sectors in flash`);
     device.powerCycle();
     assert.equal(device.running, "factory", at);
@@ -332,8 +334,8 @@ function resume(transport: Transport): void {
     assert.ifError(error ? new Error(`${at}: ${error.name}: ${error.message}`) : null);
     const asked = server.requests.filter(({ path }) => path === `/power/${at}`);
     const second = asked.slice(1);
-    assert.deepEqual(rangesOf(second), expectedRanges(from), at);
-    if (from) {
+    assert.deepEqual(rangesOf(second), isThere ? [] : expectedRanges(from), at);
+    if (from && !isThere) {
       if (transport === "http") assert.ok(second[1].headers["if-range"], `${at}: with If-Range`);
       assert.ok(seen.connections[0].bytes <= 1024 + 536, `${at}: ${seen.connections[0].bytes} bytes to look at`);
       // in flight: what was on its way into flash, and what came behind the first 1024 bytes
