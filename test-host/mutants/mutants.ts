@@ -46,7 +46,7 @@ export const MUTANTS: readonly Mutant[] = [
     ],
     caught: [
       every("toy-two/one/current/update", /falls back from ota_1/),
-      { free: 60, at: 40, says: /what is selected is not the image/ },
+      { free: 300, at: 30, says: /what is selected is not the image|is not bootable/ },
     ],
   },
   {

@@ -17,6 +17,7 @@ import { createFlash, type FlashOp, type Snapshot, SECTOR } from "../sim/flash.t
 import { buildImage } from "./images.ts";
 import { findOtadata, type Row } from "../sim/partitions.ts";
 import { type Behaviour, type Server, serveFile, startServer } from "./server.ts";
+import { openSource, type Source, type Transport } from "./transport.ts";
 
 /** ESP-IDF's numbers, from docs/design.md#errors; names without ESP_ERR_. */
 export const IDF = {
@@ -64,6 +65,8 @@ export type FixtureOptions = DeviceOptions & {
   /** What `/fw.bin` serves; default: a new image of the board's chip. null: the test sets up the path itself. */
   image?: Uint8Array | null;
   tls?: boolean;
+  /** Who fetches what a configuration's url names: the device, or a source of its program. */
+  transport?: Transport;
   /** Label -> image; labels as in the table. Loaded in addition to the defaults. */
   load?: Record<string, Uint8Array>;
   /** Select entries for copies 0 and 1 before the first boot. */
@@ -81,6 +84,8 @@ export interface Fixture {
   config(config?: Config, hook?: (...event: Event) => void): any;
   events(): Event[];
   update(config?: Config, hook?: (...event: Event) => void): Promise<Outcome>;
+  /** What the sources of configurations have open is the program's: the module does not tell them that it has ended. */
+  closeSources(): void;
   /** Settles a promise of the device; fails the test when it hangs. */
   outcome(promiseLike: any): Promise<Outcome>;
 }
@@ -191,7 +196,7 @@ export async function settle(device: Device, promiseLike: any): Promise<Omit<Out
 
 /** Without a test context (in the scenarios of mutants) the caller closes what it started. */
 export async function createFixture(t: Pick<TestContext, "after">, options: FixtureOptions = {}): Promise<Fixture> {
-  const { image: given, tls, load = {}, otadata, ...deviceOptions } = options;
+  const { image: given, tls, transport, load = {}, otadata, ...deviceOptions } = options;
   const device = createDevice({ board: SMALL, ...deviceOptions });
   for (const [label, bytes] of Object.entries(load)) device.flash.load(bytes, device.row(label).offset);
   const copies = findOtadata(device.board.rows);
@@ -199,8 +204,14 @@ export async function createFixture(t: Pick<TestContext, "after">, options: Fixt
     if (entry && copies) device.flash.load(entry, copies.offset + copy * SECTOR);
   });
   const server = await startServer({ tls });
+  let sources: Source[] = [];
+  const closeSources = () => {
+    for (const one of sources) one.close();
+    sources = [];
+  };
   t.after(async () => {
     device.stop();
+    closeSources();
     await server.close();
   });
   device.boot();
@@ -226,7 +237,12 @@ export async function createFixture(t: Pick<TestContext, "after">, options: Fixt
     config(config = {}, hook) {
       const trusted = "insecure" in config || "digest" in config || "keys" in config;
       const all = { url: server.url("/fw.bin"), retries: 0, ...(trusted ? {} : { insecure: true }), ...config };
-      return onDevice().config(JSON.stringify(all), hook);
+      const given = onDevice().config(JSON.stringify(all), hook);
+      if (transport !== "source") return given;
+      const source = openSource(device.engine, all.url);
+      sources.push(source);
+      given.source = source.source;
+      return given;
     },
     events: () => Array.from(onDevice().events, (event: any) => Array.from(event) as Event),
     update(config, hook) {
@@ -234,6 +250,7 @@ export async function createFixture(t: Pick<TestContext, "after">, options: Fixt
       onDevice().events.length = 0;
       return fixture.outcome(device.ota.update(given));
     },
+    closeSources,
     async outcome(promiseLike) {
       return { ...(await settle(device, promiseLike)), events: fixture.events() };
     },
@@ -341,6 +358,7 @@ export async function nothingHeld({ engine }: Device): Promise<void> {
 /** The same, and the server sees no connection any more. */
 export async function nothingLeft(fixture: Fixture): Promise<void> {
   await nothingHeld(fixture.device);
+  fixture.closeSources();
   await until("the server has no connection", () => fixture.server.openSockets() === 0);
 }
 

@@ -7,6 +7,7 @@ import type { Engine } from "../sim/espruino/engine.ts";
 import { type FlashOp, SECTOR } from "../sim/flash.ts";
 import { boardWith, outcomeOf, row, SMALL, sleep } from "./fixture.ts";
 import type { Request, Server } from "./server.ts";
+import { openSource, type Transport } from "./transport.ts";
 
 export { SECTOR };
 /** docs/design.md#numbers-to-hold: what a cut may cost besides what was in flight: a sector, and the first 1024 bytes. */
@@ -96,6 +97,34 @@ export function spyOnHttp(engine: Engine): HttpSpy {
   };
 }
 
+export interface TransferSpy extends HttpSpy {
+  /** Nothing is on the way to the device, which waits before it asks again. */
+  isGivenUp(timeout: number): boolean;
+  /** For a configuration, when the bytes do not come from the engine's http. */
+  readonly source?: unknown;
+  close(): void;
+}
+
+/** What the device takes by this transport. Each request of a source stands where one of http does. */
+export function spyOn(transport: Transport, device: Device, server: Server): TransferSpy {
+  const { engine } = device;
+  if (transport === "http") {
+    const spy = spyOnHttp(engine);
+    return Object.assign(spy, { isGivenUp: () => engine.accounts().sockets === 0, close: () => {} });
+  }
+  const { source, made, isGivenUp, close } = openSource(engine, server.url());
+  return {
+    made,
+    connections: made,
+    get bytes() {
+      return made.reduce((sum, { bytes }) => sum + bytes, 0);
+    },
+    isGivenUp,
+    source,
+    close,
+  };
+}
+
 export const sentBy = (requests: readonly Request[]): number => requests.reduce((sum, { sent }) => sum + sent, 0);
 
 /** Device time between one request and the next. */
@@ -146,8 +175,9 @@ export async function advanceWhenIdle<T>(
 export type Attempt = { result?: any; error?: { code?: number; name: string; message: string; retry?: boolean } };
 
 /** What `update` ends with; a device that lost its power says that its engine has been stopped. */
-export function attempt(device: Device, config: object): Promise<Attempt> {
-  const given = device.engine.run(`(${JSON.stringify(config)})`);
+export function attempt(device: Device, config: object, { source }: { source?: unknown } = {}): Promise<Attempt> {
+  const given: any = device.engine.run(`(${JSON.stringify(config)})`);
+  if (source) given.source = source;
   return outcomeOf(device, device.ota.update(given)).catch((error: Error): Attempt => {
     if (error.message !== "the engine has been stopped") throw error;
     return { error };

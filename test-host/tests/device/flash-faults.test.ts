@@ -9,6 +9,7 @@ import { type FlashOp, SECTOR } from "../../sim/flash.ts";
 import { buildImage, noise } from "../../support/images.ts";
 import { inParallel } from "../../support/parallel.ts";
 import { part } from "../../support/share.ts";
+import { overEach, TRANSPORTS, type Transport } from "../../support/transport.ts";
 import {
   behaves,
   bootsFrom,
@@ -54,9 +55,13 @@ const STARTS: Record<string, FixtureOptions & { target: string }> = {
   },
 };
 
-async function started(t: any, start: string): Promise<{ fixture: Fixture; target: string }> {
+async function started(
+  t: any,
+  start: string,
+  transport: Transport = "http",
+): Promise<{ fixture: Fixture; target: string }> {
   const { target, ...options } = STARTS[start];
-  const fixture = await createFixture(t, { ...options, image: IMAGE });
+  const fixture = await createFixture(t, { ...options, image: IMAGE, transport });
   if (start.includes("but not started")) {
     // as after an update without a restart
     const { device } = fixture;
@@ -76,8 +81,8 @@ function clearLog(fixture: Fixture): void {
 }
 
 /** The operations of an update without faults. */
-async function cleanRun(t: any, start: string): Promise<FlashOp[]> {
-  const { fixture, target } = await started(t, start);
+async function cleanRun(t: any, start: string, transport: Transport): Promise<FlashOp[]> {
+  const { fixture, target } = await started(t, start, transport);
   const outcome = await fixture.update();
   const ops = fixture.device.flash.log.slice();
   await succeeds(fixture, outcome, target);
@@ -119,11 +124,11 @@ function isInStorage({ device }: Fixture, { addr }: FlashOp): boolean {
 const atIndex = (fixture: Fixture, index: number) => () => fixture.device.flash.log.length - 1 === index;
 
 for (const start of Object.keys(STARTS)) {
-  test(`an erase that silently does nothing is noticed at every step: ${start}`, async (t) => {
-    const ops = await cleanRun(t, start);
+  overEach(`an erase that silently does nothing is noticed at every step: ${start}`, async (t, transport) => {
+    const ops = await cleanRun(t, start, transport);
     const erases = ops.filter((one) => one.kind === "erase");
     await inParallel(erases, AT_ONCE, async (op) => {
-      const { fixture, target } = await started(t, start);
+      const { fixture, target } = await started(t, start, transport);
       const blank = fixture.device.flash.peek(op.addr, SECTOR).every((byte) => byte === 0xff);
       const before = bootsNow(fixture);
       fixture.device.flash.faults = { silentErase: atIndex(fixture, op.index) };
@@ -138,11 +143,11 @@ for (const start of Object.keys(STARTS)) {
     });
   });
 
-  test(`a write that is silently lost is noticed at every step: ${start}`, async (t) => {
-    const ops = await cleanRun(t, start);
+  overEach(`a write that is silently lost is noticed at every step: ${start}`, async (t, transport) => {
+    const ops = await cleanRun(t, start, transport);
     const writes = ops.filter((one) => one.kind === "write");
     await inParallel(writes, AT_ONCE, async (op) => {
-      const { fixture, target } = await started(t, start);
+      const { fixture, target } = await started(t, start, transport);
       const before = bootsNow(fixture);
       fixture.device.flash.faults = { dropWrite: atIndex(fixture, op.index) };
       const outcome = await fixture.update();
@@ -157,8 +162,8 @@ for (const start of Object.keys(STARTS)) {
     });
   });
 
-  test(`flash in which nothing works any more is noticed at the first step: ${start}`, async (t) => {
-    const { fixture, target } = await started(t, start);
+  overEach(`flash in which nothing works any more is noticed at the first step: ${start}`, async (t, transport) => {
+    const { fixture, target } = await started(t, start, transport);
     const before = bootsNow(fixture);
     fixture.device.flash.faults = { silentErase: () => true, dropWrite: () => true };
     const outcome = await fixture.update();
@@ -169,17 +174,20 @@ for (const start of Object.keys(STARTS)) {
 }
 
 for (const offset of [0, 1, 31, 32, 255, 2048, 4095, 4096, 9999])
-  test(`a bit that sticks at offset ${offset} of the slot is noticed, and nothing is selected`, async (t) => {
-    const { fixture } = await started(t, "factory runs, otadata blank");
-    const bad = fixture.device.row("ota_0").offset + offset;
-    // a bit that the image wants to be 0
-    const mask = ~IMAGE[offset] & 0xff;
-    fixture.device.flash.faults = { stuckBits: (addr) => (addr === bad ? mask : 0) };
-    const outcome = await fixture.update();
-    if (mask) failsWith(outcome, "FLASH_OP_FAIL");
-    await isHonest(fixture, "ota_0", outcome, "factory");
-    await laterUpdateWorks(fixture, "ota_0");
-  });
+  overEach(
+    `a bit that sticks at offset ${offset} of the slot is noticed, and nothing is selected`,
+    async (t, transport) => {
+      const { fixture } = await started(t, "factory runs, otadata blank", transport);
+      const bad = fixture.device.row("ota_0").offset + offset;
+      // a bit that the image wants to be 0
+      const mask = ~IMAGE[offset] & 0xff;
+      fixture.device.flash.faults = { stuckBits: (addr) => (addr === bad ? mask : 0) };
+      const outcome = await fixture.update();
+      if (mask) failsWith(outcome, "FLASH_OP_FAIL");
+      await isHonest(fixture, "ota_0", outcome, "factory");
+      await laterUpdateWorks(fixture, "ota_0");
+    },
+  );
 
 for (const [kind, start] of [
   [BOOTLOADERS.current, "factory runs, otadata blank"],
@@ -221,17 +229,20 @@ test("a bit that sticks in otadata: the device boots old or new, whole either wa
   }
 });
 
-test("a fault that lasts for one try only costs one update: the same call works again at once", async (t) => {
-  const { fixture } = await started(t, "factory runs, otadata blank");
-  const { offset, size } = fixture.device.row("ota_0");
-  let broken = 1;
-  fixture.device.flash.faults = { dropWrite: (addr) => addr >= offset && addr < offset + size && broken-- > 0 };
-  failsWith(await fixture.update(), "FLASH_OP_FAIL");
-  await succeeds(fixture, await fixture.update(), "ota_0");
-});
+overEach(
+  "a fault that lasts for one try only costs one update: the same call works again at once",
+  async (t, transport) => {
+    const { fixture } = await started(t, "factory runs, otadata blank", transport);
+    const { offset, size } = fixture.device.row("ota_0");
+    let broken = 1;
+    fixture.device.flash.faults = { dropWrite: (addr) => addr >= offset && addr < offset + size && broken-- > 0 };
+    failsWith(await fixture.update(), "FLASH_OP_FAIL");
+    await succeeds(fixture, await fixture.update(), "ota_0");
+  },
+);
 
-test("a flash error is no reason to try again later by itself: retry is false", async (t) => {
-  const { fixture } = await started(t, "factory runs, otadata blank");
+overEach("a flash error is no reason to try again later by itself: retry is false", async (t, transport) => {
+  const { fixture } = await started(t, "factory runs, otadata blank", transport);
   fixture.device.flash.faults = { silentErase: () => true };
   assert.equal((await fixture.update({ retries: 5 })).error?.retry, false);
   assert.equal(fixture.server.requests.length, 1, "it asked the server again");
@@ -308,17 +319,17 @@ async function shortUpdate(fixture: Fixture, name: string, index: number): Promi
 const OOM_START = "factory runs, otadata blank";
 
 /** Ready for an update, everything that comes before it done. */
-async function prepared(t: any): Promise<{ fixture: Fixture; target: string }> {
-  const { fixture, target } = await started(t, OOM_START);
+async function prepared(t: any, transport: Transport): Promise<{ fixture: Fixture; target: string }> {
+  const { fixture, target } = await started(t, OOM_START, transport);
   assert.equal(fixture.device.ota.getRunningPartition().label, "factory");
   fixture.config();
   return { fixture, target };
 }
 
 /** Native calls that an update makes, by name: number of the first one and of the one after the last. */
-async function callsOfUpdate(): Promise<Map<string, [from: number, to: number]>> {
+async function callsOfUpdate(transport: Transport): Promise<Map<string, [from: number, to: number]>> {
   const cleanups: (() => unknown)[] = [];
-  const { fixture } = await prepared({ after: (fn: () => unknown) => cleanups.push(fn) });
+  const { fixture } = await prepared({ after: (fn: () => unknown) => cleanups.push(fn) }, transport);
   const { nativeCalls } = fixture.device.engine;
   const before = { ...nativeCalls };
   assert.ifError((await fixture.update()).error);
@@ -330,68 +341,73 @@ async function callsOfUpdate(): Promise<Map<string, [from: number, to: number]>>
   return calls;
 }
 
-const calls = await callsOfUpdate();
-calls.delete("JSON.parse"); // this file's own
-
 /** What may show up as a lost error while memory is short: data that came before there was a listener. */
 const SHORT_OF_MEMORY = [/^data lost/];
 
-test("the calls of an update are known: the natives that the device has no memory for", () => {
-  for (const name of [
-    "Flash.read",
-    "Flash.write",
-    "Flash.erasePage",
-    "E.toString",
-    "E.CRC32",
-    "setTimeout",
-    "process.memory",
-  ])
-    assert.ok(calls.has(name), name);
-});
+for (const transport of TRANSPORTS) {
+  const calls = await callsOfUpdate(transport);
+  calls.delete("JSON.parse"); // this file's own
+  const over = transport === "http" ? "" : " (source)";
 
-for (const [name, [from, to]] of calls)
-  test(`out of memory in any of the calls of ${name}: no hang, no broken image selected, and the next update works`, async (t) => {
-    const some = part(t, range(from, to), 3, "calls that run out of memory in an update");
-    await inParallel(some, AT_ONCE, async (index) => {
-      const { fixture, target } = await prepared(t);
-      const outcome = await shortUpdate(fixture, name, index);
-      const where = `call ${index - from} of ${name}`;
-      assert.ok(outcome, `${where}: it hangs`);
-      touchesOnly(fixture, [target, "otadata"]);
-      behaves(fixture, SHORT_OF_MEMORY);
-      const boots = bootsNow(fixture);
-      if (!outcome.error) assert.equal(boots, target, where);
-      if (boots === target)
-        assert.deepEqual(fixture.device.slot(target, IMAGE.length), IMAGE, `${where}: a broken image is selected`);
-      else assert.equal(boots, "factory", where);
-      await fixture.device.engine.advance(60000);
-      // what could not be taken away stays, and does nothing to whoever comes later
-      if (name !== "Object.removeListener") await nothingLeft(fixture);
-      await laterUpdateWorks(fixture, target);
-      fixture.device.stop();
-      await fixture.server.close();
-    });
+  test(`the calls of an update are known: the natives that the device has no memory for${over}`, () => {
+    for (const name of [
+      "Flash.read",
+      "Flash.write",
+      "Flash.erasePage",
+      "E.toString",
+      "E.CRC32",
+      "setTimeout",
+      "process.memory",
+    ])
+      assert.ok(calls.has(name), name);
   });
 
-test("out of memory while the select entry is read back: a failure that is reported has left the old choice", async (t) => {
-  for (const name of ["Flash.read", "E.toString"]) {
-    const [, to] = calls.get(name) ?? assert.fail(name);
-    for (let index = to - 3; index < to; index++) {
-      const { fixture, target } = await prepared(t);
-      const outcome = await shortUpdate(fixture, name, index);
-      assert.ok(outcome);
-      assert.equal(
-        bootsNow(fixture),
-        outcome.error ? "factory" : target,
-        `${name}: ${outcome.error?.message ?? "success"}`,
-      );
-    }
-  }
-});
+  for (const [name, [from, to]] of calls)
+    test(`out of memory in any of the calls of ${name}: no hang, no broken image selected, and the next update works${over}`, async (t) => {
+      const share = transport === "http" ? 3 : 6;
+      const some = part(t, range(from, to), share, `calls that run out of memory in an update${over}`);
+      await inParallel(some, AT_ONCE, async (index) => {
+        const { fixture, target } = await prepared(t, transport);
+        const outcome = await shortUpdate(fixture, name, index);
+        const where = `call ${index - from} of ${name}`;
+        assert.ok(outcome, `${where}: it hangs`);
+        touchesOnly(fixture, [target, "otadata"]);
+        behaves(fixture, SHORT_OF_MEMORY);
+        const boots = bootsNow(fixture);
+        if (!outcome.error) assert.equal(boots, target, where);
+        if (boots === target)
+          assert.deepEqual(fixture.device.slot(target, IMAGE.length), IMAGE, `${where}: a broken image is selected`);
+        else assert.equal(boots, "factory", where);
+        await fixture.device.engine.advance(60000);
+        // what could not be taken away stays, and does nothing to whoever comes later
+        if (name !== "Object.removeListener") await nothingLeft(fixture);
+        await laterUpdateWorks(fixture, target);
+        fixture.device.stop();
+        fixture.closeSources();
+        await fixture.server.close();
+      });
+    });
 
-test("out of memory in a setTimeout while an image of many sectors is verified: no hang", async (t) => {
+  test(`out of memory while the select entry is read back: a failure that is reported has left the old choice${over}`, async (t) => {
+    for (const name of ["Flash.read", "E.toString"]) {
+      const [, to] = calls.get(name) ?? assert.fail(name);
+      for (let index = to - 3; index < to; index++) {
+        const { fixture, target } = await prepared(t, transport);
+        const outcome = await shortUpdate(fixture, name, index);
+        assert.ok(outcome);
+        assert.equal(
+          bootsNow(fixture),
+          outcome.error ? "factory" : target,
+          `${name}: ${outcome.error?.message ?? "success"}`,
+        );
+      }
+    }
+  });
+}
+
+overEach("out of memory in a setTimeout while an image of many sectors is verified: no hang", async (t, transport) => {
   for (let index = 0; index < 4; index++) {
-    const fixture = await createFixture(t);
+    const fixture = await createFixture(t, { transport });
     assert.ok(await shortUpdate(fixture, "setTimeout", index), `call ${index}: it hangs`);
     await nothingLeft(fixture);
   }

@@ -1,5 +1,5 @@
-// The bytes of an update from a function of the program, and from handle.write(): the same checks, resume and commit point
-// as over HTTP.
+// What a function of the program, and handle.write(), may do as the source of an update. That checks, resume and commit point are
+// those of HTTP is tested where these are: net/resume, trust/ and device/flash-faults run over both (support/transport.ts).
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -79,38 +79,6 @@ describe("a source", { concurrency: 4 }, () => {
     assert.deepEqual([...new Set(asked.map(([, file]) => file))], ["m.jws", "fw.bin"]);
   });
 
-  test("is not asked for a manifest that is given", async (t) => {
-    const fixture = await createFixture(t);
-    const { config, asked } = sourceOf(fixture, { "fw.bin": IMAGE }, 1000);
-    await succeeds(fixture, await updateFrom(fixture, config, { keys: [KEY.jwk], manifest: MANIFEST }), "ota_0", IMAGE);
-    assert.ok(asked.every(([, file]) => file === "fw.bin"));
-  });
-
-  test("that brings another image than the manifest's is refused, and nothing starts it", async (t) => {
-    const fixture = await createFixture(t);
-    const { config } = sourceOf(fixture, { "fw.bin": newImage("esp32", 9) }, 1000);
-    const outcome = await updateFrom(fixture, config, { keys: [KEY.jwk], manifest: MANIFEST });
-    failsWith(outcome, "OTA_VALIDATE_FAILED");
-    fixture.device.restart();
-    assert.equal(fixture.device.running, "factory");
-  });
-
-  test("is asked again from the same byte after an error and after silence", async (t) => {
-    const fixture = await createFixture(t);
-    const { config, asked } = sourceOf(fixture, { "": IMAGE }, 1000, (_, done, calls) => {
-      if (calls === 5) done("no link");
-      return calls === 5 || calls === 9;
-    });
-    await succeeds(
-      fixture,
-      await updateFrom(fixture, config, { digest: DIGEST, timeout: 1000, retries: 5 }),
-      "ota_0",
-      IMAGE,
-    );
-    assert.equal(asked[5][0], asked[4][0]);
-    assert.equal(asked[9][0], asked[8][0]);
-  });
-
   test("that has only errors fails, to be tried again, with what it said", async (t) => {
     const fixture = await createFixture(t);
     const { config, asked } = sourceOf(fixture, {}, 1000, (_, done) => {
@@ -142,18 +110,6 @@ describe("a source", { concurrency: 4 }, () => {
     assert.ok(outcome.error, "it was installed");
     fixture.device.restart();
     assert.equal(fixture.device.running, "factory");
-  });
-
-  test("goes on at the last whole sector that an earlier update has left", async (t) => {
-    const fixture = await createFixture(t, { load: { ota_0: unfinished(IMAGE).slice(0, 5 * SECTOR) } });
-    const { config, asked } = sourceOf(fixture, { "": IMAGE, "fw.bin": IMAGE }, 1000);
-    const outcome = await updateFrom(fixture, config, { keys: [KEY.jwk], manifest: MANIFEST });
-    await succeeds(fixture, outcome, "ota_0", IMAGE);
-    assert.ok(
-      asked.some(([offset]) => offset === 4 * SECTOR),
-      JSON.stringify(asked.slice(0, 6)),
-    );
-    assert.ok(!asked.some(([offset]) => offset === 2 * SECTOR));
   });
 });
 

@@ -16,6 +16,7 @@ import {
   updateFrom,
 } from "../../support/fixture.ts";
 import { cutAt, serveFile } from "../../support/server.ts";
+import { overEach } from "../../support/transport.ts";
 
 const digestOf = (bytes: Uint8Array): Config => ({ digest: `fsverity-sha256:${fsverity(bytes)}` });
 const WRITTEN = { touched: ["ota_0"] };
@@ -30,26 +31,34 @@ function fileOf(length: number, seed = 2): Uint8Array {
 const LENGTHS = [1104, 4095, 4096, 4097, 8191, 8192, 8193, 61008, 524287, 524288, 524289, 528385];
 
 for (const length of LENGTHS) {
-  test(`an image of ${length} bytes with its digest is installed`, async (t) => {
-    const fixture = await createFixture(t, { board: "esp32", image: fileOf(length) });
+  overEach(`an image of ${length} bytes with its digest is installed`, async (t, transport) => {
+    const fixture = await createFixture(t, { transport, board: "esp32", image: fileOf(length) });
     await succeeds(fixture, await fixture.update(digestOf(fixture.image)), "ota_0");
   });
 
-  test(`an image of ${length} bytes of which one bit is wrong is refused: first, last byte, on both sides of each block's edge`, async (t) => {
-    const image = fileOf(length);
-    const fixture = await createFixture(t, { board: "esp32", image: null });
-    const offsets = length > 100000 ? [Math.min(length - 1, 524288)] : [length - 1, length >> 1, 4095, 4096];
-    const slot = fixture.device.row("ota_0");
-    const config = digestOf(image);
-    for (const offset of offsets.filter((one) => one < length && one > 400)) {
-      const spoilt = image.slice();
-      spoilt[offset] ^= 0x10;
-      // an empty slot: what an earlier try left there is made use of
-      fixture.device.flash.load(new Uint8Array(slot.size).fill(0xff), slot.offset);
-      fixture.remember();
-      await failsCleanly(fixture, await updateFrom(fixture, serveFile(spoilt), config), "OTA_VALIDATE_FAILED", WRITTEN);
-    }
-  });
+  overEach(
+    `an image of ${length} bytes of which one bit is wrong is refused: first, last byte, on both sides of each block's edge`,
+    async (t, transport) => {
+      const image = fileOf(length);
+      const fixture = await createFixture(t, { transport, board: "esp32", image: null });
+      const offsets = length > 100000 ? [Math.min(length - 1, 524288)] : [length - 1, length >> 1, 4095, 4096];
+      const slot = fixture.device.row("ota_0");
+      const config = digestOf(image);
+      for (const offset of offsets.filter((one) => one < length && one > 400)) {
+        const spoilt = image.slice();
+        spoilt[offset] ^= 0x10;
+        // an empty slot: what an earlier try left there is made use of
+        fixture.device.flash.load(new Uint8Array(slot.size).fill(0xff), slot.offset);
+        fixture.remember();
+        await failsCleanly(
+          fixture,
+          await updateFrom(fixture, serveFile(spoilt), config),
+          "OTA_VALIDATE_FAILED",
+          WRITTEN,
+        );
+      }
+    },
+  );
 }
 
 test("a digest is of the whole file: one byte more or less is another file", async (t) => {
@@ -64,10 +73,10 @@ test("a digest is of the whole file: one byte more or less is another file", asy
   await succeeds(fixture, await updateFrom(fixture, serveFile(image), config), "ota_0", image);
 });
 
-test("zero bytes at the end do not pass for the padding of the last block", async (t) => {
+overEach("zero bytes at the end do not pass for the padding of the last block", async (t, transport) => {
   const image = padTo(newImage(), 61100);
   const longer = Buffer.concat([image, Buffer.alloc(20)]);
-  const fixture = await createFixture(t, { image: longer });
+  const fixture = await createFixture(t, { transport, image: longer });
   await failsCleanly(fixture, await fixture.update(digestOf(image)), "OTA_VALIDATE_FAILED", WRITTEN);
 });
 
@@ -97,10 +106,10 @@ test("SHA-256 of the file, in place of its fs-verity digest, is refused", async 
 });
 
 for (const name of Object.keys(mutations))
-  test(`with the digest of the real image, its mutation ${name} is refused`, async (t) => {
+  overEach(`with the digest of the real image, its mutation ${name} is refused`, async (t, transport) => {
     const image = newImage();
     const spoilt = mutations[name](image);
-    const fixture = await createFixture(t, { image: spoilt });
+    const fixture = await createFixture(t, { transport, image: spoilt });
     const outcome = await fixture.update(digestOf(image));
     assert.ok(outcome.error, "it was installed");
     assert.equal(outcome.error.retry, false);
@@ -110,14 +119,17 @@ for (const name of Object.keys(mutations))
   });
 
 for (const name of Object.keys(mutations))
-  test(`without a digest (insecure), the mutation ${name} never leaves the device without an image to start`, async (t) => {
-    const fixture = await createFixture(t, { image: mutations[name](newImage()) });
-    const outcome = await fixture.update();
-    fixture.device.restart();
-    if (outcome.error) assert.equal(fixture.device.running, "factory");
-    else assert.ok(fixture.device.running === "ota_0" || !bootsAnyway.has(name));
-    assert.equal(outcome.error?.retry ?? false, false);
-  });
+  overEach(
+    `without a digest (insecure), the mutation ${name} never leaves the device without an image to start`,
+    async (t, transport) => {
+      const fixture = await createFixture(t, { transport, image: mutations[name](newImage()) });
+      const outcome = await fixture.update();
+      fixture.device.restart();
+      if (outcome.error) assert.equal(fixture.device.running, "factory");
+      else assert.ok(fixture.device.running === "ota_0" || !bootsAnyway.has(name));
+      assert.equal(outcome.error?.retry ?? false, false);
+    },
+  );
 
 test("what the network gets wrong on the way is told by the digest as well: a file replaced under the same ETag", async (t) => {
   const image = fileOf(40000);
