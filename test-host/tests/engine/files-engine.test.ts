@@ -25,6 +25,11 @@ const FILES = {
   "logo.img": Buffer.from([0, 255, 1, 255, 255]),
 };
 
+/**
+ * The loader's name here. The interpreter runs .boot0 when it starts, before device.js has put a virtual ESP32 around it.
+ */
+const LOADER = ".loader";
+
 /** Writes the loader and the module into Storage, in pieces: the text of a program is kept in JsVars. */
 function prepare(config: object = {}): string {
   const write = (name: string, bytes: Uint8Array) => {
@@ -35,10 +40,10 @@ function prepare(config: object = {}): string {
       );
     return lines.join("\n");
   };
-  return `${write(".boot0", loaderWith(config))}\n${write("https-ota", MODULE)}`;
+  return `${write(LOADER, loaderWith(config))}\n${write("https-ota", MODULE)}`;
 }
 
-const BOOT = 'eval(require("Storage").read(".boot0"));';
+const BOOT = `eval(require("Storage").read("${LOADER}"));`;
 
 async function publish(path: string, files: Record<string, string | Uint8Array>, changes = {}): Promise<string> {
   for (const [name, content] of Object.entries(files))
@@ -80,3 +85,75 @@ test("a release of files is installed, started by the loader at the top level, a
     second.output,
   );
 });
+
+/** How often the interpreter is killed. */
+const KILLS = Number(process.env.FILES_KILLS ?? 100);
+/** ms after the start of the interpreter, at most; an update takes about as long. */
+const LATEST = 4000;
+
+/**
+ * Installs the other one of two releases at each start, and confirms what runs on trial. A device that finds no room says
+ * so, and is compacted while nothing is killed.
+ */
+const ALTERNATE = (configs: string[]) => `${BOOT}
+report({ running: typeof running === "undefined" ? "none" : running + "/" + require("lib/sensor").of, said: E.otaRan });
+if (ota.getStatus().trial) ota.markValid();
+var config = running === "1" ? ${configs[1]} : ${configs[0]};
+config.allowDowngrade = true;
+ota.update(config).then(function (r) { report({ done: true }); finish(); }, function (e) { reportError(e); finish(); });`;
+
+test(
+  `the interpreter is killed ${KILLS} times in updates: what runs is always one release, whole`,
+  options,
+  async (t) => {
+    const device = createDevice({ board: "esp32" });
+    const files = (version: string) => ({
+      "lib/sensor.js": `exports.of = "${version}";`,
+      "app.js": programOf(version, 'running += "";'),
+      "table.bin": version.repeat(3000),
+    });
+    const configs = [
+      await publish("/kill1", files("1"), { version: "1" }),
+      await publish("/kill2", files("2"), { version: "2" }),
+    ];
+    await runInEngine(device, `${prepare()} finish();`);
+    const first = await runInEngine(
+      device,
+      `${BOOT} ota.update(${configs[0]}).then(function () { finish(); }, function (e) { reportError(e); finish(); });`,
+    );
+    assert.deepEqual(first.reports, [], first.output);
+    let seed = Number(process.env.CAMPAIGN_SEED ?? 7);
+    const random = () => {
+      seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
+      return seed / 0x7fffffff;
+    };
+    const seen: Record<string, number> = {};
+    const count = (what: string) => {
+      seen[what] = (seen[what] ?? 0) + 1;
+    };
+    for (let kills = 0; kills < KILLS; ) {
+      const run = await runInEngine(device, ALTERNATE(configs), { timeoutMs: 400 + random() * LATEST, mayHang: true });
+      if (run.hung) kills++;
+      const [start, end] = run.reports;
+      if (start) {
+        assert.match(start.running, /^(1\/1|2\/2)$/, run.output);
+        count(`runs ${start.running}`);
+      }
+      assert.doesNotMatch(run.output, /corrupt/i);
+      if (end?.done) count("installed");
+      if (end?.error) {
+        count(end.name);
+        assert.equal(end.name, "ESP_ERR_NO_MEM", run.output);
+        await runInEngine(device, 'require("Storage").compact(); finish();');
+      }
+      if (!start && !run.hung) assert.fail(run.output);
+    }
+    t.diagnostic(JSON.stringify(seen));
+    const last = await runInEngine(
+      device,
+      `${BOOT} report([running, require("lib/sensor").of, require("Storage").read("https-ota") === undefined, E.CRC32(require("Storage").read("${LOADER}"))]); finish();`,
+    );
+    assert.equal(last.reports[0]?.[0], last.reports[0]?.[1], last.output);
+    assert.equal(last.reports[0][2], false);
+  },
+);

@@ -254,6 +254,8 @@ test("checkForUpdate tells version, sequence, size and manifest, and touches no 
     version: "2.0.2",
     sequence: 7,
     size: IMAGE.length,
+    files: [],
+    bytes: IMAGE.length,
     manifest: claims,
   });
   const after = release.fixture.device.flash.counts;
