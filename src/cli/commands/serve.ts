@@ -11,7 +11,7 @@ import { createServer, listen, listener, untilSignal } from "../server/listener.
 import { espruinoSnippet } from "../server/snippet.ts";
 import { createLog } from "../server/transfer-log.ts";
 import { oneLine, printable, refusal } from "../ui/errors.ts";
-import { addEspruinoOptions, parseExpiry, parseName } from "./options.ts";
+import { addEspruinoOptions, optionText, parseExpiry, parseName } from "./options.ts";
 
 interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
   port?: number;
@@ -22,7 +22,6 @@ interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
 
 /** Options that have no effect without a manifest, so without --key. */
 const SIGNING_OPTIONS = ["expires", "board", "project", "appVersion", "storage", "allowMissingNatives"] as const;
-const optionText = (name: string) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 const EVERYWHERE = "0.0.0.0";
 const HTTPS_PORT = 8443;

@@ -106,7 +106,7 @@ function checkImage(file: string, size: number, { single, options }: Rules): Ver
   });
   if (typeof firmware === "string") return { kind: "broken", why: firmware };
   const digest = fsverity(firmware.bytes);
-  const claims = options && orRefusal(() => claimsFor(firmware, withNames(firmware, options, digest)));
+  const claims = options && orRefusal(() => claimsFor({ firmware }, withNames(firmware, options, digest)));
   const facts = { size: firmware.bytes.length, type: "application/octet-stream", etag: etagOf(firmware.bytes) };
   return { kind: "image", facts, fsverity: digest, claims };
 }
