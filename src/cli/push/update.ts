@@ -6,7 +6,7 @@ import { type Console, createReceiver, type Event } from "./console.ts";
 import { provideModule } from "./module.ts";
 import { type Link, Lost, openPort, remedyFor } from "./port.ts";
 import { createProgress, type Progress } from "./progress.ts";
-import type { Release } from "./release.ts";
+import { type Release, sizeOf } from "./release.ts";
 
 export interface PushOptions {
   port: string;
@@ -35,8 +35,8 @@ interface Job {
   release: Release;
   options: PushOptions;
   progress: Progress | undefined;
-  /** the highest offset that the device has asked for */
-  reached: number;
+  /** the end of what the device has asked for, of the image and of each file */
+  reached: Map<string, number>;
   /** bytes of pieces that were sent */
   sent: number;
   repeats: number;
@@ -119,13 +119,31 @@ async function connectAgain(options: PushOptions, why: string): Promise<Session>
 
 // --- The update ------------------------------------------------------------------------------------------------------
 
+/** What a device calls `file`: the manifest is "", and without keys so is the image. undefined when there is none. */
+function bytesOf({ release, options }: Job, file: string): Buffer | undefined {
+  const { manifest, image, files } = release;
+  if (!manifest || !options.keys.length) return file === "" ? image?.bytes : undefined;
+  if (file === "") return Buffer.from(manifest.text, "latin1");
+  return file === manifest.claims.image?.url ? image?.bytes : files.get(file);
+}
+
 /** The line for what the device asked for. */
-function answerFor({ release, options }: Job, { offset, file, n }: Event & { k: "ask" }): ["p" | "x", string, number] {
-  const { manifest, image } = release;
-  const known = manifest && options.keys.length ? ["", manifest.claims.image!.url] : [""];
-  if (!known.includes(file)) return ["x", `push has no file ${file}`, n];
-  if (file === "" && known.length > 1) return ["p", manifest?.text.slice(offset, offset + options.piece) ?? "", n];
-  return ["p", image.bytes.subarray(offset, offset + options.piece).toString("latin1"), n];
+function answerFor(job: Job, { offset, file, n }: Event & { k: "ask" }): ["p" | "x", string, number] {
+  const bytes = bytesOf(job, file);
+  if (!bytes) return ["x", `push has no file ${file}`, n];
+  return ["p", bytes.subarray(offset, offset + job.options.piece).toString("latin1"), n];
+}
+
+const reachedOf = ({ reached }: Job): number => [...reached.values()].reduce((sum, end) => sum + end, 0);
+
+/** Counts a piece that was sent. */
+function advance(job: Job, { file, offset }: Event & { k: "ask" }, length: number): void {
+  const { release, options, reached } = job;
+  // the manifest is no part of it
+  if (options.keys.length && file === "") return;
+  reached.set(file, Math.max(reached.get(file) ?? 0, offset + length));
+  job.progress ??= createProgress(release.files.size ? "release" : "image", sizeOf(release));
+  job.progress.update(Math.min(sizeOf(release), reachedOf(job)));
 }
 
 async function start(console: Console, { config, keys }: PushOptions): Promise<void> {
@@ -137,20 +155,16 @@ async function start(console: Console, { config, keys }: PushOptions): Promise<v
 
 /** Serves the device until its update has ended. */
 async function serve(console: Console, job: Job): Promise<Event & { k: "end" }> {
-  const { options, release } = job;
-  const total = release.image.bytes.length;
+  const { options } = job;
   await start(console, options);
   for (;;) {
     const event = await unlessAborted(options.signal, console.nextEvent());
     if (event.k === "end") return event;
     const [kind, bytes, n] = answerFor(job, event);
     await console.command(kind, bytes, n);
+    if (kind === "x") continue;
     job.sent += bytes.length;
-    const image = options.keys.length ? event.file !== "" : true;
-    if (!image) continue;
-    job.progress ??= createProgress("image", total);
-    job.reached = Math.max(job.reached, event.offset);
-    job.progress.update(Math.min(total, event.offset + bytes.length));
+    advance(job, event, bytes.length);
   }
 }
 
@@ -163,7 +177,7 @@ async function interrupted(console: Console, job: Job): Promise<never> {
   const ended = await Promise.race([end.then(() => true), pause(ABORT_TIME).then(() => false)]).catch(() => false);
   const device = ended ? "the device has ended its update" : "the device did not confirm that it ended its update";
   throw refusal(
-    `interrupted at ${job.reached} of ${job.release.image.bytes.length} bytes: ${device}, and starts as before; ` +
+    `interrupted at ${reachedOf(job)} of ${sizeOf(job.release)} bytes: ${device}, and starts as before; ` +
       "the next push goes on behind the last whole sector",
     1,
   );
@@ -254,19 +268,19 @@ export async function push(release: Release, given: PushOptions): Promise<Pushed
       given.say(text);
     },
   };
-  const job: Job = { release, options, progress: undefined, reached: 0, sent: 0, repeats: 0 };
+  const job: Job = { release, options, progress: undefined, reached: new Map(), sent: 0, repeats: 0 };
   const begun = performance.now();
   let lost = 0;
   let current = await unlessAborted(options.signal, connectFirst(options));
   try {
     for (;;) {
-      const { reached } = job;
+      const reached = reachedOf(job);
       try {
         const end = await session(current, job);
         return { end, sent: job.sent, time: performance.now() - begun, repeats: job.repeats };
       } catch (error) {
         if (!(error instanceof Lost)) throw error;
-        lost = job.reached > reached ? 1 : lost + 1;
+        lost = reachedOf(job) > reached ? 1 : lost + 1;
         if (lost > MOST_LOST)
           refuse(options.port, `lost ${lost} times without a new byte (${printable(error.message)})`);
         current = await connectAgain(options, error.message);

@@ -1,6 +1,7 @@
 // push: the built command against the virtual Espruino, whose console is a TCP port; and what it refuses before it
 // connects. The same against the real interpreter, with cuts: push-engine.test.ts.
 import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
 import net, { type AddressInfo } from "node:net";
 import { before, type TestContext, test } from "node:test";
 import { crc32 } from "../../../src/cli/push/crc32.ts";
@@ -93,6 +94,65 @@ test("passes on what the device refuses", async (t) => {
   fails(project, 1, /the device says ESP_ERR_\w+: .*project/);
   device.restart();
   assert.equal(device.running, "factory");
+});
+
+/** A module that asks for what the test names, piece by piece as the real one does, and keeps it. */
+const ASKER = `
+exports.update = function (config) {
+  return new Promise(function (resolve, reject) {
+    var names = global.wanted.slice(), got = global.got = {};
+    function next() {
+      var name = names.shift();
+      if (name === undefined) return resolve({ upToDate: false });
+      got[name] = "";
+      function ask() {
+        config.source(got[name].length, function (error, data) {
+          if (error) return reject({ name: "ESP_FAIL", message: error });
+          if (!data) return next();
+          got[name] += data;
+          ask();
+        }, name);
+      }
+      ask();
+    }
+    next();
+  });
+};`;
+
+test("answers for the files of a release by their URLs", async (t) => {
+  mkdirSync(shop.at("prog/lib"), { recursive: true });
+  const files = { "app.js": "print(1)", "lib/a b.js": "exports.x = 1", "tune.bin": "\x00\xff\x10<ota:".repeat(300) };
+  for (const [name, text] of Object.entries(files)) shop.put(`prog/${name}`, Buffer.from(text, "latin1"));
+  const sign = ["sign", "--key", "key.pem", "--files", "prog", "--entry", "app.js"];
+  const alone = ["--chip", "esp32", "--app-version", "1.4"];
+  succeeds(await shop.run(...sign, ...alone, "--out", "prog/app.jws"));
+  succeeds(await shop.run(...sign, "fw.bin", "--files-url", "http://cdn.example/", "--out", "both.jws"));
+  const { device, url } = await open(t, { bundle: ASKER });
+  const push = (...args: string[]) => shop.run("push", ...args, "--key", "key.pub.jwk", "--port", url);
+  const asks = (...names: string[]) => device.engine.run(`wanted = ${JSON.stringify(names)}`);
+  const got = (name: string) => device.engine.run(`got[${JSON.stringify(name)}]`);
+
+  asks("", "app.js", "lib/a%20b.js", "tune.bin");
+  const said = [/^espruino 1\.4: prog\/app\.jws, 3 files, \d+ bytes\n/, /ok espruino 1\.4 is in Storage, \d+ bytes/];
+  succeeds(await push("prog/app.jws", "--piece", "64"), ...said);
+  assert.equal(got(""), shop.get("prog/app.jws").toString());
+  assert.equal(got("app.js"), files["app.js"]);
+  assert.equal(got("lib/a%20b.js"), files["lib/a b.js"]);
+  assert.equal(got("tune.bin"), files["tune.bin"]);
+  asks("lib/a b.js");
+  fails(await push("prog/app.jws"), 1, /the device says ESP_FAIL: push has no file lib\/a b\.js/);
+
+  asks("fw.bin", "http://cdn.example/app.js");
+  succeeds(await push("both.jws", "--files", "prog"), /both\.jws, fw\.bin, 3 files/, /is in its slot/);
+  assert.equal(got("http://cdn.example/app.js"), files["app.js"]);
+  assert.equal(Buffer.from(got("fw.bin") as string, "latin1").compare(IMAGE), 0);
+
+  fails(await push("both.jws"), 1, /^lib\/a b\.js: no such file/);
+  fails(await push("fw.jws", "--files", "prog"), 1, /^fw\.jws: names an image alone, and no files/);
+  const digest = ["push", "prog/app.jws", "--digest", "--port", url];
+  fails(await shop.run(...digest), 2, /prog\/app\.jws has files, .*: give --key/);
+  shop.put("prog/tune.bin", "x");
+  fails(await push("prog/app.jws"), 1, /^prog\/app\.jws: file tune\.bin has 2400 bytes, prog\/tune\.bin has 1/);
 });
 
 test("refuses a device that is not an ESP32", async (t) => {
