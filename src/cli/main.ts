@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import pkg from "../../package.json" with { type: "json" };
 import { isRefusal, oneLine, systemReason } from "./ui/errors.ts";
+import { addInit } from "./commands/init.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addKeygen } from "./commands/keygen.ts";
 import { addPush } from "./commands/push.ts";
@@ -28,7 +29,8 @@ function createProgram(): Command {
     .configureOutput({ writeErr() {} })
     .showSuggestionAfterError();
   // settings are inherited by what is added after them
-  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addPush, addPartitions]) add(program);
+  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addInit, addPush, addPartitions])
+    add(program);
   return program;
 }
 

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEVICE_CHIPS } from "../formats/chips.ts";
 import { parseSize } from "../formats/partition-csv.ts";
 import { SECTOR } from "../formats/partitions.ts";
+import { parseTcp } from "../push/port.ts";
 import { nameProblem, urlProblem } from "../release/manifest.ts";
 import type { Expiry } from "../release/release.ts";
 import type { NamedFile } from "../release/source-files.ts";
@@ -83,6 +84,27 @@ export function parseExpiry(text: string): Expiry {
 /** "--app-version" for "appVersion": how commander names them. */
 export const optionText = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+/** --port of a device. */
+export function parsePort(text: string): string {
+  if (!text || text !== printable(text)) throw new InvalidArgumentError("Expected a serial port or tcp://HOST:PORT.");
+  try {
+    parseTcp(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`${(error as Error).message}.`);
+  }
+  return text;
+}
+
+export function between(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = parseWhole(text);
+    if (value < least || value > most) throw new InvalidArgumentError(`Expected ${least} to ${most}.`);
+    return value;
+  };
+}
+
+export const parseBaud = between(300, 4_000_000);
 
 /** --file NAME=PATH, which may be repeated. */
 function collectNamed(text: string, files: NamedFile[] = []): NamedFile[] {

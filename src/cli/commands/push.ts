@@ -1,12 +1,12 @@
 // `https-ota push`: an update over a serial port or TCP, for a device without Wi-Fi.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import pc from "picocolors";
-import { DEFAULT_BAUD, parseTcp } from "../push/port.ts";
+import { DEFAULT_BAUD } from "../push/port.ts";
 import { findRelease, type Release, sizeOf } from "../push/release.ts";
 import { push, type Pushed } from "../push/update.ts";
 import { loadPublicKeys } from "../release/keys.ts";
 import { misuse, printable, refusal } from "../ui/errors.ts";
-import { collect, parseName, parseWhole } from "./options.ts";
+import { between, collect, parseBaud, parseName, parsePort } from "./options.ts";
 
 interface Options {
   port: string;
@@ -125,24 +125,6 @@ async function run(target: string, options: Options): Promise<void> {
   }
 }
 
-function parsePort(text: string): string {
-  if (!text || text !== printable(text)) throw new InvalidArgumentError("Expected a serial port or tcp://HOST:PORT.");
-  try {
-    parseTcp(text);
-  } catch (error) {
-    throw new InvalidArgumentError(`${(error as Error).message}.`);
-  }
-  return text;
-}
-
-function between(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = parseWhole(text);
-    if (value < least || value > most) throw new InvalidArgumentError(`Expected ${least} to ${most}.`);
-    return value;
-  };
-}
-
 function parseAllow(text: string, texts: string[] = []): string[] {
   if (!(text in ALLOW)) throw new InvalidArgumentError(`Expected one of ${Object.keys(ALLOW).join(", ")}.`);
   return collect(text, texts);
@@ -193,7 +175,7 @@ export function addPush(program: Command): void {
     .option("--partition <label>", "the slot to write (default: the next one)", parseName)
     .option("--module", "put this command's module in the place of the one on the device; its program is ended first")
     .option("--restart", "restart the device at the end")
-    .option("--baud <n>", "of a serial port", between(300, 4_000_000), DEFAULT_BAUD)
+    .option("--baud <n>", "of a serial port", parseBaud, DEFAULT_BAUD)
     .option("--wait <seconds>", "how long a lost line may be away", between(0, 86400), WAIT)
     .option(
       "--piece <bytes>",

@@ -8,9 +8,14 @@ import { type Link, Lost, openPort, remedyFor } from "./port.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { type Release, sizeOf } from "./release.ts";
 
-export interface PushOptions {
+/** How a device is reached. */
+export interface Line {
   port: string;
   baud: number;
+  signal: AbortSignal;
+}
+
+export interface PushOptions extends Line {
   /** seconds that a lost line has to come back */
   wait: number;
   /** bytes of the image in one line */
@@ -21,11 +26,10 @@ export interface PushOptions {
   config: Record<string, unknown>;
   /** JSON of the trusted keys */
   keys: string[];
-  signal: AbortSignal;
   say(text: string): void;
 }
 
-interface Session {
+export interface Session {
   link: Link;
   console: Console;
 }
@@ -66,7 +70,7 @@ function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> 
 
 // --- Connections -----------------------------------------------------------------------------------------------------
 
-async function connect({ port, baud, signal }: PushOptions): Promise<Session> {
+async function connect({ port, baud, signal }: Line): Promise<Session> {
   const receiver = createReceiver(randomBytes(4).toString("hex"));
   const link = await openPort(port, baud, receiver);
   // an open port would keep this process alive
@@ -84,7 +88,7 @@ async function connect({ port, baud, signal }: PushOptions): Promise<Session> {
 }
 
 /** The first connection: what is wrong is told at once. */
-async function connectFirst(options: PushOptions): Promise<Session> {
+export async function connectFirst(options: Line): Promise<Session> {
   const { port, baud } = options;
   try {
     return await connect(options);
@@ -242,12 +246,18 @@ async function session(first: Session, job: Job): Promise<Event & { k: "end" }> 
   }
 }
 
+/** Removes `otaPush`, unless another push has begun meanwhile. */
+export async function leave(console: Console): Promise<void> {
+  const remove = "(function(o){setTimeout(function(){if(global.otaPush===o)delete global.otaPush;},50);})(otaPush),0";
+  await console.command("e", remove).catch(() => {});
+}
+
 async function finish(console: Console, { restart }: PushOptions): Promise<void> {
   if (restart) {
     // the answer may not come any more
     await console.command("e", 'setTimeout(function(){require("https-ota").restart();},100),0').catch(() => {});
     await pause(RESET_TIME / 2);
-  } else await console.command("e", "setTimeout(function(){delete global.otaPush;},50),0").catch(() => {});
+  } else await leave(console);
 }
 
 export interface Pushed {

@@ -2,12 +2,12 @@
 // connects. The same against the real interpreter, with cuts: push-engine.test.ts.
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
-import net, { type AddressInfo } from "node:net";
-import { before, type TestContext, test } from "node:test";
+import { before, test } from "node:test";
 import { crc32 } from "../../../src/cli/push/crc32.ts";
 import { parseTcp } from "../../../src/cli/push/port.ts";
-import { createDevice, type Device, type DeviceOptions } from "../../sim/device.ts";
+import type { Device } from "../../sim/device.ts";
 import { buildImage } from "../../support/images.ts";
+import { consoleOf, open } from "./cli-device.ts";
 import { fails, forAll, succeeds, workshop } from "./cli-run.ts";
 
 const IMAGE = buildImage({ chip: "esp32", size: 40000, seed: 2, descriptor: { project: "espruino", version: "2.0" } });
@@ -18,44 +18,6 @@ before(async () => {
   for (const name of ["key.pem", "other.pem"]) succeeds(await shop.run("keygen", "--out", name, "--bits", "2048"));
   succeeds(await shop.run("sign", "fw.bin", "--key", "key.pem", "--out", "fw.jws"));
 });
-
-/** The console as jsinteractive.c reads it, as far as push uses it: ESC [2H clears the line, DLE is for the echo. */
-async function consoleOf(t: TestContext, device: Device): Promise<string> {
-  let line = "";
-  let printed = 0;
-  const server = net.createServer((socket) => {
-    const timer = setInterval(() => {
-      const lines = device.engine.console.slice(printed);
-      printed += lines.length;
-      if (lines.length) socket.write(`${lines.join("\r\n")}\r\n`);
-    }, 1);
-    socket.on("close", () => clearInterval(timer));
-    socket.on("error", () => {});
-    socket.on("data", (data) => {
-      const parts = (line + data.toString("latin1")).split("\n");
-      line = parts.pop() as string;
-      for (const part of parts) {
-        const code = part.slice(part.lastIndexOf("\x1b[2H") + 1).replace("[2H", "");
-        try {
-          device.engine.run(code.replace("\x10", ""));
-        } catch (error) {
-          socket.write(`Uncaught ${error}\r\n`);
-        }
-      }
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  t.after(() => {
-    server.close();
-    device.stop();
-  });
-  return `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-async function open(t: TestContext, options?: DeviceOptions): Promise<{ device: Device; url: string }> {
-  const device = createDevice(options).boot();
-  return { device, url: await consoleOf(t, device) };
-}
 
 function installed(device: Device): void {
   device.restart();
