@@ -149,22 +149,25 @@ function readFile(name: string, file: string): SourceFile {
   return read;
 }
 
-/** Reads all files that `source` names. */
-export function collectFiles(source: Source): Collected {
+/** What `source` names, without reading it. The files are in no order. */
+export function listSource(source: Source): { files: NamedFile[]; leftOut: string[] } {
   const { files: folder, file: named = [], ignore = [] } = source;
   const replaced = new Map(named.map((one) => [one.name, one.path]));
-  let found: Found = { names: [], leftOut: [] };
-  if (folder !== undefined) {
-    checkFolder(folder);
-    found = findFiles(folder, ignore, new Set(replaced.keys()));
-  }
-  const files = found.names.map((name) => readFile(name, path.join(folder as string, name)));
-  for (const [name, file] of replaced) files.push(readFile(name, file));
+  if (folder === undefined) return { files: [...named], leftOut: [] };
+  checkFolder(folder);
+  const { names, leftOut } = findFiles(folder, ignore, new Set(replaced.keys()));
+  return { files: [...names.map((name) => ({ name, path: path.join(folder, name) })), ...named], leftOut };
+}
+
+/** Reads all files that `source` names. */
+export function collectFiles(source: Source): Collected {
+  const { files: found, leftOut } = listSource(source);
+  const files = found.map((one) => readFile(one.name, one.path));
   if (!files.length) {
-    const left = found.leftOut.length ? `, ${found.leftOut.length} left out: ${found.leftOut.join(", ")}` : "";
+    const left = leftOut.length ? `, ${leftOut.length} left out: ${leftOut.join(", ")}` : "";
     refuse(sourceName(source), printable(`no file for a release in it${left}`));
   }
-  return { files: files.sort(byName), leftOut: found.leftOut.sort() };
+  return { files: files.sort(byName), leftOut: leftOut.sort() };
 }
 
 /** Reads the files that a manifest names. The folder may hold more. */

@@ -18,7 +18,7 @@ const MAX_BEHIND = 0x10000 + 0x1000;
 export type Verdict =
   /** `claims`: of its manifest; a text that says why it cannot have one; null when nothing is signed here */
   | { kind: "image"; facts: Facts; fsverity: string; claims: Claims | string | null }
-  | { kind: "manifest"; bytes: Uint8Array; facts: Facts }
+  | { kind: "manifest"; bytes: Uint8Array; claims: Claims; facts: Facts }
   | { kind: "broken"; why: string }
   | { kind: "other" };
 
@@ -117,7 +117,8 @@ function checkManifest(file: string, size: number): Verdict {
   const manifest = orRefusal(() => parseManifest(file, bytes));
   // the reason is not published: it may quote a file that is a secret
   if (typeof manifest === "string") return { kind: "other" };
-  return { kind: "manifest", bytes, facts: { size: bytes.length, type: "application/jose", etag: etagOf(bytes) } };
+  const facts = { size: bytes.length, type: "application/jose", etag: etagOf(bytes) };
+  return { kind: "manifest", bytes, claims: manifest.claims, facts };
 }
 
 /** What a file is. Throws when it cannot be read. */
