@@ -17,6 +17,7 @@ Example, from nothing to a device that updates itself:
   npx https-ota sign firmware.bin --key key.pem --out firmware.jws
   npx https-ota verify firmware.jws --key key.pub.jwk --image firmware.bin
 Publish firmware.bin and firmware.jws beside each other; docs/cli.md has it all.
+Programs are signed by sign --files, and need init on the device once.
 `;
 
 function createProgram(): Command {

@@ -30,7 +30,7 @@ function failed(error) {
 function update() {
   ota.update({
     url: ${JSON.stringify(url)},
-    ${trustLine(trust)}
+    ${trustLine(trust)}${trust.poll ? "\n    allowUnconfirmed: true, // for development only: nothing is left to go back to" : ""}
     onEvent: function (name, bytes, total) {
       if (name === "WRITE_FLASH") print(bytes + " of " + total);
     }
