@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import pkg from "../../package.json" with { type: "json" };
 import { isRefusal, oneLine, systemReason } from "./ui/errors.ts";
+import { addInit } from "./commands/init.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addKeygen } from "./commands/keygen.ts";
 import { addPush } from "./commands/push.ts";
@@ -16,6 +17,7 @@ Example, from nothing to a device that updates itself:
   npx https-ota sign firmware.bin --key key.pem --out firmware.jws
   npx https-ota verify firmware.jws --key key.pub.jwk --image firmware.bin
 Publish firmware.bin and firmware.jws beside each other; docs/cli.md has it all.
+Programs are signed by sign --files, and need init on the device once.
 `;
 
 function createProgram(): Command {
@@ -28,7 +30,8 @@ function createProgram(): Command {
     .configureOutput({ writeErr() {} })
     .showSuggestionAfterError();
   // settings are inherited by what is added after them
-  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addPush, addPartitions]) add(program);
+  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addInit, addPush, addPartitions])
+    add(program);
   return program;
 }
 

@@ -1,9 +1,12 @@
 // Options that more than one command has, and how their values are read from the command line.
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { DEVICE_CHIPS } from "../formats/chips.ts";
 import { parseSize } from "../formats/partition-csv.ts";
 import { SECTOR } from "../formats/partitions.ts";
+import { parseTcp } from "../push/port.ts";
 import { nameProblem, urlProblem } from "../release/manifest.ts";
 import type { Expiry } from "../release/release.ts";
+import type { NamedFile } from "../release/source-files.ts";
 import { printable } from "../ui/errors.ts";
 import { STDOUT } from "../ui/files.ts";
 
@@ -76,6 +79,51 @@ export function parseExpiry(text: string): Expiry {
   if (Number.isNaN(at))
     throw new InvalidArgumentError("Expected a time as 90d, 12h or 2w, a date as 2030-01-31, or never.");
   return { at: Math.floor(at / 1000) };
+}
+
+/** "--app-version" for "appVersion": how commander names them. */
+export const optionText = (name: string): string =>
+  `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+/** --port of a device. */
+export function parsePort(text: string): string {
+  if (!text || text !== printable(text)) throw new InvalidArgumentError("Expected a serial port or tcp://HOST:PORT.");
+  try {
+    parseTcp(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`${(error as Error).message}.`);
+  }
+  return text;
+}
+
+export function between(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = parseWhole(text);
+    if (value < least || value > most) throw new InvalidArgumentError(`Expected ${least} to ${most}.`);
+    return value;
+  };
+}
+
+export const parseBaud = between(300, 4_000_000);
+
+/** --file NAME=PATH, which may be repeated. */
+function collectNamed(text: string, files: NamedFile[] = []): NamedFile[] {
+  const at = text.indexOf("=");
+  const [name, path] = [text.slice(0, at), text.slice(at + 1)];
+  if (at < 1 || !path) throw new InvalidArgumentError("Expected NAME=PATH.");
+  if (files.some((one) => one.name === name)) throw new InvalidArgumentError(`The name ${name} comes twice.`);
+  return [...files, { name, path }];
+}
+
+/** Options of `sign` and `serve` alike that are about the files of a program. */
+export function addProgramOptions(command: Command): Command {
+  return command
+    .option("--files <folder>", "the files of a program: all that are in the folder")
+    .option("--file <name=path>", "one more file, or another one of that name; may be repeated", collectNamed)
+    .option("--ignore <glob>", "leave files of the folder out, such as '*.txt' or 'test/**'; may be repeated", collect)
+    .option("--entry <name>", "the file that is the program")
+    .option("--minify", "minify files that end with .js")
+    .addOption(new Option("--chip <chip>", "of a release of files alone").choices(DEVICE_CHIPS));
 }
 
 /** Options of `sign` and `serve` alike that are about Espruino images. */

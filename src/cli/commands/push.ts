@@ -1,12 +1,12 @@
 // `https-ota push`: an update over a serial port or TCP, for a device without Wi-Fi.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import pc from "picocolors";
-import { DEFAULT_BAUD, parseTcp } from "../push/port.ts";
-import { findRelease, type Release } from "../push/release.ts";
+import { DEFAULT_BAUD } from "../push/port.ts";
+import { findRelease, type Release, sizeOf } from "../push/release.ts";
 import { push, type Pushed } from "../push/update.ts";
 import { loadPublicKeys } from "../release/keys.ts";
 import { misuse, printable, refusal } from "../ui/errors.ts";
-import { collect, parseName, parseWhole } from "./options.ts";
+import { between, collect, parseBaud, parseName, parsePort } from "./options.ts";
 
 interface Options {
   port: string;
@@ -16,6 +16,7 @@ interface Options {
   /** "1" or "2" */
   threshold?: string;
   image?: string;
+  files?: string;
   allow?: string[];
   project?: string;
   partition?: string;
@@ -54,18 +55,24 @@ async function trustOf(
     misuse(
       "expected exactly one of --key, --digest and --insecure: the keys in the device's program are not known here",
     );
+  if (release.files.size && !key.length)
+    misuse(
+      `${printable(release.manifest?.file ?? "")} has files, which a device takes by their manifest only: give --key`,
+    );
   if (threshold && !key.length) misuse("--threshold needs --key");
   if (insecure) return { config: { insecure: true }, keys: [] };
   if (digest) return { config: { digest: release.digest }, keys: [] };
   if (!release.manifest)
-    misuse(`${printable(release.image.file)} is an image, and --key needs its manifest: give the .jws, or --digest`);
+    misuse(
+      `${printable(release.image?.file ?? "")} is an image, and --key needs its manifest: give the .jws, or --digest`,
+    );
   const keys = (await Promise.all(key.map(loadPublicKeys))).flat();
   const texts = keys.map(({ jwk: { kty, n, e } }) => JSON.stringify({ kty, n, e }));
   return { config: threshold ? { threshold: Number(threshold) } : {}, keys: [...new Set(texts)] };
 }
 
 function report({ port, restart }: Options, release: Release, { end, sent, time, repeats }: Pushed): void {
-  const size = release.image.bytes.length;
+  const size = sizeOf(release);
   const again = repeats ? `, ${repeats} ${repeats === 1 ? "line" : "lines"} sent again` : "";
   const rate = sent > LEAST_RATED ? `, ${(time / 1000).toFixed(1)} s, ${Math.round((sent * 1000) / time)} bytes/s` : "";
   const name = printable(release.name);
@@ -73,7 +80,7 @@ function report({ port, restart }: Options, release: Release, { end, sent, time,
     console.log(`${port}: up to date, ${name} runs there`);
     return;
   }
-  const slot = printable(end.slot ?? "its slot");
+  const slot = release.image ? printable(end.slot ?? "its slot") : "Storage";
   const done = end.waiting ? `${name} waits in ${slot} already` : `${name} is in ${slot}, ${size} bytes${rate}${again}`;
   const next = restart
     ? "it restarts into it now"
@@ -82,14 +89,16 @@ function report({ port, restart }: Options, release: Release, { end, sent, time,
 }
 
 async function run(target: string, options: Options): Promise<void> {
-  const release = findRelease(target, options.image);
+  const release = await findRelease(target, options);
   const { config, keys } = await trustOf(options, release);
   for (const word of options.allow ?? []) config[ALLOW[word as keyof typeof ALLOW]] = true;
   for (const name of ["project", "partition"] as const) if (options[name]) config[name] = options[name];
   // this side decides when the line is lost for good
   config.deadline = 0;
   const from = release.manifest && keys.length ? `${release.manifest.file}, ` : "";
-  console.log(printable(`${release.name}: ${from}${release.image.file}, ${release.image.bytes.length} bytes`));
+  const { image, files } = release;
+  const parts = [...(image ? [image.file] : []), ...(files.size ? [`${files.size} files`] : [])];
+  console.log(printable(`${release.name}: ${from}${parts.join(", ")}, ${sizeOf(release)} bytes`));
   if (options.digest) console.log(`digest: "${release.digest}"`);
   const controller = new AbortController();
   const stop = () => controller.abort(refusal("interrupted: nothing was sent", 1));
@@ -116,24 +125,6 @@ async function run(target: string, options: Options): Promise<void> {
   }
 }
 
-function parsePort(text: string): string {
-  if (!text || text !== printable(text)) throw new InvalidArgumentError("Expected a serial port or tcp://HOST:PORT.");
-  try {
-    parseTcp(text);
-  } catch (error) {
-    throw new InvalidArgumentError(`${(error as Error).message}.`);
-  }
-  return text;
-}
-
-function between(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = parseWhole(text);
-    if (value < least || value > most) throw new InvalidArgumentError(`Expected ${least} to ${most}.`);
-    return value;
-  };
-}
-
 function parseAllow(text: string, texts: string[] = []): string[] {
   if (!(text in ALLOW)) throw new InvalidArgumentError(`Expected one of ${Object.keys(ALLOW).join(", ")}.`);
   return collect(text, texts);
@@ -156,7 +147,10 @@ export function addPush(program: Command): void {
   program
     .command("push")
     .description("Update a device over a serial port or TCP, without Wi-Fi.")
-    .argument("<release>", "the manifest (.jws) with its image beside it, a folder with one manifest, or an image")
+    .argument(
+      "<release>",
+      "the manifest (.jws) with its image and files beside it, a folder with one manifest, or an image",
+    )
     .requiredOption("--port <port>", "/dev/ttyUSB0, COM3, tcp://HOST or tcp://HOST:PORT (default port: 23)", parsePort)
     .option(
       "--key <file>",
@@ -167,6 +161,7 @@ export function addPush(program: Command): void {
     .option("--digest", "the device takes the image by its digest, which is printed; needs no key")
     .option("--insecure", "the device takes the image as it comes")
     .option("--image <file>", "the image of the manifest, when it is not beside it")
+    .option("--files <folder>", "the files of the manifest by their names, when they are not beside it")
     .option(
       "--allow <what>",
       `what the device refuses otherwise: ${Object.keys(ALLOW).join(", ")}; may be repeated`,
@@ -180,7 +175,7 @@ export function addPush(program: Command): void {
     .option("--partition <label>", "the slot to write (default: the next one)", parseName)
     .option("--module", "put this command's module in the place of the one on the device; its program is ended first")
     .option("--restart", "restart the device at the end")
-    .option("--baud <n>", "of a serial port", between(300, 4_000_000), DEFAULT_BAUD)
+    .option("--baud <n>", "of a serial port", parseBaud, DEFAULT_BAUD)
     .option("--wait <seconds>", "how long a lost line may be away", between(0, 86400), WAIT)
     .option(
       "--piece <bytes>",

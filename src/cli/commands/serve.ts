@@ -4,16 +4,18 @@ import { networkInterfaces } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
 import pc from "picocolors";
 import { loadSigningKey, type SigningKey } from "../release/keys.ts";
+import type { ProgramOptions } from "../release/program.ts";
 import type { ReleaseOptions } from "../release/release.ts";
 import { createCatalogue, type Catalogue } from "../server/catalogue.ts";
 import { createConnections } from "../server/connections.ts";
+import { createWorking } from "../server/working.ts";
 import { createServer, listen, listener, untilSignal } from "../server/listener.ts";
 import { espruinoSnippet } from "../server/snippet.ts";
 import { createLog } from "../server/transfer-log.ts";
-import { oneLine, printable, refusal } from "../ui/errors.ts";
-import { addEspruinoOptions, parseExpiry, parseName } from "./options.ts";
+import { misuse, oneLine, printable, refusal } from "../ui/errors.ts";
+import { addEspruinoOptions, addProgramOptions, optionText, parseExpiry, parseName } from "./options.ts";
 
-interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
+interface Options extends Omit<ReleaseOptions, "url" | "sequence" | "filesUrl">, Omit<ProgramOptions, "filesUrl"> {
   port?: number;
   host: string;
   key?: string;
@@ -22,7 +24,6 @@ interface Options extends Omit<ReleaseOptions, "url" | "sequence"> {
 
 /** Options that have no effect without a manifest, so without --key. */
 const SIGNING_OPTIONS = ["expires", "board", "project", "appVersion", "storage", "allowMissingNatives"] as const;
-const optionText = (name: string) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 const EVERYWHERE = "0.0.0.0";
 const HTTPS_PORT = 8443;
@@ -43,39 +44,66 @@ function hostsOf(host: string): string[] {
 function announce(options: Options, port: number, catalogue: Catalogue, key: SigningKey | undefined): void {
   const scheme = options.http ? "http" : "https";
   const urls = hostsOf(options.host).map((host) => `${scheme}://${host}:${port}`);
-  const images = catalogue.images();
+  const offers = catalogue.offers();
   const reach =
     options.host === EVERYWHERE
       ? "everybody on your network (--host 127.0.0.1: this computer only)"
       : printable(options.host);
   console.log(`${pc.bold("https-ota serve")} for ${reach}. Ctrl-C ends it.`);
-  for (const url of urls) for (const image of images) console.log(`  ${url}${image}${key ? ".jws" : ""}`);
-  const [newest] = images;
-  const trust = { jwk: key?.jwk, fsverity: catalogue.digest(newest) };
+  for (const url of urls) for (const { urlPath } of offers) console.log(`  ${url}${urlPath}`);
+  const [{ urlPath, trust }] = offers;
   for (const why of catalogue.problems()) console.log(pc.yellow(`Not served: ${oneLine(why)}`));
   const idle = SIGNING_OPTIONS.filter((name) => !key && options[name] !== undefined);
   if (idle.length)
     console.log(pc.yellow(`Without --key ${idle.map(optionText).join(", ")} has no effect: there is no manifest.`));
-  if (!key)
+  if (trust.fsverity && !trust.jwk)
     console.log(pc.yellow("No --key: nothing is signed. The program below accepts only this image, by its digest."));
-  console.log(`\nFor the Espruino Web IDE${images.length > 1 ? ` (newest image: ${newest})` : ""}:\n`);
-  console.log(espruinoSnippet(urls[0] + newest + (key ? ".jws" : ""), trust));
+  const newest = urlPath.replace(/\.jws$/, "");
+  console.log(
+    `\nFor the Espruino Web IDE${offers.length > 1 ? ` (newest${trust.fsverity ? " image" : ""}: ${newest})` : ""}:\n`,
+  );
+  console.log(espruinoSnippet(urls[0] + urlPath, trust));
 }
 
-async function serve(target: string, options: Options): Promise<void> {
-  const key = options.key === undefined ? undefined : await loadSigningKey(options.key);
+/** The options that are about the files of a working folder, and those that are about images. */
+const OF_FILES = ["entry", "ignore", "minify", "chip"] as const;
+const OF_IMAGE = ["storage", "allowMissingNatives"] as const;
+
+function checkUsage(target: string | undefined, options: Options): void {
+  const working = options.files !== undefined || options.file !== undefined;
+  if (target === undefined && !working)
+    misuse("missing required argument 'folder|image' (a working folder has --files <folder> instead)");
+  if (target !== undefined && working)
+    misuse("expected a folder or an image to serve, or --files and --file: not both");
+  const wrong = (working ? OF_IMAGE : OF_FILES).find((name) => options[name] !== undefined);
+  if (wrong) misuse(`${optionText(wrong)} is about ${working ? "images" : "files: give --files or --file"}`);
+  if (!working) return;
+  const missing = (["entry", "chip", "key"] as const).filter((name) => options[name] === undefined);
+  if (missing.length) misuse(`--files and --file need ${missing.map(optionText).join(" and ")}`);
+}
+
+function createFolder(target: string, key: SigningKey | undefined, options: Options): Catalogue {
   const catalogue = createCatalogue(target, key, options);
-  if (!catalogue.images().length) {
-    const [why] = catalogue.problems();
-    throw why === undefined ? refusal(`${target}: no image in it (a .bin that begins with 0xe9)`, 1) : refusal(why, 1);
-  }
+  if (catalogue.offers().length) return catalogue;
+  const [why] = catalogue.problems();
+  throw refusal(why ?? `${target}: no image in it (a .bin that begins with 0xe9), and no manifest of files`, 1);
+}
+
+async function serve(target: string | undefined, options: Options): Promise<void> {
+  checkUsage(target, options);
+  const key = options.key === undefined ? undefined : await loadSigningKey(options.key);
   const log = createLog();
+  const catalogue =
+    target === undefined
+      ? await createWorking(options, key as SigningKey, (text) => log.line(oneLine(text)))
+      : createFolder(target, key, options);
   const connections = createConnections(MOST_CONNECTIONS);
   const { host, http } = options;
-  const handle = listener({ catalogue, key, log, connections });
+  const handle = listener({ catalogue, log, connections });
   const server = await createServer(http ? null : hostsOf(host), handle, connections, log);
   const port = await listen(server, host, options.port ?? (http ? HTTP_PORT : HTTPS_PORT));
   const end = untilSignal(server);
+  if ("notes" in catalogue) for (const note of catalogue.notes as string[]) console.log(`note: ${printable(note)}`);
   announce(options, port, catalogue, key);
   await end;
 }
@@ -93,12 +121,17 @@ function parseHost(text: string): string {
 }
 
 const HELP = `
-Serves the valid images (.bin) and manifests (.jws) of the folder, and nothing else; / lists them. With --key there is a
-freshly signed manifest for each image at /<image>.jws. By default everybody on your network can fetch them.
+Serves the valid images (.bin) and manifests (.jws) of the folder, the files that the manifests name, and nothing else; /
+lists them. With --key there is a freshly signed manifest for each image at /<image>.jws. By default everybody on your
+network can fetch them.
 Each start makes a new certificate; Espruino does not check it, and curl needs -k.
+
+With --files a working folder is served instead: a program, with its manifest at /release.jws. It is signed again within a
+second when a file has changed, so that a device that polls runs it.
 
 Example:
   npx https-ota serve build/ --key key.pem
+  npx https-ota serve --files build --entry app.js --chip esp32 --key key.pem --http
   npx https-ota serve espruino_esp32.bin --key key.pem
   npx https-ota serve firmware.bin --http --host 127.0.0.1 --port 8000
 `;
@@ -106,8 +139,8 @@ Example:
 export function addServe(program: Command): void {
   const command = program
     .command("serve")
-    .description("Serve images to devices during development, and print the program that fetches them.")
-    .argument("<folder|image>")
+    .description("Serve images and programs to devices during development, and print the program that fetches them.")
+    .argument("[folder|image]")
     .option(
       "--port <n>",
       `port to listen on; 0 takes a free one (default: ${HTTPS_PORT}, with --http ${HTTP_PORT})`,
@@ -122,5 +155,6 @@ export function addServe(program: Command): void {
     .option("--app-version <version>", "default: what the image says, or the first digits of the digest", parseName)
     .addHelpText("after", HELP)
     .action(serve);
+  addProgramOptions(command);
   addEspruinoOptions(command);
 }

@@ -1,10 +1,15 @@
-// `https-ota sign`: an image becomes a release.
-import { existsSync } from "node:fs";
+// `https-ota sign`: an image, the files of a program, or both become a release.
+import { existsSync, readFileSync, statSync } from "node:fs";
+import path from "node:path";
 import type { Command } from "commander";
 import pc from "picocolors";
+import { DEVICE_CHIPS } from "../formats/chips.ts";
 import { misuse, printable, refuse } from "../ui/errors.ts";
 import { summary } from "../report/summary.ts";
-import { readLimited, STDOUT, writeOutput } from "../ui/files.ts";
+import { checkOutput, makeFolder, readLimited, STDOUT, writeOutput } from "../ui/files.ts";
+import { checkFilesMatch, type ProgramOptions, readAgain, readProgram } from "../release/program.ts";
+import { IGNORED } from "../release/source-files.ts";
+import { checkSpace } from "../release/space.ts";
 import { loadPublicKeys, loadSigningKey, type PublicKey } from "../release/keys.ts";
 import {
   type Claims,
@@ -22,8 +27,9 @@ import {
 } from "../release/manifest.ts";
 import {
   claimNotes,
+  type Contents,
   claimsFor,
-  type Firmware,
+  contentsName,
   type ReleaseOptions,
   readFirmware,
   refuseMissing,
@@ -32,7 +38,9 @@ import {
 } from "../release/release.ts";
 import {
   addEspruinoOptions,
+  addProgramOptions,
   collect,
+  optionText,
   parseExpiry,
   parseName,
   parseOut,
@@ -40,8 +48,9 @@ import {
   parseWhole,
 } from "./options.ts";
 
-interface Options extends ReleaseOptions {
+interface Options extends ReleaseOptions, ProgramOptions {
   key: string[];
+  filesOut?: string;
   out?: string;
   cosign?: string;
   external?: boolean;
@@ -51,9 +60,22 @@ interface Options extends ReleaseOptions {
 
 const YEAR = 365 * 86400;
 
+/** The options that become claims. */
+const CLAIMS = [
+  "url",
+  "sequence",
+  "expires",
+  "board",
+  "project",
+  "appVersion",
+  "storage",
+  "chip",
+  "entry",
+  "filesUrl",
+] as const;
+
 /** What to sign, and what is signed already. */
-interface Release {
-  firmware: Firmware;
+interface Release extends Contents {
   claims: Claims;
   /** the claims as they stand in a token */
   payload: string;
@@ -61,7 +83,39 @@ interface Release {
   first?: Manifest;
 }
 
-function checkUsage(options: Options): void {
+/** The options that do nothing without files, or without an image. */
+const OF_FILES = ["entry", "ignore", "minify", "filesUrl", "filesOut"] as const;
+const OF_IMAGE = ["url", "storage", "allowMissingNatives"] as const;
+
+const hasFiles = ({ files, file }: Options) => files !== undefined || file !== undefined;
+
+function checkContents(image: string | undefined, options: Options, signed: string | undefined): void {
+  const withFiles = hasFiles(options);
+  if (image === undefined && !withFiles)
+    misuse("missing required argument 'image' (a release of files alone has --files <folder> instead)");
+  for (const name of OF_FILES)
+    if (!withFiles && options[name] !== undefined) misuse(`${optionText(name)} is about files: give --files or --file`);
+  for (const name of OF_IMAGE)
+    if (image === undefined && options[name] !== undefined) misuse(`${optionText(name)} is about an image, give one`);
+  if (image !== undefined && options.chip !== undefined) misuse("--chip is for files alone: an image says its chip");
+  if (!withFiles || signed) return;
+  if (options.entry === undefined) misuse("--files and --file need --entry: the name of the file that is the program");
+  if (options.minify && options.filesOut === undefined)
+    misuse("--minify needs --files-out: the folder for the files that are signed, to publish them");
+  checkAlone(image, options);
+}
+
+/** What an image would say. */
+function checkAlone(image: string | undefined, { chip, appVersion }: Options): void {
+  if (image !== undefined) return;
+  const missing = [
+    ...(chip === undefined ? [`--chip (${DEVICE_CHIPS.join(", ")})`] : []),
+    ...(appVersion === undefined ? ["--app-version"] : []),
+  ];
+  if (missing.length) misuse(`a release of files alone needs ${missing.join(" and ")}`);
+}
+
+function checkUsage(image: string | undefined, options: Options): void {
   const back = options.signature !== undefined || options.signingInput !== undefined;
   if (back && !options.external) misuse("--signature and --signing-input belong to --external");
   if (back && (options.signature === undefined || options.signingInput === undefined))
@@ -72,10 +126,9 @@ function checkUsage(options: Options): void {
   if (options.key.length > 1 && options.external)
     misuse("--external takes one --key: add the second signature with --cosign");
   const signed = options.cosign !== undefined ? "manifest" : back ? "signing input" : undefined;
-  const late = ["url", "sequence", "expires", "board", "project", "appVersion", "storage"] as const;
-  const given = late.find((name) => options[name] !== undefined);
-  if (signed && given)
-    misuse(`${given === "appVersion" ? "app-version" : given} is in the ${signed} already, and can't be changed now`);
+  const given = CLAIMS.find((name) => options[name] !== undefined);
+  if (signed && given) misuse(`${optionText(given).slice(2)} is in the ${signed} already, and can't be changed now`);
+  checkContents(image, options, signed);
   if (options.out === undefined && (back || !options.external))
     misuse(`required option '--out <file>' not specified ('${STDOUT}' is standard output)`);
 }
@@ -95,11 +148,16 @@ function emit(out: string | undefined, text: string): void {
   else writeOutput(out as string, text, outProblem);
 }
 
-function notesOf({ firmware, claims, first }: Release): string[] {
+function notesOf({ firmware, program, claims, first }: Release): string[] {
   const unchecked = first?.tokens.map(
     ({ kid }) => `the signature by ${kid} was not checked: verify the manifest with both keys and --threshold 2`,
   );
-  return [...claimNotes(claims), ...releaseNotes(firmware, claims), ...(unchecked ?? [])];
+  return [
+    ...claimNotes(claims),
+    ...(firmware ? releaseNotes(firmware, claims) : []),
+    ...(program ? [...program.notes, ...checkSpace(program.where, claims)] : []),
+    ...(unchecked ?? []),
+  ];
 }
 
 /** What was written, in words; on standard error when the file itself goes to standard output. */
@@ -113,9 +171,11 @@ function report(options: Options, release: Release, keys: PublicKey[], headline:
   for (const line of [...headline, ...summary(release.claims, kids, notes)]) console.log(line);
 }
 
-function checkLength(file: string, manifest: string): void {
-  if (manifest.length > MAX_MANIFEST)
-    refuse(file, `the manifest has ${manifest.length} bytes, a device reads ${MAX_MANIFEST}`);
+function checkLength(release: Release, manifest: string): void {
+  if (manifest.length <= MAX_MANIFEST) return;
+  const { files } = release.claims;
+  const many = files ? ` (${files.length} files: put several into one, or leave some out by --ignore)` : "";
+  refuse(contentsName(release), `the manifest has ${manifest.length} bytes, a device reads ${MAX_MANIFEST}${many}`);
 }
 
 /** Each token on a line of its own, with no line end behind the last. */
@@ -123,9 +183,22 @@ function manifestOf({ first }: Release, tokens: string[]): string {
   return [...(first?.tokens ?? []).map(({ text }) => text), ...tokens].join("\n");
 }
 
+/** The files as they are signed, by their names: what has to be published. One that is there already is not written. */
+function emitFiles({ filesOut }: Options, { program }: Release): void {
+  if (filesOut === undefined || !program) return;
+  for (const { name, bytes } of program.files) {
+    const file = path.join(filesOut, name);
+    if (existsSync(file) && statSync(file).size === bytes.length && readFileSync(file).equals(bytes)) continue;
+    makeFolder(path.dirname(file));
+    writeOutput(file, bytes);
+  }
+}
+
 function emitManifest(options: Options, release: Release, tokens: string[], keys: PublicKey[]): void {
   const manifest = manifestOf(release, tokens);
-  checkLength(release.firmware.file, manifest);
+  checkLength(release, manifest);
+  if (!toStdout(options.out)) checkOutput(options.out as string, outProblem);
+  emitFiles(options, release);
   emit(options.out, manifest);
   const two = manifest.includes("\n") ? ", two signatures" : "";
   report(options, release, keys, [`${options.out}: ${pc.green("signed manifest")}, ${manifest.length} bytes${two}`]);
@@ -148,7 +221,8 @@ function readSignature(given: string, length: number): Buffer {
 function requestSignature(release: Release, options: Options, key: PublicKey): void {
   const input = signingInput(release.payload, key);
   // base64url of a signature
-  checkLength(release.firmware.file, manifestOf(release, [`${input}.${"A".repeat(Math.ceil((key.length * 4) / 3))}`]));
+  checkLength(release, manifestOf(release, [`${input}.${"A".repeat(Math.ceil((key.length * 4) / 3))}`]));
+  emitFiles(options, release);
   emit(options.out, input);
   report(
     options,
@@ -162,59 +236,99 @@ function requestSignature(release: Release, options: Options, key: PublicKey): v
 }
 
 /** The second step: a manifest comes out only when the signature holds and the image is still the one it names. */
-async function takeSignature(firmware: Firmware, options: Options, key: PublicKey, first?: Manifest): Promise<void> {
+async function takeSignature(
+  image: string | undefined,
+  options: Options,
+  key: PublicKey,
+  first?: Manifest,
+): Promise<void> {
   const file = options.signingInput as string;
   const { text, kid, payload, claims } = readSigningInput(file);
   if (kid !== key.jwk.kid) refuse(file, `header: kid ${kid}, ${key.file} is ${key.jwk.kid}`);
   if (first && payload !== first.payload) refuse(file, `not the payload of ${options.cosign}`);
   checkRelease(file, claims);
-  checkImageMatches(file, claims, firmware.file, firmware.bytes, firmware.image, storageSaid(firmware, claims));
+  const contents = await readContentsAgain(file, claims, image, options);
   const given = options.signature as string;
   const signature = readSignature(given, key.length);
   const token = `${text}.${signature.toString("base64url")}`;
   const problem = await signatureProblem(token, key);
   if (problem !== null) refuse(existsSync(given) ? given : "--signature", problem);
-  emitManifest(options, { firmware, claims, payload, first }, [token], [key]);
+  emitManifest(options, { ...contents, claims, payload, first }, [token], [key]);
 }
 
-/** Of --cosign: a second signer signs only what a device takes, for the image that is here. */
-function readFirst(file: string, firmware: Firmware, options: Options, key: PublicKey): Manifest {
+/** Image and files of a release that is signed already: they have to be here, and what it names. */
+async function readContentsAgain(
+  where: string,
+  claims: Claims,
+  image: string | undefined,
+  options: Options,
+): Promise<Contents> {
+  if (claims.image && image === undefined) refuse(where, `names the image ${printable(claims.image.url)}: give it too`);
+  if (claims.files && !hasFiles(options))
+    refuse(where, `names ${claims.files.length} files: give --files, the folder that has them`);
+  if (!claims.files && hasFiles(options)) refuse(where, "names an image alone, and no files");
+  const contents: Contents = {};
+  if (image !== undefined) {
+    const firmware = readFirmware(image);
+    checkImageMatches(where, claims, image, firmware.bytes, firmware.image, storageSaid(firmware, claims));
+    contents.firmware = firmware;
+  }
+  if (claims.files) {
+    contents.program = await readAgain(options, claims);
+    checkFilesMatch(where, claims, contents.program);
+    checkSpace(where, claims);
+  }
+  return contents;
+}
+
+/** Of --cosign: what a second signer may sign. */
+function readFirst(file: string, key: PublicKey): Manifest {
   const first = readManifest(file);
   if (first.tokens.length > 1) refuse(file, "two signatures already, and a manifest has at most two");
   if (first.tokens[0].kid === key.jwk.kid)
     refuse(file, `${key.file} (${key.jwk.kid}) has signed it already, expected another key`);
   checkRelease(file, first.claims);
-  const said = storageSaid(firmware, first.claims);
-  checkImageMatches(file, first.claims, firmware.file, firmware.bytes, firmware.image, said);
-  refuseMissing(firmware, options);
   return first;
 }
 
-function releaseFor(firmware: Firmware, options: Options, first: Manifest | undefined): Release {
-  if (first) return { firmware, claims: first.claims, payload: first.payload, first };
-  const claims = claimsFor(firmware, { ...options, expires: options.expires ?? { after: YEAR } });
-  return { firmware, claims, payload: encodeClaims(claims) };
+/** A second signer signs only what a device takes, for the image and the files that are here. */
+async function cosigned(image: string | undefined, options: Options, first: Manifest): Promise<Release> {
+  const { claims, payload } = first;
+  const contents = await readContentsAgain(options.cosign as string, claims, image, options);
+  if (contents.firmware) refuseMissing(contents.firmware, options);
+  return { ...contents, claims, payload, first };
 }
 
-async function signExternally(file: string, options: Options): Promise<void> {
+async function newRelease(image: string | undefined, options: Options): Promise<Release> {
+  const contents: Contents = {
+    firmware: image === undefined ? undefined : readFirmware(image),
+    program: hasFiles(options) ? await readProgram(options) : undefined,
+  };
+  const claims = claimsFor(contents, { ...options, expires: options.expires ?? { after: YEAR } });
+  if (contents.program) checkSpace(contents.program.where, claims);
+  return { ...contents, claims, payload: encodeClaims(claims) };
+}
+
+const releaseFor = (image: string | undefined, options: Options, first: Manifest | undefined): Promise<Release> =>
+  first ? cosigned(image, options, first) : newRelease(image, options);
+
+async function signExternally(image: string | undefined, options: Options): Promise<void> {
   const [keyFile] = options.key;
   const [key, ...more] = await loadPublicKeys(keyFile);
   if (more.length) refuse(keyFile, `a set of ${more.length + 1} keys, expected one`);
-  const firmware = readFirmware(file);
-  const first = options.cosign === undefined ? undefined : readFirst(options.cosign, firmware, options, key);
-  if (options.signature !== undefined) return takeSignature(firmware, options, key, first);
-  requestSignature(releaseFor(firmware, options, first), options, key);
+  const first = options.cosign === undefined ? undefined : readFirst(options.cosign, key);
+  if (options.signature !== undefined) return takeSignature(image, options, key, first);
+  requestSignature(await releaseFor(image, options, first), options, key);
 }
 
-async function sign(file: string, options: Options): Promise<void> {
-  checkUsage(options);
-  if (options.external) return signExternally(file, options);
+async function sign(image: string | undefined, options: Options): Promise<void> {
+  checkUsage(image, options);
+  if (options.external) return signExternally(image, options);
   const keys = await Promise.all(options.key.map((one) => loadSigningKey(one, " (or --external)")));
   const [one, two] = keys;
   if (two && two.jwk.kid === one.jwk.kid) refuse(two.file, `the same key as ${one.file}, expected two different ones`);
-  const firmware = readFirmware(file);
-  const first = options.cosign === undefined ? undefined : readFirst(options.cosign, firmware, options, one);
-  const release = releaseFor(firmware, options, first);
+  const first = options.cosign === undefined ? undefined : readFirst(options.cosign, one);
+  const release = await releaseFor(image, options, first);
   const tokens = await Promise.all(keys.map((key) => signPayload(release.payload, key)));
   emitManifest(options, release, tokens, keys);
 }
@@ -232,6 +346,14 @@ All stock Espruino builds have the project espruino. To keep two products of one
 Example:
   npx https-ota sign firmware.bin --key key.pem --out firmware.jws --expires 90d
   npx https-ota sign espruino_esp32.bin --key key.pem --out firmware.jws --board ESP32
+
+Files of a program, alone or with an image (--files and --entry beside it): names are relative to the folder, and a file
+NAME.js that is not the entry is the module NAME. They are signed as they are, and published beside the manifest. Files
+that never belong to a program are left out: ${IGNORED.join(", ")}.
+  npx https-ota sign --files build --entry app.js --chip esp32 --app-version 1.4.0 --key key.pem --out build/app.jws
+  npx https-ota sign firmware.bin --files build --entry app.js --key key.pem --out release.jws
+  npx https-ota sign --files src --entry app.js --file tune.bin=../art/tune.bin --ignore "*.ts" --minify \\
+    --files-out release --chip esp32c3 --app-version 1.4.0 --key key.pem --out release/app.jws
 
 Two signatures, for devices that need two (threshold: 2): with both keys here, or by a second person elsewhere, who
 has the image too:
@@ -260,15 +382,26 @@ function addClaimOptions(command: Command): void {
       parseExpiry,
     )
     .option("--board <name>", "only for devices whose process.env.BOARD is this", parseName)
-    .option("--project <name>", "default: what the image says", parseName)
+    .option("--project <name>", "default: what the image says; of files alone: espruino", parseName)
     .option("--app-version <version>", "default: what the image says", parseName);
+}
+
+/** The files of a program. */
+function addFileOptions(command: Command): void {
+  addProgramOptions(command)
+    .option("--files-url <prefix>", "stands before the URL of each file (default: beside the manifest)", parseUrlOption)
+    .option(
+      "--files-out <folder>",
+      "put the files there as they are signed, to publish them; --minify needs it",
+      parseOut,
+    );
 }
 
 export function addSign(program: Command): void {
   const command = program
     .command("sign")
-    .description("Make the signed manifest of an image.")
-    .argument("<image>", "the image, as esptool or the build made it")
+    .description("Make the signed manifest of an image, of the files of a program, or of both.")
+    .argument("[image]", "the image, as esptool or the build made it")
     .requiredOption(
       "--key <file>",
       "private key, PEM or JWK; with --external the public one; may be given twice for two signatures",
@@ -277,9 +410,10 @@ export function addSign(program: Command): void {
     .option("--out <file>", "where the manifest goes ('-': standard output)", parseOut)
     .addHelpText("after", HELP)
     .action(sign);
+  addFileOptions(command);
   addClaimOptions(command);
   command
-    .option("--cosign <manifest>", "add a second signature to this manifest of the image")
+    .option("--cosign <manifest>", "add a second signature to this manifest of the image, or of the files")
     .option("--external", "the private key is elsewhere: print what must be signed, then read --signature")
     .option("--signing-input <file>", "what the first step of --external printed")
     .option("--signature <file|text>", "the signature over it: raw, base64 or hexadecimal, in a file or here");

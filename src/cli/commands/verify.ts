@@ -6,13 +6,16 @@ import { misuse, printable, refuse } from "../ui/errors.ts";
 import { excerpt } from "../formats/json.ts";
 import { loadPublicKeys, type PublicKey } from "../release/keys.ts";
 import { checkImageMatches, checkRelease, readManifest, signatureProblem, type Token } from "../release/manifest.ts";
+import { checkFilesMatch, readAgain } from "../release/program.ts";
 import { claimNotes, readFirmware, releaseNotes, storageSaid } from "../release/release.ts";
+import { checkSpace } from "../release/space.ts";
 import { summary } from "../report/summary.ts";
 import { collect } from "./options.ts";
 
 interface Options {
   key: string[];
   image?: string;
+  files?: string;
   /** "1" or "2" */
   threshold: string;
 }
@@ -72,6 +75,16 @@ async function verify(file: string, options: Options): Promise<void> {
     passed("image", `${options.image}: valid, and the one that is named`);
     notes.push(...releaseNotes(firmware, claims));
   }
+  if (options.files !== undefined) {
+    if (!claims.files) refuse(file, "names an image alone, and no files");
+    const program = await readAgain(options, claims);
+    checkFilesMatch(file, claims, program);
+    notes.push(...checkSpace(file, claims));
+    passed(
+      "files",
+      `${options.files}: ${claims.files.length} of ${claims.files.length}, all of them as they are named`,
+    );
+  }
   const kids = signers.map(({ jwk }) => jwk.kid);
   for (const line of summary(claims, kids, notes)) console.log(line);
 }
@@ -79,6 +92,8 @@ async function verify(file: string, options: Options): Promise<void> {
 const HELP = `
 Example:
   npx https-ota verify firmware.jws --key key.pub.jwk --image firmware.bin
+A release with files, which lie in the folder by their names:
+  npx https-ota verify build/app.jws --key key.pub.jwk --files build
 Several keys, as in the device program while keys are rotated:
   npx https-ota verify firmware.jws --key new.pub.jwk --key old.pub.jwk
 As a device with threshold: 2 decides:
@@ -88,10 +103,13 @@ As a device with threshold: 2 decides:
 export function addVerify(program: Command): void {
   program
     .command("verify")
-    .description("Check a signed manifest as a device does, and the image it names. Exit code 0 only when all holds.")
+    .description(
+      "Check a signed manifest as a device does, and the image and files that it names. Exit code 0 only when all holds.",
+    )
     .argument("<manifest>")
     .requiredOption("--key <file>", "a trusted key: PEM, JWK or JWK set; may be repeated", collect)
     .option("--image <file>", "the image has to be valid, and the one that the manifest names")
+    .option("--files <folder>", "it has to hold the files that the manifest names")
     .addOption(
       new Option("--threshold <n>", "number of different trusted keys that must have signed")
         .choices(["1", "2"])

@@ -7,11 +7,13 @@ export interface Board {
   name: string;
   title: string;
   chip: string;
+  /** process.env.BOARD of the Espruino build for it */
+  espruino?: string;
   rows: Row[];
 }
 
 function loadBoard(url: URL, name: string): Board {
-  const { title, chip, rows } = JSON.parse(readFileSync(new URL(`${name}/board.json`, url), "utf8"));
+  const { title, chip, espruinoBoard, rows } = JSON.parse(readFileSync(new URL(`${name}/board.json`, url), "utf8"));
   const toRow = (row: Record<string, string>): Row => ({
     label: row.label,
     type: Number(row.type),
@@ -20,7 +22,7 @@ function loadBoard(url: URL, name: string): Board {
     size: Number(row.size),
     flags: Number(row.flags ?? 0),
   });
-  return { name, title, chip, rows: rows.map(toRow) };
+  return { name, title, chip, espruino: espruinoBoard, rows: rows.map(toRow) };
 }
 
 /** Boards that exist. The toy-* boards are small, for the campaigns. */

@@ -22,7 +22,7 @@ global.otaPush = (function (token) {
   function obey(kind, n, text) {
     var answer = done;
     if (kind === "e") return eval(text);
-    if (kind === "w") return require("Storage").write("https-ota", text, n, otaPush.size);
+    if (kind === "w") return require("Storage").write(otaPush.name, text, n, otaPush.size);
     if (n !== asked || !answer) return 0;
     done = 0;
     if (kind === "p") setTimeout(answer, 0, null, text);
@@ -95,3 +95,24 @@ export function inspection(load: boolean): string {
     return i;
   })()`);
 }
+
+/** An expression: a file of Storage, as StoredInfo of storage-file.ts. `begins`: whose file it is. */
+export function fileInspection(name: string, begins: string): string {
+  return compact(`(function () {
+    var s = require("Storage"), i = { size: 0, sum: 0, free: s.getStats().freeBytes }, p;
+    while ((p = s.read("${name}", i.size, ${SUM_PIECE}))) {
+      if (!i.size) {
+        i.own = p.substr(0, ${begins.length}) === "${begins}";
+        i.blank = p.charCodeAt(0) === 255;
+      }
+      i.size += p.length;
+      i.sum = (((i.sum << 1) | (i.sum >>> 31)) ^ E.CRC32(p)) >>> 0;
+      i.torn = p.charCodeAt(p.length - 1) === 255;
+    }
+    return i;
+  })()`);
+}
+
+/** A statement: the file is created by the next line of kind "w". */
+export const fileStart = (name: string, size: number): string =>
+  `require("Storage").erase("${name}"),otaPush.name="${name}",otaPush.size=${size}`;

@@ -1,11 +1,8 @@
 // The module on the device: is it there, and how it comes there.
-import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { printable, refuse } from "../ui/errors.ts";
-import { readInput } from "../ui/files.ts";
 import type { Console } from "./console.ts";
-import { crc32 } from "./crc32.ts";
-import { inspection, SUM_PIECE } from "./device-program.ts";
+import { inspection } from "./device-program.ts";
+import { builtFile, MODULE_FILE, sumOf, upload } from "./storage-file.ts";
 
 export interface Info {
   board: string;
@@ -23,44 +20,12 @@ export interface Info {
   why?: string;
 }
 
-/** Bytes of the module in one line: fewer than a piece of the image, because Storage copies what it is given. */
-const PIECE = 512;
-
-/** build/https-ota.min.js, beside the command or in the repository. */
-function ownModule(): string {
-  const files = ["https-ota.min.js", "../../../build/https-ota.min.js"].map((name) =>
-    fileURLToPath(new URL(name, import.meta.url)),
-  );
-  const file = files.find((one) => existsSync(one)) ?? refuse(files[0], "no such file: npm run build makes it");
-  return readInput(file).toString("latin1");
-}
-
-/** As the device computes it: inspection() of device-program.ts. */
-function sumOf(text: string): number {
-  let sum = 0;
-  for (let at = 0; at < text.length; at += SUM_PIECE)
-    sum = (((sum << 1) | (sum >>> 31)) ^ crc32(text.slice(at, at + SUM_PIECE))) >>> 0;
-  return sum;
-}
-
 export async function inspectDevice(console: Console, port: string, load: boolean): Promise<Info> {
   const info = (await console.command("e", inspection(load))) as Info;
   const what = printable(`${info.board}, Espruino ${info.version}`);
   if (!info.esp32) refuse(port, `${what}: expected an ESP32, which has the global ESP32`);
   if (!info.flash) refuse(port, `${what}: this build has no module Flash, so it cannot write its flash`);
   return info;
-}
-
-async function upload(console: Console, port: string, text: string, progress: (done: number) => void): Promise<void> {
-  await console.command("e", `require("Storage").erase("https-ota"),otaPush.size=${text.length}`);
-  for (let at = 0; at < text.length; at += PIECE) {
-    const written = await console.command("w", text.slice(at, at + PIECE), at).catch((error: Error) => {
-      if (error.constructor !== Error) throw error;
-      return refuse(port, `the module does not fit into Storage: ${printable(error.message)}`);
-    });
-    if (!written) refuse(port, `no room in Storage for the module, ${text.length} bytes: remove files there first`);
-    progress(Math.min(at + PIECE, text.length));
-  }
 }
 
 export interface ModuleOptions {
@@ -76,7 +41,7 @@ export interface ModuleOptions {
 /** Resolves with the console of a device whose require("https-ota") gives the module. */
 export async function provideModule(console: Console, options: ModuleOptions): Promise<Console> {
   const { port, replace, say } = options;
-  const own = ownModule();
+  const own = builtFile(MODULE_FILE);
   const info = await inspectDevice(console, port, !replace);
   const same = info.size === own.length && info.sum === sumOf(own);
   const where = printable(`${info.board}, Espruino ${info.version}`);
@@ -88,7 +53,7 @@ export async function provideModule(console: Console, options: ModuleOptions): P
     // a file from which a program runs must not be replaced
     const device = info.loaded ? await options.reset() : console;
     say(`${port}: ${where}, gets https-ota into its Storage, ${own.length} bytes`);
-    await upload(device, port, own, options.progress(own.length));
+    await upload(device, port, { name: "https-ota", what: "the module", text: own }, options.progress(own.length));
     const now = await inspectDevice(device, port, true);
     if (now.size !== own.length || now.sum !== sumOf(own))
       refuse(port, `Storage has another module than was sent: ${now.size} of ${own.length} bytes`);

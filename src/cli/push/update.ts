@@ -6,11 +6,16 @@ import { type Console, createReceiver, type Event } from "./console.ts";
 import { provideModule } from "./module.ts";
 import { type Link, Lost, openPort, remedyFor } from "./port.ts";
 import { createProgress, type Progress } from "./progress.ts";
-import type { Release } from "./release.ts";
+import { type Release, sizeOf } from "./release.ts";
 
-export interface PushOptions {
+/** How a device is reached. */
+export interface Line {
   port: string;
   baud: number;
+  signal: AbortSignal;
+}
+
+export interface PushOptions extends Line {
   /** seconds that a lost line has to come back */
   wait: number;
   /** bytes of the image in one line */
@@ -21,11 +26,10 @@ export interface PushOptions {
   config: Record<string, unknown>;
   /** JSON of the trusted keys */
   keys: string[];
-  signal: AbortSignal;
   say(text: string): void;
 }
 
-interface Session {
+export interface Session {
   link: Link;
   console: Console;
 }
@@ -35,8 +39,8 @@ interface Job {
   release: Release;
   options: PushOptions;
   progress: Progress | undefined;
-  /** the highest offset that the device has asked for */
-  reached: number;
+  /** the end of what the device has asked for, of the image and of each file */
+  reached: Map<string, number>;
   /** bytes of pieces that were sent */
   sent: number;
   repeats: number;
@@ -66,7 +70,7 @@ function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> 
 
 // --- Connections -----------------------------------------------------------------------------------------------------
 
-async function connect({ port, baud, signal }: PushOptions): Promise<Session> {
+async function connect({ port, baud, signal }: Line): Promise<Session> {
   const receiver = createReceiver(randomBytes(4).toString("hex"));
   const link = await openPort(port, baud, receiver);
   // an open port would keep this process alive
@@ -84,7 +88,7 @@ async function connect({ port, baud, signal }: PushOptions): Promise<Session> {
 }
 
 /** The first connection: what is wrong is told at once. */
-async function connectFirst(options: PushOptions): Promise<Session> {
+export async function connectFirst(options: Line): Promise<Session> {
   const { port, baud } = options;
   try {
     return await connect(options);
@@ -119,13 +123,31 @@ async function connectAgain(options: PushOptions, why: string): Promise<Session>
 
 // --- The update ------------------------------------------------------------------------------------------------------
 
+/** What a device calls `file`: the manifest is "", and without keys so is the image. undefined when there is none. */
+function bytesOf({ release, options }: Job, file: string): Buffer | undefined {
+  const { manifest, image, files } = release;
+  if (!manifest || !options.keys.length) return file === "" ? image?.bytes : undefined;
+  if (file === "") return Buffer.from(manifest.text, "latin1");
+  return file === manifest.claims.image?.url ? image?.bytes : files.get(file);
+}
+
 /** The line for what the device asked for. */
-function answerFor({ release, options }: Job, { offset, file, n }: Event & { k: "ask" }): ["p" | "x", string, number] {
-  const { manifest, image } = release;
-  const known = manifest && options.keys.length ? ["", manifest.claims.image!.url] : [""];
-  if (!known.includes(file)) return ["x", `push has no file ${file}`, n];
-  if (file === "" && known.length > 1) return ["p", manifest?.text.slice(offset, offset + options.piece) ?? "", n];
-  return ["p", image.bytes.subarray(offset, offset + options.piece).toString("latin1"), n];
+function answerFor(job: Job, { offset, file, n }: Event & { k: "ask" }): ["p" | "x", string, number] {
+  const bytes = bytesOf(job, file);
+  if (!bytes) return ["x", `push has no file ${file}`, n];
+  return ["p", bytes.subarray(offset, offset + job.options.piece).toString("latin1"), n];
+}
+
+const reachedOf = ({ reached }: Job): number => [...reached.values()].reduce((sum, end) => sum + end, 0);
+
+/** Counts a piece that was sent. */
+function advance(job: Job, { file, offset }: Event & { k: "ask" }, length: number): void {
+  const { release, options, reached } = job;
+  // the manifest is no part of it
+  if (options.keys.length && file === "") return;
+  reached.set(file, Math.max(reached.get(file) ?? 0, offset + length));
+  job.progress ??= createProgress(release.files.size ? "release" : "image", sizeOf(release));
+  job.progress.update(Math.min(sizeOf(release), reachedOf(job)));
 }
 
 async function start(console: Console, { config, keys }: PushOptions): Promise<void> {
@@ -137,20 +159,16 @@ async function start(console: Console, { config, keys }: PushOptions): Promise<v
 
 /** Serves the device until its update has ended. */
 async function serve(console: Console, job: Job): Promise<Event & { k: "end" }> {
-  const { options, release } = job;
-  const total = release.image.bytes.length;
+  const { options } = job;
   await start(console, options);
   for (;;) {
     const event = await unlessAborted(options.signal, console.nextEvent());
     if (event.k === "end") return event;
     const [kind, bytes, n] = answerFor(job, event);
     await console.command(kind, bytes, n);
+    if (kind === "x") continue;
     job.sent += bytes.length;
-    const image = options.keys.length ? event.file !== "" : true;
-    if (!image) continue;
-    job.progress ??= createProgress("image", total);
-    job.reached = Math.max(job.reached, event.offset);
-    job.progress.update(Math.min(total, event.offset + bytes.length));
+    advance(job, event, bytes.length);
   }
 }
 
@@ -163,7 +181,7 @@ async function interrupted(console: Console, job: Job): Promise<never> {
   const ended = await Promise.race([end.then(() => true), pause(ABORT_TIME).then(() => false)]).catch(() => false);
   const device = ended ? "the device has ended its update" : "the device did not confirm that it ended its update";
   throw refusal(
-    `interrupted at ${job.reached} of ${job.release.image.bytes.length} bytes: ${device}, and starts as before; ` +
+    `interrupted at ${reachedOf(job)} of ${sizeOf(job.release)} bytes: ${device}, and starts as before; ` +
       "the next push goes on behind the last whole sector",
     1,
   );
@@ -228,12 +246,18 @@ async function session(first: Session, job: Job): Promise<Event & { k: "end" }> 
   }
 }
 
+/** Removes `otaPush`, unless another push has begun meanwhile. */
+export async function leave(console: Console): Promise<void> {
+  const remove = "(function(o){setTimeout(function(){if(global.otaPush===o)delete global.otaPush;},50);})(otaPush),0";
+  await console.command("e", remove).catch(() => {});
+}
+
 async function finish(console: Console, { restart }: PushOptions): Promise<void> {
   if (restart) {
     // the answer may not come any more
     await console.command("e", 'setTimeout(function(){require("https-ota").restart();},100),0').catch(() => {});
     await pause(RESET_TIME / 2);
-  } else await console.command("e", "setTimeout(function(){delete global.otaPush;},50),0").catch(() => {});
+  } else await leave(console);
 }
 
 export interface Pushed {
@@ -254,19 +278,19 @@ export async function push(release: Release, given: PushOptions): Promise<Pushed
       given.say(text);
     },
   };
-  const job: Job = { release, options, progress: undefined, reached: 0, sent: 0, repeats: 0 };
+  const job: Job = { release, options, progress: undefined, reached: new Map(), sent: 0, repeats: 0 };
   const begun = performance.now();
   let lost = 0;
   let current = await unlessAborted(options.signal, connectFirst(options));
   try {
     for (;;) {
-      const { reached } = job;
+      const reached = reachedOf(job);
       try {
         const end = await session(current, job);
         return { end, sent: job.sent, time: performance.now() - begun, repeats: job.repeats };
       } catch (error) {
         if (!(error instanceof Lost)) throw error;
-        lost = job.reached > reached ? 1 : lost + 1;
+        lost = reachedOf(job) > reached ? 1 : lost + 1;
         if (lost > MOST_LOST)
           refuse(options.port, `lost ${lost} times without a new byte (${printable(error.message)})`);
         current = await connectAgain(options, error.message);

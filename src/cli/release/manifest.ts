@@ -6,7 +6,11 @@ import { CompactSign, compactVerify } from "jose";
 import { parseDigest, Prefix } from "../../platform/bytes.ts";
 import { parseUrl, resolveUrl } from "../../net/url.ts";
 import { Jws, TYPE } from "../../trust/limits.ts";
-import { type Manifest as DeviceClaims, parseManifest as parseOnDevice } from "../../trust/manifest.ts";
+import {
+  type Manifest as DeviceClaims,
+  type ManifestFile,
+  parseManifest as parseOnDevice,
+} from "../../trust/manifest.ts";
 import type { StorageClaim } from "../../boot/storage-claim.ts";
 import { chipById } from "../formats/chips.ts";
 import { dateText, LAST_SECOND } from "../ui/dates.ts";
@@ -23,16 +27,27 @@ export const MAX_MANIFEST: number = Jws.MAX_MANIFEST;
 
 export type Claims = DeviceClaims;
 
-export interface Release {
+/** An image of a release. */
+export interface ReleaseImage {
   url: string;
+  bytes: Uint8Array;
+  /** of Espruino images */
+  storage?: StorageClaim;
+}
+
+/** What is signed: an image, files, or both. */
+export interface Release {
   project: string;
   version: string;
+  chip: string;
   board?: string;
   sequence: number;
   iat: number;
   exp?: number;
-  /** of Espruino images */
-  storage?: StorageClaim;
+  image?: ReleaseImage;
+  files?: ManifestFile[];
+  /** with files */
+  entry?: string;
 }
 
 /** Why a device cannot use `url`, or null: the device's own rules, and those of the URL standard. */
@@ -53,24 +68,29 @@ export function urlProblem(url: string): string | null {
   }
 }
 
-export function buildClaims(bytes: Uint8Array, image: Image, release: Release): Claims {
-  const { url, project, version, board, sequence, iat, exp, storage } = release;
+export function buildClaims(release: Release): Claims {
+  const { project, version, chip, board, sequence, iat, exp, image, files, entry } = release;
   return {
-    format: 1,
+    format: files ? 2 : 1,
     project,
     version,
-    chip: image.header.chip as string,
+    chip,
     ...(board === undefined ? {} : { board }),
     sequence,
     iat,
     ...(exp === undefined ? {} : { exp }),
-    image: {
-      url,
-      size: bytes.length,
-      fsverity: fsverity(bytes),
-      sha256: createHash("sha256").update(bytes).digest("hex"),
-      ...(storage === undefined ? {} : { storage }),
-    },
+    ...(image ? { image: imageClaim(image) } : {}),
+    ...(files ? { files, entry } : {}),
+  };
+}
+
+function imageClaim({ url, bytes, storage }: ReleaseImage): Claims["image"] {
+  return {
+    url,
+    size: bytes.length,
+    fsverity: fsverity(bytes),
+    sha256: createHash("sha256").update(bytes).digest("hex"),
+    ...(storage === undefined ? {} : { storage }),
   };
 }
 
@@ -181,13 +201,18 @@ function checkClaims(where: string, text: string): Claims {
     const value = name === undefined ? undefined : claimOf(JSON.parse(text), name);
     return refuse(where, `${fact}${value === undefined ? "" : `, found ${quote(value)}`}`);
   }
-  const { url, sha256 } = claims.image!;
+  const { image, files = [] } = claims;
   // the device does not read it
-  if (sha256 !== undefined && !parseDigest(`sha256:${sha256}`, Prefix.MANIFEST))
-    refuse(where, `claim image.sha256 must be 64 hexadecimal digits, found ${quote(sha256)}`);
-  const wrongUrl = urlProblem(url);
-  if (wrongUrl) refuse(where, `claim image.url is ${quote(url)}: ${wrongUrl}`);
+  if (image?.sha256 !== undefined && !parseDigest(`sha256:${image.sha256}`, Prefix.MANIFEST))
+    refuse(where, `claim image.sha256 must be 64 hexadecimal digits, found ${quote(image.sha256)}`);
+  if (image) checkUrl(where, "image.url", image.url);
+  for (const { name, url = name } of files) checkUrl(where, `files.url of ${excerpt(name)}`, url);
   return claims;
+}
+
+function checkUrl(where: string, claim: string, url: string): void {
+  const problem = urlProblem(url);
+  if (problem) refuse(where, `claim ${claim} is ${quote(url)}: ${problem}`);
 }
 
 function parseClaims(where: string, payload: string): Claims {
@@ -323,11 +348,11 @@ export function checkImageMatches(
   const differ = (claim: string, theirs: unknown, ours: unknown) => {
     if (theirs !== ours) refuse(where, `claim ${claim} is ${theirs}, ${file} has ${ours}`);
   };
-  differ("image.size", claims.image!.size, bytes.length);
-  differ("image.fsverity", claims.image!.fsverity.toLowerCase(), fsverity(bytes));
-  if (claims.image!.sha256 !== undefined)
-    differ("image.sha256", claims.image!.sha256.toLowerCase(), createHash("sha256").update(bytes).digest("hex"));
+  const claim = claims.image ?? refuse(where, `names files alone, and no image as ${file}`);
+  differ("image.size", claim.size, bytes.length);
+  differ("image.fsverity", claim.fsverity.toLowerCase(), fsverity(bytes));
+  if (claim.sha256 !== undefined)
+    differ("image.sha256", claim.sha256.toLowerCase(), createHash("sha256").update(bytes).digest("hex"));
   differ("chip", claims.chip, chipById(image.header.chipId)?.name);
-  if (claims.image!.storage && storage)
-    differ("image.storage", storageText(claims.image!.storage), storageText(storage));
+  if (claim.storage && storage) differ("image.storage", storageText(claim.storage), storageText(storage));
 }

@@ -1,4 +1,5 @@
-// From an image file to what is signed: the image is checked completely, and project, version and chip are read from it.
+// From an image, or the files of a program, to what is signed: the image is checked completely, and project, version and
+// chip are read from it.
 import path from "node:path";
 import { loadBoards } from "../formats/boards.ts";
 import { hex } from "../formats/bytes.ts";
@@ -9,10 +10,11 @@ import { type EspruinoImage, readEspruino, type StorageLabel } from "../formats/
 import type { StorageClaim } from "../../boot/storage-claim.ts";
 import { MAX_JUMP } from "../../trust/policy.ts";
 import { storageOf } from "../formats/espruino-storage.ts";
+import { fileClaims, type Program } from "./program.ts";
 import { readInput } from "../ui/files.ts";
 import { type Image, isBootloader, readImage } from "../formats/image.ts";
 import { findTable } from "../formats/detect.ts";
-import { buildClaims, type Claims, nameProblem, type Release } from "./manifest.ts";
+import { buildClaims, type Claims, nameProblem } from "./manifest.ts";
 import { slotsOf } from "../formats/partitions.ts";
 
 /** Seconds from now, or an instant in seconds since 1970. */
@@ -20,6 +22,10 @@ export type Expiry = { after: number } | { at: number } | "never";
 
 /** What the options of `sign` and `serve` say about a release. */
 export interface ReleaseOptions {
+  /** of a release of files alone */
+  chip?: string;
+  /** before the URL of each file */
+  filesUrl?: string;
   url?: string;
   sequence?: number;
   expires?: Expiry;
@@ -28,6 +34,12 @@ export interface ReleaseOptions {
   appVersion?: string;
   storage?: StorageLabel;
   allowMissingNatives?: boolean;
+}
+
+/** What a release installs: an image, files, or both. */
+export interface Contents {
+  firmware?: Firmware;
+  program?: Program;
 }
 
 export interface Firmware {
@@ -142,14 +154,20 @@ function urlFrom(file: string): string {
   return encodeURIComponent(base);
 }
 
-export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Math.floor(Date.now() / 1000)): Claims {
-  const { file, bytes, image } = firmware;
-  const exp = expiryOf(options.expires, now);
-  if (exp !== undefined && exp <= now) refuse("--expires", `${dateText(exp)} is in the past`);
+/** The project of a release of files alone, unless --project says another: that of the stock builds. */
+const PROJECT = "espruino";
+
+/** What the options say of a release of files alone, and of one with an image the image. */
+function namesFor(firmware: Firmware | undefined, options: ReleaseOptions) {
+  if (!firmware)
+    return {
+      project: options.project ?? PROJECT,
+      version: options.appVersion as string,
+      chip: options.chip as string,
+    };
   refuseMissing(firmware, options);
   const said = namesOf(firmware);
-  const release: Release = {
-    url: options.url ?? urlFrom(file),
+  return {
     project: nameFrom(firmware, { what: "project", option: "--project", said: said.project, given: options.project }),
     version: nameFrom(firmware, {
       what: "version",
@@ -157,13 +175,38 @@ export function claimsFor(firmware: Firmware, options: ReleaseOptions, now = Mat
       said: said.version,
       given: options.appVersion,
     }),
+    chip: firmware.image.header.chip as string,
+  };
+}
+
+/** Without an image, `options` has chip and appVersion. */
+export function claimsFor(
+  { firmware, program }: Contents,
+  options: ReleaseOptions,
+  now = Math.floor(Date.now() / 1000),
+): Claims {
+  const exp = expiryOf(options.expires, now);
+  if (exp !== undefined && exp <= now) refuse("--expires", `${dateText(exp)} is in the past`);
+  return buildClaims({
+    ...namesFor(firmware, options),
     board: options.board,
     sequence: options.sequence ?? now,
     iat: now,
     exp,
-    storage: storageFor(firmware, options),
-  };
-  return buildClaims(bytes, image, release);
+    ...(firmware && {
+      image: {
+        url: options.url ?? urlFrom(firmware.file),
+        bytes: firmware.bytes,
+        storage: storageFor(firmware, options),
+      },
+    }),
+    ...(program && fileClaims(program, options.filesUrl)),
+  });
+}
+
+/** What messages about the whole release name. */
+export function contentsName({ firmware, program }: Contents): string {
+  return firmware?.file ?? program?.where ?? "the release";
 }
 
 /** Where the image says that its Storage is, to compare with a manifest; undefined when it does not say it. */

@@ -2,6 +2,8 @@
 import pc from "picocolors";
 import { hex, sizeText } from "../formats/bytes.ts";
 import { loadBoards } from "../formats/boards.ts";
+import type { Claims } from "../release/manifest.ts";
+import { releaseId } from "../release/program.ts";
 import { dateText } from "../ui/dates.ts";
 import { printable } from "../ui/errors.ts";
 import { columns, field } from "../ui/tables.ts";
@@ -9,6 +11,7 @@ import type { EspruinoImage } from "../formats/espruino-image.ts";
 import { inhabitants, remedy, storageOf, storageText } from "../formats/espruino-storage.ts";
 import type { Dump, Slot } from "../formats/dump.ts";
 import type { Compared, Image, Problem } from "../formats/image.ts";
+import { fileTable, filesText } from "./files.ts";
 import type { Report } from "./report.ts";
 import { slotOfSeq } from "../../boot/otadata.ts";
 import type { Entry } from "../formats/otadata.ts";
@@ -227,6 +230,15 @@ function dumpLines(report: Report & { kind: "dump" }): string[] {
 
 // --- All -------------------------------------------------------------------------------------------------------------
 
+function imageClaimLines({ url, size, storage, fsverity, sha256 }: NonNullable<Claims["image"]>): string[] {
+  return [
+    field("image", printable(`${url}, ${size} bytes`)),
+    ...(storage ? [field("storage", printable(storageText(storage)))] : []),
+    field("digest", printable(`fsverity-${fsverity}`)),
+    ...(sha256 ? [field("SHA-256", printable(sha256))] : []),
+  ];
+}
+
 function manifestLines(report: Report & { kind: "manifest" }): string[] {
   if (!report.token) return [];
   const { header, claims } = report.token;
@@ -240,10 +252,9 @@ function manifestLines(report: Report & { kind: "manifest" }): string[] {
     field("sequence", String(claims.sequence)),
     field("signed at", dateText(claims.iat)),
     field("expires", claims.exp === undefined ? "never" : dateText(claims.exp)),
-    field("image", printable(`${claims.image!.url}, ${claims.image!.size} bytes`)),
-    ...(claims.image!.storage ? [field("storage", printable(storageText(claims.image!.storage)))] : []),
-    field("digest", printable(`fsverity-${claims.image!.fsverity}`)),
-    ...(claims.image!.sha256 ? [field("SHA-256", printable(claims.image!.sha256))] : []),
+    ...(claims.image ? imageClaimLines(claims.image) : []),
+    ...(claims.files ? [field("files", printable(filesText(claims))), field("release", releaseId(claims) ?? "")] : []),
+    ...fileTable(claims),
   ];
 }
 

@@ -12,6 +12,7 @@ import { activeCopy, readOtadata } from "../formats/otadata.ts";
 import { looksLikeTable, readTable, TABLE_OFFSET, updatePath } from "../formats/partitions.ts";
 import { type Claims, parseManifest, type Token } from "../release/manifest.ts";
 import { isRefusal, printable, refuse } from "../ui/errors.ts";
+import { filesReport } from "./files.ts";
 
 export type Report = { file: string; size: number; problems: Problem[] } & (
   | {
@@ -28,6 +29,8 @@ export type Report = { file: string; size: number; problems: Problem[] } & (
       signatureBytes: number;
       /** null when there is one signature */
       second: (Pick<Token, "header"> & { signatureBytes: number }) | null;
+      /** null for an image alone */
+      release: ReturnType<typeof filesReport>;
     }
   | { kind: "table"; table: ReturnType<typeof readTable>; boards: string[]; updates: string }
   | { kind: "otadata"; entries: ReturnType<typeof readOtadata>; active: 0 | 1 | null }
@@ -61,12 +64,19 @@ function manifestReport(file: string, bytes: Buffer): Report {
     const { tokens, claims } = parseManifest("", bytes);
     const [{ header, signature }, other] = tokens;
     const second = other ? { header: other.header, signatureBytes: other.signature.length } : null;
-    return { ...base, token: { header, claims }, signatureBytes: signature.length, second, problems: [] };
+    return {
+      ...base,
+      token: { header, claims },
+      signatureBytes: signature.length,
+      second,
+      release: filesReport(claims),
+      problems: [],
+    };
   } catch (error) {
     if (!isRefusal(error)) throw error;
     const text = error.message.replace(/^: /, "");
     const offset = Number(/at offset (\d+)/.exec(text)?.[1] ?? 0);
-    return { ...base, token: null, signatureBytes: 0, second: null, problems: [{ offset, text }] };
+    return { ...base, token: null, signatureBytes: 0, second: null, release: null, problems: [{ offset, text }] };
   }
 }
 

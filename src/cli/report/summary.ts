@@ -2,8 +2,18 @@
 import pc from "picocolors";
 import { storageText } from "../formats/espruino-storage.ts";
 import type { Claims } from "../release/manifest.ts";
+import { releaseId } from "../release/program.ts";
 import { dateText } from "../ui/dates.ts";
 import { printable } from "../ui/errors.ts";
+import { fileTable, filesText } from "./files.ts";
+
+function imageLines({ url, size, storage, fsverity }: NonNullable<Claims["image"]>): [string, string][] {
+  return [
+    ["image", `${url}, ${size} bytes`],
+    ...(storage ? [["storage", storageText(storage)] as [string, string]] : []),
+    ["digest", `fsverity-${fsverity}`],
+  ];
+}
 
 /** For people: what a manifest says, who has signed it, and what is worth knowing. */
 export function summary(claims: Claims, kids: string[], notes: string[]): string[] {
@@ -14,13 +24,18 @@ export function summary(claims: Claims, kids: string[], notes: string[]): string
     ["sequence", String(claims.sequence)],
     ["signed at", dateText(claims.iat)],
     ["expires", claims.exp === undefined ? "never" : dateText(claims.exp)],
-    ["image", `${image!.url}, ${image!.size} bytes`],
-    ...(image!.storage ? [["storage", storageText(image!.storage)] as [string, string]] : []),
-    ["digest", `fsverity-${image!.fsverity}`],
+    ...(image ? imageLines(image) : []),
+    ...(claims.files
+      ? ([
+          ["files", filesText(claims)],
+          ["release", releaseId(claims)],
+        ] as [string, string][])
+      : []),
     ...kids.map((kid) => ["key", kid] as [string, string]),
   ];
   return [
     ...lines.map(([name, text]) => `  ${pc.dim(name.padEnd(10))} ${printable(text)}`),
+    ...fileTable(claims),
     ...notes.map((note) => `  ${pc.yellow("note".padEnd(10))} ${printable(note)}`),
   ];
 }

@@ -1,27 +1,35 @@
-// What `serve` has to offer: images and manifests of one folder. It serves what it lists, and lists what it has read and
-// found to be one of the two, so a key, a note or the dump of a flash is not served, whatever its name.
+// What `serve` has to offer: images and manifests of one folder, and the files that the manifests name. It serves what it
+// lists, and lists what it has read and found to be one of them, so a key, a note or the dump of a flash is not served,
+// whatever its name.
 import path from "node:path";
 import type { SigningKey } from "../release/keys.ts";
 import type { ReleaseOptions } from "../release/release.ts";
 import { refuse } from "../ui/errors.ts";
 import { type Checked, type Checks, checkFile, createChecks, forgetAllBut, type Verdict } from "./checks.ts";
+import type { Claims } from "../release/manifest.ts";
 import { type Content, fromFile, fromMemory } from "./contents.ts";
 import { canonical, type Folder, listFiles, MANIFEST, openFolder } from "./folder.ts";
+import { namedFiles, type Released, releasedContent } from "./released.ts";
 import { createSigning, lastSigned, manifestOf, type Signing } from "./signing.ts";
+import type { Trust } from "./snippet.ts";
+
+/** What a device can be told to fetch. */
+export interface Offer {
+  urlPath: string;
+  trust: Trust;
+}
 
 export interface Catalogue {
-  /** URL paths of the images, the newest first. */
-  images(): string[];
-  /** URL paths of the manifests in the folder. */
-  manifests(): string[];
+  /** Images or their manifests, or else manifests of files; the newest first. */
+  offers(): Offer[];
+  /** URL paths of all that is served. */
+  listing(): string[];
   /**
    * What is at a URL path; null when there is nothing, a text that says why it is not served. `ifRange`: the ETag of a
    * download that is continued.
    */
   get(urlPath: string, ifRange: string | undefined): Promise<Content | string | null>;
-  /** The fs-verity digest of an image. */
-  digest(urlPath: string): string;
-  /** Images that are not served because they are broken, with the reason. */
+  /** What is not served because it is broken, with the reason. */
   problems(): string[];
 }
 
@@ -31,6 +39,9 @@ interface State {
   checks: Checks;
   /** null without --key */
   signing: Signing | null;
+  released: Released;
+  /** what the manifests name, and their versions at that time */
+  named: { stamp: string; files: ReturnType<typeof namedFiles> };
 }
 
 function filesOf({ folder, checks }: State): ReadonlyMap<string, string> {
@@ -73,6 +84,50 @@ async function manifestFor(state: State, signing: Signing, image: string, ifRang
   return claims && manifestOf(signing, file, stamp, claims);
 }
 
+/** Claims of the manifests in the folder, by URL path. */
+function manifestsOf(state: State): Map<string, Claims> {
+  return new Map(
+    [...filesOf(state).keys()].flatMap((urlPath) => {
+      const verdict = look(state, urlPath)?.verdict;
+      return verdict?.kind === "manifest" ? [[urlPath, verdict.claims]] : [];
+    }),
+  );
+}
+
+/** The files that the manifests name, which are resolved once for each change. */
+function namedIn(state: State): State["named"]["files"] {
+  const manifests = manifestsOf(state);
+  const stamp = [...manifests.keys()].map((urlPath) => `${urlPath} ${look(state, urlPath)?.stamp}`).join();
+  if (stamp !== state.named.stamp) state.named = { stamp, files: namedFiles(manifests) };
+  return state.named.files;
+}
+
+function releasedAt(state: State, urlPath: string): Content | string | null {
+  if (state.folder.single) return null;
+  const namings = namedIn(state).get(urlPath);
+  return namings ? releasedContent(state.released, state.folder, urlPath, namings) : null;
+}
+
+function listingOf(state: State): string[] {
+  const images = listOf(state, "image").flatMap((image) => (state.signing ? [image, `${image}${MANIFEST}`] : [image]));
+  const files = state.folder.single ? [] : [...namedIn(state).keys()];
+  const served = files.filter((urlPath) => {
+    const content = releasedAt(state, urlPath);
+    return content !== null && typeof content !== "string";
+  });
+  return [...new Set([...images, ...listOf(state, "manifest"), ...served])];
+}
+
+function offersOf(state: State): Offer[] {
+  const jwk = state.signing?.signer.jwk;
+  const images = listOf(state, "image").map((image) => ({
+    urlPath: image + (jwk ? MANIFEST : ""),
+    trust: { jwk, fsverity: digestOf(state, image) },
+  }));
+  const programs = [...manifestsOf(state)].filter(([, claims]) => claims.files);
+  return [...images, ...programs.map(([urlPath]) => ({ urlPath, trust: { jwk } }))];
+}
+
 async function get(state: State, urlPath: string, ifRange: string | undefined): Promise<Content | string | null> {
   const wanted = canonical(urlPath);
   if (wanted === null) return null;
@@ -81,10 +136,12 @@ async function get(state: State, urlPath: string, ifRange: string | undefined): 
     if (made !== null) return made;
   }
   const found = look(state, wanted);
-  if (!found) return null;
+  if (!found) return releasedAt(state, wanted);
   const { file, stamp, verdict } = found;
   if (verdict.kind === "image") return fromFile(file, stamp, verdict.facts);
   if (verdict.kind === "manifest") return fromMemory(verdict.bytes, verdict.facts);
+  const released = releasedAt(state, wanted);
+  if (released !== null) return released;
   return verdict.kind === "broken" ? toldWithout(file, verdict.why) : null;
 }
 
@@ -105,12 +162,13 @@ export function createCatalogue(target: string, key: SigningKey | undefined, opt
     folder,
     checks: createChecks({ single: folder.single, options: key ? options : null }),
     signing: key ? createSigning(key, options.expires) : null,
+    released: new Map(),
+    named: { stamp: "", files: new Map() },
   };
   return {
-    images: () => listOf(state, "image"),
-    manifests: () => listOf(state, "manifest"),
+    offers: () => offersOf(state),
+    listing: () => listingOf(state),
     get: (urlPath, ifRange) => get(state, urlPath, ifRange),
-    digest: (urlPath) => digestOf(state, urlPath),
     problems: () => problemsOf(state),
   };
 }

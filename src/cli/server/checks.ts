@@ -18,7 +18,7 @@ const MAX_BEHIND = 0x10000 + 0x1000;
 export type Verdict =
   /** `claims`: of its manifest; a text that says why it cannot have one; null when nothing is signed here */
   | { kind: "image"; facts: Facts; fsverity: string; claims: Claims | string | null }
-  | { kind: "manifest"; bytes: Uint8Array; facts: Facts }
+  | { kind: "manifest"; bytes: Uint8Array; claims: Claims; facts: Facts }
   | { kind: "broken"; why: string }
   | { kind: "other" };
 
@@ -106,7 +106,7 @@ function checkImage(file: string, size: number, { single, options }: Rules): Ver
   });
   if (typeof firmware === "string") return { kind: "broken", why: firmware };
   const digest = fsverity(firmware.bytes);
-  const claims = options && orRefusal(() => claimsFor(firmware, withNames(firmware, options, digest)));
+  const claims = options && orRefusal(() => claimsFor({ firmware }, withNames(firmware, options, digest)));
   const facts = { size: firmware.bytes.length, type: "application/octet-stream", etag: etagOf(firmware.bytes) };
   return { kind: "image", facts, fsverity: digest, claims };
 }
@@ -117,7 +117,8 @@ function checkManifest(file: string, size: number): Verdict {
   const manifest = orRefusal(() => parseManifest(file, bytes));
   // the reason is not published: it may quote a file that is a secret
   if (typeof manifest === "string") return { kind: "other" };
-  return { kind: "manifest", bytes, facts: { size: bytes.length, type: "application/jose", etag: etagOf(bytes) } };
+  const facts = { size: bytes.length, type: "application/jose", etag: etagOf(bytes) };
+  return { kind: "manifest", bytes, claims: manifest.claims, facts };
 }
 
 /** What a file is. Throws when it cannot be read. */

@@ -56,6 +56,14 @@ export function canonical(urlPath: string): string | null {
 
 // --- Finding ---------------------------------------------------------------------------------------------------------
 
+/** The file that a URL path names below the folder; null when there is none that may be served. */
+export function fileAt({ root, realRoot }: Folder, urlPath: string): string | null {
+  const parts = urlPath.split("/").slice(1).map(decodeURIComponent);
+  if (parts.some((part) => !part || isHidden(part) || /[/\\\0]/.test(part))) return null;
+  const file = path.join(root, ...parts);
+  return endsInside(realRoot, file) ? file : null;
+}
+
 /** Of a link: is its end a file inside of the folder that would be found there itself? */
 function endsInside(realRoot: string, link: string): boolean {
   try {

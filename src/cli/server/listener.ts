@@ -11,7 +11,6 @@ import { createServer as createHttps } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import pc from "picocolors";
-import type { SigningKey } from "../release/keys.ts";
 import { isRefusal, oneLine, refuse, systemReason } from "../ui/errors.ts";
 import { type Answer, answer } from "./answers.ts";
 import type { Catalogue } from "./catalogue.ts";
@@ -34,8 +33,6 @@ const TLS_RECORD = 4096;
 /** The source of the answers, and what keeps track of requests and connections. */
 interface Service {
   catalogue: Catalogue;
-  /** undefined when nothing is signed here */
-  key: SigningKey | undefined;
   log: Log;
   connections: Connections;
 }
@@ -88,19 +85,15 @@ function plain(status: number, text: string): Reply {
   return { status, headers, start: 0, length, body };
 }
 
-async function replyTo(
-  { method = "", headers, url = "/" }: IncomingMessage,
-  { catalogue, key }: Service,
-): Promise<Reply> {
+async function replyTo({ method = "", headers, url = "/" }: IncomingMessage, { catalogue }: Service): Promise<Reply> {
   if (method !== "GET" && method !== "HEAD") {
     const refused = plain(405, "only GET and HEAD");
     return { ...refused, headers: { ...refused.headers, Allow: "GET, HEAD" } };
   }
   const urlPath = url.split("?")[0];
-  const index = () => catalogue.images().flatMap((image) => (key ? [image, `${image}.jws`] : [image]));
-  if (urlPath === "/") return plain(200, [...new Set([...index(), ...catalogue.manifests()])].join("\n"));
+  if (urlPath === "/") return plain(200, catalogue.listing().join("\n"));
   const content = await catalogue.get(urlPath, headers["if-range"]?.toString());
-  if (content === null) return plain(404, "no image and no manifest");
+  if (content === null) return plain(404, "no image, no manifest and no file of one");
   // 4xx: the same request fails again until the image is replaced
   if (typeof content === "string") return plain(422, oneLine(content));
   const found = answer(method, headers, content);

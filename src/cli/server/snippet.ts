@@ -4,16 +4,24 @@ import { keysLine, type PublicJwk } from "../release/keys.ts";
 export interface Trust {
   /** the manifest's signer; without one the digest of this very image */
   jwk?: PublicJwk;
-  /** "sha256:..." */
-  fsverity: string;
+  /** "sha256:...", of an image; without both, the keys are to be filled in */
+  fsverity?: string;
+  /** in ms: the device asks again after that */
+  poll?: number;
 }
 
-export function espruinoSnippet(url: string, { jwk, fsverity }: Trust): string {
+function trustLine({ jwk, fsverity }: Trust): string {
+  if (jwk) return keysLine([jwk]);
+  return fsverity ? `digest: "fsverity-${fsverity}",` : "keys: [], // of the one who signed it: keygen printed them";
+}
+
+export function espruinoSnippet(url: string, trust: Trust): string {
+  const go = trust.poll ? `setInterval(update, ${trust.poll})` : "update()";
   return `// the module has to be on the device or in the Web IDE's modules folder: see the README
 var ota = require("https-ota");
 function installed(result) {
-  if (result.upToDate) return print("up to date");
-  print("installed in " + result.partition.label + ", restarting");
+  if (result.upToDate) return${trust.poll ? "" : ' print("up to date")'};
+  print("installed${trust.fsverity ? ' in " + result.partition.label + "' : ""}, restarting");
   ota.restart();
 }
 function failed(error) {
@@ -22,7 +30,7 @@ function failed(error) {
 function update() {
   ota.update({
     url: ${JSON.stringify(url)},
-    ${jwk ? keysLine([jwk]) : `digest: "fsverity-${fsverity}",`}
+    ${trustLine(trust)}${trust.poll ? "\n    allowUnconfirmed: true, // for development only: nothing is left to go back to" : ""}
     onEvent: function (name, bytes, total) {
       if (name === "WRITE_FLASH") print(bytes + " of " + total);
     }
@@ -31,7 +39,7 @@ function update() {
 // name and password of a network from which this computer can be reached
 require("Wifi").connect("NETWORK", { password: "PASSWORD" }, function (error) {
   if (error) print("Wifi: " + error);
-  else update();
+  else ${go};
 });
 `;
 }

@@ -5,6 +5,7 @@ import {
   constants,
   existsSync,
   fstatSync,
+  mkdirSync,
   openSync,
   readSync,
   statSync,
@@ -147,6 +148,15 @@ export function writeOutput(
     writeFileSync(file, content);
   } catch (error) {
     refuse(file, systemReason(error));
+  }
+}
+
+/** With the folders above it. */
+export function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    refuse(folder, systemReason(error));
   }
 }
 

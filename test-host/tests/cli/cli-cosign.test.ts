@@ -150,7 +150,7 @@ test("a manifest of two tokens has exactly the form that devices take", async ()
     ["same-key", `${first}\n${third}`, /form: both tokens are by key /],
     ["other-payload", `${first}\n${other}`, /form: the two tokens have different payloads/],
     ["header", `${first}\n${padded}`, /form: a header of \d+ characters, a device reads 512/],
-    ["large", `${first}\n${second}${"A".repeat(8192)}`, /form: \d+ bytes, a device reads 8192/],
+    ["large", `${first}\n${second}${"A".repeat(32768)}`, /form: \d+ bytes, a device reads 32768/],
   ];
   await forAll(cases, async ([name, content, says]) => {
     shop.put(`form-${name}.jws`, content);
@@ -215,7 +215,7 @@ test("--cosign signs nothing but what it was shown with its image", async () => 
     ["over", { ...lamp, exp: 1000 }, /claim exp: expired at 1970/],
     ["name", { ...lamp, project: "l\u00e4mp" }, /is not ASCII only/],
     ["date", { ...lamp, exp: 8.64e12 + 1 }, /claim exp is 8640000000001/],
-    ["format", { ...lamp, format: 2 }, /manifest format 2, /],
+    ["format", { ...lamp, format: 3 }, /manifest format 3, /],
   ];
   for (const [name, changes, says] of cases) {
     const claims = claimsFor(IMAGE, changes as never);
@@ -266,17 +266,17 @@ test("--cosign does not write over the manifest that it reads", async () => {
   fails(await cosign("one.jws", "--key", "b.pem", "--out", "one.jws"), 1, /is read by this command/);
 });
 
-test("two tokens beyond 8192 bytes are not made", async () => {
+test("two tokens beyond 32768 bytes are not made", async () => {
   const claims = claimsFor(IMAGE, { project: "lamp", version: "2.0.0", image: { url: "fw.bin" } });
   for (const [length, fits] of [
-    [4095, true],
-    [4097, false],
+    [16383, true],
+    [16385, false],
   ] as const) {
     shop.put("long.jws", manifestOfLength(claims, await keyNamed("a"), length));
     // b's header is as long as a's
     const run = await cosign("long.jws", "--key", "b.pem", "--out", `long-${length}.jws`);
     if (fits) succeeds(run);
-    else fails(run, 1, /the manifest has \d+ bytes, a device reads 8192/);
+    else fails(run, 1, /the manifest has \d+ bytes, a device reads 32768/);
   }
 });
 

@@ -1,12 +1,13 @@
 // push: the built command against the virtual Espruino, whose console is a TCP port; and what it refuses before it
 // connects. The same against the real interpreter, with cuts: push-engine.test.ts.
 import assert from "node:assert/strict";
-import net, { type AddressInfo } from "node:net";
-import { before, type TestContext, test } from "node:test";
+import { mkdirSync } from "node:fs";
+import { before, test } from "node:test";
 import { crc32 } from "../../../src/cli/push/crc32.ts";
 import { parseTcp } from "../../../src/cli/push/port.ts";
-import { createDevice, type Device, type DeviceOptions } from "../../sim/device.ts";
+import type { Device } from "../../sim/device.ts";
 import { buildImage } from "../../support/images.ts";
+import { consoleOf, open } from "./cli-device.ts";
 import { fails, forAll, succeeds, workshop } from "./cli-run.ts";
 
 const IMAGE = buildImage({ chip: "esp32", size: 40000, seed: 2, descriptor: { project: "espruino", version: "2.0" } });
@@ -17,44 +18,6 @@ before(async () => {
   for (const name of ["key.pem", "other.pem"]) succeeds(await shop.run("keygen", "--out", name, "--bits", "2048"));
   succeeds(await shop.run("sign", "fw.bin", "--key", "key.pem", "--out", "fw.jws"));
 });
-
-/** The console as jsinteractive.c reads it, as far as push uses it: ESC [2H clears the line, DLE is for the echo. */
-async function consoleOf(t: TestContext, device: Device): Promise<string> {
-  let line = "";
-  let printed = 0;
-  const server = net.createServer((socket) => {
-    const timer = setInterval(() => {
-      const lines = device.engine.console.slice(printed);
-      printed += lines.length;
-      if (lines.length) socket.write(`${lines.join("\r\n")}\r\n`);
-    }, 1);
-    socket.on("close", () => clearInterval(timer));
-    socket.on("error", () => {});
-    socket.on("data", (data) => {
-      const parts = (line + data.toString("latin1")).split("\n");
-      line = parts.pop() as string;
-      for (const part of parts) {
-        const code = part.slice(part.lastIndexOf("\x1b[2H") + 1).replace("[2H", "");
-        try {
-          device.engine.run(code.replace("\x10", ""));
-        } catch (error) {
-          socket.write(`Uncaught ${error}\r\n`);
-        }
-      }
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  t.after(() => {
-    server.close();
-    device.stop();
-  });
-  return `tcp://127.0.0.1:${(server.address() as AddressInfo).port}`;
-}
-
-async function open(t: TestContext, options?: DeviceOptions): Promise<{ device: Device; url: string }> {
-  const device = createDevice(options).boot();
-  return { device, url: await consoleOf(t, device) };
-}
 
 function installed(device: Device): void {
   device.restart();
@@ -93,6 +56,65 @@ test("passes on what the device refuses", async (t) => {
   fails(project, 1, /the device says ESP_ERR_\w+: .*project/);
   device.restart();
   assert.equal(device.running, "factory");
+});
+
+/** A module that asks for what the test names, piece by piece as the real one does, and keeps it. */
+const ASKER = `
+exports.update = function (config) {
+  return new Promise(function (resolve, reject) {
+    var names = global.wanted.slice(), got = global.got = {};
+    function next() {
+      var name = names.shift();
+      if (name === undefined) return resolve({ upToDate: false });
+      got[name] = "";
+      function ask() {
+        config.source(got[name].length, function (error, data) {
+          if (error) return reject({ name: "ESP_FAIL", message: error });
+          if (!data) return next();
+          got[name] += data;
+          ask();
+        }, name);
+      }
+      ask();
+    }
+    next();
+  });
+};`;
+
+test("answers for the files of a release by their URLs", async (t) => {
+  mkdirSync(shop.at("prog/lib"), { recursive: true });
+  const files = { "app.js": "print(1)", "lib/a b.js": "exports.x = 1", "tune.bin": "\x00\xff\x10<ota:".repeat(300) };
+  for (const [name, text] of Object.entries(files)) shop.put(`prog/${name}`, Buffer.from(text, "latin1"));
+  const sign = ["sign", "--key", "key.pem", "--files", "prog", "--entry", "app.js"];
+  const alone = ["--chip", "esp32", "--app-version", "1.4"];
+  succeeds(await shop.run(...sign, ...alone, "--out", "prog/app.jws"));
+  succeeds(await shop.run(...sign, "fw.bin", "--files-url", "http://cdn.example/", "--out", "both.jws"));
+  const { device, url } = await open(t, { bundle: ASKER });
+  const push = (...args: string[]) => shop.run("push", ...args, "--key", "key.pub.jwk", "--port", url);
+  const asks = (...names: string[]) => device.engine.run(`wanted = ${JSON.stringify(names)}`);
+  const got = (name: string) => device.engine.run(`got[${JSON.stringify(name)}]`);
+
+  asks("", "app.js", "lib/a%20b.js", "tune.bin");
+  const said = [/^espruino 1\.4: prog\/app\.jws, 3 files, \d+ bytes\n/, /ok espruino 1\.4 is in Storage, \d+ bytes/];
+  succeeds(await push("prog/app.jws", "--piece", "64"), ...said);
+  assert.equal(got(""), shop.get("prog/app.jws").toString());
+  assert.equal(got("app.js"), files["app.js"]);
+  assert.equal(got("lib/a%20b.js"), files["lib/a b.js"]);
+  assert.equal(got("tune.bin"), files["tune.bin"]);
+  asks("lib/a b.js");
+  fails(await push("prog/app.jws"), 1, /the device says ESP_FAIL: push has no file lib\/a b\.js/);
+
+  asks("fw.bin", "http://cdn.example/app.js");
+  succeeds(await push("both.jws", "--files", "prog"), /both\.jws, fw\.bin, 3 files/, /is in its slot/);
+  assert.equal(got("http://cdn.example/app.js"), files["app.js"]);
+  assert.equal(Buffer.from(got("fw.bin") as string, "latin1").compare(IMAGE), 0);
+
+  fails(await push("both.jws"), 1, /^lib\/a b\.js: no such file/);
+  fails(await push("fw.jws", "--files", "prog"), 1, /^fw\.jws: names an image alone, and no files/);
+  const digest = ["push", "prog/app.jws", "--digest", "--port", url];
+  fails(await shop.run(...digest), 2, /prog\/app\.jws has files, .*: give --key/);
+  shop.put("prog/tune.bin", "x");
+  fails(await push("prog/app.jws"), 1, /^prog\/app\.jws: file tune\.bin has 2400 bytes, prog\/tune\.bin has 1/);
 });
 
 test("refuses a device that is not an ESP32", async (t) => {

@@ -239,7 +239,7 @@ test("each request is one line with what became of it, and SIGINT ends it all", 
       /127\.0\.0\.1 GET \/fw\.bin 200 300000 bytes in \d/,
       /GET \/fw\.bin bytes=290000- 206 10000 bytes from 290000/,
     );
-    assert.match(run.stdout, /GET \/none 404 .*no image and no manifest/);
+    assert.match(run.stdout, /GET \/none 404 .*no image, no manifest and no file of one/);
     assert.match(run.stdout, /GET \/fw\.bin \d\d %\n/, "no progress");
     assert.ok(!run.stdout.includes("\u001b"));
   }

@@ -32,7 +32,7 @@ export const server =
     t.after(() => void child.kill("SIGKILL"));
     await until(
       "the server has told everything",
-      () => stdout.includes("else update();\n});\n") || child.exitCode !== null,
+      () => /else (update\(\)|setInterval\(update, \d+\));\n\}\);\n/.test(stdout) || child.exitCode !== null,
     );
     const [, url, port] = /(https?:\/\/127\.0\.0\.1:(\d+))\//.exec(stdout) ?? [];
     assert.ok(url, `no URL: ${stdout}${stderr}`);

@@ -1,0 +1,90 @@
+// `https-ota init`: a device gets the loader and the module, after which releases of files can be installed on it.
+import { type Command, InvalidArgumentError } from "commander";
+import pc from "picocolors";
+import { init, LOADER, type LoaderConfig, loaderText } from "../push/loader.ts";
+import { DEFAULT_BAUD } from "../push/port.ts";
+import { loadPublicKeys } from "../release/keys.ts";
+import { misuse, refusal } from "../ui/errors.ts";
+import { STDOUT, writeOutput } from "../ui/files.ts";
+import { collect, parseBaud, parseOut, parsePort, parseUrlOption } from "./options.ts";
+
+interface Options {
+  port?: string;
+  baud: number;
+  url?: string;
+  keys?: string[];
+  out?: string;
+  replaceBoot0?: boolean;
+}
+
+async function configOf({ url, keys = [] }: Options): Promise<LoaderConfig> {
+  if ((url === undefined) !== !keys.length)
+    misuse("--url and --keys belong together: a release is taken by its signature");
+  if (url === undefined) return {};
+  const all = (await Promise.all(keys.map(loadPublicKeys))).flat();
+  const texts = all.map(({ jwk: { kty, n, e } }) => JSON.stringify({ kty, n, e }));
+  return { url, keys: [...new Set(texts)].map((text) => JSON.parse(text)) };
+}
+
+async function run(options: Options): Promise<void> {
+  const { port, baud, out, replaceBoot0 = false } = options;
+  if ((port === undefined) === (out === undefined)) misuse("expected one of --port, a device, and --out, a file");
+  const config = await configOf(options);
+  if (out !== undefined) {
+    if (replaceBoot0) misuse("--replace-boot0 is about a device: give --port");
+    const text = loaderText(config);
+    if (out === STDOUT) {
+      process.stdout.write(text, "latin1");
+      return;
+    }
+    writeOutput(out, Buffer.from(text, "latin1"));
+    console.log(`${out}: loader, ${text.length} bytes: the Storage file ${LOADER} of a device`);
+    return;
+  }
+  const controller = new AbortController();
+  const stop = () => controller.abort(refusal("interrupted: run init again, it goes on", 1));
+  process.once("SIGINT", stop);
+  process.once("SIGTERM", stop);
+  try {
+    const line = { port: port as string, baud, signal: controller.signal };
+    await init({ ...line, config, replace: replaceBoot0, say: (text) => console.log(text) });
+  } finally {
+    process.off("SIGINT", stop);
+    process.off("SIGTERM", stop);
+  }
+  console.log(`${pc.green("ok")} loader and module are there; the loader runs at the next start of the device`);
+}
+
+function parseAbsolute(text: string): string {
+  if (!/^https?:\/\//i.test(text)) throw new InvalidArgumentError("Expected http:// or https://.");
+  return parseUrlOption(text);
+}
+
+const HELP = `
+Writes the loader into the Storage file ${LOADER} and the module into https-ota, each only when it is not there. The loader
+starts the program of the release that runs. With --url and --keys it also fetches one when there is none, as soon as
+the device has a network. A ${LOADER} that is not the loader stays, and init fails, unless --replace-boot0 is given.
+
+Example:
+  npx https-ota init --port /dev/ttyUSB0
+  npx https-ota init --port COM3 --url https://example.com/app.jws --keys key.pub.jwk
+  npx https-ota init --out boot0.js --url https://example.com/app.jws --keys key.pub.jwk
+`;
+
+export function addInit(program: Command): void {
+  program
+    .command("init")
+    .description("Bring loader and module onto a device, once, so that it takes releases of files.")
+    .option("--port <port>", "/dev/ttyUSB0, COM3, tcp://HOST or tcp://HOST:PORT (default port: 23)", parsePort)
+    .option("--baud <n>", "of a serial port", parseBaud, DEFAULT_BAUD)
+    .option("--url <url>", "where the manifest of the releases is", parseAbsolute)
+    .option("--keys <file>", "public key of the releases: PEM, JWK or JWK set; may be repeated", collect)
+    .option(
+      "--out <file>",
+      "write the loader to a file instead, to upload it in another way ('-': standard output)",
+      parseOut,
+    )
+    .option("--replace-boot0", `put the loader in the place of another ${LOADER}`)
+    .addHelpText("after", HELP)
+    .action(run);
+}
