@@ -235,5 +235,26 @@ loss of power within a compaction of Storage, which the module never causes and 
 read differently each time, and two faults at once: an image
 that is marked bad and runs all the same, because the selected one is broken, under a bootloader that knows states (taken
 for one of IDF 3.1; a loss of power while otadata is written then starts factory or ota_0).
+
+## Releases with files
+
+\`test-host/campaign/files.ts\`, run by \`campaign-files.test.ts\`. It has worlds of its own, because the pointer that moves is a
+record in Storage and not an entry of otadata. A device lives a scenario to its end, uncut, through all its starts; each operation of
+its flash gives the states of [above](#what-a-loss-of-power-leaves-of-one-operation). From each distinct state a device starts, the
+loader in \`.boot0\` runs, and the scenario is lived to its end.
+
+| | |
+|---|---|
+| tables | \`classic\` (\`factory\`, \`ota_0\`), \`dual\` (\`ota_0\`, \`ota_1\`), \`single\` (\`factory\` alone, no otadata) |
+| Storages | \`plain\`, \`nearly\` full (9000 bytes), \`full\` (100 bytes), \`torn\` (a header of somebody else's was torn where the next file goes) |
+| scenarios | first release; a second one; another one before the restart; one that never confirms itself; one that its program gives up; each of the last three with an image; the bootloader's fallback |
+
+In every state: what runs is one release, whole, and an allowed one (program, its own module and the module that two releases share
+are asked); loader, module and a file of the program's own are as they were; no page of Storage is erased; the engine does not call
+Storage corrupt. At the end the scenario has got where it must, or Storage has no room and the update says so.
+
+\`CAMPAIGN=1 node --import tsx --test test-host/tests/campaign/campaign-files.test.ts\`: 84 cells, 3550 distinct states, none harmed. Ten
+versions without a guard are caught, each in the cell that \`test-host/mutants/files.ts\` names. \`files-engine.test.ts\` kills the real
+interpreter in 100 updates.
 `;
 }
