@@ -768,6 +768,7 @@ function lazyRecords() {
         record.bad = fields[9];
         record.project = fields[10] || "";
         record.reason = fields[11] || "";
+        record.given = fields[13] || "";
         record.sets = (fields[12] || []).map(function (one) { return ({ label: one[0], set: one[1], before: one[2] }); });
         record.file_ = file;
         record.end_ = found.end_;
@@ -785,6 +786,7 @@ function lazyRecords() {
             bad: [],
             reason: "",
             sets: [],
+            given: "",
             serial_: 0,
             file_: -1,
             end_: 0,
@@ -829,6 +831,7 @@ function lazyRecords() {
             record.project,
             record.reason,
             record.sets.map(function (one) { return (one.before === undefined ? [one.label, one.set] : [one.label, one.set, one.before]); }),
+            record.given,
         ]));
     }
     /** Bytes that `count` more records take at most, and the starts of a trial. */
@@ -981,7 +984,8 @@ function lazyRecords() {
         var bound = bindingOf(record, running.label);
         // an image that installs the next one counts as confirmed
         record.sequence = lowestSequence(record, running);
-        if (files || !before || before.digest !== image.digest_)
+        // of a release with files giveUp() sees to it
+        if ((!before || before.digest !== image.digest_) && !(image.set_ && record.given))
             record.refused = 0;
         if (!files)
             noteImage(record, slot, size, image.digest_, image.version_);
@@ -1003,7 +1007,7 @@ function lazyRecords() {
         saveRecord(record, 1);
     }
     /**
-     * `verdict`: the program has rejected it, so it counts as bad at once. `release`: it is the release that counts as bad
+     * `verdict`: the program has rejected it, so it counts as bad at once; else at the third time. `release`: it is the release that counts as bad
      * where it has brought files, and not the image alone.
      */
     function giveUp(record, label, verdict, reason, release) {
@@ -1011,10 +1015,14 @@ function lazyRecords() {
         var image = findImage(record, label);
         var binding = bindingOf(record, label);
         var digest = image && image.digest;
+        var given = "";
         if (release && binding && binding.before !== undefined)
             tryOr(function () {
-                digest = "release-sha256:" /* Bad.RELEASE */ + lazySets().parseSet_(lazyEngine().readFile_(binding.set)).id;
+                digest = given = "release-sha256:" /* Bad.RELEASE */ + lazySets().parseSet_(lazyEngine().readFile_(binding.set)).id;
             }, noop);
+        if (record.given !== given)
+            record.refused = 0;
+        record.given = given;
         if (++record.refused < 3 /* Trial.REFUSALS */ && !verdict)
             return;
         record.boots = -1 /* Boots.GIVEN_UP */;
@@ -1059,7 +1067,7 @@ function lazyRecords() {
         var label = running.label;
         var before = isFilesAlone(record, label) ? bindingOf(record, label).before : undefined;
         record.boots = -1 /* Boots.GIVEN_UP */;
-        giveUp(record, label, verdict || before !== undefined, reason, true);
+        giveUp(record, label, verdict, reason, true);
         if (before !== undefined) {
             // the slot stays, and what runs in it from now on is good
             record.boots = -2 /* Boots.CONFIRMED */;

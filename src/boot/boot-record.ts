@@ -63,6 +63,8 @@ export interface BootRecord {
   reason: string;
   /** a slot without one of its own takes the first */
   sets: Binding[];
+  /** the release with files, as Bad names it, that `refused` counts; "" for an image */
+  given: string;
   /** number of the record; which of the two files it is in, -1 for none; and where the next record goes in it */
   serial_: number;
   file_: number;
@@ -159,6 +161,7 @@ function takeNewer(record: BootRecord, file: number): void {
   record.bad = fields[9];
   record.project = fields[10] || "";
   record.reason = fields[11] || "";
+  record.given = fields[13] || "";
   record.sets = (fields[12] || []).map((one: any[]) => ({ label: one[0], set: one[1], before: one[2] }));
   record.file_ = file;
   record.end_ = found.end_;
@@ -177,6 +180,7 @@ export function loadRecord(): BootRecord {
     bad: [],
     reason: "",
     sets: [],
+    given: "",
     serial_: 0,
     file_: -1,
     end_: 0,
@@ -223,6 +227,7 @@ function seal(record: BootRecord): string {
       record.project,
       record.reason,
       record.sets.map((one) => (one.before === undefined ? [one.label, one.set] : [one.label, one.set, one.before])),
+      record.given,
     ]),
   );
 }
@@ -394,7 +399,8 @@ export function recordSelected(
   const bound = bindingOf(record, running.label);
   // an image that installs the next one counts as confirmed
   record.sequence = lowestSequence(record, running);
-  if (files || !before || before.digest !== image.digest_) record.refused = 0;
+  // of a release with files giveUp() sees to it
+  if ((!before || before.digest !== image.digest_) && !(image.set_ && record.given)) record.refused = 0;
   if (!files) noteImage(record, slot, size, image.digest_, image.version_);
   if (bound || image.set_) {
     // what runs, and not what another update has bound since the start
@@ -414,7 +420,7 @@ export function recordSelected(
 }
 
 /**
- * `verdict`: the program has rejected it, so it counts as bad at once. `release`: it is the release that counts as bad
+ * `verdict`: the program has rejected it, so it counts as bad at once; else at the third time. `release`: it is the release that counts as bad
  * where it has brought files, and not the image alone.
  */
 function giveUp(record: BootRecord, label: string, verdict: boolean, reason: string, release: boolean): void {
@@ -422,10 +428,13 @@ function giveUp(record: BootRecord, label: string, verdict: boolean, reason: str
   const image = findImage(record, label);
   const binding = bindingOf(record, label);
   let digest = image && image.digest;
+  let given = "";
   if (release && binding && binding.before !== undefined)
     tryOr(() => {
-      digest = Bad.RELEASE + parseSet(readFile(binding.set)!).id;
+      digest = given = Bad.RELEASE + parseSet(readFile(binding.set)!).id;
     }, noop);
+  if (record.given !== given) record.refused = 0;
+  record.given = given;
   if (++record.refused < Trial.REFUSALS && !verdict) return;
   record.boots = Boots.GIVEN_UP;
   if (!digest) return;
@@ -467,7 +476,7 @@ export function recordRolledBack(running: Partition, verdict: boolean, reason: s
   const label = running.label;
   const before = isFilesAlone(record, label) ? bindingOf(record, label)!.before! : undefined;
   record.boots = Boots.GIVEN_UP;
-  giveUp(record, label, verdict || before !== undefined, reason, true);
+  giveUp(record, label, verdict, reason, true);
   if (before !== undefined) {
     // the slot stays, and what runs in it from now on is good
     record.boots = Boots.CONFIRMED;

@@ -219,7 +219,7 @@ export const FILES_CELLS: FilesCell[] = Object.keys(LAYOUTS).flatMap((layout) =>
 );
 
 type Life = { steps: Step[]; end: Snapshot; ended: string; problems: string[] };
-const MAX_STARTS = 14;
+const MAX_STARTS = 24;
 
 /** Records the operations of every start of `device`. */
 function record(device: Device, steps: Step[]): void {
@@ -401,4 +401,34 @@ export async function runFilesCell(
       if (report.problems.length > 10) return report;
     }
   return report;
+}
+
+/** Power fails again and again: `count` chains of up to `depth` cuts, each in the life that follows the one before. */
+export async function runFilesChains(
+  cell: FilesCell,
+  build: Build,
+  { seed, depth, count }: { seed: number; depth: number; count: number },
+): Promise<string[]> {
+  const from = await prepare(cell, build);
+  const problems: string[] = [];
+  let state = seed;
+  const random = (below: number): number => {
+    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
+    return Math.floor((state / 0x80000000) * below);
+  };
+  for (let chain = 0; chain < count; chain++) {
+    let snapshot = from;
+    let id = cellName(cell);
+    for (let cut = 0; cut <= depth; cut++) {
+      const life = await live(cell, build, snapshot, true);
+      problems.push(...life.problems.map((problem) => `${id}#${seed}: ${problem}`));
+      if (!life.steps.length || problems.length) break;
+      const step = random(life.steps.length);
+      const kinds: readonly Torn[] = TORN[life.steps[step].kind];
+      const torn = kinds[random(kinds.length)];
+      snapshot = cutState(life.steps[step], torn, seed + cut).snapshot;
+      id += `@${step}.${torn}`;
+    }
+  }
+  return problems;
 }

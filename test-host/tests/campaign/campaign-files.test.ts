@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { buildOf, cellName, FILES_CELLS, type FilesCell, runFilesCell } from "../../campaign/files.ts";
+import { buildOf, cellName, FILES_CELLS, type FilesCell, runFilesCell, runFilesChains } from "../../campaign/files.ts";
 import { FILES_MUTANTS } from "../../mutants/files.ts";
 import { draw, SEED, sayLeftOut, shareOf } from "../../support/share.ts";
 
@@ -20,6 +20,11 @@ for (const cell of CELLS)
 test("what npm test leaves out of the campaign of files", (t) => {
   sayLeftOut(t, CELLS.length, FILES_CELLS.length, "cells of the campaign of releases with files");
 });
+
+for (const cell of draw(FILES_CELLS, Math.ceil(FILES_CELLS.length / shareOf(16)), SEED + 1))
+  test(`${cellName(cell)}: power that fails again and again is harmless`, async () => {
+    assert.deepEqual(await runFilesChains(cell, WHOLE, { seed, depth: 5, count: 6 }), []);
+  });
 
 const MUTANTS = draw(FILES_MUTANTS, Math.ceil(FILES_MUTANTS.length / shareOf(3)));
 

@@ -110,23 +110,26 @@ test("a release costs at most four records, and the bytes that are new", async (
   );
 });
 
-for (const [what, more, starts] of [
-  ["is not confirmed in three starts", "", 4],
-  ["throws while it starts", "throw new Error('bad');", 1],
-  ["restarts while it starts", "ESP32.reboot();", 4],
-  ["rolls back", "ota.rollback();", 1],
+for (const [what, more, starts, times] of [
+  ["is not confirmed in three starts", "", 4, 3],
+  ["restarts while it starts", "ESP32.reboot();", 4, 3],
+  ["throws while it starts", "throw new Error('bad');", 1, 1],
+  ["rolls back", "ota.rollback();", 1, 1],
 ] as const)
-  test(`a program that ${what} is taken back, and its release counts as bad`, async (t) => {
+  test(`a program that ${what} is taken back, and its release counts as bad at the ${times === 1 ? "first" : "third"} time`, async (t) => {
     const fixture = await withOne(t);
     const { device } = fixture;
-    ifError(await fixture.install({ ...TWO, "app.js": programOf("2", more) }, { version: "2.0", sequence: 500 }));
-    for (let start = 1; start <= starts; start++) {
+    for (let time = 1; time <= times; time++) {
+      const release = { version: "2.0", sequence: 500 + time };
+      ifError(await fixture.install({ ...TWO, "app.js": programOf("2", more) }, release));
+      for (let start = 1; start <= starts; start++) {
+        device.restart();
+        await device.engine.advance(10).catch(() => {});
+      }
+      assert.equal(device.rebootAsked, true, device.engine.console.join());
       device.restart();
-      await device.engine.advance(10).catch(() => {});
+      assert.equal(fixture.ask("running"), "1");
     }
-    assert.equal(device.rebootAsked, true, device.engine.console.join());
-    device.restart();
-    assert.equal(fixture.ask("running"), "1");
     const status = statusOf(fixture);
     assert.equal(status.trial, null);
     assert.match(status.rolledBack[0], /^release-sha256:[0-9a-f]{64}$/);
@@ -139,6 +142,26 @@ for (const [what, more, starts] of [
     device.restart();
     assert.equal(fixture.ask("running"), "3");
   });
+
+test("a file that changes between two ranges is fetched anew, and a file that changes again ends the update", async (t) => {
+  const fixture = await withOne(t);
+  const right = Buffer.from(TWO["table.bin"] as string);
+  const config = await fixture.publish(TWO);
+  const path = String(config.url)
+    .replace(/^http:\/\/[^/]+/, "")
+    .replace("m.jws", "files/table.bin");
+  const other = Buffer.alloc(right.length, "y");
+  let answers = 0;
+  fixture.server.on(path, (req, io) =>
+    answers++
+      ? serve.serveFile(right, { ranges: true, etag: '"two"' })(req, io)
+      : serve.cutAt(other, 3000, "reset", { ranges: true, etag: '"one"' })(req, io),
+  );
+  ifError(await fixture.update({ ...config, retries: 3 }));
+  fixture.device.restart();
+  assert.equal(fixture.ask("running"), "2");
+  assert.equal(fixture.ask('require("Storage").read(ota.file("table.bin"))'), TWO["table.bin"]);
+});
 
 test("after a rollback the program before runs on: no later start leaves its slot", async (t) => {
   const fixture = await withOne(t);
