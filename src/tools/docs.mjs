@@ -47,7 +47,7 @@ Every failure is an \`Error\`. A promise rejects with it; a call that gives no p
 | \`status\` | the HTTP status of the answer at which it failed; undefined where there was none |
 | \`retry\` | true: the same call may succeed later although nobody changes the device or the release. false: it was refused |
 
-**Whatever the error, the old image still runs.** A failed update selects nothing, and what it has written is used by the
+**Whatever the error, the old image and the old program still run.** A failed update selects nothing, and what it has written is used by the
 next one. A program only has to ask \`retry\`: true, try again later; false, tell somebody.
 
 \`getStatus().last\` keeps name and message of the last update since the start, for a report from afar. When the device does

@@ -40,14 +40,9 @@ export default {
         "As above. The next update goes on where this one stopped",
       ],
       [
-        "the boot record needs ",
-        "Storage is full: the two files of the boot record have no room",
-        'Erase files, then `require("Storage").compact()`. Do that on the bench: a loss of power during a compaction can erase all of Storage',
-      ],
-      [
-        "Storage ends where a file's header would lie across two pages",
-        "A header at this place would be lost with the whole of Storage at the next loss of power",
-        "Write any small file, then call again",
+        " of erased files, ",
+        "Storage has too little room behind its last file: for the boot record, or for the files of the release. The message says how much is free, how much erased files take, and how much is needed. Nothing was fetched",
+        "Erase files, then `compactStorage()`. Do that on the bench: a loss of power during a compaction can erase all of Storage",
       ],
     ],
   },
@@ -129,6 +124,12 @@ export default {
         "A row of the partition table is not aligned, overlaps another one or leaves the flash",
         "`npx https-ota partitions --check` shows it. Flash a good table by USB ([boards.md](boards.md))",
       ],
+      [
+        "the manifest has files, and no loader runs them",
+        "`.boot0` is not the loader, or it was written since the last start. Nothing was fetched",
+        "`npx https-ota init`, once, then a restart ([program.md](program.md#a-new-version-of-the-program))",
+      ],
+      ["an update is running", "`compactStorage()` was called during an update", "Wait for the end of the update"],
     ],
   },
   INVALID_SIZE: {
@@ -149,7 +150,7 @@ export default {
     ],
   },
   NOT_FOUND: {
-    means: "The device has no such slot, entry or descriptor.",
+    means: "The device has no such slot, entry, descriptor or file.",
     cases: [
       ["this device has no slot ", "No slot has this label", "`getStatus().slots` lists the labels"],
       ["no slot is called ", "The field `partition` names a label that does not exist", "As above"],
@@ -182,6 +183,16 @@ export default {
         "cannot determine the running slot",
         "The firmware does not run from a slot of the table that is in flash",
         "The table was changed without the firmware. Flash both by USB",
+      ],
+      [
+        " has no file ",
+        "`file()`: the release that runs has no file of this name",
+        "`getStatus().release.files` lists the names",
+      ],
+      [
+        "no release of files runs",
+        "`file()`: the program was started by `.bootcde`, by `.boot0` or from the prompt, and not by the loader",
+        "Read such a file by its own name in Storage",
       ],
     ],
   },
@@ -220,7 +231,16 @@ export default {
         "After this update no file of Storage could be read: not the program, not this module",
         "The border is 2v26. Cross it by USB ([program.md](program.md#the-border-of-2v26)), or set `allowStorageLoss`",
       ],
-      [", this module knows ", "The manifest is of a newer format", "Install a newer module first"],
+      [
+        ", this module knows ",
+        "The manifest is of a newer format. Format 2 has files, and modules before them know 1 only",
+        "Install a newer module first",
+      ],
+      [
+        "push brings the bytes of an image only",
+        "The manifest has files, and `push` was given",
+        "Give the bytes by `source`, which is asked for each file by its name",
+      ],
       [
         "the server begins at 0, expected ",
         "The server ignores `Range`, and the connection broke too often",
@@ -273,17 +293,32 @@ export default {
         "A claim is missing, has a wrong type, or the text is not strict JSON",
         "`npx https-ota verify` says what. Make manifests with `sign`",
       ],
+      [
+        "file name ",
+        "A name comes twice, has more than 28 characters, leaves its folder, or is one that Espruino or this module uses",
+        "Rename the file. [The rules](formats.md#files-and-entry)",
+      ],
+      [
+        "claim files ",
+        "The list is empty or no list, or its manifest is of format 1",
+        "Make manifests with `sign --files`",
+      ],
+      [
+        "claim entry ",
+        "The program that `entry` names is not among the files, or it is empty",
+        "`sign --files DIR --entry app.js`, with a file of `DIR`",
+      ],
     ],
   },
   INVALID_VERSION: {
     means: "The release is a good one, but not for this device, or it runs already.",
     cases: [
       [
-        "the manifest's image is running already",
+        "what the manifest names is running already",
         "`begin()` only: the device is up to date",
         "Nothing. `update()` resolves with `upToDate: true`",
       ],
-      ["the manifest's image is installed and waits for the restart", "`begin()` only", "`restart()`"],
+      ["what the manifest names is installed and waits for the restart", "`begin()` only", "`restart()`"],
       [
         "manifest is for ",
         "Another chip, board or project. For the sequence: it is out of all reason",
@@ -295,12 +330,12 @@ export default {
   },
   NOT_ALLOWED: {
     means:
-      "This image counts as bad on this device. Its program gave it up (`confirmAfter`, `rollback()`), its starts ran out three times, or the bootloader refused it three times. A new signature does not change that.",
+      "This image, or this release of files, counts as bad on this device. Its program gave it up (`confirmAfter`, `rollback()`), its starts ran out three times, or the bootloader refused it three times. A release of files alone counts as bad the first time. A new signature does not change that.",
     cases: [
       [
-        "this image was rolled back on this device before",
+        " rolled back on this device before",
         "`getStatus().rolledBack` lists the digests, `rollbackReason` says why the last one was left",
-        "Publish another image. `allowRolledBack` installs this one once more",
+        "Publish another one. `allowRolledBack` installs this one once more",
       ],
     ],
   },
@@ -346,6 +381,11 @@ export default {
       ],
       ["segment ", "The image is cut or damaged, or the bootloader would crash in it", "`npx https-ota inspect FILE`"],
       ["image incomplete: ", "`finish()` before the last byte", "Call `perform()` until it resolves with `ERR.OK`"],
+      [
+        " is not the one that the manifest names",
+        "The server has another file under this name, or a part of it. What was fetched is erased; `retry` is true when parts of two files were mixed",
+        "Publish files and manifest together",
+      ],
       ["image checksum ", "A byte of the image changed on the way (`insecure` only)", "Sign your releases"],
     ],
   },
@@ -411,10 +451,11 @@ export default {
         "Try again. When it stays, the board is broken",
       ],
       [
-        "Storage did not take the boot record",
+        "Storage did not take ",
         "Three tries to create a file of Storage failed",
         "Erase files and compact Storage on the bench",
       ],
+      ["Storage does not hold what is written into file ", "Three tries to write a boot record failed", "As above"],
     ],
   },
   HTTP_MAX_REDIRECT: {

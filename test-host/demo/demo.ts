@@ -9,6 +9,7 @@ import { loadBoard } from "../sim/boards.ts";
 import { createBadLine } from "./line.ts";
 import { type Options, parseOptions } from "./options.ts";
 import { runPowerCuts } from "./power.ts";
+import { LEAST_STORAGE, runProgram } from "./program.ts";
 import {
   bootError,
   type Fact,
@@ -80,13 +81,16 @@ function versionAfter(version: string | undefined): string {
 
 function openDevice(options: Options): Device {
   const board = loadBoard(options.board);
+  const storage = board.rows.find((row) => row.label === "storage");
+  if (options.program && (storage?.size ?? 0) < LEAST_STORAGE)
+    throw new Failure(`board ${board.name} has too little Storage: --program needs ${LEAST_STORAGE} bytes`);
   if (options.flash === undefined) {
     const label = slots(board.rows)[0].label;
     // a manifest is refused by the firmware of another project: what is to be installed says which one runs
     const project = (options.image !== undefined && describe(readInput(options.image))?.project) || PROJECT;
     const about = options.key === undefined ? { version: FIRST_VERSION, project } : null;
     const first = generate(board.chip, board.rows, about, RUNNING_SHARE);
-    return createDevice({ board, images: { [label]: first } });
+    return createDevice({ board, images: { [label]: first }, bootCode: options.program });
   }
   const flash = readInput(options.flash);
   if (flash.length !== board.flashSize)
@@ -229,7 +233,13 @@ async function updates(options: Options, device: Device, screen: Screen): Promis
   return { line: report(updateRuns), error: updateRuns.at(-1)?.error };
 }
 
-function headline({ url, badImage, powerCuts, insecure }: Options): string {
+async function program(_: Options, device: Device, screen: Screen): Promise<Result> {
+  const programRun = await runProgram(device, screen);
+  return { line: JSON.stringify(programRun), error: programRun.error };
+}
+
+function headline({ url, badImage, program, powerCuts, insecure }: Options): string {
+  if (program) return "A virtual ESP32 updates its program and its firmware, and takes a bad program back.";
   if (powerCuts) return "A virtual ESP32 loses its power at every flash operation of an update.";
   if (badImage) return "A virtual ESP32 installs an image that never says it works, and goes back.";
   if (url !== undefined) return "A virtual ESP32 updates itself over the network, once.";
@@ -256,14 +266,18 @@ async function run(options: Options): Promise<void> {
   const device = openDevice(options);
   try {
     boot(device, options, screen);
-    const { line, error } = await (options.badImage ? runBadImage : updates)(options, device, screen);
+    const job = options.program ? program : options.badImage ? runBadImage : updates;
+    const { line, error } = await job(options, device, screen);
     if (options.dump !== undefined) {
       writeOutput(options.dump, device.dump());
       screen.success(`${options.dump} holds the whole flash, ${device.flash.size} bytes`);
     }
     if (options.json) console.log(line);
     if (error) throw new Failure(factText(error));
-    screen.heading("Done: after each restart the bootloader model started the slot that it should.");
+    const what = options.program
+      ? "the program ran that should"
+      : "the bootloader model started the slot that it should";
+    screen.heading(`Done: after each restart ${what}.`);
     screen.text(NEXT);
   } finally {
     device.stop();

@@ -14,6 +14,7 @@ export type Options = {
   /** How often the connection breaks in the first download. */
   cut?: number;
   badImage?: boolean;
+  program?: boolean;
   powerCuts?: boolean;
   /** So many cells of that campaign. */
   cells?: number;
@@ -28,6 +29,7 @@ Examples:
   npm run demo -- --cut 10          a bad line, and two losses of power
   npm run demo -- --insecure
   npm run demo -- --bad-image       an image that never says it works goes back
+  npm run demo -- --program         files in Storage: program and firmware
   npm run demo -- --power-cuts      the power fails at each flash operation
   npm run demo -- --power-cuts --cells 9
   npm run demo -- --dump after.bin  then go on from there:
@@ -38,7 +40,8 @@ Examples:
 
 Exit code: 0 when the bootloader started the new image each time, 1 when it did
 not, 2 for wrong usage. With --bad-image 0 when the old image runs again in the
-end, with --power-cuts 0 when no case was found to be wrong.
+end, with --power-cuts 0 when no case was found to be wrong, with --program 0
+when each release ran, or was taken back, as it should.
 `;
 
 /** The virtual device has no route to the world: its network is this computer's loopback. */
@@ -92,6 +95,12 @@ function createCommand(): Command {
     )
     .addOption(
       new Option(
+        "--program",
+        "releases of files: a program, firmware with it, a loss of power, and a bad program that is taken back",
+      ).conflicts(["url", "cut", "insecure", "badImage", "powerCuts", "image", "flash"]),
+    )
+    .addOption(
+      new Option(
         "--power-cuts",
         "a campaign of power losses on a small layout with the board's slots, and its counts",
       ).conflicts(["url", "cut", "insecure", "badImage", "image", "flash", "dump"]),
@@ -107,7 +116,8 @@ function createCommand(): Command {
       "--json",
       "print one line of JSON instead: from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps; " +
         "with --bad-image: from, tried, to, version, back, starts, attempts, refused, steps; with --power-cuts: " +
-        "layout, cells, of, snapshots, distinct, findings, seconds, counts, ids",
+        "layout, cells, of, snapshots, distinct, findings, seconds, counts, ids; with --program: keptBytes, fileBytes, " +
+        "refused, rolledBack, steps",
     )
     .helpOption("-h, --help", "show this")
     .addHelpText("after", EXAMPLES)

@@ -78,11 +78,11 @@ export function runningImage(device: Device): string {
   return image?.project === undefined ? "an image without descriptor" : `${image.project} ${image.version}`;
 }
 
-const plain = (message: string): Fact => ({ name: null, code: null, message });
+export const plainFact = (message: string): Fact => ({ name: null, code: null, message });
 
-function factOf(error: any): Fact {
+export function factOf(error: any): Fact {
   const message = String(error?.message ?? error);
-  return typeof error?.code === "number" ? { name: error.name, code: error.code, message } : plain(message);
+  return typeof error?.code === "number" ? { name: error.name, code: error.code, message } : plainFact(message);
 }
 
 /** As a person reads it: name, number, fact. */
@@ -144,7 +144,7 @@ async function attempt(device: Device, source: Source, screen: Screen): Promise<
     );
     // waits and stalls are the device's own time, not that of the person who looks on
     const result = await Promise.race([line ? advanceWhenIdle(device, line.server, update) : update, expired]);
-    if (result.upToDate) return { error: plain("the image is running already"), bytes };
+    if (result.upToDate) return { error: plainFact("the image is running already"), bytes };
     return { label: result.partition.label, bytes: result.size };
   } catch (error) {
     return power.happened ? null : { error: factOf(error), bytes };
@@ -220,11 +220,11 @@ function judge(
 ): Fact | undefined {
   if (outcome.error) return { ...outcome.error, message: `${outcome.error.message}; ${harm(updateRun)}` };
   if (updateRun.to !== outcome.label)
-    return plain(`the bootloader did not start ${outcome.label}: ${bootError(device)}; ${harm(updateRun)}`);
+    return plainFact(`the bootloader did not start ${outcome.label}: ${bootError(device)}; ${harm(updateRun)}`);
   const row = rowsOf(device).find((one) => one.label === updateRun.to) as Row;
   if (source.image && Buffer.compare(device.flash.peek(row.offset, source.image.length), source.image) !== 0)
-    return plain(`${updateRun.to} does not hold the image that was served`);
-  return complaints.length > 0 ? plain(`the virtual device complains: ${complaints[0].split("\n")[0]}`) : undefined;
+    return plainFact(`${updateRun.to} does not hold the image that was served`);
+  return complaints.length > 0 ? plainFact(`the virtual device complains: ${complaints[0].split("\n")[0]}`) : undefined;
 }
 
 const rowOf = (rows: readonly Row[], op: FlashOp) =>
@@ -234,7 +234,7 @@ const rowOf = (rows: readonly Row[], op: FlashOp) =>
  * Operations outside the slot that was to be written, otadata, and the boot record, which is written in Storage; after a
  * failure any slot but the running one may have been meant.
  */
-function strayed(rows: readonly Row[], ops: readonly FlashOp[], from: string, target: string | null): string[] {
+export function strayed(rows: readonly Row[], ops: readonly FlashOp[], from: string, target: string | null): string[] {
   const otadata = findOtadata(rows);
   return ops.flatMap((op) => {
     const row = rowOf(rows, op);

@@ -9,6 +9,7 @@ import type { Device } from "../../sim/device.ts";
 import { HEADER, nameOf } from "../../sim/espruino/chain.ts";
 import { createFiles } from "../../sim/espruino/files.ts";
 import { hostChip } from "../../sim/device.ts";
+import { RECORD_FILES, recordIn, recordsIn } from "../../support/boot-record.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage, noise } from "../../support/images.ts";
 import { makeKey } from "../../support/release.ts";
@@ -28,7 +29,7 @@ import { serveFile } from "../../support/server.ts";
 import { digestOf, startSigned } from "../../support/signed.ts";
 
 const FILE = ".https-ota";
-const FILES = [`${FILE}0`, `${FILE}1`];
+const FILES = RECORD_FILES;
 const SIZE = 4096;
 const UNIT = 64;
 const IMAGE = buildImage({ size: 12000, seed: 2 });
@@ -46,33 +47,8 @@ const statusOf = (device: Device): any => plain(device.ota.getStatus());
 const start = (t: TestContext, options: FixtureOptions = {}): Promise<Fixture> =>
   createFixture(t, { image: IMAGE, images: { factory: OLD }, ...options });
 
-type Record = { serial: number; fields: any[]; ticks: number };
-
-/** The records of a file, as docs/formats.md has them: the last whole one, and the starts counted behind it. */
-function lastRecord(bytes: Uint8Array | undefined): Record | null {
-  let found: Record | null = null;
-  for (let at = 0; bytes && at < bytes.length; ) {
-    const length = bytes[at] * UNIT;
-    const body = Buffer.from(bytes.subarray(at + 9, at + length));
-    const crc = Buffer.from(bytes.subarray(at + 1, at + 9)).toString("latin1");
-    const isWhole = length > 0 && at + length <= bytes.length && crc === crc32(body).toString(16).padStart(8, "0");
-    const text = body.toString("latin1");
-    if (isWhole && text[0] !== "+") {
-      const fields = JSON.parse(text);
-      found = { serial: fields[0], fields, ticks: 0 };
-    } else if (isWhole && found) found.ticks++;
-    at += isWhole ? length : UNIT;
-  }
-  return found;
-}
-
-const recordsOf = ({ storage }: Device): (Record | null)[] => FILES.map((name) => lastRecord(storage.get(name)));
-
-/** The one that counts. */
-function recordOf(device: Device): Record | null {
-  const [a, b] = recordsOf(device);
-  return !a || (b && b.serial > a.serial) ? b : a;
-}
+const recordsOf = ({ storage }: Device) => recordsIn(storage);
+const recordOf = ({ storage }: Device) => recordIn(storage);
 
 /** boot() in the running image; "restarts" when it asked for that. */
 async function boot({ device }: Fixture, attempts = 3): Promise<unknown> {

@@ -352,6 +352,85 @@ const SOME = shareOf(22) > 1 ? Math.ceil(90 / shareOf(22)) : 0;
 const SAMPLE = SOME ? ["--cells", String(SOME)] : [];
 const CELLS = "cells of the campaigns of the demo";
 
+test("--program shows files in Storage, firmware with them, a loss of power, and a program that is taken back", async () => {
+  const run = await demo("--program");
+  succeeds(run);
+  assertOrder(run.stdout, [
+    /✔ factory runs espruino 1\.0\.0/,
+    /> https-ota: no release is installed\n/,
+    /\.boot0 +\d+ +loader +https-ota +\d+ +module\n/,
+    /Boot record binds: nothing\n/,
+    /Release 1\.0, files alone: the loader fetches it/,
+    /> program 1\.0 runs/,
+    /~[\w-]{20} +\d+ +app\.js of 1\.0 /,
+    /Boot record binds: factory to set 1\.0\n/,
+    /getStatus\(\): factory runs, release 1\.0, on trial: start 1/,
+    /✔ 1\.0 is confirmed/,
+    /Release 2\.0: the program and \d+ bytes of firmware/,
+    /The power is lost/,
+    /> program 1\.0 runs/,
+    /logo\.img of 2\.0: \d+ bytes so far\n/,
+    /Boot record binds: factory to set 1\.0\n/,
+    /getStatus\(\): factory runs, release 1\.0, no trial\n/,
+    /The same update again/,
+    /\/files\/logo\.img \(bytes=[1-9]\d*-\)/,
+    /Boot record binds: ota_0 to set 2\.0, factory to set 1\.0\n/,
+    /Loaded app from partition at offset 0x190000\n/,
+    /✔ ota_0 runs espruino 1\.1\.0/,
+    /> program 2\.0 runs/,
+    /✔ 2\.0 is confirmed; 3 files/,
+    /Release 3\.0, files alone/,
+    /Boot record binds: ota_0 to set 3\.0\n/,
+    /> Uncaught .*calibrate/,
+    /> https-ota: the program threw while it started\n/,
+    /> program 2\.0 runs/,
+    /Boot record binds: ota_0 to set 2\.0\n/,
+    /✔ program 2\.0 runs again/,
+    /The same release again/,
+    /✔ refused: ESP_ERR_NOT_ALLOWED \(0x10d\): this release was rolled back/,
+    /\nDone: /,
+  ]);
+  assertNarrow(run.stdout);
+});
+
+for (const [name, slots] of [
+  ["esp32", ["factory", "ota_0"]],
+  ["esp32c3", ["ota_0", "ota_1"]],
+  ["esp32s3", ["ota_0", "ota_1"]],
+] as const)
+  test(`--program --json has what the device says at each step: ${name}`, async () => {
+    const dump = path.join(folder, `program-${name}.dump`);
+    const run = await demo("--program", "--board", name, "--json", "--dump", dump);
+    succeeds(run);
+    const { keptBytes, fileBytes, refused, rolledBack, steps } = parseReport(run);
+    const [one, two] = slots;
+    assert.deepEqual(
+      steps.map(({ step, slot, release, trial, bound }: any) => [step, slot, release, trial?.boots ?? null, bound]),
+      [
+        ["init", one, null, null, {}],
+        ["1.0", one, "1.0", 1, { [one]: "1.0" }],
+        ["1.0 confirmed", one, "1.0", null, { [one]: "1.0" }],
+        ["power lost", one, "1.0", null, { [one]: "1.0" }],
+        ["installed", one, "1.0", null, { [two]: "2.0", [one]: "1.0" }],
+        ["2.0", two, "2.0", 1, { [two]: "2.0", [one]: "1.0" }],
+        ["2.0 confirmed", two, "2.0", null, { [two]: "2.0" }],
+        ["bad one installed", two, "2.0", null, { [two]: "3.0" }],
+        ["taken back", two, "2.0", null, { [two]: "2.0" }],
+      ],
+    );
+    assert.ok(keptBytes > fileBytes / 2 && keptBytes < fileBytes, `${keptBytes} of ${fileBytes} bytes were kept`);
+    assert.equal(refused.name, "ESP_ERR_NOT_ALLOWED");
+    assert.match(rolledBack[0], /^release-sha256:[0-9a-f]{64}$/);
+    const { chipId, flashSize } = loadBoard(name);
+    const flash = createFlash({ size: flashSize, from: readFileSync(dump) });
+    const boot = runBootloader(flash, { chipId, kind: BOOTLOADERS.current });
+    assert.deepEqual([boot.slot?.label, boot.image?.version], [two, "1.1.0"]);
+  });
+
+test("--program on a board with little Storage exits 1 and says so", async () => {
+  fails(await demo("--program", "--board", "toy-two"), 1, /board toy-two has too little Storage/);
+});
+
 test("--power-cuts shows a campaign: snapshots of each cell, and how many devices were started from them", async (t) => {
   const run = await demo("--power-cuts", "--board", "esp32", ...SAMPLE);
   succeeds(run);
@@ -518,6 +597,7 @@ for (const [what, args, why] of [
   ["--cells without --power-cuts", ["--cells", "3"], /--cells wants --power-cuts/],
   ["a cut that is not a number", ["--cut", "ten"], /--cut ten: expected 1 to 200/],
   ["--bad-image with --url", ["--bad-image", "--url", "http://localhost/"], /cannot be used with/],
+  ["--program with --flash", ["--program", "--flash", "x.bin"], /cannot be used with/],
   ["--power-cuts with --image", ["--power-cuts", "--image", "x.bin"], /cannot be used with/],
   ["--cut with --url", ["--cut", "3", "--url", "http://localhost/"], /cannot be used with/],
   ["--image with --url", ["--image", "x.bin", "--url", "http://localhost/"], /cannot be used with/],
@@ -539,7 +619,9 @@ test("no line of the help is longer than 80 characters", async () => assertNarro
 test("--help shows every option and examples", async () => {
   const run = await demo("--help");
   succeeds(run);
-  for (const option of "board image url key insecure cut bad-image power-cuts cells flash dump json".split(" ")) {
+  for (const option of "board image url key insecure cut bad-image program power-cuts cells flash dump json".split(
+    " ",
+  )) {
     assert.match(run.stdout, new RegExp(`^ +--${option}\\b`, "m"));
     assert.match(run.stdout, new RegExp(`^ +npm run .*demo -- .*--${option}\\b`, "m"));
   }

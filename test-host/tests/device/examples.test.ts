@@ -13,6 +13,7 @@ import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/en
 import { checkEs5 } from "../../checks/es5.mjs";
 import { installNet } from "../../support/device-net.ts";
 import { connectSoon, freePort, PIECE, pushAgain, pushTo, startBlePeer } from "../../support/peers.ts";
+import { createFilesFixture, filesClaims, type FilesFixture } from "../../support/files-release.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
 import {
@@ -600,7 +601,7 @@ test("neighbour.js: a neighbour that runs another image is refused", async (t) =
 
 const blocks = (markdown: string): string[] =>
   [...markdown.matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
-const [README_TRIAL, README_UPDATE, ...others] = blocks(README);
+const [README_TRIAL, README_UPDATE, README_PROGRAM, ...others] = blocks(README);
 
 /** A device that has just started an image for the first time. */
 async function onTrial(t: TestContext): Promise<Fixture> {
@@ -753,9 +754,9 @@ test("measure.js says why there was no download, and prints the rest", async (t)
 
 // --- README ------------------------------------------------------------------------------------------------------------
 
-test("README: two programs, both ES5 for Espruino", () => {
+test("README: three programs, all ES5 for Espruino", () => {
   assert.deepEqual(others, [], "a program that no test runs");
-  for (const code of [README_TRIAL, README_UPDATE]) assert.deepEqual(checkEs5(code, "README.md"), []);
+  for (const code of [README_TRIAL, README_UPDATE, README_PROGRAM]) assert.deepEqual(checkEs5(code, "README.md"), []);
 });
 
 test("README: the program that updates restarts into the new image", async (t) => {
@@ -772,6 +773,44 @@ test("README: the program that updates says why it was refused", async (t) => {
   fixture.device.engine.run(filled(README_UPDATE, fixture.server), "README.md");
   await until("it is refused", () => fixture.device.engine.console.length > 0);
   assert.match(fixture.device.engine.console[0], /^ESP_ERR_OTA_VALIDATE_FAILED .*\(refused\)$/);
+});
+
+/** A device whose release is the README's program, and where its next release will be. */
+async function runProgram(t: TestContext): Promise<{ fixture: FilesFixture; app: string; url: string }> {
+  const fixture = await createFilesFixture(t, { key });
+  const { device, server } = fixture;
+  const wifi =
+    'var linked = "connected"; Modules.addCached("Wifi", "exports.getDetails = function () { return { status: linked }; };");';
+  const app = `${wifi}\n${filled(README_PROGRAM, server)}`;
+  const { error } = await fixture.install({ "app.js": app }, { version: "1.0" });
+  assert.ifError(error);
+  device.restart();
+  assert.deepEqual(device.engine.console, ["first start of 1.0"]);
+  return { fixture, app, url: "/m.jws" };
+}
+
+test("README: the program of a release confirms itself, and installs the next release within an hour", async (t) => {
+  const { fixture, app, url } = await runProgram(t);
+  const { device, server } = fixture;
+  await device.engine.advance(61_000);
+  assert.equal(plain(device.ota.getStatus()).trial, null);
+  const next = { "app.js": app.replace("first start of ", "first start, now of ") };
+  server.on(url, serveFile(Buffer.from(await signManifest(filesClaims(next, { version: "2.0", sequence: 900 }), key))));
+  server.on("/files/app.js", serveFile(Buffer.from(next["app.js"])));
+  await device.engine.advance(3_600_000);
+  await until("it restarts", () => device.rebootAsked);
+  device.restart();
+  assert.deepEqual(device.engine.console, ["first start, now of 2.0"]);
+});
+
+test("README: the program of a release is taken back without Wi-Fi", async (t) => {
+  const { fixture } = await runProgram(t);
+  const { device } = fixture;
+  device.engine.run('linked = "connecting"');
+  await device.engine.advance(61_000);
+  await until("it restarts", () => device.rebootAsked);
+  device.restart();
+  assert.equal(plain(device.ota.getStatus()).release, null);
 });
 
 // --- In the real interpreter -------------------------------------------------------------------------------------------

@@ -106,6 +106,8 @@ const OUTCOMES: [string, ...(RegExp | "restarts")[]][] = [
   ["markValid"],
   ["rollback", "restarts"],
   ["canRollback", /^there is an image to go back to$/],
+  ["file", /^ESP_ERR_NOT_FOUND$/],
+  ["compactStorage"],
   ["getStatus", /^{"version":"2v\d+.*","running":"factory","trial":null,"last":"","why":""}$/],
   ["getRunningPartition", /^factory at 0x10000$/],
   ["getBootPartition"],

@@ -42,6 +42,7 @@ describe("the package", () => {
   test("holds sources, boards, docs and licences", () => {
     const wanted = [
       "build/cli.licenses.txt",
+      "build/https-ota-loader.min.js",
       "build/https-ota.min.js",
       "build/package.json",
       "boards/esp32c3/partitions.bin",

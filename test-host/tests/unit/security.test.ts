@@ -10,12 +10,12 @@ const ANY = "…";
 /** The files of test-host/. */
 const PATHS = readdirSync(new URL("../../", import.meta.url), { recursive: true, encoding: "utf8" });
 
-/** The titles in a test file; what a template puts in counts as "…". */
+/** The titles in a test file, of overEach() too; what a template puts in counts as "…". */
 function titlesOf(file: string): string[] {
   const name = `${file}.test.ts`;
   const path = PATHS.find((one) => one === name || (one.startsWith("tests/") && one.endsWith(`/${name}`)));
   assert.ok(path, `there is no ${name}`);
-  const found = read(`../../${path}`).matchAll(/\btest\(\s*(["`])((?:\\.|(?!\1)[^\\])*)\1/g);
+  const found = read(`../../${path}`).matchAll(/\b(?:test|overEach)\(\s*(["`])((?:\\.|(?!\1)[^\\])*)\1/g);
   return [...found].map(([, , title]) => title.replaceAll(/\$\{[^}]*\}/g, ANY));
 }
 

@@ -83,7 +83,13 @@ ota.update({ url, keys, insecure: false, digest: undefined });
 ota.update({ url, digest });
 ota.update({ url, insecure: true });
 ota.begin({ url, insecure: true }).then((handle) => handle.perform());
-ota.checkForUpdate({ url, keys }).then((offer) => offer.manifest.image.storage?.partition);
+ota.checkForUpdate({ url, keys }).then((offer) => offer.manifest.image?.storage?.partition);
+ota.checkForUpdate({ url, keys }).then((offer) => offer.files.join() + offer.bytes);
+// @ts-expect-error a release of files alone has no image
+ota.checkForUpdate({ url, keys }).then((offer) => offer.manifest.image.size);
+ota.boot({ onFirstStart: (version) => version.length });
+ota.file("logo.img").length;
+ota.compactStorage();
 
 // @ts-expect-error none of the three
 ota.update({ url });
