@@ -73,6 +73,8 @@ interface RollbackOptions {
      * @default true
      */
     restart?: boolean;
+    /** For `getStatus().rollbackReason`. Default: that rollback() was called. */
+    reason?: string;
 }
 /** The partition called `label`, of any type; null when the table has none. `esp_partition_find_first` */
 declare function findPartition(label: string): Partition | null;
@@ -118,7 +120,8 @@ declare function markValid(): void;
 /**
  * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
  * header, segments and length of an image. Its checksum takes seconds; `rollback()` verifies that before it selects a
- * slot (IDF does so here too). False where no update is possible either, as on a table with one slot.
+ * slot (IDF does so here too). True also while files alone are on trial: the files before them come back. Else false on a
+ * table with one slot.
  * `esp_ota_check_rollback_is_possible`
  */
 declare function canRollback(): boolean;

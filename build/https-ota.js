@@ -953,7 +953,7 @@ function lazyRecords() {
      */
     function checkNotRolledBack(bad) {
         if (bad && loadRecord().bad.indexOf(bad) >= 0)
-            throw otaError(269 /* Code.NOT_ALLOWED */, (bad.indexOf("release-sha256:" /* Bad.RELEASE */) ? "this image was" : "this release was") +
+            throw otaError(269 /* Code.NOT_ALLOWED */, (bad.length === 64 ? "this image was" : "this release was") +
                 " rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
     }
     /**
@@ -2599,7 +2599,8 @@ function markValid() {
 /**
  * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
  * header, segments and length of an image. Its checksum takes seconds; `rollback()` verifies that before it selects a
- * slot (IDF does so here too). False where no update is possible either, as on a table with one slot.
+ * slot (IDF does so here too). True also while files alone are on trial: the files before them come back. Else false on a
+ * table with one slot.
  * `esp_ota_check_rollback_is_possible`
  */
 function canRollback() {
@@ -2634,7 +2635,8 @@ function canRollback() {
  * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 function rollback(options) {
-    return lazySlots().fallBack_(true, "rollback() was called", !!options && options.restart === false);
+    var reason = options && options.reason;
+    return lazySlots().fallBack_(true, typeof reason === "string" ? reason : "rollback() was called", !!options && options.restart === false);
 }
 
 function lazyExchange() {

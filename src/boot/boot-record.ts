@@ -357,7 +357,7 @@ export function checkNotRolledBack(bad: string): void {
   if (bad && loadRecord().bad.indexOf(bad) >= 0)
     throw otaError(
       Code.NOT_ALLOWED,
-      (bad.indexOf(Bad.RELEASE) ? "this image was" : "this release was") +
+      (bad.length === 64 ? "this image was" : "this release was") +
         " rolled back on this device before, or its bootloader refused it; allowRolledBack installs it",
     );
 }

@@ -24,6 +24,8 @@ export interface RollbackOptions {
    * @default true
    */
   restart?: boolean;
+  /** For `getStatus().rollbackReason`. Default: that rollback() was called. */
+  reason?: string;
 }
 
 function slotOf(layout: Layout, given: Partition | string): Partition {
@@ -203,7 +205,8 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
 /**
  * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
  * header, segments and length of an image. Its checksum takes seconds; `rollback()` verifies that before it selects a
- * slot (IDF does so here too). False where no update is possible either, as on a table with one slot.
+ * slot (IDF does so here too). True also while files alone are on trial: the files before them come back. Else false on a
+ * table with one slot.
  * `esp_ota_check_rollback_is_possible`
  */
 export function canRollback(): boolean {
@@ -272,5 +275,10 @@ export function fallBack(verdict: boolean, reason: string, stay?: boolean): Prom
  * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 export function rollback(options?: RollbackOptions): Promise<number> {
-  return fallBack(true, "rollback() was called", !!options && options.restart === false);
+  const reason = options && options.reason;
+  return fallBack(
+    true,
+    typeof reason === "string" ? reason : "rollback() was called",
+    !!options && options.restart === false,
+  );
 }

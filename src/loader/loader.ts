@@ -109,7 +109,7 @@ export default function load(config: LoaderConfig): string {
   function fail(why: string): void {
     if (onTrial) {
       print("https-ota: " + why);
-      firstModule().rollback();
+      firstModule().rollback({ reason: why });
     } else rescue(config, why);
   }
   // says that a loader is here: a release of files is refused without one

@@ -155,8 +155,8 @@ test("the natives asked for are those that the module uses", () => {
   const { natives, libraries } = usedByModule();
   for (const name of Object.keys(NATIVES)) assert.ok(natives.has(name), `${name}: the module does not use it`);
   // in every ESP32 build; looked for before it is called; a mark of the module's own
-  const everywhere = ["read", "write", "erase", "toString", "on", "removeListener"];
-  const exempt = [...everywhere, "setOTAValid", "otaRestartPending", "otaLock"];
+  const everywhere = ["read", "write", "erase", "list", "compact", "toString", "on", "removeListener"];
+  const exempt = [...everywhere, "setOTAValid", "otaRestartPending", "otaLock", "otaSet", "otaStart"];
   assert.deepEqual(
     [...natives].filter((name) => !(name in NATIVES) && !exempt.includes(name)),
     [],
