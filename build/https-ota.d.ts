@@ -425,17 +425,6 @@ interface Handle {
     getPartition(): Partition;
 }
 
-/** What `update` resolves with. */
-interface UpdateResult {
-    /** true: what the manifest names is running already, and nothing was done */
-    upToDate: boolean;
-    /** true: an earlier update has installed it, and it waits for the restart; nothing was done */
-    waiting?: boolean;
-    /** the slot that starts after the next restart */
-    partition?: Partition;
-    /** bytes of the image file; 0 for a release of files alone */
-    size?: number;
-}
 /** What a manifest offers. */
 interface Offer {
     /** is it something else than what runs or waits for the restart? */
@@ -451,6 +440,18 @@ interface Offer {
     /** most bytes that an update would fetch: of the image, unless it runs already, and of `files` */
     bytes: number;
     manifest: Manifest;
+}
+
+/** What `update` resolves with. */
+interface UpdateResult {
+    /** true: what the manifest names is running already, and nothing was done */
+    upToDate: boolean;
+    /** true: an earlier update has installed it, and it waits for the restart; nothing was done */
+    waiting?: boolean;
+    /** the slot that starts after the next restart */
+    partition?: Partition;
+    /** bytes of the image file; 0 for a release of files alone */
+    size?: number;
 }
 
 /** Ends the running update, or the selection of a slot. The promise of that call rejects with ESP_ERR_INVALID_STATE. */

@@ -573,7 +573,51 @@ function lazyImage() {
 
 
 
-function lazySets() {
+function lazyRecords() {
+    // Creates a file of Storage, so that no loss of power and no full Storage costs another one.
+    // Hazards (src/jsflash.c, docs/espruino.md#compaction-can-lose-every-file):
+    // - Without room the engine compacts, and a loss of power in a compaction can erase all of Storage. So nothing is created
+    //   where there is no room behind the last file.
+    // - A header that a loss of power has torn makes the next one, which is written on top of it, wrong, and the engine
+    //   reports success all the same. So a file is created blank, looked for, and created again.
+    // - A file of an existing name is removed before the new one is there. So what replaces a file has another name.
+    var REMEDY = ": erase files and compact Storage while the power is safe";
+    /** Bytes of Storage that a file of `size` bytes takes. */
+    function roomOf(size) {
+        return size + (-size & 3) + 32 /* RecordFile.FILE_HEADER */;
+    }
+    /** Throws NO_MEM unless Storage has `needed` bytes behind its last file, for `what`. */
+    function checkRoom(needed, what) {
+        var stats = lazyEngine().storageStats_();
+        var free = stats.freeBytes;
+        if (free < needed)
+            throw otaError(257 /* Code.NO_MEM */, "Storage has " +
+                free +
+                " bytes free and " +
+                stats.trashBytes +
+                " of erased files, " +
+                what +
+                " needs " +
+                needed +
+                REMEDY);
+    }
+    /**
+     * Creates the blank file `name` of `size` bytes; an older one is erased. Throws NO_MEM without room, FLASH_OP_FAIL when it
+     * does not exist after three tries.
+     */
+    function createFile(name, size, what) {
+    var lazyEngineOnce = lazyEngine();
+        for (var tries = 3; tries--;) {
+            checkRoom(roomOf(size), what);
+            lazyEngineOnce.eraseFile_(name);
+            tryOr(function () {
+                lazyEngine().writeFile_(name, String.fromCharCode(255), 0, size);
+            }, noop);
+            if (lazyEngineOnce.readPart_(name, size - 1, 1).length)
+                return;
+        }
+        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take " + what + ", file " + name + REMEDY);
+    }
     // The set of files of a release, as Storage keeps it: docs/formats.md#set-of-files. Pure.
     // Each file is stored under a name that is made of its content, and so is the list of them. Nothing that is stored
     // under such a name is ever changed.
@@ -619,59 +663,6 @@ function lazySets() {
             entry: fields[2],
             files: fields[3].map(function (file) { return ({ name: file[0], size: file[1], stored: file[2] }); }),
         };
-    }
-    return { storedName_: storedName, isStoredName_: isStoredName, releaseText_: releaseText, setText_: setText, parseSet_: parseSet };
-}
-
-
-
-
-
-
-function lazyRecords() {
-    // Creates a file of Storage, so that no loss of power and no full Storage costs another one.
-    // Hazards (src/jsflash.c, docs/espruino.md#compaction-can-lose-every-file):
-    // - Without room the engine compacts, and a loss of power in a compaction can erase all of Storage. So nothing is created
-    //   where there is no room behind the last file.
-    // - A header that a loss of power has torn makes the next one, which is written on top of it, wrong, and the engine
-    //   reports success all the same. So a file is created blank, looked for, and created again.
-    // - A file of an existing name is removed before the new one is there. So what replaces a file has another name.
-    var REMEDY = ": erase files and compact Storage while the power is safe";
-    /** Bytes of Storage that a file of `size` bytes takes. */
-    function roomOf(size) {
-        return size + (-size & 3) + 32 /* RecordFile.FILE_HEADER */;
-    }
-    /** Throws NO_MEM unless Storage has `needed` bytes behind its last file, for `what`. */
-    function checkRoom(needed, what) {
-        var stats = lazyEngine().storageStats_();
-        var free = stats.freeBytes;
-        if (free < needed)
-            throw otaError(257 /* Code.NO_MEM */, "Storage has " +
-                free +
-                " bytes free and " +
-                stats.trashBytes +
-                " of erased files, " +
-                what +
-                " needs " +
-                needed +
-                REMEDY);
-    }
-    /**
-     * Creates the blank file `name` of `size` bytes; an older one is erased. Throws NO_MEM without room, FLASH_OP_FAIL when it
-     * does not exist after three tries.
-     */
-    function createFile(name, size, what) {
-    var lazyEngineOnce = lazyEngine();
-        for (var tries = 3; tries--;) {
-            checkRoom(roomOf(size), what);
-            lazyEngineOnce.eraseFile_(name);
-            tryOr(function () {
-                lazyEngine().writeFile_(name, String.fromCharCode(255), 0, size);
-            }, noop);
-            if (lazyEngineOnce.readPart_(name, size - 1, 1).length)
-                return;
-        }
-        throw otaError(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take " + what + ", file " + name + REMEDY);
     }
     // A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's
     // text. A record is a whole number of units. Its first character is that number, followed by the CRC-32 of the rest as
@@ -1018,7 +1009,7 @@ function lazyRecords() {
         var given = "";
         if (release && binding && binding.before !== undefined)
             tryOr(function () {
-                digest = given = "release-sha256:" /* Bad.RELEASE */ + lazySets().parseSet_(lazyEngine().readFile_(binding.set)).id;
+                digest = given = "release-sha256:" /* Bad.RELEASE */ + parseSet(lazyEngine().readFile_(binding.set)).id;
             }, noop);
         if (record.given !== given)
             record.refused = 0;
@@ -1080,8 +1071,15 @@ function lazyRecords() {
         }
         saveRecord(record);
     }
-    return { roomOf_: roomOf, checkRoom_: checkRoom, createFile_: createFile, loadRecord_: loadRecord, countStart_: countStart, findImage_: findImage, knownImage_: knownImage, bindingOf_: bindingOf, isSelected_: isSelected, isFilesTrial_: isFilesTrial, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, checkNotOnTrial_: checkNotOnTrial, reserveRecords_: reserveRecords, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
+    return { roomOf_: roomOf, checkRoom_: checkRoom, createFile_: createFile, storedName_: storedName, isStoredName_: isStoredName, releaseText_: releaseText, setText_: setText, parseSet_: parseSet, loadRecord_: loadRecord, countStart_: countStart, findImage_: findImage, knownImage_: knownImage, bindingOf_: bindingOf, isSelected_: isSelected, isFilesTrial_: isFilesTrial, recordHashed_: recordHashed, lowestSequence_: lowestSequence, checkNotRolledBack_: checkNotRolledBack, checkNotOnTrial_: checkNotOnTrial, reserveRecords_: reserveRecords, recordSelected_: recordSelected, recordRefused_: recordRefused, recordConfirmed_: recordConfirmed, recordRolledBack_: recordRolledBack };
 }
+
+
+
+
+
+
+
 
 
 
@@ -1139,7 +1137,7 @@ function lazyFiles() {
     // Nothing here is ever put in place: a file is created, filled and verified, and then a record points to its set.
     /** The name in Storage of what has these bytes. */
     function nameOf(text) {
-        return lazySets().storedName_(lazyBytes().base64_(binary(sha256(text))) || noMemory("base64"));
+        return lazyRecords().storedName_(lazyBytes().base64_(binary(sha256(text))) || noMemory("base64"));
     }
     /** Is file `stored` there with all its bytes? Its content is its name, so this verifies it. */
     function isWhole$1(stored, size) {
@@ -1159,11 +1157,11 @@ function lazyFiles() {
     /** The set in Storage that is called `name`; null when it is not there, or damaged. */
     function readSet(name) {
         var text = name ? lazyEngine().readFile_(name) : undefined;
-        return text !== undefined && nameOf(text) === name ? lazySets().parseSet_(text) : null;
+        return text !== undefined && nameOf(text) === name ? lazyRecords().parseSet_(text) : null;
     }
     /** Writes the list of `set` and returns its name. Throws like createFile() and fillFile(). */
     function writeSet(set) {
-        var text = lazySets().setText_(set);
+        var text = lazyRecords().setText_(set);
         var name = nameOf(text);
         if (lazyEngine().readFile_(name) !== text) {
             lazyRecords().createFile_(name, text.length, "the list of the release's files");
@@ -1173,7 +1171,7 @@ function lazyFiles() {
     }
     /** Bytes of Storage that the list of `set` takes. */
     function roomOfSet(set) {
-        return lazyRecords().roomOf_(lazySets().setText_(set).length);
+        return lazyRecords().roomOf_(lazyRecords().setText_(set).length);
     }
     /** The set that runs with this program; null when the loader has started none. */
     function currentSet() {
@@ -1214,7 +1212,7 @@ function lazyFiles() {
                     kept.push(set.files[i].stored);
         });
         lazyEngineOnce.listFiles_().forEach(function (name) {
-            if (lazySets().isStoredName_(name) && kept.indexOf(name) < 0)
+            if (lazyRecords().isStoredName_(name) && kept.indexOf(name) < 0)
                 lazyEngine().eraseFile_(name);
         });
     }
@@ -3909,6 +3907,10 @@ function lazyManifest() {
             checkImage(manifest.image || {});
         return manifest;
     }
+    /** Its image's fs-verity digest, as 64 hexadecimal digits. */
+    function digestOf(manifest) {
+        return lazyBytes().parseDigest_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
+    }
     // Which manifests this device accepts. Pure. Only called with claims whose signature is verified.
     /**
      * A sequence may be at most this much above that of the device. Otherwise one manifest with the highest number, signed
@@ -3950,7 +3952,7 @@ function lazyManifest() {
         if (project && projectOf(manifest.project) !== projectOf(project))
             differ("project", manifest.project, project);
     }
-    return { parseJson_: parseJson, parseManifest_: parseManifest, checkPolicy_: checkPolicy, checkProject_: checkProject };
+    return { parseJson_: parseJson, parseManifest_: parseManifest, digestOf_: digestOf, checkPolicy_: checkPolicy, checkProject_: checkProject };
 }
 
 
@@ -4263,7 +4265,255 @@ function answer(payload, signer, done) {
 
 
 
-
+function lazyIncoming() {
+    // The files of a release, from the manifest to Storage: part of step 4 of update.ts. A file that Storage holds is not
+    // fetched. One that was cut off goes on behind its last byte that is not blank. Nothing points to any of them until the
+    // commit.
+    function bytesOfHex(digits) {
+        var bytes = "";
+        for (var i = 0; i < digits.length; i += 2)
+            bytes += String.fromCharCode(parseInt(digits.substr(i, 2), 16));
+        return bytes;
+    }
+    function hexOf(bytes) {
+        var digits = "";
+        for (var i = 0; i < bytes.length; i++)
+            digits += (256 + bytes.charCodeAt(i)).toString(16).substr(1);
+        return digits;
+    }
+    /**
+     * What `manifest` brings, compared with what is here; null when it brings no files. Throws INVALID_STATE where nothing
+     * would run them.
+     */
+    function planFiles(manifest) {
+    var lazyFilesOnce = lazyFiles();
+        var files = manifest.files;
+        if (!files)
+            return null;
+        if (lazyEngine().runningSet_() === undefined)
+            throw otaError(259 /* Code.INVALID_STATE */, "the manifest has files, and no loader runs them: npx https-ota init writes it into .boot0");
+        var set = {
+            id: hexOf(binary(sha256(lazyRecords().releaseText_(manifest.image, manifest.entry, files)))),
+            version: manifest.version,
+            entry: manifest.entry,
+            files: files.map(function (file) { return ({
+                name: file.name,
+                size: file.size,
+                stored: lazyRecords().storedName_(lazyBytes().base64_(bytesOfHex(file.sha256))),
+            }); }),
+        };
+        var missing = [];
+        var bytes = 0;
+        var current = lazyFilesOnce.currentSet_();
+        for (var i = 0; i < files.length; i++)
+            if (!lazyFilesOnce.isWhole_(set.files[i].stored, files[i].size)) {
+                missing.push(files[i]);
+                bytes += files[i].size;
+            }
+        return {
+            set_: set,
+            missing_: missing,
+            bytes_: bytes,
+            running_: !!current && current.id === set.id && !missing.length,
+        };
+    }
+    /** What a file of a release is called when it was rolled back. */
+    function badName(files) {
+        return "release-sha256:" /* Bad.RELEASE */ + files.set_.id;
+    }
+    /** Bytes of `stored` in front of what is blank up to its end. */
+    function filled(stored, size) {
+    var lazyEngineOnce = lazyEngine();
+        for (var end = size; end > 0;) {
+            var from = end > 1024 /* Flash.PIECE */ ? end - 1024 /* Flash.PIECE */ : 0;
+            var piece = lazyEngineOnce.readPart_(stored, from, end - from);
+            for (var i = piece.length; i--;)
+                if (piece.charCodeAt(i) !== 255)
+                    return from + i + 1;
+            end = from;
+        }
+        return 0;
+    }
+    /**
+     * Fetches one file into Storage and verifies it there; calls `done` once. More than 30 lines: its callbacks share the
+     * download and whether it goes on with what an earlier one has left.
+     */
+    function fetchFile(settings, file, stored, progress, done) {
+        var name = file.url || file.name;
+        var size = file.size;
+        var resumed = false;
+        var download = createDownload(settings, settings.source || settings.push ? name : lazyExchange().resolveUrl_(settings.url, name), size, function () { });
+        var inbox = download.inbox_;
+        function end(error) {
+            if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
+                error.retry = !!download.mixed_;
+            lazyDownload().closeDownload_(download);
+            done(error);
+        }
+        /** Blank, from its first byte on. */
+        function begin() {
+            lazyRecords().createFile_(stored, size, "file " + file.name);
+            resumed = false;
+        }
+        var verify;
+        function take(last) {
+            var text = lazyBlocks().join_(inbox.pieces_);
+            var offset = inbox.offset_;
+            // the server began again
+            if (!offset && filled(stored, size))
+                begin();
+            if (text)
+                lazyFiles().fillFile_(stored, text, offset, size);
+            inbox.pieces_ = [];
+            inbox.filled_ = 0;
+            inbox.offset_ = offset + text.length;
+            progress(inbox.offset_);
+            if (!last)
+                return;
+            download.consumer_ = null;
+            after(0, function () { return tryOr(verify, end); });
+        }
+        verify = function () {
+            var bytes = inbox.offset_;
+            if (bytes === size && lazyFiles().isWhole_(stored, size))
+                return end(null);
+            lazyEngine().eraseFile_(stored);
+            if (!resumed)
+                throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "file " + file.name + " is not the one that the manifest names (" + bytes + " of " + size + " bytes)");
+            // what was there belonged to another file, or the last piece of it was torn
+            begin();
+            lazyDownload().seek_(download, 0);
+            download.consumer_ = function (_, ended) { return take(ended); };
+            lazyDownload().read_(download);
+        };
+        tryOr(function () {
+            download.total_ = size;
+            download.failed_ = end;
+            inbox.block_ = 1024 /* Flash.PIECE */;
+            var offset = lazyFiles().isCreated_(stored, size) ? filled(stored, size) : -1;
+            if (offset < 0)
+                begin();
+            else if (offset === size) {
+                // whole, and not what it is called
+                begin();
+            }
+            else {
+                resumed = true;
+                lazyDownload().seek_(download, offset);
+            }
+            download.consumer_ = function (_, ended) { return take(ended); };
+            lazyDownload().read_(download);
+        }, end);
+    }
+    /**
+     * Makes room in Storage, fetches what is missing and writes the list of the set; calls `done` once, with its name.
+     * Throws NO_MEM before anything is fetched where there is too little room.
+     */
+    function fetchFiles(settings, files, emit, done) {
+        var set = files.set_;
+        var before = 0;
+        var next = 0;
+        function storedAs(file) {
+            for (var i = 0; i < set.files.length; i++)
+                if (set.files[i].name === file.name)
+                    return set.files[i].stored;
+            return "";
+        }
+        function step(error) {
+            tryOr(function () {
+                if (error)
+                    throw error;
+                var file = files.missing_[next++];
+                if (!file)
+                    return done(null, lazyFiles().writeSet_(set));
+                var stored = storedAs(file);
+                function onDone(failure) {
+                    before += file.size;
+                    step(failure);
+                }
+                // two files with the same content are one
+                if (lazyFiles().isWhole_(stored, file.size))
+                    return onDone(null);
+                fetchFile(settings, file, stored, function (bytes) { return emit("WRITE_FILE", before + bytes, files.bytes_); }, onDone);
+            }, function (failure) { return done(failure); });
+        }
+        if (!settings.allowRolledBack)
+            lazyRecords().checkNotRolledBack_(badName(files));
+        if (settings.push)
+            throw otaError(262 /* Code.NOT_SUPPORTED */, "push brings the bytes of an image only: give the files by source");
+        lazyRecords().reserveRecords_();
+        lazyFiles().eraseUnused_(set);
+        // the record may need a new file later
+        var needed = lazyFiles().roomOfSet_(set) + lazyRecords().roomOf_(4096 /* RecordFile.SIZE */);
+        files.missing_.forEach(function (file) {
+            if (!lazyFiles().isCreated_(storedAs(file), file.size))
+                needed += lazyRecords().roomOf_(file.size);
+        });
+        lazyRecords().checkRoom_(needed, "this release");
+        step(null);
+    }
+    // What a manifest offers to this device, and what is installed of it: after step 3 of update.ts. Apart from plan.ts, so that
+    // its functions take no memory while the signature is verified.
+    /** Is the set of this release bound to the slot called `label`? */
+    function isBound(label, files) {
+        var set = lazyFiles().readSet_(lazyFiles().boundSet_(lazyRecords().loadRecord_(), label));
+        return !!set && set.id === files.set_.id && !files.missing_.length;
+    }
+    /** The slot that starts next, when an update since the start has put there what `manifest` names. */
+    function findWaiting(layout, manifest, files, imageRuns) {
+        // files alone were committed, and another set runs until the restart
+        if (files && !files.running_ && isBound(layout.running_.label, files) && (!manifest.image || imageRuns))
+            return layout.running_;
+        var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
+        var image = lazyEngine().isRestartPending_() && selected.address !== layout.running_.address ? lazyRecords().knownImage_(selected) : null;
+        return image &&
+            manifest.image &&
+            image.size === manifest.image.size &&
+            image.digest === lazyManifest().digestOf_(manifest) &&
+            (!files || isBound(selected.label, files))
+            ? selected
+            : undefined;
+    }
+    /** `imageRuns`: the image, if there is one, is running already. */
+    function offerOf(manifest, files, imageRuns, running, waiting) {
+        var image = manifest.image;
+        return {
+            available: !running && !waiting,
+            waiting: waiting,
+            version: manifest.version,
+            sequence: manifest.sequence,
+            size: image ? image.size : 0,
+            files: files ? files.missing_.map(function (file) { return file.name; }) : [],
+            bytes: (files ? files.bytes_ : 0) + (image && !imageRuns ? image.size : 0),
+            manifest: manifest,
+        };
+    }
+    /**
+     * `manifest`: undefined where `digest` or `insecure` says which image may run. `set`: the files that go with it.
+     * `filesOnly`: there is no image, or it runs already.
+     */
+    function planOf(settings, manifest, files, filesOnly) {
+        var image = manifest && !filesOnly ? manifest.image : undefined;
+        return {
+            url_: !image ? settings.url : settings.source || settings.push ? image.url : lazyExchange().resolveUrl_(settings.url, image.url),
+            size_: image ? image.size : filesOnly ? 0 : -1,
+            // of files alone nothing in a slot is verified
+            digest_: filesOnly
+                ? files.set_.id
+                : manifest
+                    ? lazyManifest().digestOf_(manifest)
+                    : lazyBytes().parseDigest_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
+            set_: "",
+            bad_: files ? badName(files) : "",
+            sequence_: manifest ? manifest.sequence : 0,
+            version_: manifest ? manifest.version : "",
+            project_: manifest ? manifest.project : "",
+            askStorage_: !(image && image.storage) && !settings.allowStorageLoss && !filesOnly,
+            allowRolledBack_: settings.allowRolledBack,
+        };
+    }
+    return { planFiles_: planFiles, fetchFiles_: fetchFiles, findWaiting_: findWaiting, offerOf_: offerOf, planOf_: planOf };
+}
 
 
 
@@ -4830,6 +5080,7 @@ function createReceiver(session) {
 
 
 
+
 /**
  * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks
  * share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
@@ -4858,10 +5109,6 @@ function open(settings, emit, offerOnly, done, failed) {
                 lazyRecords().recordHashed_(slot, size, found);
             done(error, found === digest);
         });
-    }
-    /** Its image's fs-verity digest, as 64 hexadecimal digits. */
-    function digestOf(manifest) {
-        return lazyBytes().parseDigest_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
     }
     /**
      * Fetches the manifest at `settings.url`, verifies it and checks it for `target`, null where this table has no other
@@ -5009,7 +5256,7 @@ function open(settings, emit, offerOnly, done, failed) {
                 var image = manifest.image;
                 if (!image)
                     return done(null, manifest, true);
-                holdsImage(layout, layout.running_, image.size, digestOf(manifest), function (failure, running) {
+                holdsImage(layout, layout.running_, image.size, lazyManifest().digestOf_(manifest), function (failure, running) {
                     tryOr(function () {
                         // with its reason
                         if (!failure && !running && !target)
@@ -5032,192 +5279,6 @@ function open(settings, emit, offerOnly, done, failed) {
             onText(null, settings.manifest);
         else
             fetchText(settings, onText);
-    }
-    /**
-     * What `manifest` brings, compared with what is here; null when it brings no files. Throws INVALID_STATE where nothing
-     * would run them.
-     */
-    function planFiles(manifest) {
-    var lazyFilesOnce = lazyFiles();
-        // The files of a release, from the manifest to Storage: part of step 4 of update.ts. A file that Storage holds is not
-        // fetched. One that was cut off goes on behind its last byte that is not blank. Nothing points to any of them until the
-        // commit.
-        function bytesOfHex(digits) {
-            var bytes = "";
-            for (var i = 0; i < digits.length; i += 2)
-                bytes += String.fromCharCode(parseInt(digits.substr(i, 2), 16));
-            return bytes;
-        }
-        function hexOf(bytes) {
-            var digits = "";
-            for (var i = 0; i < bytes.length; i++)
-                digits += (256 + bytes.charCodeAt(i)).toString(16).substr(1);
-            return digits;
-        }
-        var files = manifest.files;
-        if (!files)
-            return null;
-        if (lazyEngine().runningSet_() === undefined)
-            throw otaError(259 /* Code.INVALID_STATE */, "the manifest has files, and no loader runs them: npx https-ota init writes it into .boot0");
-        var set = {
-            id: hexOf(binary(sha256(lazySets().releaseText_(manifest.image, manifest.entry, files)))),
-            version: manifest.version,
-            entry: manifest.entry,
-            files: files.map(function (file) { return ({
-                name: file.name,
-                size: file.size,
-                stored: lazySets().storedName_(lazyBytes().base64_(bytesOfHex(file.sha256))),
-            }); }),
-        };
-        var missing = [];
-        var bytes = 0;
-        var current = lazyFilesOnce.currentSet_();
-        for (var i = 0; i < files.length; i++)
-            if (!lazyFilesOnce.isWhole_(set.files[i].stored, files[i].size)) {
-                missing.push(files[i]);
-                bytes += files[i].size;
-            }
-        return {
-            set_: set,
-            missing_: missing,
-            bytes_: bytes,
-            running_: !!current && current.id === set.id && !missing.length,
-        };
-    }
-    /** What a file of a release is called when it was rolled back. */
-    function badName(files) {
-        return "release-sha256:" /* Bad.RELEASE */ + files.set_.id;
-    }
-    /**
-     * Makes room in Storage, fetches what is missing and writes the list of the set; calls `done` once, with its name.
-     * Throws NO_MEM before anything is fetched where there is too little room.
-     */
-    function fetchFiles(settings, files, emit, done) {
-        /** Bytes of `stored` in front of what is blank up to its end. */
-        function filled(stored, size) {
-    var lazyEngineOnce = lazyEngine();
-            for (var end = size; end > 0;) {
-                var from = end > 1024 /* Flash.PIECE */ ? end - 1024 /* Flash.PIECE */ : 0;
-                var piece = lazyEngineOnce.readPart_(stored, from, end - from);
-                for (var i = piece.length; i--;)
-                    if (piece.charCodeAt(i) !== 255)
-                        return from + i + 1;
-                end = from;
-            }
-            return 0;
-        }
-        /**
-         * Fetches one file into Storage and verifies it there; calls `done` once. More than 30 lines: its callbacks share the
-         * download and whether it goes on with what an earlier one has left.
-         */
-        function fetchFile(settings, file, stored, progress, done) {
-            var name = file.url || file.name;
-            var size = file.size;
-            var resumed = false;
-            var download = createDownload(settings, settings.source || settings.push ? name : lazyExchange().resolveUrl_(settings.url, name), size, function () { });
-            var inbox = download.inbox_;
-            function end(error) {
-                if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
-                    error.retry = !!download.mixed_;
-                lazyDownload().closeDownload_(download);
-                done(error);
-            }
-            /** Blank, from its first byte on. */
-            function begin() {
-                lazyRecords().createFile_(stored, size, "file " + file.name);
-                resumed = false;
-            }
-            var verify;
-            function take(last) {
-                var text = lazyBlocks().join_(inbox.pieces_);
-                var offset = inbox.offset_;
-                // the server began again
-                if (!offset && filled(stored, size))
-                    begin();
-                if (text)
-                    lazyFiles().fillFile_(stored, text, offset, size);
-                inbox.pieces_ = [];
-                inbox.filled_ = 0;
-                inbox.offset_ = offset + text.length;
-                progress(inbox.offset_);
-                if (!last)
-                    return;
-                download.consumer_ = null;
-                after(0, function () { return tryOr(verify, end); });
-            }
-            verify = function () {
-                var bytes = inbox.offset_;
-                if (bytes === size && lazyFiles().isWhole_(stored, size))
-                    return end(null);
-                lazyEngine().eraseFile_(stored);
-                if (!resumed)
-                    throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "file " + file.name + " is not the one that the manifest names (" + bytes + " of " + size + " bytes)");
-                // what was there belonged to another file, or the last piece of it was torn
-                begin();
-                lazyDownload().seek_(download, 0);
-                download.consumer_ = function (_, ended) { return take(ended); };
-                lazyDownload().read_(download);
-            };
-            tryOr(function () {
-                download.total_ = size;
-                download.failed_ = end;
-                inbox.block_ = 1024 /* Flash.PIECE */;
-                var offset = lazyFiles().isCreated_(stored, size) ? filled(stored, size) : -1;
-                if (offset < 0)
-                    begin();
-                else if (offset === size) {
-                    // whole, and not what it is called
-                    begin();
-                }
-                else {
-                    resumed = true;
-                    lazyDownload().seek_(download, offset);
-                }
-                download.consumer_ = function (_, ended) { return take(ended); };
-                lazyDownload().read_(download);
-            }, end);
-        }
-        var set = files.set_;
-        var before = 0;
-        var next = 0;
-        function storedAs(file) {
-            for (var i = 0; i < set.files.length; i++)
-                if (set.files[i].name === file.name)
-                    return set.files[i].stored;
-            return "";
-        }
-        function step(error) {
-            tryOr(function () {
-                if (error)
-                    throw error;
-                var file = files.missing_[next++];
-                if (!file)
-                    return done(null, lazyFiles().writeSet_(set));
-                var stored = storedAs(file);
-                function onDone(failure) {
-                    before += file.size;
-                    step(failure);
-                }
-                // two files with the same content are one
-                if (lazyFiles().isWhole_(stored, file.size))
-                    return onDone(null);
-                fetchFile(settings, file, stored, function (bytes) { return emit("WRITE_FILE", before + bytes, files.bytes_); }, onDone);
-            }, function (failure) { return done(failure); });
-        }
-        if (!settings.allowRolledBack)
-            lazyRecords().checkNotRolledBack_(badName(files));
-        if (settings.push)
-            throw otaError(262 /* Code.NOT_SUPPORTED */, "push brings the bytes of an image only: give the files by source");
-        lazyRecords().reserveRecords_();
-        lazyFiles().eraseUnused_(set);
-        // the record may need a new file later
-        var needed = lazyFiles().roomOfSet_(set) + lazyRecords().roomOf_(4096 /* RecordFile.SIZE */);
-        files.missing_.forEach(function (file) {
-            if (!lazyFiles().isCreated_(storedAs(file), file.size))
-                needed += lazyRecords().roomOf_(file.size);
-        });
-        lazyRecords().checkRoom_(needed, "this release");
-        step(null);
     }
     /** Step 2: the slot to write. */
     function chooseTarget(layout, label) {
@@ -5249,64 +5310,6 @@ function open(settings, emit, offerOnly, done, failed) {
         noteRefusal(layout);
         if (!settings.allowUnconfirmed)
             lazyRecords().checkNotOnTrial_(layout.running_);
-    }
-    /** The slot that starts next, when an update since the start has put there what `manifest` names. */
-    function findWaiting(layout, manifest, files, imageRuns) {
-        /** Is the set of this release bound to the slot called `label`? */
-        function isBound(label, files) {
-            var set = lazyFiles().readSet_(lazyFiles().boundSet_(lazyRecords().loadRecord_(), label));
-            return !!set && set.id === files.set_.id && !files.missing_.length;
-        }
-        // files alone were committed, and another set runs until the restart
-        if (files && !files.running_ && isBound(layout.running_.label, files) && (!manifest.image || imageRuns))
-            return layout.running_;
-        var selected = lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
-        var image = lazyEngine().isRestartPending_() && selected.address !== layout.running_.address ? lazyRecords().knownImage_(selected) : null;
-        return image &&
-            manifest.image &&
-            image.size === manifest.image.size &&
-            image.digest === digestOf(manifest) &&
-            (!files || isBound(selected.label, files))
-            ? selected
-            : undefined;
-    }
-    /** `imageRuns`: the image, if there is one, is running already. */
-    function offerOf(manifest, files, imageRuns, running, waiting) {
-        var image = manifest.image;
-        return {
-            available: !running && !waiting,
-            waiting: waiting,
-            version: manifest.version,
-            sequence: manifest.sequence,
-            size: image ? image.size : 0,
-            files: files ? files.missing_.map(function (file) { return file.name; }) : [],
-            bytes: (files ? files.bytes_ : 0) + (image && !imageRuns ? image.size : 0),
-            manifest: manifest,
-        };
-    }
-    /**
-     * `manifest`: undefined where `digest` or `insecure` says which image may run. `set`: the files that go with it.
-     * `filesOnly`: there is no image, or it runs already.
-     */
-    function planOf(settings, manifest, files, filesOnly) {
-        var image = manifest && !filesOnly ? manifest.image : undefined;
-        return {
-            url_: !image ? settings.url : settings.source || settings.push ? image.url : lazyExchange().resolveUrl_(settings.url, image.url),
-            size_: image ? image.size : filesOnly ? 0 : -1,
-            // of files alone nothing in a slot is verified
-            digest_: filesOnly
-                ? files.set_.id
-                : manifest
-                    ? digestOf(manifest)
-                    : lazyBytes().parseDigest_(settings.digest || "", "fsverity-sha256:" /* Prefix.CONFIG */),
-            set_: "",
-            bad_: files ? badName(files) : "",
-            sequence_: manifest ? manifest.sequence : 0,
-            version_: manifest ? manifest.version : "",
-            project_: manifest ? manifest.project : "",
-            askStorage_: !(image && image.storage) && !settings.allowStorageLoss && !filesOnly,
-            allowRolledBack_: settings.allowRolledBack,
-        };
     }
     // An update, from begin() to the commit point. The order of its steps is its safety argument:
     //   1. arguments, the lock, free memory                                   begin
@@ -5389,18 +5392,18 @@ function open(settings, emit, offerOnly, done, failed) {
         tryOr(function () {
             if (error || !manifest)
                 throw error;
-            var files = /*@__NOINLINE__*/ planFiles(manifest);
+            var files = /*@__NOINLINE__*/ lazyIncoming().planFiles_(manifest);
             var running = !!imageRuns && (!files || files.running_);
-            var waiting = running ? undefined : findWaiting(layout, manifest, files, !!imageRuns);
+            var waiting = running ? undefined : lazyIncoming().findWaiting_(layout, manifest, files, !!imageRuns);
             if (offerOnly)
-                return done(null, offerOf(manifest, files, !!imageRuns, running, !!waiting));
+                return done(null, lazyIncoming().offerOf_(manifest, files, !!imageRuns, running, !!waiting));
             if ((running || waiting) && !settings.allowSameVersion)
                 return done(null, undefined, waiting);
             var filesOnly = !!files && !!imageRuns && !(settings.allowSameVersion && manifest.image);
-            var plan = planOf(settings, manifest, files, filesOnly);
+            var plan = lazyIncoming().planOf_(settings, manifest, files, filesOnly);
             if (!files)
                 return fetchRest(plan, false, "");
-            fetchFiles(settings, files, emit, function (failure, set) {
+            lazyIncoming().fetchFiles_(settings, files, emit, function (failure, set) {
                 tryOr(function () {
                     if (failure)
                         throw failure;
@@ -5411,9 +5414,14 @@ function open(settings, emit, offerOnly, done, failed) {
     }
     // Step 3: who says which image may run?
     if (settings.keys)
-        getManifest(settings, layout, target, onManifest);
+        getManifest(settings, layout, target, function (error, manifest, imageRuns) {
+            // later, when what has verified and parsed it is freed
+            tryOr(function () {
+                after(0, function () { return onManifest(error, manifest, imageRuns); });
+            }, failed);
+        });
     else
-        fetchImage(planOf(settings), target, false);
+        fetchImage(lazyIncoming().planOf_(settings), target, false);
 }
 /**
  * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer,

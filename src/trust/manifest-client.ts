@@ -3,7 +3,6 @@
 // Source: docs/design.md#trust, docs/formats.md#manifest.
 
 import { now } from "../platform/timers";
-import { Prefix, parseDigest } from "../platform/bytes";
 import { knownImage, loadRecord, lowestSequence, recordHashed } from "../boot/boot-record";
 import { boardName } from "../platform/chip";
 import type { Settings } from "../config";
@@ -14,7 +13,7 @@ import { CHIP_NAMES } from "../platform/soc";
 import { parseDesc, Size, walkSegments } from "../image/image";
 import { verifyManifest } from "./jws";
 import { Jws } from "./limits";
-import { type Manifest, parseManifest } from "./manifest";
+import { digestOf, type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "../boot/partitions";
 import { checkPolicy, checkProject } from "./policy";
 import { type Layout, readLayout } from "../boot/layout";
@@ -83,11 +82,6 @@ export function holdsImage(
     if (running && !error && length === size) recordHashed(slot, size, found);
     done(error, found === digest);
   });
-}
-
-/** Its image's fs-verity digest, as 64 hexadecimal digits. */
-export function digestOf(manifest: Manifest): string {
-  return parseDigest(manifest.image!.fsverity, Prefix.MANIFEST);
 }
 
 /**

@@ -139,3 +139,8 @@ export function parseManifest(payload: string): Manifest {
   if (manifest.image !== undefined || !manifest.files) checkImage(manifest.image || {});
   return manifest;
 }
+
+/** Its image's fs-verity digest, as 64 hexadecimal digits. */
+export function digestOf(manifest: Manifest): string {
+  return parseDigest(manifest.image!.fsverity, Prefix.MANIFEST);
+}

@@ -27,23 +27,14 @@ import { Code, otaError, type OtaError, tryOr } from "../errors";
 import { Size } from "../image/image";
 import { closeDownload, createDownload, type Download, read } from "../net/download";
 import { heldLock, printLater } from "../platform/engine";
+import { after } from "../platform/timers";
 import { getManifest, holdsImage } from "../trust/manifest-client";
 import type { Manifest } from "../trust/manifest";
 import { fetchFiles, planFiles } from "./files";
 import { finish } from "./finish";
 import { createHandle, type Handle } from "./handle";
-import {
-  checkCall,
-  checkDevice,
-  chooseTarget,
-  findWaiting,
-  Mode,
-  type Offer,
-  offerOf,
-  planOf,
-  resultOfNothing,
-  type UpdateResult,
-} from "./plan";
+import { findWaiting, type Offer, offerOf, planOf } from "./offer";
+import { checkCall, checkDevice, chooseTarget, Mode, resultOfNothing, type UpdateResult } from "./plan";
 import { perform } from "./receiver";
 import { abortSession, type Emit, openSession, Phase, type Plan, type Session } from "./session";
 
@@ -140,7 +131,13 @@ function open(
   }
 
   // Step 3: who says which image may run?
-  if (settings.keys) getManifest(settings, layout, target, onManifest);
+  if (settings.keys)
+    getManifest(settings, layout, target, (error, manifest, imageRuns) => {
+      // later, when what has verified and parsed it is freed
+      tryOr(() => {
+        after(0, () => onManifest(error, manifest, imageRuns));
+      }, failed);
+    });
   else fetchImage(planOf(settings), target!, false);
 }
 
