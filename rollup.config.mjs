@@ -31,7 +31,7 @@ const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
     exchange: ["net/url.ts", "platform/http-request.ts", "net/headers.ts", "net/http.ts"],
     download: ["net/download.ts"],
     session: ["update/session.ts"],
-    incoming: ["update/offer.ts", "update/files.ts"],
+    incoming: ["trust/rollout.ts", "update/offer.ts", "update/files.ts"],
     finish: ["update/finish.ts"],
     keys: ["trust/base64url.ts", "trust/rsa-key.ts", "trust/keys.ts"],
     manifest: ["trust/json.ts", "trust/manifest.ts", "trust/policy.ts"],

@@ -268,6 +268,11 @@ interface CommonConfig {
      * manifest that was installed.
      */
     project?: string;
+    /**
+     * Install a release whose rollout has not reached this device.
+     * @default false
+     */
+    allowEarly?: boolean;
     /** Label of the slot to write. Default: the next update partition. */
     partition?: string;
     /** Called synchronously. What it throws does not end the update: the engine prints it. */
@@ -365,6 +370,14 @@ interface ManifestFile {
     /** relative to the manifest's; without it the name is its URL */
     url?: string;
 }
+/** Which devices take the release, and when: `share`, or `start` and `hours`. */
+interface Rollout {
+    /** percent of the devices */
+    share?: number;
+    /** seconds since 1970: the first devices take it then, the last ones `hours` later */
+    start?: number;
+    hours?: number;
+}
 /** What a manifest says (docs/formats.md#manifest). `iat` and `exp` in seconds since 1970. */
 interface Manifest {
     format: number;
@@ -388,7 +401,96 @@ interface Manifest {
     files?: ManifestFile[];
     /** name of the file that is the program */
     entry?: string;
+    /** with format 2; without it every device takes the release at once */
+    rollout?: Rollout;
 }
+
+/** What a manifest offers. */
+interface Offer {
+    /** is it something else than what runs or waits for the restart? */
+    available: boolean;
+    /** an update has installed it since the start, and it waits for the restart */
+    waiting: boolean;
+    /**
+     * the rollout has not reached this device, so it is not available: seconds since 1970 when it will be due, -1 when only
+     * another manifest can make it due; 0: it is due
+     */
+    due: number;
+    version: string;
+    sequence: number;
+    /** bytes of the image; 0 without one */
+    size: number;
+    /** names of the files that Storage does not hold */
+    files: string[];
+    /** most bytes that an update would fetch: of the image, unless it runs already, and of `files` */
+    bytes: number;
+    manifest: Manifest;
+}
+
+/** What `update` resolves with. */
+interface UpdateResult {
+    /** true: what the manifest names is running already, and nothing was done */
+    upToDate: boolean;
+    /** true: an earlier update has installed it, and it waits for the restart; nothing was done */
+    waiting?: boolean;
+    /** the rollout has not reached this device, and nothing was done: see `Offer`; `allowEarly` installs it */
+    due?: number;
+    /** the slot that starts after the next restart */
+    partition?: Partition;
+    /** bytes of the image file; 0 for a release of files alone */
+    size?: number;
+}
+
+/** What `poll` takes besides the fields of an update. */
+interface PollOptions {
+    /**
+     * ms between two looks, about: each is up to a tenth shorter or longer, by the serial number.
+     * @default 86400000
+     */
+    every?: number;
+    /**
+     * Most looks in a day, retries included.
+     * @default 24
+     */
+    perDay?: number;
+    /** Asked before an update begins, with what is offered; false, or a promise of false, postpones it by ten minutes. */
+    ready?: (offer: Offer) => boolean | Promise<boolean>;
+    /** Called when an update is installed: `restart()` starts it. */
+    installed?: (result: UpdateResult) => void;
+    /** Called with each failure. */
+    failed?: (error: OtaError) => void;
+    /** Where report() goes: after the first look, and after each update or failure. */
+    report?: string;
+}
+interface Poll {
+    /** No look comes after it. An update that is under way goes on: abort() ends it. */
+    stop(): void;
+}
+/**
+ * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
+ * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
+ * then two and so on, but not before the server's Retry-After. Nothing is kept over a restart.
+ * More than 60 lines: a closure, whose functions share the timer and the counts.
+ */
+declare function poll(config: SignedConfig & Origin & PollOptions): Poll;
+
+/** What a report has besides the status: nothing of it is secret. */
+interface Identity {
+    /** getSerial(): on an ESP32 its MAC address */
+    serial: string;
+    /** process.env.BOARD */
+    board: string;
+    /** free JsVars */
+    free: number;
+}
+/**
+ * POSTs `getStatus()`, with serial number, board and free JsVars, as JSON to `url`. Resolves with 0 when the server took
+ * it. What matters is in the boot record and so in the next report too: why the last image was rolled back, and what is
+ * on trial. Rejects like an update that gets no manifest.
+ */
+declare function report(url: string, headers?: {
+    [name: string]: string;
+}): Promise<number>;
 
 /** A running update. After `finish` or `abort` it has ended: only the getters still answer. */
 interface Handle {
@@ -423,35 +525,6 @@ interface Handle {
     getStatusCode(): number;
     /** the slot being written */
     getPartition(): Partition;
-}
-
-/** What a manifest offers. */
-interface Offer {
-    /** is it something else than what runs or waits for the restart? */
-    available: boolean;
-    /** an update has installed it since the start, and it waits for the restart */
-    waiting: boolean;
-    version: string;
-    sequence: number;
-    /** bytes of the image; 0 without one */
-    size: number;
-    /** names of the files that Storage does not hold */
-    files: string[];
-    /** most bytes that an update would fetch: of the image, unless it runs already, and of `files` */
-    bytes: number;
-    manifest: Manifest;
-}
-
-/** What `update` resolves with. */
-interface UpdateResult {
-    /** true: what the manifest names is running already, and nothing was done */
-    upToDate: boolean;
-    /** true: an earlier update has installed it, and it waits for the restart; nothing was done */
-    waiting?: boolean;
-    /** the slot that starts after the next restart */
-    partition?: Partition;
-    /** bytes of the image file; 0 for a release of files alone */
-    size?: number;
 }
 
 /** Ends the running update, or the selection of a slot. The promise of that call rejects with ESP_ERR_INVALID_STATE. */
@@ -573,5 +646,5 @@ declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean
 /** ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. */
 declare const ERR: ErrorNumbers;
 
-export { ERR, abort, begin, boot, canRollback, checkForUpdate, compactStorage, confirmAfter, file, findPartition, getBootPartition, getBootloaderDescription, getDescription, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, restart, rollback, setBootPartition, update };
-export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, InsecureConfig, Jwk, Manifest, ManifestFile, Offer, Origin, OtaError, Partition, ReleaseStatus, RollbackOptions, SignedConfig, SlotStatus, Source, Status, StorageClaim, UpdateEvent, UpdateResult };
+export { ERR, abort, begin, boot, canRollback, checkForUpdate, compactStorage, confirmAfter, file, findPartition, getBootPartition, getBootloaderDescription, getDescription, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, poll, report, restart, rollback, setBootPartition, update };
+export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, Identity, InsecureConfig, Jwk, Manifest, ManifestFile, Offer, Origin, OtaError, Partition, Poll, PollOptions, ReleaseStatus, RollbackOptions, Rollout, SignedConfig, SlotStatus, Source, Status, StorageClaim, UpdateEvent, UpdateResult };

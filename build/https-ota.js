@@ -198,7 +198,10 @@ function after(ms, callback, unwatched) {
 
 /** Ends a timer or an interval. */
 var cancel = clearTimeout;
-
+/** ms since 1970 by a clock that is wrong until somebody sets it. */
+function now() {
+    return Date.now();
+}
 
 function lazyEngine() {
     // What the module uses of the interpreter, apart from flash, chip, http, crypto and timers: Storage, memory, and state
@@ -219,6 +222,10 @@ function lazyEngine() {
             }, true);
         }, noop);
     }
+    /** What differs between two devices with the same program: on an ESP32 its MAC address. */
+    function serialNumber() {
+        return getSerial();
+    }
     /**
      * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
      * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The
@@ -226,7 +233,7 @@ function lazyEngine() {
      * bits in each.
      */
     function spread(round) {
-        return ((E.CRC32(getSerial()) * (1 + 40503 * round)) / 4294967296) % 1;
+        return ((E.CRC32(serialNumber()) * (1 + 40503 * round)) / 4294967296) % 1;
     }
     /** A file of Espruino's Storage, undefined when there is none. */
     function readFile(name) {
@@ -308,8 +315,9 @@ function lazyEngine() {
     function firmwareVersion() {
         return process.env.VERSION;
     }
-    return { freeVars_: freeVars, printLater_: printLater, spread_: spread, readFile_: readFile, readPart_: readPart, listFiles_: listFiles, writeFile_: writeFile, eraseFile_: eraseFile, compact_: compact, storageStats_: storageStats, runningSet_: runningSet, startState_: startState, setStartState_: setStartState, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, isRolledBack_: isRolledBack, firmwareVersion_: firmwareVersion };
+    return { freeVars_: freeVars, printLater_: printLater, serialNumber_: serialNumber, spread_: spread, readFile_: readFile, readPart_: readPart, listFiles_: listFiles, writeFile_: writeFile, eraseFile_: eraseFile, compact_: compact, storageStats_: storageStats, runningSet_: runningSet, startState_: startState, setStartState_: setStartState, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, isRolledBack_: isRolledBack, firmwareVersion_: firmwareVersion };
 }
+
 
 
 
@@ -1273,7 +1281,10 @@ function chipId() {
 
 
 
-
+/** Espruino's name of the board. */
+function boardName() {
+    return process.env.BOARD;
+}
 
 /** Restarts the device at once. `esp_restart` */
 function restart() {
@@ -2408,7 +2419,7 @@ function lazySlots() {
     // (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). If
     // an image reads through a partition that this table does not have, no program runs after the restart, and nothing can
     // roll the image back.
-    function refuse$1(fact) {
+    function refuse(fact) {
         throw otaError(262 /* Code.NOT_SUPPORTED */, "Storage would be lost: " +
             fact +
             "; flash that build once by USB with its own partition table, or set allowStorageLoss");
@@ -2432,30 +2443,30 @@ function lazySlots() {
         var label = claim.partition;
         var row = partitionByLabel(label, 1 /* Type.DATA */);
         if (!row)
-            return refuse$1("the image reads its files through partition " + label + ", which this table does not have");
+            return refuse("the image reads its files through partition " + label + ", which this table does not have");
         if (row.address !== claim.address)
-            refuse$1("the image keeps its files at " +
+            refuse("the image keeps its files at " +
                 lazyBytesOnce.hex_(claim.address) +
                 " and reads them through partition " +
                 label +
                 ", which this table has at " +
                 lazyBytesOnce.hex_(row.address));
         if (row.size < claim.size)
-            refuse$1("the image needs " + claim.size + " bytes in partition " + label + ", which has " + row.size);
+            refuse("the image needs " + claim.size + " bytes in partition " + label + ", which has " + row.size);
         var own = ownPartition();
         var ownRow = own === label ? row : partitionByLabel(own, 1 /* Type.DATA */);
         if (!ownRow || ownRow.address !== claim.address)
-            refuse$1("this firmware keeps its files in another place than the image, " + lazyBytesOnce.hex_(claim.address));
+            refuse("this firmware keeps its files in another place than the image, " + lazyBytesOnce.hex_(claim.address));
         var stats = lazyEngine().storageStats_();
         // the boot record may still grow by this much
         var used = stats.totalBytes - stats.freeBytes + 2 * (4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */);
         // a build with a smaller Storage takes the rest for damage, and erases all of it
         if (claim.size < stats.totalBytes && used > claim.size)
-            refuse$1("Storage needs " + used + " bytes, with erased files and the boot record; the image has room for " + claim.size);
+            refuse("Storage needs " + used + " bytes, with erased files and the boot record; the image has room for " + claim.size);
         // a build with a larger Storage takes what lies behind the files of this one for files
         for (var offset = stats.totalBytes; offset < claim.size; offset += 4096 /* Flash.SECTOR */)
             if (!lazyBlocksOnce.isBlank_(claim.address + offset))
-                refuse$1("flash at " + lazyBytesOnce.hex_(claim.address + offset) + " is not blank, and the image takes it for Storage");
+                refuse("flash at " + lazyBytesOnce.hex_(claim.address + offset) + " is not blank, and the image takes it for Storage");
     }
     /**
      * Searches the verified image at `addr` for the text that names the partition of its Storage. The first segment holds
@@ -2659,14 +2670,14 @@ function lazyExchange() {
         return checked;
     }
     /**
-     * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+     * Makes a request, with `body` or without one. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
      */
-    function request(options, onResponse, onError) {
+    function request(options, onResponse, onError, body) {
         var outgoing = require("http").request(options, onResponse);
         if (!outgoing)
             throw otaError(28674 /* Code.HTTP_CONNECT */, "no network", true);
         outgoing.on("error", onError);
-        outgoing.end();
+        outgoing.end(body);
         return outgoing;
     }
     /** Drops options and headers, which nobody asks for any more: a body can be long. */
@@ -3085,11 +3096,111 @@ function lazyExchange() {
         if (!head.length_)
             endExchange(exchange, null);
     }
-    return { checkHeaders_: checkHeaders, resolveUrl_: resolveUrl, giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
+    return { checkHeaders_: checkHeaders, request_: request, disconnect_: disconnect$1, parseAnswer_: parseAnswer, parseUrl_: parseUrl, resolveUrl_: resolveUrl, giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
 }
 
 
 
+
+
+
+
+/**
+ * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
+ * type, and unless exactly one field says which image may run.
+ * More than 30 lines: one rule behind the other, each with its message.
+ */
+function checkConfig(config) {
+    // The configuration of a call. It is checked before anything else happens.
+    function refuse$2(fact) {
+        throw otaError(258 /* Code.INVALID_ARG */, fact);
+    }
+    var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
+    // Every field, by an example of its type; for a number the example is the default.
+    var FIELDS = {
+        url: "",
+        source: refuse$2,
+        push: false,
+        manifest: "",
+        keys: [],
+        digest: "",
+        insecure: true,
+        headers: {},
+        ca: DER,
+        cert: DER,
+        key: DER,
+        timeout: 20000,
+        deadline: 3600000,
+        retries: 5,
+        maxRedirects: 5,
+        maxRequestSize: 0,
+        threshold: 1,
+        allowSameVersion: false,
+        allowDowngrade: false,
+        allowRolledBack: false,
+        allowStorageLoss: false,
+        allowSavedState: false,
+        allowUnconfirmed: false,
+        allowEarly: false,
+        project: "",
+        partition: "",
+        onEvent: refuse$2,
+    };
+    var fields = config;
+    var settings = {};
+    var names = Object.keys(FIELDS);
+    if (typeof fields !== "object" || !fields)
+        refuse$2("the configuration must be an object");
+    names.forEach(function (name) {
+        if (typeof FIELDS[name] === "number")
+            settings[name] = FIELDS[name];
+    });
+    // own fields only: the caller did not write the fields of a prototype
+    Object.keys(fields).forEach(function (name) {
+        var value = fields[name];
+        if (value === undefined)
+            return;
+        if (names.indexOf(name) < 0)
+            refuse$2("unknown field " + name);
+        var type = typeof FIELDS[name];
+        var callable = name === "headers" && typeof value === "function";
+        if ((typeof value !== type && !callable) || value === null)
+            refuse$2(name + " must be a " + type);
+        if (type === "number" && !(value >= 0 && Math.floor(value) === value))
+            refuse$2(name + " must be a whole number");
+        // the engine takes a text of up to 100 characters for the name of a file
+        if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
+            refuse$2(name + " is not DER: give atob() of the base64 between the lines of its PEM");
+        settings[name] = value;
+    });
+    if (settings.push && settings.source)
+        refuse$2("expected source or push, not both");
+    if (!settings.url && !settings.source && !settings.push)
+        refuse$2("url is missing: or give source, or push");
+    if (!settings.url)
+        settings.url = "";
+    if (settings.manifest && !settings.keys)
+        refuse$2("manifest needs keys");
+    if (settings.push && settings.keys && !settings.manifest)
+        refuse$2("push with keys needs manifest");
+    if (!settings.timeout)
+        refuse$2("timeout must be above 0");
+    if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
+        refuse$2("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+    var checked = settings;
+    if (typeof checked.headers === "object")
+        checked.headers = lazyExchange().checkHeaders_(checked.headers);
+    if (checked.threshold < 1 ||
+        checked.threshold > 2 ||
+        (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
+        refuse$2("threshold is " + checked.threshold + ": expected 1 or 2, and as many keys");
+    // as fsverity-utils prints it
+    if (checked.digest && lazyBytes().parseDigest_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
+        checked.digest = "fsverity-" + checked.digest;
+    if (checked.digest && !lazyBytes().parseDigest_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
+        refuse$2("digest must be " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
+    return checked;
+}
 
 
 
@@ -3708,7 +3819,7 @@ function lazyKeys() {
 function lazyManifest() {
     // Parses one JSON object, more strictly than the engine's own parser. Pure.
     /** Throws INVALID_RESPONSE with what is wrong in the manifest. */
-    function refuse$2(fact) {
+    function refuse$1(fact) {
         throw otaError(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
     }
     function isDigits(text) {
@@ -3742,9 +3853,9 @@ function lazyManifest() {
             if (escaped === "u")
                 for (var last = i + 4; i < last; i++)
                     if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0)
-                        return refuse$2("no JSON at " + i);
+                        return refuse$1("no JSON at " + i);
         }
-        return refuse$2("string at " + start + " is not JSON");
+        return refuse$1("string at " + start + " is not JSON");
     }
     /**
      * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and
@@ -3765,7 +3876,7 @@ function lazyManifest() {
                 continue;
             var token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
             if (next.indexOf(token) < 0)
-                refuse$2("no JSON at " + start);
+                refuse$1("no JSON at " + start);
             if (token === ":")
                 next = "\"{[a" /* Next.VALUE */;
             else if (token === ",")
@@ -3781,7 +3892,7 @@ function lazyManifest() {
                     while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0)
                         i++;
                     if (!isLiteral(text.substring(start, i)))
-                        refuse$2("no JSON at " + start);
+                        refuse$1("no JSON at " + start);
                 }
                 else
                     open.pop();
@@ -3789,19 +3900,19 @@ function lazyManifest() {
                 if (isKey && token === '"') {
                     var key = text.substring(start + 1, i - 1);
                     if (key.indexOf("\\") >= 0)
-                        refuse$2("key " + key + " has an escape");
+                        refuse$1("key " + key + " has an escape");
                     if (keys.indexOf(key) >= 0)
-                        refuse$2("key " + key + " comes twice");
+                        refuse$1("key " + key + " comes twice");
                     // the engine's parser would make it the prototype of the object
                     if (key === "__proto__")
-                        refuse$2("key __proto__ is not taken");
+                        refuse$1("key __proto__ is not taken");
                     keys.push(key);
                     next = ":";
                 }
             }
         }
         if (!i || open.length)
-            refuse$2("no JSON object");
+            refuse$1("no JSON object");
         return JSON.parse(text);
     }
     // The claims of a manifest. Pure. Only called with a payload whose signature is verified.
@@ -3817,14 +3928,14 @@ function lazyManifest() {
             return;
         var whole = type !== "number" || isWhole(value);
         if (typeof value !== type || !whole || value === "")
-            refuse$2("claim " + claim + " is missing or not a " + type);
+            refuse$1("claim " + claim + " is missing or not a " + type);
     }
     function checkImage(image) {
         checkClaim("image.url", image.url, "string");
         checkClaim("image.size", image.size, "number");
         checkClaim("image.fsverity", image.fsverity, "string");
         if (!lazyBytes().parseDigest_(image.fsverity, "sha256:" /* Prefix.MANIFEST */))
-            refuse$2("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
+            refuse$1("claim image.fsverity must be " + "sha256:" /* Prefix.MANIFEST */ + " and 64 digits");
         var storage = image.storage;
         if (storage === undefined)
             return;
@@ -3832,7 +3943,7 @@ function lazyManifest() {
         checkClaim("image.storage.address", storage.address, "number");
         checkClaim("image.storage.size", storage.size, "number");
         if (!storage.size)
-            refuse$2("claim image.storage.size is 0");
+            refuse$1("claim image.storage.size is 0");
     }
     /**
      * A name is a label: no file is ever stored under it. Those that mean something to Espruino or to this module are
@@ -3853,32 +3964,46 @@ function lazyManifest() {
                 ok = false;
         });
         if (!ok)
-            refuse$2("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
+            refuse$1("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
     }
     /** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
     function checkFiles(files, entry) {
         var names = [];
         var program = 0;
         if (!Array.isArray(files) || !files.length)
-            refuse$2("claim files is not a list of files");
+            refuse$1("claim files is not a list of files");
         checkClaim("entry", entry, "string");
         files.forEach(function (file) {
             checkClaim("files.name", file && file.name, "string");
             var name = file.name;
             checkName(name);
             if (names.indexOf(name) >= 0)
-                refuse$2("file name " + name + " comes twice");
+                refuse$1("file name " + name + " comes twice");
             names.push(name);
             checkClaim("files.size", file.size, "number");
             checkClaim("files.sha256", file.sha256, "string");
             if (!lazyBytes().parseDigest_("sha256:" /* Prefix.MANIFEST */ + file.sha256, "sha256:" /* Prefix.MANIFEST */))
-                refuse$2("claim files.sha256 of " + name + " is not 64 hexadecimal digits");
+                refuse$1("claim files.sha256 of " + name + " is not 64 hexadecimal digits");
             checkClaim("files.url", file.url, "string", true);
             if (name === entry)
                 program = file.size;
         });
         if (!program)
-            refuse$2("claim entry is " + entry + ", which is no file, or an empty one");
+            refuse$1("claim entry is " + entry + ", which is no file, or an empty one");
+    }
+    function checkRollout(rollout) {
+        var timed = rollout && rollout.share === undefined;
+        if (timed) {
+            checkClaim("rollout.start", rollout.start, "number");
+            checkClaim("rollout.hours", rollout.hours, "number");
+        }
+        else {
+            checkClaim("rollout.share", rollout && rollout.share, "number");
+            if (rollout.share > 100)
+                refuse$1("claim rollout.share is " + rollout.share + ", at most 100 percent");
+            if (rollout.start !== undefined || rollout.hours !== undefined)
+                refuse$1("claim rollout has a share and a time: one of them");
+        }
     }
     /**
      * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
@@ -3897,12 +4022,17 @@ function lazyManifest() {
         checkClaim("exp", manifest.exp, "number", true);
         if (manifest.files === undefined) {
             if (manifest.entry !== undefined)
-                refuse$2("claim entry without files");
+                refuse$1("claim entry without files");
         }
         else if (format === 1 /* Format.IMAGE */)
-            refuse$2("claim files needs format 2");
+            refuse$1("claim files needs format 2");
         else
             checkFiles(manifest.files, manifest.entry);
+        if (manifest.rollout !== undefined) {
+            if (format === 1 /* Format.IMAGE */)
+                refuse$1("claim rollout needs format 2");
+            checkRollout(manifest.rollout);
+        }
         if (manifest.image !== undefined || !manifest.files)
             checkImage(manifest.image || {});
         return manifest;
@@ -4265,7 +4395,25 @@ function answer(payload, signer, done) {
 
 
 
+
 function lazyIncoming() {
+    // Which devices take a release when: docs/formats.md#rollout. The manifest says it, signed; nothing is stored and no
+    // server learns anything. The order differs from release to release.
+    /** Where this device stands among all, from 0 to below 1: the beginning of SHA-256(serial number "." sequence). */
+    function bucket(serial, sequence) {
+        return lazyBytes().u32_(sha256(serial + "." + sequence), 0) / 4294967296;
+    }
+    /** When the release of `manifest` is due on this device. `nowMs`: ms since 1970; a clock that is not set says 1970. */
+    function dueOf(manifest, nowMs) {
+        var rollout = manifest.rollout;
+        if (!rollout)
+            return 0 /* Due.NOW */;
+        var place = bucket(lazyEngine().serialNumber_(), manifest.sequence);
+        if (rollout.share !== undefined)
+            return place * 100 < rollout.share ? 0 /* Due.NOW */ : -1 /* Due.NEVER */;
+        var due = Math.floor(rollout.start + place * rollout.hours * 3600);
+        return due * 1000 <= nowMs ? 0 /* Due.NOW */ : due;
+    }
     // The files of a release, from the manifest to Storage: part of step 4 of update.ts. A file that Storage holds is not
     // fetched. One that was cut off goes on behind its last byte that is not blank. Nothing points to any of them until the
     // commit.
@@ -4475,11 +4623,12 @@ function lazyIncoming() {
             : undefined;
     }
     /** `imageRuns`: the image, if there is one, is running already. */
-    function offerOf(manifest, files, imageRuns, running, waiting) {
+    function offerOf(manifest, files, imageRuns, running, waiting, due) {
         var image = manifest.image;
         return {
-            available: !running && !waiting,
+            available: !running && !waiting && !due,
             waiting: waiting,
+            due: due,
             version: manifest.version,
             sequence: manifest.sequence,
             size: image ? image.size : 0,
@@ -4512,8 +4661,11 @@ function lazyIncoming() {
             allowRolledBack_: settings.allowRolledBack,
         };
     }
-    return { planFiles_: planFiles, fetchFiles_: fetchFiles, findWaiting_: findWaiting, offerOf_: offerOf, planOf_: planOf };
+    return { dueOf_: dueOf, planFiles_: planFiles, fetchFiles_: fetchFiles, findWaiting_: findWaiting, offerOf_: offerOf, planOf_: planOf };
 }
+
+
+
 
 
 
@@ -5076,11 +5228,6 @@ function createReceiver(session) {
 
 
 
-
-
-
-
-
 /**
  * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks
  * share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
@@ -5117,10 +5264,6 @@ function open(settings, emit, offerOnly, done, failed) {
      * More than 30 lines: the callbacks of steps that share the settings, which are freed on the way.
      */
     function getManifest(settings, layout, target, done) {
-        /** ms since 1970 by a clock that is wrong until somebody sets it. */
-        function now() {
-            return Date.now();
-        }
         // The chips that Espruino has builds for: their ids, what the flash MMU maps, and the RAM that a bootloader loads.
         // Pure. It is the only table of these numbers, for the module and for the command on the host.
         // Source: docs/formats.md#chips and #segments. Names are IDF's, read in v5.5 (soc/<chip>/include/soc: soc.h;
@@ -5128,10 +5271,6 @@ function open(settings, emit, offerOnly, done, failed) {
         // esp_app_format.h). Enums, which take no variable: the numbers stand where they are used.
         /** CONFIG_IDF_TARGET by `esp_chip_id_t`. */
         var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
-        /** Espruino's name of the board. */
-        function boardName() {
-            return process.env.BOARD;
-        }
         /**
          * The payload of a manifest: one token, or two of the same payload with a line end between them. It must be signed by
          * `threshold` of `keys`, 1 or 2. Calls `done` once, like verifyJws.
@@ -5395,10 +5534,13 @@ function open(settings, emit, offerOnly, done, failed) {
             var files = /*@__NOINLINE__*/ lazyIncoming().planFiles_(manifest);
             var running = !!imageRuns && (!files || files.running_);
             var waiting = running ? undefined : lazyIncoming().findWaiting_(layout, manifest, files, !!imageRuns);
+            var due = settings.allowEarly ? 0 /* Due.NOW */ : lazyIncoming().dueOf_(manifest, now());
             if (offerOnly)
-                return done(null, lazyIncoming().offerOf_(manifest, files, !!imageRuns, running, !!waiting));
+                return done(null, lazyIncoming().offerOf_(manifest, files, !!imageRuns, running, !!waiting, due));
             if ((running || waiting) && !settings.allowSameVersion)
                 return done(null, undefined, waiting);
+            if (due)
+                return done(null, undefined, undefined, due);
             var filesOnly = !!files && !!imageRuns && !(settings.allowSameVersion && manifest.image);
             var plan = lazyIncoming().planOf_(settings, manifest, files, filesOnly);
             if (!files)
@@ -5569,101 +5711,6 @@ function run(config, mode, resolve, reject) {
     // written, and what is installed. Parts of steps 1 to 3 of update.ts.
     /** Step 1: checks memory, configuration and keys. */
     function checkCall(config, mode) {
-        /**
-         * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
-         * type, and unless exactly one field says which image may run.
-         * More than 30 lines: one rule behind the other, each with its message.
-         */
-        function checkConfig(config) {
-            // The configuration of a call. It is checked before anything else happens.
-            function refuse(fact) {
-                throw otaError(258 /* Code.INVALID_ARG */, fact);
-            }
-            var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
-            // Every field, by an example of its type; for a number the example is the default.
-            var FIELDS = {
-                url: "",
-                source: refuse,
-                push: false,
-                manifest: "",
-                keys: [],
-                digest: "",
-                insecure: true,
-                headers: {},
-                ca: DER,
-                cert: DER,
-                key: DER,
-                timeout: 20000,
-                deadline: 3600000,
-                retries: 5,
-                maxRedirects: 5,
-                maxRequestSize: 0,
-                threshold: 1,
-                allowSameVersion: false,
-                allowDowngrade: false,
-                allowRolledBack: false,
-                allowStorageLoss: false,
-                allowSavedState: false,
-                allowUnconfirmed: false,
-                project: "",
-                partition: "",
-                onEvent: refuse,
-            };
-            var fields = config;
-            var settings = {};
-            var names = Object.keys(FIELDS);
-            if (typeof fields !== "object" || !fields)
-                refuse("the configuration must be an object");
-            names.forEach(function (name) {
-                if (typeof FIELDS[name] === "number")
-                    settings[name] = FIELDS[name];
-            });
-            // own fields only: the caller did not write the fields of a prototype
-            Object.keys(fields).forEach(function (name) {
-                var value = fields[name];
-                if (value === undefined)
-                    return;
-                if (names.indexOf(name) < 0)
-                    refuse("unknown field " + name);
-                var type = typeof FIELDS[name];
-                var callable = name === "headers" && typeof value === "function";
-                if ((typeof value !== type && !callable) || value === null)
-                    refuse(name + " must be a " + type);
-                if (type === "number" && !(value >= 0 && Math.floor(value) === value))
-                    refuse(name + " must be a whole number");
-                // the engine takes a text of up to 100 characters for the name of a file
-                if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
-                    refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
-                settings[name] = value;
-            });
-            if (settings.push && settings.source)
-                refuse("expected source or push, not both");
-            if (!settings.url && !settings.source && !settings.push)
-                refuse("url is missing: or give source, or push");
-            if (!settings.url)
-                settings.url = "";
-            if (settings.manifest && !settings.keys)
-                refuse("manifest needs keys");
-            if (settings.push && settings.keys && !settings.manifest)
-                refuse("push with keys needs manifest");
-            if (!settings.timeout)
-                refuse("timeout must be above 0");
-            if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-                refuse("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
-            var checked = settings;
-            if (typeof checked.headers === "object")
-                checked.headers = lazyExchange().checkHeaders_(checked.headers);
-            if (checked.threshold < 1 ||
-                checked.threshold > 2 ||
-                (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
-                refuse("threshold is " + checked.threshold + ": expected 1 or 2, and as many keys");
-            // as fsverity-utils prints it
-            if (checked.digest && lazyBytes().parseDigest_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
-                checked.digest = "fsverity-" + checked.digest;
-            if (checked.digest && !lazyBytes().parseDigest_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
-                refuse("digest must be " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
-            return checked;
-        }
         var free = lazyEngine().freeVars_();
         // before the keys are parsed, which takes memory
         if (!lazyEngine().heldLock_() && free < 1600 /* Needed.UPDATE */)
@@ -5681,11 +5728,15 @@ function run(config, mode, resolve, reject) {
      * The result of a call that has nothing to install. Throws INVALID_VERSION for begin(), which resolves with a handle
      * only.
      */
-    function resultOfNothing(isBegin, offer, waiting) {
+    function resultOfNothing(isBegin, offer, waiting, due) {
+        if (isBegin && due)
+            throw otaError(269 /* Code.NOT_ALLOWED */, "the rollout has not reached this device; allowEarly installs the release", true);
         if (isBegin)
             throw otaError(266 /* Code.INVALID_VERSION */, waiting
                 ? "what the manifest names is installed and waits for the restart"
                 : "what the manifest names is running already");
+        if (due)
+            return { upToDate: false, due: due };
         return offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true });
     }
     var lock = null;
@@ -5741,10 +5792,10 @@ function run(config, mode, resolve, reject) {
         lock = acquireLock(fail, settings.deadline);
         if (mode !== 0 /* Mode.CHECK */)
             emit("START");
-        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (opened, offer, waiting) {
+        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (opened, offer, waiting, due) {
             session = opened;
             if (!opened) {
-                resolve(resultOfNothing(mode === 1 /* Mode.BEGIN */, offer, waiting));
+                resolve(resultOfNothing(mode === 1 /* Mode.BEGIN */, offer, waiting, due));
                 return release(null);
             }
             settings = undefined; // 60 JsVars: memory is shortest while the digest is computed
@@ -5853,6 +5904,212 @@ function getStatus() {
         storage: { free: storage.freeBytes, trash: storage.trashBytes },
         last: lastResult,
         differs: whyDifferent(layout, selected, record),
+    };
+}
+
+
+
+
+// Tells a server how this device is: docs/fleet.md#reports.
+/**
+ * POSTs `getStatus()`, with serial number, board and free JsVars, as JSON to `url`. Resolves with 0 when the server took
+ * it. What matters is in the boot record and so in the next report too: why the last image was rolled back, and what is
+ * on trial. Rejects like an update that gets no manifest.
+ */
+function report(url, headers) {
+    /**
+     * POSTs `body`, JSON, to `url`. Calls `done` once: with null when the server took it (2xx), else with the error of its
+     * answer, or of the network.
+     */
+    function post(url, body, headers, done) {
+        // One request with a body, whose answer's status is all that is asked for. No redirect is followed, because the body is
+        // for the server that the caller named.
+        var TIMEOUT = 20000; // ms for the whole exchange
+        var timer;
+        var outgoing;
+        var ended = false;
+        function end(error) {
+            if (ended)
+                return;
+            ended = true;
+            if (timer !== undefined)
+                cancel(timer);
+            lazyExchange().disconnect_(outgoing);
+            done(error);
+        }
+        function send() {
+            var parts = lazyExchange().parseUrl_(url);
+            var all = { "Content-Type": "application/json", "Content-Length": "" + body.length };
+            if (parts.auth_)
+                all.Authorization = "Basic " + lazyBytes().base64_(parts.auth_);
+            for (var name in headers)
+                all[name] = headers[name];
+            var options = {
+                protocol: parts.protocol_,
+                host: parts.host_,
+                path: parts.path_,
+                method: "POST",
+                headers: all,
+            };
+            if (parts.port_)
+                options.port = parts.port_;
+            outgoing = lazyExchange().request_(options, function (response) {
+                tryOr(function () {
+                    response.on("data", function () { });
+                    var status = +response.statusCode;
+                    if (status >= 200 && status < 300)
+                        return end(null);
+                    lazyExchange().parseAnswer_(status, response.headers); // throws what the status means
+                    end(otaError(264 /* Code.INVALID_RESPONSE */, "HTTP status " + status));
+                }, end);
+            }, function (error) { return end(otaError(28674 /* Code.HTTP_CONNECT */, "connection: " + error.message, true)); }, body);
+        }
+        tryOr(function () {
+            timer = after(TIMEOUT, function () { return end(otaError(28683 /* Code.HTTP_READ_TIMEOUT */, "no answer for " + TIMEOUT + " ms", true)); }, true);
+            // not below a data listener of another connection
+            after(20 /* Pause.SETTLE */, function () { return tryOr(send, end); }, true);
+        }, end);
+    }
+    return new Promise(function (resolve, reject) {
+        tryOr(function () {
+            if (typeof url !== "string")
+                throw otaError(258 /* Code.INVALID_ARG */, "report: url must be a string");
+            var about = getStatus();
+            about.serial = lazyEngine().serialNumber_();
+            about.board = boardName();
+            about.free = lazyEngine().freeVars_();
+            post(url, JSON.stringify(about), headers ? lazyExchange().checkHeaders_(headers) : {}, function (error) {
+                if (error)
+                    reject(error);
+                else
+                    resolve(0);
+            });
+        }, reject);
+    });
+}
+
+// Looks for updates again and again, so that a fleet does not ask at once: docs/fleet.md#polling. What must differ between
+// devices comes from the serial number, because Math.random() is the same sequence on every board after every start.
+/**
+ * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
+ * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
+ * then two and so on, but not before the server's Retry-After. Nothing is kept over a restart.
+ * More than 60 lines: a closure, whose functions share the timer and the counts.
+ */
+function poll(config) {
+    var timer;
+    var stopped = false;
+    var looks = 0; // since `day`
+    var day = now();
+    var round = 0;
+    var failures = 0;
+    var reported = false;
+    var look;
+    var options = config || {};
+    var every = options.every === undefined ? 86400000 /* Ms.DAY */ : options.every;
+    var perDay = options.perDay === undefined ? 24 : options.perDay;
+    function later(ms) {
+        if (stopped)
+            return;
+        tryOr(function () {
+            timer = after(ms, look, true);
+        }, noop);
+    }
+    function tell(callback) {
+        try {
+            if (callback)
+                callback();
+        }
+        catch (thrown) {
+            lazyEngine().printLater_(thrown);
+        }
+    }
+    function sendReport() {
+        if (options.report)
+            report(options.report).then(noop, noop);
+        reported = true;
+    }
+    /** The time of the next look, differently for each device and each round. */
+    function next(ms, least) {
+        later(Math.max(ms * (0.9 + 0.2 * lazyEngine().spread_(++round)), least || 0));
+    }
+    function onError(thrown) {
+        var error = toOtaError(thrown);
+        tell(function () { return options.failed && options.failed(error); });
+        sendReport();
+        if (error.code === 258 /* Code.INVALID_ARG */)
+            return;
+        if (!error.retry)
+            return next(every);
+        var wait = 60000 /* Ms.BACKOFF */ * Math.pow(2, failures++);
+        next(Math.min(wait, every), error.wait_);
+    }
+    function onResult(result) {
+        failures = 0;
+        var done = !result.upToDate && !result.waiting && !result.due;
+        if (done)
+            tell(function () { return options.installed && options.installed(result); });
+        if (done || !reported)
+            sendReport();
+        var until = result.due > 0 ? result.due * 1000 - now() : every;
+        if (until > 0 && until < every)
+            later(until);
+        else
+            next(every);
+    }
+    /** The configuration of an update. */
+    function ownFields() {
+        var fields = {};
+        Object.keys(config).forEach(function (name) {
+            if (["every", "perDay", "ready", "installed", "failed", "report"].indexOf(name) < 0)
+                fields[name] = config[name];
+        });
+        return fields;
+    }
+    look = function () {
+        timer = undefined;
+        var time = now();
+        // a clock that was set counts as a new day
+        if (time - day >= 86400000 /* Ms.DAY */ || time < day) {
+            day = time;
+            looks = 0;
+        }
+        if (looks++ >= perDay)
+            return later(day + 86400000 /* Ms.DAY */ - time);
+        var fields = ownFields();
+        function install(yes) {
+            if (yes)
+                update(fields).then(onResult, onError);
+            else
+                next(Math.min(every, 600000 /* Ms.POSTPONED */));
+        }
+        if (!options.ready)
+            return install(true);
+        checkForUpdate(fields).then(function (offer) {
+            tryOr(function () {
+                if (!offer.available)
+                    return onResult({ upToDate: !offer.due, waiting: offer.waiting, due: offer.due });
+                var answer = options.ready(offer);
+                if (answer && typeof answer.then === "function")
+                    answer.then(install, onError);
+                else
+                    install(answer);
+            }, onError);
+        }, onError);
+    };
+    tryOr(function () {
+        if (typeof config !== "object" || !config || !(every >= 1000) || !(perDay >= 1))
+            throw otaError(258 /* Code.INVALID_ARG */, "poll: expected a configuration, every in ms (1000 or more) and perDay above 0");
+        // told at once, and not in an hour
+        checkConfig(ownFields());
+        later(Math.min(every, 3600000 /* Ms.FIRST */) * lazyEngine().spread_(0));
+    }, onError);
+    return {
+        stop: function () {
+            stopped = true;
+            if (timer !== undefined)
+                cancel(timer);
+        },
     };
 }
 
@@ -6030,6 +6287,8 @@ exports.getRunningPartition = getRunningPartition;
 exports.getState = getState;
 exports.getStatus = getStatus;
 exports.markValid = markValid;
+exports.poll = poll;
+exports.report = report;
 exports.restart = restart;
 exports.rollback = rollback;
 exports.setBootPartition = setBootPartition;

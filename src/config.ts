@@ -130,6 +130,11 @@ export interface CommonConfig {
    * manifest that was installed.
    */
   project?: string;
+  /**
+   * Install a release whose rollout has not reached this device.
+   * @default false
+   */
+  allowEarly?: boolean;
   /** Label of the slot to write. Default: the next update partition. */
   partition?: string;
   /** Called synchronously. What it throws does not end the update: the engine prints it. */
@@ -211,6 +216,7 @@ const FIELDS: { [name: string]: unknown } = {
   allowStorageLoss: false,
   allowSavedState: false,
   allowUnconfirmed: false,
+  allowEarly: false,
   project: "",
   partition: "",
   onEvent: refuse,

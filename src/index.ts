@@ -34,8 +34,10 @@ export type {
 } from "./config";
 export { compactStorage, file } from "./boot/release-files";
 export { restart } from "./platform/chip";
+export { type Poll, type PollOptions, poll } from "./fleet/poll";
+export { type Identity, report } from "./fleet/report";
 export type { AppDesc } from "./image/image";
-export type { Manifest, ManifestFile } from "./trust/manifest";
+export type { Manifest, ManifestFile, Rollout } from "./trust/manifest";
 export type { Handle } from "./update/handle";
 export type { Offer } from "./update/offer";
 export type { UpdateResult } from "./update/plan";

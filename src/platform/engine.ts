@@ -29,6 +29,11 @@ export function printLater(thrown: unknown): void {
 /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Not wrapped, because RSA calls it ten thousand times. */
 export const convolve: (a: ArrayLike<number>, b: ArrayLike<number>, offset: number) => number = E.convolve;
 
+/** What differs between two devices with the same program: on an ESP32 its MAC address. */
+export function serialNumber(): string {
+  return getSerial();
+}
+
 /**
  * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
  * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The
@@ -36,7 +41,7 @@ export const convolve: (a: ArrayLike<number>, b: ArrayLike<number>, offset: numb
  * bits in each.
  */
 export function spread(round: number): number {
-  return ((E.CRC32(getSerial()) * (1 + 40503 * round)) / 4294967296) % 1;
+  return ((E.CRC32(serialNumber()) * (1 + 40503 * round)) / 4294967296) % 1;
 }
 
 /** A file of Espruino's Storage, undefined when there is none. */

@@ -15,7 +15,7 @@ interface EspruinoCrypto {
 
 interface EspruinoHttpRequest {
   on(event: "error", listener: (error: { code: number; message: string }) => void): void;
-  end(): void;
+  end(body?: string): void;
   /** the options of the request: the engine reads them until it is sent (libs/network/socketserver.c) */
   opt?: object;
   /** set to true: the engine closes the connection at its next idle pass (libs/network/socketserver.c) */

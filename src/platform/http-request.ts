@@ -21,17 +21,18 @@ export function checkHeaders(headers: { [name: string]: string }): { [name: stri
 }
 
 /**
- * Makes a request without a body. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+ * Makes a request, with `body` or without one. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
  */
 export function request(
   options: EspruinoHttpOptions,
   onResponse: (response: EspruinoHttpResponse) => void,
   onError: (error: { code: number; message: string }) => void,
+  body?: string,
 ): EspruinoHttpRequest {
   const outgoing = require("http").request(options, onResponse);
   if (!outgoing) throw otaError(Code.HTTP_CONNECT, "no network", true);
   outgoing.on("error", onError);
-  outgoing.end();
+  outgoing.end(body);
   return outgoing;
 }
 

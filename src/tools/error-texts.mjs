@@ -330,7 +330,7 @@ export default {
   },
   NOT_ALLOWED: {
     means:
-      "This image, or this release of files, counts as bad on this device. Its program gave it up (`confirmAfter`, `rollback()`), its starts ran out three times, or the bootloader refused it three times. A release of files alone counts as bad the first time. A new signature does not change that.",
+      "This image, or this release of files, counts as bad on this device. Its program gave it up (`confirmAfter`, `rollback()`), its starts ran out three times, or the bootloader refused it three times. A release with files counts likewise, by its id. A new signature does not change that.",
     cases: [
       [
         " rolled back on this device before",

@@ -9,7 +9,7 @@ import type { StorageClaim } from "../boot/storage-claim";
 /** Values of `format`. An enum, which takes no variable. */
 const enum Format {
   IMAGE = 1,
-  /** with `files`: modules that know nothing of them refuse it */
+  /** with `files` or `rollout`: modules that know nothing of them refuse it */
   FILES = 2,
 }
 
@@ -26,6 +26,15 @@ export interface ManifestFile {
   sha256: string;
   /** relative to the manifest's; without it the name is its URL */
   url?: string;
+}
+
+/** Which devices take the release, and when: `share`, or `start` and `hours`. */
+export interface Rollout {
+  /** percent of the devices */
+  share?: number;
+  /** seconds since 1970: the first devices take it then, the last ones `hours` later */
+  start?: number;
+  hours?: number;
 }
 
 /** What a manifest says (docs/formats.md#manifest). `iat` and `exp` in seconds since 1970. */
@@ -51,6 +60,8 @@ export interface Manifest {
   files?: ManifestFile[];
   /** name of the file that is the program */
   entry?: string;
+  /** with format 2; without it every device takes the release at once */
+  rollout?: Rollout;
 }
 
 /** Is it a whole number that every JSON parser reads in the same way? (RFC 8259 6) */
@@ -92,7 +103,7 @@ function checkName(name: string): void {
   [".boot", ".varimg", ".https-ota"].forEach((reserved) => {
     if (name.substr(0, reserved.length) === reserved) ok = false;
   });
-  if (!ok) refuse("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
+  if (!ok) refuse("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable ASCII characters, no part of its path empty, . or .., no name of Espruino's");
 }
 
 /** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
@@ -117,6 +128,19 @@ function checkFiles(files: any, entry: unknown): void {
   if (!program) refuse("claim entry is " + entry + ", which is no file, or an empty one");
 }
 
+function checkRollout(rollout: any): void {
+  const timed = rollout && rollout.share === undefined;
+  if (timed) {
+    checkClaim("rollout.start", rollout.start, "number");
+    checkClaim("rollout.hours", rollout.hours, "number");
+  } else {
+    checkClaim("rollout.share", rollout && rollout.share, "number");
+    if (rollout.share > 100) refuse("claim rollout.share is " + rollout.share + ", at most 100 percent");
+    if (rollout.start !== undefined || rollout.hours !== undefined)
+      refuse("claim rollout has a share and a time: one of them");
+  }
+}
+
 /**
  * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
  */
@@ -136,6 +160,10 @@ export function parseManifest(payload: string): Manifest {
     if (manifest.entry !== undefined) refuse("claim entry without files");
   } else if (format === Format.IMAGE) refuse("claim files needs format 2");
   else checkFiles(manifest.files, manifest.entry);
+  if (manifest.rollout !== undefined) {
+    if (format === Format.IMAGE) refuse("claim rollout needs format 2");
+    checkRollout(manifest.rollout);
+  }
   if (manifest.image !== undefined || !manifest.files) checkImage(manifest.image || {});
   return manifest;
 }

@@ -54,7 +54,7 @@ export function planFiles(manifest: Manifest): Files | null {
   if (runningSet() === undefined)
     throw otaError(
       Code.INVALID_STATE,
-      "the manifest has files, and no loader runs them: npx https-ota init writes it into .boot0",
+      "the manifest has files, and no loader runs them: npx https-ota init writes it into .boot0, and a restart runs it",
     );
   const set: FileSet = {
     id: hexOf(binary(sha256(releaseText(manifest.image, manifest.entry!, files)))),

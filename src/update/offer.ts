@@ -20,6 +20,11 @@ export interface Offer {
   available: boolean;
   /** an update has installed it since the start, and it waits for the restart */
   waiting: boolean;
+  /**
+   * the rollout has not reached this device, so it is not available: seconds since 1970 when it will be due, -1 when only
+   * another manifest can make it due; 0: it is due
+   */
+  due: number;
   version: string;
   sequence: number;
   /** bytes of the image; 0 without one */
@@ -65,11 +70,13 @@ export function offerOf(
   imageRuns: boolean,
   running: boolean,
   waiting: boolean,
+  due: number,
 ): Offer {
   const image = manifest.image;
   return {
-    available: !running && !waiting,
+    available: !running && !waiting && !due,
     waiting: waiting,
+    due: due,
     version: manifest.version,
     sequence: manifest.sequence,
     size: image ? image.size : 0,

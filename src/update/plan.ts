@@ -19,6 +19,8 @@ export interface UpdateResult {
   upToDate: boolean;
   /** true: an earlier update has installed it, and it waits for the restart; nothing was done */
   waiting?: boolean;
+  /** the rollout has not reached this device, and nothing was done: see `Offer`; `allowEarly` installs it */
+  due?: number;
   /** the slot that starts after the next restart */
   partition?: Partition;
   /** bytes of the image file; 0 for a release of files alone */
@@ -89,7 +91,14 @@ export function checkDevice(settings: Settings, layout: Layout): void {
  * The result of a call that has nothing to install. Throws INVALID_VERSION for begin(), which resolves with a handle
  * only.
  */
-export function resultOfNothing(isBegin: boolean, offer?: Offer, waiting?: Partition): Offer | UpdateResult {
+export function resultOfNothing(
+  isBegin: boolean,
+  offer?: Offer,
+  waiting?: Partition,
+  due?: number,
+): Offer | UpdateResult {
+  if (isBegin && due)
+    throw otaError(Code.NOT_ALLOWED, "the rollout has not reached this device; allowEarly installs the release", true);
   if (isBegin)
     throw otaError(
       Code.INVALID_VERSION,
@@ -97,5 +106,6 @@ export function resultOfNothing(isBegin: boolean, offer?: Offer, waiting?: Parti
         ? "what the manifest names is installed and waits for the restart"
         : "what the manifest names is running already",
     );
+  if (due) return { upToDate: false, due: due };
   return offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true });
 }

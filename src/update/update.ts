@@ -27,9 +27,10 @@ import { Code, otaError, type OtaError, tryOr } from "../errors";
 import { Size } from "../image/image";
 import { closeDownload, createDownload, type Download, read } from "../net/download";
 import { heldLock, printLater } from "../platform/engine";
-import { after } from "../platform/timers";
+import { after, now } from "../platform/timers";
 import { getManifest, holdsImage } from "../trust/manifest-client";
 import type { Manifest } from "../trust/manifest";
+import { Due, dueOf } from "../trust/rollout";
 import { fetchFiles, planFiles } from "./files";
 import { finish } from "./finish";
 import { createHandle, type Handle } from "./handle";
@@ -40,9 +41,9 @@ import { abortSession, type Emit, openSession, Phase, type Plan, type Session } 
 
 /**
  * Called once when steps 1 to 4 are done. Without a session there is nothing to install: the manifest's image is
- * running or `waiting` for the restart, or only an `offer` was asked for.
+ * running, `waiting` for the restart or `due` later, or only an `offer` was asked for.
  */
-type OnReady = (session: Session | null, offer?: Offer, waiting?: Partition) => void;
+type OnReady = (session: Session | null, offer?: Offer, waiting?: Partition, due?: number) => void;
 
 /**
  * Step 4: waits for the first Size.HEAD bytes of the image, then calls `begin`. They stay in the buffer of the
@@ -116,8 +117,10 @@ function open(
       const files = /*@__NOINLINE__*/ planFiles(manifest);
       const running = !!imageRuns && (!files || files.running_);
       const waiting = running ? undefined : findWaiting(layout, manifest, files, !!imageRuns);
-      if (offerOnly) return done(null, offerOf(manifest, files, !!imageRuns, running, !!waiting));
+      const due = settings.allowEarly ? Due.NOW : dueOf(manifest, now());
+      if (offerOnly) return done(null, offerOf(manifest, files, !!imageRuns, running, !!waiting, due));
       if ((running || waiting) && !settings.allowSameVersion) return done(null, undefined, waiting);
+      if (due) return done(null, undefined, undefined, due);
       const filesOnly = !!files && !!imageRuns && !(settings.allowSameVersion && manifest.image);
       const plan = planOf(settings, manifest, files, filesOnly);
       if (!files) return fetchRest(plan, false, "");
@@ -197,10 +200,10 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
       settings,
       emit,
       mode === Mode.CHECK,
-      (opened, offer, waiting) => {
+      (opened, offer, waiting, due) => {
         session = opened;
         if (!opened) {
-          resolve(resultOfNothing(mode === Mode.BEGIN, offer, waiting));
+          resolve(resultOfNothing(mode === Mode.BEGIN, offer, waiting, due));
           return release(null);
         }
         settings = undefined as never; // 60 JsVars: memory is shortest while the digest is computed

@@ -108,6 +108,8 @@ const OUTCOMES: [string, ...(RegExp | "restarts")[]][] = [
   ["canRollback", /^there is an image to go back to$/],
   ["file", /^ESP_ERR_NOT_FOUND$/],
   ["compactStorage"],
+  ["poll"],
+  ["report", /^ESP_\w+$|^reported$/],
   ["getStatus", /^{"version":"2v\d+.*","running":"factory","trial":null,"last":"","why":""}$/],
   ["getRunningPartition", /^factory at 0x10000$/],
   ["getBootPartition"],
@@ -151,6 +153,7 @@ describe("examples of docs/api.md", () => {
       const program = code
         .replace('"https://example.com/firmware/firmware.jws"', JSON.stringify(server.url("/m.jws")))
         .replace('{ kty: "RSA", n: "...", e: "AQAB" }', JSON.stringify(key.jwk))
+        .replace('"https://example.com/report"', JSON.stringify(server.url("/report")))
         .replace('"http://example.com/firmware.bin"', JSON.stringify(server.url("/fw.bin")))
         .replace(/fsverity-sha256:[0-9a-f]{64}/, `fsverity-sha256:${fsverity(image)}`);
       assert.ok(!program.includes("example.com"));

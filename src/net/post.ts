@@ -1,0 +1,67 @@
+// One request with a body, whose answer's status is all that is asked for. No redirect is followed, because the body is
+// for the server that the caller named.
+
+import { Code, otaError, tryOr, type OtaError } from "../errors";
+import { base64 } from "../platform/base64";
+import { disconnect, request } from "../platform/http-request";
+import { after, cancel } from "../platform/timers";
+import { parseAnswer } from "./headers";
+import { Pause } from "./http";
+import { parseUrl } from "./url";
+
+const TIMEOUT = 20000; // ms for the whole exchange
+
+/**
+ * POSTs `body`, JSON, to `url`. Calls `done` once: with null when the server took it (2xx), else with the error of its
+ * answer, or of the network.
+ */
+export function post(
+  url: string,
+  body: string,
+  headers: { [name: string]: string },
+  done: (error: OtaError | null) => void,
+): void {
+  let timer: number | undefined;
+  let outgoing: EspruinoHttpRequest | undefined;
+  let ended = false;
+  function end(error: OtaError | null): void {
+    if (ended) return;
+    ended = true;
+    if (timer !== undefined) cancel(timer);
+    disconnect(outgoing);
+    done(error);
+  }
+  function send(): void {
+    const parts = parseUrl(url);
+    const all: { [name: string]: string } = { "Content-Type": "application/json", "Content-Length": "" + body.length };
+    if (parts.auth_) all.Authorization = "Basic " + base64(parts.auth_);
+    for (const name in headers) all[name] = headers[name];
+    const options: EspruinoHttpOptions = {
+      protocol: parts.protocol_,
+      host: parts.host_,
+      path: parts.path_,
+      method: "POST",
+      headers: all,
+    };
+    if (parts.port_) options.port = parts.port_;
+    outgoing = request(
+      options,
+      (response) => {
+        tryOr(() => {
+          response.on("data", () => {});
+          const status = +response.statusCode;
+          if (status >= 200 && status < 300) return end(null);
+          parseAnswer(status, response.headers); // throws what the status means
+          end(otaError(Code.INVALID_RESPONSE, "HTTP status " + status));
+        }, end);
+      },
+      (error) => end(otaError(Code.HTTP_CONNECT, "connection: " + error.message, true)),
+      body,
+    );
+  }
+  tryOr(() => {
+    timer = after(TIMEOUT, () => end(otaError(Code.HTTP_READ_TIMEOUT, "no answer for " + TIMEOUT + " ms", true)), true);
+    // not below a data listener of another connection
+    after(Pause.SETTLE, () => tryOr(send, end), true);
+  }, end);
+}

@@ -1,0 +1,179 @@
+// poll() and report(): docs/fleet.md.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createFixture, failsWith, plain, until } from "../../support/fixture.ts";
+import { buildImage } from "../../support/images.ts";
+import { collect } from "../../support/collector.ts";
+import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
+import { serveFile, status } from "../../support/server.ts";
+
+const RUNNING = buildImage({ chip: "esp32", size: 60000, seed: 1 });
+const IMAGE = buildImage({ chip: "esp32", size: 61008, seed: 2, descriptor: { version: "2.0.2" } });
+const HOUR = 3_600_000;
+
+async function start(t: Parameters<typeof createFixture>[0], serial = "240ac401-0000aa", image = IMAGE) {
+  const fixture = await createFixture(t, { image: IMAGE, images: { factory: RUNNING }, engine: { serial } });
+  const key = await makeKey({ exponent: 3 });
+  fixture.server.on("/m.jws", serveFile(Buffer.from(await signManifest(claimsFor(image), key))));
+  const { device, server } = fixture;
+  /** Calls poll() with these fields, given as JavaScript. */
+  function poll(more: string): void {
+    device.engine.run(`var log = [], config = ${JSON.stringify({ url: server.url("/m.jws"), keys: [key.jwk], retries: 0 })};
+      var more = ${more}; for (var name in more) config[name] = more[name];`);
+    (device.engine.run("(function (ota) { handle = ota.poll(config); })") as any)(device.ota);
+  }
+  const log = () => plain(device.engine.run("log")) as any[];
+  const manifests = () => server.requests.filter(({ path }) => path === "/m.jws").length;
+  /** Device time passes in steps, until something is so. */
+  async function waitFor(what: string, holds: () => boolean, stepMs = 60_000, most = 3000): Promise<number> {
+    let passed = 0;
+    for (; !holds() && passed < most * stepMs; passed += stepMs) {
+      await device.engine.advance(stepMs);
+      await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+    assert.ok(holds(), `waited in vain until ${what}`);
+    return passed;
+  }
+  return { fixture, device, server, poll, log, manifests, waitFor };
+}
+
+test("poll() looks within the first hour, installs, and tells: it restarts nothing by itself", async (t) => {
+  const { device, poll, log, waitFor } = await start(t);
+  poll("{ installed: function (r) { log.push(r.partition.label); }, failed: function (e) { log.push(e.message); } }");
+  const waited = await waitFor("it is installed", () => log().length > 0);
+  assert.ok(waited <= HOUR + 120_000, `${waited} ms`);
+  assert.deepEqual(log(), ["ota_0"]);
+  assert.equal(device.rebootAsked, false);
+});
+
+test("1000 devices after a common power cut look at times that are spread evenly over the hour", async (t) => {
+  const first: number[] = [];
+  const { device } = await start(t);
+  // the same function of the serial number that poll() uses, as the engine computes it
+  for (let n = 0; n < 1000; n++) {
+    const serial = `240ac4${(n % 256).toString(16).padStart(2, "0")}-${(n * 7919).toString(16).padStart(6, "0")}`;
+    first.push(Number(device.engine.run(`E.CRC32(${JSON.stringify(serial)}) / 4294967296`)));
+  }
+  const bins = new Array(10).fill(0);
+  for (const place of first) bins[Math.floor(place * 10)]++;
+  // chi squared of 10 bins: 27.9 is exceeded once in a thousand times
+  const chi = bins.reduce((sum, count) => sum + (count - 100) ** 2 / 100, 0);
+  assert.ok(chi < 27.9, `${bins}: ${chi}`);
+});
+
+test("two devices look at different times, one device at the same after each start", async (t) => {
+  const times: number[] = [];
+  for (const serial of ["240ac401-0000aa", "240ac401-0000ab", "240ac401-0000aa"]) {
+    const { poll, manifests, waitFor } = await start(t, serial, RUNNING);
+    poll("{}");
+    times.push(await waitFor("it looks", () => manifests() > 0, 20_000));
+  }
+  assert.notEqual(times[0], times[1]);
+  assert.ok(Math.abs(times[0] - times[2]) <= 20_000, `${times}`);
+});
+
+test("a busy server is asked again after a minute, two, and not before its Retry-After; then at the usual time", async (t) => {
+  const { server, poll, manifests, waitFor } = await start(t);
+  let answers = 0;
+  server.on("/m.jws", (req, io) => {
+    answers++;
+    return status(503, answers === 3 ? { "Retry-After": "1800" } : {})(req, io);
+  });
+  poll("{ every: 7200000 }");
+  await waitFor("the first look", () => manifests() === 1, 20_000);
+  const second = await waitFor("the second", () => manifests() === 2, 5_000);
+  assert.ok(second >= 45_000 && second <= 80_000, `${second} ms`);
+  const third = await waitFor("the third", () => manifests() === 3, 5_000);
+  assert.ok(third >= 95_000 && third <= 150_000, `${third} ms`);
+  const fourth = await waitFor("the fourth", () => manifests() === 4, 20_000);
+  assert.ok(fourth >= 1_780_000, `${fourth} ms, Retry-After said 1800 s`);
+});
+
+test("no more looks in a day than perDay", async (t) => {
+  const { server, poll, manifests, waitFor, device } = await start(t);
+  server.on("/m.jws", status(503));
+  poll("{ every: 600000, perDay: 5 }");
+  await waitFor("five looks", () => manifests() === 5, 60_000);
+  for (let hour = 0; hour < 20; hour++) await device.engine.advance(HOUR);
+  assert.ok(manifests() <= 10, `${manifests()} looks`);
+  assert.equal(manifests(), 5);
+  await waitFor("the next day", () => manifests() > 5, 600_000);
+});
+
+test("ready() postpones; a refusal by policy is told and looked at again at the usual time; stop() ends it", async (t) => {
+  const { poll, log, manifests, waitFor, device, server } = await start(t);
+  poll(
+    "{ every: 3600000, ready: function (o) { log.push(o.version); return log.length > 1; }, installed: function () { log.push('done'); } }",
+  );
+  await waitFor("it is installed", () => log().includes("done"), 30_000);
+  assert.deepEqual(log(), ["2.0.2", "2.0.2", "done"]);
+  device.engine.run("handle.stop()");
+  const before = manifests();
+  await device.engine.advance(24 * HOUR);
+  assert.equal(manifests(), before);
+  server.on("/m.jws", serveFile(Buffer.from("nonsense")));
+  poll("{ every: 3600000, failed: function (e) { log.push(e.name); } }");
+  await waitFor("the refusal", () => log().length > 0, 30_000);
+  assert.deepEqual(log(), ["ESP_ERR_OTA_VALIDATE_FAILED"]);
+  device.engine.run("handle.stop()");
+});
+
+for (const config of ["undefined", "null", "5", "{ every: 5 }", "{ url: 5 }", "{ nonsense: 1, every: 5000 }"])
+  test(`poll(${config}) throws nothing`, async (t) => {
+    const { device } = await start(t);
+    const told = (
+      device.engine.run(`(function (ota) { var told = []; var c = ${config};
+      if (c && typeof c === "object") c.failed = function (e) { told.push(e.name); };
+      var h = ota.poll(c); return { told: told, h: h }; })`) as any
+    )(device.ota);
+    await device.engine.advance(6000);
+    await device.engine.advance(0);
+    told.h.stop();
+    if (config.includes("{")) assert.equal(told.told[0], "ESP_ERR_INVALID_ARG");
+  });
+
+test("report() posts status, serial, board and free JsVars, and nothing secret", async (t) => {
+  const { fixture, device } = await start(t);
+  const collector = await collect(t);
+  const { result, error } = await fixture.outcome(
+    device.ota.report(collector.url, fixture.device.engine.run('({ "X-Token": "t" })')),
+  );
+  assert.ifError(error ?? null);
+  assert.equal(result, 0);
+  const [{ method, headers, body }] = collector.posts;
+  assert.deepEqual([method, headers["content-type"], headers["x-token"]], ["POST", "application/json", "t"]);
+  const status = plain(device.ota.getStatus()) as object;
+  const { serial, board, free, ...rest } = JSON.parse(body);
+  assert.deepEqual(rest, status);
+  assert.deepEqual([serial, board, typeof free], ["240ac401-0000aa", "ESP32", "number"]);
+});
+
+for (const [code, retry] of [
+  [503, true],
+  [404, false],
+  [302, false],
+] as const)
+  test(`report() to a server that answers ${code} rejects, and says whether it may be tried again`, async (t) => {
+    const { fixture, device, server } = await start(t);
+    server.on("/report", status(code, code === 302 ? { Location: "/other" } : {}));
+    const outcome = await fixture.outcome(device.ota.report(server.url("/report")));
+    assert.equal(outcome.error?.retry, retry, outcome.error?.message);
+  });
+
+test("poll() reports where it is told: after the first look, and after a failure", async (t) => {
+  const { server, poll, waitFor } = await start(t, undefined, RUNNING);
+  server.on("/report", status(204));
+  poll(`{ report: ${JSON.stringify(server.url("/report"))}, every: 3600000 }`);
+  const posts = () => server.requests.filter(({ path }) => path === "/report").length;
+  await waitFor("the first report", () => posts() === 1, 30_000);
+  server.on("/m.jws", status(404));
+  await waitFor("the second", () => posts() === 2, 60_000);
+});
+
+test("report() refuses what is no URL", async (t) => {
+  const { fixture, device } = await start(t);
+  failsWith(await fixture.outcome(device.ota.report(5)), "INVALID_ARG");
+  failsWith(await fixture.outcome(device.ota.report("ftp://x/")), "INVALID_ARG");
+  void until;
+});
