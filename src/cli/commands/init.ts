@@ -1,8 +1,9 @@
 // `https-ota init`: a device gets the loader and the module, after which releases of files can be installed on it.
 import { type Command, InvalidArgumentError } from "commander";
 import pc from "picocolors";
-import { init, LOADER, type LoaderConfig, loaderText } from "../push/loader.ts";
+import { init, LOADER, type LoaderConfig, loaderText, outProblem } from "../push/loader.ts";
 import { DEFAULT_BAUD } from "../push/port.ts";
+import { MODULE_FILE } from "../push/storage-file.ts";
 import { loadPublicKeys } from "../release/keys.ts";
 import { misuse, refusal } from "../ui/errors.ts";
 import { STDOUT, writeOutput } from "../ui/files.ts";
@@ -37,8 +38,11 @@ async function run(options: Options): Promise<void> {
       process.stdout.write(text, "latin1");
       return;
     }
-    writeOutput(out, Buffer.from(text, "latin1"));
-    console.log(`${out}: loader, ${text.length} bytes: the Storage file ${LOADER} of a device`);
+    writeOutput(out, Buffer.from(text, "latin1"), outProblem);
+    console.log(
+      `${out}: loader, ${text.length} bytes: the Storage file ${LOADER} of a device. ` +
+        `It needs the module there too, as https-ota: build/${MODULE_FILE}`,
+    );
     return;
   }
   const controller = new AbortController();
@@ -52,7 +56,9 @@ async function run(options: Options): Promise<void> {
     process.off("SIGINT", stop);
     process.off("SIGTERM", stop);
   }
-  console.log(`${pc.green("ok")} loader and module are there; the loader runs at the next start of the device`);
+  console.log(
+    `${pc.green("ok")} loader and module are there. Reset the device: the loader runs from its next start on`,
+  );
 }
 
 function parseAbsolute(text: string): string {
@@ -63,7 +69,8 @@ function parseAbsolute(text: string): string {
 const HELP = `
 Writes the loader into the Storage file ${LOADER} and the module into https-ota, each only when it is not there. The loader
 starts the program of the release that runs. With --url and --keys it also fetches one when there is none, as soon as
-the device has a network. A ${LOADER} that is not the loader stays, and init fails, unless --replace-boot0 is given.
+the device has a network. Reset the device afterwards: before its next start it takes no release. A ${LOADER} that is not
+the loader stays, and init fails, unless --replace-boot0 is given.
 
 Example:
   npx https-ota init --port /dev/ttyUSB0

@@ -160,9 +160,29 @@ function notesOf({ firmware, program, claims, first }: Release): string[] {
   ];
 }
 
+/** Free JsVars that a classic board has at least (README.md), and what a manifest takes of them (manifest-client.ts). */
+const FREE_JSVARS = 4000;
+const varsToRead = (length: number) => Math.ceil(length / 3) + 800;
+
+function lengthNotes({ claims }: Release, length: number): string[] {
+  const vars = varsToRead(length);
+  return claims.files && vars > FREE_JSVARS
+    ? [
+        `a device needs ${vars} free JsVars to read a manifest of ${length} bytes, and classic boards often have some ` +
+          `${FREE_JSVARS}: put several small files into one`,
+      ]
+    : [];
+}
+
 /** What was written, in words; on standard error when the file itself goes to standard output. */
-function report(options: Options, release: Release, keys: PublicKey[], headline: string[]): void {
-  const notes = notesOf(release);
+function report(
+  options: Options,
+  release: Release,
+  keys: PublicKey[],
+  headline: string[],
+  more: readonly string[] = [],
+): void {
+  const notes = [...notesOf(release), ...more];
   if (toStdout(options.out)) {
     for (const note of notes) console.error(`note: ${printable(note)}`);
     return;
@@ -201,7 +221,8 @@ function emitManifest(options: Options, release: Release, tokens: string[], keys
   emitFiles(options, release);
   emit(options.out, manifest);
   const two = manifest.includes("\n") ? ", two signatures" : "";
-  report(options, release, keys, [`${options.out}: ${pc.green("signed manifest")}, ${manifest.length} bytes${two}`]);
+  const headline = `${options.out}: ${pc.green("signed manifest")}, ${manifest.length} bytes${two}`;
+  report(options, release, keys, [headline], lengthNotes(release, manifest.length));
 }
 
 /** Raw bytes, or base64, base64url or hexadecimal text, told apart by length: a signature is as long as the modulus. */

@@ -16,6 +16,8 @@ export interface LoaderConfig {
 
 export const LOADER = ".boot0";
 const MODULE = "https-ota";
+/** Where the Web IDE puts a program. */
+const OTHER_PROGRAM = ".bootcde";
 const FIRST_LINE = "// https-ota loader";
 const PLACE = "__CONFIG__";
 /** Storage puts this many bytes before each file, and fills it to a multiple of 4. */
@@ -28,6 +30,12 @@ export function loaderText(config: LoaderConfig): string {
     refuse(LOADER_FILE, `expected a text that begins with ${FIRST_LINE} and has ${PLACE} once: npm run build makes it`);
   return parts.join(JSON.stringify(config));
 }
+
+/** Why a file must stay that --out names: it may be somebody's program. */
+export const outProblem = (head: Buffer): string | null =>
+  !head.length || head.toString("latin1").startsWith(FIRST_LINE)
+    ? null
+    : "is not a loader, and is not overwritten: remove it, or choose another --out";
 
 /** What a device says of a file in its Storage. */
 interface StoredInfo {
@@ -104,6 +112,15 @@ async function provideModule(console: Console, options: InitOptions, file: OwnFi
   say(`${port}: has another https-ota, ${info.size} bytes, which stays: push --module replaces it`);
 }
 
+async function mentionProgram(console: Console, { port, say }: InitOptions): Promise<void> {
+  const { size } = await lookAt(console, { name: OTHER_PROGRAM, what: "", text: "" });
+  if (size)
+    say(
+      `${port}: has a program in ${OTHER_PROGRAM}, ${size} bytes, which stays and runs beside that of a release: ` +
+        `make it a release, then require("Storage").erase("${OTHER_PROGRAM}")`,
+    );
+}
+
 /** Brings loader and module onto a device that has them not. */
 export async function init(options: InitOptions): Promise<void> {
   const { port, say } = options;
@@ -115,6 +132,7 @@ export async function init(options: InitOptions): Promise<void> {
     say(printable(`${port}: ${board}, Espruino ${version}`));
     await provideLoader(console, options, loader);
     await provideModule(console, options, module);
+    await mentionProgram(console, options);
     await leave(console);
   } catch (error) {
     if (error instanceof Lost) refuse(port, `lost (${printable(error.message)}): run init again, it goes on`);

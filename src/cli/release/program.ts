@@ -31,6 +31,10 @@ export const sha256Of = (bytes: Uint8Array): string => createHash("sha256").upda
 
 // --- Names -----------------------------------------------------------------------------------------------------------
 
+/** What a device says in fewer words. */
+const NAMES =
+  "ASCII characters with its folders, without \\, ., .. and the names of Espruino (.boot, .varimg) and https-ota";
+
 /** Why a device refuses a file of this name, or null. The device's own rule decides. */
 function nameRefusal(name: string): string | null {
   const files = [{ name, size: 1, sha256: "0".repeat(64) }];
@@ -39,7 +43,7 @@ function nameRefusal(name: string): string | null {
     parseManifest(JSON.stringify(manifest));
     return null;
   } catch (error) {
-    return (error as Error).message.replace(/^manifest: /, "");
+    return (error as Error).message.replace(/^manifest: /, "").replace(/printable characters, no \. or \.\.$/, NAMES);
   }
 }
 
@@ -102,9 +106,14 @@ async function minifyAll(files: readonly SourceFile[]): Promise<SourceFile[]> {
   );
 }
 
-function checkEntry(where: string, files: readonly SourceFile[], entry: string): void {
+function checkEntry(where: string, files: readonly SourceFile[], entry: string, leftOut: readonly string[]): void {
   const program = files.find(({ name }) => name === entry);
   if (!program) {
+    if (leftOut.includes(entry))
+      refuse(
+        where,
+        printable(`entry ${entry} is left out, by its name or by --ignore: rename it, or give it by --file NAME=PATH`),
+      );
     const names = files.map(({ name }) => name).filter((name) => name.endsWith(".js"));
     const some = names.length ? ` (there is ${names.slice(0, MOST_NAMED).join(", ")})` : "";
     refuse(where, printable(`entry ${entry} is none of its files${some}: --entry names the program`));
@@ -117,12 +126,12 @@ export async function readProgram(options: ProgramOptions): Promise<Program> {
   const entry = options.entry as string;
   const { files: read, leftOut } = collectFiles(options);
   checkNames(read, entry);
-  checkEntry(where, read, entry);
+  checkEntry(where, read, entry, leftOut);
   const notes: string[] = leftOutNote(where, leftOut);
   // before they are minified, which drops the comments
   if (!options.minify) notes.push(...contentNotes(read));
   const files = options.minify ? await minifyAll(read) : read;
-  checkEntry(where, files, entry);
+  checkEntry(where, files, entry, leftOut);
   const code = readCode(files, entry, notes);
   checkRequires(code, entry, notes);
   const modules = inOrder(

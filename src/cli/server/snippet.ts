@@ -15,9 +15,14 @@ function trustLine({ jwk, fsverity }: Trust): string {
   return fsverity ? `digest: "fsverity-${fsverity}",` : "keys: [], // of the one who signed it: keygen printed them";
 }
 
+const PLAIN = "// the module has to be on the device or in the Web IDE's modules folder: see the README";
+/** An update ends with a restart, after which nothing in memory asks again. */
+const WORKING = `// the device needs the loader and the module first: npx https-ota init, then a reset
+// send this to flash (.bootcde), where it runs beside the release: what is only in memory ends with the first update`;
+
 export function espruinoSnippet(url: string, trust: Trust): string {
   const go = trust.poll ? `setInterval(update, ${trust.poll})` : "update()";
-  return `// the module has to be on the device or in the Web IDE's modules folder: see the README
+  return `${trust.poll ? WORKING : PLAIN}
 var ota = require("https-ota");
 function installed(result) {
   if (result.upToDate) return${trust.poll ? "" : ' print("up to date")'};

@@ -79,7 +79,7 @@ const SYSTEM: Record<string, string> = {
   EISDIR: "is a folder, expected a file",
   ENOTDIR: "a part of the path is not a folder",
   EEXIST: "exists already, and is not overwritten",
-  EADDRINUSE: "the port is in use",
+  EADDRINUSE: "the port is in use: --port takes another",
   EADDRNOTAVAIL: "this computer has no such address",
   ENOTFOUND: "no such host",
   ECONNREFUSED: "connection refused",

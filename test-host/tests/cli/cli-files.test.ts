@@ -273,13 +273,17 @@ test("names, links and folders that a device or a publisher cannot have are refu
       ["--files", "f", "--entry", "main.js"],
       /^f: entry main\.js is none of its files \(there is app\.js, e\.js\): --entry/,
     ],
+    [
+      ["--files", "f", "--entry", "e.js", "--ignore", "e.js"],
+      /^f: entry e\.js is left out, .*: rename it, or give it by/,
+    ],
     [["--files", "f", "--entry", "e.js"], /^f\/e\.js: file e\.js: the entry is empty/],
     [["--files", "empty", "--entry", "app.js"], /^empty: no file for a release in it, 1 left out: README\.md$/m],
     [["--files", "none", "--entry", "app.js"], /^none: no such file or folder/],
     [["--files", "fw.bin", "--entry", "app.js"], /^fw\.bin: is a file, expected a folder/],
     [
       ["--files", "long", "--entry", "app.js"],
-      /^long\/x+\.js: file name x{26}\.js is not taken: 1 to 28 .*: rename it/,
+      /^long\/x+\.js: file name x{26}\.js is not taken: 1 to 28 ASCII characters with its folders, .*: rename it/,
     ],
     [["--files", "umlaut", "--entry", "app.js"], /^umlaut\/gr\S+\.txt: file name gr\S+ is not taken/],
     [["--files", "twins", "--entry", "app.js"], /^twins\/a\.js: file a\.js: a is the module "a" too/],
@@ -293,7 +297,10 @@ test("names, links and folders that a device or a publisher cannot have are refu
     [["--files", "f", "--entry", "app.js", "--file", "x.map=prog/app.js.map"], /a source map/],
     [["--files", "f", "--entry", "app.js", "--file", "x=real.map"], /a source map/],
     [["--files", "f", "--entry", "app.js", "--file", "../x.js=prog/b.js"], /file name \.\.\/x\.js is not taken/],
-    [["--files", "f", "--entry", "app.js", "--file", ".boot0=prog/b.js"], /file name \.boot0 is not taken/],
+    [
+      ["--files", "f", "--entry", "app.js", "--file", ".boot0=prog/b.js"],
+      /file name \.boot0 is not taken: .* names of Espruino/,
+    ],
     [["--files", "f", "--entry", "app.js", "--file", "x.js=nowhere"], /^nowhere: no such file/],
   ];
   await forAll(cases, async ([args, says]) => void fails(await sign("no.jws", ...args), 1, says));
@@ -339,6 +346,11 @@ test("files that fit no Storage, and a manifest that no device reads, are refuse
     1,
     /^many: the manifest has \d+ bytes, a device reads 32768 \(301 files: put several into one/,
   );
+  const some = ["--files", "many", "--entry", "app.js", "--ignore"];
+  const said =
+    /note +a device needs \d+ free JsVars to read a manifest of \d+ bytes, .*: put several small files into one/;
+  succeeds(await sign("yes.jws", ...some, "2*.txt"), said);
+  assert.doesNotMatch(succeeds(await sign("yes.jws", ...some, "???.txt", "--ignore", "??.txt")).stdout, /JsVars/);
 });
 
 test("what a program requires and nothing has is said", async () => {

@@ -46,7 +46,7 @@ test("an empty device gets loader and module, and a second init changes nothing"
     await init("--port", url, ...CONFIGURED),
     /writes the loader into Storage as \.boot0, \d+ bytes\n/,
     /writes the module into Storage as https-ota, 1349 bytes\n/,
-    /^ok loader and module are there/m,
+    /^ok loader and module are there\. Reset the device/m,
   );
   assert.equal(stored(device, ".boot0"), withConfig({ url: URL, keys: [publicKey()] }));
   assert.equal(stored(device, "https-ota"), MODULE);
@@ -86,6 +86,16 @@ test("another loader and another module stay, and it is said", async (t) => {
   assert.equal(stored(device, "https-ota"), "exports.x = 1;");
 });
 
+test("a program in .bootcde stays, and it is said", async (t) => {
+  const { device, url } = await open(t);
+  fileSet(device, ".bootcde", "print('mine');");
+  succeeds(
+    await init("--port", url),
+    /: has a program in \.bootcde, 14 bytes, which stays and runs beside .*erase\("\.bootcde"\)\nok /,
+  );
+  assert.equal(stored(device, ".bootcde"), "print('mine');");
+});
+
 test("what a cut has left of an earlier init is written again", async (t) => {
   const { device, url } = await open(t);
   fileSet(device, ".boot0", STUB.slice(0, 512), withConfig({}).length);
@@ -112,9 +122,19 @@ test("push works after init", async (t) => {
 });
 
 test("--out writes the loader to a file", async () => {
-  succeeds(await init("--out", "boot0.js", ...CONFIGURED), /^boot0\.js: loader, \d+ bytes: the Storage file \.boot0/);
+  const says = /^boot0\.js: loader, \d+ bytes: the Storage file \.boot0 .*needs the module .*https-ota\.min\.js$/m;
+  succeeds(await init("--out", "boot0.js"), says);
+  succeeds(await init("--out", "boot0.js", ...CONFIGURED), says);
   assert.equal(shop.get("boot0.js").toString(), withConfig({ url: URL, keys: [publicKey()] }));
   assert.equal(succeeds(await init("--out", "-")).stdout, withConfig({}));
+});
+
+test("--out replaces a loader and no other file", async () => {
+  for (const text of ["print('mine');", "// https-ota load"]) {
+    shop.put("mine.js", text);
+    fails(await init("--out", "mine.js"), 1, /^mine\.js: is not a loader, and is not overwritten: .* --out$/m);
+    assert.equal(shop.get("mine.js").toString(), text);
+  }
 });
 
 test("wrong usage and a missing loader are refused before anything is connected", async () => {

@@ -133,6 +133,7 @@ test("a working folder is signed, and again when it changes", async (t) => {
   assert.match(out(), /\/release\.jws\n/);
   assert.match(out(), /url: "http:\/\/127\.0\.0\.1:\d+\/release\.jws"/);
   assert.match(out(), /setInterval\(update, 5000\)/);
+  assert.match(out(), /npx https-ota init, .*\n\/\/ send this to flash \(\.bootcde\)/);
   assert.match(out(), /allowUnconfirmed: true, /);
   const manifest = `${url}/release.jws`;
   const one = await claimsAt(manifest);

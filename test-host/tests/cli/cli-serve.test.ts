@@ -286,7 +286,7 @@ test("what can't be served ends with one line", async (t) => {
   fails(await serveOn("fw.bin", "--key", "key.pub.jwk"), 1, /^key\.pub\.jwk: a public key, expected the private one$/m);
   const { port } = await serve(t, "fw.bin", "--http");
   const taken = await shop.run("serve", "fw.bin", "--http", "--host", "127.0.0.1", "--port", String(port));
-  fails(taken, 1, new RegExp(`^127\\.0\\.0\\.1:${port}: the port is in use`));
+  fails(taken, 1, new RegExp(`^127\\.0\\.0\\.1:${port}: the port is in use: --port takes another$`, "m"));
   fails(
     await shop.run("serve", "fw.bin", "--host", "192.0.2.1", "--port", "0"),
     1,

@@ -40,6 +40,7 @@ const textOf = (name: string): string => readFileSync(new URL(name, FOLDER), "ut
 // --- What a program finds ----------------------------------------------------------------------------------------------
 
 const URL_IN_TEXT = '"https://example.com/firmware/firmware.jws"';
+const RELEASE_IN_TEXT = '"https://example.com/app.jws"';
 const KEY_IN_TEXT = '{ kty: "RSA", n: "...", e: "AQAB" }';
 
 let key: Key;
@@ -48,9 +49,9 @@ beforeAll(async () => {
 });
 
 /** The program with the test's address and key; it must have had both in the form that a reader replaces. */
-function filled(text: string, server: Server): string {
-  for (const part of [URL_IN_TEXT, KEY_IN_TEXT]) assert.equal(text.split(part).length, 2, `${part} is not there once`);
-  return replaced(text, { [URL_IN_TEXT]: JSON.stringify(server.url("/m.jws")), ...ownKey() });
+function filled(text: string, server: Server, url = URL_IN_TEXT): string {
+  for (const part of [url, KEY_IN_TEXT]) assert.equal(text.split(part).length, 2, `${part} is not there once`);
+  return replaced(text, { [url]: JSON.stringify(server.url("/m.jws")), ...ownKey() });
 }
 
 const ownKey = (): Record<string, string> => ({ [KEY_IN_TEXT]: JSON.stringify(key.jwk) });
@@ -781,7 +782,7 @@ async function runProgram(t: TestContext): Promise<{ fixture: FilesFixture; app:
   const { device, server } = fixture;
   const wifi =
     'var linked = "connected"; Modules.addCached("Wifi", "exports.getDetails = function () { return { status: linked }; };");';
-  const app = `${wifi}\n${filled(README_PROGRAM, server)}`;
+  const app = `${wifi}\n${filled(README_PROGRAM, server, RELEASE_IN_TEXT)}`;
   const { error } = await fixture.install({ "app.js": app }, { version: "1.0" });
   assert.ifError(error);
   device.restart();
