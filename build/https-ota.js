@@ -3964,7 +3964,7 @@ function lazyManifest() {
                 ok = false;
         });
         if (!ok)
-            refuse$1("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
+            refuse$1("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable ASCII characters, no part of its path empty, . or .., no name of Espruino's");
     }
     /** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
     function checkFiles(files, entry) {
@@ -4439,7 +4439,7 @@ function lazyIncoming() {
         if (!files)
             return null;
         if (lazyEngine().runningSet_() === undefined)
-            throw otaError(259 /* Code.INVALID_STATE */, "the manifest has files, and no loader runs them: npx https-ota init writes it into .boot0");
+            throw otaError(259 /* Code.INVALID_STATE */, "the manifest has files, and no loader runs them: npx https-ota init writes it into .boot0, and a restart runs it");
         var set = {
             id: hexOf(binary(sha256(lazyRecords().releaseText_(manifest.image, manifest.entry, files)))),
             version: manifest.version,
