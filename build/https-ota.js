@@ -3964,7 +3964,7 @@ function lazyManifest() {
                 ok = false;
         });
         if (!ok)
-            refuse$1("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable ASCII characters, no part of its path empty, . or .., no name of Espruino's");
+            refuse$1("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
     }
     /** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
     function checkFiles(files, entry) {

@@ -103,7 +103,7 @@ function checkName(name: string): void {
   [".boot", ".varimg", ".https-ota"].forEach((reserved) => {
     if (name.substr(0, reserved.length) === reserved) ok = false;
   });
-  if (!ok) refuse("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable ASCII characters, no part of its path empty, . or .., no name of Espruino's");
+  if (!ok) refuse("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
 }
 
 /** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
