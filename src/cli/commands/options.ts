@@ -81,6 +81,29 @@ export function parseExpiry(text: string): Expiry {
   return { at: Math.floor(at / 1000) };
 }
 
+/** "10%": of the devices. */
+export function parsePercent(text: string): number {
+  const [, digits] = /^(\d{1,3})%?$/.exec(text) ?? [];
+  if (digits === undefined || Number(digits) > 100)
+    throw new InvalidArgumentError("Expected a whole percentage of the devices, as 10%.");
+  return Number(digits);
+}
+
+/** "3d", in whole hours. */
+export function parseHours(text: string): number {
+  const [, count, unit] = /^(\d+)([hdw])$/.exec(text) ?? [];
+  const hours = unit ? (Number(count) * UNITS[unit]) / UNITS.h : Number.NaN;
+  if (!(hours >= 1 && hours <= 24 * 366)) throw new InvalidArgumentError("Expected a time as 12h, 3d or 2w.");
+  return hours;
+}
+
+/** A date as ISO 8601 writes it, in seconds since 1970. */
+export function parseTime(text: string): number {
+  const at = /^\d{4}-\d\d-\d\d/.test(text) ? parseDate(text) : Number.NaN;
+  if (Number.isNaN(at)) throw new InvalidArgumentError("Expected a date as 2030-01-31 or 2030-01-31T12:00Z.");
+  return Math.floor(at / 1000);
+}
+
 /** "--app-version" for "appVersion": how commander names them. */
 export const optionText = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

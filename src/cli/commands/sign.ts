@@ -42,9 +42,12 @@ import {
   collect,
   optionText,
   parseExpiry,
+  parseHours,
   parseName,
   parseOut,
   parseUrlOption,
+  parsePercent,
+  parseTime,
   parseWhole,
 } from "./options.ts";
 
@@ -72,6 +75,9 @@ const CLAIMS = [
   "chip",
   "entry",
   "filesUrl",
+  "rollout",
+  "over",
+  "from",
 ] as const;
 
 /** What to sign, and what is signed already. */
@@ -88,6 +94,11 @@ const OF_FILES = ["entry", "ignore", "minify", "filesUrl", "filesOut"] as const;
 const OF_IMAGE = ["url", "storage", "allowMissingNatives"] as const;
 
 const hasFiles = ({ files, file }: Options) => files !== undefined || file !== undefined;
+
+function checkRollout({ rollout, over, from }: Options): void {
+  if (rollout !== undefined && over !== undefined) misuse("--rollout and --over are two kinds of rollout: give one");
+  if (from !== undefined && over === undefined) misuse("--from is when --over begins: give --over");
+}
 
 function checkContents(image: string | undefined, options: Options, signed: string | undefined): void {
   const withFiles = hasFiles(options);
@@ -129,6 +140,7 @@ function checkUsage(image: string | undefined, options: Options): void {
   const given = CLAIMS.find((name) => options[name] !== undefined);
   if (signed && given) misuse(`${optionText(given).slice(2)} is in the ${signed} already, and can't be changed now`);
   checkContents(image, options, signed);
+  checkRollout(options);
   if (options.out === undefined && (back || !options.external))
     misuse(`required option '--out <file>' not specified ('${STDOUT}' is standard output)`);
 }
@@ -402,6 +414,9 @@ function addClaimOptions(command: Command): void {
       "devices refuse the manifest after that: 90d, 12h, 2w, a date, or never (default: 365d)",
       parseExpiry,
     )
+    .option("--rollout <percent>", "only this share of the devices takes it, as 10% (default: all)", parsePercent)
+    .option("--over <time>", "one device after the other is due within this time, as 3d", parseHours)
+    .option("--from <time>", "when --over begins, as 2030-01-31 (default: now)", parseTime)
     .option("--board <name>", "only for devices whose process.env.BOARD is this", parseName)
     .option("--project <name>", "default: what the image says; of files alone: espruino", parseName)
     .option("--app-version <version>", "default: what the image says", parseName);

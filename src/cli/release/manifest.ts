@@ -8,6 +8,7 @@ import { parseUrl, resolveUrl } from "../../net/url.ts";
 import { Jws, TYPE } from "../../trust/limits.ts";
 import {
   type Manifest as DeviceClaims,
+  type Rollout,
   type ManifestFile,
   parseManifest as parseOnDevice,
 } from "../../trust/manifest.ts";
@@ -48,6 +49,7 @@ export interface Release {
   files?: ManifestFile[];
   /** with files */
   entry?: string;
+  rollout?: Rollout;
 }
 
 /** Why a device cannot use `url`, or null: the device's own rules, and those of the URL standard. */
@@ -69,9 +71,9 @@ export function urlProblem(url: string): string | null {
 }
 
 export function buildClaims(release: Release): Claims {
-  const { project, version, chip, board, sequence, iat, exp, image, files, entry } = release;
+  const { project, version, chip, board, sequence, iat, exp, image, files, entry, rollout } = release;
   return {
-    format: files ? 2 : 1,
+    format: files || rollout ? 2 : 1,
     project,
     version,
     chip,
@@ -81,6 +83,7 @@ export function buildClaims(release: Release): Claims {
     ...(exp === undefined ? {} : { exp }),
     ...(image ? { image: imageClaim(image) } : {}),
     ...(files ? { files, entry } : {}),
+    ...(rollout ? { rollout } : {}),
   };
 }
 

@@ -8,6 +8,7 @@ import { dateText } from "../ui/dates.ts";
 import { printable, refuse } from "../ui/errors.ts";
 import { type EspruinoImage, readEspruino, type StorageLabel } from "../formats/espruino-image.ts";
 import type { StorageClaim } from "../../boot/storage-claim.ts";
+import type { Rollout } from "../../trust/manifest.ts";
 import { MAX_JUMP } from "../../trust/policy.ts";
 import { storageOf } from "../formats/espruino-storage.ts";
 import { fileClaims, type Program } from "./program.ts";
@@ -34,6 +35,11 @@ export interface ReleaseOptions {
   appVersion?: string;
   storage?: StorageLabel;
   allowMissingNatives?: boolean;
+  /** percent of the devices */
+  rollout?: number;
+  /** hours in which one device after the other is due, from `from` on, in seconds since 1970 (default: now) */
+  over?: number;
+  from?: number;
 }
 
 /** What a release installs: an image, files, or both. */
@@ -147,6 +153,11 @@ function expiryOf(expires: Expiry | undefined, now: number): number | undefined 
   return "at" in expires ? expires.at : now + expires.after;
 }
 
+function rolloutOf({ rollout, over, from }: ReleaseOptions, now: number): Rollout | undefined {
+  if (rollout !== undefined) return { share: rollout };
+  return over === undefined ? undefined : { start: from ?? now, hours: over };
+}
+
 /** The image's URL when --url is not given. The name of a pipe (/dev/fd/63) is refused: it is not the image's. */
 function urlFrom(file: string): string {
   const { dir, base } = path.parse(path.resolve(file));
@@ -193,6 +204,7 @@ export function claimsFor(
     sequence: options.sequence ?? now,
     iat: now,
     exp,
+    rollout: rolloutOf(options, now),
     ...(firmware && {
       image: {
         url: options.url ?? urlFrom(firmware.file),
@@ -218,7 +230,7 @@ export function storageSaid({ espruino }: Firmware, claims: Claims): StorageClai
 const FAR = 2 ** 31;
 
 /** Facts about a manifest alone, without its image, that a person who signs or verifies it should know. */
-export function claimNotes({ sequence, exp }: Claims, now = Date.now() / 1000): string[] {
+export function claimNotes({ sequence, exp, rollout }: Claims, now = Date.now() / 1000): string[] {
   const notes: string[] = [];
   if (sequence > now + FAR)
     notes.push(
@@ -227,6 +239,11 @@ export function claimNotes({ sequence, exp }: Claims, now = Date.now() / 1000): 
     );
   if (exp === undefined)
     notes.push("never expires: an attacker on the network can offer this release instead of a newer one at any time");
+  if (rollout?.share !== undefined && rollout.share < 100)
+    notes.push(
+      `to widen the rollout sign again with --sequence ${sequence} and a larger --rollout: which devices are in it depends on the sequence`,
+    );
+  if (rollout?.start !== undefined) notes.push("devices whose clock is not set are never due by time");
   return notes;
 }
 

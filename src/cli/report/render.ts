@@ -4,6 +4,7 @@ import { hex, sizeText } from "../formats/bytes.ts";
 import { loadBoards } from "../formats/boards.ts";
 import type { Claims } from "../release/manifest.ts";
 import { releaseId } from "../release/program.ts";
+import { rolloutText } from "./summary.ts";
 import { dateText } from "../ui/dates.ts";
 import { printable } from "../ui/errors.ts";
 import { columns, field } from "../ui/tables.ts";
@@ -252,6 +253,7 @@ function manifestLines(report: Report & { kind: "manifest" }): string[] {
     field("sequence", String(claims.sequence)),
     field("signed at", dateText(claims.iat)),
     field("expires", claims.exp === undefined ? "never" : dateText(claims.exp)),
+    ...(claims.rollout ? [field("rollout", rolloutText(claims.rollout))] : []),
     ...(claims.image ? imageClaimLines(claims.image) : []),
     ...(claims.files ? [field("files", printable(filesText(claims))), field("release", releaseId(claims) ?? "")] : []),
     ...fileTable(claims),

@@ -15,6 +15,11 @@ function imageLines({ url, size, storage, fsverity }: NonNullable<Claims["image"
   ];
 }
 
+/** "10% of the devices", "over 72 hours from …" */
+export function rolloutText({ share, start, hours }: NonNullable<Claims["rollout"]>): string {
+  return share === undefined ? `over ${hours} hours from ${dateText(start as number)} on` : `${share}% of the devices`;
+}
+
 /** For people: what a manifest says, who has signed it, and what is worth knowing. */
 export function summary(claims: Claims, kids: string[], notes: string[]): string[] {
   const { image } = claims;
@@ -24,6 +29,7 @@ export function summary(claims: Claims, kids: string[], notes: string[]): string
     ["sequence", String(claims.sequence)],
     ["signed at", dateText(claims.iat)],
     ["expires", claims.exp === undefined ? "never" : dateText(claims.exp)],
+    ...(claims.rollout ? [["rollout", rolloutText(claims.rollout)] as [string, string]] : []),
     ...(image ? imageLines(image) : []),
     ...(claims.files
       ? ([

@@ -149,3 +149,44 @@ test("that all stock Espruino builds have one project is said", async () => {
   assert.doesNotMatch(own.stdout, note);
   assert.doesNotMatch(succeeds(await signTo("fw.jws", "fw.bin")).stdout, /note/);
 });
+
+// --- Rollouts --------------------------------------------------------------------------------------------------------
+
+test("--rollout signs a share in format 2, says how it is widened, and verify and inspect show it", async () => {
+  const note = /note +to widen the rollout sign again with --sequence 77 and a larger --rollout/;
+  const run = await signTo("share.jws", "fw.bin", "--rollout", "10%", "--sequence", "77");
+  succeeds(run, /rollout +10% of the devices\n/, note);
+  const { format, rollout } = claimsOf(shop.get("share.jws").toString());
+  assert.deepEqual([format, rollout], [2, { share: 10 }]);
+  succeeds(await verify("share.jws"), /rollout +10% of the devices\n/);
+  succeeds(await shop.run("inspect", "share.jws"), /rollout +10% of the devices\n/);
+});
+
+test("--over signs a start and hours; --from says when it begins", async () => {
+  succeeds(
+    await signTo("over.jws", "fw.bin", "--over", "3d", "--from", "2031-01-31"),
+    /rollout +over 72 hours from 2031-01-31/,
+    /note +devices whose clock is not set are never due by time/,
+  );
+  const { format, rollout } = claimsOf(shop.get("over.jws").toString());
+  assert.deepEqual([format, rollout], [2, { start: Date.parse("2031-01-31") / 1000, hours: 72 }]);
+  succeeds(await signTo("now.jws", "fw.bin", "--over", "12h"));
+  assert.ok(Math.abs(claimsOf(shop.get("now.jws").toString()).rollout.start - now()) < 60);
+});
+
+test("a rollout that no device takes is not signed", async () => {
+  for (const [options, says] of [
+    [["--rollout", "101%"], /Expected a whole percentage/],
+    [["--rollout", "1.5"], /Expected a whole percentage/],
+    [["--over", "10m"], /Expected a time as 12h, 3d or 2w/],
+    [["--over", "0d"], /Expected a time as 12h, 3d or 2w/],
+    [["--over", "3d", "--rollout", "5%"], /two kinds of rollout: give one/],
+    [["--from", "2031-01-31"], /--from is when --over begins: give --over/],
+    [["--over", "3d", "--from", "tomorrow"], /Expected a date/],
+  ] as [string[], RegExp][]) {
+    const run = await signTo("none.jws", "fw.bin", ...options);
+    assert.notEqual(run.code, 0, options.join(" "));
+    assert.match(run.stderr, says);
+    assert.equal(existsSync("none.jws"), false);
+  }
+});
