@@ -1,5 +1,5 @@
-// Web servers as they are, for tests that a scripted one would flatter: nginx and Caddy, where they are installed (Debian:
-// nginx-light, caddy). On 127.0.0.1, a free port and a self-signed certificate; each ends with its test.
+// Web servers as they are, for tests that a scripted one would flatter: nginx, Caddy and Varnish, where they are installed
+// (Debian: nginx-light, caddy, varnish). On 127.0.0.1, a free port and a self-signed certificate; each ends with its test.
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -29,8 +29,9 @@ const PATHS = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`;
 const START_MS = 10_000;
 
 /** Why `name` cannot be run here; false when it can. Says so on standard error too. */
-export function missing(name: "nginx" | "caddy"): string | false {
-  const found = spawnSync(name, [name === "nginx" ? "-v" : "version"], { env: { ...process.env, PATH: PATHS } });
+export function missing(name: "nginx" | "caddy" | "varnishd"): string | false {
+  const version = { nginx: "-v", caddy: "version", varnishd: "-V" }[name];
+  const found = spawnSync(name, [version], { env: { ...process.env, PATH: PATHS } });
   if (!found.error) return false;
   const why = `${name} is not installed`;
   process.stderr.write(`\n!!! ${why}: what it does was not tried !!!\n\n`);
@@ -155,4 +156,16 @@ https://localhost:${port} {
   );
   await run(t, "caddy", ["run", "--config", "Caddyfile", "--adapter", "caddyfile"], home, port);
   return { origin: `https://localhost:${port}`, folder };
+}
+
+/** A cache in front of `origin`, with these lines of VCL; returns its own origin. */
+export async function startVarnish(t: Context, origin: string, vcl: string): Promise<string> {
+  const home = mkdtempSync(join(tmpdir(), "web-server-"));
+  const port = await freePort();
+  const { port: behind } = new URL(origin);
+  const config = join(home, "default.vcl");
+  writeFileSync(config, `vcl 4.1;\nbackend default { .host = "127.0.0.1"; .port = "${behind}"; }\n${vcl}\n`);
+  const storage = ["-s", "malloc,32m", "-n", join(home, "work"), "-j", "none"];
+  await run(t, "varnishd", ["-F", "-a", `127.0.0.1:${port}`, "-f", config, ...storage], home, port);
+  return `http://localhost:${port}`;
 }
