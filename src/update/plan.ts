@@ -1,7 +1,7 @@
 // What is decided before the first byte of an image is fetched: may this call update this device, which slot is
 // written, and what is installed. Parts of steps 1 to 3 of update.ts.
 
-import { checkNotOnTrial, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
+import { checkNotOnTrial, checkNotRolledBack, knownImage, loadRecord, recordRefused } from "../boot/boot-record";
 import { readEntries, selectedSlot, stateOf } from "../boot/boot-selection";
 import { checkConfirmed } from "../boot/confirmation";
 import { type Layout, nextSlot, slotByLabel } from "../boot/layout";
@@ -158,11 +158,11 @@ export function offerOf(
 
 /**
  * `manifest`: undefined where `digest` or `insecure` says which image may run. `set`: the files that go with it.
- * `filesOnly`: there is no image, or it runs already.
+ * `filesOnly`: there is no image, or it runs already. Throws for what counts as bad on this device.
  */
 export function planOf(settings: Settings, manifest?: Manifest, files?: Files | null, filesOnly?: boolean): Plan {
   const image = manifest && !filesOnly ? manifest.image : undefined;
-  return {
+  const plan = {
     url_: !image ? settings.url : settings.source || settings.push ? image.url : resolveUrl(settings.url, image.url),
     size_: image ? image.size : filesOnly ? 0 : -1,
     // of files alone nothing in a slot is verified
@@ -179,6 +179,8 @@ export function planOf(settings: Settings, manifest?: Manifest, files?: Files | 
     askStorage_: !(image && image.storage) && !settings.allowStorageLoss && !filesOnly,
     allowRolledBack_: settings.allowRolledBack,
   };
+  checkNotRolledBack(plan);
+  return plan;
 }
 
 /**

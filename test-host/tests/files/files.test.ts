@@ -492,6 +492,84 @@ test("two releases before one is confirmed: the second is refused while the firs
   assert.equal(fixture.ask("running"), "1");
 });
 
+// --- Two slots
+
+/** Lets the device work until it asks for a restart, or has nothing left to do. */
+async function settled({ device }: FilesFixture): Promise<void> {
+  for (let pass = 0; pass < 200 && !device.rebootAsked && !device.engine.isIdle(); pass++)
+    await device.engine.advance(50).catch(() => {});
+}
+
+const runs = (fixture: FilesFixture) => [
+  fixture.device.running,
+  fixture.ask('typeof running === "undefined" ? "none" : running'),
+];
+
+const OTHER = buildImage({ chip: "esp32", size: 61008, seed: 9, descriptor: { version: "1.9" } });
+
+/** The same, with a whole image in the other slot. */
+async function withTwoImages(t: Parameters<typeof createFilesFixture>[0], options = {}): Promise<FilesFixture> {
+  const fixture = await withOne(t, options);
+  fixture.device.flash.load(OTHER, fixture.device.row("ota_0").offset);
+  return fixture;
+}
+
+test("a rollback of what is confirmed takes the program into the other slot", async (t) => {
+  const fixture = await withTwoImages(t);
+  void fixture.ask("ota.rollback()");
+  await settled(fixture);
+  fixture.device.restart();
+  assert.deepEqual(runs(fixture), ["ota_0", "1"]);
+});
+
+test("a second rollback of files before the restart changes nothing, and restarts", async (t) => {
+  const fixture = await withTwoImages(t);
+  ifError(await fixture.install(TWO));
+  fixture.device.restart();
+  await fixture.device.engine.call(fixture.ask("ota.rollback({ restart: false })"));
+  void fixture.ask("ota.rollback()");
+  assert.equal(fixture.device.rebootAsked, true);
+  fixture.device.restart();
+  assert.deepEqual(runs(fixture), ["factory", "1"]);
+  assert.equal(reportOf(fixture).rolledBack.length, 1);
+});
+
+for (const [what, select] of [
+  ["that another update has installed", (fixture) => fixture.install(TWO, { version: "2.0" }, IMAGE)],
+  [
+    "that setBootPartition() has chosen",
+    async (fixture) => {
+      fixture.device.flash.load(OTHER, fixture.device.row("ota_0").offset);
+      await fixture.device.engine.call(fixture.ask('ota.setBootPartition("ota_0")'));
+      return { events: [] };
+    },
+  ],
+] as [string, (fixture: FilesFixture) => ReturnType<FilesFixture["install"]>][])
+  test(`files alone start with the running slot, and not with one ${what}`, async (t) => {
+    const fixture = await withOne(t);
+    ifError(await select(fixture));
+    ifError(await fixture.install({ ...TWO, "app.js": programOf("3") }, { version: "3.0" }));
+    fixture.device.restart();
+    assert.deepEqual(runs(fixture), ["factory", "3"]);
+    assert.deepEqual(statusOf(fixture).trial, { boots: 1, previous: "factory" });
+  });
+
+test("an image that counts as bad is refused with files too", async (t) => {
+  const fixture = await withOne(t);
+  const { device } = fixture;
+  for (let time = 1; time <= 3; time++) {
+    ifError(await fixture.install(TWO, { version: "2.0" }, IMAGE));
+    device.flash.load(new Uint8Array(4).fill(0), device.row("ota_0").offset);
+    device.restart();
+    assert.deepEqual(runs(fixture), ["factory", "1"]);
+  }
+  const before = fixture.stored();
+  const other = { ...TWO, "app.js": programOf("3") };
+  assert.match(failsWith(await fixture.install(other, {}, IMAGE), "NOT_ALLOWED").message, /^this image was/);
+  assert.deepEqual(fixture.stored(), before, "nothing was fetched");
+  ifError(await fixture.install(other, {}, IMAGE, { allowRolledBack: true }));
+});
+
 // --- What is damaged
 
 /** Waits for the loader to fetch the release again, and restarts. */
