@@ -106,35 +106,48 @@ function loadSet(name: string): string {
 /** Returns the text of the program that has to run; "" for none. */
 export default function load(config: LoaderConfig): string {
   let onTrial = false;
+  let leaving = false;
   function fail(why: string): void {
     if (onTrial) {
       print("https-ota: " + why);
       firstModule().rollback({ reason: why });
     } else rescue(config, why);
   }
+  // what save() has kept of another start does not count
+  E.otaRan = E.otaStart = E.otaRestartPending = undefined;
   // says that a loader is here: a release of files is refused without one
   E.otaSet = "";
   // src/boot/boot-record.ts, Boots: -2 is confirmed
   try {
     const record = newestRecord();
     const sets = record && record.fields[12];
-    let name = sets && sets.length ? findSet(sets) : "";
+    const name = sets && sets.length ? findSet(sets) : "";
     // the module asks whether the files on trial are those that run
     E.otaSet = name;
     if (record && record.boots !== -2) {
-      // the file of the record may be full: then the module writes a new one
-      firstModule()
-        .boot(config.attempts ? { attempts: config.attempts } : {})
-        .catch((error: any) => print("https-ota: " + error.message));
-      if (E.otaRestartPending) return "";
+      try {
+        // the file of the record may be full: then the module writes a new one
+        firstModule()
+          .boot(config.attempts ? { attempts: config.attempts } : {})
+          .catch((error: any) => {
+            print("https-ota: " + error.message);
+            // nothing to go back to
+            if (leaving && name) setTimeout(loadSet(name) as any, 0);
+          });
+      } catch (thrown: any) {
+        // a program that is not on trial needs no module
+        print("https-ota: " + thrown.message);
+      }
+      // the starts ran out. The other slot is being verified, and a program might not let it come to an end
+      leaving = !!(E.otaRestartPending || E.otaLock);
+      if (leaving) return "";
+      onTrial = !!E.otaStart;
     }
     if (!name) {
       if (storage.read(".bootcde") === undefined) rescue(config, "no release is installed");
       return "";
     }
-    onTrial = !!record && record.boots >= 0;
     const program = loadSet(name);
-    name = "";
     setTimeout(() => {
       if (!E.otaRan) fail("the program threw while it started");
     }, 0);

@@ -554,6 +554,67 @@ for (const [what, select] of [
     assert.deepEqual(statusOf(fixture).trial, { boots: 1, previous: "factory" });
   });
 
+test("a program that restarts at once, or never ends, is left together with its image", async (t) => {
+  const fixture = await withOne(t);
+  const { device } = fixture;
+  ifError(await fixture.install({ ...TWO, "app.js": programOf("2", "ESP32.reboot();") }, { version: "2.0" }, IMAGE));
+  for (let start = 1; start <= 3; start++) {
+    device.restart();
+    assert.equal(device.rebootAsked, true, "it ran");
+  }
+  device.restart();
+  assert.equal(device.rebootAsked, false, "the program does not run while the other slot is verified");
+  await settled(fixture);
+  device.restart();
+  assert.deepEqual(runs(fixture), ["factory", "1"]);
+});
+
+test("without a whole image to go back to, the program that is out of starts runs on", async (t) => {
+  const fixture = await withOne(t);
+  const { device } = fixture;
+  ifError(await fixture.install(TWO, { version: "2.0" }, IMAGE));
+  for (let start = 1; start <= 3; start++) device.restart();
+  device.flash.load(new Uint8Array(4).fill(0), device.row("factory").offset + 2000);
+  device.restart();
+  await settled(fixture);
+  assert.deepEqual(runs(fixture), ["ota_0", "2"]);
+  assert.equal(fixture.ask('require("lib/sensor").read()'), 42);
+});
+
+test("a program that throws is not left for the slot that the bootloader has refused", async (t) => {
+  const { BOOTLOADERS } = await import("../../sim/bootloader.ts");
+  const fixture = await createFilesFixture(t, { bootloader: BOOTLOADERS.rollback });
+  const { device } = fixture;
+  ifError(await fixture.install({ "app.js": programOf("1", 'if (require("Storage").read("flag")) throw "once";') }));
+  device.restart();
+  fixture.ask("ota.markValid()");
+  ifError(await fixture.install(TWO, { version: "2.0" }, IMAGE));
+  device.restart();
+  assert.deepEqual(runs(fixture), ["ota_0", "2"]);
+  // not confirmed: the bootloader falls back
+  device.powerCycle();
+  assert.deepEqual(runs(fixture), ["factory", "1"]);
+  device.storage.set("flag", Buffer.from("x"));
+  device.restart();
+  await settled(fixture);
+  assert.equal(device.rebootAsked, false, device.engine.console.join());
+});
+
+test("after the rollback of an image the program starts also when the module is damaged", async (t) => {
+  const fixture = await createFilesFixture(t);
+  const { device } = fixture;
+  ifError(await fixture.install({ "app.js": 'var running = "1";' }));
+  device.restart();
+  device.ota.markValid();
+  ifError(await fixture.install(TWO, { version: "2.0" }, IMAGE));
+  device.restart();
+  void fixture.ask("ota.rollback()");
+  await settled(fixture);
+  device.storage.delete("https-ota");
+  device.restart();
+  assert.deepEqual(runs(fixture), ["factory", "1"]);
+});
+
 test("an image that counts as bad is refused with files too", async (t) => {
   const fixture = await withOne(t);
   const { device } = fixture;
@@ -568,6 +629,22 @@ test("an image that counts as bad is refused with files too", async (t) => {
   assert.match(failsWith(await fixture.install(other, {}, IMAGE), "NOT_ALLOWED").message, /^this image was/);
   assert.deepEqual(fixture.stored(), before, "nothing was fetched");
   ifError(await fixture.install(other, {}, IMAGE, { allowRolledBack: true }));
+});
+
+test("what save() has kept of an earlier start neither ends nor prolongs a trial", async (t) => {
+  const fixture = await withOne(t);
+  const { device } = fixture;
+  ifError(await fixture.install(TWO));
+  // the engine loads .varimg, with what E holds, before it runs .boot0
+  const kept = Buffer.from("E.otaStart = 2; E.otaRan = true; E.otaRestartPending = 2;\n");
+  device.storage.set(".boot0", Buffer.concat([kept, device.storage.get(".boot0") as Uint8Array]));
+  for (let start = 1; start <= 3; start++) {
+    device.restart();
+    assert.deepEqual(runs(fixture), ["factory", "2"]);
+    assert.equal(statusOf(fixture).trial.boots, start);
+  }
+  device.restart();
+  assert.equal(device.rebootAsked, true);
 });
 
 // --- What is damaged
