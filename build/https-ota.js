@@ -903,7 +903,9 @@ function lazyRecords() {
         for (var i = 0; i < record.sets.length; i++)
             if (record.sets[i].label === label)
                 return record.sets[i];
-        return record.sets[0] || null;
+        var first = record.sets[0];
+        // what is on trial with another slot is not for this one
+        return first ? { label: label, set: first.before === undefined ? first.set : first.before } : null;
     }
     /** Puts what is bound to the slot called `label` first. */
     function bind(record, label, set, before) {
@@ -947,12 +949,14 @@ function lazyRecords() {
         return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
     }
     /**
-     * Refuses what was rolled back on this device, or refused too often by its bootloader: an image by its digest, a release
-     * of files by its name in Bad.
+     * Refuses what was rolled back on this device, or refused too often by its bootloader: an image by its digest, also in a
+     * release with files; such a release by its name in Bad.
      */
-    function checkNotRolledBack(bad) {
-        if (bad && loadRecord().bad.indexOf(bad) >= 0)
-            throw otaError(269 /* Code.NOT_ALLOWED */, (bad.length === 64 ? "this image was" : "this release was") +
+    function checkNotRolledBack(plan) {
+        var bad = loadRecord().bad;
+        var release = bad.indexOf(plan.bad_) >= 0;
+        if (!plan.allowRolledBack_ && (release || bad.indexOf(plan.digest_) >= 0))
+            throw otaError(269 /* Code.NOT_ALLOWED */, (release ? "this release was" : "this image was") +
                 " rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
     }
     /**
@@ -1074,8 +1078,11 @@ function lazyRecords() {
             bind(record, label, before);
         }
         else {
-            // its files are not needed any more; should this slot start again, it takes those of the other
-            record.sets = record.sets.filter(function (one) { return one.label !== label; });
+            // its files are not needed any more; should this slot start again, it takes those of the other. The only set is that of
+            // the other slot too
+            var others = record.sets.filter(function (one) { return one.label !== label; });
+            if (others.length)
+                record.sets = others;
         }
         saveRecord(record);
     }
@@ -2389,12 +2396,15 @@ function lazySlots() {
         return new Promise(function (resolve, reject$1) {
             tryOr(function () {
                 var running = readLayout(true).running_;
-                if (lazyRecords().isFilesTrial_(lazyRecords().loadRecord_(), running)) {
+                // a second rollback must not leave what the first one has chosen
+                var again = lazyEngine().isRolledBack_();
+                if (again || lazyRecords().isFilesTrial_(lazyRecords().loadRecord_(), running)) {
                     // the record is all that has to change: at once, because the loader calls this before it starts a program
                     var lock = lazyEngine().heldLock_();
                     if (lock)
                         lock.stop_();
-                    lazyRecords().recordRolledBack_(running, verdict, reason);
+                    if (!again)
+                        lazyRecords().recordRolledBack_(running, verdict, reason);
                     lazyEngine().setRestartPending_(true);
                     resolve(0);
                     if (!stay)
@@ -2510,7 +2520,7 @@ function findPartition(label) {
 }
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 function getRunningPartition() {
-    return lazySlots().readLayout_().running_;
+    return lazySlots().readLayout_(true).running_;
 }
 /**
  * The slot that otadata selects. It differs from the running one after an update and after a fallback.
@@ -4585,8 +4595,6 @@ function lazyIncoming() {
                 fetchFile(settings, file, stored, function (bytes) { return emit("WRITE_FILE", before + bytes, files.bytes_); }, onDone);
             }, function (failure) { return done(failure); });
         }
-        if (!settings.allowRolledBack)
-            lazyRecords().checkNotRolledBack_(badName(files));
         if (settings.push)
             throw otaError(262 /* Code.NOT_SUPPORTED */, "push brings the bytes of an image only: give the files by source");
         lazyRecords().reserveRecords_();
@@ -4639,11 +4647,11 @@ function lazyIncoming() {
     }
     /**
      * `manifest`: undefined where `digest` or `insecure` says which image may run. `set`: the files that go with it.
-     * `filesOnly`: there is no image, or it runs already.
+     * `filesOnly`: there is no image, or it runs already. Throws for what counts as bad on this device.
      */
     function planOf(settings, manifest, files, filesOnly) {
         var image = manifest && !filesOnly ? manifest.image : undefined;
-        return {
+        var plan = {
             url_: !image ? settings.url : settings.source || settings.push ? image.url : lazyExchange().resolveUrl_(settings.url, image.url),
             size_: image ? image.size : filesOnly ? 0 : -1,
             // of files alone nothing in a slot is verified
@@ -4660,6 +4668,8 @@ function lazyIncoming() {
             askStorage_: !(image && image.storage) && !settings.allowStorageLoss && !filesOnly,
             allowRolledBack_: settings.allowRolledBack,
         };
+        lazyRecords().checkNotRolledBack_(plan);
+        return plan;
     }
     return { dueOf_: dueOf, planFiles_: planFiles, fetchFiles_: fetchFiles, findWaiting_: findWaiting, offerOf_: offerOf, planOf_: planOf };
 }
@@ -4807,16 +4817,19 @@ function lazyFinish() {
         var plan = session.plan_;
         var target = session.target_;
         var layout = session.layout_;
-        if (!plan.allowRolledBack_)
-            lazyRecords().checkNotRolledBack_(plan.bad_ || plan.digest_);
+        lazyRecords().checkNotRolledBack_(plan);
         if (claim)
             lazySlots().checkStorage_(claim);
         // Step 8: the slot now holds an image, and the boot record counts its starts
         if (session.word_)
             lazyBlocks().completeImage_(target.address, session.word_);
+        var filesOnly = target.address === layout.running_.address;
+        // another slot that was selected since the start is given up, as by step 5: the files are for the one that runs
+        if (filesOnly && lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_)).address !== target.address)
+            lazyOtadata().select_(layout, target, 2 /* State.VALID */);
         lazyRecords().recordSelected_(target, layout.running_, session.written_, plan);
         // of a release of files alone that record is the commit point
-        if (target.address === layout.running_.address)
+        if (filesOnly)
             return;
         // Step 9: the commit point
         lazyOtadata().select_(layout, target, 0 /* State.NEW */);
@@ -5500,8 +5513,6 @@ function open(settings, emit, offerOnly, done, failed) {
         checkDevice(settings, layout);
     /** Step 4. `present`: the target slot holds this image already. */
     function fetchImage(plan, slot, present) {
-        if (!settings.allowRolledBack)
-            lazyRecords().checkNotRolledBack_(plan.bad_ || plan.digest_);
         var download = createDownload(settings, plan.url_, plan.size_ < 0 ? slot.size : plan.size_, emit);
         function begin() {
             done(lazySession().openSession_(plan, emit, layout, slot, download, present, !!settings.push));

@@ -61,7 +61,7 @@ export interface BootRecord {
   bad: string[];
   /** why the last image was rolled back, "" when none was since the last update */
   reason: string;
-  /** a slot without one of its own takes the first */
+  /** a slot without one of its own takes what is confirmed of the first */
   sets: Binding[];
   /** the release with files, as Bad names it, that `refused` counts; "" for an image */
   given: string;
@@ -301,7 +301,9 @@ export function knownImage(slot: Partition): SlotImage | null {
 /** What is bound to the slot called `label`; null for nothing. */
 export function bindingOf(record: BootRecord, label: string): Binding | null {
   for (let i = 0; i < record.sets.length; i++) if (record.sets[i].label === label) return record.sets[i];
-  return record.sets[0] || null;
+  const first = record.sets[0];
+  // what is on trial with another slot is not for this one
+  return first ? { label: label, set: first.before === undefined ? first.set : first.before } : null;
 }
 
 /** Puts what is bound to the slot called `label` first. */
@@ -350,14 +352,16 @@ export function lowestSequence(record: BootRecord, running: Partition): number {
 }
 
 /**
- * Refuses what was rolled back on this device, or refused too often by its bootloader: an image by its digest, a release
- * of files by its name in Bad.
+ * Refuses what was rolled back on this device, or refused too often by its bootloader: an image by its digest, also in a
+ * release with files; such a release by its name in Bad.
  */
-export function checkNotRolledBack(bad: string): void {
-  if (bad && loadRecord().bad.indexOf(bad) >= 0)
+export function checkNotRolledBack(plan: { bad_: string; digest_: string; allowRolledBack_?: boolean }): void {
+  const bad = loadRecord().bad;
+  const release = bad.indexOf(plan.bad_) >= 0;
+  if (!plan.allowRolledBack_ && (release || bad.indexOf(plan.digest_) >= 0))
     throw otaError(
       Code.NOT_ALLOWED,
-      (bad.length === 64 ? "this image was" : "this release was") +
+      (release ? "this release was" : "this image was") +
         " rolled back on this device before, or its bootloader refused it; allowRolledBack installs it",
     );
 }
@@ -483,8 +487,10 @@ export function recordRolledBack(running: Partition, verdict: boolean, reason: s
     record.next = 0;
     bind(record, label, before);
   } else {
-    // its files are not needed any more; should this slot start again, it takes those of the other
-    record.sets = record.sets.filter((one) => one.label !== label);
+    // its files are not needed any more; should this slot start again, it takes those of the other. The only set is that of
+    // the other slot too
+    const others = record.sets.filter((one) => one.label !== label);
+    if (others.length) record.sets = others;
   }
   saveRecord(record);
 }

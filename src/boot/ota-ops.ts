@@ -5,7 +5,7 @@
 import { isFilesTrial, loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
 import { eraseUnused } from "./release-files";
 import { restart } from "../platform/chip";
-import { heldLock, setRestartPending } from "../platform/engine";
+import { heldLock, isRolledBack, setRestartPending } from "../platform/engine";
 import { State } from "./otadata";
 import { type Partition, Subtype, Type } from "./partitions";
 import { copyOf, select, selectedSlot, stateOf, readEntries } from "./boot-selection";
@@ -43,7 +43,7 @@ export function findPartition(label: string): Partition | null {
 
 /** The slot whose image is running. `esp_ota_get_running_partition` */
 export function getRunningPartition(): Partition {
-  return readLayout().running_;
+  return readLayout(true).running_;
 }
 
 /**
@@ -238,11 +238,13 @@ export function fallBack(verdict: boolean, reason: string, stay?: boolean): Prom
   return new Promise<number>((resolve, reject) => {
     tryOr(() => {
       const running = readLayout(true).running_;
-      if (isFilesTrial(loadRecord(), running)) {
+      // a second rollback must not leave what the first one has chosen
+      const again = isRolledBack();
+      if (again || isFilesTrial(loadRecord(), running)) {
         // the record is all that has to change: at once, because the loader calls this before it starts a program
         const lock: Lock | null = heldLock();
         if (lock) lock.stop_();
-        recordRolledBack(running, verdict, reason);
+        if (!again) recordRolledBack(running, verdict, reason);
         setRestartPending(true);
         resolve(0);
         if (!stay) restart();

@@ -79,14 +79,19 @@ function newestRecord(): { fields: any[]; boots: number } | null {
 
 /** Name of the set that goes with the running slot, "" for none. Only where slots have different ones is it asked. */
 function findSet(sets: any[][]): string {
-  let name: string = sets[0][1];
-  for (let i = 1; i < sets.length; i++)
-    if (sets[i][1] !== name) {
-      const label = firstModule().getRunningPartition().label;
-      for (let k = sets.length; k--; ) if (sets[k][0] === label) name = sets[k][1];
-      return name;
-    }
-  return name;
+  const first = sets[0];
+  let differ = first[2] !== undefined;
+  for (let i = 1; i < sets.length; i++) if (sets[i][1] !== first[1]) differ = true;
+  if (!differ) return first[1];
+  let label = "";
+  try {
+    label = firstModule().getRunningPartition().label;
+  } catch (_) {
+    return first[1];
+  }
+  for (let i = 0; i < sets.length; i++) if (sets[i][0] === label) return sets[i][1];
+  // what is on trial with another slot is not for this one
+  return first[2] === undefined ? first[1] : first[2];
 }
 
 /** Registers the modules of the set called `name`, and returns the text of its program. */
@@ -106,35 +111,48 @@ function loadSet(name: string): string {
 /** Returns the text of the program that has to run; "" for none. */
 export default function load(config: LoaderConfig): string {
   let onTrial = false;
+  let leaving = false;
   function fail(why: string): void {
     if (onTrial) {
       print("https-ota: " + why);
       firstModule().rollback({ reason: why });
     } else rescue(config, why);
   }
+  // what save() has kept of another start does not count
+  E.otaRan = E.otaStart = E.otaRestartPending = undefined;
   // says that a loader is here: a release of files is refused without one
   E.otaSet = "";
   // src/boot/boot-record.ts, Boots: -2 is confirmed
   try {
     const record = newestRecord();
     const sets = record && record.fields[12];
-    let name = sets && sets.length ? findSet(sets) : "";
+    const name = sets && sets.length ? findSet(sets) : "";
     // the module asks whether the files on trial are those that run
     E.otaSet = name;
     if (record && record.boots !== -2) {
-      // the file of the record may be full: then the module writes a new one
-      firstModule()
-        .boot(config.attempts ? { attempts: config.attempts } : {})
-        .catch((error: any) => print("https-ota: " + error.message));
-      if (E.otaRestartPending) return "";
+      try {
+        // the file of the record may be full: then the module writes a new one
+        firstModule()
+          .boot(config.attempts ? { attempts: config.attempts } : {})
+          .catch((error: any) => {
+            print("https-ota: " + error.message);
+            // nothing to go back to
+            if (leaving && name) setTimeout(loadSet(name) as any, 0);
+          });
+      } catch (thrown: any) {
+        // a program that is not on trial needs no module
+        print("https-ota: " + thrown.message);
+      }
+      // the starts ran out. The other slot is being verified, and a program might not let it come to an end
+      leaving = !!(E.otaRestartPending || E.otaLock);
+      if (leaving) return "";
+      onTrial = !!E.otaStart;
     }
     if (!name) {
       if (storage.read(".bootcde") === undefined) rescue(config, "no release is installed");
       return "";
     }
-    onTrial = !!record && record.boots >= 0;
     const program = loadSet(name);
-    name = "";
     setTimeout(() => {
       if (!E.otaRan) fail("the program threw while it started");
     }, 0);

@@ -2,7 +2,7 @@
 // fetched. One that was cut off goes on behind its last byte that is not blank. Nothing points to any of them until the
 // commit.
 
-import { Bad, checkNotRolledBack, reserveRecords } from "../boot/boot-record";
+import { Bad, reserveRecords } from "../boot/boot-record";
 import type { FileSet } from "../boot/file-set";
 import { releaseText, storedName } from "../boot/file-set";
 import { currentSet, eraseUnused, fillFile, isCreated, isWhole, roomOfSet, writeSet } from "../boot/release-files";
@@ -212,7 +212,6 @@ export function fetchFiles(
       (failure) => done(failure),
     );
   }
-  if (!settings.allowRolledBack) checkNotRolledBack(badName(files));
   if (settings.push)
     throw otaError(Code.NOT_SUPPORTED, "push brings the bytes of an image only: give the files by source");
   reserveRecords();

@@ -1,7 +1,7 @@
 // The end of a file, and steps 7 to 9 of an update: verifies the image in flash, then selects its slot.
 
 import { checkNotRolledBack, recordSelected } from "../boot/boot-record";
-import { select } from "../boot/boot-selection";
+import { readEntries, select, selectedSlot } from "../boot/boot-selection";
 import { State } from "../boot/otadata";
 import { checkStorage, findStorage } from "../boot/storage";
 import type { StorageClaim } from "../boot/storage-claim";
@@ -17,13 +17,17 @@ function commit(session: Session, claim: StorageClaim | null): void {
   const plan = session.plan_;
   const target = session.target_;
   const layout = session.layout_;
-  if (!plan.allowRolledBack_) checkNotRolledBack(plan.bad_ || plan.digest_);
+  checkNotRolledBack(plan);
   if (claim) checkStorage(claim);
   // Step 8: the slot now holds an image, and the boot record counts its starts
   if (session.word_) completeImage(target.address, session.word_);
+  const filesOnly = target.address === layout.running_.address;
+  // another slot that was selected since the start is given up, as by step 5: the files are for the one that runs
+  if (filesOnly && selectedSlot(layout, readEntries(layout.otadata_)).address !== target.address)
+    select(layout, target, State.VALID);
   recordSelected(target, layout.running_, session.written_, plan);
   // of a release of files alone that record is the commit point
-  if (target.address === layout.running_.address) return;
+  if (filesOnly) return;
   // Step 9: the commit point
   select(layout, target, State.NEW);
   session.emit_("UPDATE_BOOT_PARTITION", target.subtype);

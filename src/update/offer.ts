@@ -1,7 +1,7 @@
 // What a manifest offers to this device, and what is installed of it: after step 3 of update.ts. Apart from plan.ts, so that
 // its functions take no memory while the signature is verified.
 
-import { knownImage, loadRecord } from "../boot/boot-record";
+import { checkNotRolledBack, knownImage, loadRecord } from "../boot/boot-record";
 import { readEntries, selectedSlot } from "../boot/boot-selection";
 import type { Layout } from "../boot/layout";
 import type { Partition } from "../boot/partitions";
@@ -88,11 +88,11 @@ export function offerOf(
 
 /**
  * `manifest`: undefined where `digest` or `insecure` says which image may run. `set`: the files that go with it.
- * `filesOnly`: there is no image, or it runs already.
+ * `filesOnly`: there is no image, or it runs already. Throws for what counts as bad on this device.
  */
 export function planOf(settings: Settings, manifest?: Manifest, files?: Files | null, filesOnly?: boolean): Plan {
   const image = manifest && !filesOnly ? manifest.image : undefined;
-  return {
+  const plan = {
     url_: !image ? settings.url : settings.source || settings.push ? image.url : resolveUrl(settings.url, image.url),
     size_: image ? image.size : filesOnly ? 0 : -1,
     // of files alone nothing in a slot is verified
@@ -109,4 +109,6 @@ export function planOf(settings: Settings, manifest?: Manifest, files?: Files | 
     askStorage_: !(image && image.storage) && !settings.allowStorageLoss && !filesOnly,
     allowRolledBack_: settings.allowRolledBack,
   };
+  checkNotRolledBack(plan);
+  return plan;
 }

@@ -18,7 +18,6 @@
 // counted, and the digest of the running image is kept. Step 4 erases files that no record names.
 // Source: the states of IDF esp_https_ota.c.
 
-import { checkNotRolledBack } from "../boot/boot-record";
 import { readLayout } from "../boot/layout";
 import { acquireLock, type Lock, noteResult } from "../boot/lock";
 import type { Partition } from "../boot/partitions";
@@ -87,7 +86,6 @@ function open(
 
   /** Step 4. `present`: the target slot holds this image already. */
   function fetchImage(plan: Plan, slot: Partition, present: boolean): void {
-    if (!settings.allowRolledBack) checkNotRolledBack(plan.bad_ || plan.digest_);
     const download = createDownload(settings, plan.url_, plan.size_ < 0 ? slot.size : plan.size_, emit);
     function begin(): void {
       done(openSession(plan, emit, layout, slot, download, present, !!settings.push));

@@ -125,6 +125,25 @@ export const FILES_SCENARIOS: readonly FilesScenario[] = [
     image: true,
   },
   {
+    name: "instead",
+    what: "files alone take the place of an image with files that was not started yet",
+    before: "1",
+    // a cut between the two starts 2, which has to be on trial
+    next: ({ running, trial, bad }) =>
+      running === "3"
+        ? trial
+          ? ["markValid"]
+          : null
+        : running === "2"
+          ? trial
+            ? ["rollback"]
+            : null
+          : [...(bad ? [] : ["install:2+image"]), "install:3"],
+    allowed: ["1", "2", "3"],
+    ends: ["3"],
+    image: true,
+  },
+  {
     name: "both-rollback",
     what: "an image and files are given up together",
     before: "1",
@@ -285,6 +304,12 @@ function judge(device: Device, loader: Buffer): string[] {
   return problems;
 }
 
+/** A rollback of a slot verifies the other one first. */
+async function untilIdle(device: Device): Promise<void> {
+  for (let pass = 0; pass < 100 && !device.rebootAsked && !device.engine.isIdle(); pass++)
+    await device.engine.advance(20);
+}
+
 /** From `from` to the end of the scenario: starts, acts, restarts. */
 async function live(cell: FilesCell, { bundle, loader }: Build, from: Snapshot, recorded: boolean): Promise<Life> {
   const scenario = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
@@ -295,6 +320,8 @@ async function live(cell: FilesCell, { bundle, loader }: Build, from: Snapshot, 
   let acts = 0;
   for (let start = 0; start < MAX_STARTS; start++) {
     device.boot();
+    // the loader goes back, and starts no program meanwhile
+    if (!device.rebootAsked && device.engine.run("!!E.otaLock")) await untilIdle(device);
     if (!device.rebootAsked) {
       const running = runningOf(device);
       if (!scenario.allowed.includes(running)) life.problems.push(`runs ${running} (allowed: ${scenario.allowed})`);
@@ -321,9 +348,7 @@ async function live(cell: FilesCell, { bundle, loader }: Build, from: Snapshot, 
         acts++;
         if (last !== "ok" || device.rebootAsked) break;
       }
-      // the loader may have begun a rollback of the slot, which verifies the other one first
-      for (let pass = 0; pass < 100 && !device.rebootAsked && !device.engine.isIdle(); pass++)
-        await device.engine.advance(20);
+      await untilIdle(device);
       if (/^(ESP_FAIL|[A-Z]\w+Error)|it hangs/.test(last)) life.problems.push(last);
     }
     if (start === MAX_STARTS - 1) life.problems.push(`comes to no end: ${last}`);

@@ -57,17 +57,8 @@ export const FILES_MUTANTS: readonly FilesMutant[] = [
   {
     guard: "what was rolled back is refused",
     edits: [
-      { file: "update/files.ts", from: "if (!settings.allowRolledBack) checkNotRolledBack(badName(files));", to: "" },
-      {
-        file: "update/finish.ts",
-        from: "if (!plan.allowRolledBack_) checkNotRolledBack(plan.bad_ || plan.digest_);",
-        to: "",
-      },
-      {
-        file: "update/update.ts",
-        from: "if (!settings.allowRolledBack) checkNotRolledBack(plan.bad_ || plan.digest_);",
-        to: "",
-      },
+      { file: "update/plan.ts", from: "checkNotRolledBack(plan);", to: "" },
+      { file: "update/finish.ts", from: "checkNotRolledBack(plan);", to: "" },
     ],
     cell: "single/plain/rollback",
     says: /comes to no end/,
@@ -95,6 +86,12 @@ export const FILES_MUTANTS: readonly FilesMutant[] = [
     ],
     cell: "classic/plain/both-rollback",
     says: /runs|ends|comes to no end/,
+  },
+  {
+    guard: "files alone give up another slot that was selected and not started",
+    edits: [{ file: "update/finish.ts", from: "select(layout, target, State.VALID);", to: "{}" }],
+    cell: "classic/plain/instead",
+    says: /ends with 2|comes to no end/,
   },
   {
     guard: "room is looked at before a file is created",

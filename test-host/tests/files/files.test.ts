@@ -492,6 +492,161 @@ test("two releases before one is confirmed: the second is refused while the firs
   assert.equal(fixture.ask("running"), "1");
 });
 
+// --- Two slots
+
+/** Lets the device work until it asks for a restart, or has nothing left to do. */
+async function settled({ device }: FilesFixture): Promise<void> {
+  for (let pass = 0; pass < 200 && !device.rebootAsked && !device.engine.isIdle(); pass++)
+    await device.engine.advance(50).catch(() => {});
+}
+
+const runs = (fixture: FilesFixture) => [
+  fixture.device.running,
+  fixture.ask('typeof running === "undefined" ? "none" : running'),
+];
+
+const OTHER = buildImage({ chip: "esp32", size: 61008, seed: 9, descriptor: { version: "1.9" } });
+
+/** The same, with a whole image in the other slot. */
+async function withTwoImages(t: Parameters<typeof createFilesFixture>[0], options = {}): Promise<FilesFixture> {
+  const fixture = await withOne(t, options);
+  fixture.device.flash.load(OTHER, fixture.device.row("ota_0").offset);
+  return fixture;
+}
+
+test("a rollback of what is confirmed takes the program into the other slot", async (t) => {
+  const fixture = await withTwoImages(t);
+  void fixture.ask("ota.rollback()");
+  await settled(fixture);
+  fixture.device.restart();
+  assert.deepEqual(runs(fixture), ["ota_0", "1"]);
+});
+
+test("a second rollback of files before the restart changes nothing, and restarts", async (t) => {
+  const fixture = await withTwoImages(t);
+  ifError(await fixture.install(TWO));
+  fixture.device.restart();
+  await fixture.device.engine.call(fixture.ask("ota.rollback({ restart: false })"));
+  void fixture.ask("ota.rollback()");
+  assert.equal(fixture.device.rebootAsked, true);
+  fixture.device.restart();
+  assert.deepEqual(runs(fixture), ["factory", "1"]);
+  assert.equal(reportOf(fixture).rolledBack.length, 1);
+});
+
+for (const [what, select] of [
+  ["that another update has installed", (fixture) => fixture.install(TWO, { version: "2.0" }, IMAGE)],
+  [
+    "that setBootPartition() has chosen",
+    async (fixture) => {
+      fixture.device.flash.load(OTHER, fixture.device.row("ota_0").offset);
+      await fixture.device.engine.call(fixture.ask('ota.setBootPartition("ota_0")'));
+      return { events: [] };
+    },
+  ],
+] as [string, (fixture: FilesFixture) => ReturnType<FilesFixture["install"]>][])
+  test(`files alone start with the running slot, and not with one ${what}`, async (t) => {
+    const fixture = await withOne(t);
+    ifError(await select(fixture));
+    ifError(await fixture.install({ ...TWO, "app.js": programOf("3") }, { version: "3.0" }));
+    fixture.device.restart();
+    assert.deepEqual(runs(fixture), ["factory", "3"]);
+    assert.deepEqual(statusOf(fixture).trial, { boots: 1, previous: "factory" });
+  });
+
+test("a program that restarts at once, or never ends, is left together with its image", async (t) => {
+  const fixture = await withOne(t);
+  const { device } = fixture;
+  ifError(await fixture.install({ ...TWO, "app.js": programOf("2", "ESP32.reboot();") }, { version: "2.0" }, IMAGE));
+  for (let start = 1; start <= 3; start++) {
+    device.restart();
+    assert.equal(device.rebootAsked, true, "it ran");
+  }
+  device.restart();
+  assert.equal(device.rebootAsked, false, "the program does not run while the other slot is verified");
+  await settled(fixture);
+  device.restart();
+  assert.deepEqual(runs(fixture), ["factory", "1"]);
+});
+
+test("without a whole image to go back to, the program that is out of starts runs on", async (t) => {
+  const fixture = await withOne(t);
+  const { device } = fixture;
+  ifError(await fixture.install(TWO, { version: "2.0" }, IMAGE));
+  for (let start = 1; start <= 3; start++) device.restart();
+  device.flash.load(new Uint8Array(4).fill(0), device.row("factory").offset + 2000);
+  device.restart();
+  await settled(fixture);
+  assert.deepEqual(runs(fixture), ["ota_0", "2"]);
+  assert.equal(fixture.ask('require("lib/sensor").read()'), 42);
+});
+
+test("a program that throws is not left for the slot that the bootloader has refused", async (t) => {
+  const { BOOTLOADERS } = await import("../../sim/bootloader.ts");
+  const fixture = await createFilesFixture(t, { bootloader: BOOTLOADERS.rollback });
+  const { device } = fixture;
+  ifError(await fixture.install({ "app.js": programOf("1", 'if (require("Storage").read("flag")) throw "once";') }));
+  device.restart();
+  fixture.ask("ota.markValid()");
+  ifError(await fixture.install(TWO, { version: "2.0" }, IMAGE));
+  device.restart();
+  assert.deepEqual(runs(fixture), ["ota_0", "2"]);
+  // not confirmed: the bootloader falls back
+  device.powerCycle();
+  assert.deepEqual(runs(fixture), ["factory", "1"]);
+  device.storage.set("flag", Buffer.from("x"));
+  device.restart();
+  await settled(fixture);
+  assert.equal(device.rebootAsked, false, device.engine.console.join());
+});
+
+test("after the rollback of an image the program starts also when the module is damaged", async (t) => {
+  const fixture = await createFilesFixture(t);
+  const { device } = fixture;
+  ifError(await fixture.install({ "app.js": 'var running = "1";' }));
+  device.restart();
+  device.ota.markValid();
+  ifError(await fixture.install(TWO, { version: "2.0" }, IMAGE));
+  device.restart();
+  void fixture.ask("ota.rollback()");
+  await settled(fixture);
+  device.storage.delete("https-ota");
+  device.restart();
+  assert.deepEqual(runs(fixture), ["factory", "1"]);
+});
+
+test("an image that counts as bad is refused with files too", async (t) => {
+  const fixture = await withOne(t);
+  const { device } = fixture;
+  for (let time = 1; time <= 3; time++) {
+    ifError(await fixture.install(TWO, { version: "2.0" }, IMAGE));
+    device.flash.load(new Uint8Array(4).fill(0), device.row("ota_0").offset);
+    device.restart();
+    assert.deepEqual(runs(fixture), ["factory", "1"]);
+  }
+  const before = fixture.stored();
+  const other = { ...TWO, "app.js": programOf("3") };
+  assert.match(failsWith(await fixture.install(other, {}, IMAGE), "NOT_ALLOWED").message, /^this image was/);
+  assert.deepEqual(fixture.stored(), before, "nothing was fetched");
+  ifError(await fixture.install(other, {}, IMAGE, { allowRolledBack: true }));
+});
+
+test("what save() has kept of an earlier start neither ends nor prolongs a trial", async (t) => {
+  const fixture = await withOne(t);
+  const { device } = fixture;
+  ifError(await fixture.install(TWO));
+  // the engine loads .varimg, with what E holds, before it runs .boot0
+  const kept = Buffer.from("E.otaStart = 2; E.otaRan = true; E.otaRestartPending = 2;\n");
+  device.storage.set(".boot0", Buffer.concat([kept, device.storage.get(".boot0") as Uint8Array]));
+  for (let start = 1; start <= 3; start++) {
+    device.restart();
+    assert.deepEqual(runs(fixture), ["factory", "2"]);
+    assert.equal(statusOf(fixture).trial.boots, start);
+  }
+  device.restart();
+  assert.equal(device.rebootAsked, true);
+});
+
 // --- What is damaged
 
 /** Waits for the loader to fetch the release again, and restarts. */
@@ -571,4 +726,18 @@ test("a release may bring its own https-ota; the one that was installed first st
   assert.equal(fixture.ask("running"), "1");
   assert.deepEqual(device.storage.get("https-ota"), first);
   assert.equal(reportOf(fixture).release.version, "1.0");
+});
+
+test("a slot that is chosen by hand while files are on trial with another one takes the confirmed ones", async (t) => {
+  const fixture = await createFilesFixture(t, {
+    images: { factory: buildImage({ chip: "esp32", size: 60000, seed: 1 }), ota_0: IMAGE },
+  });
+  const { device } = fixture;
+  ifError(await fixture.install(ONE, { version: "1.0" }));
+  device.restart();
+  fixture.ask("ota.markValid()");
+  ifError(await fixture.install(TWO, { version: "2.0" }));
+  await device.engine.call(fixture.ask('ota.setBootPartition("ota_0")'));
+  device.restart();
+  assert.deepEqual([device.running, fixture.ask("running")], ["ota_0", "1"]);
 });
