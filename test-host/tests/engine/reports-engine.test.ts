@@ -98,6 +98,7 @@ describe("the module's page", () => {
   test("has the programs of README.md", () => {
     const page = blocks(read("https-ota.md"));
     assert.equal(page.length, 2);
-    assert.deepEqual(page, blocks(read("../../README.md")));
+    const programs = blocks(read("../../README.md"));
+    for (const program of page) assert.ok(programs.includes(program), program);
   });
 });
