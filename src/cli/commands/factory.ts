@@ -6,6 +6,7 @@ import { storageFor, type Release, type Storage } from "../factory/contents.ts";
 import { FACTORY_FILE, flashLine, flashText, type Named, sha256Sums, webToolsManifest } from "../factory/documents.ts";
 import { type EspruinoBuild, readEspruinoBuild } from "../factory/espruino-build.ts";
 import { checkFolder, writeAll } from "../factory/output.ts";
+import { pageFiles } from "../factory/page.ts";
 import { checkStarts, type FlashPart, merge, partsOf } from "../factory/parts.ts";
 import { firstRelease } from "../factory/release.ts";
 import { readWifi, type Wifi } from "../factory/wifi.ts";
@@ -30,6 +31,7 @@ interface Options {
   url?: string;
   keys?: string[];
   wifi?: string;
+  page?: boolean;
   flashMode: string;
   flashFreq: string;
   flashSize?: string;
@@ -79,6 +81,15 @@ function notesOf({ board, build, release, wifi, storage }: Made, { keys }: Optio
   return notes;
 }
 
+/** Browsers give the serial port to pages of this computer, and of https://. */
+const pageLines = (out: string): string[] => [
+  "",
+  "Or with the install page, which any web server with https:// can have; on this computer:",
+  "",
+  `  python3 -m http.server --bind 127.0.0.1 --directory ${printable(out)} 8000`,
+  "  http://localhost:8000/ in Chrome or Edge",
+];
+
 function report(out: string, made: Made, options: Options): void {
   const { board, build, release, wifi, storage, parts } = made;
   const { espruino } = build.app;
@@ -103,6 +114,7 @@ function report(out: string, made: Made, options: Options): void {
     `In ${printable(out)}, with the board on PORT:`,
     "",
     `  ${flashLine(board.chip)}`,
+    ...(options.page ? pageLines(out) : []),
   ];
   for (const line of lines) console.log(line);
 }
@@ -130,6 +142,7 @@ async function run(options: Options): Promise<void> {
   ];
   writeAll(out, [
     ...files,
+    ...(options.page ? pageFiles() : []),
     { name: "SHA256SUMS", bytes: Buffer.from(sha256Sums(files)) },
     { name: "flash.txt", bytes: Buffer.from(flashText(board, name, parts)) },
   ]);
@@ -166,6 +179,7 @@ export function addFactory(program: Command): void {
     .option("--url <url>", "where the manifest of the releases is, for the loader", parseAbsoluteUrl)
     .option("--keys <file>", "public key of the releases: PEM, JWK or JWK set; may be repeated", collect)
     .option("--wifi <file>", "JSON file with ssid and password")
+    .option("--page", "with a page that installs it from a browser (Web Serial)")
     .addOption(
       new Option("--flash-mode <mode>", "how the chip reads its flash")
         .choices([KEEP, ...Object.keys(FLASH_MODES)])
