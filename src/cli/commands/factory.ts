@@ -161,7 +161,7 @@ HTTPS_OTA_WIFI_PASSWORD in the environment. It is stored as Wifi.save() of Espru
 
 Example:
   npx https-ota sign --files build --entry app.js --chip esp32 --app-version 1.0.0 --key key.pem --out build/app.jws
-  npx https-ota factory --board esp32 --espruino espruino_2v29_esp32.tgz --release build/app.jws \\
+  npx https-ota factory --board esp32 --espruino espruino_2v27.45_esp32.tgz --release build/app.jws \\
     --url https://example.com/app.jws --keys key.pub.jwk --wifi wifi.json --out factory
 `;
 
