@@ -63,6 +63,8 @@ for (const { board, chip, bootloader } of BOARDS) {
     }
   });
 
+  // a chip once
+  if (board === "esp32-dual") continue;
   test(`${board}: esptool sets the header of the build's own bootloader to the same bytes`, withEsptool, async () => {
     const settings = [
       ["dio", "40m", "4MB"],
