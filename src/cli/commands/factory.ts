@@ -7,7 +7,7 @@ import { FACTORY_FILE, flashLine, flashText, type Named, sha256Sums, webToolsMan
 import { type EspruinoBuild, readEspruinoBuild } from "../factory/espruino-build.ts";
 import { checkFolder, writeAll } from "../factory/output.ts";
 import { pageFiles } from "../factory/page.ts";
-import { checkStarts, type FlashPart, merge, partsOf } from "../factory/parts.ts";
+import { checkStarts, flashSizeOf, type FlashPart, merge, partsOf } from "../factory/parts.ts";
 import { firstRelease } from "../factory/release.ts";
 import { readWifi, type Wifi } from "../factory/wifi.ts";
 import { type Board, loadBoards } from "../formats/boards.ts";
@@ -131,14 +131,15 @@ async function run(options: Options): Promise<void> {
   const wifi = readWifi(wifiFile);
   const storage = storageFor({ build, config, release, wifi });
   const size = options.flashSize ?? flashSizeName(board.flashSize) ?? KEEP;
-  const parts = partsOf(build, board, storage.bytes, { mode: options.flashMode, freq: options.flashFreq, size });
+  const settings = { mode: options.flashMode, freq: options.flashFreq, size };
+  const parts = partsOf(build, board, storage.bytes, settings);
   const whole = merge(parts);
   checkStarts(whole, build);
   const name = nameOf(release, build);
   const files = [
     ...parts,
     { name: FACTORY_FILE, bytes: whole },
-    { name: "manifest.json", bytes: Buffer.from(webToolsManifest(board, name, parts)) },
+    { name: "manifest.json", bytes: Buffer.from(webToolsManifest(board, name, parts, flashSizeOf(build, settings))) },
   ];
   writeAll(out, [
     ...files,

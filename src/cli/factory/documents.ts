@@ -15,8 +15,13 @@ export interface Named {
   version: string;
 }
 
-/** https://esphome.github.io/esp-web-tools/: `offset` in bytes; `path` is relative to the manifest. */
-export function webToolsManifest(board: Board, { name, version }: Named, parts: readonly FlashPart[]): string {
+/** https://esphome.github.io/esp-web-tools/: `offset` in bytes; `path` is relative to the manifest. `flash`: bytes. */
+export function webToolsManifest(
+  board: Board,
+  { name, version }: Named,
+  parts: readonly FlashPart[],
+  flash: number,
+): string {
   const build = {
     chipFamily: FAMILIES[board.chip],
     parts: parts.map((part) => ({ path: part.name, offset: part.offset })),
@@ -27,7 +32,7 @@ export function webToolsManifest(board: Board, { name, version }: Named, parts: 
     new_install_prompt_erase: true,
     builds: [build],
     // members of our own, which ESP Web Tools ignores
-    board: { name: board.name, title: board.title, flash: board.flashSize },
+    board: { name: board.name, title: board.title, flash },
     parts: parts.map(({ name: path, what, offset, bytes }) => ({
       path,
       what,

@@ -17,8 +17,8 @@ export interface FlashPart {
   bytes: Buffer;
 }
 
-/** Bytes of the flash chip, as the header of the bootloader will say. */
-function flashSizeOf({ bootloader }: EspruinoBuild, { size }: FlashSettings): number {
+/** Bytes of the flash chip, as the header of the bootloader will say; 0 when it does not. */
+export function flashSizeOf({ bootloader }: EspruinoBuild, { size }: FlashSettings): number {
   return size === KEEP ? bootloader.image.header.flashSize : flashBytes(size);
 }
 

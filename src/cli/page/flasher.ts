@@ -84,11 +84,12 @@ async function checkBoard(loader: ESPLoader, { builds, board }: Manifest): Promi
   const found = loader.chip.CHIP_NAME;
   if (found !== chipFamily)
     throw new InstallError(`this is an ${found}, and these files are for an ${chipFamily}: nothing was written`);
+  // undefined for a flash chip that esptool-js does not know
   const size = await loader.detectFlashSize();
   const bytes = size?.endsWith("MB") ? Number.parseInt(size, 10) * 2 ** 20 : 0;
-  if (bytes < board.flash)
+  if (size && bytes < board.flash)
     throw new InstallError(
-      `the flash of this board has ${size ?? "an unknown size"}, ${megabytes(board.flash)} are needed: nothing was written`,
+      `the flash of this board has ${size}, ${megabytes(board.flash)} are needed: nothing was written`,
     );
 }
 

@@ -66,7 +66,8 @@ function describe(manifest: Manifest): void {
   const { name, version, board, builds, parts } = manifest;
   document.title = `Install ${name} ${version}`;
   at("title").textContent = document.title;
-  at("board").textContent = `${board.title} (${builds[0].chipFamily}, ${board.flash / 2 ** 20} MB of flash)`;
+  const flash = board.flash ? `, ${board.flash / 2 ** 20} MB of flash` : "";
+  at("board").textContent = `${board.title} (${builds[0].chipFamily}${flash})`;
   at("parts").replaceChildren(...parts.map(rowOf));
   const chip = builds[0].chipFamily.toLowerCase().replace("-", "");
   at("command").textContent = `esptool.py --chip ${chip} --port PORT --baud 460800 write_flash 0x0 factory.bin`;

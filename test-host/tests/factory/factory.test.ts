@@ -6,9 +6,11 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { before, test, type TestContext } from "node:test";
+import { crc32 } from "node:zlib";
 import { zipSync } from "fflate";
 import { recordIn } from "../../support/boot-record.ts";
 import { storedName } from "../../support/files-release.ts";
+import { BOOTLOADERS, IDF33 } from "../../sim/bootloader.ts";
 import { createFixture, type Fixture, plain } from "../../support/fixture.ts";
 import { buildBootloader, buildImage, mutations } from "../../support/images.ts";
 import { serveFile } from "../../support/server.ts";
@@ -131,6 +133,10 @@ test("Storage holds loader, module and record first, then the release by its con
     [fields[0], fields[1], fields[2], fields[3], fields[4], fields[12]],
     [1, 100, "factory", "factory", -2, [["factory", names[4]]]],
   );
+  const image = shop.get("espruino/espruino_esp32.bin");
+  const { stdout } = await shop.run("inspect", "espruino/espruino_esp32.bin", "--json");
+  const digest = JSON.parse(stdout).fsverity.replace("sha256:", "");
+  assert.deepEqual(fields[8], [["factory", image.length, digest, crc32(image.subarray(-64)), ""]]);
   assert.equal(device.storage.get(".https-ota0")?.length, 4096);
   assert.equal(
     Buffer.from(device.storage.get(".wificfg") as Uint8Array).toString(),
@@ -203,6 +209,14 @@ test("inspect reads the result back", async () => {
   );
 });
 
+test("a board with less flash than usual is one that the page takes", async () => {
+  const of = async (out: string, ...more: string[]) => {
+    succeeds(await make(out, { board: "esp32s3", chip: "esp32s3" }, ...more));
+    return JSON.parse(shop.get(`${out}/manifest.json`).toString()).board.flash;
+  };
+  assert.deepEqual([await of("out-8"), await of("out-4", "--flash-size", "4MB")], [0x800000, 0x400000]);
+});
+
 test("the header of the bootloader says mode, frequency and size as asked", async () => {
   succeeds(await make("out-header", {}, "--flash-mode", "qio", "--flash-freq", "80m", "--flash-size", "16MB"));
   succeeds(
@@ -210,6 +224,25 @@ test("the header of the bootloader says mode, frequency and size as asked", asyn
     /flash {7}QIO, clock 1\/1, 16 MB/,
     /SHA-256 {5}[0-9a-f]{64} at 0x[0-9a-f]+, ok/,
   );
+});
+
+test("every kind of bootloader starts it, again and again", async (t) => {
+  succeeds(await make("out-kinds", { board: "esp32-dual" }));
+  for (const kind of [...Object.values(BOOTLOADERS), IDF33]) {
+    const flash = shop.get("out-kinds/factory.bin");
+    const { device } = await createFixture(t, {
+      board: "esp32-dual",
+      flash,
+      bootloader: kind,
+      bootCode: true,
+      image: null,
+    });
+    for (let starts = 0; starts < 5; starts++) {
+      assert.deepEqual([device.running, device.engine.run("running")], ["ota_0", "1"], kind.name);
+      device.restart();
+    }
+    device.stop();
+  }
 });
 
 test("without a release the board has a loader that fetches one", async (t) => {
