@@ -1,7 +1,8 @@
 // Builds the module for the device: build/https-ota.js (readable ES5) and build/https-ota.min.js (what is uploaded),
 // build/https-ota.d.ts, and build/https-ota-loader.min.js, which starts the program of a release. That Espruino can run it, and its size, are checks of what was built: npm run check.
-// And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their licences.
-import { chmodSync } from "node:fs";
+// And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their licences. And
+// build/install/, the page that `https-ota factory --page` copies.
+import { chmodSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
 import { fileURLToPath } from "node:url";
 import commonjs from "@rollup/plugin-commonjs";
@@ -11,7 +12,7 @@ import terser from "@rollup/plugin-terser";
 import typescript from "@rollup/plugin-typescript";
 import dts from "rollup-plugin-dts";
 import { lazyScopes } from "./src/tools/lazy-scopes.mjs";
-import { licenses } from "./src/tools/licenses.mjs";
+import { licenses, licensesText, packagesOf } from "./src/tools/licenses.mjs";
 
 const BANNER =
   "/* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */";
@@ -100,6 +101,28 @@ const bootFile = {
   }),
 };
 
+/** esptool-js knows every chip of Espressif, with a flash program of some 9 KB for each; boards/ has three. */
+const threeChips = {
+  name: "three-chips",
+  load(id) {
+    const [, name] = /esptool-js\/lib\/targets\/(?:stub_flasher\/)?(esp\w+[\w-]*)\.js(?:on)?$/.exec(id) ?? [];
+    if (!name || ["esp32", "esp32c3", "esp32s3"].includes(name)) return null;
+    return id.endsWith(".json") ? "{}" : `export class ${name.toUpperCase()}ROM {}`;
+  },
+};
+
+/** The page itself, its style, and the licences of what is in its script. */
+const page = {
+  name: "page",
+  generateBundle(_options, bundle) {
+    for (const fileName of ["index.html", "install.css"])
+      this.emitFile({ type: "asset", fileName, source: readFileSync(`src/cli/page/${fileName}`) });
+    const modules = Object.values(bundle).flatMap((chunk) => Object.keys(chunk.modules ?? {}));
+    const text = licensesText(packagesOf(modules)).replace("build/cli.mjs", "install.js");
+    this.emitFile({ type: "asset", fileName: "licenses.txt", source: text });
+  },
+};
+
 export default [
   {
     input: "src/index.ts",
@@ -138,6 +161,7 @@ export default [
         tsconfig: "./tsconfig.json",
         // and what of the module's own files is pure, which the command shares with it
         include: ["src/**/*.ts"],
+        exclude: ["src/cli/page/**"],
         noEmitOnError: true,
         compilerOptions: {
           noEmit: false,
@@ -146,6 +170,24 @@ export default [
       }),
       licenses("cli.licenses.txt"),
       executable,
+    ],
+  },
+  {
+    input: "src/cli/page/install.ts",
+    output: { dir: "build/install", entryFileNames: "install.js", format: "iife", inlineDynamicImports: true },
+    onwarn: foreignWarnings,
+    plugins: [
+      threeChips,
+      resolve({ browser: true }),
+      commonjs(),
+      json(),
+      typescript({
+        tsconfig: "src/cli/page/tsconfig.json",
+        noEmitOnError: true,
+        compilerOptions: { noEmit: false, allowImportingTsExtensions: false, rewriteRelativeImportExtensions: true },
+      }),
+      terser({ format: { comments: false } }),
+      page,
     ],
   },
 ];

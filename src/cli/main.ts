@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import pkg from "../../package.json" with { type: "json" };
 import { isRefusal, oneLine, systemReason } from "./ui/errors.ts";
+import { addFactory } from "./commands/factory.ts";
 import { addInit } from "./commands/init.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addKeygen } from "./commands/keygen.ts";
@@ -30,7 +31,7 @@ function createProgram(): Command {
     .configureOutput({ writeErr() {} })
     .showSuggestionAfterError();
   // settings are inherited by what is added after them
-  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addInit, addPush, addPartitions])
+  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addInit, addFactory, addPush, addPartitions])
     add(program);
   return program;
 }

@@ -1,13 +1,12 @@
 // `https-ota init`: a device gets the loader and the module, after which releases of files can be installed on it.
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import pc from "picocolors";
-import { init, LOADER, type LoaderConfig, loaderText, outProblem } from "../push/loader.ts";
+import { init, LOADER, loaderConfig, loaderText, outProblem } from "../push/loader.ts";
 import { DEFAULT_BAUD } from "../push/port.ts";
 import { MODULE_FILE } from "../push/storage-file.ts";
-import { loadPublicKeys } from "../release/keys.ts";
 import { misuse, refusal } from "../ui/errors.ts";
 import { STDOUT, writeOutput } from "../ui/files.ts";
-import { collect, parseBaud, parseOut, parsePort, parseUrlOption } from "./options.ts";
+import { collect, parseAbsoluteUrl, parseBaud, parseOut, parsePort } from "./options.ts";
 
 interface Options {
   port?: string;
@@ -18,19 +17,10 @@ interface Options {
   replaceBoot0?: boolean;
 }
 
-async function configOf({ url, keys = [] }: Options): Promise<LoaderConfig> {
-  if ((url === undefined) !== !keys.length)
-    misuse("--url and --keys belong together: a release is taken by its signature");
-  if (url === undefined) return {};
-  const all = (await Promise.all(keys.map(loadPublicKeys))).flat();
-  const texts = all.map(({ jwk: { kty, n, e } }) => JSON.stringify({ kty, n, e }));
-  return { url, keys: [...new Set(texts)].map((text) => JSON.parse(text)) };
-}
-
 async function run(options: Options): Promise<void> {
-  const { port, baud, out, replaceBoot0 = false } = options;
+  const { port, baud, url, keys, out, replaceBoot0 = false } = options;
   if ((port === undefined) === (out === undefined)) misuse("expected one of --port, a device, and --out, a file");
-  const config = await configOf(options);
+  const config = await loaderConfig(url, keys);
   if (out !== undefined) {
     if (replaceBoot0) misuse("--replace-boot0 is about a device: give --port");
     const text = loaderText(config);
@@ -61,11 +51,6 @@ async function run(options: Options): Promise<void> {
   );
 }
 
-function parseAbsolute(text: string): string {
-  if (!/^https?:\/\//i.test(text)) throw new InvalidArgumentError("Expected http:// or https://.");
-  return parseUrlOption(text);
-}
-
 const HELP = `
 Writes the loader into the Storage file ${LOADER} and the module into https-ota, each only when it is not there. The loader
 starts the program of the release that runs. With --url and --keys it also fetches one when there is none, as soon as
@@ -84,7 +69,7 @@ export function addInit(program: Command): void {
     .description("Bring loader and module onto a device, once, so that it takes releases of files.")
     .option("--port <port>", "/dev/ttyUSB0, COM3, tcp://HOST or tcp://HOST:PORT (default port: 23)", parsePort)
     .option("--baud <n>", "of a serial port", parseBaud, DEFAULT_BAUD)
-    .option("--url <url>", "where the manifest of the releases is", parseAbsolute)
+    .option("--url <url>", "where the manifest of the releases is", parseAbsoluteUrl)
     .option("--keys <file>", "public key of the releases: PEM, JWK or JWK set; may be repeated", collect)
     .option(
       "--out <file>",

@@ -22,6 +22,12 @@ export function parseOutFile(text: string): string {
   return parseOut(text);
 }
 
+/** --out of a command that writes a folder. */
+export function parseOutFolder(text: string): string {
+  if (text === STDOUT) throw new InvalidArgumentError("Expected a folder.");
+  return parseOut(text);
+}
+
 /** --table-offset and the offsets of bootloaders. */
 export function parseSectorOffset(text: string): number {
   const offset = parseSize(text);
@@ -46,6 +52,11 @@ export function parseUrlOption(text: string): string {
   const problem = urlProblem(text);
   if (problem) throw new InvalidArgumentError(`${problem}.`);
   return text;
+}
+
+export function parseAbsoluteUrl(text: string): string {
+  if (!/^https?:\/\//i.test(text)) throw new InvalidArgumentError("Expected http:// or https://.");
+  return parseUrlOption(text);
 }
 
 export function parseName(text: string): string {
@@ -130,7 +141,7 @@ export function between(least: number, most: number): (text: string) => number {
 export const parseBaud = between(300, 4_000_000);
 
 /** --file NAME=PATH, which may be repeated. */
-function collectNamed(text: string, files: NamedFile[] = []): NamedFile[] {
+export function collectNamed(text: string, files: NamedFile[] = []): NamedFile[] {
   const at = text.indexOf("=");
   const [name, path] = [text.slice(0, at), text.slice(at + 1)];
   if (at < 1 || !path) throw new InvalidArgumentError("Expected NAME=PATH.");

@@ -9,11 +9,16 @@ export interface Board {
   chip: string;
   /** process.env.BOARD of the Espruino build for it */
   espruino?: string;
+  /** bytes */
+  flashSize: number;
+  /** where its chip has the bootloader */
+  bootloaderOffset: number;
   rows: Row[];
 }
 
 function loadBoard(url: URL, name: string): Board {
-  const { title, chip, espruinoBoard, rows } = JSON.parse(readFileSync(new URL(`${name}/board.json`, url), "utf8"));
+  const about = JSON.parse(readFileSync(new URL(`${name}/board.json`, url), "utf8"));
+  const { title, chip, espruinoBoard, flashSize, bootloaderOffset, rows } = about;
   const toRow = (row: Record<string, string>): Row => ({
     label: row.label,
     type: Number(row.type),
@@ -22,7 +27,15 @@ function loadBoard(url: URL, name: string): Board {
     size: Number(row.size),
     flags: Number(row.flags ?? 0),
   });
-  return { name, title, chip, espruino: espruinoBoard, rows: rows.map(toRow) };
+  return {
+    name,
+    title,
+    chip,
+    espruino: espruinoBoard,
+    flashSize: Number(flashSize),
+    bootloaderOffset: Number(bootloaderOffset),
+    rows: rows.map(toRow),
+  };
 }
 
 /** Boards that exist. The toy-* boards are small, for the campaigns. */

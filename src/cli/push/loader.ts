@@ -1,5 +1,7 @@
 // The loader, which starts the program of a release, and how loader and module come onto a device: `init`.
-import { printable, refuse } from "../ui/errors.ts";
+import { misuse, printable, refuse } from "../ui/errors.ts";
+import { loadPublicKeys } from "../release/keys.ts";
+import { storedSize } from "../formats/storage-image.ts";
 import type { Console } from "./console.ts";
 import { fileInspection } from "./device-program.ts";
 import { inspectDevice } from "./module.ts";
@@ -18,10 +20,19 @@ export const LOADER = ".boot0";
 const MODULE = "https-ota";
 /** Where the Web IDE puts a program. */
 const OTHER_PROGRAM = ".bootcde";
+
+/** From --url and --keys, which may both be left out. */
+export async function loaderConfig(url: string | undefined, keys: readonly string[] = []): Promise<LoaderConfig> {
+  if ((url === undefined) !== !keys.length)
+    misuse("--url and --keys belong together: a release is taken by its signature");
+  if (url === undefined) return {};
+  const all = (await Promise.all(keys.map(loadPublicKeys))).flat();
+  const texts = all.map(({ jwk: { kty, n, e } }) => JSON.stringify({ kty, n, e }));
+  return { url, keys: [...new Set(texts)].map((text) => JSON.parse(text)) };
+}
+
 const FIRST_LINE = "// https-ota loader";
 const PLACE = "__CONFIG__";
-/** Storage puts this many bytes before each file, and fills it to a multiple of 4. */
-const FILE_HEADER = 32;
 
 /** The Storage file `.boot0`. */
 export function loaderText(config: LoaderConfig): string {
@@ -66,7 +77,7 @@ async function lookAt(console: Console, { name, text }: OwnFile): Promise<Stored
 }
 
 async function write(console: Console, { port, signal, say }: InitOptions, file: OwnFile, free: number): Promise<void> {
-  const need = Math.ceil(file.text.length / 4) * 4 + FILE_HEADER;
+  const need = storedSize(file.text.length);
   if (free < need)
     refuse(
       port,

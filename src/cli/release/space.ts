@@ -1,30 +1,33 @@
 // How much of a device's Storage a release takes, and how much there is: docs/formats.md#set-of-files.
 import { type FileSet, setText, storedName } from "../../boot/file-set.ts";
 import { loadBoards } from "../formats/boards.ts";
+import { storedSize } from "../formats/storage-image.ts";
 import { refuse } from "../ui/errors.ts";
 import { type Claimed, releaseId } from "./program.ts";
 
-/** Bytes of the header of a file in Storage (JsfFileHeader, src/jsflash.h of Espruino), and what a file is padded to. */
-const FILE_HEADER = 32;
-const ALIGNMENT = 4;
 /** Two files of the boot record (docs/formats.md#boot-record). */
-const BOOT_RECORD = 2 * (4096 + FILE_HEADER);
+const BOOT_RECORD = 2 * storedSize(4096);
 
-const stored = (size: number) => (size ? Math.ceil(size / ALIGNMENT) * ALIGNMENT + FILE_HEADER : 0);
+/** The name in Storage of what has this SHA-256, given in hexadecimal digits. */
+export const nameInStorage = (sha256: string): string => storedName(Buffer.from(sha256, "hex").toString("base64"));
 
-/** Bytes of Storage that a release takes: each content once, and the list of the files. */
-export function storageNeed(claims: Claimed): number {
+/** The set of files of a release, as a device keeps it. */
+export function fileSetOf(claims: Claimed): FileSet {
   const { files = [], entry = "", version } = claims;
-  const base64 = (sha256: string) => Buffer.from(sha256, "hex").toString("base64");
-  const set: FileSet = {
+  return {
     id: releaseId(claims) ?? "",
     version,
     entry,
-    files: files.map(({ name, size, sha256 }) => ({ name, size, stored: storedName(base64(sha256)) })),
+    files: files.map(({ name, size, sha256 }) => ({ name, size, stored: nameInStorage(sha256) })),
   };
+}
+
+/** Bytes of Storage that a release takes: each content once, and the list of the files. */
+export function storageNeed(claims: Claimed): number {
+  const { files = [] } = claims;
   const contents = new Map(files.map(({ sha256, size }) => [sha256.toLowerCase(), size]));
-  const sizes = [...contents.values(), Buffer.byteLength(setText(set))];
-  return sizes.reduce((sum, size) => sum + stored(size), 0);
+  const sizes = [...contents.values(), Buffer.byteLength(setText(fileSetOf(claims)))];
+  return sizes.reduce((sum, size) => sum + storedSize(size), 0);
 }
 
 interface Room {

@@ -1,0 +1,79 @@
+// What lies beside the parts: the manifest of ESP Web Tools, SHA256SUMS and flash.txt.
+import type { Board } from "../formats/boards.ts";
+import { hex } from "../formats/bytes.ts";
+import { type FlashPart, sha256 } from "./parts.ts";
+
+/** The first words of flash.txt, by which a folder is known as one of this command. */
+export const MARK = "https-ota factory";
+export const FACTORY_FILE = "factory.bin";
+
+/** As ESP Web Tools and esptool call them. */
+const FAMILIES: Readonly<Record<string, string>> = { esp32: "ESP32", esp32c3: "ESP32-C3", esp32s3: "ESP32-S3" };
+
+export interface Named {
+  name: string;
+  version: string;
+}
+
+/** https://esphome.github.io/esp-web-tools/: `offset` in bytes; `path` is relative to the manifest. `flash`: bytes. */
+export function webToolsManifest(
+  board: Board,
+  { name, version }: Named,
+  parts: readonly FlashPart[],
+  flash: number,
+): string {
+  const build = {
+    chipFamily: FAMILIES[board.chip],
+    parts: parts.map((part) => ({ path: part.name, offset: part.offset })),
+  };
+  const manifest = {
+    name,
+    version,
+    new_install_prompt_erase: true,
+    builds: [build],
+    // members of our own, which ESP Web Tools ignores
+    board: { name: board.name, title: board.title, flash },
+    parts: parts.map(({ name: path, what, offset, bytes }) => ({
+      path,
+      what,
+      offset,
+      size: bytes.length,
+      sha256: sha256(bytes),
+    })),
+  };
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+/** For `sha256sum -c SHA256SUMS`. */
+export function sha256Sums(files: readonly { name: string; bytes: Uint8Array }[]): string {
+  return files.map(({ name, bytes }) => `${sha256(bytes)}  ${name}\n`).join("");
+}
+
+const esptool = (chip: string) => `esptool.py --chip ${chip} --port PORT --baud 460800`;
+
+/** For one board: everything from flash address 0 on. */
+export const flashLine = (chip: string): string => `${esptool(chip)} write_flash 0x0 ${FACTORY_FILE}`;
+
+/** The same without what lies between the parts. */
+export function partsLine(chip: string, parts: readonly FlashPart[]): string {
+  return `${esptool(chip)} write_flash ${parts.map(({ name, offset }) => `${hex(offset)} ${name}`).join(" ")}`;
+}
+
+export function flashText(board: Board, { name, version }: Named, parts: readonly FlashPart[]): string {
+  const { chip, title } = board;
+  return [
+    `${MARK}: ${name} ${version} for ${title}`,
+    "",
+    "One image, for a new board. Everything in its flash up to the end of the image is replaced:",
+    "",
+    `  ${flashLine(chip)}`,
+    "",
+    "The same by its parts. What lies between them, such as NVS, stays:",
+    "",
+    `  ${partsLine(chip, parts)}`,
+    "",
+    "PORT is /dev/ttyUSB0, /dev/cu.usbserial-0001 or COM3. The mode, frequency and size of the flash are in the header",
+    "of the bootloader already: leave the options --flash_mode, --flash_freq and --flash_size out.",
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,61 @@
+// The first release of a board: a manifest that `sign` made, and its files. It is refused where the board's devices would
+// refuse it as an update.
+import path from "node:path";
+import type { Board } from "../formats/boards.ts";
+import type { PublicKey } from "../release/keys.ts";
+import { checkImageMatches, checkRelease, type Manifest, readManifest, signatureProblem } from "../release/manifest.ts";
+import { checkFilesMatch, readAgain } from "../release/program.ts";
+import type { NamedFile } from "../release/source-files.ts";
+import { printable, refuse } from "../ui/errors.ts";
+import type { Release } from "./contents.ts";
+import type { EspruinoBuild } from "./espruino-build.ts";
+
+export interface FileOptions {
+  files?: string;
+  file?: NamedFile[];
+  minify?: boolean;
+}
+
+async function checkSignature(file: string, { tokens }: Manifest, keys: readonly PublicKey[]): Promise<void> {
+  if (!keys.length) return;
+  const problems: string[] = [];
+  for (const { text, kid } of tokens) {
+    const key = keys.find(({ jwk }) => jwk.kid === kid);
+    const problem = key
+      ? await signatureProblem(text, key)
+      : `signature: by ${printable(kid)}, which is none of --keys`;
+    if (problem === null) return;
+    problems.push(problem);
+  }
+  refuse(file, problems.join("; "));
+}
+
+function checkDevice(file: string, { claims }: Manifest, { app }: EspruinoBuild, board: Board): void {
+  if (claims.chip !== board.chip)
+    refuse(file, `claim chip is ${printable(claims.chip)}, board ${board.name} has ${board.chip}`);
+  const built = app.espruino.board;
+  if (claims.board !== undefined && built && claims.board !== built)
+    refuse(file, `claim board is ${claims.board}, ${app.place} is built for ${built}`);
+  if (claims.image) checkImageMatches(file, claims, app.place, app.bytes, app.image, app.storage);
+}
+
+/** `keys`: those that the board will trust; empty when they are not known. */
+export async function firstRelease(
+  file: string,
+  options: FileOptions,
+  build: EspruinoBuild,
+  board: Board,
+  keys: readonly PublicKey[],
+): Promise<Release> {
+  const manifest = readManifest(file);
+  const { claims } = manifest;
+  // it may have expired: what comes by cable is not judged by its date
+  checkRelease(file, claims, 0);
+  if (!claims.files) refuse(file, "names an image alone, expected a release with files: sign --files makes one");
+  await checkSignature(file, manifest, keys);
+  checkDevice(file, manifest, build, board);
+  const source = { files: options.files ?? path.dirname(file), file: options.file, minify: options.minify };
+  const program = await readAgain(source, claims);
+  checkFilesMatch(file, claims, program);
+  return { file, claims, program };
+}
