@@ -23,6 +23,7 @@ const lazy = lazyScopes(fileURLToPath(new URL("src", import.meta.url)), {
     bytes: ["platform/bytes.ts", "platform/base64.ts"],
     blocks: ["platform/flash-blocks.ts", "platform/first-word.ts"],
     engine: ["platform/engine.ts"],
+    config: ["config.ts"],
     image: ["platform/soc.ts", "image/image.ts"],
     verify: ["image/verify.ts"],
     otadata: ["boot/otadata.ts", "boot/boot-selection.ts", "boot/confirmation.ts"],

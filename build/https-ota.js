@@ -198,10 +198,6 @@ function after(ms, callback, unwatched) {
 
 /** Ends a timer or an interval. */
 var cancel = clearTimeout;
-/** ms since 1970 by a clock that is wrong until somebody sets it. */
-function now() {
-    return Date.now();
-}
 
 function lazyEngine() {
     // What the module uses of the interpreter, apart from flash, chip, http, crypto and timers: Storage, memory, and state
@@ -221,6 +217,23 @@ function lazyEngine() {
                 throw thrown;
             }, true);
         }, noop);
+    }
+    /** Calls a callback of the user. What it throws must not end what is under way: the engine prints it. */
+    function callUser(callback) {
+        try {
+            callback();
+        }
+        catch (thrown) {
+            printLater(thrown);
+        }
+    }
+    /** Espruino's name of the board. */
+    function boardName() {
+        return process.env.BOARD;
+    }
+    /** ms since 1970 by a clock that is wrong until somebody sets it. */
+    function now() {
+        return Date.now();
     }
     /** What differs between two devices with the same program: on an ESP32 its MAC address. */
     function serialNumber() {
@@ -315,8 +328,11 @@ function lazyEngine() {
     function firmwareVersion() {
         return process.env.VERSION;
     }
-    return { freeVars_: freeVars, printLater_: printLater, serialNumber_: serialNumber, spread_: spread, readFile_: readFile, readPart_: readPart, listFiles_: listFiles, writeFile_: writeFile, eraseFile_: eraseFile, compact_: compact, storageStats_: storageStats, runningSet_: runningSet, startState_: startState, setStartState_: setStartState, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, isRolledBack_: isRolledBack, firmwareVersion_: firmwareVersion };
+    return { freeVars_: freeVars, printLater_: printLater, callUser_: callUser, boardName_: boardName, now_: now, serialNumber_: serialNumber, spread_: spread, readFile_: readFile, readPart_: readPart, listFiles_: listFiles, writeFile_: writeFile, eraseFile_: eraseFile, compact_: compact, storageStats_: storageStats, runningSet_: runningSet, startState_: startState, setStartState_: setStartState, isRestartPending_: isRestartPending, heldLock_: heldLock, setHeldLock_: setHeldLock, listenForKill_: listenForKill, setRestartPending_: setRestartPending, isRolledBack_: isRolledBack, firmwareVersion_: firmwareVersion };
 }
+
+
+
 
 
 
@@ -1288,10 +1304,6 @@ function chipId() {
 
 
 
-/** Espruino's name of the board. */
-function boardName() {
-    return process.env.BOARD;
-}
 
 /** Restarts the device at once. `esp_restart` */
 function restart() {
@@ -3112,15 +3124,7 @@ function lazyExchange() {
 
 
 
-
-
-
-/**
- * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
- * type, and unless exactly one field says which image may run.
- * More than 30 lines: one rule behind the other, each with its message.
- */
-function checkConfig(config) {
+function lazyConfig() {
     // The configuration of a call. It is checked before anything else happens.
     function refuse$2(fact) {
         throw otaError(258 /* Code.INVALID_ARG */, fact);
@@ -3156,61 +3160,72 @@ function checkConfig(config) {
         partition: "",
         onEvent: refuse$2,
     };
-    var fields = config;
-    var settings = {};
-    var names = Object.keys(FIELDS);
-    if (typeof fields !== "object" || !fields)
-        refuse$2("the configuration must be an object");
-    names.forEach(function (name) {
-        if (typeof FIELDS[name] === "number")
-            settings[name] = FIELDS[name];
-    });
-    // own fields only: the caller did not write the fields of a prototype
-    Object.keys(fields).forEach(function (name) {
-        var value = fields[name];
-        if (value === undefined)
-            return;
-        if (names.indexOf(name) < 0)
-            refuse$2("unknown field " + name);
-        var type = typeof FIELDS[name];
-        var callable = name === "headers" && typeof value === "function";
-        if ((typeof value !== type && !callable) || value === null)
-            refuse$2(name + " must be a " + type);
-        if (type === "number" && !(value >= 0 && Math.floor(value) === value))
-            refuse$2(name + " must be a whole number");
-        // the engine takes a text of up to 100 characters for the name of a file
-        if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
-            refuse$2(name + " is not DER: give atob() of the base64 between the lines of its PEM");
-        settings[name] = value;
-    });
-    if (settings.push && settings.source)
-        refuse$2("expected source or push, not both");
-    if (!settings.url && !settings.source && !settings.push)
-        refuse$2("url is missing: or give source, or push");
-    if (!settings.url)
-        settings.url = "";
-    if (settings.manifest && !settings.keys)
-        refuse$2("manifest needs keys");
-    if (settings.push && settings.keys && !settings.manifest)
-        refuse$2("push with keys needs manifest");
-    if (!settings.timeout)
-        refuse$2("timeout must be above 0");
-    if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
-        refuse$2("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
-    var checked = settings;
-    if (typeof checked.headers === "object")
-        checked.headers = lazyExchange().checkHeaders_(checked.headers);
-    if (checked.threshold < 1 ||
-        checked.threshold > 2 ||
-        (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
-        refuse$2("threshold is " + checked.threshold + ": expected 1 or 2, and as many keys");
-    // as fsverity-utils prints it
-    if (checked.digest && lazyBytes().parseDigest_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
-        checked.digest = "fsverity-" + checked.digest;
-    if (checked.digest && !lazyBytes().parseDigest_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
-        refuse$2("digest must be " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
-    return checked;
+    /**
+     * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
+     * type, and unless exactly one field says which image may run.
+     * More than 30 lines: one rule behind the other, each with its message.
+     */
+    function checkConfig(config) {
+        var fields = config;
+        var settings = {};
+        var names = Object.keys(FIELDS);
+        if (typeof fields !== "object" || !fields)
+            refuse$2("the configuration must be an object");
+        names.forEach(function (name) {
+            if (typeof FIELDS[name] === "number")
+                settings[name] = FIELDS[name];
+        });
+        // own fields only: the caller did not write the fields of a prototype
+        Object.keys(fields).forEach(function (name) {
+            var value = fields[name];
+            if (value === undefined)
+                return;
+            if (names.indexOf(name) < 0)
+                refuse$2("unknown field " + name);
+            var type = typeof FIELDS[name];
+            var callable = name === "headers" && typeof value === "function";
+            if ((typeof value !== type && !callable) || value === null)
+                refuse$2(name + " must be a " + type);
+            if (type === "number" && !(value >= 0 && Math.floor(value) === value))
+                refuse$2(name + " must be a whole number");
+            // the engine takes a text of up to 100 characters for the name of a file
+            if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
+                refuse$2(name + " is not DER: give atob() of the base64 between the lines of its PEM");
+            settings[name] = value;
+        });
+        if (settings.push && settings.source)
+            refuse$2("expected source or push, not both");
+        if (!settings.url && !settings.source && !settings.push)
+            refuse$2("url is missing: or give source, or push");
+        if (!settings.url)
+            settings.url = "";
+        if (settings.manifest && !settings.keys)
+            refuse$2("manifest needs keys");
+        if (settings.push && settings.keys && !settings.manifest)
+            refuse$2("push with keys needs manifest");
+        if (!settings.timeout)
+            refuse$2("timeout must be above 0");
+        if ((settings.keys ? 1 : 0) + (settings.digest ? 1 : 0) + (settings.insecure ? 1 : 0) !== 1)
+            refuse$2("expected exactly one of keys, digest, insecure: TLS in Espruino authenticates nobody");
+        var checked = settings;
+        if (typeof checked.headers === "object")
+            checked.headers = lazyExchange().checkHeaders_(checked.headers);
+        if (checked.threshold < 1 ||
+            checked.threshold > 2 ||
+            (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
+            refuse$2("threshold is " + checked.threshold + ": expected 1 or 2, and as many keys");
+        // as fsverity-utils prints it
+        if (checked.digest && lazyBytes().parseDigest_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
+            checked.digest = "fsverity-" + checked.digest;
+        if (checked.digest && !lazyBytes().parseDigest_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
+            refuse$2("digest must be " + "fsverity-sha256:" /* Prefix.CONFIG */ + " and 64 hexadecimal digits");
+        return checked;
+    }
+    return { checkConfig_: checkConfig };
 }
+
+
+
 
 
 
@@ -5398,9 +5413,9 @@ function open(settings, emit, offerOnly, done, failed) {
                 var manifest = lazyManifest().parseManifest_(payload);
                 lazyManifest().checkPolicy_(manifest, {
                     chip_: CHIP_NAMES[layout.chip_],
-                    board_: boardName(),
+                    board_: lazyEngine().boardName_(),
                     slotSize_: target ? target.size : 0,
-                    nowMs_: now(),
+                    nowMs_: lazyEngine().now_(),
                     sequence_: lazyRecords().lowestSequence_(lazyRecords().loadRecord_(), layout.running_),
                 }, !!settings.allowDowngrade);
                 var desc = lazyImage().parseDesc_(read$1(layout.running_.address, 288 /* Size.DESC_END */));
@@ -5545,7 +5560,7 @@ function open(settings, emit, offerOnly, done, failed) {
             var files = /*@__NOINLINE__*/ lazyIncoming().planFiles_(manifest);
             var running = !!imageRuns && (!files || files.running_);
             var waiting = running ? undefined : lazyIncoming().findWaiting_(layout, manifest, files, !!imageRuns);
-            var due = settings.allowEarly ? 0 /* Due.NOW */ : lazyIncoming().dueOf_(manifest, now());
+            var due = settings.allowEarly ? 0 /* Due.NOW */ : lazyIncoming().dueOf_(manifest, lazyEngine().now_());
             if (offerOnly)
                 return done(null, lazyIncoming().offerOf_(manifest, files, !!imageRuns, running, !!waiting, due));
             if ((running || waiting) && !settings.allowSameVersion)
@@ -5726,7 +5741,7 @@ function run(config, mode, resolve, reject) {
         // before the keys are parsed, which takes memory
         if (!lazyEngine().heldLock_() && free < 1600 /* Needed.UPDATE */)
             throw otaError(257 /* Code.NO_MEM */, free + " JsVars are free, an update needs " + 1600 /* Needed.UPDATE */, true);
-        var settings = checkConfig(config);
+        var settings = lazyConfig().checkConfig_(config);
         if (settings.keys)
             lazyKeys().checkKeys_(settings.keys);
         else if (mode === 0 /* Mode.CHECK */)
@@ -5987,7 +6002,7 @@ function report(url, headers) {
                 throw otaError(258 /* Code.INVALID_ARG */, "report: url must be a string");
             var about = getStatus();
             about.serial = lazyEngine().serialNumber_();
-            about.board = boardName();
+            about.board = lazyEngine().boardName_();
             about.free = lazyEngine().freeVars_();
             post(url, JSON.stringify(about), headers ? lazyExchange().checkHeaders_(headers) : {}, function (error) {
                 if (error)
@@ -6011,7 +6026,7 @@ function poll(config) {
     var timer;
     var stopped = false;
     var looks = 0; // since `day`
-    var day = now();
+    var day = lazyEngine().now_();
     var round = 0;
     var failures = 0;
     var reported = false;
@@ -6026,15 +6041,6 @@ function poll(config) {
             timer = after(ms, look, true);
         }, noop);
     }
-    function tell(callback) {
-        try {
-            if (callback)
-                callback();
-        }
-        catch (thrown) {
-            lazyEngine().printLater_(thrown);
-        }
-    }
     function sendReport() {
         if (options.report)
             report(options.report).then(noop, noop);
@@ -6046,7 +6052,8 @@ function poll(config) {
     }
     function onError(thrown) {
         var error = toOtaError(thrown);
-        tell(function () { return options.failed && options.failed(error); });
+        if (options.failed)
+            lazyEngine().callUser_(function () { return options.failed(error); });
         sendReport();
         if (error.code === 258 /* Code.INVALID_ARG */)
             return;
@@ -6058,11 +6065,11 @@ function poll(config) {
     function onResult(result) {
         failures = 0;
         var done = !result.upToDate && !result.waiting && !result.due;
-        if (done)
-            tell(function () { return options.installed && options.installed(result); });
+        if (done && options.installed)
+            lazyEngine().callUser_(function () { return options.installed(result); });
         if (done || !reported)
             sendReport();
-        var until = result.due > 0 ? result.due * 1000 - now() : every;
+        var until = result.due > 0 ? result.due * 1000 - lazyEngine().now_() : every;
         if (until > 0 && until < every)
             later(until);
         else
@@ -6079,7 +6086,7 @@ function poll(config) {
     }
     look = function () {
         timer = undefined;
-        var time = now();
+        var time = lazyEngine().now_();
         // a clock that was set counts as a new day
         if (time - day >= 86400000 /* Ms.DAY */ || time < day) {
             day = time;
@@ -6112,7 +6119,7 @@ function poll(config) {
         if (typeof config !== "object" || !config || !(every >= 1000) || !(perDay >= 1))
             throw otaError(258 /* Code.INVALID_ARG */, "poll: expected a configuration, every in ms (1000 or more) and perDay above 0");
         // told at once, and not in an hour
-        checkConfig(ownFields());
+        lazyConfig().checkConfig_(ownFields());
         later(Math.min(every, 3600000 /* Ms.FIRST */) * lazyEngine().spread_(0));
     }, onError);
     return {
@@ -6127,14 +6134,6 @@ function poll(config) {
 
 
 
-function callUser(callback) {
-    try {
-        callback();
-    }
-    catch (thrown) {
-        lazyEngine().printLater_(thrown);
-    }
-}
 /**
  * To be called when the program starts. Counts the starts of an image, or of files, on trial; after `attempts` of them
  * without `markValid()` it selects what ran before and restarts. A start is counted once, however often this is called:
@@ -6200,10 +6199,10 @@ function boot(options) {
             }
             resolve(true);
             if (given.onTrial)
-                callUser(function () { return given.onTrial(record.boots, attempts); });
+                lazyEngine().callUser_(function () { return given.onTrial(record.boots, attempts); });
             if (given.onFirstStart && record.boots === 1 && lazyEngine().startState_() < 2 /* Start.TOLD */) {
                 lazyEngine().setStartState_(2 /* Start.TOLD */);
-                callUser(function () { return given.onFirstStart(versionOf(record, running)); });
+                lazyEngine().callUser_(function () { return given.onFirstStart(versionOf(record, running)); });
             }
         }, reject);
     });
@@ -6223,7 +6222,7 @@ function confirmAfter(ms, check, onEvent) {
     return new Promise(function (resolve, reject) {
         function leave(reason, verdict) {
             if (onEvent)
-                callUser(function () { return onEvent("ROLLBACK", reason); });
+                lazyEngine().callUser_(function () { return onEvent("ROLLBACK", reason); });
             lazySlots().fallBack_(verdict, reason).then(function () { return resolve(false); }, reject);
         }
         function onThrown(thrown) {

@@ -7,7 +7,7 @@ import { isOnTrial } from "./confirmation";
 import { after } from "../platform/timers";
 import { fallBack, markValid } from "./ota-ops";
 import { Boots, type BootRecord, countStart, findImage, isSelected, loadRecord } from "./boot-record";
-import { printLater, setStartState, Start, startState } from "../platform/engine";
+import { callUser, printLater, setStartState, Start, startState } from "../platform/engine";
 import type { Partition } from "./partitions";
 import { currentSet } from "./release-files";
 import { readLayout } from "./layout";
@@ -44,14 +44,6 @@ function versionOf(record: BootRecord, running: Partition): string {
   const set = currentSet();
   const image = findImage(record, running.label);
   return set ? set.version : image ? image.version : "";
-}
-
-function callUser(callback: () => void): void {
-  try {
-    callback();
-  } catch (thrown) {
-    printLater(thrown);
-  }
 }
 
 /**

@@ -3,8 +3,8 @@
 
 import { checkConfig, type Origin, type SignedConfig } from "../config";
 import { type OtaError, Code, otaError, toOtaError, tryOr, noop } from "../errors";
-import { printLater, spread } from "../platform/engine";
-import { after, cancel, now } from "../platform/timers";
+import { callUser, now, spread } from "../platform/engine";
+import { after, cancel } from "../platform/timers";
 import type { Offer } from "../update/offer";
 import type { UpdateResult } from "../update/plan";
 import { checkForUpdate, update } from "../update/update";
@@ -73,13 +73,6 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
       timer = after(ms, look, true);
     }, noop);
   }
-  function tell(callback: (() => void) | undefined): void {
-    try {
-      if (callback) callback();
-    } catch (thrown) {
-      printLater(thrown);
-    }
-  }
   function sendReport(): void {
     if (options.report) report(options.report).then(noop, noop);
     reported = true;
@@ -90,7 +83,7 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
   }
   function onError(thrown: unknown): void {
     const error = toOtaError(thrown);
-    tell(() => options.failed && options.failed(error));
+    if (options.failed) callUser(() => options.failed!(error));
     sendReport();
     if (error.code === Code.INVALID_ARG) return;
     if (!error.retry) return next(every);
@@ -100,7 +93,7 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
   function onResult(result: UpdateResult): void {
     failures = 0;
     const done = !result.upToDate && !result.waiting && !result.due;
-    if (done) tell(() => options.installed && options.installed(result));
+    if (done && options.installed) callUser(() => options.installed!(result));
     if (done || !reported) sendReport();
     const until = result.due! > 0 ? result.due! * 1000 - now() : every;
     if (until > 0 && until < every) later(until);

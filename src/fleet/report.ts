@@ -3,8 +3,7 @@
 import { getStatus } from "../boot/status-report";
 import { Code, otaError, tryOr } from "../errors";
 import { post } from "../net/post";
-import { boardName } from "../platform/chip";
-import { freeVars, serialNumber } from "../platform/engine";
+import { boardName, freeVars, serialNumber } from "../platform/engine";
 import { checkHeaders } from "../platform/http-request";
 
 /** What a report has besides the status: nothing of it is secret. */

@@ -68,11 +68,6 @@ export function mappedFlash(chip: number, addr: number): number {
     : (entry & (s3 ? Esp32s3.SOC_MMU_VALID_VAL_MASK : Esp32c3.SOC_MMU_VALID_VAL_MASK)) * 0x10000;
 }
 
-/** Espruino's name of the board. */
-export function boardName(): string {
-  return process.env.BOARD;
-}
-
 /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
 export function markValidNatively(): void {
   if (ESP32.setOTAValid) ESP32.setOTAValid(true);

@@ -26,6 +26,25 @@ export function printLater(thrown: unknown): void {
   }, noop);
 }
 
+/** Calls a callback of the user. What it throws must not end what is under way: the engine prints it. */
+export function callUser(callback: () => void): void {
+  try {
+    callback();
+  } catch (thrown) {
+    printLater(thrown);
+  }
+}
+
+/** Espruino's name of the board. */
+export function boardName(): string {
+  return process.env.BOARD;
+}
+
+/** ms since 1970 by a clock that is wrong until somebody sets it. */
+export function now(): number {
+  return Date.now();
+}
+
 /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Not wrapped, because RSA calls it ten thousand times. */
 export const convolve: (a: ArrayLike<number>, b: ArrayLike<number>, offset: number) => number = E.convolve;
 

@@ -54,8 +54,3 @@ export function watchdogExpired(intervalMs: number): boolean {
 
 /** Ends a timer or an interval. */
 export const cancel: (timer: number) => void = clearTimeout;
-
-/** ms since 1970 by a clock that is wrong until somebody sets it. */
-export function now(): number {
-  return Date.now();
-}

@@ -2,13 +2,11 @@
 // order. Key, signature and text are freed before the image is fetched.
 // Source: docs/design.md#trust, docs/formats.md#manifest.
 
-import { now } from "../platform/timers";
 import { knownImage, loadRecord, lowestSequence, recordHashed } from "../boot/boot-record";
-import { boardName } from "../platform/chip";
 import type { Settings } from "../config";
 import { closeDownload, createDownload, read as startReading } from "../net/download";
 import { read } from "../platform/flash";
-import { freeVars } from "../platform/engine";
+import { boardName, freeVars, now } from "../platform/engine";
 import { CHIP_NAMES } from "../platform/soc";
 import { parseDesc, Size, walkSegments } from "../image/image";
 import { verifyManifest } from "./jws";

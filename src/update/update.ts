@@ -25,8 +25,8 @@ import type { Config, EventName, Origin, Settings, SignedConfig } from "../confi
 import { Code, otaError, type OtaError, tryOr } from "../errors";
 import { Size } from "../image/image";
 import { closeDownload, createDownload, type Download, read } from "../net/download";
-import { heldLock, printLater } from "../platform/engine";
-import { after, now } from "../platform/timers";
+import { heldLock, now, printLater } from "../platform/engine";
+import { after } from "../platform/timers";
 import { getManifest, holdsImage } from "../trust/manifest-client";
 import type { Manifest } from "../trust/manifest";
 import { Due, dueOf } from "../trust/rollout";
