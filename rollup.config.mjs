@@ -1,14 +1,16 @@
 // Builds the module for the device: build/https-ota.js (readable ES5) and build/https-ota.min.js (what is uploaded),
 // build/https-ota.d.ts, and build/https-ota-loader.min.js, which starts the program of a release. That Espruino can run it, and its size, are checks of what was built: npm run check.
 // And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their licences.
-import { chmodSync } from "node:fs";
+import { chmodSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
+import { dirname, resolve as resolvePath } from "node:path";
 import { fileURLToPath } from "node:url";
 import commonjs from "@rollup/plugin-commonjs";
 import json from "@rollup/plugin-json";
 import resolve from "@rollup/plugin-node-resolve";
 import terser from "@rollup/plugin-terser";
 import typescript from "@rollup/plugin-typescript";
+import { build } from "esbuild";
 import dts from "rollup-plugin-dts";
 import { lazyScopes } from "./src/tools/lazy-scopes.mjs";
 import { licenses } from "./src/tools/licenses.mjs";
@@ -52,6 +54,28 @@ const commonjsFolder = {
   name: "commonjs-folder",
   generateBundle() {
     this.emitFile({ type: "asset", fileName: "package.json", source: '{ "type": "commonjs" }\n' });
+  },
+};
+
+const AS_TEXT = "?text";
+
+/** `import text from "./page.css?text"` is the file as a string; of TypeScript the script that it is for browsers. */
+const texts = {
+  name: "texts",
+  resolveId: (id, importer) => (id.endsWith(AS_TEXT) ? resolvePath(dirname(importer), id) : null),
+  async load(id) {
+    if (!id.endsWith(AS_TEXT)) return null;
+    const file = id.slice(0, -AS_TEXT.length);
+    const options = {
+      entryPoints: [file],
+      bundle: true,
+      format: "iife",
+      target: "es2020",
+      charset: "utf8",
+      write: false,
+    };
+    const text = file.endsWith(".ts") ? (await build(options)).outputFiles[0].text : readFileSync(file, "utf8");
+    return `export default ${JSON.stringify(text)};`;
   },
 };
 
@@ -131,6 +155,7 @@ export default [
     output: { file: "build/cli.mjs", format: "es", banner: "#!/usr/bin/env node" },
     onwarn: foreignWarnings,
     plugins: [
+      texts,
       resolve({ exportConditions: ["node"], preferBuiltins: true }),
       commonjs(),
       json(),

@@ -6,10 +6,12 @@ import pc from "picocolors";
 import { loadSigningKey, type SigningKey } from "../release/keys.ts";
 import type { ProgramOptions } from "../release/program.ts";
 import type { ReleaseOptions } from "../release/release.ts";
+import { createActivity } from "../server/activity.ts";
 import { createCatalogue, type Catalogue } from "../server/catalogue.ts";
 import { createConnections } from "../server/connections.ts";
 import { createWorking } from "../server/working.ts";
 import { createServer, listen, listener, untilSignal } from "../server/listener.ts";
+import { createSite } from "../server/site.ts";
 import { espruinoSnippet } from "../server/snippet.ts";
 import { createLog } from "../server/transfer-log.ts";
 import { misuse, oneLine, printable, refusal } from "../ui/errors.ts";
@@ -41,9 +43,12 @@ function hostsOf(host: string): string[] {
   return host === EVERYWHERE ? [...lanAddresses(), "localhost"] : [host];
 }
 
-function announce(options: Options, port: number, catalogue: Catalogue, key: SigningKey | undefined): void {
-  const scheme = options.http ? "http" : "https";
-  const urls = hostsOf(options.host).map((host) => `${scheme}://${host}:${port}`);
+/** Base URLs of the server; by the first one others reach it. */
+function addressesOf({ http, host }: Options, port: number): string[] {
+  return hostsOf(host).map((one) => `${http ? "http" : "https"}://${one}:${port}`);
+}
+
+function announce(options: Options, urls: string[], catalogue: Catalogue, key: SigningKey | undefined): void {
   const offers = catalogue.offers();
   const reach =
     options.host === EVERYWHERE
@@ -51,6 +56,7 @@ function announce(options: Options, port: number, catalogue: Catalogue, key: Sig
       : printable(options.host);
   console.log(`${pc.bold("https-ota serve")} for ${reach}. Ctrl-C ends it.`);
   for (const url of urls) for (const { urlPath } of offers) console.log(`  ${url}${urlPath}`);
+  console.log(`In a browser: ${urls.at(-1)}/`);
   const [{ urlPath, trust }] = offers;
   for (const why of catalogue.problems()) console.log(pc.yellow(`Not served: ${oneLine(why)}`));
   const idle = SIGNING_OPTIONS.filter((name) => !key && options[name] !== undefined);
@@ -98,13 +104,17 @@ async function serve(target: string | undefined, options: Options): Promise<void
       ? await createWorking(options, key as SigningKey, (text) => log.line(oneLine(text)))
       : createFolder(target, key, options);
   const connections = createConnections(MOST_CONNECTIONS);
+  const activity = createActivity();
   const { host, http } = options;
-  const handle = listener({ catalogue, log, connections });
+  let addresses: string[] = [];
+  const site = createSite({ catalogue, activity, addresses: () => addresses });
+  const handle = listener({ catalogue, site, log, activity, connections });
   const server = await createServer(http ? null : hostsOf(host), handle, connections, log);
   const port = await listen(server, host, options.port ?? (http ? HTTP_PORT : HTTPS_PORT));
+  addresses = addressesOf(options, port);
   const end = untilSignal(server);
   if ("notes" in catalogue) for (const note of catalogue.notes as string[]) console.log(`note: ${printable(note)}`);
-  announce(options, port, catalogue, key);
+  announce(options, addresses, catalogue, key);
   await end;
 }
 
