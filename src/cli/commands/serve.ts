@@ -48,6 +48,14 @@ function addressesOf({ http, host }: Options, port: number): string[] {
   return hostsOf(host).map((one) => `${http ? "http" : "https"}://${one}:${port}`);
 }
 
+/** As many as fit into a line. */
+const MOST_NAMED = 8;
+
+function strangersText(strangers: readonly string[]): string {
+  const more = strangers.length > MOST_NAMED ? ` and ${strangers.length - MOST_NAMED} more` : "";
+  return `Not served, neither an image (0xe9 at the start) nor a manifest: ${strangers.slice(0, MOST_NAMED).join(", ")}${more}`;
+}
+
 function announce(options: Options, urls: string[], catalogue: Catalogue, key: SigningKey | undefined): void {
   const offers = catalogue.offers();
   const reach =
@@ -56,9 +64,12 @@ function announce(options: Options, urls: string[], catalogue: Catalogue, key: S
       : printable(options.host);
   console.log(`${pc.bold("https-ota serve")} for ${reach}. Ctrl-C ends it.`);
   for (const url of urls) for (const { urlPath } of offers) console.log(`  ${url}${urlPath}`);
-  console.log(`In a browser: ${urls.at(-1)}/`);
+  const unknown = options.http ? "" : " (it warns of the certificate, which nobody vouches for)";
+  console.log(`In a browser: ${urls.at(-1)}/${unknown}`);
   const [{ urlPath, trust }] = offers;
   for (const why of catalogue.problems()) console.log(pc.yellow(`Not served: ${oneLine(why)}`));
+  const strangers = catalogue.strangers();
+  if (strangers.length) console.log(pc.yellow(oneLine(strangersText(strangers))));
   const idle = SIGNING_OPTIONS.filter((name) => !key && options[name] !== undefined);
   if (idle.length)
     console.log(pc.yellow(`Without --key ${idle.map(optionText).join(", ")} has no effect: there is no manifest.`));

@@ -33,6 +33,8 @@ export interface Catalogue {
   get(urlPath: string, ifRange: string | undefined): Promise<Content | string | null>;
   /** What is not served because it is broken, with the reason, for the terminal. */
   problems(): string[];
+  /** URL paths of files that have the name of an image or a manifest, and are neither: for the terminal alone. */
+  strangers(): string[];
   /** All that the page shows, the newest first. */
   releases(): Offered[];
   /** What was meant to be served and is not, with the reason, for everybody. */
@@ -231,6 +233,12 @@ function problemsOf(state: State): string[] {
   return verdicts.flatMap((verdict) => (verdict?.kind === "broken" ? [verdict.why] : []));
 }
 
+/** A partition table is a .bin too: the files of releases are served under any name. */
+function strangersIn(state: State): string[] {
+  const named = namedIn(state);
+  return listOf(state, "other").filter((urlPath) => !named.has(urlPath));
+}
+
 /** `target`: a folder, or one image. `key`: signs a manifest for each image, by `options`. */
 export function createCatalogue(target: string, key: SigningKey | undefined, options: ReleaseOptions): Catalogue {
   const folder = openFolder(target);
@@ -246,6 +254,7 @@ export function createCatalogue(target: string, key: SigningKey | undefined, opt
     listing: () => listingOf(state),
     get: (urlPath, ifRange) => get(state, urlPath, ifRange),
     problems: () => problemsOf(state),
+    strangers: () => strangersIn(state),
     releases: () => releasesOf(state),
     notServed: () => notServedOf(state),
   };

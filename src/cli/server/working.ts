@@ -209,6 +209,7 @@ export async function createWorking(
     listing: () => [RELEASE, ...state.current.files.keys()],
     get: (urlPath, ifRange) => get(state, urlPath, ifRange),
     problems: () => [],
+    strangers: () => [],
     releases: () => releasesOf(state),
     notServed: () => (state.problem === undefined ? [] : [{ path: RELEASE, reason: oneLine(state.problem) }]),
     notes: current.notes,
