@@ -17,8 +17,39 @@ export interface Streams {
   run(response: ServerResponse): Promise<void>;
 }
 
+/** Looks while somebody listens, once for all of them. */
+function createWatch(stamp: () => string) {
+  const listeners = new Set<() => void>();
+  let timer: NodeJS.Timeout | undefined;
+  let known = "";
+  function stampNow(): string {
+    try {
+      return stamp();
+    } catch {
+      return known; // a file has changed between two looks at it: the next look sees it
+    }
+  }
+  function look(): void {
+    const next = stampNow();
+    if (next !== known) for (const listener of listeners) listener();
+    known = next;
+  }
+  return (listener: () => void): (() => void) => {
+    if (!listeners.size) {
+      known = stampNow();
+      timer = setInterval(look, LOOK);
+    }
+    listeners.add(listener);
+    return () => {
+      listeners.delete(listener);
+      if (!listeners.size) clearInterval(timer);
+    };
+  };
+}
+
 /** `stamp`: changes when the releases do. */
 export function createStreams(activity: Activity, stamp: () => string): Streams {
+  const watch = createWatch(stamp);
   let open = 0;
   async function run(response: ServerResponse): Promise<void> {
     const { socket } = response.req;
@@ -30,12 +61,7 @@ export function createStreams(activity: Activity, stamp: () => string): Streams 
     const send = (name: string, data: unknown) => write(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
     send("snapshot", activity.snapshot());
     const stop = activity.subscribe(send);
-    let known = stamp();
-    const look = setInterval(() => {
-      const next = stamp();
-      if (next !== known) send("releases", null);
-      known = next;
-    }, LOOK);
+    const forget = watch(() => send("releases", null));
     const heartbeat = setInterval(() => write(":\n\n"), HEARTBEAT);
     open++;
     try {
@@ -46,7 +72,7 @@ export function createStreams(activity: Activity, stamp: () => string): Streams 
     } finally {
       open--;
       stop();
-      clearInterval(look);
+      forget();
       clearInterval(heartbeat);
     }
   }

@@ -187,6 +187,7 @@ function listen(t: Pick<TestContext, "after">, url: string): Promise<Stream> {
 
 test("events tell who fetches what, how far it is and how it ends, and what was refused", async (t) => {
   const served = await serve(t, "www", "--http", "--key", "key.pem");
+  const image = buildImage({ seed: 9 });
   const { events } = await listen(t, served.url);
   await until("the first event", () => events.length > 0);
   assert.deepEqual(events[0], ["snapshot", { devices: [], downloads: [], refusals: [] }]);
@@ -221,9 +222,11 @@ test("events tell who fetches what, how far it is and how it ends, and what was 
   assert.deepEqual([path, status], ["/broken.bin", 422]);
   assert.match(reason, /^broken\.bin: offset/);
   await until("the list of releases has changed", () => {
-    shop.put("www/new.bin", buildImage({ seed: 9 }));
+    // all the time, so that it changes also between two looks at it
+    shop.put("www/new.bin", image);
     return events.some(([name]) => name === "releases");
   });
+  assert.equal(served.child.exitCode, null);
 });
 
 test("the number of event streams is bounded, and a signal ends them", async (t) => {
