@@ -143,7 +143,7 @@ function parseHost(text: string): string {
 
 const HELP = `
 Serves the valid images (.bin) and manifests (.jws) of the folder, the files that the manifests name, and nothing else; /
-lists them. With --key there is a freshly signed manifest for each image at /<image>.jws. By default everybody on your
+lists them, and is a page in a browser: releases, the program, and what each device fetches. With --key there is a freshly signed manifest for each image at /<image>.jws. By default everybody on your
 network can fetch them.
 Each start makes a new certificate; Espruino does not check it, and curl needs -k.
 
