@@ -6,7 +6,7 @@ import { after, type TestContext } from "node:test";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 
 const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-const FOUND = [process.env.CHROMIUM, ...PLACES].find((one) => one && existsSync(one));
+const FOUND = (process.env.CHROMIUM ? [process.env.CHROMIUM] : PLACES).find((one) => existsSync(one));
 
 /** For the option `skip` of a test. */
 export const skip = FOUND ? false : "no Chromium (apt-get install chromium, or CHROMIUM=/path)";
