@@ -4,12 +4,14 @@
 // build/install/, the page that `https-ota factory --page` copies.
 import { chmodSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
+import { dirname, resolve as resolvePath } from "node:path";
 import { fileURLToPath } from "node:url";
 import commonjs from "@rollup/plugin-commonjs";
 import json from "@rollup/plugin-json";
 import resolve from "@rollup/plugin-node-resolve";
 import terser from "@rollup/plugin-terser";
 import typescript from "@rollup/plugin-typescript";
+import { build } from "esbuild";
 import dts from "rollup-plugin-dts";
 import { lazyScopes } from "./src/tools/lazy-scopes.mjs";
 import { licenses, licensesText, packagesOf } from "./src/tools/licenses.mjs";
@@ -54,6 +56,28 @@ const commonjsFolder = {
   name: "commonjs-folder",
   generateBundle() {
     this.emitFile({ type: "asset", fileName: "package.json", source: '{ "type": "commonjs" }\n' });
+  },
+};
+
+const AS_TEXT = "?text";
+
+/** `import text from "./page.css?text"` is the file as a string; of TypeScript the script that it is for browsers. */
+const texts = {
+  name: "texts",
+  resolveId: (id, importer) => (id.endsWith(AS_TEXT) ? resolvePath(dirname(importer), id) : null),
+  async load(id) {
+    if (!id.endsWith(AS_TEXT)) return null;
+    const file = id.slice(0, -AS_TEXT.length);
+    const options = {
+      entryPoints: [file],
+      bundle: true,
+      format: "iife",
+      target: "es2020",
+      charset: "utf8",
+      write: false,
+    };
+    const text = file.endsWith(".ts") ? (await build(options)).outputFiles[0].text : readFileSync(file, "utf8");
+    return `export default ${JSON.stringify(text)};`;
   },
 };
 
@@ -155,6 +179,7 @@ export default [
     output: { file: "build/cli.mjs", format: "es", banner: "#!/usr/bin/env node" },
     onwarn: foreignWarnings,
     plugins: [
+      texts,
       resolve({ exportConditions: ["node"], preferBuiltins: true }),
       commonjs(),
       json(),

@@ -2,15 +2,23 @@
 import type { Command } from "commander";
 import { hex } from "../formats/bytes.ts";
 import { renderReport } from "../report/render.ts";
-import { inspectBytes } from "../report/report.ts";
+import { inspectBytes, type Report } from "../report/report.ts";
+import { sizeNotes } from "../release/release.ts";
 import { jsonText, refuse } from "../ui/errors.ts";
 import { readInput } from "../ui/files.ts";
+import { field } from "../ui/tables.ts";
 import { parseSectorOffset } from "./options.ts";
+
+/** What is right with the file, and wrong for every device. */
+function notesOn(report: Report): string[] {
+  const chip = report.kind === "image" ? report.image.header.chip : null;
+  return chip ? sizeNotes(report.size, chip).map((note) => field("note", note)) : [];
+}
 
 function inspect(file: string, { json, tableOffset }: { json?: boolean; tableOffset?: number }): void {
   const report = inspectBytes(file, readInput(file), tableOffset);
   if (json) console.log(jsonText(report));
-  else for (const line of renderReport(report)) console.log(line);
+  else for (const line of [...renderReport(report), ...notesOn(report)]) console.log(line);
   const [problem] = report.problems;
   if (!problem) return;
   const more = report.problems.length > 1 ? ` (and ${report.problems.length - 1} more)` : "";

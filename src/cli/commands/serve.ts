@@ -6,10 +6,12 @@ import pc from "picocolors";
 import { loadSigningKey, type SigningKey } from "../release/keys.ts";
 import type { ProgramOptions } from "../release/program.ts";
 import type { ReleaseOptions } from "../release/release.ts";
+import { createActivity } from "../server/activity.ts";
 import { createCatalogue, type Catalogue } from "../server/catalogue.ts";
 import { createConnections } from "../server/connections.ts";
 import { createWorking } from "../server/working.ts";
 import { createServer, listen, listener, untilSignal } from "../server/listener.ts";
+import { createSite } from "../server/site.ts";
 import { espruinoSnippet } from "../server/snippet.ts";
 import { createLog } from "../server/transfer-log.ts";
 import { misuse, oneLine, printable, refusal } from "../ui/errors.ts";
@@ -41,9 +43,20 @@ function hostsOf(host: string): string[] {
   return host === EVERYWHERE ? [...lanAddresses(), "localhost"] : [host];
 }
 
-function announce(options: Options, port: number, catalogue: Catalogue, key: SigningKey | undefined): void {
-  const scheme = options.http ? "http" : "https";
-  const urls = hostsOf(options.host).map((host) => `${scheme}://${host}:${port}`);
+/** Base URLs of the server; by the first one others reach it. */
+function addressesOf({ http, host }: Options, port: number): string[] {
+  return hostsOf(host).map((one) => `${http ? "http" : "https"}://${one}:${port}`);
+}
+
+/** As many as fit into a line. */
+const MOST_NAMED = 8;
+
+function strangersText(strangers: readonly string[]): string {
+  const more = strangers.length > MOST_NAMED ? ` and ${strangers.length - MOST_NAMED} more` : "";
+  return `Not served, neither an image (0xe9 at the start) nor a manifest: ${strangers.slice(0, MOST_NAMED).join(", ")}${more}`;
+}
+
+function announce(options: Options, urls: string[], catalogue: Catalogue, key: SigningKey | undefined): void {
   const offers = catalogue.offers();
   const reach =
     options.host === EVERYWHERE
@@ -51,8 +64,12 @@ function announce(options: Options, port: number, catalogue: Catalogue, key: Sig
       : printable(options.host);
   console.log(`${pc.bold("https-ota serve")} for ${reach}. Ctrl-C ends it.`);
   for (const url of urls) for (const { urlPath } of offers) console.log(`  ${url}${urlPath}`);
+  const unknown = options.http ? "" : " (it warns of the certificate, which nobody vouches for)";
+  console.log(`In a browser: ${urls.at(-1)}/${unknown}`);
   const [{ urlPath, trust }] = offers;
   for (const why of catalogue.problems()) console.log(pc.yellow(`Not served: ${oneLine(why)}`));
+  const strangers = catalogue.strangers();
+  if (strangers.length) console.log(pc.yellow(oneLine(strangersText(strangers))));
   const idle = SIGNING_OPTIONS.filter((name) => !key && options[name] !== undefined);
   if (idle.length)
     console.log(pc.yellow(`Without --key ${idle.map(optionText).join(", ")} has no effect: there is no manifest.`));
@@ -98,13 +115,17 @@ async function serve(target: string | undefined, options: Options): Promise<void
       ? await createWorking(options, key as SigningKey, (text) => log.line(oneLine(text)))
       : createFolder(target, key, options);
   const connections = createConnections(MOST_CONNECTIONS);
+  const activity = createActivity();
   const { host, http } = options;
-  const handle = listener({ catalogue, log, connections });
+  let addresses: string[] = [];
+  const site = createSite({ catalogue, activity, addresses: () => addresses });
+  const handle = listener({ catalogue, site, log, activity, connections });
   const server = await createServer(http ? null : hostsOf(host), handle, connections, log);
   const port = await listen(server, host, options.port ?? (http ? HTTP_PORT : HTTPS_PORT));
+  addresses = addressesOf(options, port);
   const end = untilSignal(server);
   if ("notes" in catalogue) for (const note of catalogue.notes as string[]) console.log(`note: ${printable(note)}`);
-  announce(options, port, catalogue, key);
+  announce(options, addresses, catalogue, key);
   await end;
 }
 
@@ -122,7 +143,7 @@ function parseHost(text: string): string {
 
 const HELP = `
 Serves the valid images (.bin) and manifests (.jws) of the folder, the files that the manifests name, and nothing else; /
-lists them. With --key there is a freshly signed manifest for each image at /<image>.jws. By default everybody on your
+lists them, and is a page in a browser: releases, the program, and what each device fetches. With --key there is a freshly signed manifest for each image at /<image>.jws. By default everybody on your
 network can fetch them.
 Each start makes a new certificate; Espruino does not check it, and curl needs -k.
 

@@ -274,16 +274,19 @@ function nameNotes(firmware: Firmware, claims: Claims): string[] {
   return notes;
 }
 
+/** An image that no device can take. */
+export function sizeNotes(size: number, chip: string): string[] {
+  const room = largestSlot(chip);
+  if (!room || size <= room) return [];
+  return [`${size} bytes fit no slot of the tables in boards/: the largest for ${chip} has ${room}`];
+}
+
 function imageNotes({ image }: Firmware, claims: Claims): string[] {
   const notes: string[] = [];
   if (!DEVICE_CHIPS.includes(claims.chip))
     notes.push(`https-ota runs on ${DEVICE_CHIPS.join(", ")}, not on ${claims.chip}`);
   if (!image.sha256) notes.push("the image has no SHA-256 of its own: this only says that its checksum holds");
-  const room = largestSlot(claims.chip);
-  if (room && claims.image!.size > room)
-    notes.push(
-      `${claims.image!.size} bytes fit no slot of the tables in boards/: the largest for ${claims.chip} has ${room}`,
-    );
+  notes.push(...sizeNotes(claims.image!.size, claims.chip));
   if (image.trailing) notes.push(`${image.trailing} bytes behind the image's end are part of the release`);
   return notes;
 }

@@ -4,13 +4,15 @@
 import path from "node:path";
 import type { SigningKey } from "../release/keys.ts";
 import type { ReleaseOptions } from "../release/release.ts";
-import { refuse } from "../ui/errors.ts";
+import { oneLine, refuse } from "../ui/errors.ts";
+import type { NotServed } from "./api.ts";
 import { type Checked, type Checks, checkFile, createChecks, forgetAllBut, type Verdict } from "./checks.ts";
 import type { Claims } from "../release/manifest.ts";
 import { type Content, fromFile, fromMemory } from "./contents.ts";
 import { canonical, type Folder, listFiles, MANIFEST, openFolder } from "./folder.ts";
-import { namedFiles, type Released, releasedContent } from "./released.ts";
-import { createSigning, lastSigned, manifestOf, type Signing } from "./signing.ts";
+import { namedFiles, pathBeside, type Released, releasedContent } from "./released.ts";
+import { isoTime, type Offered, type Origin, releaseOf, unsignedRelease } from "./releases.ts";
+import { createSigning, lastClaims, lastSigned, manifestOf, type Signing } from "./signing.ts";
 import type { Trust } from "./snippet.ts";
 
 /** What a device can be told to fetch. */
@@ -29,8 +31,14 @@ export interface Catalogue {
    * download that is continued.
    */
   get(urlPath: string, ifRange: string | undefined): Promise<Content | string | null>;
-  /** What is not served because it is broken, with the reason. */
+  /** What is not served because it is broken, with the reason, for the terminal. */
   problems(): string[];
+  /** URL paths of files that have the name of an image or a manifest, and are neither: for the terminal alone. */
+  strangers(): string[];
+  /** All that the page shows, the newest first. */
+  releases(): Offered[];
+  /** What was meant to be served and is not, with the reason, for everybody. */
+  notServed(): NotServed[];
 }
 
 /** Each part keeps its own: the list of files, the verdicts about them, the manifests that were signed. */
@@ -150,9 +158,85 @@ function digestOf(state: State, urlPath: string): string {
   return verdict?.kind === "image" ? verdict.fsverity : refuse(state.folder.target, "has just been removed");
 }
 
+const digestText = (fsverity: string) => `fsverity-${fsverity}`;
+
+function offeredImage(state: State, urlPath: string): Offered[] {
+  const found = look(state, urlPath);
+  if (found?.verdict.kind !== "image") return [];
+  const { file, changed, verdict } = found;
+  const { claims, fsverity, about, facts } = verdict;
+  const changedAt = isoTime(changed);
+  const { signing } = state;
+  if (signing && claims !== null) {
+    if (typeof claims === "string") return [];
+    const { jwk } = signing.signer;
+    const origin: Origin = { path: urlPath + MANIFEST, signed: "on request", keys: [jwk.kid], changedAt };
+    return [{ release: releaseOf(origin, claims, lastClaims(signing, file)), trust: { jwk, fsverity } }];
+  }
+  const image = { size: facts.size, digest: digestText(fsverity) };
+  return [{ release: unsignedRelease({ path: urlPath, changedAt }, about, image), trust: { fsverity } }];
+}
+
+function offeredManifest(state: State, urlPath: string): Offered[] {
+  const found = look(state, urlPath);
+  if (found?.verdict.kind !== "manifest") return [];
+  const { claims, keys } = found.verdict;
+  const origin: Origin = { path: urlPath, signed: "file", keys, changedAt: isoTime(found.changed) };
+  const own = state.signing?.signer.jwk;
+  const jwk = own && keys.includes(own.kid) ? own : undefined;
+  return [{ release: releaseOf(origin, claims, claims), trust: { jwk } }];
+}
+
+function releasesOf(state: State): Offered[] {
+  const all = [...filesOf(state).keys()];
+  const images = all.flatMap((urlPath) => offeredImage(state, urlPath));
+  const made = new Set(images.map(({ release }) => release.path));
+  const manifests = all.filter((urlPath) => !made.has(urlPath)).flatMap((urlPath) => offeredManifest(state, urlPath));
+  const ageOf = ({ release }: Offered) => Date.parse(release.changedAt ?? "") || 0;
+  return [...images, ...manifests].sort((a, b) => ageOf(b) - ageOf(a));
+}
+
+/** Why an image that a manifest names is not served; null when it is. */
+function imageProblem(state: State, manifest: string, { image }: Claims): NotServed[] {
+  const urlPath = image ? pathBeside(manifest, image.url) : null;
+  if (!image || urlPath === null) return [];
+  const verdict = look(state, urlPath)?.verdict;
+  if (verdict?.kind === "broken") return [];
+  const missing = `${manifest} names it: it is not here, or may not be served`;
+  if (verdict?.kind !== "image") return [{ path: urlPath, reason: missing }];
+  const same = verdict.fsverity.toLowerCase() === image.fsverity.toLowerCase();
+  return same ? [] : [{ path: urlPath, reason: `not the image that ${manifest} names, sign it again` }];
+}
+
+/** The path of the file is said beside it. */
+const reasonOf = (file: string, why: string) => oneLine(why.startsWith(`${file}: `) ? why.slice(file.length + 2) : why);
+
+function notServedOf(state: State): NotServed[] {
+  const files = [...filesOf(state)].flatMap(([urlPath, file]): NotServed[] => {
+    const verdict = look(state, urlPath)?.verdict;
+    if (verdict?.kind === "broken") return [{ path: urlPath, reason: reasonOf(file, verdict.why) }];
+    if (verdict?.kind !== "image" || typeof verdict.claims !== "string") return [];
+    return [{ path: urlPath + MANIFEST, reason: reasonOf(file, verdict.claims) }];
+  });
+  if (state.folder.single) return files;
+  const images = [...manifestsOf(state)].flatMap(([manifest, claims]) => imageProblem(state, manifest, claims));
+  const named = [...namedIn(state)].flatMap(([urlPath, [{ manifest }]]): NotServed[] => {
+    const content = releasedAt(state, urlPath);
+    if (typeof content === "string") return [{ path: urlPath, reason: oneLine(content) }];
+    return content ? [] : [{ path: urlPath, reason: `${manifest} names it: it is not here, or may not be served` }];
+  });
+  return [...files, ...images, ...named];
+}
+
 function problemsOf(state: State): string[] {
   const verdicts = [...filesOf(state).keys()].map((urlPath) => look(state, urlPath)?.verdict);
   return verdicts.flatMap((verdict) => (verdict?.kind === "broken" ? [verdict.why] : []));
+}
+
+/** A partition table is a .bin too: the files of releases are served under any name. */
+function strangersIn(state: State): string[] {
+  const named = namedIn(state);
+  return listOf(state, "other").filter((urlPath) => !named.has(urlPath));
 }
 
 /** `target`: a folder, or one image. `key`: signs a manifest for each image, by `options`. */
@@ -170,5 +254,8 @@ export function createCatalogue(target: string, key: SigningKey | undefined, opt
     listing: () => listingOf(state),
     get: (urlPath, ifRange) => get(state, urlPath, ifRange),
     problems: () => problemsOf(state),
+    strangers: () => strangersIn(state),
+    releases: () => releasesOf(state),
+    notServed: () => notServedOf(state),
   };
 }

@@ -3,6 +3,7 @@
 import { closeSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import path from "node:path";
 import { fsverity } from "../formats/fsverity.ts";
+import { chipById } from "../formats/chips.ts";
 import { IMAGE_MAGIC } from "../formats/image.ts";
 import { type Claims, MAX_MANIFEST, parseManifest } from "../release/manifest.ts";
 import { claimsFor, type Firmware, namesOf, type ReleaseOptions, readFirmware } from "../release/release.ts";
@@ -17,14 +18,24 @@ const MAX_BEHIND = 0x10000 + 0x1000;
 
 export type Verdict =
   /** `claims`: of its manifest; a text that says why it cannot have one; null when nothing is signed here */
-  | { kind: "image"; facts: Facts; fsverity: string; claims: Claims | string | null }
-  | { kind: "manifest"; bytes: Uint8Array; claims: Claims; facts: Facts }
+  | { kind: "image"; facts: Facts; fsverity: string; about: About; claims: Claims | string | null }
+  /** `keys`: ids of the keys that it names */
+  | { kind: "manifest"; bytes: Uint8Array; claims: Claims; keys: string[]; facts: Facts }
   | { kind: "broken"; why: string }
   | { kind: "other" };
+
+/** What an image says of itself. */
+export interface About {
+  project?: string;
+  version?: string;
+  chip?: string;
+}
 
 /** A verdict about one version of a file. */
 export interface Checked {
   stamp: string;
+  /** when it was last changed, in seconds since 1970 */
+  changed: number;
   verdict: Verdict;
 }
 
@@ -108,7 +119,8 @@ function checkImage(file: string, size: number, { single, options }: Rules): Ver
   const digest = fsverity(firmware.bytes);
   const claims = options && orRefusal(() => claimsFor({ firmware }, withNames(firmware, options, digest)));
   const facts = { size: firmware.bytes.length, type: "application/octet-stream", etag: etagOf(firmware.bytes) };
-  return { kind: "image", facts, fsverity: digest, claims };
+  const about = { ...namesOf(firmware), chip: chipById(firmware.image.header.chipId)?.name };
+  return { kind: "image", facts, fsverity: digest, about, claims };
 }
 
 function checkManifest(file: string, size: number): Verdict {
@@ -118,7 +130,7 @@ function checkManifest(file: string, size: number): Verdict {
   // the reason is not published: it may quote a file that is a secret
   if (typeof manifest === "string") return { kind: "other" };
   const facts = { size: bytes.length, type: "application/jose", etag: etagOf(bytes) };
-  return { kind: "manifest", bytes, claims: manifest.claims, facts };
+  return { kind: "manifest", bytes, claims: manifest.claims, keys: manifest.tokens.map(({ kid }) => kid), facts };
 }
 
 /** What a file is. Throws when it cannot be read. */
@@ -129,7 +141,8 @@ export function checkFile({ rules, checked }: Checks, file: string): Checked {
   if (known?.stamp === stamp) return known;
   const size = Number(before.size);
   const isManifest = !rules.single && file.endsWith(MANIFEST);
-  const result = { stamp, verdict: isManifest ? checkManifest(file, size) : checkImage(file, size, rules) };
+  const verdict = isManifest ? checkManifest(file, size) : checkImage(file, size, rules);
+  const result = { stamp, changed: Number(before.mtimeMs) / 1000, verdict };
   // one that is being written is checked again
   if (stampOf(statSync(file, { bigint: true })) === stamp) checked.set(file, result);
   return result;

@@ -12,11 +12,13 @@ import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import pc from "picocolors";
 import { isRefusal, oneLine, refuse, systemReason } from "../ui/errors.ts";
-import { type Answer, answer } from "./answers.ts";
+import type { Activity, Tracker, Visitor } from "./activity.ts";
+import { type Answer, answer, type Facts } from "./answers.ts";
 import type { Catalogue } from "./catalogue.ts";
 import { createCertificate } from "./certificate.ts";
 import type { Connections } from "./connections.ts";
 import type { Part } from "./contents.ts";
+import type { Site } from "./site.ts";
 import type { Log } from "./transfer-log.ts";
 
 /** below this number of bytes the log does not print a rate */
@@ -33,12 +35,20 @@ const TLS_RECORD = 4096;
 /** The source of the answers, and what keeps track of requests and connections. */
 interface Service {
   catalogue: Catalogue;
+  site: Site;
   log: Log;
+  activity: Activity;
   connections: Connections;
 }
 
-/** An answer with its body; "" when there are only headers. */
-type Reply = Answer & { body: Part | string };
+/** An answer with its body; "" when there are only headers, a function when it goes on until somebody ends it. */
+type Reply = Answer & {
+  body: Part | string | ((response: ServerResponse) => Promise<void>);
+  /** what is sent, when it is a file for devices */
+  file?: Facts & { path: string };
+  /** a part of the page: no device has asked for it, and the log does not tell it */
+  quiet?: boolean;
+};
 
 /** Resolves when the peer's side has taken the piece: true, or false when it has gone. */
 function written(response: ServerResponse, piece: Uint8Array): Promise<boolean> {
@@ -85,19 +95,31 @@ function plain(status: number, text: string): Reply {
   return { status, headers, start: 0, length, body };
 }
 
-async function replyTo({ method = "", headers, url = "/" }: IncomingMessage, { catalogue }: Service): Promise<Reply> {
+/** Does the one who asks show HTML? Devices send no Accept, and curl takes anything. */
+const isBrowser = ({ headers }: IncomingMessage) => /\btext\/html\b/i.test(headers.accept ?? "");
+
+async function replyTo(request: IncomingMessage, { catalogue, site }: Service): Promise<Reply> {
+  const { method = "", headers, url = "/" } = request;
   if (method !== "GET" && method !== "HEAD") {
     const refused = plain(405, "only GET and HEAD");
     return { ...refused, headers: { ...refused.headers, Allow: "GET, HEAD" } };
   }
   const urlPath = url.split("?")[0];
-  if (urlPath === "/") return plain(200, catalogue.listing().join("\n"));
+  if (urlPath === "/") {
+    if (isBrowser(request)) return { ...site.page(request), quiet: true };
+    const list = plain(200, catalogue.listing().join("\n"));
+    return { ...list, headers: { ...list.headers, Vary: "Accept" } };
+  }
   const content = await catalogue.get(urlPath, headers["if-range"]?.toString());
-  if (content === null) return plain(404, "no image, no manifest and no file of one");
+  if (content === null) {
+    const reply = site.reply(request);
+    return reply ? { ...reply, quiet: true } : plain(404, "no image, no manifest and no file of one");
+  }
   // 4xx: the same request fails again until the image is replaced
   if (typeof content === "string") return plain(422, oneLine(content));
   const found = answer(method, headers, content);
-  return { ...found, body: found.length ? await content.open(found.start, found.length) : "" };
+  const body = found.length ? await content.open(found.start, found.length) : "";
+  return { ...found, body, file: { ...content, path: urlPath } };
 }
 
 /** The reply; an exception becomes a reply with an error status. */
@@ -110,28 +132,47 @@ async function replyOrFailure(request: IncomingMessage, service: Service): Promi
   }
 }
 
-/** Sends the body and ends the response. Resolves with the bytes of the body that the peer has taken. */
+/** Sends the body and ends the response. `progress`: bytes of a part that the peer has taken. */
 async function sendBody(
   response: ServerResponse,
   { body, length }: Reply,
   progress: (sent: number) => void,
-): Promise<number> {
+): Promise<void> {
   if (typeof body === "string") {
     response.end(length ? body : "");
-    return length;
+    return;
+  }
+  if (typeof body === "function") {
+    await body(response);
+    return;
   }
   const sent = await send(response, body, progress);
   // the end of the connection is how a peer learns that bytes are missing
   if (sent < length) response.req.socket.destroy();
   else response.end();
-  return sent;
 }
 
+const peerOf = ({ socket }: IncomingMessage) => socket.remoteAddress?.replace(/^::ffff:/, "") ?? "?";
+
 /** The request as the log names it. */
-function labelOf({ socket, method, url, headers }: IncomingMessage): string {
+function labelOf(request: IncomingMessage): string {
+  const { method, url, headers } = request;
   const range = headers.range ? ` ${headers.range}` : "";
-  const peer = socket.remoteAddress?.replace(/^::ffff:/, "") ?? "?";
-  return oneLine(`${peer} ${method} ${url}${range}`);
+  return oneLine(`${peerOf(request)} ${method} ${url}${range}`);
+}
+
+function visitorOf(request: IncomingMessage): Visitor {
+  const { "x-device": serial, "user-agent": userAgent } = request.headers;
+  return { address: peerOf(request), serial: serial?.toString(), userAgent };
+}
+
+/** What the page shows of it: a download, a refusal, or nothing. */
+function track(request: IncomingMessage, reply: Reply, why: string, { activity }: Service): Tracker | null {
+  const { status, start, length, file } = reply;
+  const [path] = (request.url ?? "/").split("?");
+  if (status >= 400) activity.refused(visitorOf(request), path, status, why);
+  if (!file || !length) return null;
+  return activity.sending(visitorOf(request), { path: file.path, etag: file.etag, size: file.size, start, length });
 }
 
 async function handle(request: IncomingMessage, response: ServerResponse, service: Service): Promise<void> {
@@ -140,15 +181,28 @@ async function handle(request: IncomingMessage, response: ServerResponse, servic
   const label = labelOf(request);
   const found = await replyOrFailure(request, service);
   const reply = request.method === "HEAD" ? { ...found, length: 0 } : found;
-  const { status, headers, body, length } = reply;
-  response.writeHead(status, headers);
-  const transfer = service.log.transfer(label, length);
-  const sent = await sendBody(response, reply, (taken) => {
-    service.connections.touch(request.socket);
-    transfer.update(taken);
-  });
-  const why = status >= 400 && length && typeof body === "string" ? `: ${oneLine(body)}` : "";
-  transfer.end(outcome(reply, sent, performance.now() - startedAt) + why);
+  const { status, headers, body } = reply;
+  response.writeHead(status, { ...headers, "X-Content-Type-Options": "nosniff" });
+  if (reply.quiet) {
+    await sendBody(response, reply, () => {});
+    return;
+  }
+  const why = status >= 400 && typeof found.body === "string" ? oneLine(found.body) : "";
+  const transfer = service.log.transfer(label, reply.length);
+  const tracker = track(request, reply, why, service);
+  let taken = 0;
+  try {
+    await sendBody(response, reply, (sent) => {
+      taken = sent;
+      service.connections.touch(request.socket);
+      transfer.update(sent);
+      tracker?.update(sent);
+    });
+  } finally {
+    tracker?.end(taken);
+  }
+  const sent = typeof body === "string" ? reply.length : taken;
+  transfer.end(outcome(reply, sent, performance.now() - startedAt) + (why && reply.length ? `: ${why}` : ""));
 }
 
 export function listener(service: Service): RequestListener {

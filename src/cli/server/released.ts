@@ -32,8 +32,8 @@ const HERE = "http://device.invalid";
 /** of files that were read; more are read again */
 const MOST_KNOWN = 10_000;
 
-/** The URL path of a file; null when it is on another server. */
-function pathOf(manifest: string, { name, url = name }: ManifestFile): string | null {
+/** The URL path of what a manifest names; null when it is on another server. */
+export function pathBeside(manifest: string, url: string): string | null {
   try {
     const absolute = resolveUrl(HERE + manifest, url);
     if (!absolute.startsWith(`${HERE}/`)) return null;
@@ -48,7 +48,7 @@ export function namedFiles(manifests: ReadonlyMap<string, Claims>): Map<string, 
   const named = new Map<string, Naming[]>();
   for (const [manifest, { files = [] }] of manifests)
     for (const file of files) {
-      const urlPath = pathOf(manifest, file);
+      const urlPath = pathBeside(manifest, file.url ?? file.name);
       if (urlPath !== null) named.set(urlPath, [...(named.get(urlPath) ?? []), { manifest, file }]);
     }
   return named;

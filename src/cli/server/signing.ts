@@ -30,6 +30,11 @@ export async function lastSigned({ signed }: Signing, file: string): Promise<Con
   return signed.get(file)?.content;
 }
 
+/** Its claims. */
+export function lastClaims({ signed }: Signing, file: string): Claims | undefined {
+  return signed.get(file)?.claims;
+}
+
 async function signedContent(claims: Claims, signer: SigningKey): Promise<Content> {
   const bytes = Buffer.from(await signClaims(claims, signer));
   return fromMemory(bytes, { size: bytes.length, type: "application/jose", etag: etagOf(bytes) });

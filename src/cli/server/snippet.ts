@@ -36,6 +36,7 @@ function update() {
   ota.update({
     url: ${JSON.stringify(url)},
     ${trustLine(trust)}${trust.poll ? "\n    allowUnconfirmed: true, // for development only: nothing is left to go back to" : ""}
+    headers: { "X-Device": getSerial() }, // the page of serve names the device by it
     onEvent: function (name, bytes, total) {
       if (name === "WRITE_FLASH") print(bytes + " of " + total);
     }

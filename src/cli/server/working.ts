@@ -8,11 +8,13 @@ import { fileClaims, type ProgramOptions, readProgram, releaseId } from "../rele
 import { claimsFor, type ReleaseOptions } from "../release/release.ts";
 import { listSource } from "../release/source-files.ts";
 import { checkSpace } from "../release/space.ts";
-import { isRefusal, refuse } from "../ui/errors.ts";
+import { isRefusal, oneLine, refuse } from "../ui/errors.ts";
 import { etagOf } from "./answers.ts";
 import type { Catalogue } from "./catalogue.ts";
 import { type Content, fromMemory } from "./contents.ts";
 import { canonical, stampOf } from "./folder.ts";
+import { isoTime, type Offered, type Origin, releaseOf } from "./releases.ts";
+import type { Trust } from "./snippet.ts";
 
 export type WorkingOptions = ProgramOptions & ReleaseOptions;
 
@@ -168,6 +170,21 @@ async function get(state: State, urlPath: string, ifRange: string | undefined): 
   return state.problem ?? state.current.manifest;
 }
 
+/** A device asks again after 5 seconds. */
+const trustIn = ({ signer }: State): Trust => ({ jwk: signer.jwk, poll: 5000 });
+
+function releasesOf(state: State): Offered[] {
+  const { current, signer } = state;
+  const { claims } = current;
+  const origin: Origin = {
+    path: RELEASE,
+    signed: "on request",
+    keys: [signer.jwk.kid],
+    changedAt: isoTime(claims.iat),
+  };
+  return [{ release: releaseOf(origin, claims, claims), trust: trustIn(state) }];
+}
+
 /** Rejects when the files are no release to begin with. `say`: for what changes later. */
 export async function createWorking(
   options: WorkingOptions,
@@ -188,10 +205,13 @@ export async function createWorking(
   };
   setInterval(() => void refresh(state).catch(() => {}), LOOK).unref();
   return {
-    offers: () => [{ urlPath: RELEASE, trust: { jwk: signer.jwk, poll: 5000 } }],
+    offers: () => [{ urlPath: RELEASE, trust: trustIn(state) }],
     listing: () => [RELEASE, ...state.current.files.keys()],
     get: (urlPath, ifRange) => get(state, urlPath, ifRange),
     problems: () => [],
+    strangers: () => [],
+    releases: () => releasesOf(state),
+    notServed: () => (state.problem === undefined ? [] : [{ path: RELEASE, reason: oneLine(state.problem) }]),
     notes: current.notes,
   };
 }

@@ -301,12 +301,14 @@ test("what is given for a key and is none is named", async () => {
   }
 });
 
-test("an image that fits no slot of the known tables is signed with a note", async () => {
+test("an image that fits no slot of the known tables is signed and shown with a note", async () => {
   shop.put("big.bin", Buffer.concat([IMAGE, Buffer.alloc(5 * 2 ** 20 - IMAGE.length, 0xff)]));
   const note = /note +5242880 bytes fit no slot of the tables in boards\/: the largest for esp32 has \d+\n/;
   succeeds(await shop.run("sign", "big.bin", "--key", "key.pem", "--out", "big.jws"), note);
+  succeeds(await shop.run("inspect", "big.bin"), note);
   const small = succeeds(await shop.run("sign", "fw.bin", "--key", "key.pem", "--out", "small.jws"));
-  assert.doesNotMatch(small.stdout, /boards\//);
+  const shown = succeeds(await shop.run("inspect", "fw.bin"));
+  assert.doesNotMatch(small.stdout + shown.stdout, /boards\//);
 });
 
 test("digests are printed as the device's digest takes them", async () => {

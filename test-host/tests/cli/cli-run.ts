@@ -17,7 +17,7 @@ const SOURCES = path.join(ROOT, "src/cli");
 
 const newest = Math.max(
   ...readdirSync(SOURCES, { encoding: "utf8", recursive: true })
-    .filter((name) => name.endsWith(".ts"))
+    .filter((name) => /\.(?:ts|html|css|svg)$/.test(name))
     .map((name) => statSync(path.join(SOURCES, name)).mtimeMs),
 );
 if (!existsSync(COMMAND) || statSync(COMMAND).mtimeMs < newest)

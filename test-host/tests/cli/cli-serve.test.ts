@@ -143,6 +143,24 @@ test("only images and manifests of the folder are served", async (t) => {
   assert.deepEqual(listed, wanted);
 });
 
+test("files that look like images and manifests, and are neither, are named in the terminal alone", async (t) => {
+  mkdirSync(shop.at("strange"));
+  shop.put("strange/fw.bin", IMAGE);
+  for (let i = 0; i < 9; i++) shop.put(`strange/table${i}.bin`, "no image");
+  shop.put("strange/note.jws", "no manifest");
+  const { url, out } = await serve(t, "strange");
+  const [line = ""] = /^Not served, neither .*$/m.exec(out()) ?? [];
+  assert.match(
+    line,
+    /^Not served, neither an image \(0xe9 at the start\) nor a manifest: (?:\/[\w.]+, ){7}\/[\w.]+ and 2 more$/,
+  );
+  assert.match(out(), /In a browser: https:.*certificate/);
+  for (const path of ["/", "/-/api/releases"])
+    assert.doesNotMatch((await ask(url + path)).body.toString(), /table|note/);
+  const clean = await serve(t, "fw.bin");
+  assert.doesNotMatch(clean.out(), /neither/);
+});
+
 test("serving one image serves nothing beside it", async (t) => {
   const { url } = await serve(t, "many/old.bin", "--http");
   assert.equal((await ask(`${url}/old.bin`)).status, 200);

@@ -1,0 +1,116 @@
+// The JSON of `serve`, which its page reads and others may read: docs/serve-api.md. Times are ISO 8601. Text of devices and
+// files has its control and direction characters as codes, and may be HTML: it is never markup.
+
+/** GET /-/api/releases */
+export interface Releases {
+  /** base URLs of this server; by the first one others reach it */
+  addresses: string[];
+  /** `path` of the release that is offered first; null when there is none */
+  suggested: string | null;
+  /** the newest first */
+  releases: Release[];
+  notServed: NotServed[];
+}
+
+export interface Release {
+  /** URL path that a device is told to fetch: of the manifest, or of an image without one */
+  path: string;
+  /** "on request": with the key of `serve`; "file": a manifest of the folder, whose signature is not verified here */
+  signed: "on request" | "file" | "no";
+  project: string | null;
+  version: string | null;
+  chip: string | null;
+  board: string | null;
+  sequence: number | null;
+  /** ids of the keys that the manifest names */
+  keys: string[];
+  signedAt: string | null;
+  expiresAt: string | null;
+  /** when the file was last changed */
+  changedAt: string | null;
+  image: ReleaseImage | null;
+  files: ReleaseFile[];
+}
+
+export interface ReleaseImage {
+  /** null when it is on another server */
+  path: string | null;
+  size: number;
+  /** as the field `digest` of a device's configuration has it */
+  digest: string;
+}
+
+export interface ReleaseFile {
+  name: string;
+  /** null when it is on another server */
+  path: string | null;
+  size: number;
+  sha256: string;
+  /** "entry", "module lib/x" or "data" */
+  role: string;
+}
+
+export interface NotServed {
+  path: string;
+  reason: string;
+}
+
+/** Who asks. One address may have several of them. */
+export interface Device {
+  id: number;
+  address: string;
+  /** what the field X-Device of the request says; the printed program puts getSerial() there */
+  serial: string | null;
+  userAgent: string | null;
+  seenAt: string;
+}
+
+/** One file on its way to one device, by as many requests as it takes. */
+export interface Download {
+  id: number;
+  /** id of the device */
+  device: number;
+  path: string;
+  size: number;
+  /** where in the file the device is */
+  position: number;
+  /** bytes handed to the network, by all requests */
+  sent: number;
+  requests: number;
+  /** "part": a range was sent completely, and the file goes on behind it; "cut": the device has ended the connection */
+  state: "running" | "part" | "complete" | "cut";
+  startedAt: string;
+  /** ms from the start to the last byte */
+  duration: number;
+  /** [ms since the start, position], at most 200 */
+  points: [number, number][];
+}
+
+export interface Refusal {
+  id: number;
+  /** id of the device */
+  device: number;
+  path: string;
+  status: number;
+  reason: string;
+  at: string;
+}
+
+/** GET /-/api/activity, and the first event of GET /-/api/events */
+export interface Snapshot {
+  devices: Device[];
+  downloads: Download[];
+  refusals: Refusal[];
+}
+
+/** The events of GET /-/api/events: name and data. */
+export interface Events {
+  snapshot: Snapshot;
+  /** a new device, or an old one that asks again */
+  device: Device;
+  /** a download that began, went on or ended; `points` has the newest point alone */
+  download: Download;
+  refusal: Refusal;
+  /** /-/api/releases has changed */
+  releases: null;
+}

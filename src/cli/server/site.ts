@@ -1,0 +1,123 @@
+// The page of `serve` and the JSON behind it: docs/serve-api.md. What it has is read-only, and everything of it is below
+// /-/, where a file of the folder goes first.
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { type Answer, answer, etagOf } from "./answers.ts";
+import type { Activity } from "./activity.ts";
+import type { Releases } from "./api.ts";
+import type { Catalogue } from "./catalogue.ts";
+import { createStreams } from "./event-stream.ts";
+import { qrSvg } from "./qr.ts";
+import { espruinoSnippet } from "./snippet.ts";
+import html from "./page/index.html?text";
+import icon from "./page/icon.svg?text";
+import css from "./page/page.css?text";
+import script from "./page/page.ts?text";
+
+export type SiteReply = Answer & { body: string | ((response: ServerResponse) => Promise<void>) };
+
+export interface Site {
+  /** The page, for a browser that asks for /. */
+  page(request: IncomingMessage): SiteReply;
+  /** Null when there is nothing at this path. */
+  reply(request: IncomingMessage): SiteReply | null;
+}
+
+/** No inline script and no inline style: what devices and files say cannot become one. */
+const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const SECURE = {
+  "Content-Security-Policy": POLICY,
+  "Referrer-Policy": "no-referrer",
+  "X-Frame-Options": "DENY",
+  "Cross-Origin-Resource-Policy": "same-origin",
+};
+
+const PREFIX = "/-/";
+const JSON_TYPE = "application/json; charset=utf-8";
+const TEXT_TYPE = "text/plain; charset=utf-8";
+const SVG_TYPE = "image/svg+xml";
+
+/** Parts that stay as they are while the command runs. */
+const PARTS: Record<string, [type: string, text: string]> = {
+  "page.css": ["text/css; charset=utf-8", css],
+  "page.js": ["text/javascript; charset=utf-8", script],
+  "icon.svg": [SVG_TYPE, icon],
+};
+
+function whole(type: string, body: string, status = 200): SiteReply {
+  const length = Buffer.byteLength(body);
+  const headers = { ...SECURE, "Content-Type": type, "Content-Length": length, "Cache-Control": "no-store" };
+  return { status, headers, start: 0, length, body };
+}
+
+function part({ method = "", headers }: IncomingMessage, type: string, body: string): SiteReply {
+  const bytes = Buffer.from(body);
+  // a browser asks for a whole part
+  const asked = { ...headers, range: undefined };
+  const found = answer(method, asked, { size: bytes.length, type, etag: etagOf(bytes) });
+  return { ...found, headers: { ...found.headers, ...SECURE }, body };
+}
+
+export interface Shown {
+  catalogue: Catalogue;
+  activity: Activity;
+  /** base URLs of this server */
+  addresses(): string[];
+}
+
+function releasesOf({ catalogue, addresses }: Shown): Releases {
+  return {
+    addresses: addresses(),
+    suggested: catalogue.offers()[0]?.urlPath ?? null,
+    releases: catalogue.releases().map(({ release }) => release),
+    notServed: catalogue.notServed(),
+  };
+}
+
+/** One of this server's own addresses: nobody else's comes into a program or a QR code. */
+function addressIn(query: URLSearchParams, { addresses }: Shown): string | undefined {
+  const all = addresses();
+  const wanted = query.get("address") ?? all[0];
+  return all.find((address) => address === wanted);
+}
+
+function programReply(query: URLSearchParams, shown: Shown): SiteReply {
+  const address = addressIn(query, shown);
+  const path = query.get("path") ?? shown.catalogue.offers()[0]?.urlPath;
+  const found = shown.catalogue.releases().find(({ release }) => release.path === path);
+  if (address === undefined || !found) return whole(TEXT_TYPE, "no such address or release\n", 404);
+  return whole(TEXT_TYPE, espruinoSnippet(address + found.release.path, found.trust));
+}
+
+function qrReply(query: URLSearchParams, shown: Shown): SiteReply {
+  const address = addressIn(query, shown);
+  return address === undefined ? whole(TEXT_TYPE, "no such address\n", 404) : whole(SVG_TYPE, qrSvg(`${address}/`));
+}
+
+export function createSite(shown: Shown): Site {
+  const streams = createStreams(shown.activity, () => JSON.stringify(releasesOf(shown)));
+  function events(method: string | undefined): SiteReply {
+    if (streams.isFull()) return whole(TEXT_TYPE, "too many event streams are open\n", 503);
+    const headers = { ...SECURE, "Content-Type": "text/event-stream", "Cache-Control": "no-store" };
+    return { status: 200, headers, start: 0, length: 0, body: method === "HEAD" ? "" : streams.run };
+  }
+  return {
+    page: (request) => {
+      const reply = part(request, "text/html; charset=utf-8", html);
+      return { ...reply, headers: { ...reply.headers, Vary: "Accept" } };
+    },
+    reply(request) {
+      const [urlPath, search = ""] = (request.url ?? "").split("?");
+      if (!urlPath.startsWith(PREFIX)) return null;
+      const name = urlPath.slice(PREFIX.length);
+      if (Object.hasOwn(PARTS, name)) return part(request, ...PARTS[name]);
+      const query = new URLSearchParams(search);
+      if (name === "qr.svg") return qrReply(query, shown);
+      if (name === "api/program") return programReply(query, shown);
+      if (name === "api/releases") return whole(JSON_TYPE, JSON.stringify(releasesOf(shown)));
+      if (name === "api/activity") return whole(JSON_TYPE, JSON.stringify(shown.activity.snapshot()));
+      return name === "api/events" ? events(request.method) : null;
+    },
+  };
+}

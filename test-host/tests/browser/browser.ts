@@ -1,0 +1,54 @@
+// A headless Chromium for tests of pages, and what it complained about. Debian's package `chromium`, or CHROMIUM=/path.
+import { existsSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { after, type TestContext } from "node:test";
+import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+
+const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const FOUND = (process.env.CHROMIUM ? [process.env.CHROMIUM] : PLACES).find((one) => existsSync(one));
+
+/** For the option `skip` of a test. */
+export const skip = FOUND ? false : "no Chromium (apt-get install chromium, or CHROMIUM=/path)";
+if (skip) console.log("!!! Chromium is not here: nothing was looked at in a browser !!!");
+
+let browser: Promise<Browser> | undefined;
+after(async () => (await browser)?.close());
+
+function launch(): Promise<Browser> {
+  browser ??= chromium.launch({ executablePath: FOUND });
+  return browser;
+}
+
+export interface Opened {
+  page: Page;
+  /** errors of scripts, console errors, and violations of the Content-Security-Policy */
+  complaints: string[];
+}
+
+export async function open(t: TestContext, url: string, options: BrowserContextOptions = {}): Promise<Opened> {
+  const context = await (await launch()).newContext({ ignoreHTTPSErrors: true, ...options });
+  t.after(() => context.close());
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(`${message.type()}: ${message.text()}`);
+  });
+  page.on("dialog", (dialog) => {
+    complaints.push(`dialog: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  await page.goto(url);
+  return { page, complaints };
+}
+
+let folder: string | undefined;
+
+/** Writes a picture of the whole page into a temporary folder, and tells where. It is not removed. */
+export async function picture(t: TestContext, page: Page, name: string): Promise<void> {
+  folder ??= mkdtempSync(path.join(tmpdir(), "https-ota-pictures-"));
+  const file = path.join(folder, `${name}.png`);
+  await page.screenshot({ path: file, fullPage: true });
+  t.diagnostic(`picture: ${file}`);
+}
