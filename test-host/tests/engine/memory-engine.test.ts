@@ -24,8 +24,8 @@ import type { Edit } from "../../support/mutate.ts";
 import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
 import { type Server, serveFile, startServer } from "../../support/server.ts";
 
-/** JsVars of 14 bytes that are free when `update` is called, the module being loaded; the call itself takes some 300. */
-const ENOUGH = 1900;
+/** JsVars of 14 bytes that are free when `update` is called, the module being loaded; the call itself takes some 370. */
+const ENOUGH = 2000;
 /**
  * Up to here TLS is tried. Linux takes its buffers from the JsVars, in one piece each: how many succeed says nothing of an
  * ESP32, where mbedTLS has a heap of its own. A build with assertions ends when it finds no piece (jsvMalloc, src/jsvar.c).
@@ -152,7 +152,7 @@ test(
       assert.equal(refusal.name, "ESP_ERR_NO_MEM");
       assert.equal(refusal.retry, true);
       const [, free, needed] = /^(\d+) JsVars are free, an update needs (\d+)$/.exec(refusal.error) ?? [];
-      assert.ok(Number(free) > given.free - 350 && Number(free) < given.free + 10, refusal.error);
+      assert.ok(Number(free) > given.free - 420 && Number(free) < given.free + 10, refusal.error);
       assert.ok(Number(needed) > 1100, refusal.error);
     }
     assert.equal(later.size, IMAGE.length, run.output);
