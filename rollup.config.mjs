@@ -1,5 +1,5 @@
 // Builds the module for the device: build/https-ota.js (readable ES5) and build/https-ota.min.js (what is uploaded),
-// build/https-ota.d.ts, and build/https-ota-loader.min.js, which starts the program of a release. That Espruino can run it, and its size, are checks of what was built: npm run check.
+// build/https-ota.d.ts, and build/https-ota-loader.min.js, which starts the program of a release, and build/https-ota-hawkbit.min.js, the client of hawkBit. That Espruino can run it, and its size, are checks of what was built: npm run check.
 // And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their licences.
 import { chmodSync } from "node:fs";
 import { builtinModules } from "node:module";
@@ -118,6 +118,13 @@ export default [
   {
     input: "src/loader/loader.ts",
     output: { ...output, exports: "default", file: "build/https-ota-loader.min.js", plugins: [minify, bootFile] },
+    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true })],
+  },
+  {
+    input: "src/hawkbit/hawkbit.ts",
+    // what a file of the module's reads of the engine while it loads is not needed here
+    treeshake: { propertyReadSideEffects: false },
+    output: { ...output, file: "build/https-ota-hawkbit.min.js", plugins: [minify] },
     plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true })],
   },
   {
