@@ -245,8 +245,8 @@ export function start(options: HawkbitOptions): { stop(): void } {
     } catch (_) {}
     refuse(action, text);
   }
-  /** Installs what the manifest at `link` names. */
-  function install(action: string, link: string): void {
+  /** Installs what the manifest at `link` names. `again`: it was installed by this action before. */
+  function install(action: string, link: string, again: boolean): void {
     const fields: { [name: string]: unknown } = {};
     const target = parseServer(link);
     Object.keys(given).forEach((name) => {
@@ -264,12 +264,14 @@ export function start(options: HawkbitOptions): { stop(): void } {
         busy = "";
         return proceed(action, "the program has postponed it");
       }
-      proceed(action, "download begins", () => {
+      function begin(): void {
         if (cancelled || stopped) return failed(null);
         ota()
           .update(fields)
           .then((result: any) => onResult(action, result), failed);
-      });
+      }
+      if (again) begin();
+      else proceed(action, "update begins", begin);
     }
     if (!given.ready) return update(true);
     ota()
@@ -302,9 +304,9 @@ export function start(options: HawkbitOptions): { stop(): void } {
     const status = ota().getStatus();
     if (status.trial) return proceed(action, "on trial, start " + status.trial.boots);
     // rollbackReason is emptied by each update, so it is of this action when this action has installed the last one
-    if (status.rollbackReason && wasTold(answer, INSTALLED))
-      return refuse(action, "rolled back: " + status.rollbackReason);
-    install(action, manifests[0]);
+    const again = wasTold(answer, INSTALLED);
+    if (again && status.rollbackReason) return refuse(action, "rolled back: " + status.rollbackReason);
+    install(action, manifests[0], again);
   }
   function onCancel(action: string): void {
     if (busy === action) {

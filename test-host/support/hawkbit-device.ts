@@ -55,6 +55,7 @@ export function createHawkbitDevice(
         fields.installed = function (result) { log.push(["installed", result.partition.label]); };
         fields.failed = function (error) { log.push(["failed", error.message]); };
         for (var name in more) fields[name] = more[name];
+        require("https-ota").boot();
         var handle = require("https-ota-hawkbit").start(fields);`);
     },
     log: () => plain(device.engine.run("log")) as Log,

@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import { plain } from "../../support/fixture.ts";
 import { artifactsOf, createHawkbitDevice, imageOf, OLD } from "../../support/hawkbit-device.ts";
 import { type Entry, startFake } from "../../support/hawkbit.ts";
+import { LIFE, live } from "../../support/hawkbit-life.ts";
 import { makeKey } from "../../support/release.ts";
 
 const SERIAL = "240ac401-0000aa";
@@ -58,6 +59,11 @@ test("it installs, and after restart and markValid() the action is closed with s
   assert.deepEqual(one.log(), []);
   assert.deepEqual(one.device.slot("ota_0", IMAGE.length), IMAGE);
   assert.deepEqual(one.device.engine.problems, []);
+});
+
+test("it tells the life of a device as it does to the real hawkBit", async (t) => {
+  const { fake, key } = await scene(t);
+  assert.deepEqual((await live(t, fake, key, "240ac402-0000aa")).told, LIFE);
 });
 
 for (const [how, verdict] of [
