@@ -133,9 +133,6 @@ export function start(options: HawkbitOptions): { stop(): void } {
   let told = "";
   let server: Server;
   let base = "";
-  const headers: { [name: string]: string } = {};
-  /** certificates, for the engine's http */
-  const tls: { [name: string]: unknown } = {};
   let look: () => void;
 
   function ota(): any {
@@ -169,7 +166,7 @@ export function start(options: HawkbitOptions): { stop(): void } {
   }
   /** Sends something; an answer that comes after stop() is dropped. */
   function ask(method: string, path: string, body: object | null, done: (answer: any) => void): void {
-    exchange(server, method, base + path, headers, tls, body, (error, answer) => {
+    exchange(server, method, base + path, body, (error, answer) => {
       if (stopped) return;
       if (!error) {
         try {
@@ -204,7 +201,7 @@ export function start(options: HawkbitOptions): { stop(): void } {
       id: action,
       status: { execution: execution, result: { finished: finished }, details: [text.substr(0, MAX_MESSAGE)] },
     };
-    exchange(server, "POST", path, headers, tls, body, (error) => {
+    exchange(server, "POST", path, body, (error) => {
       if (!error) told = news;
       // 410: it is closed already
       else if (error.status !== 410) fail(error);
@@ -250,11 +247,11 @@ export function start(options: HawkbitOptions): { stop(): void } {
     const fields: { [name: string]: unknown } = {};
     const target = parseServer(link);
     Object.keys(given).forEach((name) => {
-      if ((" " + OWN + " ").split(" ").indexOf(name) < 0) fields[name] = given[name];
+      if (OWN.split(" ").indexOf(name) < 0) fields[name] = given[name];
     });
     fields.url = link;
     // no other server gets the token, whatever hawkBit's link says
-    if (target && sameServer(target, server)) fields.headers = () => ({ Authorization: headers.Authorization });
+    if (target && sameServer(target, server)) fields.headers = () => ({ Authorization: server.authorization_ });
     busy = action;
     cancelled = false;
     const failed = (thrown: unknown) => onError(action, thrown);
@@ -378,9 +375,10 @@ export function start(options: HawkbitOptions): { stop(): void } {
     server = found;
     base =
       found.path_ + "/" + encodeURIComponent("" + tenant) + "/controller/v1/" + encodeURIComponent("" + controller);
-    headers.Authorization = name + token;
+    server.authorization_ = name + token;
+    server.more_ = {};
     ["ca", "cert", "key"].forEach((one) => {
-      if (given[one]) tls[one] = given[one];
+      if (given[one]) server.more_![one] = given[one];
     });
     schedule(Ms.FIRST * spread(0));
   } catch (thrown) {

@@ -30,6 +30,10 @@ export interface Server {
   port_: number;
   /** of the URL, without a slash at its end */
   path_: string;
+  /** sent with each request */
+  authorization_?: string;
+  /** fields of the caller for the engine's http, such as `ca` */
+  more_?: { [name: string]: unknown };
 }
 
 /** Takes `text` apart; null unless it is an http or https URL without user and password. */
@@ -44,7 +48,8 @@ export function parseServer(text: unknown): Server | null {
   const protocol = parts.protocol;
   if ((protocol !== "http:" && protocol !== "https:") || !parts.host) return null;
   let path = parts.path || "";
-  while (path[path.length - 1] === "/") path = path.substr(0, path.length - 1);
+  // path[-1] throws in the engine
+  while (path && path[path.length - 1] === "/") path = path.substr(0, path.length - 1);
   return {
     protocol_: protocol,
     host_: parts.host.toLowerCase(),
@@ -70,6 +75,10 @@ const enum Limit {
   CLOSE_NOTIFY = -30848,
 }
 
+function noJson(): never {
+  throw hawkbitError("the answer is not JSON", true);
+}
+
 /** JSON.parse of an object, when nothing in it is too deep. Looks at what is outside of strings only: that is little. */
 function parse(text: string): any {
   let depth = 0;
@@ -81,7 +90,7 @@ function parse(text: string): any {
       let escaped = true;
       while (escaped) {
         i = text.indexOf('"', i + 1);
-        if (i < 0) throw hawkbitError("the answer is not JSON", true);
+        if (i < 0) return noJson();
         escaped = false;
         for (let k = i - 1; text[k] === "\\"; k--) escaped = !escaped;
       }
@@ -90,7 +99,7 @@ function parse(text: string): any {
     } else if (c === "}" || c === "]") depth--;
     i++;
   }
-  return depth || text[0] !== "{" ? undefined : JSON.parse(text);
+  return depth || text[0] !== "{" ? noJson() : JSON.parse(text);
 }
 
 /** The length that an answer gives, -1 when it does not. */
@@ -101,15 +110,13 @@ function lengthOf(headers: { [name: string]: string }): number {
 
 /**
  * Sends `body`, as JSON, or nothing, and calls `done` once: with the object that a GET was answered with, with null for
- * another method, or with an error. `more`: fields of the caller for the engine's http, such as `ca`.
+ * another method, or with an error.
  * More than 60 lines: a closure, whose functions share the timer, the connection and what has come.
  */
 export function exchange(
   server: Server,
   method: string,
   path: string,
-  headers: { [name: string]: string },
-  more: { [name: string]: unknown },
   body: object | null,
   done: (error: HawkbitError | null, answer: any) => void,
 ): void {
@@ -134,15 +141,13 @@ export function exchange(
     setTimeout(() => done(error, answer), Limit.SETTLE);
   }
   function fail(thrown: any): void {
-    end(thrown.retry === undefined ? hawkbitError("hawkBit: " + (thrown.message || thrown), true) : thrown);
+    end(thrown.retry === undefined ? hawkbitError(thrown.message, true) : thrown);
   }
   /** All has come that will come. */
   function complete(): void {
     try {
       if (length >= 0 && text.length < length) throw hawkbitError("connection lost", true);
-      const answer = parse(text);
-      if (!answer) throw hawkbitError("the answer is not JSON", true);
-      end(null, answer);
+      end(null, parse(text));
     } catch (thrown) {
       fail(thrown);
     }
@@ -176,11 +181,11 @@ export function exchange(
   }
   function send(): void {
     const sent = body ? JSON.stringify(body) : "";
-    const all: { [name: string]: string } = { Accept: "application/json" };
-    for (const name in headers) all[name] = headers[name];
+    const type = "application/json";
+    const all: { [name: string]: unknown } = { Accept: type, Authorization: server.authorization_ };
     if (body) {
-      all["Content-Type"] = "application/json";
-      all["Content-Length"] = "" + sent.length;
+      all["Content-Type"] = type;
+      all["Content-Length"] = sent.length;
     }
     const options: any = {
       protocol: server.protocol_,
@@ -190,11 +195,11 @@ export function exchange(
       method: method,
       headers: all,
     };
-    for (const name in more) options[name] = more[name];
+    for (const name in server.more_) options[name] = server.more_[name];
     outgoing = require("http").request(options, onResponse);
     if (!outgoing) throw hawkbitError("no network", true);
     outgoing.on("error", gone);
-    outgoing.end(body ? sent : undefined);
+    outgoing.end(sent || undefined);
   }
   timer = setTimeout(() => end(hawkbitError("no answer for " + Limit.TIMEOUT + " ms", true)), Limit.TIMEOUT);
   setTimeout(() => {
