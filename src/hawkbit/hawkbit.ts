@@ -88,8 +88,7 @@ function actionOf(links: unknown, name: string): string {
   const query = href.indexOf("?");
   const path = query < 0 ? href : href.substr(0, query);
   const id = path.substr(path.lastIndexOf("/") + 1);
-  for (let i = 0; i < id.length; i++) if ("0123456789".indexOf(id[i]) < 0) return "";
-  return id.length < 20 ? id : "";
+  return "" + +id === id ? id : "";
 }
 
 /** URLs of the signed manifests, *.jws, among the artifacts of all software modules. */
@@ -208,6 +207,10 @@ export function start(options: HawkbitOptions): { stop(): void } {
       if (then) then();
     });
   }
+  /** Answers a cancellation of `action`. */
+  function confirmCancel(action: string, execution: string, finished: string, text: string): void {
+    tell(action, execution, finished, text, null, "cancelAction");
+  }
   function succeed(action: string, text: string): void {
     tell(action, "closed", "success", text);
   }
@@ -231,7 +234,7 @@ export function start(options: HawkbitOptions): { stop(): void } {
     const error: any = toError(thrown);
     busy = "";
     if (stopped) return;
-    if (cancelled) return tell(action, "closed", "success", "the update was ended", null, "cancelAction");
+    if (cancelled) return confirmCancel(action, "closed", "success", "the update was ended");
     fail(error);
     let text: string = error.name + ": " + error.message;
     const later = error.code === Code.OTA_ALREADY_IN_PROGRESS || error.code === Code.OTA_ROLLBACK_INVALID_STATE;
@@ -313,8 +316,8 @@ export function start(options: HawkbitOptions): { stop(): void } {
     const status = ota().getStatus();
     // what is selected is not taken back: the trial decides
     if (waiting === action || status.trial || status.boot !== status.running)
-      tell(action, "rejected", "none", "it is installed already", null, "cancelAction");
-    else tell(action, "closed", "success", "nothing was begun", null, "cancelAction");
+      confirmCancel(action, "rejected", "none", "it is installed already");
+    else confirmCancel(action, "closed", "success", "nothing was begun");
   }
   function attributes(): { [name: string]: string } {
     const status = ota().getStatus();
@@ -370,8 +373,6 @@ export function start(options: HawkbitOptions): { stop(): void } {
     if (!found) throw hawkbitError("url must be an http or https URL", false);
     if (!token || typeof token !== "string") throw hawkbitError("token or gatewayToken is missing", false);
     if (!Array.isArray(given.keys)) throw hawkbitError("keys are missing", false);
-    for (let i = 0; i < token.length; i++)
-      if (token.charCodeAt(i) < 32) throw hawkbitError("the token has a control character", false);
     server = found;
     base =
       found.path_ + "/" + encodeURIComponent("" + tenant) + "/controller/v1/" + encodeURIComponent("" + controller);

@@ -36,15 +36,9 @@ export interface Server {
   more_?: { [name: string]: unknown };
 }
 
-/** Takes `text` apart; null unless it is an http or https URL without user and password. */
+/** Takes `text` apart; null unless it is an http or https URL. */
 export function parseServer(text: unknown): Server | null {
-  if (typeof text !== "string") return null;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    // a blank or a line end would end the request line early
-    if (code <= 32 || code >= 127 || text[i] === "@") return null;
-  }
-  const parts = url.parse(text);
+  const parts = typeof text === "string" ? url.parse(text) : {};
   const protocol = parts.protocol;
   if ((protocol !== "http:" && protocol !== "https:") || !parts.host) return null;
   let path = parts.path || "";
@@ -174,7 +168,6 @@ export function exchange(
         return end(hawkbitError("hawkBit: HTTP status " + status, status === 429 || status >= 500, status));
       if (method !== "GET") return end(null, null);
       length = lengthOf(response.headers);
-      if (length > Limit.BODY) throw hawkbitError("an answer of " + length + " bytes", true);
     } catch (thrown) {
       fail(thrown);
     }

@@ -112,7 +112,7 @@ test("after a rollback the action is closed with failure and the reason", option
 test("an answer of 3000 nested arrays does not end the interpreter", options, async (t) => {
   const { fake, key } = await scene(t);
   let polls = 0;
-  fake.override = (req, res, path) => {
+  fake.override = (_req, res, path) => {
     if (path.startsWith("/heard?")) {
       res.writeHead(polls > 1 ? 204 : 404, { "Content-Length": 0 }).end();
       return true;

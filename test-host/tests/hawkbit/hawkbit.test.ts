@@ -297,7 +297,7 @@ for (const [what, text, says] of [
   ["is cut", '{"config":', /not JSON/],
   ["nests 3000 arrays", DEEP, /too deep/],
   ["nests arrays behind brackets in a string", HIDDEN, /too deep/],
-  ["is longer than 8 KB", `{"a":"${"x".repeat(9000)}"}`, /9008 bytes/],
+  ["is longer than 8 KB", `{"a":"${"x".repeat(9000)}"}`, /more than 8192/],
 ] as const)
   test(`an answer that ${what} is refused, and the next poll comes`, async (t) => {
     const { fake, one, bases } = await scene(t);
@@ -384,10 +384,8 @@ test("stop() ends it", async (t) => {
 
 for (const [fields, says] of [
   ['{ url: "ftp://x/" }', /url/],
-  ['{ url: "http://a:b@x/" }', /url/],
   ["{ url: undefined }", /url/],
   ["{ token: undefined }", /token/],
-  ["{ token: 'a\\nb' }", /token/],
   ["{ keys: undefined }", /keys/],
 ] as const)
   test(`start(${fields}) throws nothing, tells what is wrong and asks nobody`, async (t) => {
