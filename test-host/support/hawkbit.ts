@@ -2,8 +2,10 @@
 // same functions, and hawkbit-real.test.ts runs the same steps against that one.
 
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
+import { certificate } from "./certificate.ts";
 
 /** One entry of an action's history, the newest last. */
 export type Entry = { type: string; message: string };
@@ -82,7 +84,7 @@ function serve(req: IncomingMessage, res: ServerResponse, bytes: Buffer): void {
   res.writeHead(range ? 206 : 200, headers).end(bytes.subarray(start, end + 1));
 }
 
-export async function startFake(t: Pick<TestContext, "after">): Promise<Fake> {
+export async function startFake(t: Pick<TestContext, "after">, tls = false): Promise<Fake> {
   const targets = new Map<string, Target>();
   const releases: Map<string, Buffer>[] = [];
   const actions: Action[] = [];
@@ -106,7 +108,10 @@ export async function startFake(t: Pick<TestContext, "after">): Promise<Fake> {
         filename,
         hashes,
         size: bytes.length,
-        _links: { "download-http": { href }, "md5sum-http": { href: `${href}.MD5SUM` } },
+        // over TLS hawkBit gives both
+        _links: tls
+          ? { download: { href }, "download-http": { href: href.replace("https:", "http:") } }
+          : { "download-http": { href }, "md5sum-http": { href: `${href}.MD5SUM` } },
       };
     });
     const messages = action.entries
@@ -174,20 +179,21 @@ export async function startFake(t: Pick<TestContext, "after">): Promise<Fake> {
     empty(res, 405);
   }
 
-  const server = createServer(async (req, res) => {
+  const serveOne = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const text = await readBody(req);
     const path = req.url ?? "";
     const body = text ? JSON.parse(text) : undefined;
     fake.requests.push({ method: req.method ?? "", path, authorization: req.headers.authorization ?? "", body });
     if (fake.override?.(req, res, path)) return;
     route(req, res, path, body);
-  });
+  };
+  const server = tls ? createTlsServer(await certificate(), serveOne) : createServer(serveOne);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => {
     server.closeAllConnections();
     server.close();
   });
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  url = `${tls ? "https" : "http"}://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const fake: Fake = {
     url,
     requests: [],

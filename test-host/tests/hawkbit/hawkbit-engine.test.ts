@@ -3,7 +3,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
+import {
+  ESPRUINO,
+  runInEngine,
+  tooSmallForReconnects,
+  tooSmallForTls,
+  warnWithoutEngine,
+} from "../../real-espruino/engine.ts";
 import { createDevice } from "../../sim/device.ts";
 import { buildImage } from "../../support/images.ts";
 import { artifactsOf, HAWKBIT } from "../../support/hawkbit-device.ts";
@@ -56,8 +62,8 @@ function program(fake: Fake, keys: unknown[], ending: string, before = ""): stri
 const untilHeard = (fake: Fake, text: string) =>
   `var waiting = setInterval(function () { require("http").get(${JSON.stringify(fake.url)} + "/heard?" + ${JSON.stringify(encodeURIComponent(text))}, function (r) { if (r.statusCode === "204") finish(); }); }, 300);`;
 
-async function scene(t: { after(fn: () => void): void }) {
-  const fake = await startFake(t);
+async function scene(t: { after(fn: () => void): void }, tls = false) {
+  const fake = await startFake(t, tls);
   const key = await makeKey();
   await fake.addTarget(NAME, "secret");
   const image = buildImage({ size: 12288, seed: 2, descriptor: { version: "2.0.2" } });
@@ -107,6 +113,22 @@ test("after a rollback the action is closed with failure and the reason", option
   const run = await runInEngine(device, program(fake, [key.jwk], untilHeard(fake, "rolled back")), FASTER);
   const { type, message } = (await fake.history(NAME, action)).at(-1) ?? {};
   assert.deepEqual([type, message], ["error", "rolled back: no sensor"], run.output);
+});
+
+test("over TLS it polls, tells its attributes and installs", options, async (t) => {
+  const small = (await tooSmallForTls()) || (await tooSmallForReconnects());
+  if (small) return t.skip(small);
+  const { fake, key } = await scene(t, true);
+  // the program ends by itself: it has no connection to spare
+  const keys = [key.jwk];
+  const end = "fields.installed = function (result) { report({ installed: result.partition.label }); finish(); };";
+  const run = await runInEngine(createDevice(), program(fake, keys, "", `${end} begin()`), FASTER);
+  assert.deepEqual(
+    run.reports.filter((one) => !one.vars),
+    [{ installed: "ota_0" }],
+    run.output,
+  );
+  assert.equal((await fake.attributes(NAME)).place, "hall 3");
 });
 
 test("an answer of 3000 nested arrays does not end the interpreter", options, async (t) => {

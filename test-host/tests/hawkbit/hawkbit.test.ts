@@ -5,16 +5,17 @@ import { test, type TestContext } from "node:test";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { plain } from "../../support/fixture.ts";
-import { artifactsOf, createHawkbitDevice, imageOf, OLD } from "../../support/hawkbit-device.ts";
+import { createFilesFixture, filesClaims, programOf } from "../../support/files-release.ts";
+import { artifactsOf, createHawkbitDevice, HAWKBIT, imageOf, OLD } from "../../support/hawkbit-device.ts";
 import { type Entry, startFake } from "../../support/hawkbit.ts";
 import { LIFE, live } from "../../support/hawkbit-life.ts";
-import { makeKey } from "../../support/release.ts";
+import { makeKey, signManifest } from "../../support/release.ts";
 
 const SERIAL = "240ac401-0000aa";
 const IMAGE = imageOf("2.0.2", 2);
 
-async function scene(t: TestContext, token = "secret") {
-  const fake = await startFake(t);
+async function scene(t: TestContext, token = "secret", tls = false) {
+  const fake = await startFake(t, tls);
   const key = await makeKey({ exponent: 3 });
   await fake.addTarget(SERIAL, "secret");
   const release = await fake.addRelease("fw", await artifactsOf(IMAGE, "2.0.2", 7, key));
@@ -64,6 +65,55 @@ test("it installs, and after restart and markValid() the action is closed with s
 test("it tells the life of a device as it does to the real hawkBit", async (t) => {
   const { fake, key } = await scene(t);
   assert.deepEqual((await live(t, fake, key, "240ac402-0000aa")).told, LIFE);
+});
+
+test("over TLS it takes the https links, installs and tells", async (t) => {
+  const { fake, one, release, bases } = await scene(t, "secret", true);
+  const action = await fake.assign(SERIAL, release);
+  one.start();
+  await one.waitFor("installed", () => one.log().length > 0);
+  assert.deepEqual(one.log(), [["installed", "ota_0"]]);
+  const before = bases();
+  await one.waitFor("the next poll", () => bases() > before);
+  one.restart();
+  one.device.ota.markValid();
+  await one.waitFor("closed", async () => last(await fake.history(SERIAL, action)).type === "finished");
+  assert.deepEqual(one.device.engine.problems, []);
+});
+
+test("a release of files lies in the software module beside its manifest", async (t) => {
+  const { fake, key } = await scene(t);
+  const fixture = await createFilesFixture(t, { engine: { serial: SERIAL }, key });
+  const files = { "app.js": programOf("2"), "data.txt": "hello" };
+  const about = { files: filesClaims(files).files as { name: string; url: string }[] };
+  for (const file of about.files) file.url = file.name;
+  const manifest = await signManifest(filesClaims(files, { ...about, version: "2.0.2", sequence: 7 }), key);
+  const action = await fake.assign(SERIAL, await fake.addRelease("files", { ...files, "program.jws": manifest }));
+  const { engine } = fixture.device;
+  const start = `var fields = ${JSON.stringify({ url: fake.url, token: "secret", keys: [key.jwk], retries: 0 })};
+    var log = []; fields.installed = function () { log.push("installed"); };
+    fields.failed = function (error) { log.push(error.message); }; require("https-ota-hawkbit").start(fields);`;
+  engine.addModule("https-ota-hawkbit", HAWKBIT);
+  engine.run(start);
+  async function waitFor(holds: () => Promise<boolean>): Promise<void> {
+    for (let n = 0; n < 1000 && !(await holds()); n++) {
+      const current = fixture.device.engine;
+      if (!current.accounts().sockets) await current.advance(10_000);
+      await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+    assert.ok(
+      await holds(),
+      JSON.stringify([plain(fixture.device.engine.run("log")), await fake.history(SERIAL, action)]),
+    );
+  }
+  await waitFor(async () => (plain(engine.run("log")) as string[]).includes("installed"));
+  fixture.device.restart();
+  assert.equal(fixture.ask("running"), "2");
+  fixture.device.ota.markValid();
+  fixture.device.engine.addModule("https-ota-hawkbit", HAWKBIT);
+  fixture.device.engine.run(start);
+  await waitFor(async () => last(await fake.history(SERIAL, action)).type === "finished");
+  await waitFor(async () => (await fake.attributes(SERIAL)).release === "2.0.2");
 });
 
 for (const [how, verdict] of [
@@ -231,7 +281,15 @@ test("it obeys hawkBit's polling time, and never asks more often than each 30 s"
   fake.sleep = "02:00:00";
   one.start();
   await one.waitFor("the first poll", () => bases() === 1);
-  await one.waitFor("the answer", async () => "serial" in (await fake.attributes(SERIAL)), 1);
+  await one.waitFor("attributes", async () => "serial" in (await fake.attributes(SERIAL)), 1);
+  // what is asked is answered before time jumps
+  async function quiet(): Promise<void> {
+    for (let n = 0; n < 3; n++) {
+      await one.device.engine.advance(25);
+      await one.waitFor("quiet", () => one.device.engine.accounts().sockets === 0, 1);
+    }
+  }
+  await quiet();
   for (let n = 0; n < 6; n++) {
     await one.device.engine.advance(1_000_000);
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -239,8 +297,7 @@ test("it obeys hawkBit's polling time, and never asks more often than each 30 s"
   assert.equal(bases(), 1);
   fake.sleep = "00:00:01";
   await one.waitFor("the second", () => bases() === 2);
-  const talking = () => one.device.engine.accounts().sockets > 0;
-  await one.waitFor("its answer", () => !talking(), 1);
+  await quiet();
   const before = one.device.engine.run("Date.now()") as number;
   await one.waitFor("the third", () => bases() === 3, 1000);
   const passed = (one.device.engine.run("Date.now()") as number) - before;
