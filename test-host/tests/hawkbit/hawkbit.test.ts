@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { checkEs5 } from "../../checks/es5.mjs";
 import { plain } from "../../support/fixture.ts";
 import { createFilesFixture, filesClaims, programOf } from "../../support/files-release.ts";
 import { artifactsOf, createHawkbitDevice, HAWKBIT, imageOf, OLD } from "../../support/hawkbit-device.ts";
@@ -26,6 +27,11 @@ async function scene(t: TestContext, token = "secret", tls = false) {
 
 const types = (entries: Entry[]) => entries.map(({ type }) => type);
 const last = (entries: Entry[]) => entries.at(-1) ?? { type: "", message: "" };
+
+test("the bundle is the ES5 of Espruino, in less than 7.5 KB", () => {
+  assert.deepEqual(checkEs5(HAWKBIT), []);
+  assert.ok(HAWKBIT.length < 7500, `${HAWKBIT.length} bytes`);
+});
 
 test("it tells serial, board, firmware and attributes when hawkBit asks for them", async (t) => {
   const { fake, one } = await scene(t);
