@@ -12,7 +12,7 @@ import type { Entry, Hawkbit } from "./hawkbit.ts";
 import { sleep } from "./fixture.ts";
 
 const run = promisify(execFile);
-/** The newest version whose starters for both APIs are on Maven Central. The server itself, with its web pages, is not. */
+/** The newest version whose starter for devices was found on Maven Central. The server's own jar was not found there. */
 export const VERSION = "0.3.0M7";
 const CACHE = join(tmpdir(), `https-ota-hawkbit-${VERSION}`);
 const DOWNLOAD_MS = 300_000;
