@@ -1,7 +1,8 @@
 // Builds the module for the device: build/https-ota.js (readable ES5) and build/https-ota.min.js (what is uploaded),
-// build/https-ota.d.ts, and build/https-ota-loader.min.js, which starts the program of a release. That Espruino can run it, and its size, are checks of what was built: npm run check.
-// And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their licences. And
-// build/install/, the page that `https-ota factory --page` copies.
+// build/https-ota.d.ts; build/https-ota-loader.min.js, which starts the program of a release; and
+// build/https-ota-hawkbit.min.js, the client of hawkBit. That Espruino can run them, and their size, are checks of what was
+// built: npm run check. And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their
+// licences. And build/install/, the page that `https-ota factory --page` copies.
 import { chmodSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
 import { dirname, resolve as resolvePath } from "node:path";
@@ -166,6 +167,13 @@ export default [
   {
     input: "src/loader/loader.ts",
     output: { ...output, exports: "default", file: "build/https-ota-loader.min.js", plugins: [minify, bootFile] },
+    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true })],
+  },
+  {
+    input: "src/hawkbit/hawkbit.ts",
+    // what a file of the module's reads of the engine while it loads is not needed here
+    treeshake: { propertyReadSideEffects: false },
+    output: { ...output, file: "build/https-ota-hawkbit.min.js", plugins: [minify] },
     plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true })],
   },
   {

@@ -57,7 +57,7 @@ export const FILES_MUTANTS: readonly FilesMutant[] = [
   {
     guard: "what was rolled back is refused",
     edits: [
-      { file: "update/plan.ts", from: "checkNotRolledBack(plan);", to: "" },
+      { file: "update/offer.ts", from: "checkNotRolledBack(plan);", to: "" },
       { file: "update/finish.ts", from: "checkNotRolledBack(plan);", to: "" },
     ],
     cell: "single/plain/rollback",
