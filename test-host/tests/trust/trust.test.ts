@@ -251,6 +251,7 @@ test("checkForUpdate tells version, sequence, size and manifest, and touches no 
   assert.deepEqual(result, {
     available: true,
     waiting: false,
+    due: 0,
     version: "2.0.2",
     sequence: 7,
     size: IMAGE.length,
