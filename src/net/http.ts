@@ -102,6 +102,33 @@ function ownHeaders(options: RequestOptions): { [name: string]: string } {
   return checkHeaders(headers);
 }
 
+/** Options of a request to `target` that sends `headers`. */
+export function requestTo(target: Url, method: string, headers: { [name: string]: string }): EspruinoHttpOptions {
+  const wanted: EspruinoHttpOptions = {
+    protocol: target.protocol_,
+    host: target.host_,
+    path: target.path_,
+    method: method,
+    headers: headers,
+  };
+  if (target.port_) wanted.port = target.port_;
+  return wanted;
+}
+
+/** Makes the request. What the engine throws (unknown host, refused connection) is HTTP_CONNECT, worth another try. */
+export function openRequest(
+  wanted: EspruinoHttpOptions,
+  onResponse: (response: EspruinoHttpResponse) => void,
+  onError: (error: { code: number; message: string }) => void,
+  body?: string,
+): EspruinoHttpRequest {
+  try {
+    return request(wanted, onResponse, onError, body);
+  } catch (thrown: any) {
+    throw thrown.retry !== undefined ? thrown : otaError(Code.HTTP_CONNECT, wanted.host + ": " + thrown.message, true);
+  }
+}
+
 /**
  * What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL.
  * More than 30 lines: a table of fields, and which of them go to which origin.
@@ -115,14 +142,7 @@ function send(
   const origin = parseUrl(options.url);
   const target = parseUrl(exchange.url_);
   const headers: { [name: string]: string } = {};
-  const wanted: EspruinoHttpOptions = {
-    protocol: target.protocol_,
-    host: target.host_,
-    path: target.path_,
-    method: "GET",
-    headers: headers,
-  };
-  if (target.port_) wanted.port = target.port_;
+  const wanted = requestTo(target, "GET", headers);
   if (exchange.trusted_ && sameOrigin(origin, target)) {
     const own = ownHeaders(options);
     for (const name in own) headers[name] = own[name];
@@ -132,11 +152,7 @@ function send(
     if (options.key) wanted.key = options.key;
   }
   for (const name in exchange.extra_) headers[name] = exchange.extra_[name];
-  try {
-    return request(wanted, onResponse, onError);
-  } catch (thrown: any) {
-    throw thrown.retry !== undefined ? thrown : otaError(Code.HTTP_CONNECT, wanted.host + ": " + thrown.message, true);
-  }
+  return openRequest(wanted, onResponse, onError);
 }
 
 /** For a connection that ended before its time. `code`: of the engine or of mbedTLS, undefined for an end without one. */

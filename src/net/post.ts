@@ -3,10 +3,10 @@
 
 import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { base64 } from "../platform/base64";
-import { disconnect, request } from "../platform/http-request";
+import { disconnect } from "../platform/http-request";
 import { after, cancel } from "../platform/timers";
 import { parseAnswer } from "./headers";
-import { Pause } from "./http";
+import { openRequest, Pause, requestTo } from "./http";
 import { parseUrl } from "./url";
 
 const TIMEOUT = 20000; // ms for the whole exchange
@@ -36,16 +36,8 @@ export function post(
     const all: { [name: string]: string } = { "Content-Type": "application/json", "Content-Length": "" + body.length };
     if (parts.auth_) all.Authorization = "Basic " + base64(parts.auth_);
     for (const name in headers) all[name] = headers[name];
-    const options: EspruinoHttpOptions = {
-      protocol: parts.protocol_,
-      host: parts.host_,
-      path: parts.path_,
-      method: "POST",
-      headers: all,
-    };
-    if (parts.port_) options.port = parts.port_;
-    outgoing = request(
-      options,
+    outgoing = openRequest(
+      requestTo(parts, "POST", all),
       (response) => {
         tryOr(() => {
           response.on("data", () => {});

@@ -161,6 +161,16 @@ for (const [code, retry] of [
     assert.equal(outcome.error?.retry, retry, outcome.error?.message);
   });
 
+for (const [what, url] of [
+  ["a host that nobody knows", "http://nowhere.invalid/report"],
+  ["a port where nobody listens", "http://127.0.0.1:9/report"],
+] as const)
+  test(`report() to ${what} rejects like an update: it may be tried again`, async (t) => {
+    const { fixture, device } = await start(t);
+    const error = failsWith(await fixture.outcome(device.ota.report(url)), "HTTP_CONNECT", true);
+    assert.ok(error.message.includes(new URL(url).hostname), error.message);
+  });
+
 test("poll() reports where it is told: after the first look, and after a failure", async (t) => {
   const { server, poll, waitFor } = await start(t, undefined, RUNNING);
   server.on("/report", status(204));
