@@ -14,7 +14,7 @@ import { Jws } from "./limits";
 import { digestOf, type Manifest, parseManifest } from "./manifest";
 import type { Partition } from "../boot/partitions";
 import { checkPolicy, checkProject } from "./policy";
-import { type Layout, readLayout } from "../boot/layout";
+import type { Layout } from "../boot/layout";
 import { Code, otaError, tryOr, noop, type OtaError } from "../errors";
 import { checkStorage } from "../boot/storage";
 import { hashFlash } from "../image/verify";
@@ -116,8 +116,6 @@ export function getManifest(
       if (!image) return done(null, manifest, true);
       holdsImage(layout, layout.running_, image.size, digestOf(manifest), (failure, running) => {
         tryOr(() => {
-          // with its reason
-          if (!failure && !running && !target) readLayout();
           if (!failure && !running && image.storage && !settings.allowStorageLoss) checkStorage(image.storage);
           done(failure, manifest, running);
         }, done);

@@ -112,14 +112,17 @@ function open(
   function onManifest(error: OtaError | null, manifest?: Manifest, imageRuns?: boolean): void {
     tryOr(() => {
       if (error || !manifest) throw error;
+      const again = !!settings.allowSameVersion;
       const files = /*@__NOINLINE__*/ planFiles(manifest);
+      const filesOnly = !!files && !!imageRuns && !(again && manifest.image && target);
+      // an image, and this table has no other slot: throws with its reason
+      if (!target && !filesOnly && (!imageRuns || again)) readLayout();
       const running = !!imageRuns && (!files || files.running_);
       const waiting = running ? undefined : findWaiting(layout, manifest, files, !!imageRuns);
       const due = settings.allowEarly ? Due.NOW : dueOf(manifest, now());
       if (offerOnly) return done(null, offerOf(manifest, files, !!imageRuns, running, !!waiting, due));
-      if ((running || waiting) && !settings.allowSameVersion) return done(null, undefined, waiting);
+      if ((running || waiting) && !again) return done(null, undefined, waiting);
       if (due) return done(null, undefined, undefined, due);
-      const filesOnly = !!files && !!imageRuns && !(settings.allowSameVersion && manifest.image);
       const plan = planOf(settings, manifest, files, filesOnly);
       if (!files) return fetchRest(plan, false, "");
       fetchFiles(settings, files, emit, (failure, set) => {

@@ -12,6 +12,7 @@ import {
   storedName,
 } from "../../support/files-release.ts";
 import { buildImage } from "../../support/images.ts";
+import { claimsFor, signManifest } from "../../support/release.ts";
 import * as serve from "../../support/server.ts";
 
 const HELPER = "exports.read = function () { return 42; };";
@@ -275,7 +276,6 @@ test("a bootloader that falls back takes the old program back by itself", async 
 test("an image alone runs with the files that are there", async (t) => {
   const fixture = await withOne(t);
   const { device } = fixture;
-  const { claimsFor, signManifest } = await import("../../support/release.ts");
   fixture.server.on("/only/fw.bin", serve.serveFile(IMAGE));
   const token = await signManifest(claimsFor(IMAGE, { sequence: 900 }), fixture.key);
   fixture.server.on("/only/m.jws", serve.serveFile(Buffer.from(token)));
@@ -408,6 +408,18 @@ test("a board with one slot and no otadata takes releases of files, and refuses 
   assert.equal(fixture.ask("running"), "1");
   assert.equal(fixture.ask("ota.canRollback()"), false);
   failsWith(await fixture.install(TWO, {}, IMAGE), "NOT_SUPPORTED");
+  // asked to install again what runs: the files can be, the image has no other slot
+  const running = buildImage({ chip: "esp32", size: 60000, seed: 1 });
+  const again = await fixture.install({ "app.js": programOf("3") }, {}, running, { allowSameVersion: true });
+  ifError(again);
+  device.restart();
+  assert.equal(fixture.ask("running"), "3");
+  fixture.ask("ota.markValid()");
+  const claims = claimsFor(running, { sequence: 999 });
+  fixture.server.on("/same/fw.bin", serve.serveFile(running));
+  fixture.server.on("/same/m.jws", serve.serveFile(Buffer.from(await signManifest(claims, fixture.key))));
+  const config = { url: fixture.server.url("/same/m.jws"), keys: [fixture.key.jwk], allowSameVersion: true };
+  failsWith(await fixture.update(config as never), "NOT_SUPPORTED");
 });
 
 test("without the loader a release of files is refused, with the remedy", async (t) => {
@@ -421,7 +433,6 @@ test("push brings no files, and says so; a source brings them by their names", a
   const fixture = await createFilesFixture(t);
   const { device } = fixture;
   const { filesClaims } = await import("../../support/files-release.ts");
-  const { signManifest } = await import("../../support/release.ts");
   const manifest = await signManifest(filesClaims(ONE, { sequence: 300 }), fixture.key);
   const keys = [fixture.key.jwk];
   const pushed = await fixture.outcome(
