@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { createFixture, failsWith, plain } from "../../support/fixture.ts";
 import { buildImage } from "../../support/images.ts";
 import { type Claims, claimsFor, makeKey, signManifest } from "../../support/release.ts";
+import { buildWith } from "../../support/mutate.ts";
 import { serveFile } from "../../support/server.ts";
 
 const RUNNING = buildImage({ chip: "esp32", size: 60000, seed: 1 });
@@ -18,9 +19,14 @@ const bucketOf = (serial: string, sequence: number): number =>
 const serialOf = (n: number): string =>
   `240ac4${n.toString(16).padStart(2, "0").slice(0, 2)}-${n.toString(16).padStart(6, "0")}`;
 
-test("of 10,000 serial numbers a share is as large as it says, and two sequences are independent", () => {
+test("of 10,000 serial numbers a share is as large as it says, and two sequences are independent", async (t) => {
   const count = 10_000;
-  const all = Array.from({ length: count }, (_, n) => [bucketOf(serialOf(n), 7), bucketOf(serialOf(n), 8)]);
+  const { device } = await createFixture(t);
+  // the device's own file, in the virtual Espruino
+  device.engine.addModule("rollout", await buildWith([], "trust/rollout.ts"));
+  const { bucket } = device.engine.require("rollout");
+  const all = Array.from({ length: count }, (_, n) => [bucket(serialOf(n), 7), bucket(serialOf(n), 8)] as number[]);
+  for (let n = 0; n < count; n += 97) assert.equal(all[n][0], bucketOf(serialOf(n), 7), serialOf(n));
   for (const share of [1, 10, 50, 90]) {
     const p = share / 100;
     const sigma = Math.sqrt(count * p * (1 - p));
