@@ -3001,6 +3001,28 @@ function lazyExchange() {
             throw otaError(259 /* Code.INVALID_STATE */, "aborted");
         return checkHeaders(headers);
     }
+    /** Options of a request to `target` that sends `headers`. */
+    function requestTo(target, method, headers) {
+        var wanted = {
+            protocol: target.protocol_,
+            host: target.host_,
+            path: target.path_,
+            method: method,
+            headers: headers,
+        };
+        if (target.port_)
+            wanted.port = target.port_;
+        return wanted;
+    }
+    /** Makes the request. What the engine throws (unknown host, refused connection) is HTTP_CONNECT, worth another try. */
+    function openRequest(wanted, onResponse, onError, body) {
+        try {
+            return request(wanted, onResponse, onError, body);
+        }
+        catch (thrown) {
+            throw thrown.retry !== undefined ? thrown : otaError(28674 /* Code.HTTP_CONNECT */, wanted.host + ": " + thrown.message, true);
+        }
+    }
     /**
      * What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL.
      * More than 30 lines: a table of fields, and which of them go to which origin.
@@ -3010,15 +3032,7 @@ function lazyExchange() {
         var origin = parseUrl(options.url);
         var target = parseUrl(exchange.url_);
         var headers = {};
-        var wanted = {
-            protocol: target.protocol_,
-            host: target.host_,
-            path: target.path_,
-            method: "GET",
-            headers: headers,
-        };
-        if (target.port_)
-            wanted.port = target.port_;
+        var wanted = requestTo(target, "GET", headers);
         if (exchange.trusted_ && sameOrigin(origin, target)) {
             var own = ownHeaders(options);
             for (var name in own)
@@ -3034,12 +3048,7 @@ function lazyExchange() {
         }
         for (var name in exchange.extra_)
             headers[name] = exchange.extra_[name];
-        try {
-            return request(wanted, onResponse, onError);
-        }
-        catch (thrown) {
-            throw thrown.retry !== undefined ? thrown : otaError(28674 /* Code.HTTP_CONNECT */, wanted.host + ": " + thrown.message, true);
-        }
+        return openRequest(wanted, onResponse, onError);
     }
     /** For a connection that ended before its time. `code`: of the engine or of mbedTLS, undefined for an end without one. */
     function lostConnection(exchange, code, message) {
@@ -3118,7 +3127,7 @@ function lazyExchange() {
         if (!head.length_)
             endExchange(exchange, null);
     }
-    return { checkHeaders_: checkHeaders, request_: request, disconnect_: disconnect$1, parseAnswer_: parseAnswer, parseUrl_: parseUrl, resolveUrl_: resolveUrl, giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
+    return { checkHeaders_: checkHeaders, disconnect_: disconnect$1, parseAnswer_: parseAnswer, parseUrl_: parseUrl, resolveUrl_: resolveUrl, giveUpConnection_: giveUpConnection, closeExchange_: closeExchange, endExchange_: endExchange, requestTo_: requestTo, openRequest_: openRequest, send_: send, connectionGone_: connectionGone, stalled_: stalled, onAnswer_: onAnswer };
 }
 
 
@@ -3223,6 +3232,8 @@ function lazyConfig() {
     }
     return { checkConfig_: checkConfig };
 }
+
+
 
 
 
@@ -4480,15 +4491,20 @@ function lazyIncoming() {
         var current = lazyFilesOnce.currentSet_();
         for (var i = 0; i < files.length; i++)
             if (!lazyFilesOnce.isWhole_(set.files[i].stored, files[i].size)) {
-                missing.push(files[i]);
+                missing.push(i);
                 bytes += files[i].size;
             }
         return {
             set_: set,
+            claims_: files,
             missing_: missing,
             bytes_: bytes,
             running_: !!current && current.id === set.id && !missing.length,
         };
+    }
+    /** Where a file is fetched, whose URL the manifest gives as `url`: a source is asked for it as it stands. */
+    function fileUrl(settings, url) {
+        return settings.source || settings.push ? url : lazyExchange().resolveUrl_(settings.url, url);
     }
     /** What a file of a release is called when it was rolled back. */
     function badName(files) {
@@ -4512,10 +4528,9 @@ function lazyIncoming() {
      * download and whether it goes on with what an earlier one has left.
      */
     function fetchFile(settings, file, stored, progress, done) {
-        var name = file.url || file.name;
         var size = file.size;
         var resumed = false;
-        var download = createDownload(settings, settings.source || settings.push ? name : lazyExchange().resolveUrl_(settings.url, name), size, function () { });
+        var download = createDownload(settings, fileUrl(settings, file.url || file.name), size, function () { });
         var inbox = download.inbox_;
         function end(error) {
             if (error && error.code === 5379 /* Code.OTA_VALIDATE_FAILED */)
@@ -4546,6 +4561,10 @@ function lazyIncoming() {
             download.consumer_ = null;
             after(0, function () { return tryOr(verify, end); });
         }
+        function receive() {
+            download.consumer_ = function (_, ended) { return take(ended); };
+            lazyDownload().read_(download);
+        }
         verify = function () {
             var bytes = inbox.offset_;
             if (bytes === size && lazyFiles().isWhole_(stored, size))
@@ -4556,26 +4575,20 @@ function lazyIncoming() {
             // what was there belonged to another file, or the last piece of it was torn
             begin();
             lazyDownload().seek_(download, 0);
-            download.consumer_ = function (_, ended) { return take(ended); };
-            lazyDownload().read_(download);
+            receive();
         };
         tryOr(function () {
             download.total_ = size;
             download.failed_ = end;
             inbox.block_ = 1024 /* Flash.PIECE */;
-            var offset = lazyFiles().isCreated_(stored, size) ? filled(stored, size) : -1;
-            if (offset < 0)
-                begin();
-            else if (offset === size) {
-                // whole, and not what it is called
-                begin();
-            }
-            else {
-                resumed = true;
+            // one that is full is not what it is called
+            var offset = lazyFiles().isCreated_(stored, size) ? filled(stored, size) : size;
+            resumed = offset < size;
+            if (resumed)
                 lazyDownload().seek_(download, offset);
-            }
-            download.consumer_ = function (_, ended) { return take(ended); };
-            lazyDownload().read_(download);
+            else
+                begin();
+            receive();
         }, end);
     }
     /**
@@ -4586,20 +4599,15 @@ function lazyIncoming() {
         var set = files.set_;
         var before = 0;
         var next = 0;
-        function storedAs(file) {
-            for (var i = 0; i < set.files.length; i++)
-                if (set.files[i].name === file.name)
-                    return set.files[i].stored;
-            return "";
-        }
         function step(error) {
             tryOr(function () {
                 if (error)
                     throw error;
-                var file = files.missing_[next++];
-                if (!file)
+                if (next === files.missing_.length)
                     return done(null, lazyFiles().writeSet_(set));
-                var stored = storedAs(file);
+                var index = files.missing_[next++];
+                var file = files.claims_[index];
+                var stored = set.files[index].stored;
                 function onDone(failure) {
                     before += file.size;
                     step(failure);
@@ -4616,8 +4624,9 @@ function lazyIncoming() {
         lazyFiles().eraseUnused_(set);
         // the record may need a new file later
         var needed = lazyFiles().roomOfSet_(set) + lazyRecords().roomOf_(4096 /* RecordFile.SIZE */);
-        files.missing_.forEach(function (file) {
-            if (!lazyFiles().isCreated_(storedAs(file), file.size))
+        files.missing_.forEach(function (index) {
+            var file = set.files[index];
+            if (!lazyFiles().isCreated_(file.stored, file.size))
                 needed += lazyRecords().roomOf_(file.size);
         });
         lazyRecords().checkRoom_(needed, "this release");
@@ -4655,7 +4664,7 @@ function lazyIncoming() {
             version: manifest.version,
             sequence: manifest.sequence,
             size: image ? image.size : 0,
-            files: files ? files.missing_.map(function (file) { return file.name; }) : [],
+            files: files ? files.missing_.map(function (index) { return files.set_.files[index].name; }) : [],
             bytes: (files ? files.bytes_ : 0) + (image && !imageRuns ? image.size : 0),
             manifest: manifest,
         };
@@ -4667,7 +4676,7 @@ function lazyIncoming() {
     function planOf(settings, manifest, files, filesOnly) {
         var image = manifest && !filesOnly ? manifest.image : undefined;
         var plan = {
-            url_: !image ? settings.url : settings.source || settings.push ? image.url : lazyExchange().resolveUrl_(settings.url, image.url),
+            url_: image ? fileUrl(settings, image.url) : settings.url,
             size_: image ? image.size : filesOnly ? 0 : -1,
             // of files alone nothing in a slot is verified
             digest_: filesOnly
@@ -4688,6 +4697,7 @@ function lazyIncoming() {
     }
     return { dueOf_: dueOf, planFiles_: planFiles, fetchFiles_: fetchFiles, findWaiting_: findWaiting, offerOf_: offerOf, planOf_: planOf };
 }
+
 
 
 
@@ -5425,9 +5435,6 @@ function open(settings, emit, offerOnly, done, failed) {
                     return done(null, manifest, true);
                 holdsImage(layout, layout.running_, image.size, lazyManifest().digestOf_(manifest), function (failure, running) {
                     tryOr(function () {
-                        // with its reason
-                        if (!failure && !running && !target)
-                            lazySlots().readLayout_();
                         if (!failure && !running && image.storage && !settings.allowStorageLoss)
                             lazySlots().checkStorage_(image.storage);
                         done(failure, manifest, running);
@@ -5557,17 +5564,21 @@ function open(settings, emit, offerOnly, done, failed) {
         tryOr(function () {
             if (error || !manifest)
                 throw error;
+            var again = !!settings.allowSameVersion;
             var files = /*@__NOINLINE__*/ lazyIncoming().planFiles_(manifest);
+            var filesOnly = !!files && !!imageRuns && !(again && manifest.image && target);
+            // an image, and this table has no other slot: throws with its reason
+            if (!target && !filesOnly && (!imageRuns || again))
+                lazySlots().readLayout_();
             var running = !!imageRuns && (!files || files.running_);
             var waiting = running ? undefined : lazyIncoming().findWaiting_(layout, manifest, files, !!imageRuns);
             var due = settings.allowEarly ? 0 /* Due.NOW */ : lazyIncoming().dueOf_(manifest, lazyEngine().now_());
             if (offerOnly)
                 return done(null, lazyIncoming().offerOf_(manifest, files, !!imageRuns, running, !!waiting, due));
-            if ((running || waiting) && !settings.allowSameVersion)
+            if ((running || waiting) && !again)
                 return done(null, undefined, waiting);
             if (due)
                 return done(null, undefined, undefined, due);
-            var filesOnly = !!files && !!imageRuns && !(settings.allowSameVersion && manifest.image);
             var plan = lazyIncoming().planOf_(settings, manifest, files, filesOnly);
             if (!files)
                 return fetchRest(plan, false, "");
@@ -5970,16 +5981,7 @@ function report(url, headers) {
                 all.Authorization = "Basic " + lazyBytes().base64_(parts.auth_);
             for (var name in headers)
                 all[name] = headers[name];
-            var options = {
-                protocol: parts.protocol_,
-                host: parts.host_,
-                path: parts.path_,
-                method: "POST",
-                headers: all,
-            };
-            if (parts.port_)
-                options.port = parts.port_;
-            outgoing = lazyExchange().request_(options, function (response) {
+            outgoing = lazyExchange().openRequest_(lazyExchange().requestTo_(parts, "POST", all), function (response) {
                 tryOr(function () {
                     response.on("data", function () { });
                     var status = +response.statusCode;

@@ -24,8 +24,10 @@ import type { Emit } from "./session";
 /** What a manifest brings besides an image. */
 export interface Files {
   set_: FileSet;
-  /** those that Storage does not hold, as in the manifest */
-  missing_: ManifestFile[];
+  /** as in the manifest, in the order of the set */
+  claims_: ManifestFile[];
+  /** indices of those that Storage does not hold */
+  missing_: number[];
   /** their bytes */
   bytes_: number;
   /** does the program that runs come from it? */
@@ -66,20 +68,26 @@ export function planFiles(manifest: Manifest): Files | null {
       stored: storedName(base64(bytesOfHex(file.sha256)) as string),
     })),
   };
-  const missing: ManifestFile[] = [];
+  const missing: number[] = [];
   let bytes = 0;
   const current = currentSet();
   for (let i = 0; i < files.length; i++)
     if (!isWhole(set.files[i].stored, files[i].size)) {
-      missing.push(files[i]);
+      missing.push(i);
       bytes += files[i].size;
     }
   return {
     set_: set,
+    claims_: files,
     missing_: missing,
     bytes_: bytes,
     running_: !!current && current.id === set.id && !missing.length,
   };
+}
+
+/** Where a file is fetched, whose URL the manifest gives as `url`: a source is asked for it as it stands. */
+export function fileUrl(settings: Settings, url: string): string {
+  return settings.source || settings.push ? url : resolveUrl(settings.url, url);
 }
 
 /** What a file of a release is called when it was rolled back. */
@@ -109,15 +117,9 @@ function fetchFile(
   progress: (bytes: number) => void,
   done: (error: OtaError | null) => void,
 ): void {
-  const name = file.url || file.name;
   const size = file.size;
   let resumed = false;
-  const download: Download = createDownload(
-    settings,
-    settings.source || settings.push ? name : resolveUrl(settings.url, name),
-    size,
-    () => {},
-  );
+  const download: Download = createDownload(settings, fileUrl(settings, file.url || file.name), size, () => {});
   const inbox = download.inbox_;
   function end(error: OtaError | null): void {
     if (error && error.code === Code.OTA_VALIDATE_FAILED) error.retry = !!download.mixed_;
@@ -144,6 +146,10 @@ function fetchFile(
     download.consumer_ = null;
     after(0, () => tryOr(verify, end));
   }
+  function receive(): void {
+    download.consumer_ = (_, ended) => take(ended);
+    read(download);
+  }
   verify = () => {
     const bytes = inbox.offset_;
     if (bytes === size && isWhole(stored, size)) return end(null);
@@ -156,24 +162,18 @@ function fetchFile(
     // what was there belonged to another file, or the last piece of it was torn
     begin();
     seek(download, 0);
-    download.consumer_ = (_, ended) => take(ended);
-    read(download);
+    receive();
   };
   tryOr(() => {
     download.total_ = size;
     download.failed_ = end;
     inbox.block_ = Flash.PIECE;
-    const offset = isCreated(stored, size) ? filled(stored, size) : -1;
-    if (offset < 0) begin();
-    else if (offset === size) {
-      // whole, and not what it is called
-      begin();
-    } else {
-      resumed = true;
-      seek(download, offset);
-    }
-    download.consumer_ = (_, ended) => take(ended);
-    read(download);
+    // one that is full is not what it is called
+    const offset = isCreated(stored, size) ? filled(stored, size) : size;
+    resumed = offset < size;
+    if (resumed) seek(download, offset);
+    else begin();
+    receive();
   }, end);
 }
 
@@ -190,17 +190,14 @@ export function fetchFiles(
   const set = files.set_;
   let before = 0;
   let next = 0;
-  function storedAs(file: ManifestFile): string {
-    for (let i = 0; i < set.files.length; i++) if (set.files[i].name === file.name) return set.files[i].stored;
-    return "";
-  }
   function step(error: OtaError | null): void {
     tryOr(
       () => {
         if (error) throw error;
-        const file = files.missing_[next++];
-        if (!file) return done(null, writeSet(set));
-        const stored = storedAs(file);
+        if (next === files.missing_.length) return done(null, writeSet(set));
+        const index = files.missing_[next++];
+        const file = files.claims_[index];
+        const stored = set.files[index].stored;
         function onDone(failure: OtaError | null): void {
           before += file.size;
           step(failure);
@@ -218,8 +215,9 @@ export function fetchFiles(
   eraseUnused(set);
   // the record may need a new file later
   let needed = roomOfSet(set) + roomOf(RecordFile.SIZE);
-  files.missing_.forEach((file) => {
-    if (!isCreated(storedAs(file), file.size)) needed += roomOf(file.size);
+  files.missing_.forEach((index) => {
+    const file = set.files[index];
+    if (!isCreated(file.stored, file.size)) needed += roomOf(file.size);
   });
   checkRoom(needed, "this release");
   step(null);

@@ -7,11 +7,10 @@ import type { Layout } from "../boot/layout";
 import type { Partition } from "../boot/partitions";
 import { boundSet, readSet } from "../boot/release-files";
 import type { Settings } from "../config";
-import { resolveUrl } from "../net/url";
 import { parseDigest, Prefix } from "../platform/bytes";
 import { isRestartPending } from "../platform/engine";
 import { digestOf, type Manifest } from "../trust/manifest";
-import { badName, type Files } from "./files";
+import { badName, type Files, fileUrl } from "./files";
 import type { Plan } from "./session";
 
 /** What a manifest offers. */
@@ -80,7 +79,7 @@ export function offerOf(
     version: manifest.version,
     sequence: manifest.sequence,
     size: image ? image.size : 0,
-    files: files ? files.missing_.map((file) => file.name) : [],
+    files: files ? files.missing_.map((index) => files.set_.files[index].name) : [],
     bytes: (files ? files.bytes_ : 0) + (image && !imageRuns ? image.size : 0),
     manifest: manifest,
   };
@@ -93,7 +92,7 @@ export function offerOf(
 export function planOf(settings: Settings, manifest?: Manifest, files?: Files | null, filesOnly?: boolean): Plan {
   const image = manifest && !filesOnly ? manifest.image : undefined;
   const plan = {
-    url_: !image ? settings.url : settings.source || settings.push ? image.url : resolveUrl(settings.url, image.url),
+    url_: image ? fileUrl(settings, image.url) : settings.url,
     size_: image ? image.size : filesOnly ? 0 : -1,
     // of files alone nothing in a slot is verified
     digest_: filesOnly

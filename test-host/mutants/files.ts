@@ -27,8 +27,8 @@ export const FILES_MUTANTS: readonly FilesMutant[] = [
     edits: [
       {
         file: "update/files.ts",
-        from: "const file = files.missing_[next++];",
-        to: "const file = files.missing_[next++];\n        if (next === 1) return done(null, writeSet(set));",
+        from: "const index = files.missing_[next++];",
+        to: "const index = files.missing_[next++];\n        if (next === 1) return done(null, writeSet(set));",
       },
     ],
     cell: "single/plain/update",
