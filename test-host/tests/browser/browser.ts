@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, type TestContext } from "node:test";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import { sleep } from "../../support/fixture.ts";
 
 const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const FOUND = (process.env.CHROMIUM ? [process.env.CHROMIUM] : PLACES).find((one) => existsSync(one));
@@ -26,7 +27,8 @@ export interface Opened {
   complaints: string[];
 }
 
-export async function open(t: TestContext, url: string, options: BrowserContextOptions = {}): Promise<Opened> {
+/** An empty page: what its scripts shall find is added before it opens an address. */
+export async function emptyPage(t: TestContext, options: BrowserContextOptions = {}): Promise<Opened> {
   const context = await (await launch()).newContext({ ignoreHTTPSErrors: true, ...options });
   t.after(() => context.close());
   const page = await context.newPage();
@@ -39,8 +41,22 @@ export async function open(t: TestContext, url: string, options: BrowserContextO
     complaints.push(`dialog: ${dialog.message()}`);
     void dialog.dismiss();
   });
-  await page.goto(url);
   return { page, complaints };
+}
+
+export async function open(t: TestContext, url: string, options: BrowserContextOptions = {}): Promise<Opened> {
+  const opened = await emptyPage(t, options);
+  await opened.page.goto(url);
+  return opened;
+}
+
+/** Asks the page again and again: the Content-Security-Policy of a page lets no text of a test run in it. */
+export async function eventually(what: string, holds: () => Promise<boolean>, seconds = 20): Promise<void> {
+  const end = performance.now() + seconds * 1000;
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
+    await sleep(30);
+  }
 }
 
 let folder: string | undefined;

@@ -10,7 +10,7 @@ import { buildImage, mutations } from "../../support/images.ts";
 import { sleep, until } from "../../support/fixture.ts";
 import { succeeds, workshop } from "../cli/cli-run.ts";
 import { ask, type Served, server } from "../cli/cli-serving.ts";
-import { type Opened, open, picture, skip } from "./browser.ts";
+import { eventually, type Opened, open, picture, skip } from "./browser.ts";
 
 const shop = workshop();
 const serve = server(shop);
@@ -70,15 +70,6 @@ function start(t: Pick<TestContext, "after">): Device {
   t.after(() => device.stop());
   device.engine.addModule("Wifi", "exports.connect = function (name, options, callback) { callback(null); };");
   return device;
-}
-
-/** Asks the page again and again; its Content-Security-Policy lets no text of a test run in it. */
-async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const end = performance.now() + 20_000;
-  while (!(await holds())) {
-    assert.ok(performance.now() < end, `waited in vain until ${what}`);
-    await sleep(30);
-  }
 }
 
 const textOf = async (part: Locator): Promise<string> => (await part.allInnerTexts()).join("\n");

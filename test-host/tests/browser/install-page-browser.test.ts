@@ -7,15 +7,12 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { after, before, test, type TestContext } from "node:test";
+import type { Page } from "playwright-core";
 import { noise } from "../../support/images.ts";
 import { succeeds, workshop } from "../cli/cli-run.ts";
-import { CHROMIUM, openPage, type Page } from "./browser.ts";
-import { furnish, PROGRAM, sign } from "./factory-run.ts";
-import { type Board, createBoard } from "./serial-port.ts";
-
-if (!CHROMIUM)
-  process.stderr.write("\n!!! no Chromium (CHROMIUM=/path/to/it): the install page was shown in no browser !!!\n\n");
-const options = { skip: CHROMIUM ? false : "no Chromium" };
+import { furnish, PROGRAM, sign } from "../factory/factory-run.ts";
+import { type Board, createBoard } from "../factory/serial-port.ts";
+import { emptyPage, eventually, type Opened, skip } from "./browser.ts";
 
 const shop = workshop();
 let server: Server;
@@ -81,7 +78,9 @@ async function connect(page: Page, { port }: Board): Promise<void> {
   const act = async (what: string, value: any) => {
     if (what === "open") {
       await port.open({ baudRate: 115200 });
-      void read();
+      read().catch((error) => {
+        if (!page.isClosed()) throw error;
+      });
     } else if (what === "close") await port.close();
     else if (what === "signals") await port.setSignals(value);
     else {
@@ -90,88 +89,86 @@ async function connect(page: Page, { port }: Board): Promise<void> {
       writer.releaseLock();
     }
   };
-  await page.expose("toBoard", async (text) => {
+  await page.exposeFunction("toBoard", async (text: string) => {
     const [id, what, value] = JSON.parse(text);
     await act(what, value);
     await page.evaluate(`answered(${id})`);
   });
-  await page.addScript(STAND_IN);
+  await page.addInitScript(STAND_IN);
 }
 
-const text = (page: Page, id: string): Promise<string> => page.evaluate(`document.getElementById("${id}").textContent`);
-const visible = (page: Page, id: string): Promise<boolean> =>
-  page.evaluate(`document.getElementById("${id}").getClientRects().length > 0`);
+const text = async (page: Page, id: string): Promise<string> => (await page.locator(`#${id}`).textContent()) ?? "";
+const visible = (page: Page, id: string): Promise<boolean> => page.locator(`#${id}`).isVisible();
 
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const end = Date.now() + 60_000;
-  while (!(await holds())) {
-    assert.ok(Date.now() < end, `waited in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-async function openInstall(t: TestContext, board?: Board): Promise<Page> {
-  const page = await openPage(t);
+async function openInstall(t: TestContext, board?: Board): Promise<Opened> {
+  const opened = await emptyPage(t);
+  const { page } = opened;
   if (board) await connect(page, board);
-  await page.open(url);
-  await until("the page has read manifest.json", async () => (await text(page, "title")) !== "Install");
-  return page;
+  await page.goto(url);
+  await eventually("the page has read manifest.json", async () => (await text(page, "title")) !== "Install");
+  return opened;
 }
 
-test("one click installs the board, shows progress and then its console", options, async (t) => {
+test("one click installs the board, shows progress and then its console", { skip }, async (t) => {
   const flash = noise(7, 0x400000);
   const board = createBoard({ chip: "esp32", flash, greeting: "Espruino <b>2v27</b>\r\n>" });
-  const page = await openInstall(t, board);
-  await page.evaluate('document.getElementById("install").click()');
-  await until("it says how it ended", async () => /Done|board does|again|in use/.test(await text(page, "status")));
+  const { page, complaints } = await openInstall(t, board);
+  await page.locator("#install").click();
+  await eventually("it says how it ended", async () => /Done|board does|again|in use/.test(await text(page, "status")));
   assert.match(await text(page, "status"), /^Done: .* is installed, and the board starts\.$/, await text(page, "log"));
   const whole = shop.get("out/factory.bin");
   assert.ok(Buffer.from(flash.subarray(0, whole.length)).equals(whole));
   assert.equal(await text(page, "percent"), "100 %");
   assert.equal(await page.evaluate('document.getElementById("progress").value'), 1);
-  await until("the console is open", () => visible(page, "send"));
+  await eventually("the console is open", () => visible(page, "send"));
   await board.port.setSignals({ dataTerminalReady: false, requestToSend: true });
   await board.port.setSignals({ dataTerminalReady: false, requestToSend: false });
-  await until("it shows what the board prints", async () => (await text(page, "screen")) === "Espruino <b>2v27</b>\n>");
-  await page.evaluate(
-    `document.getElementById("line").value = "print(1)"; document.querySelector("#send button").click()`,
+  await eventually(
+    "it shows what the board prints",
+    async () => (await text(page, "screen")) === "Espruino <b>2v27</b>\n>",
   );
-  await until("the line has come", async () => board.typed === "print(1)\n");
-  assert.deepEqual(page.log, []);
+  await page.locator("#line").fill("print(1)");
+  await page.locator("#send button").click();
+  await eventually("the line has come", async () => board.typed === "print(1)\n");
+  assert.deepEqual(complaints, []);
 });
 
-test("a board that is not the right one is told, and left as it is", options, async (t) => {
+test("a board that is not the right one is told, and left as it is", { skip }, async (t) => {
   const flash = noise(7, 0x400000);
-  const page = await openInstall(t, createBoard({ chip: "esp32c3", flash }));
-  await page.evaluate('document.getElementById("install").click()');
-  await until("it says so", async () => /nothing was written/.test(await text(page, "status")));
+  const { page, complaints } = await openInstall(t, createBoard({ chip: "esp32c3", flash }));
+  await page.locator("#install").click();
+  await eventually("it says so", async () => /nothing was written/.test(await text(page, "status")));
   assert.equal(
     await text(page, "status"),
     "this is an ESP32-C3, and these files are for an ESP32: nothing was written",
   );
   assert.equal(await page.evaluate('document.getElementById("status").className'), "bad");
   assert.deepEqual(flash, noise(7, 0x400000));
+  assert.deepEqual(complaints, []);
 });
 
-test("names from a file are shown as text, and the page fits a phone", options, async (t) => {
-  const page = await openInstall(t, createBoard({ chip: "esp32", flash: new Uint8Array(16) }));
+test("names from a file are shown as text, and the page fits a phone", { skip }, async (t) => {
+  const { page, complaints } = await openInstall(t, createBoard({ chip: "esp32", flash: new Uint8Array(16) }));
   assert.equal(await text(page, "title"), "Install <img src=x onerror=alert(1)> <b>1.0</b>");
   assert.equal(await page.evaluate('document.querySelectorAll("main img, main b").length'), 0);
   for (const width of [390, 1280]) {
-    await page.resize(width, 900);
-    assert.ok((await page.evaluate("document.documentElement.scrollWidth")) <= width, `wider than ${width} pixels`);
+    await page.setViewportSize({ width, height: 900 });
+    assert.ok(
+      (await page.evaluate<number>("document.documentElement.scrollWidth")) <= width,
+      `wider than ${width} pixels`,
+    );
     assert.ok(await visible(page, "install"));
   }
   assert.equal(await page.evaluate('document.querySelectorAll("#parts tr").length'), 5);
   assert.match(await text(page, "command"), /--chip esp32 --port PORT --baud 460800 write_flash 0x0 factory\.bin/);
-  assert.deepEqual(page.log, []);
+  assert.deepEqual(complaints, []);
 });
 
-test("a browser without Web Serial is told what to do", options, async (t) => {
-  const page = await openPage(t);
-  await page.addScript("delete Navigator.prototype.serial");
-  await page.open(url);
-  await until("it says so", () => visible(page, "no-serial"));
+test("a browser without Web Serial is told what to do", { skip }, async (t) => {
+  const { page } = await emptyPage(t);
+  await page.addInitScript("delete Navigator.prototype.serial");
+  await page.goto(url);
+  await eventually("it says so", () => visible(page, "no-serial"));
   assert.deepEqual([await visible(page, "install"), await visible(page, "no-secure")], [false, false]);
   assert.match(await text(page, "no-serial"), /Chrome, Edge or Opera on a computer/);
 });
