@@ -2,12 +2,14 @@
 import type { Command } from "commander";
 import { Option } from "commander";
 import { refuseExisting, writeNew } from "../ui/files.ts";
+import { newPassphrase } from "../ui/passphrase.ts";
 import { parseOutFile } from "./options.ts";
 import { createKey, keysLine } from "../release/keys.ts";
 
 interface Options {
   out: string;
   bits: string;
+  passphrase?: boolean;
 }
 
 /** The file of the public key: key.pub.jwk for key.pem. */
@@ -15,16 +17,16 @@ export function publicFileOf(file: string): string {
   return `${file.replace(/\.pem$/, "")}.pub.jwk`;
 }
 
-async function keygen({ out, bits }: Options): Promise<void> {
+async function keygen({ out, bits, passphrase }: Options): Promise<void> {
   const publicFile = publicFileOf(out);
   refuseExisting(out);
   refuseExisting(publicFile);
-  const { pem, jwk } = await createKey(Number(bits));
+  const { pem, jwk } = await createKey(Number(bits), passphrase ? await newPassphrase() : undefined);
   writeNew(out, pem, 0o600);
   writeNew(publicFile, `${JSON.stringify({ ...jwk, alg: "PS256", use: "sig" }, null, 2)}\n`, 0o644);
-  console.log(
-    `${out}: private key, RSA ${bits} bits. Anyone who has it can install firmware: keep it off the network.`,
-  );
+  const whoever = passphrase ? "Anyone who has it and its passphrase" : "Anyone who has it";
+  const kind = passphrase ? "encrypted private key" : "private key";
+  console.log(`${out}: ${kind}, RSA ${bits} bits. ${whoever} can install firmware: keep it off the network.`);
   console.log(`${publicFile}: public key ${jwk.kid}`);
   console.log("\nFor the program on the device:\n");
   console.log(keysLine([jwk]));
@@ -34,6 +36,8 @@ const HELP = `
 Example:
   npx https-ota keygen --out key.pem
   writes key.pem (PKCS#8, mode 0600) and key.pub.jwk, and prints the line for the device program.
+  npx https-ota keygen --out key.pem --passphrase
+  encrypts key.pem. The passphrase comes from HTTPS_OTA_PASSPHRASE, or is asked for in a terminal.
 `;
 
 export function addKeygen(program: Command): void {
@@ -46,6 +50,7 @@ export function addKeygen(program: Command): void {
       parseOutFile,
     )
     .addOption(new Option("--bits <bits>", "size of the key").choices(["2048", "3072", "4096"]).default("3072"))
+    .option("--passphrase", "encrypt the private key: asks for a passphrase, or takes HTTPS_OTA_PASSPHRASE")
     .addHelpText("after", HELP)
     .action(keygen);
 }

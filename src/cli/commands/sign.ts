@@ -10,7 +10,7 @@ import { checkOutput, makeFolder, readLimited, STDOUT, writeOutput } from "../ui
 import { checkFilesMatch, type ProgramOptions, readAgain, readProgram } from "../release/program.ts";
 import { IGNORED } from "../release/source-files.ts";
 import { checkSpace } from "../release/space.ts";
-import { loadPublicKeys, loadSigningKey, type PublicKey } from "../release/keys.ts";
+import { loadPublicKeys, loadSigningKey, type PublicKey, type SigningKey } from "../release/keys.ts";
 import {
   type Claims,
   checkImageMatches,
@@ -357,7 +357,9 @@ async function signExternally(image: string | undefined, options: Options): Prom
 async function sign(image: string | undefined, options: Options): Promise<void> {
   checkUsage(image, options);
   if (options.external) return signExternally(image, options);
-  const keys = await Promise.all(options.key.map((one) => loadSigningKey(one, " (or --external)")));
+  const keys: SigningKey[] = [];
+  // one after the other: each may ask for its passphrase
+  for (const file of options.key) keys.push(await loadSigningKey(file, " (or --external)"));
   const [one, two] = keys;
   if (two && two.jwk.kid === one.jwk.kid) refuse(two.file, `the same key as ${one.file}, expected two different ones`);
   const first = options.cosign === undefined ? undefined : readFirst(options.cosign, one);
@@ -392,6 +394,8 @@ Two signatures, for devices that need two (threshold: 2): with both keys here, o
 has the image too:
   npx https-ota sign firmware.bin --key anna.pem --key ben.pem --out firmware.jws
   npx https-ota sign firmware.bin --cosign anna.jws --key ben.pem --out firmware.jws
+
+An encrypted key: the passphrase comes from HTTPS_OTA_PASSPHRASE, or is asked for in a terminal.
 
 With a key in an HSM or KMS, in two steps (with --cosign in both of them, for the second signature):
   npx https-ota sign firmware.bin --external --key key.pub.jwk --out input.txt

@@ -5,6 +5,7 @@ import { calculateJwkThumbprint } from "jose";
 import { isKey, Rsa } from "../../trust/rsa-key.ts";
 import { refuse } from "../ui/errors.ts";
 import { readLimited } from "../ui/files.ts";
+import { type Passphrase, passphraseOf } from "../ui/passphrase.ts";
 import { excerpt } from "../formats/json.ts";
 
 /** What the device program lists in `keys`. */
@@ -86,13 +87,40 @@ function fromPem(file: string, text: string, create: (pem: string) => KeyObject)
   if (!text.includes("-----BEGIN ")) refuse(file, "neither PEM nor JWK");
   if (/BEGIN OPENSSH PRIVATE/.test(text))
     refuse(file, "an OpenSSH key, expected PKCS#8: ssh-keygen -p -m PKCS8 -f FILE converts it");
-  if (/ENCRYPTED/.test(text)) refuse(file, "the key is encrypted: decrypt it first (openssl pkey), or use --external");
   if (!text.includes("-----END ")) refuse(file, "this PEM has no END line: is the file whole?");
   try {
     return create(text);
   } catch (error) {
     return refuse(file, `no key can be read from this PEM (${excerpt((error as Error).message)})`);
   }
+}
+
+/** PKCS#8 ("ENCRYPTED PRIVATE KEY"), and what OpenSSL wrote before it ("Proc-Type: 4,ENCRYPTED"). */
+const isEncrypted = (pem: string) => /ENCRYPTED/.test(pem);
+
+function decrypt(file: string, pem: string, { text, from }: Passphrase): KeyObject {
+  try {
+    return createPrivateKey({ key: pem, passphrase: text });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ERR_OSSL_EVP_UNSUPPORTED")
+      refuse(
+        file,
+        "encrypted by a cipher that Node does not have: openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE converts it",
+      );
+    // a wrong one gives "bad decrypt", and now and then bytes that are no key
+    return refuse(file, `wrong passphrase (from ${from}), or the file is damaged`);
+  }
+}
+
+async function privateFromPem(file: string, pem: string): Promise<KeyObject> {
+  if (!isEncrypted(pem) || !pem.includes("-----END ")) return fromPem(file, pem, createPrivateKey);
+  return decrypt(file, pem, await passphraseOf(file));
+}
+
+/** Who verifies has no need of the private key, nor of its passphrase. */
+function publicFromPem(file: string, pem: string): KeyObject {
+  if (isEncrypted(pem)) refuse(file, "an encrypted private key, expected its public half (keygen: FILE.pub.jwk)");
+  return fromPem(file, pem, createPublicKey);
 }
 
 function fromJwk(file: string, jwk: Record<string, unknown>, create: typeof createPublicKey | typeof createPrivateKey) {
@@ -108,7 +136,7 @@ export async function loadPublicKeys(file: string): Promise<PublicKey[]> {
   const text = readKeyFile(file);
   const keys = isJson(text)
     ? parseJwks(file, text).map(({ kty, n, e }) => fromJwk(file, { kty, n, e }, createPublicKey))
-    : [fromPem(file, text, createPublicKey)];
+    : [publicFromPem(file, text)];
   return Promise.all(keys.map((key) => publicKeyOf(file, key)));
 }
 
@@ -127,15 +155,16 @@ export async function loadSigningKey(file: string, otherwise = ""): Promise<Sign
     const [own] = /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----/.exec(text) ?? [];
     if (!own && /-----BEGIN (RSA )?PUBLIC KEY-----/.test(text)) refuse(file, onlyPublic);
     if (!own && text.includes("-----BEGIN CERTIFICATE")) refuse(file, `a certificate: ${onlyPublic}`);
-    privateKey = fromPem(file, own ?? text, createPrivateKey);
+    privateKey = await privateFromPem(file, own ?? text);
   }
   return { ...(await publicKeyOf(file, createPublicKey(privateKey))), privateKey };
 }
 
-/** PKCS#8 in PEM, and the public half. */
-export async function createKey(bits: number): Promise<{ pem: string; jwk: PublicJwk }> {
+/** PKCS#8 in PEM, encrypted when there is a passphrase, and the public half. */
+export async function createKey(bits: number, passphrase?: string): Promise<{ pem: string; jwk: PublicJwk }> {
   const { privateKey, publicKey } = await promisify(generateKeyPair)("rsa", { modulusLength: bits });
-  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  const lock = passphrase === undefined ? {} : { cipher: "aes-256-cbc", passphrase };
+  const pem = privateKey.export({ type: "pkcs8", format: "pem", ...lock }).toString();
   return { pem, jwk: (await publicKeyOf("new key", publicKey)).jwk };
 }
 
