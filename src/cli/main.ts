@@ -5,6 +5,7 @@ import { isRefusal, oneLine, systemReason } from "./ui/errors.ts";
 import { addFactory } from "./commands/factory.ts";
 import { addInit } from "./commands/init.ts";
 import { addInspect } from "./commands/inspect.ts";
+import { addInstallPage } from "./commands/install-page.ts";
 import { addKeygen } from "./commands/keygen.ts";
 import { addPush } from "./commands/push.ts";
 import { addServe } from "./commands/serve.ts";
@@ -31,7 +32,18 @@ function createProgram(): Command {
     .configureOutput({ writeErr() {} })
     .showSuggestionAfterError();
   // settings are inherited by what is added after them
-  for (const add of [addKeygen, addSign, addVerify, addInspect, addServe, addInit, addFactory, addPush, addPartitions])
+  for (const add of [
+    addKeygen,
+    addSign,
+    addVerify,
+    addInspect,
+    addServe,
+    addInit,
+    addFactory,
+    addInstallPage,
+    addPush,
+    addPartitions,
+  ])
     add(program);
   return program;
 }

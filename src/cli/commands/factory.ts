@@ -6,7 +6,7 @@ import { storageFor, type Release, type Storage } from "../factory/contents.ts";
 import { FACTORY_FILE, flashLine, flashText, type Named, sha256Sums, webToolsManifest } from "../factory/documents.ts";
 import { type EspruinoBuild, readEspruinoBuild } from "../factory/espruino-build.ts";
 import { checkFolder, writeAll } from "../factory/output.ts";
-import { pageFiles } from "../factory/page.ts";
+import { pageFiles, pageLines } from "../factory/page.ts";
 import { checkStarts, flashSizeOf, type FlashPart, merge, partsOf } from "../factory/parts.ts";
 import { firstRelease } from "../factory/release.ts";
 import { readWifi, type Wifi } from "../factory/wifi.ts";
@@ -18,7 +18,7 @@ import { loadPublicKeys } from "../release/keys.ts";
 import type { NamedFile } from "../release/source-files.ts";
 import { misuse, printable } from "../ui/errors.ts";
 import { columns, field } from "../ui/tables.ts";
-import { collect, collectNamed, parseAbsoluteUrl, parseOutFolder } from "./options.ts";
+import { collect, collectNamed, parseAbsoluteUrl, parseOutFolder, parseTitle } from "./options.ts";
 
 interface Options {
   board: string;
@@ -32,6 +32,7 @@ interface Options {
   keys?: string[];
   wifi?: string;
   page?: boolean;
+  title?: string;
   flashMode: string;
   flashFreq: string;
   flashSize?: string;
@@ -52,9 +53,10 @@ function checkUsage({ release, files, file, minify, url }: Options): void {
 }
 
 /** What the page and flash.txt call it. */
-function nameOf(release: Release | null, { app }: EspruinoBuild): Named {
-  if (release) return { name: release.claims.project, version: release.claims.version };
-  return { name: "espruino", version: app.espruino.version ?? "of unknown version" };
+function nameOf(release: Release | null, { app }: EspruinoBuild, title: string): Named {
+  const about = { title, espruino: app.espruino.board ?? undefined };
+  if (release) return { name: release.claims.project, version: release.claims.version, ...about };
+  return { name: "espruino", version: app.espruino.version ?? "of unknown version", ...about };
 }
 
 interface Made {
@@ -81,14 +83,7 @@ function notesOf({ board, build, release, wifi, storage }: Made, { keys }: Optio
   return notes;
 }
 
-/** Browsers give the serial port to pages of this computer, and of https://. */
-const pageLines = (out: string): string[] => [
-  "",
-  "Or with the install page, which any web server with https:// can have; on this computer:",
-  "",
-  `  python3 -m http.server --bind 127.0.0.1 --directory ${printable(out)} 8000`,
-  "  http://localhost:8000/ in Chrome or Edge",
-];
+const PAGE = "Or with the install page, which any web server with https:// can have; on this computer:";
 
 function report(out: string, made: Made, options: Options): void {
   const { board, build, release, wifi, storage, parts } = made;
@@ -99,7 +94,7 @@ function report(out: string, made: Made, options: Options): void {
   const rows = parts.map(({ name, what, offset, bytes }) => [name, hex(offset, 6), String(bytes.length), what]);
   const lines = [
     `${printable(file)}: ${pc.green("for flash address 0")}, ${whole} bytes`,
-    field("board", `${board.title} (${board.name})`),
+    field("board", printable(`${options.title ?? board.title} (${board.name})`)),
     field("espruino", printable(`${espruino.version ?? "of unknown version"}, ${build.app.bytes.length} bytes`)),
     field(
       "release",
@@ -114,7 +109,7 @@ function report(out: string, made: Made, options: Options): void {
     `In ${printable(out)}, with the board on PORT:`,
     "",
     `  ${flashLine(board.chip)}`,
-    ...(options.page ? pageLines(out) : []),
+    ...(options.page ? ["", PAGE, "", ...pageLines(out)] : []),
   ];
   for (const line of lines) console.log(line);
 }
@@ -135,7 +130,7 @@ async function run(options: Options): Promise<void> {
   const parts = partsOf(build, board, storage.bytes, settings);
   const whole = merge(parts);
   checkStarts(whole, build);
-  const name = nameOf(release, build);
+  const name = nameOf(release, build, options.title ?? board.title);
   const files = [
     ...parts,
     { name: FACTORY_FILE, bytes: whole },
@@ -156,6 +151,8 @@ Storage with loader, module, boot record and the files of the release. The first
 
 --espruino is the published build: the folder, .zip or .tgz with bootloader.bin and the app. The release comes from
 sign, with its files beside it or in --files. With --url and --keys the loader fetches a release when none can start.
+
+Several boards: one run for each, with --out FOLDER/BOARD, and then install-page FOLDER.
 
 The Wi-Fi comes from a JSON file { "ssid": "...", "password": "..." }, or from HTTPS_OTA_WIFI_SSID and
 HTTPS_OTA_WIFI_PASSWORD in the environment. It is stored as Wifi.save() of Espruino stores it.
@@ -181,6 +178,7 @@ export function addFactory(program: Command): void {
     .option("--keys <file>", "public key of the releases: PEM, JWK or JWK set; may be repeated", collect)
     .option("--wifi <file>", "JSON file with ssid and password")
     .option("--page", "with a page that installs it from a browser (Web Serial)")
+    .option("--title <text>", "what people call the board, for the page (default: that of boards/)", parseTitle)
     .addOption(
       new Option("--flash-mode <mode>", "how the chip reads its flash")
         .choices([KEEP, ...Object.keys(FLASH_MODES)])

@@ -66,6 +66,13 @@ export function parseName(text: string): string {
   return text;
 }
 
+/** Of a board, for people: text of any language. */
+export function parseTitle(text: string): string {
+  if (!text.trim() || text !== printable(text))
+    throw new InvalidArgumentError("Expected a text without control characters.");
+  return text;
+}
+
 const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400, w: 7 * 86400, y: 365 * 86400 };
 
 /** Far below the limits of Date and of the device's numbers. */

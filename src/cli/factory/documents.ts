@@ -13,12 +13,16 @@ const FAMILIES: Readonly<Record<string, string>> = { esp32: "ESP32", esp32c3: "E
 export interface Named {
   name: string;
   version: string;
+  /** what people call the board */
+  title: string;
+  /** process.env.BOARD of the build, where it is known */
+  espruino?: string;
 }
 
 /** https://esphome.github.io/esp-web-tools/: `offset` in bytes; `path` is relative to the manifest. `flash`: bytes. */
 export function webToolsManifest(
   board: Board,
-  { name, version }: Named,
+  { name, version, title, espruino }: Named,
   parts: readonly FlashPart[],
   flash: number,
 ): string {
@@ -32,7 +36,7 @@ export function webToolsManifest(
     new_install_prompt_erase: true,
     builds: [build],
     // members of our own, which ESP Web Tools ignores
-    board: { name: board.name, title: board.title, flash },
+    board: { name: board.name, title, espruino, flash },
     parts: parts.map(({ name: path, what, offset, bytes }) => ({
       path,
       what,
@@ -59,8 +63,7 @@ export function partsLine(chip: string, parts: readonly FlashPart[]): string {
   return `${esptool(chip)} write_flash ${parts.map(({ name, offset }) => `${hex(offset)} ${name}`).join(" ")}`;
 }
 
-export function flashText(board: Board, { name, version }: Named, parts: readonly FlashPart[]): string {
-  const { chip, title } = board;
+export function flashText({ chip }: Board, { name, version, title }: Named, parts: readonly FlashPart[]): string {
   return [
     `${MARK}: ${name} ${version} for ${title}`,
     "",

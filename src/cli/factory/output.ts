@@ -5,7 +5,8 @@ import { refuse, systemReason } from "../ui/errors.ts";
 import { checkOutput, makeFolder, writeOutput } from "../ui/files.ts";
 import { MARK } from "./documents.ts";
 
-function isOurs(folder: string): boolean {
+/** Has `https-ota factory` made it? */
+export function isOutput(folder: string): boolean {
   try {
     return readFileSync(path.join(folder, "flash.txt"), "latin1").startsWith(MARK);
   } catch {
@@ -22,7 +23,7 @@ export function checkFolder(folder: string): void {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
     return refuse(folder, systemReason(error));
   }
-  if (names.length && !isOurs(folder))
+  if (names.length && !isOutput(folder))
     refuse(folder, "is not empty, and not from factory: choose another --out, or empty it");
 }
 

@@ -1,27 +1,13 @@
 // The install page in the browser: what will be written, a button, progress, and the console of the board. Everything that
 // comes from a file or a board is put in as text.
-import {
-  type Console,
-  install,
-  InstallError,
-  type LoadedPart,
-  loadManifest,
-  loadParts,
-  type Manifest,
-  openConsole,
-  type Part,
-} from "./flasher.ts";
-
-/** Elements of index.html. */
-function at<T extends HTMLElement = HTMLElement>(id: string): T {
-  const element = document.getElementById(id);
-  if (!element) throw new Error(`index.html has no ${id}`);
-  return element as T;
-}
+import { type Choice, describe, offerBoards } from "./boards.ts";
+import { at } from "./dom.ts";
+import { type Board, type Console, install, InstallError, loadSite, openConsole, type Site } from "./flasher.ts";
 
 const button = at<HTMLButtonElement>("install");
 const erase = at<HTMLInputElement>("erase");
 const bar = at<HTMLProgressElement>("progress");
+const boards = at<HTMLFieldSetElement>("boards");
 const form = at<HTMLFormElement>("send");
 const line = at<HTMLInputElement>("line");
 const screen = at("screen");
@@ -30,8 +16,11 @@ const reopen = at<HTMLButtonElement>("reopen");
 /** Characters of the console that are kept. */
 const MOST = 50_000;
 
-let board: Console | null = null;
+let screenOf: Console | null = null;
 let port: SerialPort | null = null;
+let choice: Choice;
+
+const get = (path: string) => fetch(path);
 
 function say(text: string, kind: "" | "good" | "bad" = ""): void {
   const status = at("status");
@@ -48,29 +37,6 @@ function show(text: string): void {
   const all = screen.textContent + text.replace(/\r/g, "");
   screen.textContent = all.slice(-MOST);
   if (bottom) screen.scrollTop = screen.scrollHeight;
-}
-
-const hex = (value: number) => `0x${value.toString(16).padStart(6, "0")}`;
-
-function rowOf({ path, what, offset, size }: Part): HTMLTableRowElement {
-  const row = document.createElement("tr");
-  for (const text of [hex(offset), what, path, size.toLocaleString()]) {
-    const cell = document.createElement("td");
-    cell.textContent = text;
-    row.append(cell);
-  }
-  return row;
-}
-
-function describe(manifest: Manifest): void {
-  const { name, version, board, builds, parts } = manifest;
-  document.title = `Install ${name} ${version}`;
-  at("title").textContent = document.title;
-  const flash = board.flash ? `, ${board.flash / 2 ** 20} MB of flash` : "";
-  at("board").textContent = `${board.title} (${builds[0].chipFamily}${flash})`;
-  at("parts").replaceChildren(...parts.map(rowOf));
-  const chip = builds[0].chipFamily.toLowerCase().replace("-", "");
-  at("command").textContent = `esptool.py --chip ${chip} --port PORT --baud 460800 write_flash 0x0 factory.bin`;
 }
 
 /** What to do, where the browser says little. */
@@ -90,60 +56,79 @@ async function openScreen(): Promise<void> {
   at("console").hidden = false;
   reopen.hidden = true;
   try {
-    board = await openConsole(port, show);
+    screenOf = await openConsole(port, show);
     form.hidden = false;
-    await board.ended;
+    await screenOf.ended;
   } catch {
     // the port of a chip with USB of its own goes away while it restarts
   }
-  board = null;
+  screenOf = null;
   form.hidden = true;
   reopen.hidden = false;
 }
 
-async function run(manifest: Manifest): Promise<void> {
-  button.disabled = true;
+/** What is said of the board that the files are for. */
+function tell(site: Site, next: Choice): void {
+  describe(site, next, get).catch((error) => say(advice(error), "bad"));
+}
+
+async function run(site: Site): Promise<void> {
+  if (choice === undefined) {
+    say("Choose the board first.", "bad");
+    return;
+  }
+  button.disabled = boards.disabled = true;
   say("");
   at("log").textContent = "";
+  let board: Board | null = null;
   try {
     port = await navigator.serial.requestPort();
-    await board?.close();
+    await screenOf?.close();
     at("work").hidden = false;
     bar.value = 0;
-    say("Fetching the files");
-    const parts: LoadedPart[] = await loadParts(manifest, (path) => fetch(path));
-    await install(port, manifest, parts, {
+    await install(port, site, choice, {
       eraseAll: erase.checked,
+      get,
       step: (text) => say(text),
+      found: (one) => {
+        board = one;
+        tell(site, one);
+      },
       done: (part) => {
         bar.value = part;
         at("percent").textContent = `${Math.floor(part * 100)} %`;
       },
       log,
     });
-    say(`Done: ${manifest.name} ${manifest.version} is installed, and the board starts.`, "good");
-    button.disabled = false;
+    const title = site.boards.length > 1 && board ? ` (${(board as Board).title})` : "";
+    say(`Done: ${site.name} ${site.version}${title} is installed, and the board starts.`, "good");
+    button.disabled = boards.disabled = false;
     await openScreen();
   } catch (error) {
     say(advice(error), "bad");
     log(String(error));
   }
-  button.disabled = false;
+  button.disabled = boards.disabled = false;
 }
 
 async function start(): Promise<void> {
-  const manifest = await loadManifest((path) => fetch(path));
-  describe(manifest);
+  const site = await loadSite(get);
+  document.title = `Install ${site.name} ${site.version}`;
+  at("title").textContent = document.title;
+  offerBoards(site, (next) => {
+    choice = next;
+    tell(site, next);
+  });
   if (!("serial" in navigator)) {
     at(window.isSecureContext ? "no-serial" : "no-secure").hidden = false;
     return;
   }
   button.hidden = false;
-  button.addEventListener("click", () => void run(manifest));
+  button.addEventListener("click", () => void run(site));
   reopen.addEventListener("click", () => void openScreen());
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    void board?.send(line.value).catch(() => {});
+    void screenOf?.send(line.value).catch(() => {});
     line.value = "";
   });
 }
