@@ -3,7 +3,7 @@ import path from "node:path";
 import { type Command, Option } from "commander";
 import pc from "picocolors";
 import { storageFor, type Release, type Storage } from "../factory/contents.ts";
-import { FACTORY_FILE, flashLine, flashText, type Named, sha256Sums, webToolsManifest } from "../factory/documents.ts";
+import { flashLine, flashText, type Named, sha256Sums, webToolsManifest } from "../factory/documents.ts";
 import { type EspruinoBuild, readEspruinoBuild } from "../factory/espruino-build.ts";
 import { checkFolder, writeAll } from "../factory/output.ts";
 import { pageFiles, pageLines } from "../factory/page.ts";
@@ -12,6 +12,7 @@ import { firstRelease } from "../factory/release.ts";
 import { readWifi, type Wifi } from "../factory/wifi.ts";
 import { type Board, loadBoards } from "../formats/boards.ts";
 import { hex } from "../formats/bytes.ts";
+import { FACTORY_FILE, FLASH_TEXT, MANIFEST_FILE, SUMS_FILE } from "../formats/factory-folder.ts";
 import { FLASH_FREQS, FLASH_MODES, FLASH_SIZES, flashSizeName, KEEP } from "../formats/flash-header.ts";
 import { loaderConfig } from "../push/loader.ts";
 import { loadPublicKeys } from "../release/keys.ts";
@@ -134,13 +135,13 @@ async function run(options: Options): Promise<void> {
   const files = [
     ...parts,
     { name: FACTORY_FILE, bytes: whole },
-    { name: "manifest.json", bytes: Buffer.from(webToolsManifest(board, name, parts, flashSizeOf(build, settings))) },
+    { name: MANIFEST_FILE, bytes: Buffer.from(webToolsManifest(board, name, parts, flashSizeOf(build, settings))) },
   ];
   writeAll(out, [
     ...files,
     ...(options.page ? pageFiles() : []),
-    { name: "SHA256SUMS", bytes: Buffer.from(sha256Sums(files)) },
-    { name: "flash.txt", bytes: Buffer.from(flashText(board, name, parts)) },
+    { name: SUMS_FILE, bytes: Buffer.from(sha256Sums(files)) },
+    { name: FLASH_TEXT, bytes: Buffer.from(flashText(board, name, parts)) },
   ]);
   report(out, { board, build, release, wifi, storage, parts }, options);
 }

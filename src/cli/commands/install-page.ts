@@ -4,14 +4,15 @@ import path from "node:path";
 import type { Command } from "commander";
 import pc from "picocolors";
 import { writeAll } from "../factory/output.ts";
-import { PAGE_FILES, pageFiles, pageLines } from "../factory/page.ts";
-import { type BoardFolder, isSite, readBoards, sharedChips, siteManifest } from "../factory/site.ts";
+import { pageFiles, pageLines } from "../factory/page.ts";
+import { type BoardFolder, readBoards, sharedChips, siteManifest } from "../factory/site.ts";
+import { isSite, MANIFEST_FILE, PAGE_FILES } from "../formats/factory-folder.ts";
 import { printable, refuse } from "../ui/errors.ts";
 import { columns, field } from "../ui/tables.ts";
 
 /** A typing error must not replace a page of somebody else's. */
 function checkPlace(folder: string): void {
-  const there = [...PAGE_FILES, "manifest.json"].find((name) => existsSync(path.join(folder, name)));
+  const there = [...PAGE_FILES, MANIFEST_FILE].find((name) => existsSync(path.join(folder, name)));
   if (there !== undefined && !isSite(folder))
     refuse(path.join(folder, there), "is not from install-page, and is not overwritten");
 }
@@ -31,7 +32,7 @@ function notesOf(boards: readonly BoardFolder[]): string[] {
 function run(folder: string): void {
   const boards = readBoards(folder);
   checkPlace(folder);
-  writeAll(folder, [...pageFiles(), { name: "manifest.json", bytes: Buffer.from(siteManifest(boards)) }]);
+  writeAll(folder, [...pageFiles(), { name: MANIFEST_FILE, bytes: Buffer.from(siteManifest(boards)) }]);
   const [{ manifest }] = boards;
   const rows = boards.map(({ name, manifest: { board, builds } }) =>
     [name, builds[0].chipFamily, board.espruino ?? "", board.title].map(printable),

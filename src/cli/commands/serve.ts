@@ -9,6 +9,7 @@ import type { ReleaseOptions } from "../release/release.ts";
 import { createActivity } from "../server/activity.ts";
 import { createCatalogue, type Catalogue } from "../server/catalogue.ts";
 import { createConnections } from "../server/connections.ts";
+import { createInstalls, type Installs, noInstalls } from "../server/installs.ts";
 import { createWorking } from "../server/working.ts";
 import { createServer, listen, listener, untilSignal } from "../server/listener.ts";
 import { createSite } from "../server/site.ts";
@@ -39,6 +40,9 @@ function lanAddresses(): string[] {
   return all.filter(({ family, internal }) => family === "IPv4" && !internal).map(({ address }) => address);
 }
 
+/** Can nobody but this computer connect? */
+const isLoopback = (host: string) => host === "localhost" || (isIPv4(host) && host.startsWith("127."));
+
 function hostsOf(host: string): string[] {
   return host === EVERYWHERE ? [...lanAddresses(), "localhost"] : [host];
 }
@@ -56,7 +60,32 @@ function strangersText(strangers: readonly string[]): string {
   return `Not served, neither an image (0xe9 at the start) nor a manifest: ${strangers.slice(0, MOST_NAMED).join(", ")}${more}`;
 }
 
-function announce(options: Options, urls: string[], catalogue: Catalogue, key: SigningKey | undefined): void {
+interface Served {
+  catalogue: Catalogue;
+  installs: Installs;
+}
+
+/** By which browsers give a page the serial port. */
+const isTrusted = (url: string) => /^https:|^http:\/\/(?:localhost|127(?:\.\d+){3})[:/]/.test(url);
+
+function announceInstalls(urls: string[], installs: Installs): void {
+  const url = [...urls].reverse().find(isTrusted);
+  for (const { path, name, version } of installs.pages())
+    console.log(
+      url
+        ? `To install ${name} ${version} on a new board: ${url}${path} in Chrome or Edge`
+        : pc.yellow(`${path} cannot install by this address: without --http, or with --host 127.0.0.1, it can.`),
+    );
+  for (const { path, reason } of installs.notServed())
+    console.log(pc.yellow(oneLine(`Not served: ${path}: ${reason}`)));
+}
+
+function announce(
+  options: Options,
+  urls: string[],
+  { catalogue, installs }: Served,
+  key: SigningKey | undefined,
+): void {
   const offers = catalogue.offers();
   const reach =
     options.host === EVERYWHERE
@@ -66,13 +95,15 @@ function announce(options: Options, urls: string[], catalogue: Catalogue, key: S
   for (const url of urls) for (const { urlPath } of offers) console.log(`  ${url}${urlPath}`);
   const unknown = options.http ? "" : " (it warns of the certificate, which nobody vouches for)";
   console.log(`In a browser: ${urls.at(-1)}/${unknown}`);
-  const [{ urlPath, trust }] = offers;
+  announceInstalls(urls, installs);
   for (const why of catalogue.problems()) console.log(pc.yellow(`Not served: ${oneLine(why)}`));
   const strangers = catalogue.strangers();
   if (strangers.length) console.log(pc.yellow(oneLine(strangersText(strangers))));
   const idle = SIGNING_OPTIONS.filter((name) => !key && options[name] !== undefined);
   if (idle.length)
     console.log(pc.yellow(`Without --key ${idle.map(optionText).join(", ")} has no effect: there is no manifest.`));
+  if (!offers.length) return;
+  const [{ urlPath, trust }] = offers;
   if (trust.fsverity && !trust.jwk)
     console.log(pc.yellow("No --key: nothing is signed. The program below accepts only this image, by its digest."));
   const newest = urlPath.replace(/\.jws$/, "");
@@ -99,10 +130,11 @@ function checkUsage(target: string | undefined, options: Options): void {
   if (missing.length) misuse(`--files and --file need ${missing.map(optionText).join(" and ")}`);
 }
 
-function createFolder(target: string, key: SigningKey | undefined, options: Options): Catalogue {
+function createFolder(target: string, key: SigningKey | undefined, options: Options, installs: Installs): Catalogue {
   const catalogue = createCatalogue(target, key, options);
-  if (catalogue.offers().length) return catalogue;
-  const [why] = catalogue.problems();
+  if (catalogue.offers().length || installs.pages().length) return catalogue;
+  const [page] = installs.notServed();
+  const [why] = [...catalogue.problems(), ...(page ? [`${target}${page.path}: ${page.reason}`] : [])];
   throw refusal(why ?? `${target}: no image in it (a .bin that begins with 0xe9), and no manifest of files`, 1);
 }
 
@@ -110,22 +142,23 @@ async function serve(target: string | undefined, options: Options): Promise<void
   checkUsage(target, options);
   const key = options.key === undefined ? undefined : await loadSigningKey(options.key);
   const log = createLog();
+  const { host, http } = options;
+  const installs = target === undefined ? noInstalls : createInstalls(target, isLoopback(host));
   const catalogue =
     target === undefined
       ? await createWorking(options, key as SigningKey, (text) => log.line(oneLine(text)))
-      : createFolder(target, key, options);
+      : createFolder(target, key, options, installs);
   const connections = createConnections(MOST_CONNECTIONS);
   const activity = createActivity();
-  const { host, http } = options;
   let addresses: string[] = [];
-  const site = createSite({ catalogue, activity, addresses: () => addresses });
+  const site = createSite({ catalogue, installs, activity, addresses: () => addresses });
   const handle = listener({ catalogue, site, log, activity, connections });
   const server = await createServer(http ? null : hostsOf(host), handle, connections, log);
   const port = await listen(server, host, options.port ?? (http ? HTTP_PORT : HTTPS_PORT));
   addresses = addressesOf(options, port);
   const end = untilSignal(server);
   if ("notes" in catalogue) for (const note of catalogue.notes as string[]) console.log(`note: ${printable(note)}`);
-  announce(options, addresses, catalogue, key);
+  announce(options, addresses, { catalogue, installs }, key);
   await end;
 }
 
@@ -145,6 +178,8 @@ const HELP = `
 Serves the valid images (.bin) and manifests (.jws) of the folder, the files that the manifests name, and nothing else; /
 lists them, and is a page in a browser: releases, the program, and what each device fetches. With --key there is a freshly signed manifest for each image at /<image>.jws. By default everybody on your
 network can fetch them.
+An install page of factory --page or install-page in the folder is served too, but not to the network when its files hold
+a Wi-Fi password.
 Each start makes a new certificate; Espruino does not check it, and curl needs -k.
 
 With --files a working folder is served instead: a program, with its manifest at /release.jws. It is signed again within a

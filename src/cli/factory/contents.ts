@@ -2,6 +2,7 @@
 // the names of its contents.
 import { setText } from "../../boot/file-set.ts";
 import { sizeText } from "../formats/bytes.ts";
+import { WIFI_FILE } from "../formats/factory-folder.ts";
 import { fsverity } from "../formats/fsverity.ts";
 import { buildStorage, type StorageFile, storageUse, storedSize } from "../formats/storage-image.ts";
 import { LOADER, type LoaderConfig, loaderText } from "../push/loader.ts";
@@ -12,7 +13,7 @@ import { fileSetOf, nameInStorage } from "../release/space.ts";
 import { refuse } from "../ui/errors.ts";
 import type { EspruinoBuild } from "./espruino-build.ts";
 import { firstRecord, RECORD_FILE, RECORD_SIZE } from "./record.ts";
-import { type Wifi, WIFI_FILE, wifiFile } from "./wifi.ts";
+import { type Wifi, wifiFile } from "./wifi.ts";
 
 export interface Release {
   /** the manifest, for messages */

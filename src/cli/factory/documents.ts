@@ -1,11 +1,8 @@
 // What lies beside the parts: the manifest of ESP Web Tools, SHA256SUMS and flash.txt.
 import type { Board } from "../formats/boards.ts";
+import { FACTORY_FILE, MARK } from "../formats/factory-folder.ts";
 import { hex } from "../formats/bytes.ts";
 import { type FlashPart, sha256 } from "./parts.ts";
-
-/** The first words of flash.txt, by which a folder is known as one of this command. */
-export const MARK = "https-ota factory";
-export const FACTORY_FILE = "factory.bin";
 
 /** As ESP Web Tools and esptool call them. */
 const FAMILIES: Readonly<Record<string, string>> = { esp32: "ESP32", esp32c3: "ESP32-C3", esp32s3: "ESP32-S3" };

@@ -1,18 +1,9 @@
 // The folder that the files go to. One that holds anything else is refused, so that a typing error in --out costs nothing.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import path from "node:path";
+import { isOutput } from "../formats/factory-folder.ts";
 import { refuse, systemReason } from "../ui/errors.ts";
 import { checkOutput, makeFolder, writeOutput } from "../ui/files.ts";
-import { MARK } from "./documents.ts";
-
-/** Has `https-ota factory` made it? */
-export function isOutput(folder: string): boolean {
-  try {
-    return readFileSync(path.join(folder, "flash.txt"), "latin1").startsWith(MARK);
-  } catch {
-    return false;
-  }
-}
 
 /** Before the work is done. */
 export function checkFolder(folder: string): void {

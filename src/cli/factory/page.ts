@@ -1,9 +1,8 @@
 // The install page, as build/install/ has it: static files, which read manifest.json beside them.
+import { PAGE_FILES } from "../formats/factory-folder.ts";
 import { builtFile } from "../push/storage-file.ts";
 import { printable } from "../ui/errors.ts";
 import type { OutputFile } from "./output.ts";
-
-export const PAGE_FILES = ["index.html", "install.js", "install.css", "licenses.txt"];
 
 export function pageFiles(): OutputFile[] {
   return PAGE_FILES.map((name) => ({ name, bytes: Buffer.from(builtFile(`install/${name}`), "latin1") }));

@@ -1,12 +1,11 @@
 // One install page for several boards, whose files `https-ota factory` has put into subfolders. They stay as they are: the
 // page finds them by its manifest.json.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import path from "node:path";
+import { holdsWifi, isOutput, MANIFEST_FILE } from "../formats/factory-folder.ts";
 import { isRefusal, printable, refuse, systemReason } from "../ui/errors.ts";
 import { readInput } from "../ui/files.ts";
-import { isOutput } from "./output.ts";
 import { sha256 } from "./parts.ts";
-import { holdsWifi } from "./wifi.ts";
 
 /** Of the manifest.json in each subfolder: docs/factory.md. */
 interface BoardManifest {
@@ -25,8 +24,6 @@ export interface BoardFolder {
   wifi: boolean;
 }
 
-const MANIFEST = "manifest.json";
-
 function readManifest(file: string): BoardManifest {
   const other = "not from this version of factory: make the files of this board again";
   try {
@@ -42,13 +39,13 @@ function readManifest(file: string): BoardManifest {
 
 function readBoard(folder: string, name: string): BoardFolder {
   const below = path.join(folder, name);
-  const manifest = readManifest(path.join(below, MANIFEST));
+  const manifest = readManifest(path.join(below, MANIFEST_FILE));
   let wifi = false;
   for (const part of manifest.parts) {
     const file = path.join(below, path.basename(part.path));
     const bytes = readInput(file);
     if (bytes.length !== part.size || sha256(bytes) !== part.sha256)
-      refuse(file, `not the file that its ${MANIFEST} names: make the files of this board again`);
+      refuse(file, `not the file that its ${MANIFEST_FILE} names: make the files of this board again`);
     wifi ||= holdsWifi(bytes);
   }
   return { name, manifest, wifi };
@@ -125,16 +122,11 @@ export function siteManifest(boards: readonly BoardFolder[]): string {
         parts: one.manifest.builds[0].parts.map(({ path: file, offset }) => ({ path: at(one, file), offset })),
       })),
     // a member of our own, which ESP Web Tools ignores
-    boards: boards.map((one) => ({ manifest: at(one, MANIFEST), chipFamily: familyOf(one), ...one.manifest.board })),
+    boards: boards.map((one) => ({
+      manifest: at(one, MANIFEST_FILE),
+      chipFamily: familyOf(one),
+      ...one.manifest.board,
+    })),
   };
   return `${JSON.stringify(site, null, 2)}\n`;
-}
-
-/** Is there a page of this command, which may be replaced? */
-export function isSite(folder: string): boolean {
-  try {
-    return Array.isArray(JSON.parse(readFileSync(path.join(folder, MANIFEST), "utf8")).boards);
-  } catch {
-    return false;
-  }
 }

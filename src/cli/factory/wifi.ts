@@ -1,11 +1,9 @@
 // The Wi-Fi of the first start, from a file or the environment and never from the command line, where other users of the
 // computer can read it. It goes where Wifi.save() of Espruino puts it: the Storage file .wificfg. The firmware reads that
 // at its start (jswrap_wifi_restore, libs/network/esp32/jswrap_esp32_network.c).
-import { MAX_NAME } from "../formats/storage-image.ts";
 import { refuse } from "../ui/errors.ts";
 import { readLimited } from "../ui/files.ts";
 
-export const WIFI_FILE = ".wificfg";
 const SSID = "HTTPS_OTA_WIFI_SSID";
 const PASSWORD = "HTTPS_OTA_WIFI_PASSWORD";
 
@@ -68,9 +66,3 @@ export function readWifi(file: string | undefined, env: NodeJS.ProcessEnv = proc
 export function wifiFile({ ssid, password }: Wifi): Buffer {
   return Buffer.from(JSON.stringify({ ssid, password, mode: STATION }));
 }
-
-/** The name as a header of Storage has it, which no program and no firmware contains by chance. */
-const STORED_NAME = Buffer.concat([Buffer.from(WIFI_FILE), Buffer.alloc(MAX_NAME - WIFI_FILE.length)]);
-
-/** Is a Wi-Fi stored in this Storage, or in a flash with one? */
-export const holdsWifi = (bytes: Buffer): boolean => bytes.includes(STORED_NAME);

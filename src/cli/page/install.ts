@@ -121,6 +121,7 @@ async function start(): Promise<void> {
   });
   if (!("serial" in navigator)) {
     at(window.isSecureContext ? "no-serial" : "no-secure").hidden = false;
+    at<HTMLAnchorElement>("local").href = Object.assign(new URL(location.href), { hostname: "localhost" }).href;
     return;
   }
   button.hidden = false;

@@ -9,7 +9,17 @@ export interface Releases {
   suggested: string | null;
   /** the newest first */
   releases: Release[];
+  /** pages of `factory --page` and `install-page`, which install new boards by USB */
+  installs: InstallPage[];
   notServed: NotServed[];
+}
+
+export interface InstallPage {
+  /** URL path of the page */
+  path: string;
+  name: string;
+  version: string;
+  boards: { title: string; chip: string }[];
 }
 
 export interface Release {

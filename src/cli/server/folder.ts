@@ -1,10 +1,13 @@
 // The files that `serve` may offer, by name: what the folder has, and the URL path of each file.
 import { type BigIntStats, type Dirent, readdirSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
+import { FACTORY_FILE, FLASH_TEXT, isOutput, isSite, MANIFEST_FILE, PART_FILES } from "../formats/factory-folder.ts";
 import { refuse, systemReason } from "../ui/errors.ts";
 
 export const MANIFEST = ".jws";
 const IMAGE = ".bin";
+/** What `factory` makes for a cable is no release, although firmware.bin is an image and factory.bin can begin like one. */
+const FOR_CABLE = new Set([...PART_FILES, FACTORY_FILE]);
 const MAX_DEPTH = 4;
 /** of each kind; a folder with more offers the newest */
 const MAX_FILES = 100;
@@ -13,7 +16,7 @@ const MAX_ENTRIES = 10_000;
 /** in ms: the folder is read again after that */
 const LIST_AGE = 1000;
 
-/** What is offered, and what was found when it was last read. `listFiles` changes the last two. */
+/** What is offered, and what was found when it was last read. `listFiles` changes the last three. */
 export interface Folder {
   /** the folder or the single image, as the user calls it: for messages */
   readonly target: string;
@@ -25,6 +28,8 @@ export interface Folder {
   listedAt: number;
   /** by URL path, the newest first */
   files: ReadonlyMap<string, string>;
+  /** folders of `factory` and `install-page`, by URL path: "" or "/site" */
+  installs: ReadonlyMap<string, string>;
 }
 
 const isHidden = (name: string) => name.startsWith(".") || name === "node_modules";
@@ -83,27 +88,39 @@ function entriesOf(folder: string): Dirent[] {
   }
 }
 
-/** Names of files below `root`, in parts, that may be images or manifests. Near ones come first. */
-function findFiles({ root, realRoot }: Folder): string[][] {
+/** A pipe of that name would never end. */
+const has = (entries: readonly Dirent[], name: string) => entries.some((one) => one.name === name && one.isFile());
+
+/** Names of files below `root`, in parts, that may be images or manifests. Near ones come first. Adds to `installs`. */
+function findFiles({ root, realRoot }: Folder, installs: Map<string, string>): string[][] {
   const found: string[][] = [];
   const folders: string[][] = [[]];
   let seen = 0;
-  for (const below of folders)
-    for (const entry of entriesOf(path.join(root, ...below))) {
+  for (const below of folders) {
+    const folder = path.join(root, ...below);
+    const entries = entriesOf(folder);
+    const forCable = has(entries, FLASH_TEXT) && isOutput(folder);
+    const urlPath = below.length ? urlPathOf(below) : "";
+    if (urlPath !== null && (forCable || (has(entries, MANIFEST_FILE) && isSite(folder))))
+      installs.set(urlPath, folder);
+    for (const entry of entries) {
       if (++seen > MAX_ENTRIES) return found;
-      if (isHidden(entry.name)) continue;
+      if (isHidden(entry.name) || (forCable && FOR_CABLE.has(entry.name))) continue;
       const parts = [...below, entry.name];
       if (entry.isDirectory() && parts.length <= MAX_DEPTH) folders.push(parts);
       if (!entry.name.endsWith(IMAGE) && !entry.name.endsWith(MANIFEST)) continue;
       const link = entry.isSymbolicLink() && endsInside(realRoot, path.join(root, ...parts));
       if (entry.isFile() || link) found.push(parts);
     }
+  }
   return found;
 }
 
 function findNewest(folder: Folder): Map<string, string> {
   const { target, single, root } = folder;
-  const found = single ? [[path.basename(target)]] : findFiles(folder);
+  const installs = new Map<string, string>();
+  const found = single ? [[path.basename(target)]] : findFiles(folder, installs);
+  folder.installs = installs;
   const aged = found.flatMap((parts) => {
     const file = path.join(root, ...parts);
     const urlPath = urlPathOf(parts);
@@ -137,5 +154,5 @@ export function openFolder(target: string): Folder {
   const single = !statOf(target).isDirectory();
   const root = single ? path.dirname(target) : target;
   const realRoot = realpathSync(root);
-  return { target, single, root, realRoot, listedAt: Number.NEGATIVE_INFINITY, files: new Map() };
+  return { target, single, root, realRoot, listedAt: Number.NEGATIVE_INFINITY, files: new Map(), installs: new Map() };
 }

@@ -107,12 +107,12 @@ async function replyTo(request: IncomingMessage, { catalogue, site }: Service): 
   const urlPath = url.split("?")[0];
   if (urlPath === "/") {
     if (isBrowser(request)) return { ...site.page(request), quiet: true };
-    const list = plain(200, catalogue.listing().join("\n"));
+    const list = plain(200, [...catalogue.listing(), ...site.listing()].join("\n"));
     return { ...list, headers: { ...list.headers, Vary: "Accept" } };
   }
   const content = await catalogue.get(urlPath, headers["if-range"]?.toString());
   if (content === null) {
-    const reply = site.reply(request);
+    const reply = await site.reply(request);
     return reply ? { ...reply, quiet: true } : plain(404, "no image, no manifest and no file of one");
   }
   // 4xx: the same request fails again until the image is replaced
@@ -184,7 +184,7 @@ async function handle(request: IncomingMessage, response: ServerResponse, servic
   const { status, headers, body } = reply;
   response.writeHead(status, { ...headers, "X-Content-Type-Options": "nosniff" });
   if (reply.quiet) {
-    await sendBody(response, reply, () => {});
+    await sendBody(response, reply, () => service.connections.touch(request.socket));
     return;
   }
   const why = status >= 400 && typeof found.body === "string" ? oneLine(found.body) : "";

@@ -5,7 +5,9 @@ import { type Answer, answer, etagOf } from "./answers.ts";
 import type { Activity } from "./activity.ts";
 import type { Releases } from "./api.ts";
 import type { Catalogue } from "./catalogue.ts";
+import type { Part } from "./contents.ts";
 import { createStreams } from "./event-stream.ts";
+import type { Installs } from "./installs.ts";
 import { qrSvg } from "./qr.ts";
 import { espruinoSnippet } from "./snippet.ts";
 import html from "./page/index.html?text";
@@ -13,13 +15,15 @@ import icon from "./page/icon.svg?text";
 import css from "./page/page.css?text";
 import script from "./page/page.ts?text";
 
-export type SiteReply = Answer & { body: string | ((response: ServerResponse) => Promise<void>) };
+export type SiteReply = Answer & { body: Part | string | ((response: ServerResponse) => Promise<void>) };
 
 export interface Site {
   /** The page, for a browser that asks for /. */
   page(request: IncomingMessage): SiteReply;
   /** Null when there is nothing at this path. */
-  reply(request: IncomingMessage): SiteReply | null;
+  reply(request: IncomingMessage): Promise<SiteReply | null>;
+  /** URL paths of files for people, which are listed too. */
+  listing(): string[];
 }
 
 /** No inline script and no inline style: what devices and files say cannot become one. */
@@ -61,17 +65,19 @@ function part({ method = "", headers }: IncomingMessage, type: string, body: str
 
 export interface Shown {
   catalogue: Catalogue;
+  installs: Installs;
   activity: Activity;
   /** base URLs of this server */
   addresses(): string[];
 }
 
-function releasesOf({ catalogue, addresses }: Shown): Releases {
+function releasesOf({ catalogue, installs, addresses }: Shown): Releases {
   return {
     addresses: addresses(),
     suggested: catalogue.offers()[0]?.urlPath ?? null,
     releases: catalogue.releases().map(({ release }) => release),
-    notServed: catalogue.notServed(),
+    installs: installs.pages(),
+    notServed: [...catalogue.notServed(), ...installs.notServed()],
   };
 }
 
@@ -95,6 +101,17 @@ function qrReply(query: URLSearchParams, shown: Shown): SiteReply {
   return address === undefined ? whole(TEXT_TYPE, "no such address\n", 404) : whole(SVG_TYPE, qrSvg(`${address}/`));
 }
 
+/** A file of an install page: it gets the policy of our own page, whatever its own says. */
+async function installReply(request: IncomingMessage, urlPath: string, { installs }: Shown): Promise<SiteReply | null> {
+  const { method = "", headers } = request;
+  const content = installs.get(urlPath, headers.host);
+  if (content === null) return null;
+  if (typeof content === "string") return whole(TEXT_TYPE, `${content}\n`, 422);
+  const found = answer(method, { ...headers, range: undefined }, content);
+  const body = found.length ? await content.open(0, found.length) : "";
+  return { ...found, headers: { ...found.headers, ...SECURE }, body };
+}
+
 export function createSite(shown: Shown): Site {
   const streams = createStreams(shown.activity, () => JSON.stringify(releasesOf(shown)));
   function events(method: string | undefined): SiteReply {
@@ -107,9 +124,10 @@ export function createSite(shown: Shown): Site {
       const reply = part(request, "text/html; charset=utf-8", html);
       return { ...reply, headers: { ...reply.headers, Vary: "Accept" } };
     },
-    reply(request) {
+    listing: () => shown.installs.listing(),
+    async reply(request) {
       const [urlPath, search = ""] = (request.url ?? "").split("?");
-      if (!urlPath.startsWith(PREFIX)) return null;
+      if (!urlPath.startsWith(PREFIX)) return installReply(request, urlPath, shown);
       const name = urlPath.slice(PREFIX.length);
       if (Object.hasOwn(PARTS, name)) return part(request, ...PARTS[name]);
       const query = new URLSearchParams(search);

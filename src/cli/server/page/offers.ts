@@ -1,6 +1,7 @@
 // Releases, and the program that fetches one of them.
 import type { NotServed, Release, ReleaseFile, Releases } from "../api.ts";
 import { byId, element, replace } from "./dom.ts";
+import { drawInstalls } from "./installs.ts";
 import { nameOf } from "./live.ts";
 import { agoText, bytesText } from "./texts.ts";
 
@@ -161,6 +162,7 @@ export async function loadReleases(): Promise<void> {
   shown = (await reply.json()) as Releases;
   const { addresses, releases, suggested } = shown;
   drawReleases(shown);
+  drawInstalls(shown);
   const address = byId<HTMLSelectElement>("address");
   const before = address.value || addresses[0];
   replace(
