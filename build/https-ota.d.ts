@@ -167,6 +167,8 @@ type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VE
  * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
  */
 type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined] | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined] | [name: "WRITE_FLASH" | "WRITE_FILE", data: number, total: number];
+/** A function of what stands in UpdateEvent. It may take fewer parameters. */
+type EventHandler = ((...event: UpdateEvent) => void) | ((...event: UpdateEvent extends infer E ? E extends [infer N, infer D, unknown] ? [name: N, data: D] : never : never) => void) | ((...event: UpdateEvent extends infer E ? (E extends [infer N, unknown, unknown] ? [name: N] : never) : never) => void);
 /** Brings the bytes of a file: see `source` of a configuration. */
 type Source = (offset: number, done: (error: unknown, data?: string | Uint8Array | null) => void, file: string) => void;
 /** The fields of every configuration. */
@@ -276,7 +278,7 @@ interface CommonConfig {
     /** Label of the slot to write. Default: the next update partition. */
     partition?: string;
     /** Called synchronously. What it throws does not end the update: the engine prints it. */
-    onEvent?: (...event: UpdateEvent) => void;
+    onEvent?: EventHandler;
 }
 /** The manifest that `url` names must be signed by trusted keys, and the image must be the one that it names. */
 interface SignedConfig extends CommonConfig {
@@ -647,4 +649,4 @@ declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean
 declare const ERR: ErrorNumbers;
 
 export { ERR, abort, begin, boot, canRollback, checkForUpdate, compactStorage, confirmAfter, file, findPartition, getBootPartition, getBootloaderDescription, getDescription, getLastInvalidPartition, getNextUpdatePartition, getRunningPartition, getState, getStatus, markValid, poll, report, restart, rollback, setBootPartition, update };
-export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventName, Handle, Identity, InsecureConfig, Jwk, Manifest, ManifestFile, Offer, Origin, OtaError, Partition, Poll, PollOptions, ReleaseStatus, RollbackOptions, Rollout, SignedConfig, SlotStatus, Source, Status, StorageClaim, UpdateEvent, UpdateResult };
+export type { AppDesc, BootOptions, BootloaderDesc, CommonConfig, Config, DigestConfig, ErrorNumbers, EventHandler, EventName, Handle, Identity, InsecureConfig, Jwk, Manifest, ManifestFile, Offer, Origin, OtaError, Partition, Poll, PollOptions, ReleaseStatus, RollbackOptions, Rollout, SignedConfig, SlotStatus, Source, Status, StorageClaim, UpdateEvent, UpdateResult };

@@ -28,6 +28,21 @@ export type UpdateEvent =
   | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined]
   | [name: "WRITE_FLASH" | "WRITE_FILE", data: number, total: number];
 
+// TypeScript lets nobody leave a parameter out of a union of events, so each number of parameters has its own member.
+/** A function of what stands in UpdateEvent. It may take fewer parameters. */
+export type EventHandler =
+  | ((...event: UpdateEvent) => void)
+  | ((
+      ...event: UpdateEvent extends infer E
+        ? E extends [infer N, infer D, unknown]
+          ? [name: N, data: D]
+          : never
+        : never
+    ) => void)
+  | ((
+      ...event: UpdateEvent extends infer E ? (E extends [infer N, unknown, unknown] ? [name: N] : never) : never
+    ) => void);
+
 /** Brings the bytes of a file: see `source` of a configuration. */
 export type Source = (
   offset: number,
@@ -138,7 +153,7 @@ export interface CommonConfig {
   /** Label of the slot to write. Default: the next update partition. */
   partition?: string;
   /** Called synchronously. What it throws does not end the update: the engine prints it. */
-  onEvent?: (...event: UpdateEvent) => void;
+  onEvent?: EventHandler;
 }
 
 /** The manifest that `url` names must be signed by trusted keys, and the image must be the one that it names. */

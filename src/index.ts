@@ -24,6 +24,7 @@ export type {
   CommonConfig,
   Config,
   DigestConfig,
+  EventHandler,
   EventName,
   InsecureConfig,
   Jwk,

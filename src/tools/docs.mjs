@@ -144,7 +144,13 @@ function eventText(node) {
   return `${commentOf(node).text}\n\n${table(["name", "data", "total"], rows)}`;
 }
 
+/** `(one)`, one member of a union. */
+const bare = (node) => (ts.isParenthesizedTypeNode(node) ? bare(node.type) : node);
+
 function aliasText(node) {
+  const members = ts.isUnionTypeNode(node.type) ? node.type.types.map(bare) : [];
+  // how its parameters are typed helps nobody who reads
+  if (members.length && members.every(ts.isFunctionTypeNode)) return commentOf(node).text;
   if (ts.isUnionTypeNode(node.type) && node.type.types.every(ts.isTupleTypeNode)) return eventText(node);
   const names = typeText(node.type).replace(/\b[A-Z]\w+Config\b/g, (name) => `[\`${name}\`](#${name.toLowerCase()})`);
   return `${commentOf(node).text} It is one of ${names.replace(/^\| /, "").replaceAll(" | ", ", ")}.`;

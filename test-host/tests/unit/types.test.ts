@@ -133,6 +133,14 @@ ota.update({
   console.log(error.wait_);
 });
 ota.update({ url, keys, onEvent: function (name: EventName, data?: number, total?: number) {} });
+// parameters may be left out
+ota.update({ url, keys, onEvent: () => {} });
+ota.update({ url, keys, onEvent: (name) => console.log(name === "ABORT") });
+ota.update({ url, keys, onEvent(name, data) { if (name === "WRITE_FLASH") console.log(data.toFixed(0)); } });
+// @ts-expect-error START has no data
+ota.update({ url, keys, onEvent(name, data) { if (name === "START") console.log(data.toFixed(0)); } });
+// @ts-expect-error there are three
+ota.update({ url, keys, onEvent(name, data, total, more) {} });
 
 const number: 0x10d = ota.ERR.NOT_ALLOWED;
 // @ts-expect-error read only
