@@ -1,5 +1,6 @@
 // The command `https-ota`: what happens on the host. Exit codes: 0 done, 1 wrong input, 2 wrong usage.
 import { Command, CommanderError } from "commander";
+import pc from "picocolors";
 import pkg from "../../package.json" with { type: "json" };
 import { isRefusal, oneLine, systemReason } from "./ui/errors.ts";
 import { addFactory } from "./commands/factory.ts";
@@ -48,20 +49,23 @@ function createProgram(): Command {
   return program;
 }
 
+/** Red on a terminal; a file or a pipe gets the line as it is. */
+function say(line: string): void {
+  console.error(process.stderr.isTTY ? pc.red(line) : line);
+}
+
 function fail(error: unknown): number {
   if (error instanceof CommanderError) {
     if (!error.exitCode) return 0;
     const noCommand = error.code === "commander.help";
-    console.error(
-      noCommand ? "error: missing command (see https-ota --help)" : `${oneLine(error.message)} (see --help)`,
-    );
+    say(noCommand ? "error: missing command (see https-ota --help)" : `${oneLine(error.message)} (see --help)`);
     return 2;
   }
   if (isRefusal(error)) {
-    console.error(oneLine(error.message));
+    say(oneLine(error.message));
     return error.exitCode;
   }
-  console.error(oneLine(`error: ${systemReason(error)}`));
+  say(oneLine(`error: ${systemReason(error)}`));
   return 1;
 }
 

@@ -84,6 +84,8 @@ function isJson(text: string): boolean {
 }
 
 function fromPem(file: string, text: string, create: (pem: string) => KeyObject): KeyObject {
+  if (/^ssh-\w+ /.test(text))
+    refuse(file, "an OpenSSH public key, expected PEM: ssh-keygen -e -m PKCS8 -f FILE converts it");
   if (!text.includes("-----BEGIN ")) refuse(file, "neither PEM nor JWK");
   if (/BEGIN OPENSSH PRIVATE/.test(text))
     refuse(file, "an OpenSSH key, expected PKCS#8: ssh-keygen -p -m PKCS8 -f FILE converts it");

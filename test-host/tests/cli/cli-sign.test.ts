@@ -582,6 +582,7 @@ test("keys that no device takes are refused", async () => {
   shop.put("short.pem", pem(rsa(1024)));
   shop.put("garbage.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
   shop.put("text.pem", "not a key");
+  shop.put("ssh.pub", "ssh-rsa AAAAB3NzaC1yc2E= me@here\n");
   shop.put("broken.jwk", '{"kty":"RSA",');
   shop.put("ec.jwk", JSON.stringify({ kty: "EC", crv: "P-256" }));
   shop.put("empty.jwk", '{"keys":[]}');
@@ -592,6 +593,7 @@ test("keys that no device takes are refused", async () => {
     ["short.pem", /^short\.pem: an RSA key of 1024 bits, expected 2048 to 4096/],
     ["garbage.pem", /^garbage\.pem: no key can be read/],
     ["text.pem", /^text\.pem: neither PEM nor JWK/],
+    ["ssh.pub", /^ssh\.pub: an OpenSSH public key, expected PEM: ssh-keygen -e -m PKCS8 -f FILE converts it/],
     ["broken.jwk", /^broken\.jwk: not JSON/],
     ["ec.jwk", /^ec\.jwk: kty "EC", expected "RSA"/],
     ["empty.jwk", /^empty\.jwk: a key set without keys/],

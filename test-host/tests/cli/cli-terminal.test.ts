@@ -1,12 +1,14 @@
 // What the command prints comes from files that others made: nothing of it steers a terminal or hides in it, and however
 // long or odd it is, an error is one short line, at once.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { before, test } from "node:test";
 import { jsonText, oneLine, printable } from "../../../src/cli/ui/errors.ts";
 import { buildTable, TABLE_OFFSET } from "../../../src/cli/formats/partitions.ts";
 import { loadBoard } from "../../sim/boards.ts";
 import { buildImage, reseal } from "../../support/images.ts";
-import { fails, forAll, type Run, succeeds, workshop } from "./cli-run.ts";
+import { plainEnvironment } from "../../support/command.ts";
+import { COMMAND, fails, forAll, type Run, succeeds, workshop } from "./cli-run.ts";
 
 const shop = workshop();
 
@@ -236,4 +238,18 @@ test("what took minutes takes less than five seconds", async () => {
     const ms = performance.now() - begun;
     assert.ok(ms < BOUND_MS, `${args.join(" ")}: ${Math.round(ms)} ms`);
   }
+});
+
+// --- Colours ---------------------------------------------------------------------------------------------------------
+
+const noTerminal = spawnSync("script", ["-qec", "true", "/dev/null"]).status === 0 ? false : "no script (util-linux)";
+
+test("an error is red on a terminal, and plain with NO_COLOR", { skip: noTerminal }, () => {
+  const { NO_COLOR, ...colours } = plainEnvironment();
+  const line = `'${process.execPath}' '${COMMAND}' inspect missing.bin`;
+  const shown = (env: NodeJS.ProcessEnv) =>
+    spawnSync("script", ["-qec", line, "/dev/null"], { cwd: shop.folder, env, encoding: "utf8" }).stdout;
+  const text = "missing.bin: no such file or folder";
+  assert.equal(shown({ ...colours, TERM: "xterm" }), `\u001b[31m${text}\u001b[39m\r\n`);
+  assert.equal(shown({ ...colours, TERM: "xterm", NO_COLOR }), `${text}\r\n`);
 });
