@@ -13,7 +13,7 @@ import { buildImage, mutations } from "../../support/images.ts";
 import { buildTable, type Row, TABLE_OFFSET } from "../../sim/partitions.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import { serveFile, startServer, status } from "../../support/server.ts";
-import { sayLeftOut, shareOf } from "../../support/share.ts";
+import { draw, sayLeftOut, shareOf } from "../../support/share.ts";
 import { imageWith, textsOf } from "../cli/cli-espruino.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
@@ -242,13 +242,20 @@ test("--flash of another project refuses the manifest", async () => {
 /** What a loss of power may cost where it is resumed: the sector before the first blank one, the one under way, and the first chunks. */
 const PER_POWER_LOSS = 2 * SECTOR + 1024 + 536;
 
-for (const args of [
+const BAD_LINES = [
   ["--cut", "10"],
   ["--cut", "10", "--insecure"],
   ["--cut", "10", "--board", "esp32c3"],
   ["--cut", "1"],
   ["--cut", "100"],
-])
+];
+const DRAWN_LINES = draw(BAD_LINES, Math.ceil(BAD_LINES.length / shareOf(3)));
+
+test("what npm test leaves out of the bad lines", (t) => {
+  sayLeftOut(t, DRAWN_LINES.length, BAD_LINES.length, "bad lines of the demo");
+});
+
+for (const args of DRAWN_LINES)
   test(`${args.join(" ")}: the connection is cut, the power is lost twice, and both updates are installed`, async () => {
     const run = await demo(...args, "--json");
     succeeds(run);
