@@ -17,7 +17,7 @@ export type Served = {
 
 /** Starts `serve` on loopback, and waits until it says where it is. */
 export const server =
-  (shop: ReturnType<typeof workshop>) =>
+  (shop: Pick<ReturnType<typeof workshop>, "start">) =>
   async (t: Pick<TestContext, "after">, ...args: string[]): Promise<Served> => {
     const child = shop.start("serve", ...args, "--host", "127.0.0.1", "--port", "0");
     let stdout = "";

@@ -155,6 +155,29 @@ test("--json prints one line: the first update, and both under steps, one erase 
   for (const updateRun of steps) assertUpdateRun(updateRun);
 });
 
+test("--json has the moments of an update: the selected slot changes at the commit and not before", async () => {
+  const run = await demo("--cut", "3", "--json");
+  succeeds(run);
+  const [{ bytes, cutAt, moments }] = parseReport(run).steps;
+  assert.deepEqual(
+    moments.map((moment: any) => [moment.what, moment.starts]),
+    [
+      ["begin", "factory"],
+      ["power lost", "factory"],
+      ["power lost", "factory"],
+      ["commit", "ota_0"],
+      ["restart", "ota_0"],
+    ],
+  );
+  const filled = moments.map((moment: any) => moment.slots.map((slot: any) => slot.filled));
+  const [begin, first, second, commit, restart] = filled;
+  for (const [factory] of filled) assert.equal(factory, begin[0], "the running slot was written");
+  assert.deepEqual([begin[1], commit[1], restart[1]], [0, Math.ceil(bytes / SECTOR), Math.ceil(bytes / SECTOR)]);
+  assert.ok(0 < first[1] && first[1] < second[1] && second[1] < commit[1], JSON.stringify(filled));
+  assert.equal(cutAt.length, 3);
+  for (const at of cutAt) assert.ok(at > 0 && at < bytes, `cut at ${at}`);
+});
+
 for (const [name, slots] of [
   ["esp32c3", ["ota_0", "ota_1", "ota_0"]],
   ["toy-three", ["ota_0", "ota_1", "ota_2"]],
