@@ -9,6 +9,7 @@ import type { ReleaseOptions } from "../release/release.ts";
 import { createActivity } from "../server/activity.ts";
 import { createCatalogue, type Catalogue } from "../server/catalogue.ts";
 import { createConnections } from "../server/connections.ts";
+import { createHostNames } from "../server/host-names.ts";
 import { createWorking } from "../server/working.ts";
 import { createServer, listen, listener, untilSignal } from "../server/listener.ts";
 import { createSite } from "../server/site.ts";
@@ -20,6 +21,7 @@ import { addEspruinoOptions, addProgramOptions, optionText, parseExpiry, parseNa
 interface Options extends Omit<ReleaseOptions, "url" | "sequence" | "filesUrl">, Omit<ProgramOptions, "filesUrl"> {
   port?: number;
   host: string;
+  allowHost?: string[];
   key?: string;
   http?: boolean;
 }
@@ -116,11 +118,12 @@ async function serve(target: string | undefined, options: Options): Promise<void
       : createFolder(target, key, options);
   const connections = createConnections(MOST_CONNECTIONS);
   const activity = createActivity();
-  const { host, http } = options;
+  const { host, http, allowHost = [] } = options;
   let addresses: string[] = [];
   const site = createSite({ catalogue, activity, addresses: () => addresses });
-  const handle = listener({ catalogue, site, log, activity, connections });
-  const server = await createServer(http ? null : hostsOf(host), handle, connections, log);
+  const hosts = createHostNames([host, ...allowHost]);
+  const handle = listener({ catalogue, site, log, activity, connections, hosts });
+  const server = await createServer(http ? null : [...hostsOf(host), ...allowHost], handle, connections, log);
   const port = await listen(server, host, options.port ?? (http ? HTTP_PORT : HTTPS_PORT));
   addresses = addressesOf(options, port);
   const end = untilSignal(server);
@@ -141,6 +144,12 @@ function parseHost(text: string): string {
   return text;
 }
 
+function collectHost(text: string, names: string[] = []): string[] {
+  if (!/^[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?$/i.test(text))
+    throw new InvalidArgumentError("Expected a name without scheme and port, as pc.example.org.");
+  return [...names, text];
+}
+
 const HELP = `
 Serves the valid images (.bin) and manifests (.jws) of the folder, the files that the manifests name, and nothing else; /
 lists them, and is a page in a browser: releases, the program, and what each device fetches. With --key there is a freshly signed manifest for each image at /<image>.jws. By default everybody on your
@@ -149,6 +158,8 @@ Each start makes a new certificate; Espruino does not check it, and curl needs -
 
 With --files a working folder is served instead: a program, with its manifest at /release.jws. It is signed again within a
 second when a file has changed, so that a device that polls runs it.
+
+A browser may open the page by an address in digits, localhost, the name of this computer, and the names of --allow-host.
 
 Example:
   npx https-ota serve build/ --key key.pem
@@ -168,6 +179,11 @@ export function addServe(program: Command): void {
       parsePort,
     )
     .option("--host <address>", "address to listen on; 127.0.0.1 is this computer only", parseHost, EVERYWHERE)
+    .option(
+      "--allow-host <name>",
+      "a name of this computer, by which a browser may open the page; may be repeated",
+      collectHost,
+    )
     .option("--key <file>", "private key, PEM or JWK: sign a manifest for each image on the fly")
     .option("--http", "without TLS")
     .option("--expires <time>", "of the manifests: 90d, 12h, 2w, or a date", parseExpiry)

@@ -18,7 +18,8 @@ import type { Catalogue } from "./catalogue.ts";
 import { createCertificate } from "./certificate.ts";
 import type { Connections } from "./connections.ts";
 import type { Part } from "./contents.ts";
-import type { Site } from "./site.ts";
+import type { HostNames } from "./host-names.ts";
+import { isOfPage, type Site } from "./site.ts";
 import type { Log } from "./transfer-log.ts";
 
 /** below this number of bytes the log does not print a rate */
@@ -39,6 +40,7 @@ interface Service {
   log: Log;
   activity: Activity;
   connections: Connections;
+  hosts: HostNames;
 }
 
 /** An answer with its body; "" when there are only headers, a function when it goes on until somebody ends it. */
@@ -98,20 +100,24 @@ function plain(status: number, text: string): Reply {
 /** Does the one who asks show HTML? Devices send no Accept, and curl takes anything. */
 const isBrowser = ({ headers }: IncomingMessage) => /\btext\/html\b/i.test(headers.accept ?? "");
 
-async function replyTo(request: IncomingMessage, { catalogue, site }: Service): Promise<Reply> {
+async function replyTo(request: IncomingMessage, { catalogue, site, hosts }: Service): Promise<Reply> {
   const { method = "", headers, url = "/" } = request;
   if (method !== "GET" && method !== "HEAD") {
     const refused = plain(405, "only GET and HEAD");
     return { ...refused, headers: { ...refused.headers, Allow: "GET, HEAD" } };
   }
   const urlPath = url.split("?")[0];
+  // files are for devices, which may ask by any name that a proxy has
+  const stranger = hosts.problem(headers.host);
   if (urlPath === "/") {
+    if (stranger !== null) return plain(403, oneLine(stranger));
     if (isBrowser(request)) return { ...site.page(request), quiet: true };
     const list = plain(200, catalogue.listing().join("\n"));
     return { ...list, headers: { ...list.headers, Vary: "Accept" } };
   }
   const content = await catalogue.get(urlPath, headers["if-range"]?.toString());
   if (content === null) {
+    if (stranger !== null && isOfPage(urlPath)) return plain(403, oneLine(stranger));
     const reply = site.reply(request);
     return reply ? { ...reply, quiet: true } : plain(404, "no image, no manifest and no file of one");
   }

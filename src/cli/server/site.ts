@@ -34,6 +34,9 @@ const SECURE = {
 };
 
 const PREFIX = "/-/";
+/** Of a path: is it one of the page's, when no file of the folder has it? */
+export const isOfPage = (urlPath: string): boolean => urlPath.startsWith(PREFIX);
+
 const JSON_TYPE = "application/json; charset=utf-8";
 const TEXT_TYPE = "text/plain; charset=utf-8";
 const SVG_TYPE = "image/svg+xml";
@@ -109,7 +112,7 @@ export function createSite(shown: Shown): Site {
     },
     reply(request) {
       const [urlPath, search = ""] = (request.url ?? "").split("?");
-      if (!urlPath.startsWith(PREFIX)) return null;
+      if (!isOfPage(urlPath)) return null;
       const name = urlPath.slice(PREFIX.length);
       if (Object.hasOwn(PARTS, name)) return part(request, ...PARTS[name]);
       const query = new URLSearchParams(search);

@@ -68,3 +68,6 @@ export function ask(url: string, options: http.RequestOptions = {}): Promise<Rep
       .end();
   });
 }
+
+/** Parsed JSON of a path. */
+export const jsonOf = async (url: string): Promise<any> => JSON.parse((await ask(url)).body.toString());
