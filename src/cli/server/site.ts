@@ -5,6 +5,7 @@ import { type Answer, answer, etagOf } from "./answers.ts";
 import type { Activity } from "./activity.ts";
 import type { Releases } from "./api.ts";
 import type { Catalogue } from "./catalogue.ts";
+import { type Collector, REPORT_PATH, reportsOf } from "./collector.ts";
 import { createStreams } from "./event-stream.ts";
 import { qrSvg } from "./qr.ts";
 import { espruinoSnippet } from "./snippet.ts";
@@ -64,6 +65,8 @@ function part({ method = "", headers }: IncomingMessage, type: string, body: str
 
 export interface Shown {
   catalogue: Catalogue;
+  /** null without --collect */
+  collector: Collector | null;
   activity: Activity;
   /** base URLs of this server */
   addresses(): string[];
@@ -98,6 +101,11 @@ function qrReply(query: URLSearchParams, shown: Shown): SiteReply {
   return address === undefined ? whole(TEXT_TYPE, "no such address\n", 404) : whole(SVG_TYPE, qrSvg(`${address}/`));
 }
 
+function onlyPost(): SiteReply {
+  const reply = whole(TEXT_TYPE, "devices POST their reports here\n", 405);
+  return { ...reply, headers: { ...reply.headers, Allow: "POST" } };
+}
+
 export function createSite(shown: Shown): Site {
   const streams = createStreams(shown.activity, () => JSON.stringify(releasesOf(shown)));
   function events(method: string | undefined): SiteReply {
@@ -119,6 +127,9 @@ export function createSite(shown: Shown): Site {
       if (name === "qr.svg") return qrReply(query, shown);
       if (name === "api/program") return programReply(query, shown);
       if (name === "api/releases") return whole(JSON_TYPE, JSON.stringify(releasesOf(shown)));
+      if (name === "api/reports")
+        return whole(JSON_TYPE, JSON.stringify(reportsOf(shown.collector, shown.addresses()[0])));
+      if (urlPath === REPORT_PATH) return onlyPost();
       if (name === "api/activity") return whole(JSON_TYPE, JSON.stringify(shown.activity.snapshot()));
       return name === "api/events" ? events(request.method) : null;
     },

@@ -1,4 +1,4 @@
-// serve: by which names its page may be asked for (DNS rebinding).
+// serve: by which names its page may be asked for (DNS rebinding), and which pages may send a report.
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
@@ -6,11 +6,11 @@ import { hostname } from "node:os";
 import { before, test } from "node:test";
 import { buildImage } from "../../support/images.ts";
 import { fails, workshop } from "./cli-run.ts";
-import { ask, jsonOf, type Served, server } from "./cli-serving.ts";
+import { ask, jsonOf, post, type Served, server } from "./cli-serving.ts";
 
 const shop = workshop();
 const serve = server(shop);
-const PAGE = ["/", "/-/page.js", "/-/api/releases", "/-/api/activity", "/-/api/events", "/-/none"];
+const PAGE = ["/", "/-/page.js", "/-/api/releases", "/-/api/reports", "/-/api/activity", "/-/api/events", "/-/none"];
 const HTML = "text/html,*/*;q=0.8";
 const own = hostname().toLowerCase();
 
@@ -75,9 +75,42 @@ test("names that --allow-host and --host give open the page too", async (t) => {
     fails(await shop.run("serve", "lamp.bin", "--allow-host", wrong), 2, /Expected a name without scheme and port/);
 });
 
-test("files for devices are served under any name", async (t) => {
-  const served = await serve(t, "lamp.bin", "--http");
+test("files for devices are served under any name, and so is the report path", async (t) => {
+  const served = await serve(t, "lamp.bin", "--http", "--collect", "r.jsonl");
   for (const Host of ["proxy.example", "evil.example:1"]) {
     assert.equal((await ask(`${served.url}/lamp.bin`, { headers: { Host } })).status, 200, Host);
+    assert.equal((await post(served.url, { serial: "a" }, { Host })).status, 204, Host);
   }
+});
+
+test("a page of another server cannot send a report, by whatever name it asks", async (t) => {
+  const served = await serve(t, "lamp.bin", "--http", "--collect", "own.jsonl");
+  const host = `127.0.0.1:${served.port}`;
+  const foreign: [origin: string, host: string][] = [
+    ["http://evil.example", host],
+    [`http://evil.example:${served.port}`, `evil.example:${served.port}`],
+    ["null", host],
+    ["", host],
+    ["http://127.0.0.1", host],
+    [`http://127.0.0.2:${served.port}`, host],
+    [`http://localhost:${served.port}`, host],
+    ["file://", host],
+  ];
+  for (const [Origin, Host] of foreign) {
+    const { status, body } = await post(served.url, { serial: "forged" }, { Origin, Host });
+    assert.equal(status, 403, Origin);
+    assert.match(body.toString(), /^reports are taken from devices, and not from the page of another server\n$/);
+  }
+  // what a form or fetch() without a preflight can send, and the preflight itself
+  for (const type of ["text/plain", "multipart/form-data", "application/x-www-form-urlencoded"])
+    assert.equal((await post(served.url, { serial: "forged" }, { "Content-Type": type })).status, 415);
+  const preflight = await ask(`${served.url}/-/report`, {
+    method: "OPTIONS",
+    headers: { Origin: "http://evil.example" },
+  });
+  assert.deepEqual([preflight.status, preflight.headers["access-control-allow-origin"]], [405, undefined]);
+  assert.deepEqual((await jsonOf(`${served.url}/-/api/reports`)).reports, []);
+  assert.equal((await post(served.url, { serial: "own" }, { Origin: served.url, Host: host })).status, 204);
+  const { body } = await ask(`${served.url}/-/api/reports`);
+  assert.match(body.toString(), /"serial":"own"/);
 });
