@@ -5,6 +5,7 @@ import { type Answer, answer, etagOf } from "./answers.ts";
 import type { Activity } from "./activity.ts";
 import type { Releases } from "./api.ts";
 import type { Catalogue } from "./catalogue.ts";
+import { type Collector, REPORT_PATH, reportsOf } from "./collector.ts";
 import { createStreams } from "./event-stream.ts";
 import { qrSvg } from "./qr.ts";
 import { espruinoSnippet } from "./snippet.ts";
@@ -34,6 +35,9 @@ const SECURE = {
 };
 
 const PREFIX = "/-/";
+/** Of a path: is it one of the page's, when no file of the folder has it? */
+export const isOfPage = (urlPath: string): boolean => urlPath.startsWith(PREFIX);
+
 const JSON_TYPE = "application/json; charset=utf-8";
 const TEXT_TYPE = "text/plain; charset=utf-8";
 const SVG_TYPE = "image/svg+xml";
@@ -61,6 +65,8 @@ function part({ method = "", headers }: IncomingMessage, type: string, body: str
 
 export interface Shown {
   catalogue: Catalogue;
+  /** null without --collect */
+  collector: Collector | null;
   activity: Activity;
   /** base URLs of this server */
   addresses(): string[];
@@ -95,6 +101,11 @@ function qrReply(query: URLSearchParams, shown: Shown): SiteReply {
   return address === undefined ? whole(TEXT_TYPE, "no such address\n", 404) : whole(SVG_TYPE, qrSvg(`${address}/`));
 }
 
+function onlyPost(): SiteReply {
+  const reply = whole(TEXT_TYPE, "devices POST their reports here\n", 405);
+  return { ...reply, headers: { ...reply.headers, Allow: "POST" } };
+}
+
 export function createSite(shown: Shown): Site {
   const streams = createStreams(shown.activity, () => JSON.stringify(releasesOf(shown)));
   function events(method: string | undefined): SiteReply {
@@ -109,13 +120,16 @@ export function createSite(shown: Shown): Site {
     },
     reply(request) {
       const [urlPath, search = ""] = (request.url ?? "").split("?");
-      if (!urlPath.startsWith(PREFIX)) return null;
+      if (!isOfPage(urlPath)) return null;
       const name = urlPath.slice(PREFIX.length);
       if (Object.hasOwn(PARTS, name)) return part(request, ...PARTS[name]);
       const query = new URLSearchParams(search);
       if (name === "qr.svg") return qrReply(query, shown);
       if (name === "api/program") return programReply(query, shown);
       if (name === "api/releases") return whole(JSON_TYPE, JSON.stringify(releasesOf(shown)));
+      if (name === "api/reports")
+        return whole(JSON_TYPE, JSON.stringify(reportsOf(shown.collector, shown.addresses()[0])));
+      if (urlPath === REPORT_PATH) return onlyPost();
       if (name === "api/activity") return whole(JSON_TYPE, JSON.stringify(shown.activity.snapshot()));
       return name === "api/events" ? events(request.method) : null;
     },
