@@ -472,6 +472,9 @@ interface Poll {
  * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
  * then two and so on, but not before the server's Retry-After. Nothing is kept over a restart.
+ * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
+ * interval, which needs no memory to start again, finds after twice the `deadline` what does not go on, and looks again.
+ * It also ends another update that has refused this one for as long: its watchdog was lost.
  * More than 60 lines: a closure, whose functions share the timer and the counts.
  */
 declare function poll(config: SignedConfig & Origin & PollOptions): Poll;

@@ -192,7 +192,11 @@ function after(ms, callback, unwatched) {
         graceMs = ms;
     return timer;
 }
-
+/** Calls `callback` every `ms` until it is cancelled. An interval needs no memory to start again, a timer does. */
+function every(ms, callback) {
+    var timer = setInterval(callback, ms);
+    return timer === undefined ? noMemory("interval") : timer;
+}
 
 
 
@@ -1800,11 +1804,6 @@ var lastResult = "";
  * More than 30 lines: a closure, whose three functions share the watchdog.
  */
 function acquireLock(stop, deadline) {
-    /** Calls `callback` every `ms` until it is cancelled. An interval needs no memory to start again, a timer does. */
-    function every(ms, callback) {
-        var timer = setInterval(callback, ms);
-        return timer === undefined ? noMemory("interval") : timer;
-    }
     /** The watchdog begins anew, after a pause in which nobody looked at it. */
     function resetWatchdog() {
         lastSampleMs = 0;
@@ -6022,19 +6021,32 @@ function report(url, headers) {
  * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
  * then two and so on, but not before the server's Retry-After. Nothing is kept over a restart.
+ * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
+ * interval, which needs no memory to start again, finds after twice the `deadline` what does not go on, and looks again.
+ * It also ends another update that has refused this one for as long: its watchdog was lost.
  * More than 60 lines: a closure, whose functions share the timer and the counts.
  */
 function poll(config) {
     var timer;
+    var guard;
     var stopped = false;
     var looks = 0; // since `day`
     var day = lazyEngine().now_();
     var round = 0;
     var failures = 0;
     var reported = false;
+    /** Number of the look that has not ended; 0: none. */
+    var looking = 0;
+    /** The same when the guard last came. */
+    var seen = 0;
+    var started = 0;
+    /** ready() has not answered. */
+    var asking = false;
+    /** Another update holds the lock: 1 it has refused the last look, 2 the guard has seen that already. */
+    var refused = 0;
     var look;
     var options = config || {};
-    var every = options.every === undefined ? 86400000 /* Ms.DAY */ : options.every;
+    var every$1 = options.every === undefined ? 86400000 /* Ms.DAY */ : options.every;
     var perDay = options.perDay === undefined ? 24 : options.perDay;
     function later(ms) {
         if (stopped)
@@ -6057,25 +6069,29 @@ function poll(config) {
         if (options.failed)
             lazyEngine().callUser_(function () { return options.failed(error); });
         sendReport();
+        if (error.code !== 5383 /* Code.OTA_ALREADY_IN_PROGRESS */)
+            refused = 0;
+        else if (!refused)
+            refused = 1;
         if (error.code === 258 /* Code.INVALID_ARG */)
             return;
         if (!error.retry)
-            return next(every);
+            return next(every$1);
         var wait = 60000 /* Ms.BACKOFF */ * Math.pow(2, failures++);
-        next(Math.min(wait, every), error.wait_);
+        next(Math.min(wait, every$1), error.wait_);
     }
     function onResult(result) {
-        failures = 0;
+        failures = refused = 0;
         var done = !result.upToDate && !result.waiting && !result.due;
         if (done && options.installed)
             lazyEngine().callUser_(function () { return options.installed(result); });
         if (done || !reported)
             sendReport();
-        var until = result.due > 0 ? result.due * 1000 - lazyEngine().now_() : every;
-        if (until > 0 && until < every)
+        var until = result.due > 0 ? result.due * 1000 - lazyEngine().now_() : every$1;
+        if (until > 0 && until < every$1)
             later(until);
         else
-            next(every);
+            next(every$1);
     }
     /** The configuration of an update. */
     function ownFields() {
@@ -6096,39 +6112,71 @@ function poll(config) {
         }
         if (looks++ >= perDay)
             return later(day + 86400000 /* Ms.DAY */ - time);
+        var mine = ++started;
+        looking = mine;
         var fields = ownFields();
+        /** Ends this look, unless another one has begun because this one was taken for lost. */
+        function ending(then) {
+            return function (value) {
+                if (looking !== mine)
+                    return;
+                looking = 0;
+                then(value);
+            };
+        }
         function install(yes) {
+            asking = false;
             if (yes)
-                update(fields).then(onResult, onError);
+                update(fields).then(ending(onResult), ending(onError));
             else
-                next(Math.min(every, 600000 /* Ms.POSTPONED */));
+                ending(next)(Math.min(every$1, 600000 /* Ms.POSTPONED */));
         }
         if (!options.ready)
             return install(true);
         checkForUpdate(fields).then(function (offer) {
+            if (looking !== mine)
+                return;
             tryOr(function () {
                 if (!offer.available)
-                    return onResult({ upToDate: !offer.due, waiting: offer.waiting, due: offer.due });
+                    return ending(onResult)({ upToDate: !offer.due, waiting: offer.waiting, due: offer.due });
                 var answer = options.ready(offer);
-                if (answer && typeof answer.then === "function")
-                    answer.then(install, onError);
+                asking = answer && typeof answer.then === "function";
+                if (asking)
+                    answer.then(install, function (error) {
+                        asking = false;
+                        ending(onError)(error);
+                    });
                 else
                     install(answer);
-            }, onError);
-        }, onError);
+            }, ending(onError));
+        }, ending(onError));
     };
+    function watch() {
+        var lost = looking ? looking === seen && !asking : timer === undefined;
+        if (refused > 1 || (looking && lost))
+            abort();
+        if (refused)
+            refused = 2;
+        if (lost)
+            look();
+        seen = looking;
+    }
     tryOr(function () {
-        if (typeof config !== "object" || !config || !(every >= 1000) || !(perDay >= 1))
+        if (typeof config !== "object" || !config || !(every$1 >= 1000) || !(perDay >= 1))
             throw otaError(258 /* Code.INVALID_ARG */, "poll: expected a configuration, every in ms (1000 or more) and perDay above 0");
         // told at once, and not in an hour
         lazyConfig().checkConfig_(ownFields());
-        later(Math.min(every, 3600000 /* Ms.FIRST */) * lazyEngine().spread_(0));
+        var deadline = config.deadline === undefined ? 3600000 /* Ms.FIRST */ : config.deadline || 86400000 /* Ms.DAY */;
+        guard = every(2 * deadline + 60000 /* Ms.BACKOFF */, watch);
+        later(Math.min(every$1, 3600000 /* Ms.FIRST */) * lazyEngine().spread_(0));
     }, onError);
     return {
         stop: function () {
             stopped = true;
             if (timer !== undefined)
                 cancel(timer);
+            if (guard !== undefined)
+                cancel(guard);
         },
     };
 }

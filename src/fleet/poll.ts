@@ -4,10 +4,10 @@
 import { checkConfig, type Origin, type SignedConfig } from "../config";
 import { type OtaError, Code, otaError, toOtaError, tryOr, noop } from "../errors";
 import { callUser, now, spread } from "../platform/engine";
-import { after, cancel } from "../platform/timers";
+import { after, cancel, every as interval } from "../platform/timers";
 import type { Offer } from "../update/offer";
 import type { UpdateResult } from "../update/plan";
-import { checkForUpdate, update } from "../update/update";
+import { abort, checkForUpdate, update } from "../update/update";
 import { report } from "./report";
 
 /** ms */
@@ -52,16 +52,29 @@ export interface Poll {
  * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
  * then two and so on, but not before the server's Retry-After. Nothing is kept over a restart.
+ * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
+ * interval, which needs no memory to start again, finds after twice the `deadline` what does not go on, and looks again.
+ * It also ends another update that has refused this one for as long: its watchdog was lost.
  * More than 60 lines: a closure, whose functions share the timer and the counts.
  */
 export function poll(config: SignedConfig & Origin & PollOptions): Poll {
   let timer: number | undefined;
+  let guard: number | undefined;
   let stopped = false;
   let looks = 0; // since `day`
   let day = now();
   let round = 0;
   let failures = 0;
   let reported = false;
+  /** Number of the look that has not ended; 0: none. */
+  let looking = 0;
+  /** The same when the guard last came. */
+  let seen = 0;
+  let started = 0;
+  /** ready() has not answered. */
+  let asking = false;
+  /** Another update holds the lock: 1 it has refused the last look, 2 the guard has seen that already. */
+  let refused = 0;
   let look: () => void;
   const options: PollOptions = config || ({} as PollOptions);
   const every = options.every === undefined ? Ms.DAY : options.every;
@@ -85,13 +98,15 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
     const error = toOtaError(thrown);
     if (options.failed) callUser(() => options.failed!(error));
     sendReport();
+    if (error.code !== Code.OTA_ALREADY_IN_PROGRESS) refused = 0;
+    else if (!refused) refused = 1;
     if (error.code === Code.INVALID_ARG) return;
     if (!error.retry) return next(every);
     const wait = Ms.BACKOFF * 2 ** failures++;
     next(Math.min(wait, every), error.wait_);
   }
   function onResult(result: UpdateResult): void {
-    failures = 0;
+    failures = refused = 0;
     const done = !result.upToDate && !result.waiting && !result.due;
     if (done && options.installed) callUser(() => options.installed!(result));
     if (done || !reported) sendReport();
@@ -117,32 +132,59 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
       looks = 0;
     }
     if (looks++ >= perDay) return later(day + Ms.DAY - time);
+    const mine = ++started;
+    looking = mine;
     const fields = ownFields();
+    /** Ends this look, unless another one has begun because this one was taken for lost. */
+    function ending<T>(then: (value: T) => void): (value: T) => void {
+      return (value) => {
+        if (looking !== mine) return;
+        looking = 0;
+        then(value);
+      };
+    }
     function install(yes: unknown): void {
-      if (yes) update(fields).then(onResult, onError);
-      else next(Math.min(every, Ms.POSTPONED));
+      asking = false;
+      if (yes) update(fields).then(ending(onResult), ending(onError));
+      else ending(next)(Math.min(every, Ms.POSTPONED));
     }
     if (!options.ready) return install(true);
     checkForUpdate(fields).then((offer) => {
+      if (looking !== mine) return;
       tryOr(() => {
-        if (!offer.available) return onResult({ upToDate: !offer.due, waiting: offer.waiting, due: offer.due });
+        if (!offer.available) return ending(onResult)({ upToDate: !offer.due, waiting: offer.waiting, due: offer.due });
         const answer: any = options.ready!(offer);
-        if (answer && typeof answer.then === "function") answer.then(install, onError);
+        asking = answer && typeof answer.then === "function";
+        if (asking)
+          answer.then(install, (error: unknown) => {
+            asking = false;
+            ending(onError)(error);
+          });
         else install(answer);
-      }, onError);
-    }, onError);
+      }, ending(onError));
+    }, ending(onError));
   };
+  function watch(): void {
+    const lost = looking ? looking === seen && !asking : timer === undefined;
+    if (refused > 1 || (looking && lost)) abort();
+    if (refused) refused = 2;
+    if (lost) look();
+    seen = looking;
+  }
   tryOr(() => {
     if (typeof config !== "object" || !config || !(every >= 1000) || !(perDay >= 1))
       throw otaError(Code.INVALID_ARG, "poll: expected a configuration, every in ms (1000 or more) and perDay above 0");
     // told at once, and not in an hour
     checkConfig(ownFields());
+    const deadline = config.deadline === undefined ? Ms.FIRST : config.deadline || Ms.DAY;
+    guard = interval(2 * deadline + Ms.BACKOFF, watch);
     later(Math.min(every, Ms.FIRST) * spread(0));
   }, onError);
   return {
     stop: () => {
       stopped = true;
       if (timer !== undefined) cancel(timer);
+      if (guard !== undefined) cancel(guard);
     },
   };
 }

@@ -396,11 +396,14 @@ const areaOf = (device: Device) => ({ ...device.storage.files.area, chip: hostCh
 
 export type FilesReport = { cell: FilesCell; cuts: number; distinct: number; problems: string[] };
 
-/** Every loss of power in the life of `cell`, one in `share` of the distinct states. `sound`: what has prepared the device. */
+/**
+ * Every loss of power in the life of `cell`, one in `share` of the distinct states. `sound`: what has prepared the device.
+ * `until`: the problem that ends it, where one is enough.
+ */
 export async function runFilesCell(
   cell: FilesCell,
   build: Build,
-  { sound = build, seed = 1, share = 1 }: { sound?: Build; seed?: number; share?: number } = {},
+  { sound = build, seed = 1, share = 1, until }: { sound?: Build; seed?: number; share?: number; until?: RegExp } = {},
 ): Promise<FilesReport> {
   const from = await prepare(cell, { bundle: sound.bundle, loader: build.loader });
   const whole = await live(cell, build, from, true);
@@ -423,7 +426,7 @@ export async function runFilesCell(
       report.distinct++;
       const life = await live(cell, build, snapshot, false);
       report.problems.push(...life.problems.map((problem) => `${cellName(cell)}@${i}.${torn}#${seed}: ${problem}`));
-      if (report.problems.length > 10) return report;
+      if (report.problems.length > 10 || report.problems.some((problem) => until?.test(problem))) return report;
     }
   return report;
 }

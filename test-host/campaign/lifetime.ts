@@ -36,7 +36,8 @@ export function createSession(bundle: string): Session {
 export type Lifetime = {
   steps: Step[];
   end: State;
-  /** The image that runs in the end. */
+  /** The image that each start brought, and the one that runs in the end. */
+  started: string[];
   image: string;
   problems: string[];
   /** For the reader of a replay. */
@@ -195,7 +196,7 @@ export async function simulateLifetime(
   options: LifetimeOptions,
 ): Promise<Lifetime> {
   const allowed = allowedIn(scenario, initial);
-  const lifetime: Lifetime = { steps: [], end: from, image: "nothing", problems: [], trace: [], runs: [] };
+  const lifetime: Lifetime = { steps: [], end: from, started: [], image: "nothing", problems: [], trace: [], runs: [] };
   const { trace, problems, runs } = lifetime;
   let lie = options.lie;
 
@@ -208,6 +209,7 @@ export async function simulateLifetime(
     lifetime.steps.push(...steps);
     lifetime.end = end;
     lifetime.image = imageOf(initial, boot, end);
+    lifetime.started.push(lifetime.image);
     problems.push(...violations, ...judgeStart(initial, boot, lifetime.image, end, allowed));
     problems.push(...judgeStorage(session, initial, boot, end));
     trace.push(

@@ -183,6 +183,14 @@ an unconfirmed image at the next start, whatever caused it.
 
 ${table(["scenario", "what happens", "may start", "in the end"], scenarioRows())}
 
+### Cut points, one by one
+
+Six cells of the campaign \`every\` on \`toy-two/one\`, drawn by \`npm run pictures\` from what the judge saw. A column is a flash
+operation of the uncut run; its four dots are what is left of it
+([above](#what-a-loss-of-power-leaves-of-one-operation)). "In the end" is what runs when the program has done its work again.
+
+![By flash operation and by what is done of it: the image that starts after a loss of power, the old one or the new one](power-fail-cuts.svg)
+
 ### What holds in every snapshot
 
 1. Some whole image starts, and it is one of those above: never a third, stale one. No slot holds any other image that a

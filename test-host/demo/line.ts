@@ -8,6 +8,8 @@ export interface BadLine {
   behaviour: Behaviour;
   /** Connections that broke under the device. */
   readonly cuts: number;
+  /** The bytes of the file at which they broke. */
+  readonly cutAt: number[];
   /** Bytes in flash at which the power goes next, or Infinity. */
   readonly powerAt: number;
   /** The first byte of the file that the device has not taken; whoever starts the device says it. */
@@ -50,6 +52,9 @@ export function createBadLine(
       cuts === count ? serveFile(image)(req, io) : breakAt(offsets[cuts], WAYS[(cuts + 1) % WAYS.length], req, io),
     get cuts() {
       return cuts;
+    },
+    get cutAt() {
+      return offsets.slice(0, cuts);
     },
     get powerAt() {
       return power[0] ?? Number.POSITIVE_INFINITY;

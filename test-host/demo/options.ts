@@ -114,7 +114,8 @@ function createCommand(): Command {
     .option("--dump <file>", "write the whole flash after the last boot")
     .option(
       "--json",
-      "print one line of JSON instead: from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps; " +
+      "print one line of JSON instead: from, to, bytes, fetched, refetched, erases, cuts, deviceSeconds, steps (each " +
+        "with cutAt and moments: begin, power lost, commit, restart; what the slots hold, what would start); " +
         "with --bad-image: from, tried, to, version, back, starts, attempts, refused, steps; with --power-cuts: " +
         "layout, cells, of, snapshots, distinct, findings, seconds, counts, ids; with --program: keptBytes, fileBytes, " +
         "refused, rolledBack, steps",

@@ -7,6 +7,7 @@ import { cutPowerAt, advanceWhenIdle, type HttpSpy, spyOnHttp } from "../support
 import { checkTable, findOtadata, type Row, TABLE_OFFSET, TABLE_SIZE, TYPE_APP } from "../sim/partitions.ts";
 import type { BadLine } from "./line.ts";
 import { flashMap, LEGEND } from "./map.ts";
+import { lookAt, type Moment } from "./moments.ts";
 import type { Progress, Screen } from "./screen.ts";
 
 /** Where an update comes from, and the fields of the module's config that say why it is trusted. */
@@ -43,6 +44,9 @@ export type UpdateRun = {
   writes: number;
   /** What flash alone takes on a device, by the model of flash.ts. */
   deviceSeconds: number;
+  /** Bytes of the file at which the connection was cut. */
+  cutAt: number[];
+  moments: Moment[];
   error?: Fact;
 };
 
@@ -111,8 +115,14 @@ function position({ connections }: HttpSpy): number {
 }
 
 /** Runs the module's update() once; null when the power went. What it rejects with is an outcome like any other. */
-async function attempt(device: Device, source: Source, screen: Screen): Promise<Outcome | null> {
+async function attempt(
+  device: Device,
+  source: Source,
+  screen: Screen,
+  moments: Moment[] = [],
+): Promise<Outcome | null> {
   const startMs = device.flash.deviceMs();
+  const rows = rowsOf(device);
   const { line } = source;
   let bar: Progress | undefined;
   let bytes = 0;
@@ -133,6 +143,7 @@ async function attempt(device: Device, source: Source, screen: Screen): Promise<
     }
     bar?.stop();
     bar = undefined;
+    if (name === "UPDATE_BOOT_PARTITION") moments.push(lookAt(device, rows, "commit", bytes));
     screen.text(eventText(device, name, data));
   }
 
@@ -147,7 +158,9 @@ async function attempt(device: Device, source: Source, screen: Screen): Promise<
     if (result.upToDate) return { error: plainFact("the image is running already"), bytes };
     return { label: result.partition.label, bytes: result.size };
   } catch (error) {
-    return power.happened ? null : { error: factOf(error), bytes };
+    if (!power.happened) return { error: factOf(error), bytes };
+    moments.push(lookAt(device, rows, "power lost", bytes));
+    return null;
   } finally {
     device.flash.onOp = null;
     clearTimeout(watchdog);
@@ -156,13 +169,13 @@ async function attempt(device: Device, source: Source, screen: Screen): Promise<
 }
 
 /** Updates, over as many losses of power as there are. */
-async function update(device: Device, source: Source, screen: Screen): Promise<Outcome & Cost> {
+async function update(device: Device, source: Source, screen: Screen, moments: Moment[]): Promise<Outcome & Cost> {
   const { line } = source;
   let fetched = 0;
   for (let powerLosses = 0; ; powerLosses++) {
     const seen = spyOnHttp(device.engine);
     if (line) line.position = () => position(seen);
-    const outcome = await attempt(device, source, screen);
+    const outcome = await attempt(device, source, screen, moments);
     fetched += fileBytes(seen, source);
     if (outcome) return { ...outcome, fetched, cuts: line?.cuts ?? 0, powerLosses };
     line?.powerLost();
@@ -270,7 +283,8 @@ export async function runUpdate(device: Device, source: Source, screen: Screen):
   const startMs = flash.deviceMs();
   screen.heading(source.title);
   screen.text(source.trust);
-  const outcome = await update(device, source, screen);
+  const moments = [lookAt(device, rowsOf(device), "begin", 0)];
+  const outcome = await update(device, source, screen, moments);
   if (outcome.error) screen.failure(factText(outcome.error));
 
   const rows = rowsOf(device);
@@ -287,6 +301,8 @@ export async function runUpdate(device: Device, source: Source, screen: Screen):
     ...countErases(rows, ops),
     writes: ops.filter((op) => op.kind === "write").length,
     deviceSeconds: Math.round(flash.deviceMs() - startMs) / 1000,
+    cutAt: source.line?.cutAt ?? [],
+    moments,
   };
   const target = outcome.error ? null : outcome.label;
   const complaints = [...strayed(rows, ops, from, target), ...flash.violations, ...device.engine.problems];
@@ -307,6 +323,7 @@ export async function runUpdate(device: Device, source: Source, screen: Screen):
 
   updateRun.to = restart(device, target !== null, screen);
   updateRun.version = runningVersion(device);
+  moments.push(lookAt(device, rows, "restart", outcome.bytes));
   updateRun.error = judge(device, source, outcome, updateRun, complaints);
   if (!updateRun.error) screen.success(`${updateRun.to} runs ${runningImage(device)}`);
   else if (!outcome.error) screen.failure(updateRun.error.message);

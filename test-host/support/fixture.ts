@@ -156,6 +156,15 @@ export async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
+/** The same of what is asked for: a page, whose Content-Security-Policy lets no text of a test run in it. */
+export async function eventually(what: string, holds: () => Promise<boolean>, seconds = 20): Promise<void> {
+  const end = performance.now() + seconds * 1000;
+  while (!(await holds())) {
+    if (performance.now() > end) assert.fail(`waited in vain until ${what}`);
+    await sleep(30);
+  }
+}
+
 /** A promise that is kept when `open` is called. */
 export function createGate(): { passed: Promise<void>; open(): void } {
   let open = (): void => {};

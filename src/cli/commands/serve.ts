@@ -1,6 +1,7 @@
 // `https-ota serve`: a server for development, on this computer or its network. It signs on the fly.
 import { isIPv4 } from "node:net";
 import { networkInterfaces } from "node:os";
+import path from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import pc from "picocolors";
 import { loadSigningKey, type SigningKey } from "../release/keys.ts";
@@ -8,7 +9,9 @@ import type { ProgramOptions } from "../release/program.ts";
 import type { ReleaseOptions } from "../release/release.ts";
 import { createActivity } from "../server/activity.ts";
 import { createCatalogue, type Catalogue } from "../server/catalogue.ts";
+import { type Collector, createCollector, REPORT_PATH } from "../server/collector.ts";
 import { createConnections } from "../server/connections.ts";
+import { createHostNames } from "../server/host-names.ts";
 import { createInstalls, type Installs, noInstalls } from "../server/installs.ts";
 import { createWorking } from "../server/working.ts";
 import { createServer, listen, listener, untilSignal } from "../server/listener.ts";
@@ -16,11 +19,14 @@ import { createSite } from "../server/site.ts";
 import { espruinoSnippet } from "../server/snippet.ts";
 import { createLog } from "../server/transfer-log.ts";
 import { misuse, oneLine, printable, refusal } from "../ui/errors.ts";
+import { STDOUT } from "../ui/files.ts";
 import { addEspruinoOptions, addProgramOptions, optionText, parseExpiry, parseName } from "./options.ts";
 
 interface Options extends Omit<ReleaseOptions, "url" | "sequence" | "filesUrl">, Omit<ProgramOptions, "filesUrl"> {
   port?: number;
   host: string;
+  allowHost?: string[];
+  collect?: string;
   key?: string;
   http?: boolean;
 }
@@ -63,6 +69,7 @@ function strangersText(strangers: readonly string[]): string {
 interface Served {
   catalogue: Catalogue;
   installs: Installs;
+  collector: Collector | null;
 }
 
 /** By which browsers give a page the serial port. */
@@ -80,10 +87,17 @@ function announceInstalls(urls: string[], installs: Installs): void {
     console.log(pc.yellow(oneLine(`Not served: ${path}: ${reason}`)));
 }
 
+function reportsText({ collect = "" }: Options, url: string, { list, damaged }: Collector): string {
+  const lost = damaged ? `, ${damaged} damaged lines left out` : "";
+  const count = list().length;
+  const known = `${count} ${count === 1 ? "device" : "devices"}`;
+  return `Reports of devices: ${url}${REPORT_PATH}, kept in ${printable(collect)} (${known}${lost})`;
+}
+
 function announce(
   options: Options,
   urls: string[],
-  { catalogue, installs }: Served,
+  { catalogue, installs, collector }: Served,
   key: SigningKey | undefined,
 ): void {
   const offers = catalogue.offers();
@@ -96,6 +110,7 @@ function announce(
   const unknown = options.http ? "" : " (it warns of the certificate, which nobody vouches for)";
   console.log(`In a browser: ${urls.at(-1)}/${unknown}`);
   announceInstalls(urls, installs);
+  if (collector) console.log(reportsText(options, urls[0], collector));
   for (const why of catalogue.problems()) console.log(pc.yellow(`Not served: ${oneLine(why)}`));
   const strangers = catalogue.strangers();
   if (strangers.length) console.log(pc.yellow(oneLine(strangersText(strangers))));
@@ -138,27 +153,38 @@ function createFolder(target: string, key: SigningKey | undefined, options: Opti
   throw refusal(why ?? `${target}: no image in it (a .bin that begins with 0xe9), and no manifest of files`, 1);
 }
 
+/** The file of the reports is no file of the program, also when it lies in its folder. */
+function withoutReports(options: Options): Options {
+  const { files, collect, ignore = [] } = options;
+  if (files === undefined || collect === undefined) return options;
+  const below = path.relative(files, collect).split(path.sep).join("/");
+  return { ...options, ignore: [...ignore, `/${below}`] };
+}
+
 async function serve(target: string | undefined, options: Options): Promise<void> {
   checkUsage(target, options);
   const key = options.key === undefined ? undefined : await loadSigningKey(options.key);
   const log = createLog();
-  const { host, http } = options;
+  const activity = createActivity();
+  // first: what it creates must be known for what it is
+  const collector = options.collect === undefined ? null : createCollector(options.collect, activity.tell);
+  const { host, http, allowHost = [] } = options;
   const installs = target === undefined ? noInstalls : createInstalls(target, isLoopback(host));
   const catalogue =
     target === undefined
-      ? await createWorking(options, key as SigningKey, (text) => log.line(oneLine(text)))
+      ? await createWorking(withoutReports(options), key as SigningKey, (text) => log.line(oneLine(text)))
       : createFolder(target, key, options, installs);
   const connections = createConnections(MOST_CONNECTIONS);
-  const activity = createActivity();
   let addresses: string[] = [];
-  const site = createSite({ catalogue, installs, activity, addresses: () => addresses });
-  const handle = listener({ catalogue, site, log, activity, connections });
-  const server = await createServer(http ? null : hostsOf(host), handle, connections, log);
+  const site = createSite({ catalogue, installs, collector, activity, addresses: () => addresses });
+  const hosts = createHostNames([host, ...allowHost]);
+  const handle = listener({ catalogue, site, log, activity, connections, hosts, collector });
+  const server = await createServer(http ? null : [...hostsOf(host), ...allowHost], handle, connections, log);
   const port = await listen(server, host, options.port ?? (http ? HTTP_PORT : HTTPS_PORT));
   addresses = addressesOf(options, port);
   const end = untilSignal(server);
   if ("notes" in catalogue) for (const note of catalogue.notes as string[]) console.log(`note: ${printable(note)}`);
-  announce(options, addresses, { catalogue, installs }, key);
+  announce(options, addresses, { catalogue, installs, collector }, key);
   await end;
 }
 
@@ -174,6 +200,17 @@ function parseHost(text: string): string {
   return text;
 }
 
+function collectHost(text: string, names: string[] = []): string[] {
+  if (!/^[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?$/i.test(text))
+    throw new InvalidArgumentError("Expected a name without scheme and port, as pc.example.org.");
+  return [...names, text];
+}
+
+function parseCollect(text: string): string {
+  if (!text || text === STDOUT) throw new InvalidArgumentError("Expected a file.");
+  return text;
+}
+
 const HELP = `
 Serves the valid images (.bin) and manifests (.jws) of the folder, the files that the manifests name, and nothing else; /
 lists them, and is a page in a browser: releases, the program, and what each device fetches. With --key there is a freshly signed manifest for each image at /<image>.jws. By default everybody on your
@@ -184,6 +221,10 @@ Each start makes a new certificate; Espruino does not check it, and curl needs -
 
 With --files a working folder is served instead: a program, with its manifest at /release.jws. It is signed again within a
 second when a file has changed, so that a device that polls runs it.
+
+With --collect devices POST what report() says to /-/report, and the page shows them as a table.
+
+A browser may open the page by an address in digits, localhost, the name of this computer, and the names of --allow-host.
 
 Example:
   npx https-ota serve build/ --key key.pem
@@ -203,6 +244,12 @@ export function addServe(program: Command): void {
       parsePort,
     )
     .option("--host <address>", "address to listen on; 127.0.0.1 is this computer only", parseHost, EVERYWHERE)
+    .option(
+      "--allow-host <name>",
+      "a name of this computer, by which a browser may open the page; may be repeated",
+      collectHost,
+    )
+    .option("--collect <file>", "keep the last report of each device in this file, and show them", parseCollect)
     .option("--key <file>", "private key, PEM or JWK: sign a manifest for each image on the fly")
     .option("--http", "without TLS")
     .option("--expires <time>", "of the manifests: 90d, 12h, 2w, or a date", parseExpiry)

@@ -1,6 +1,7 @@
 // The files of a folder that become files of a release, and those that do not: found, named and read.
 import { type Dirent, readdirSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
+import { isReportFile } from "../formats/report-file.ts";
 import { printable, refuse, systemReason } from "../ui/errors.ts";
 import { MAX_FLASH, readLimited } from "../ui/files.ts";
 import { globOf } from "./glob.ts";
@@ -144,6 +145,11 @@ function readFile(name: string, file: string): SourceFile {
     refuse(
       file,
       `file ${printable(name)}: ${key}, and everybody can read a release: take it out, or leave the file out (--ignore)`,
+    );
+  if (isReportFile(bytes))
+    refuse(
+      file,
+      `file ${printable(name)}: reports of devices (serve --collect), and everybody can read a release: leave it out (--ignore)`,
     );
   checkKind(read);
   return read;

@@ -40,6 +40,8 @@ export type Listener = <N extends Name>(name: N, data: Events[N]) => void;
 export interface Activity {
   sending(visitor: Visitor, sending: Sending): Tracker;
   refused(visitor: Visitor, path: string, status: number, reason: string): void;
+  /** Tells the listeners what others keep. */
+  tell: Listener;
   snapshot(): Snapshot;
   /** Returns what ends it. */
   subscribe(listener: Listener): () => void;
@@ -176,6 +178,7 @@ export function createActivity(): Activity {
   return {
     sending: (visitor, what) => sending(state, visitor, what),
     refused: (visitor, path, status, reason) => refused(state, visitor, path, status, reason),
+    tell: (name, data) => tell(state, name, data),
     snapshot: () => ({
       devices: [...state.devices.values()],
       downloads: state.downloads.map(({ download }) => download),

@@ -113,6 +113,66 @@ export interface Snapshot {
   refusals: Refusal[];
 }
 
+/** GET /-/api/reports */
+export interface Reports {
+  /** where devices POST their reports; null without --collect */
+  url: string | null;
+  /** the most devices that are kept */
+  limit: number;
+  /** the last one of each device */
+  reports: Reported[];
+}
+
+/** What a device says of itself by report(). What it does not say is null, or empty. */
+export interface DeviceReport {
+  serial: string;
+  board: string | null;
+  /** free JsVars */
+  free: number | null;
+  /** of the firmware */
+  version: string | null;
+  /** labels of the slots that runs, that starts next, and that an update would write */
+  running: string | null;
+  boot: string | null;
+  next: string | null;
+  /** esp_ota_img_states_t of the running slot */
+  state: number | null;
+  slots: ReportedSlot[];
+  /** the release of files that runs */
+  release: { version: string | null; entry: string | null; files: number } | null;
+  /** the highest confirmed one */
+  sequence: number | null;
+  /** starts so far, and the slot to fall back to */
+  trial: { boots: number; previous: string | null } | null;
+  /** digests, the last one first */
+  rolledBack: string[];
+  /** "" when nothing was rolled back since the last update */
+  rollbackReason: string;
+  /** of Storage, in bytes */
+  storage: { free: number; trash: number } | null;
+  /** what the last update since the start ended with; "" before the first */
+  last: string;
+  /** why another slot runs than the one that is selected */
+  differs: string;
+}
+
+export interface ReportedSlot {
+  label: string | null;
+  size: number | null;
+  state: number | null;
+  version: string | null;
+}
+
+/** What is to be noticed first: "differs" is another slot than the selected one. */
+export type Condition = "rolled back" | "failed" | "differs" | "trial" | "ok";
+
+export interface Reported extends DeviceReport {
+  condition: Condition;
+  /** where the report came from */
+  address: string;
+  receivedAt: string;
+}
+
 /** The events of GET /-/api/events: name and data. */
 export interface Events {
   snapshot: Snapshot;
@@ -121,6 +181,10 @@ export interface Events {
   /** a download that began, went on or ended; `points` has the newest point alone */
   download: Download;
   refusal: Refusal;
+  /** a device has reported */
+  report: Reported;
+  /** the reports of a device gave way to those of another one */
+  forgotten: { serial: string };
   /** /-/api/releases has changed */
   releases: null;
 }

@@ -26,11 +26,19 @@ export interface Installs {
   notServed(): NotServed[];
   /** URL paths of all files of the pages */
   listing(): string[];
+  /** Is this path one of a page, also when it is not served? */
+  has(urlPath: string): boolean;
   /** `host`: what the request calls this server. A text says why it is not served. */
   get(urlPath: string, host: string | undefined): Content | string | null;
 }
 
-export const noInstalls: Installs = { pages: () => [], notServed: () => [], listing: () => [], get: () => null };
+export const noInstalls: Installs = {
+  pages: () => [],
+  notServed: () => [],
+  listing: () => [],
+  has: () => false,
+  get: () => null,
+};
 
 const INDEX = "index.html";
 const TYPES: Readonly<Record<string, string>> = {
@@ -185,9 +193,15 @@ function pagesOf(state: State): Page[] {
 /** A page of another server can have its name point to this computer: the browser then asks us in that name. */
 const isLocalName = (host = "") => /^(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?$/i.test(host);
 
+const fileIn = (urlPath: string) => canonical(urlPath.endsWith("/") ? urlPath + INDEX : urlPath);
+
+function pagesWith(state: State, file: string | null): Page[] {
+  return file === null ? [] : pagesOf(state).filter(({ files }) => files.has(file));
+}
+
 function get(state: State, urlPath: string, host: string | undefined): Content | string | null {
-  const wanted = canonical(urlPath.endsWith("/") ? urlPath + INDEX : urlPath);
-  const found = wanted === null ? [] : pagesOf(state).filter(({ files }) => files.has(wanted));
+  const wanted = fileIn(urlPath);
+  const found = pagesWith(state, wanted);
   const page = found.find(({ problem }) => problem === null);
   if (wanted === null || !page) return found[0]?.problem ?? null;
   if (page.wifi && !isLocalName(host)) return WIFI;
@@ -205,6 +219,7 @@ export function createInstalls(target: string, local: boolean): Installs {
     notServed: () =>
       pagesOf(state).flatMap((page) => (page.problem === null ? [] : [{ path: page.path, reason: page.problem }])),
     listing: () => [...new Set(served().flatMap(({ files }) => [...files.keys()]))],
+    has: (urlPath) => pagesWith(state, fileIn(urlPath)).length > 0,
     get: (urlPath, host) => get(state, urlPath, host),
   };
 }

@@ -16,8 +16,11 @@ import type { Activity, Tracker, Visitor } from "./activity.ts";
 import { type Answer, answer, type Facts } from "./answers.ts";
 import type { Catalogue } from "./catalogue.ts";
 import { createCertificate } from "./certificate.ts";
+import { type Collector, REPORT_PATH } from "./collector.ts";
 import type { Connections } from "./connections.ts";
 import type { Part } from "./contents.ts";
+import type { HostNames } from "./host-names.ts";
+import { takeReport } from "./report-request.ts";
 import type { Site } from "./site.ts";
 import type { Log } from "./transfer-log.ts";
 
@@ -39,6 +42,9 @@ interface Service {
   log: Log;
   activity: Activity;
   connections: Connections;
+  hosts: HostNames;
+  /** null without --collect */
+  collector: Collector | null;
 }
 
 /** An answer with its body; "" when there are only headers, a function when it goes on until somebody ends it. */
@@ -48,6 +54,8 @@ type Reply = Answer & {
   file?: Facts & { path: string };
   /** a part of the page: no device has asked for it, and the log does not tell it */
   quiet?: boolean;
+  /** what the log says besides the status */
+  note?: string;
 };
 
 /** Resolves when the peer's side has taken the piece: true, or false when it has gone. */
@@ -88,6 +96,8 @@ function outcome({ status, length, start, headers }: Reply, sent: number, ms: nu
   return `${color(String(status))} ${length || headers["Content-Length"] || 0} bytes${range}${rate}`;
 }
 
+const peerOf = ({ socket }: IncomingMessage) => socket.remoteAddress?.replace(/^::ffff:/, "") ?? "?";
+
 function plain(status: number, text: string): Reply {
   const body = `${text}\n`;
   const length = Buffer.byteLength(body);
@@ -98,20 +108,34 @@ function plain(status: number, text: string): Reply {
 /** Does the one who asks show HTML? Devices send no Accept, and curl takes anything. */
 const isBrowser = ({ headers }: IncomingMessage) => /\btext\/html\b/i.test(headers.accept ?? "");
 
-async function replyTo(request: IncomingMessage, { catalogue, site }: Service): Promise<Reply> {
+async function replyToReport(request: IncomingMessage, { collector, hosts }: Service): Promise<Reply> {
+  const { status, text, note } = await takeReport(request, peerOf(request), collector, hosts);
+  if (status === 204) return { status, headers: {}, start: 0, length: 0, body: "", note };
+  const reply = plain(status, oneLine(text));
+  // the peer is not done with its request
+  return status === 408 ? { ...reply, headers: { ...reply.headers, Connection: "close" } } : reply;
+}
+
+async function replyTo(request: IncomingMessage, service: Service): Promise<Reply> {
+  const { catalogue, site, hosts } = service;
   const { method = "", headers, url = "/" } = request;
+  const urlPath = url.split("?")[0];
+  if (method === "POST" && urlPath === REPORT_PATH) return replyToReport(request, service);
   if (method !== "GET" && method !== "HEAD") {
     const refused = plain(405, "only GET and HEAD");
     return { ...refused, headers: { ...refused.headers, Allow: "GET, HEAD" } };
   }
-  const urlPath = url.split("?")[0];
+  // files are for devices, which may ask by any name that a proxy has
+  const stranger = hosts.problem(headers.host);
   if (urlPath === "/") {
+    if (stranger !== null) return plain(403, oneLine(stranger));
     if (isBrowser(request)) return { ...site.page(request), quiet: true };
     const list = plain(200, [...catalogue.listing(), ...site.listing()].join("\n"));
     return { ...list, headers: { ...list.headers, Vary: "Accept" } };
   }
   const content = await catalogue.get(urlPath, headers["if-range"]?.toString());
   if (content === null) {
+    if (stranger !== null && site.isForPeople(urlPath)) return plain(403, oneLine(stranger));
     const reply = await site.reply(request);
     return reply ? { ...reply, quiet: true } : plain(404, "no image, no manifest and no file of one");
   }
@@ -151,8 +175,6 @@ async function sendBody(
   if (sent < length) response.req.socket.destroy();
   else response.end();
 }
-
-const peerOf = ({ socket }: IncomingMessage) => socket.remoteAddress?.replace(/^::ffff:/, "") ?? "?";
 
 /** The request as the log names it. */
 function labelOf(request: IncomingMessage): string {
@@ -202,7 +224,8 @@ async function handle(request: IncomingMessage, response: ServerResponse, servic
     tracker?.end(taken);
   }
   const sent = typeof body === "string" ? reply.length : taken;
-  transfer.end(outcome(reply, sent, performance.now() - startedAt) + (why && reply.length ? `: ${why}` : ""));
+  const told = (reply.length ? why : "") || reply.note;
+  transfer.end(outcome(reply, sent, performance.now() - startedAt) + (told ? `: ${told}` : ""));
 }
 
 export function listener(service: Service): RequestListener {

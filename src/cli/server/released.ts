@@ -3,6 +3,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { parseUrl, resolveUrl } from "../../net/url.ts";
 import type { ManifestFile } from "../../trust/manifest.ts";
+import { isReportFile } from "../formats/report-file.ts";
 import type { Claims } from "../release/manifest.ts";
 import { sha256Of } from "../release/program.ts";
 import { privateKeyIn } from "../release/secrets.ts";
@@ -14,7 +15,7 @@ import { canonical, fileAt, type Folder, stampOf } from "./folder.ts";
 interface Known {
   stamp: string;
   sha256: string;
-  /** it holds a private key */
+  /** it holds a private key, or reports of devices */
   secret: boolean;
 }
 
@@ -59,7 +60,7 @@ function know(released: Released, file: string, stamp: string): Known {
   if (before?.stamp === stamp) return before;
   if (released.size >= MOST_KNOWN) released.clear();
   const bytes = readFileSync(file);
-  const known = { stamp, sha256: sha256Of(bytes), secret: privateKeyIn(bytes) !== null };
+  const known = { stamp, sha256: sha256Of(bytes), secret: privateKeyIn(bytes) !== null || isReportFile(bytes) };
   // one that is being written is read again
   if (stampOf(statSync(file, { bigint: true })) === stamp) released.set(file, known);
   return known;

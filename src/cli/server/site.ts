@@ -5,6 +5,7 @@ import { type Answer, answer, etagOf } from "./answers.ts";
 import type { Activity } from "./activity.ts";
 import type { Releases } from "./api.ts";
 import type { Catalogue } from "./catalogue.ts";
+import { type Collector, REPORT_PATH, reportsOf } from "./collector.ts";
 import type { Part } from "./contents.ts";
 import { createStreams } from "./event-stream.ts";
 import type { Installs } from "./installs.ts";
@@ -24,6 +25,8 @@ export interface Site {
   reply(request: IncomingMessage): Promise<SiteReply | null>;
   /** URL paths of files for people, which are listed too. */
   listing(): string[];
+  /** Is this path for people, and not for devices? */
+  isForPeople(urlPath: string): boolean;
 }
 
 /** No inline script and no inline style: what devices and files say cannot become one. */
@@ -38,6 +41,9 @@ const SECURE = {
 };
 
 const PREFIX = "/-/";
+/** Of a path: is it one of the page's, when no file of the folder has it? */
+const isOfPage = (urlPath: string): boolean => urlPath.startsWith(PREFIX);
+
 const JSON_TYPE = "application/json; charset=utf-8";
 const TEXT_TYPE = "text/plain; charset=utf-8";
 const SVG_TYPE = "image/svg+xml";
@@ -65,6 +71,8 @@ function part({ method = "", headers }: IncomingMessage, type: string, body: str
 
 export interface Shown {
   catalogue: Catalogue;
+  /** null without --collect */
+  collector: Collector | null;
   installs: Installs;
   activity: Activity;
   /** base URLs of this server */
@@ -101,6 +109,11 @@ function qrReply(query: URLSearchParams, shown: Shown): SiteReply {
   return address === undefined ? whole(TEXT_TYPE, "no such address\n", 404) : whole(SVG_TYPE, qrSvg(`${address}/`));
 }
 
+function onlyPost(): SiteReply {
+  const reply = whole(TEXT_TYPE, "devices POST their reports here\n", 405);
+  return { ...reply, headers: { ...reply.headers, Allow: "POST" } };
+}
+
 /** A file of an install page: it gets the policy of our own page, whatever its own says. */
 async function installReply(request: IncomingMessage, urlPath: string, { installs }: Shown): Promise<SiteReply | null> {
   const { method = "", headers } = request;
@@ -125,15 +138,19 @@ export function createSite(shown: Shown): Site {
       return { ...reply, headers: { ...reply.headers, Vary: "Accept" } };
     },
     listing: () => shown.installs.listing(),
+    isForPeople: (urlPath) => isOfPage(urlPath) || shown.installs.has(urlPath),
     async reply(request) {
       const [urlPath, search = ""] = (request.url ?? "").split("?");
-      if (!urlPath.startsWith(PREFIX)) return installReply(request, urlPath, shown);
+      if (!isOfPage(urlPath)) return installReply(request, urlPath, shown);
       const name = urlPath.slice(PREFIX.length);
       if (Object.hasOwn(PARTS, name)) return part(request, ...PARTS[name]);
       const query = new URLSearchParams(search);
       if (name === "qr.svg") return qrReply(query, shown);
       if (name === "api/program") return programReply(query, shown);
       if (name === "api/releases") return whole(JSON_TYPE, JSON.stringify(releasesOf(shown)));
+      if (name === "api/reports")
+        return whole(JSON_TYPE, JSON.stringify(reportsOf(shown.collector, shown.addresses()[0])));
+      if (urlPath === REPORT_PATH) return onlyPost();
       if (name === "api/activity") return whole(JSON_TYPE, JSON.stringify(shown.activity.snapshot()));
       return name === "api/events" ? events(request.method) : null;
     },

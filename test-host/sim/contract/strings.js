@@ -5,6 +5,8 @@ show("substr", function () { return [s.substr(3, 3), s.substr(-2), s.substr(2, 0
 show("substring", function () { return [s.substring(3, 5), s.substring(5, 3), s.substring(-1, 2), s.substring(7)]; });
 show("slice", function () { return [s.slice(3, 5), s.slice(-3), s.slice(-3, -1), s.slice(5, 3)]; });
 show("index", function () { return [s[3], s[0], s[99] === undefined]; });
+show("index -1", function () { return "abc"[-1]; });
+show("index -1 of an array", function () { return [[1, 2][-1] === undefined]; });
 show("indexOf", function () { return [s.indexOf("\xff"), s.indexOf("xyz"), s.indexOf("q"), s.indexOf(""), s.indexOf("a", 1), s.lastIndexOf("z")]; });
 show("split", function () { return "a,b,,c".split(","); });
 show("split crlf", function () { return "a\r\nb\r\n".split("\r\n"); });

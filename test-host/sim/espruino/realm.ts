@@ -7,9 +7,9 @@
 // - Objects: `arr.length = n` throws there; `X.prototype.y` of a native is undefined there; keys that look like
 //   integers keep their place there; an object made by JSON.parse or of headers can hold two equal keys (the first is
 //   found); non-enumerable properties do not exist there; natives are functions of this realm there.
-// - Text: regular expressions are far weaker there; numbers with many digits become other text (0.1 + 0.2 is "0.3");
-//   characters above 255; E.toString(array) shares the array's memory there and is a copy here, so a later change of
-//   the array shows in the text only there.
+// - Text: an index below -1 throws there, as -1 does; regular expressions are far weaker there; numbers with many
+//   digits become other text (0.1 + 0.2 is "0.3"); characters above 255; E.toString(array) shares the array's memory
+//   there and is a copy here, so a later change of the array shows in the text only there.
 // - Bytes: views at odd offsets are refused here; a view beyond its buffer is a copy here; BYTES_PER_ELEMENT of an
 //   instance. `char` is unsigned as on the ESP32; the Linux build, where it is signed, is not asked about that.
 // - Memory: only the `oom` hook makes a native fail. Time: an interpreter is slow, V8 is not.
@@ -82,6 +82,10 @@ const BOOT = `(function (maxArgs) {
   }
   ascii("toUpperCase", 97, -32);
   ascii("toLowerCase", 65, 32);
+  // the commonest index below 0; there each one throws, also on typed arrays, whose prototype V8 does not ask
+  Object.defineProperty(String.prototype, "-1", { get: function () {
+    throw realm.Error('Field or method "-1" does not already exist, and can\\'t create it on String');
+  } });
   var apply = Function.prototype.apply, call = Function.prototype.call;
   var limited = function (self, args) {
     if (args !== undefined && args !== null && args.length > maxArgs) {

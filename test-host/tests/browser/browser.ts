@@ -1,23 +1,20 @@
-// A headless Chromium for tests of pages, and what it complained about. Debian's package `chromium`, or CHROMIUM=/path.
-import { existsSync, mkdtempSync } from "node:fs";
+// A headless Chromium for tests of pages, and what it complained about.
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, type TestContext } from "node:test";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
-import { sleep } from "../../support/fixture.ts";
-
-const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-const FOUND = (process.env.CHROMIUM ? [process.env.CHROMIUM] : PLACES).find((one) => existsSync(one));
+import { CHROMIUM, MISSING } from "./chromium.ts";
 
 /** For the option `skip` of a test. */
-export const skip = FOUND ? false : "no Chromium (apt-get install chromium, or CHROMIUM=/path)";
+export const skip = CHROMIUM ? false : MISSING;
 if (skip) console.log("!!! Chromium is not here: nothing was looked at in a browser !!!");
 
 let browser: Promise<Browser> | undefined;
 after(async () => (await browser)?.close());
 
 function launch(): Promise<Browser> {
-  browser ??= chromium.launch({ executablePath: FOUND });
+  browser ??= chromium.launch({ executablePath: CHROMIUM });
   return browser;
 }
 
@@ -48,15 +45,6 @@ export async function open(t: TestContext, url: string, options: BrowserContextO
   const opened = await emptyPage(t, options);
   await opened.page.goto(url);
   return opened;
-}
-
-/** Asks the page again and again: the Content-Security-Policy of a page lets no text of a test run in it. */
-export async function eventually(what: string, holds: () => Promise<boolean>, seconds = 20): Promise<void> {
-  const end = performance.now() + seconds * 1000;
-  while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
-    await sleep(30);
-  }
 }
 
 let folder: string | undefined;

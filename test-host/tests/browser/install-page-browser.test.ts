@@ -12,7 +12,8 @@ import { noise } from "../../support/images.ts";
 import { succeeds, workshop } from "../cli/cli-run.ts";
 import { furnish, PROGRAM, putBuild, sign } from "../factory/factory-run.ts";
 import { type Board, createBoard } from "../factory/serial-port.ts";
-import { emptyPage, eventually, type Opened, picture, skip } from "./browser.ts";
+import { eventually } from "../../support/fixture.ts";
+import { emptyPage, type Opened, picture, skip } from "./browser.ts";
 import { connect } from "./web-serial.ts";
 
 const HOSTILE_TITLE = "<img src=x onerror=alert(2)> lamp";

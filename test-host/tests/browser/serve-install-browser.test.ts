@@ -4,13 +4,13 @@ import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { before, test } from "node:test";
-import { until } from "../../support/fixture.ts";
+import { eventually, until } from "../../support/fixture.ts";
 import { buildImage, noise } from "../../support/images.ts";
 import { succeeds, workshop } from "../cli/cli-run.ts";
 import { server } from "../cli/cli-serving.ts";
 import { furnish, PROGRAM, sign } from "../factory/factory-run.ts";
 import { createBoard } from "../factory/serial-port.ts";
-import { emptyPage, eventually, open, picture, skip } from "./browser.ts";
+import { emptyPage, open, picture, skip } from "./browser.ts";
 import { connect } from "./web-serial.ts";
 
 const shop = workshop();

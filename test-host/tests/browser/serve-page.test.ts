@@ -1,16 +1,16 @@
 // The page of serve in a real browser: a virtual device's update from start to end, the program, hostile names.
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
-import http from "node:http";
-import type { AddressInfo } from "node:net";
+import type http from "node:http";
 import { before, type TestContext, test } from "node:test";
 import type { Locator, Page } from "playwright-core";
 import { createDevice, type Device } from "../../sim/device.ts";
 import { buildImage, mutations } from "../../support/images.ts";
-import { sleep, until } from "../../support/fixture.ts";
+import { eventually, until } from "../../support/fixture.ts";
 import { succeeds, workshop } from "../cli/cli-run.ts";
 import { ask, type Served, server } from "../cli/cli-serving.ts";
-import { eventually, type Opened, open, picture, skip } from "./browser.ts";
+import { type Opened, open, picture, skip } from "./browser.ts";
+import { slowProxy } from "./slow-proxy.ts";
 
 const shop = workshop();
 const serve = server(shop);
@@ -29,41 +29,6 @@ before(async () => {
   shop.put("program/app.js", 'print("hello")\n');
   shop.put("program/hours.js", "exports.of = 24;\n");
 });
-
-const PIECE = 12_000;
-
-/**
- * A proxy that fetches a file in pieces, at a rate that a person could watch: the sockets of one computer would take all of
- * it at once.
- */
-async function slowProxy(t: Pick<TestContext, "after">, target: number): Promise<number> {
-  const proxy = http.createServer(async (request, response) => {
-    const [, first = "0"] = /^bytes=(\d+)-$/.exec(request.headers.range ?? "") ?? [];
-    const { "x-device": serial, "user-agent": agent, "if-range": tag } = request.headers;
-    const about = { "X-Device": serial, "User-Agent": agent, ...(tag ? { "If-Range": tag } : {}) };
-    let size = Number.POSITIVE_INFINITY;
-    for (let at = Number(first); at < size && !response.destroyed; at += PIECE) {
-      const headers = { ...about, Range: `bytes=${at}-${at + PIECE - 1}` } as http.OutgoingHttpHeaders;
-      const reply = await ask(`http://127.0.0.1:${target}${request.url}`, { headers });
-      size = Number(/\/(\d+)$/.exec(String(reply.headers["content-range"]))?.[1]);
-      if (!response.headersSent)
-        response.writeHead(206, {
-          "Content-Range": `bytes ${first}-${size - 1}/${size}`,
-          "Content-Length": size - Number(first),
-          ETag: reply.headers.etag as string,
-        });
-      response.write(reply.body);
-      await sleep(60);
-    }
-    response.end();
-  });
-  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
-  t.after(() => {
-    proxy.close();
-    proxy.closeAllConnections();
-  });
-  return (proxy.address() as AddressInfo).port;
-}
 
 function start(t: Pick<TestContext, "after">): Device {
   const device = createDevice().boot();

@@ -292,7 +292,8 @@ test("requests that are sent ahead by the thousand end their connection, and lea
     text += data.toString("latin1").replace(/[^\n\r -~]/g, "");
   });
   few.write(
-    "GET /none HTTP/1.1\r\nHost: x\r\n\r\n".repeat(4) + "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "GET /none HTTP/1.1\r\nHost: x\r\n\r\n".repeat(4) +
+      "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
   );
   await once(few, "close");
   assert.deepEqual(text.match(/HTTP\/1\.1 \d+/g), [...Array(4).fill("HTTP/1.1 404"), "HTTP/1.1 200"]);

@@ -17,7 +17,7 @@ export type Served = {
 
 /** Starts `serve` on loopback, and waits until it says where it is. */
 export const server =
-  (shop: ReturnType<typeof workshop>) =>
+  (shop: Pick<ReturnType<typeof workshop>, "start">) =>
   async (t: Pick<TestContext, "after">, ...args: string[]): Promise<Served> => {
     const child = shop.start("serve", ...args, "--host", "127.0.0.1", "--port", "0");
     let stdout = "";
@@ -50,7 +50,7 @@ export const server =
 
 export type Reply = { status: number; headers: http.IncomingHttpHeaders; body: Buffer };
 
-export function ask(url: string, options: http.RequestOptions = {}): Promise<Reply> {
+export function ask(url: string, options: http.RequestOptions = {}, content?: string | Buffer): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const { request } = url.startsWith("https:") ? https : http;
     const all = { rejectUnauthorized: false, agent: false, ...options } as https.RequestOptions;
@@ -65,6 +65,16 @@ export function ask(url: string, options: http.RequestOptions = {}): Promise<Rep
       );
     })
       .on("error", reject)
-      .end();
+      .end(content);
   });
 }
+
+/** POSTs `report`, JSON or its text, as a device does. */
+export function post(url: string, report: unknown, headers: http.OutgoingHttpHeaders = {}): Promise<Reply> {
+  const content = typeof report === "string" || Buffer.isBuffer(report) ? report : JSON.stringify(report);
+  const all = { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(content), ...headers };
+  return ask(`${url}/-/report`, { method: "POST", headers: all }, content);
+}
+
+/** Parsed JSON of a path. */
+export const jsonOf = async (url: string): Promise<any> => JSON.parse((await ask(url)).body.toString());

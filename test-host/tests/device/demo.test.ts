@@ -13,7 +13,7 @@ import { buildImage, mutations } from "../../support/images.ts";
 import { buildTable, type Row, TABLE_OFFSET } from "../../sim/partitions.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import { serveFile, startServer, status } from "../../support/server.ts";
-import { sayLeftOut, shareOf } from "../../support/share.ts";
+import { draw, sayLeftOut, shareOf } from "../../support/share.ts";
 import { imageWith, textsOf } from "../cli/cli-espruino.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
@@ -155,6 +155,29 @@ test("--json prints one line: the first update, and both under steps, one erase 
   for (const updateRun of steps) assertUpdateRun(updateRun);
 });
 
+test("--json has the moments of an update: the selected slot changes at the commit and not before", async () => {
+  const run = await demo("--cut", "3", "--json");
+  succeeds(run);
+  const [{ bytes, cutAt, moments }] = parseReport(run).steps;
+  assert.deepEqual(
+    moments.map((moment: any) => [moment.what, moment.starts]),
+    [
+      ["begin", "factory"],
+      ["power lost", "factory"],
+      ["power lost", "factory"],
+      ["commit", "ota_0"],
+      ["restart", "ota_0"],
+    ],
+  );
+  const filled = moments.map((moment: any) => moment.slots.map((slot: any) => slot.filled));
+  const [begin, first, second, commit, restart] = filled;
+  for (const [factory] of filled) assert.equal(factory, begin[0], "the running slot was written");
+  assert.deepEqual([begin[1], commit[1], restart[1]], [0, Math.ceil(bytes / SECTOR), Math.ceil(bytes / SECTOR)]);
+  assert.ok(0 < first[1] && first[1] < second[1] && second[1] < commit[1], JSON.stringify(filled));
+  assert.equal(cutAt.length, 3);
+  for (const at of cutAt) assert.ok(at > 0 && at < bytes, `cut at ${at}`);
+});
+
 for (const [name, slots] of [
   ["esp32c3", ["ota_0", "ota_1", "ota_0"]],
   ["toy-three", ["ota_0", "ota_1", "ota_2"]],
@@ -242,13 +265,20 @@ test("--flash of another project refuses the manifest", async () => {
 /** What a loss of power may cost where it is resumed: the sector before the first blank one, the one under way, and the first chunks. */
 const PER_POWER_LOSS = 2 * SECTOR + 1024 + 536;
 
-for (const args of [
+const BAD_LINES = [
   ["--cut", "10"],
   ["--cut", "10", "--insecure"],
   ["--cut", "10", "--board", "esp32c3"],
   ["--cut", "1"],
   ["--cut", "100"],
-])
+];
+const DRAWN_LINES = draw(BAD_LINES, Math.ceil(BAD_LINES.length / shareOf(3)));
+
+test("what npm test leaves out of the bad lines", (t) => {
+  sayLeftOut(t, DRAWN_LINES.length, BAD_LINES.length, "bad lines of the demo");
+});
+
+for (const args of DRAWN_LINES)
   test(`${args.join(" ")}: the connection is cut, the power is lost twice, and both updates are installed`, async () => {
     const run = await demo(...args, "--json");
     succeeds(run);

@@ -253,12 +253,27 @@ test("with --host 127.0.0.1 it is, and only to those who call this computer by i
     assert.equal(status, 200, host);
     assert.ok(body.includes(PASSWORD));
   }
-  for (const host of ["evil.example", `localhost.evil.example:${port}`, `127.0.0.1.evil.example:${port}`, "10.0.0.1"]) {
-    const { status, body } = await ask(`${url}/secret/esp32/storage.bin`, { headers: { Host: host } });
-    assert.equal(status, 422, host);
+  const strangers = ["evil.example", `localhost.evil.example:${port}`, `127.0.0.1.evil.example:${port}`];
+  for (const host of strangers)
+    for (const path of ["secret/esp32/storage.bin", "one/index.html", "one/", "one/factory.bin"]) {
+      const { status, body } = await ask(`${url}/${path}`, { headers: { Host: host } });
+      assert.equal(status, 403, `${host} ${path}`);
+      assert.match(body.toString(), /the page is not served for the name /);
+    }
+});
+
+test("a name that --allow-host allows gets a page, and no Wi-Fi password", async (t) => {
+  // a proxy on this computer would publish it
+  const folder = copy("proxy");
+  cpSync(shop.at("secret"), shop.at("proxy/secret"), { recursive: true });
+  const { url } = await serve(t, folder, "--http", "--allow-host", "lamp.example");
+  const headers = { Host: "lamp.example" };
+  assert.equal((await ask(`${url}/one/factory.bin`, { headers })).status, 200);
+  for (const path of ["secret/esp32/storage.bin", "secret/index.html"]) {
+    const { status, body } = await ask(`${url}/${path}`, { headers });
+    assert.equal(status, 422, path);
     assert.match(body.toString(), WIFI);
   }
-  assert.equal((await ask(`${url}/one/index.html`, { headers: { Host: "lamp.local" } })).status, 200);
 });
 
 test("a folder with nothing but an install page can be served", async (t) => {

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { firstLooks } from "../../support/first-looks.ts";
 import { createFixture, failsWith, plain, until } from "../../support/fixture.ts";
 import { buildImage } from "../../support/images.ts";
 import { collect } from "../../support/collector.ts";
@@ -47,20 +48,12 @@ test("poll() looks within the first hour, installs, and tells: it restarts nothi
   assert.equal(device.rebootAsked, false);
 });
 
-test("1000 devices after a common power cut look at times that are spread evenly over the hour", async (t) => {
-  const { device, poll } = await start(t);
-  // one engine stands for all of them: each call of poll() is another device's, and its first timer is written down
-  device.engine.run(`var serial, first = [], realTimeout = setTimeout, taken = true;
-    getSerial = function () { return serial; };
-    setTimeout = function (callback, ms) { if (!taken) { taken = true; first.push(ms); } return realTimeout(callback, ms); };`);
-  for (let n = 0; n < 1000; n++) {
-    const serial = `240ac4${(n % 256).toString(16).padStart(2, "0")}-${(n * 7919).toString(16).padStart(6, "0")}`;
-    device.engine.run(`serial = ${JSON.stringify(serial)}; taken = false;`);
-    poll("{}");
-    device.engine.run("handle.stop()");
-  }
-  const first = plain(device.engine.run("first")) as number[];
-  assert.equal(first.length, 1000);
+test("1000 devices after a common power cut look at times that are spread evenly over the hour", () => {
+  const serials = Array.from(
+    { length: 1000 },
+    (_, n) => `240ac4${(n % 256).toString(16).padStart(2, "0")}-${(n * 7919).toString(16).padStart(6, "0")}`,
+  );
+  const first = firstLooks(serials);
   const bins = new Array(10).fill(0);
   for (const ms of first) bins[Math.floor((ms / HOUR) * 10)]++;
   // chi squared of 10 bins: 27.9 is exceeded once in a thousand times
@@ -123,6 +116,73 @@ test("ready() postpones; a refusal by policy is told and looked at again at the 
   await waitFor("the refusal", () => log().length > 0, 30_000);
   assert.deepEqual(log(), ["ESP_ERR_OTA_VALIDATE_FAILED"]);
   device.engine.run("handle.stop()");
+});
+
+/** Timers of less than ten minutes, and intervals, are lost while `losing`: as when the engine has no JsVar left. */
+const LOSE = `var losing = false;
+  (function (timeout, interval) {
+    setTimeout = function (f, ms) { return timeout(losing && ms < 600000 ? function () {} : f, ms); };
+    setInterval = function (f, ms) { return interval(losing ? function () {} : f, ms); };
+  })(setTimeout, setInterval);`;
+
+test("poll() looks again though an update of its own was lost with its watchdog", async (t) => {
+  const { device, poll, log, waitFor } = await start(t);
+  device.engine.run(LOSE);
+  poll("{ installed: function () { log.push('done'); }, failed: function (e) { log.push(e.message); } }");
+  device.engine.run("losing = true");
+  await waitFor("an update holds the lock", () => device.engine.run("!!E.otaLock") as boolean);
+  device.engine.run("losing = false");
+  const waited = await waitFor("it is installed", () => log().includes("done"));
+  assert.ok(waited <= 5 * HOUR, `${waited} ms`);
+  assert.deepEqual(log(), ["done"]);
+});
+
+test("poll() looks again though there was no memory for the timer of the next look", async (t) => {
+  const { device, server, poll, manifests, waitFor } = await start(t);
+  device.engine.run("var none = false, timeout = setTimeout;");
+  device.engine.run(
+    "setTimeout = function (f, ms) { return none && ms > 40000 && ms < 80000 ? undefined : timeout(f, ms); };",
+  );
+  server.on("/m.jws", status(503));
+  poll("{ installed: function () { log.push('done'); } }");
+  device.engine.run("none = true");
+  await waitFor("the first look", () => manifests() === 1);
+  await device.engine.advance(1000);
+  device.engine.run("none = false");
+  assert.equal(manifests(), 1);
+  await waitFor("the second", () => manifests() === 2);
+});
+
+test("poll() ends an update that has refused it for two hours", async (t) => {
+  const { device, poll, log, waitFor, server } = await start(t);
+  const own: any = device.engine.run(
+    `({ url: ${JSON.stringify(server.url("/fw.bin"))}, insecure: true, deadline: 0 })`,
+  );
+  server.on("/fw.bin", serveFile(IMAGE));
+  const handle: any = await device.engine.call(device.ota.begin(own));
+  poll("{ installed: function () { log.push('done'); }, failed: function (e) { log.push(e.name); } }");
+  const waited = await waitFor("it is installed", () => log().includes("done"));
+  assert.ok(waited > 2 * HOUR && waited < 5 * HOUR, `${waited} ms`);
+  assert.ok(log().length > 5);
+  assert.ok(
+    log()
+      .slice(0, -1)
+      .every((one) => one === "ESP_ERR_OTA_ALREADY_IN_PROGRESS"),
+    `${log()}`,
+  );
+  assert.throws(() => handle.abort(), /aborted/);
+});
+
+test("a promise of ready() that takes hours is waited for", async (t) => {
+  const { device, poll, log, waitFor } = await start(t);
+  poll(`{ ready: function () { log.push("asked"); return new Promise(function (yes) { later = yes; }); },
+    installed: function () { log.push("done"); } }`);
+  await waitFor("it asks", () => log().length === 1);
+  for (let hour = 0; hour < 30; hour++) await device.engine.advance(HOUR);
+  assert.deepEqual(log(), ["asked"]);
+  device.engine.run("later(true)");
+  await waitFor("it is installed", () => log().includes("done"));
+  assert.deepEqual(log(), ["asked", "done"]);
 });
 
 for (const config of ["undefined", "null", "5", "{ every: 5 }", "{ url: 5 }", "{ nonsense: 1, every: 5000 }"])

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { serialOf } from "../../support/first-looks.ts";
 import { loadSource } from "../../support/load.ts";
 import { sample } from "../../support/property.ts";
 
@@ -13,12 +14,6 @@ const ROUNDS = 8;
 const BINS = 20;
 /** Chi-square of 19 degrees of freedom is above this once in 100,000 cases. The numbers below never change. */
 const LIMIT = 58;
-
-const serialOf = (mac: number) =>
-  mac
-    .toString(16)
-    .padStart(12, "0")
-    .replace(/(.{8})(.{4})/, "$1-$2");
 
 /** What each device makes of each round. */
 function spreadOf(macs: number[]): number[][] {

@@ -47,6 +47,6 @@ const ROLES: Record<string, string> = {
 /** On a narrow window the style sheet makes blocks of the table, and a browser then forgets that it is one. */
 export function keepTableRoles(): void {
   for (const [name, role] of Object.entries(ROLES))
-    for (const part of document.querySelectorAll(`#requests:is(${name}), #requests ${name}`))
+    for (const part of document.querySelectorAll(`.stacked:is(${name}), .stacked ${name}`))
       part.setAttribute("role", role);
 }

@@ -1,6 +1,7 @@
 // The page of `serve`: it reads the JSON of docs/serve-api.md, and shows it. It changes nothing.
 import type { Events } from "../api.ts";
 import { byId, keepTableRoles } from "./dom.ts";
+import { drawFleet, loadReports, takeForgotten, takeReport } from "./fleet.ts";
 import { drawLive, takeDevice, takeDownload, takeRefusal, takeSnapshot } from "./live.ts";
 import { drawAges, loadReleases, startOffers } from "./offers.ts";
 
@@ -20,12 +21,14 @@ const TAKE: { [N in keyof Events]: (data: Events[N]) => void } = {
   device: takeDevice,
   download: takeDownload,
   refusal: takeRefusal,
+  report: takeReport,
+  forgotten: takeForgotten,
   releases: () => void load(),
 };
 
 async function load(): Promise<void> {
   try {
-    await loadReleases();
+    await Promise.all([loadReleases(), loadReports()]);
   } catch {
     // the next connection brings it
   }
@@ -52,4 +55,5 @@ connect();
 setInterval(() => {
   drawLive();
   drawAges();
+  drawFleet();
 }, MINUTE);
