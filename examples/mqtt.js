@@ -33,9 +33,9 @@ function update() {
     say({ percent: tenth * 10 });
   };
   ota.update(RELEASE).then(function (result) {
-    say({ upToDate: result.upToDate });
+    say(result.due ? { due: result.due } : { upToDate: result.upToDate });
     // time for the message to leave
-    if (!result.upToDate) setTimeout(ota.restart, 2000);
+    if (result.partition) setTimeout(ota.restart, 2000);
   }, function (error) {
     say({ error: error.name, message: error.message, retry: error.retry });
   });
