@@ -94,7 +94,7 @@ Modules.addCached("Wifi", "exports.getDetails = function () { return { status: l
 var broker = {
   listeners: {},
   on: function (event, listener) { broker.listeners[event] = listener; },
-  connect: function () { setTimeout(broker.listeners.connected, 1); },
+  connect: function () { broker.connected = true; setTimeout(broker.listeners.connected, 1); },
   subscribe: function (topics) { tell("subscribe " + topics.join()); },
   publish: function (topic, message) { tell(topic + " " + message); }
 };
