@@ -175,6 +175,12 @@ const textOf = (errors: ErrorObject[]): string =>
 // int32 and int64 are OpenAPI's, and not JSON Schema's
 const OPTIONS = { strict: false, allErrors: true, validateFormats: false };
 
+/** swupdate has a number there. */
+function withoutOldFields(body: unknown): unknown {
+  if (typeof body !== "object" || !body) return body;
+  return Object.fromEntries(Object.entries(body).filter(([name]) => !OLD_FIELDS.includes(name)));
+}
+
 /** `strangers`: fields of a request that are not known are taken out first, as hawkBit does. */
 function judgeOf(calls: Record<string, Call>, more: object, strangers: boolean): Judge {
   const strict = new Ajv({ ...OPTIONS }).addSchema({ $id: "document", ...more });
@@ -192,9 +198,12 @@ function judgeOf(calls: Record<string, Call>, more: object, strangers: boolean):
     const text = (ROOT + path).replace(/[.]/g, "\\.").replace(/\{\w+\}/g, "[^/]+");
     return { call, method, path: new RegExp(`^${text}$`) };
   });
-  return ({ method, path, body, status, answer }) => {
+  // a server that knows GET knows HEAD
+  const isHead = (call: string, method: string) => method === "HEAD" && calls[call].file === true;
+  return ({ method, path, body: sent, status, answer }) => {
+    const body = strangers ? withoutOldFields(sent) : sent;
     const [bare, query = ""] = path.split("?");
-    const found = patterns.find((one) => one.method === method && one.path.test(bare));
+    const found = patterns.find((one) => one.path.test(bare) && (one.method === method || isHead(one.call, method)));
     if (!found) return [`${method} ${path}: there is no such call`];
     const call = calls[found.call];
     const faults: string[] = [];

@@ -112,7 +112,9 @@ export async function startFake(t: Pick<TestContext, "after">, tls = false, stra
     const action = target.actions.find(({ state }) => state === "running" || state === "canceling");
     const links: Record<string, { href: string }> = {};
     const kind = action?.state === "canceling" ? "cancelAction" : "deploymentBase";
-    if (action) links[kind] = { href: fake.link(`${url}${root}/${kind}/${action.id}?c=-12345`) };
+    // as hawkBit: a client may append "/feedback" to the link of a cancellation
+    const query = kind === "deploymentBase" ? "?c=-12345" : "";
+    if (action) links[kind] = { href: fake.link(`${url}${root}/${kind}/${action.id}${query}`) };
     if (target.asked) links.configData = { href: fake.link(`${url}${root}/configData`) };
     return { config: { polling: { sleep: fake.sleep } }, _links: links };
   }

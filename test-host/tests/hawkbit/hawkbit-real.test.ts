@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { createJudge } from "../../support/ddi.ts";
 import { artifactsOf, createHawkbitDevice, type HawkbitDevice, imageOf } from "../../support/hawkbit-device.ts";
-import { LIFE, live } from "../../support/hawkbit-life.ts";
+import { LIFE, live, liveWithSwupdate, SWUPDATE_LIFE } from "../../support/hawkbit-life.ts";
 import { type RealHawkbit, startHawkbit, VERSION, whyNot } from "../../support/hawkbit-server.ts";
 import { makeKey } from "../../support/release.ts";
+import { withoutSwupdate } from "../../support/swupdate.ts";
 
 const DEVICES = 20;
 const GROUPS = 4;
@@ -36,6 +37,11 @@ describe(`hawkBit ${VERSION}`, () => {
     if (why) return t.skip(why);
     const { told } = await live(t, hawkbit, await makeKey({ exponent: 3 }), "240ac499-0000ff");
     assert.deepEqual(told, LIFE);
+  });
+
+  test("serves a client that others wrote as the fake does", { skip: withoutSwupdate() }, async (t) => {
+    if (why) return t.skip(why);
+    assert.deepEqual(await liveWithSwupdate(t, hawkbit, "linux-1"), SWUPDATE_LIFE);
   });
 
   test("answers as its OpenAPI document says, and takes what the document allows", async (t) => {
