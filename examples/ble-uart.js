@@ -62,8 +62,8 @@ function update() {
     }
   }).then(function (result) {
     updating = false;
-    if (result.upToDate) Bluetooth.println("up to date");
-    else ota.restart();
+    if (result.partition) ota.restart();
+    else Bluetooth.println(result.upToDate ? "up to date" : "not due");
   }, function (error) {
     stop();
     updating = false;

@@ -33,8 +33,8 @@ function install(read) {
       done(null, read(file.substr(file.lastIndexOf("/") + 1), offset));
     }
   }).then(function (result) {
-    if (result.upToDate) console.log("up to date");
-    else ota.restart();
+    if (result.partition) ota.restart();
+    else console.log(result.upToDate ? "up to date" : "not due");
   }, function (error) {
     console.log(error.name + ": " + error.message);
   });

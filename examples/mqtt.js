@@ -15,6 +15,7 @@ var serial = getSerial();
 var topic = "devices/" + serial;
 // without client_id the MQTT module makes one of Math.random(), which is the same on every board
 var mqtt = require("MQTT").create(BROKER, { client_id: serial });
+var timer; // of the update that a message has asked for
 
 function say(state) {
   mqtt.publish(topic + "/state", JSON.stringify(state));
@@ -27,15 +28,16 @@ function sayStatus() {
 
 function update() {
   var tenth = 0;
+  timer = undefined;
   RELEASE.onEvent = function (name, bytes, total) {
     if (name !== "WRITE_FLASH" || Math.floor((bytes * 10) / total) === tenth) return;
     tenth = Math.floor((bytes * 10) / total);
     say({ percent: tenth * 10 });
   };
   ota.update(RELEASE).then(function (result) {
-    say({ upToDate: result.upToDate });
+    say(result.due ? { due: result.due } : { upToDate: result.upToDate });
     // time for the message to leave
-    if (!result.upToDate) setTimeout(ota.restart, 2000);
+    if (result.partition) setTimeout(ota.restart, 2000);
   }, function (error) {
     say({ error: error.name, message: error.message, retry: error.retry });
   });
@@ -46,13 +48,15 @@ mqtt.on("connected", function () {
   sayStatus();
 });
 mqtt.on("publish", function (message) {
+  var fleet = message.topic === "fleet/update";
+  // one look at a time: a flood of messages must not fill memory with timers
+  if (timer && fleet) return;
+  if (timer) clearTimeout(timer);
   // one device a second, so that a fleet does not come all at once
-  var delay = message.topic === "fleet/update" ? parseInt(serial.slice(-2), 16) * 1000 : 0;
-  setTimeout(update, delay);
+  timer = setTimeout(update, fleet ? parseInt(serial.slice(-2), 16) * 1000 : 0);
 });
-mqtt.on("disconnected", function () {
-  setTimeout(function () {
-    mqtt.connect();
-  }, 5000);
-});
+// "disconnected" does not always come: not when the broker refuses, and not from each version of the module
+setInterval(function () {
+  if (!mqtt.connected) mqtt.connect();
+}, 15000);
 mqtt.connect();

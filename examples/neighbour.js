@@ -58,8 +58,8 @@ function serve() {
 
 function install(manifest, neighbour) {
   ota.update({ url: "http://" + neighbour + ":" + PORT + "/", keys: KEYS, manifest: manifest }).then(function (result) {
-    if (result.upToDate) console.log("up to date");
-    else ota.restart();
+    if (result.partition) ota.restart();
+    else console.log(result.upToDate ? "up to date" : "not due");
   }, function (error) {
     console.log(error.name + ": " + error.message);
   });

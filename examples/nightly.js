@@ -22,7 +22,7 @@ function untilNight() {
 
 function look(tries) {
   ota.update(RELEASE).then(function (result) {
-    if (!result.upToDate) ota.restart();
+    if (result.partition) ota.restart();
   }, function (error) {
     console.log(error.name + ": " + error.message);
     // retry: the same call may succeed later. A refused release stays refused.

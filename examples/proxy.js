@@ -13,7 +13,7 @@ ota.update({
   keys: [{ kty: "RSA", n: "...", e: "AQAB" }], // from: npx https-ota keygen
   headers: { Authorization: "Basic " + btoa(account.user + ":" + account.password) }
 }).then(function (result) {
-  if (!result.upToDate) ota.restart();
+  if (result.partition) ota.restart();
 }, function (error) {
   if (error.status === 401) console.log("wrong user or password");
   else console.log(error.name + ": " + error.message);

@@ -54,10 +54,11 @@ function rescue(config: LoaderConfig, why: string): void {
   function attempt(): void {
     setTimeout(attempt, Wait.NEXT);
     firstModule()
-      .update({ url: config.url, keys: config.keys })
+      // a device without its program does not wait for a rollout
+      .update({ url: config.url, keys: config.keys, allowEarly: true })
       .then(
         (result: any) => {
-          if (!result.upToDate && !result.waiting) firstModule().restart();
+          if (result.partition) firstModule().restart();
         },
         (error: any) => print("https-ota: " + error.message),
       );

@@ -17,15 +17,26 @@ const PROGRAM = `(function (host) {
     function check() {
       if (!open) throw new Error("This socket is closed");
     }
+    var arrived = [];
+    function call(name, data) {
+      if (name === "close") open = false;
+      if (listeners[name]) listeners[name](data);
+    }
+    function next() {
+      var event = arrived[0];
+      call(event[0], event[1]);
+      arrived.shift();
+      // behind what the listener has emitted
+      if (arrived.length) setTimeout(next, 0);
+    }
     link.emit = function (name, data) {
+      arrived.push([name, data]);
       // from the idle loop
-      setTimeout(function () {
-        if (name === "close") open = false;
-        if (listeners[name]) listeners[name](data);
-      }, 0);
+      if (arrived.length === 1) setTimeout(next, 0);
     };
     return {
       on: function (name, listener) { listeners[name] = listener; },
+      emit: function (name, data) { setTimeout(call, 0, name, data); },
       write: function (data) { check(); link.write(String(data)); return false; },
       end: function (data) { check(); if (data !== undefined) link.write(String(data)); open = false; link.end(); }
     };
@@ -61,7 +72,8 @@ const PROGRAM = `(function (host) {
     createServer: createNetServer,
     connect: function (options, callback) {
       var socket;
-      host.connect(options.port, function (link) { socket = createSocket(link); setTimeout(callback, 0); });
+      host.connect(options.port, function (link) { socket = createSocket(link); });
+      socket.on("connect", callback);
       return socket;
     }
   };
@@ -99,9 +111,11 @@ export function installNet(t: Pick<TestContext, "after">, device: Device): void 
     socket.on("data", (bytes) => {
       for (let at = 0; at < bytes.length; at += CHUNK) emit("data", bytes.subarray(at, at + CHUNK).toString("latin1"));
     });
+    socket.on("connect", () => emit("connect"));
     socket.on("error", () => {});
     socket.on("close", () => {
       sockets.delete(socket);
+      emit("end");
       emit("close");
     });
     return link;

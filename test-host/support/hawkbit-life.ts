@@ -1,10 +1,12 @@
 // What becomes of the actions of one device, step by step: the fake and the real hawkBit must both tell it like this.
 
 import assert from "node:assert/strict";
-import { plain } from "./fixture.ts";
+import { readFileSync } from "node:fs";
+import { plain, sleep } from "./fixture.ts";
 import { artifactsOf, createHawkbitDevice, imageOf } from "./hawkbit-device.ts";
-import type { Hawkbit } from "./hawkbit.ts";
+import type { Entry, Hawkbit } from "./hawkbit.ts";
 import type { Key } from "./keys.ts";
+import { createSwupdate } from "./swupdate.ts";
 
 /** By the name of a step: what the device has told, and as what hawkBit took it. */
 export const LIFE = {
@@ -81,4 +83,53 @@ export async function live(t: { after(fn: () => void): void }, hawkbit: Hawkbit,
   assert.equal(plain((device.ota.getStatus() as any).sequence), 4);
   assert.deepEqual(device.engine.problems, []);
   return { told, log: one.log() };
+}
+
+/** As what hawkBit took the last word of swupdate, by the name of a step. */
+export const SWUPDATE_LIFE = { installed: "finished", refused: "error", cancelled: "canceled" };
+
+/** A client that others wrote lives through an installation, a package that is none, and a cancellation. */
+export async function liveWithSwupdate(
+  t: { after(fn: () => void | Promise<void>): void },
+  hawkbit: Hawkbit,
+  controller: string,
+) {
+  const swupdate = createSwupdate(t);
+  const start = (confirm?: boolean) => swupdate.start(hawkbit.url, controller, "secret", confirm);
+  async function until(action: number, holds: (entries: Entry[]) => boolean): Promise<string> {
+    for (let n = 0; n < 600; n++) {
+      const entries = await hawkbit.history(controller, action);
+      if (holds(entries)) return entries.at(-1)?.type ?? "";
+      await sleep(100);
+    }
+    throw new Error(`swupdate does not get on:\n${swupdate.output().slice(-3000)}`);
+  }
+  const says =
+    (...types: string[]) =>
+    (entries: Entry[]) =>
+      entries.some(({ type }) => types.includes(type));
+  const release = (name: string, content: Buffer) => hawkbit.addRelease(`${controller} ${name}`, { "fw.swu": content });
+  await hawkbit.addTarget(controller, "secret");
+  try {
+    const first = await hawkbit.assign(controller, await release("good", swupdate.packageOf("hello")));
+    start();
+    await until(first, (entries) => entries.some(({ message }) => /All Chunks Installed/.test(message)));
+    assert.equal(readFileSync(swupdate.target, "utf8"), "hello");
+    await swupdate.stop();
+    start(true);
+    const installed = await until(first, says("finished", "error"));
+    assert.equal((await hawkbit.attributes(controller)).board, "a board of Linux");
+
+    const nonsense = await release("nonsense", Buffer.from("this is no package"));
+    const refused = await until(await hawkbit.assign(controller, nonsense), says("finished", "error"));
+
+    await swupdate.stop();
+    const third = await hawkbit.assign(controller, nonsense);
+    await hawkbit.cancel(controller, third);
+    start();
+    const cancelled = await until(third, says("canceled", "cancel_rejected", "error"));
+    return { installed, refused, cancelled };
+  } finally {
+    await swupdate.stop();
+  }
 }

@@ -106,6 +106,9 @@ export async function startHawkbit(): Promise<{ hawkbit: RealHawkbit; close(): P
     "hawkbit.dmf.rabbitmq.enabled": false,
     "hawkbit.server.ddi.security.authentication.targettoken.enabled": true,
     "hawkbit.rollout.scheduler.fixedDelay": 500,
+    // of a client whose clock no test moves
+    "hawkbit.controller.pollingTime": "00:00:01",
+    "hawkbit.controller.minPollingTime": "00:00:01",
     "org.eclipse.hawkbit.repository.file.path": join(folder, "artifacts"),
   };
   const args = Object.entries(settings).map(([name, value]) => `--${name}=${value}`);

@@ -1,11 +1,14 @@
 // hawkBit, as far as its devices see it: a small fake for ordinary tests. hawkbit-server.ts starts the real one, with the
-// same functions, and hawkbit-real.test.ts runs the same steps against that one.
+// same functions, and hawkbit-real.test.ts runs the same steps against that one. ddi.ts judges each request and each answer.
 
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
 import { certificate } from "./certificate.ts";
+import { createJudge } from "./ddi.ts";
 
 /** One entry of an action's history, the newest last. */
 export type Entry = { type: string; message: string };
@@ -44,6 +47,8 @@ export interface Fake extends Hawkbit {
   /** Answers each request that it takes itself: true. */
   override: ((req: IncomingMessage, res: ServerResponse, path: string) => boolean) | null;
   openWindow(action: number): void;
+  /** What a request or an answer had that hawkBit's document does not allow. The test fails when there is any at its end. */
+  readonly faults: string[];
   /** Changes links, as a server behind a proxy or with a CDN gives them. */
   link: (href: string) => string;
 }
@@ -59,17 +64,21 @@ function readBody(req: IncomingMessage): Promise<string> {
   });
 }
 
-function json(res: ServerResponse, value: unknown): void {
+type Answer = { status: number; answer?: unknown };
+
+function json(res: ServerResponse, value: unknown): Answer {
   const text = JSON.stringify(value);
   res.writeHead(200, { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) }).end(text);
+  return { status: 200, answer: JSON.parse(text) };
 }
 
-function empty(res: ServerResponse, status: number): void {
+function empty(res: ServerResponse, status: number): Answer {
   res.writeHead(status, { "Content-Length": 0 }).end();
+  return { status };
 }
 
 /** A file, whole or a range, with the headers of hawkBit. */
-function serve(req: IncomingMessage, res: ServerResponse, bytes: Buffer): void {
+function serve(req: IncomingMessage, res: ServerResponse, bytes: Buffer): Answer {
   const range = /^bytes=(\d+)-(\d*)$/.exec(req.headers.range ?? "");
   const start = range ? Number(range[1]) : 0;
   const end = range?.[2] ? Math.min(Number(range[2]), bytes.length - 1) : bytes.length - 1;
@@ -81,10 +90,19 @@ function serve(req: IncomingMessage, res: ServerResponse, bytes: Buffer): void {
     "Content-Length": end - start + 1,
   };
   if (range) headers["Content-Range"] = `bytes ${start}-${end}/${bytes.length}`;
-  res.writeHead(range ? 206 : 200, headers).end(bytes.subarray(start, end + 1));
+  const status = range ? 206 : 200;
+  res.writeHead(status, headers).end(bytes.subarray(start, end + 1));
+  return { status };
 }
 
-export async function startFake(t: Pick<TestContext, "after">, tls = false): Promise<Fake> {
+function hashesOf(bytes: Buffer): Record<string, string> {
+  const names = ["sha1", "md5", "sha256"];
+  return Object.fromEntries(names.map((name) => [name, createHash(name).update(bytes).digest("hex")]));
+}
+
+/** `strangers`: a client that others wrote may send fields that hawkBit ignores. */
+export async function startFake(t: Pick<TestContext, "after">, tls = false, strangers = false): Promise<Fake> {
+  const judge = createJudge(strangers);
   const targets = new Map<string, Target>();
   const releases: Map<string, Buffer>[] = [];
   const actions: Action[] = [];
@@ -94,7 +112,9 @@ export async function startFake(t: Pick<TestContext, "after">, tls = false): Pro
     const action = target.actions.find(({ state }) => state === "running" || state === "canceling");
     const links: Record<string, { href: string }> = {};
     const kind = action?.state === "canceling" ? "cancelAction" : "deploymentBase";
-    if (action) links[kind] = { href: fake.link(`${url}${root}/${kind}/${action.id}?c=-12345`) };
+    // as hawkBit: a client may append "/feedback" to the link of a cancellation
+    const query = kind === "deploymentBase" ? "?c=-12345" : "";
+    if (action) links[kind] = { href: fake.link(`${url}${root}/${kind}/${action.id}${query}`) };
     if (target.asked) links.configData = { href: fake.link(`${url}${root}/configData`) };
     return { config: { polling: { sleep: fake.sleep } }, _links: links };
   }
@@ -103,10 +123,9 @@ export async function startFake(t: Pick<TestContext, "after">, tls = false): Pro
     const window = action.window ? { maintenanceWindow: "unavailable" } : {};
     const artifacts = [...releases[action.release]].map(([filename, bytes]) => {
       const href = fake.link(`${url}${root}/softwaremodules/${action.release}/artifacts/${filename}`);
-      const hashes = { sha1: "00", md5: "00", sha256: "00" };
       return {
         filename,
-        hashes,
+        hashes: hashesOf(bytes),
         size: bytes.length,
         // over TLS hawkBit gives both
         _links: tls
@@ -147,7 +166,7 @@ export async function startFake(t: Pick<TestContext, "after">, tls = false): Pro
     return 200;
   }
 
-  function route(req: IncomingMessage, res: ServerResponse, path: string, body: any): void {
+  function route(req: IncomingMessage, res: ServerResponse, path: string, body: any): Answer {
     const match = /^\/DEFAULT\/controller\/v1\/([^/?]+)(\/[^?]*)?(?:\?(.*))?$/.exec(path);
     const controller = decodeURIComponent(match?.[1] ?? "");
     const target = targets.get(controller);
@@ -172,31 +191,38 @@ export async function startFake(t: Pick<TestContext, "after">, tls = false): Pro
       if (action.state === "finished") target.asked = true;
       return empty(res, code);
     }
+    if (rest[0] === "cancelAction" && req.method === "GET")
+      return action.state === "canceling"
+        ? json(res, { id: String(action.id), cancelAction: { stopId: String(action.id) } })
+        : empty(res, 404);
     if (rest[0] === "deploymentBase" && req.method === "GET") {
       const history = Number(new URLSearchParams(match[3] ?? "").get("actionHistory") ?? 0);
       return action.state === "running" ? json(res, deployment(action, root, history)) : empty(res, 404);
     }
-    empty(res, 405);
+    return empty(res, 405);
   }
 
   const serveOne = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
     const text = await readBody(req);
     const path = req.url ?? "";
     const body = text ? JSON.parse(text) : undefined;
-    fake.requests.push({ method: req.method ?? "", path, authorization: req.headers.authorization ?? "", body });
+    const method = req.method ?? "";
+    fake.requests.push({ method, path, authorization: req.headers.authorization ?? "", body });
     if (fake.override?.(req, res, path)) return;
-    route(req, res, path, body);
+    fake.faults.push(...judge({ method, path, body, ...route(req, res, path, body) }));
   };
   const server = tls ? createTlsServer(await certificate(), serveOne) : createServer(serveOne);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => {
     server.closeAllConnections();
     server.close();
+    assert.deepEqual(fake.faults, []);
   });
   url = `${tls ? "https" : "http"}://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const fake: Fake = {
     url,
     requests: [],
+    faults: [],
     sleep: "00:05:00",
     override: null,
     link: (href) => href,

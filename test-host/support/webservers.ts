@@ -29,8 +29,8 @@ const PATHS = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`;
 const START_MS = 10_000;
 
 /** Why `name` cannot be run here; false when it can. Says so on standard error too. */
-export function missing(name: "nginx" | "caddy" | "varnishd"): string | false {
-  const version = { nginx: "-v", caddy: "version", varnishd: "-V" }[name];
+export function missing(name: "nginx" | "caddy" | "varnishd" | "mosquitto"): string | false {
+  const version = { nginx: "-v", caddy: "version", varnishd: "-V", mosquitto: "-h" }[name];
   const found = spawnSync(name, [version], { env: { ...process.env, PATH: PATHS } });
   if (!found.error) return false;
   const why = `${name} is not installed`;
@@ -38,7 +38,7 @@ export function missing(name: "nginx" | "caddy" | "varnishd"): string | false {
   return why;
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const listener = createServer();
   await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
   const { port } = listener.address() as AddressInfo;
@@ -56,8 +56,14 @@ const answers = (port: number): Promise<boolean> =>
     socket.on("error", () => resolve(false));
   });
 
-/** Starts it and waits until it listens; throws what it said when it ends instead. */
-async function run(t: Context, command: string, args: string[], home: string, port: number): Promise<void> {
+/** Starts it and waits until it listens; throws what it said when it ends instead. Gives a function that ends it. */
+export async function run(
+  t: Context,
+  command: string,
+  args: string[],
+  home: string,
+  port: number,
+): Promise<() => Promise<void>> {
   const env = { PATH: PATHS, HOME: home, XDG_CONFIG_HOME: home, XDG_DATA_HOME: home };
   const child: ChildProcess = spawn(command, args, { cwd: home, env, stdio: ["ignore", "pipe", "pipe"] });
   let said = "";
@@ -74,12 +80,15 @@ async function run(t: Context, command: string, args: string[], home: string, po
   });
   const kill = () => child.kill("SIGKILL");
   process.on("exit", kill);
-  t.after(async () => {
+  async function stop(): Promise<void> {
     child.kill("SIGTERM");
     const timer = setTimeout(kill, 3000);
     await over;
     clearTimeout(timer);
     process.off("exit", kill);
+  }
+  t.after(async () => {
+    await stop();
     rmSync(home, { recursive: true, force: true });
   });
   const end = performance.now() + START_MS;
@@ -87,6 +96,7 @@ async function run(t: Context, command: string, args: string[], home: string, po
     if (ended || performance.now() > end) throw new Error(`${command} did not start:\n${said}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+  return stop;
 }
 
 /** A folder of its own with the files by name, and key and certificate beside them. */

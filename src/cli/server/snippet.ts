@@ -25,7 +25,7 @@ export function espruinoSnippet(url: string, trust: Trust): string {
   return `${trust.poll ? WORKING : PLAIN}
 var ota = require("https-ota");
 function installed(result) {
-  if (result.upToDate) return${trust.poll ? "" : ' print("up to date")'};
+  if (!result.partition) return${trust.poll ? "" : ' print(result.upToDate ? "up to date" : "not due")'};
   print("installed${trust.fsverity ? ' in " + result.partition.label + "' : ""}, restarting");
   ota.restart();
 }

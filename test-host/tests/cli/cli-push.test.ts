@@ -48,6 +48,14 @@ test("says that an image is waiting, and that it is running", async (t) => {
   succeeds(await push(await consoleOf(t, device)), /up to date, espruino 2\.0 runs there/);
 });
 
+test("installs a release whose rollout has not reached the device: its owner is there", async (t) => {
+  const { device, url } = await open(t);
+  const sign = ["sign", "fw.bin", "--key", "key.pem", "--rollout", "0%", "--out", "stopped.jws"];
+  succeeds(await shop.run(...sign));
+  succeeds(await shop.run("push", "stopped.jws", "--key", "key.pub.jwk", "--port", url), /is in ota_0/);
+  installed(device);
+});
+
 test("passes on what the device refuses", async (t) => {
   const { device, url } = await open(t);
   const other = await shop.run("push", "fw.jws", "--key", "other.pub.jwk", "--port", url);

@@ -15,7 +15,7 @@ import { installNet } from "../../support/device-net.ts";
 import { connectSoon, freePort, PIECE, pushAgain, pushTo, startBlePeer } from "../../support/peers.ts";
 import { createFilesFixture, filesClaims, type FilesFixture } from "../../support/files-release.ts";
 import { fsverity } from "../../support/fsverity.ts";
-import { claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
+import { type Claims, claimsFor, type Key, makeKey, signManifest } from "../../support/release.ts";
 import {
   behaves,
   boardWith,
@@ -66,8 +66,13 @@ function replaced(text: string, parts: Record<string, string>): string {
 
 const manifestOf = (image: Uint8Array): Promise<string> => signManifest(claimsFor(image), key);
 
-async function offer(server: Server, image: Uint8Array, guard = (behaviour: Behaviour): Behaviour => behaviour) {
-  const manifest = await manifestOf(image);
+async function offer(
+  server: Server,
+  image: Uint8Array,
+  guard = (behaviour: Behaviour): Behaviour => behaviour,
+  claims: Claims = {},
+) {
+  const manifest = await signManifest(claimsFor(image, claims), key);
   server.on("/m.jws", guard(serveFile(Buffer.from(manifest, "latin1"))));
   server.on("/fw.bin", guard(serveFile(image)));
 }
@@ -89,7 +94,7 @@ Modules.addCached("Wifi", "exports.getDetails = function () { return { status: l
 var broker = {
   listeners: {},
   on: function (event, listener) { broker.listeners[event] = listener; },
-  connect: function () { setTimeout(broker.listeners.connected, 1); },
+  connect: function () { broker.connected = true; setTimeout(broker.listeners.connected, 1); },
   subscribe: function (topics) { tell("subscribe " + topics.join()); },
   publish: function (topic, message) { tell(topic + " " + message); }
 };
@@ -365,6 +370,21 @@ test("nightly.js: a refused release is not asked for again that night", async (t
   assert.deepEqual(device.engine.accounts(), { sockets: 0, timers: 1, listeners: 0 });
   assert.equal(device.rebootAsked, false);
 });
+
+for (const name of ["nightly.js", "mqtt.js", "proxy.js", "README.md"])
+  test(`${name}: a release that is not due for this device restarts nothing`, async (t) => {
+    const { before, after } = EXAMPLES[name] ?? {};
+    const fixture = await start(t, { before });
+    const { device, server } = fixture;
+    await offer(server, fixture.image, undefined, { format: 2, rollout: { share: 0 } });
+    device.engine.run(filled(name === "README.md" ? README_UPDATE : textOf(name), server), name);
+    device.engine.run(after ?? "");
+    await until("the manifest is read", () => server.requests.length > 0 && device.engine.accounts().sockets === 0);
+    // longer than any of them waits before its restart
+    for (let n = 0; n < 30; n++) await device.engine.advance(100);
+    assert.equal(device.rebootAsked, false);
+    behaves(fixture);
+  });
 
 test("proxy.js: without the password it says so, and nothing is written", async (t) => {
   const fixture = await start(t, { guard: withPassword });

@@ -6,7 +6,9 @@ import { test } from "node:test";
 import { failsWith, plain, settle, until } from "../../support/fixture.ts";
 import {
   createFilesFixture,
+  filesClaims,
   type FilesFixture,
+  loaderWith,
   type ProgramFiles,
   programOf,
   storedName,
@@ -432,7 +434,6 @@ test("without the loader a release of files is refused, with the remedy", async 
 test("push brings no files, and says so; a source brings them by their names", async (t) => {
   const fixture = await createFilesFixture(t);
   const { device } = fixture;
-  const { filesClaims } = await import("../../support/files-release.ts");
   const manifest = await signManifest(filesClaims(ONE, { sequence: 300 }), fixture.key);
   const keys = [fixture.key.jwk];
   const pushed = await fixture.outcome(
@@ -699,7 +700,6 @@ for (const [what, damage] of [
     const fixture = await createFilesFixture(t);
     const { device } = fixture;
     const config = await fixture.publish(ONE, { version: "1.0" });
-    const { loaderWith } = await import("../../support/files-release.ts");
     device.storage.set(".boot0", loaderWith(config));
     device.restart();
     // the loader fetches the first release too
@@ -711,6 +711,17 @@ for (const [what, damage] of [
     await rescued(fixture);
     assert.equal(fixture.ask("running"), "1", device.engine.console.join());
     assert.equal(fixture.ask('require("Storage").read(ota.file("logo.img"))'), "\x00\xff\x01\xff");
+  });
+
+for (const rollout of [{ share: 0 }, { start: 4102444800, hours: 24 }])
+  test(`a device without a program does not wait for the rollout ${JSON.stringify(rollout)}`, async (t) => {
+    const fixture = await createFilesFixture(t);
+    const { device } = fixture;
+    const config = await fixture.publish(ONE, { version: "1.0", rollout });
+    device.storage.set(".boot0", loaderWith(config));
+    device.restart();
+    await rescued(fixture);
+    assert.equal(fixture.ask("running"), "1", device.engine.console.join());
   });
 
 test("a program that is confirmed starts also when the module is damaged", async (t) => {

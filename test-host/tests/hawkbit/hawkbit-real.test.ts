@@ -2,10 +2,12 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { createJudge } from "../../support/ddi.ts";
 import { artifactsOf, createHawkbitDevice, type HawkbitDevice, imageOf } from "../../support/hawkbit-device.ts";
-import { LIFE, live } from "../../support/hawkbit-life.ts";
+import { LIFE, live, liveWithSwupdate, SWUPDATE_LIFE } from "../../support/hawkbit-life.ts";
 import { type RealHawkbit, startHawkbit, VERSION, whyNot } from "../../support/hawkbit-server.ts";
 import { makeKey } from "../../support/release.ts";
+import { withoutSwupdate } from "../../support/swupdate.ts";
 
 const DEVICES = 20;
 const GROUPS = 4;
@@ -35,6 +37,43 @@ describe(`hawkBit ${VERSION}`, () => {
     if (why) return t.skip(why);
     const { told } = await live(t, hawkbit, await makeKey({ exponent: 3 }), "240ac499-0000ff");
     assert.deepEqual(told, LIFE);
+  });
+
+  test("serves a client that others wrote as the fake does", { skip: withoutSwupdate() }, async (t) => {
+    if (why) return t.skip(why);
+    assert.deepEqual(await liveWithSwupdate(t, hawkbit, "linux-1"), SWUPDATE_LIFE);
+  });
+
+  test("answers as its OpenAPI document says, and takes what the document allows", async (t) => {
+    if (why) return t.skip(why);
+    const controller = "240ac497-0000fd";
+    const judge = createJudge();
+    await hawkbit.addTarget(controller, "secret");
+    const root = `/DEFAULT/controller/v1/${controller}`;
+    async function ask(method: string, rest: string, body?: object): Promise<any> {
+      const headers = { Authorization: "TargetToken secret", "Content-Type": "application/json" };
+      const sent = body ? JSON.stringify(body) : undefined;
+      const answer = await fetch(`${hawkbit.url}${root}${rest}`, { method, headers, body: sent });
+      const text = await answer.text();
+      const known = text ? JSON.parse(text) : undefined;
+      assert.deepEqual(judge({ method, path: root + rest, body, status: answer.status, answer: known }), []);
+      return known;
+    }
+    const key = await makeKey({ exponent: 3 });
+    const release = await hawkbit.addRelease("judged", await artifactsOf(imageOf("2.0.2", 2), "2.0.2", 2, key));
+    const status = (execution: string, finished: string) => ({ execution, result: { finished }, details: ["judged"] });
+    await ask("PUT", "/configData", { mode: "merge", data: { place: "hall" } });
+    const id = String(await hawkbit.assign(controller, release));
+    const { _links: links } = await ask("GET", "");
+    assert.ok(links.deploymentBase);
+    await ask("POST", `/deploymentBase/${id}/feedback`, { id, status: status("proceeding", "none") });
+    const { actionHistory } = await ask("GET", `/deploymentBase/${id}?actionHistory=8`);
+    assert.deepEqual(actionHistory.messages, ["judged"]);
+    await hawkbit.cancel(controller, Number(id));
+    assert.ok((await ask("GET", ""))._links.cancelAction);
+    const { cancelAction } = await ask("GET", `/cancelAction/${id}`);
+    assert.equal(cancelAction.stopId, id);
+    await ask("POST", `/cancelAction/${id}/feedback`, { id, status: status("closed", "success") });
   });
 
   test("refuses a wrong token, and the device goes on asking", async (t) => {

@@ -195,7 +195,7 @@ const UNTYPED = ["measure.js", "ble-uart.js", "neighbour.js", "tcp-push.js", "fr
 test("the programs of examples/ have no type errors", () => {
   // what the types of Espruino lack
   const missing =
-    'declare const console: { log(text: string): void };\ndeclare module "MQTT";\ndeclare module "Storage";\ndeclare function setTimeout(callback: Function, ms: number, ...values: any[]): number;\n';
+    'declare const console: { log(text: string): void };\ndeclare module "MQTT";\ndeclare module "Storage";\ndeclare function setTimeout(callback: Function, ms: number, ...values: any[]): number;\ndeclare const setInterval: typeof setTimeout;\n';
   writeFileSync(join(folder, "missing.d.ts"), missing);
   const project = { ...PROJECTS["commonjs, resolution node10"], types: ["espruino", "https-ota/require"] };
   // these call natives that @types/espruino does not know
