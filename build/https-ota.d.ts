@@ -487,9 +487,11 @@ interface Identity {
     board: string;
     /** free JsVars */
     free: number;
+    /** why the chip was reset: IDF's soc_reset_reason_t, such as 1 for power on, 15 for a brown-out */
+    reset: number;
 }
 /**
- * POSTs `getStatus()`, with serial number, board and free JsVars, as JSON to `url`. Resolves with 0 when the server took
+ * POSTs `getStatus()`, with serial number, board, free JsVars and the reason of the last reset, as JSON to `url`. Resolves with 0 when the server took
  * it. What matters is in the boot record and so in the next report too: why the last image was rolled back, and what is
  * on trial. Rejects like an update that gets no manifest.
  */

@@ -192,11 +192,8 @@ function after(ms, callback, unwatched) {
         graceMs = ms;
     return timer;
 }
-/** Calls `callback` every `ms` until it is cancelled. An interval needs no memory to start again, a timer does. */
-function every(ms, callback) {
-    var timer = setInterval(callback, ms);
-    return timer === undefined ? noMemory("interval") : timer;
-}
+
+
 
 
 
@@ -1309,6 +1306,7 @@ function chipId() {
 
 
 
+
 /** Restarts the device at once. `esp_restart` */
 function restart() {
     ESP32.reboot();
@@ -1804,6 +1802,11 @@ var lastResult = "";
  * More than 30 lines: a closure, whose three functions share the watchdog.
  */
 function acquireLock(stop, deadline) {
+    /** Calls `callback` every `ms` until it is cancelled. An interval needs no memory to start again, a timer does. */
+    function every(ms, callback) {
+        var timer = setInterval(callback, ms);
+        return timer === undefined ? noMemory("interval") : timer;
+    }
     /** The watchdog begins anew, after a pause in which nobody looked at it. */
     function resetWatchdog() {
         lastSampleMs = 0;
@@ -5948,11 +5951,16 @@ function getStatus() {
 
 // Tells a server how this device is: docs/fleet.md#reports.
 /**
- * POSTs `getStatus()`, with serial number, board and free JsVars, as JSON to `url`. Resolves with 0 when the server took
+ * POSTs `getStatus()`, with serial number, board, free JsVars and the reason of the last reset, as JSON to `url`. Resolves with 0 when the server took
  * it. What matters is in the boot record and so in the next report too: why the last image was rolled back, and what is
  * on trial. Rejects like an update that gets no manifest.
  */
 function report(url, headers) {
+    /** Why the chip was reset: soc_reset_reason_t. */
+    function resetReason() {
+        var register = chipId() === 0 /* Esp32.ESP_CHIP_ID */ ? 1072988212 /* Esp32.RTC_CNTL_RESET_STATE_REG */ : 1610645560 /* Esp32c3.RTC_CNTL_RESET_STATE_REG */;
+        return peek32(register, 1) & 63 /* Esp32.RTC_CNTL_RESET_CAUSE_PROCPU */;
+    }
     /**
      * POSTs `body`, JSON, to `url`. Calls `done` once: with null when the server took it (2xx), else with the error of its
      * answer, or of the network.
@@ -6005,6 +6013,7 @@ function report(url, headers) {
             about.serial = lazyEngine().serialNumber_();
             about.board = lazyEngine().boardName_();
             about.free = lazyEngine().freeVars_();
+            about.reset = resetReason();
             post(url, JSON.stringify(about), headers ? lazyExchange().checkHeaders_(headers) : {}, function (error) {
                 if (error)
                     reject(error);
@@ -6027,6 +6036,10 @@ function report(url, headers) {
  * More than 60 lines: a closure, whose functions share the timer and the counts.
  */
 function poll(config) {
+    /** The same for a caller that can do without it: undefined when there is no memory for it. */
+    function tryEvery(ms, callback) {
+        return setInterval(callback, ms);
+    }
     var timer;
     var guard;
     var stopped = false;
@@ -6046,7 +6059,7 @@ function poll(config) {
     var refused = 0;
     var look;
     var options = config || {};
-    var every$1 = options.every === undefined ? 86400000 /* Ms.DAY */ : options.every;
+    var every = options.every === undefined ? 86400000 /* Ms.DAY */ : options.every;
     var perDay = options.perDay === undefined ? 24 : options.perDay;
     function later(ms) {
         if (stopped)
@@ -6076,9 +6089,9 @@ function poll(config) {
         if (error.code === 258 /* Code.INVALID_ARG */)
             return;
         if (!error.retry)
-            return next(every$1);
+            return next(every);
         var wait = 60000 /* Ms.BACKOFF */ * Math.pow(2, failures++);
-        next(Math.min(wait, every$1), error.wait_);
+        next(Math.min(wait, every), error.wait_);
     }
     function onResult(result) {
         failures = refused = 0;
@@ -6087,11 +6100,11 @@ function poll(config) {
             lazyEngine().callUser_(function () { return options.installed(result); });
         if (done || !reported)
             sendReport();
-        var until = result.due > 0 ? result.due * 1000 - lazyEngine().now_() : every$1;
-        if (until > 0 && until < every$1)
+        var until = result.due > 0 ? result.due * 1000 - lazyEngine().now_() : every;
+        if (until > 0 && until < every)
             later(until);
         else
-            next(every$1);
+            next(every);
     }
     /** The configuration of an update. */
     function ownFields() {
@@ -6129,7 +6142,7 @@ function poll(config) {
             if (yes)
                 update(fields).then(ending(onResult), ending(onError));
             else
-                ending(next)(Math.min(every$1, 600000 /* Ms.POSTPONED */));
+                ending(next)(Math.min(every, 600000 /* Ms.POSTPONED */));
         }
         if (!options.ready)
             return install(true);
@@ -6162,13 +6175,13 @@ function poll(config) {
         seen = looking;
     }
     tryOr(function () {
-        if (typeof config !== "object" || !config || !(every$1 >= 1000) || !(perDay >= 1))
+        if (typeof config !== "object" || !config || !(every >= 1000) || !(perDay >= 1))
             throw otaError(258 /* Code.INVALID_ARG */, "poll: expected a configuration, every in ms (1000 or more) and perDay above 0");
         // told at once, and not in an hour
         lazyConfig().checkConfig_(ownFields());
         var deadline = config.deadline === undefined ? 3600000 /* Ms.FIRST */ : config.deadline || 86400000 /* Ms.DAY */;
-        guard = every(2 * deadline + 60000 /* Ms.BACKOFF */, watch);
-        later(Math.min(every$1, 3600000 /* Ms.FIRST */) * lazyEngine().spread_(0));
+        guard = tryEvery(2 * deadline + 60000 /* Ms.BACKOFF */, watch);
+        later(Math.min(every, 3600000 /* Ms.FIRST */) * lazyEngine().spread_(0));
     }, onError);
     return {
         stop: function () {

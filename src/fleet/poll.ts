@@ -4,7 +4,7 @@
 import { checkConfig, type Origin, type SignedConfig } from "../config";
 import { type OtaError, Code, otaError, toOtaError, tryOr, noop } from "../errors";
 import { callUser, now, spread } from "../platform/engine";
-import { after, cancel, every as interval } from "../platform/timers";
+import { after, cancel, tryEvery } from "../platform/timers";
 import type { Offer } from "../update/offer";
 import type { UpdateResult } from "../update/plan";
 import { abort, checkForUpdate, update } from "../update/update";
@@ -177,7 +177,7 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
     // told at once, and not in an hour
     checkConfig(ownFields());
     const deadline = config.deadline === undefined ? Ms.FIRST : config.deadline || Ms.DAY;
-    guard = interval(2 * deadline + Ms.BACKOFF, watch);
+    guard = tryEvery(2 * deadline + Ms.BACKOFF, watch);
     later(Math.min(every, Ms.FIRST) * spread(0));
   }, onError);
   return {

@@ -3,6 +3,7 @@
 import { getStatus } from "../boot/status-report";
 import { Code, otaError, tryOr } from "../errors";
 import { post } from "../net/post";
+import { resetReason } from "../platform/chip";
 import { boardName, freeVars, serialNumber } from "../platform/engine";
 import { checkHeaders } from "../platform/http-request";
 
@@ -14,10 +15,12 @@ export interface Identity {
   board: string;
   /** free JsVars */
   free: number;
+  /** why the chip was reset: IDF's soc_reset_reason_t, such as 1 for power on, 15 for a brown-out */
+  reset: number;
 }
 
 /**
- * POSTs `getStatus()`, with serial number, board and free JsVars, as JSON to `url`. Resolves with 0 when the server took
+ * POSTs `getStatus()`, with serial number, board, free JsVars and the reason of the last reset, as JSON to `url`. Resolves with 0 when the server took
  * it. What matters is in the boot record and so in the next report too: why the last image was rolled back, and what is
  * on trial. Rejects like an update that gets no manifest.
  */
@@ -29,6 +32,7 @@ export function report(url: string, headers?: { [name: string]: string }): Promi
       about.serial = serialNumber();
       about.board = boardName();
       about.free = freeVars();
+      about.reset = resetReason();
       post(url, JSON.stringify(about), headers ? checkHeaders(headers) : {}, (error) => {
         if (error) reject(error);
         else resolve(0);

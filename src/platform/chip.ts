@@ -68,6 +68,12 @@ export function mappedFlash(chip: number, addr: number): number {
     : (entry & (s3 ? Esp32s3.SOC_MMU_VALID_VAL_MASK : Esp32c3.SOC_MMU_VALID_VAL_MASK)) * 0x10000;
 }
 
+/** Why the chip was reset: soc_reset_reason_t. */
+export function resetReason(): number {
+  const register = chipId() === Esp32.ESP_CHIP_ID ? Esp32.RTC_CNTL_RESET_STATE_REG : Esp32c3.RTC_CNTL_RESET_STATE_REG;
+  return peek32(register, 1) & Esp32.RTC_CNTL_RESET_CAUSE_PROCPU;
+}
+
 /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
 export function markValidNatively(): void {
   if (ESP32.setOTAValid) ESP32.setOTAValid(true);

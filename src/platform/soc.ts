@@ -13,6 +13,10 @@ export const enum Esp32 {
   /** an entry for each page of 64 KB; the first is for SOC_DROM_LOW */
   DPORT_PRO_FLASH_MMU_TABLE = 0x3ff10000,
   SOC_MMU_VADDR_MASK = 0x3fffff,
+  /** rtc_cntl_reg.h */
+  RTC_CNTL_RESET_STATE_REG = 0x3ff48034,
+  /** its bits 0 to 5, on the other chips too: soc_reset_reason_t (reset_reasons.h) */
+  RTC_CNTL_RESET_CAUSE_PROCPU = 0x3f,
   SOC_MMU_INVALID = 0x100,
   /** IDF has no name for it */
   SOC_MMU_VALID_VAL_MASK = 0xff,
@@ -26,6 +30,7 @@ export const enum Esp32c3 {
   SOC_MMU_ENTRY_NUM = 0x80,
   /** reg_base.h */
   DR_REG_MMU_TABLE = 0x600c5000,
+  RTC_CNTL_RESET_STATE_REG = 0x60008038,
   SOC_MMU_VADDR_MASK = 0x7fffff,
   SOC_MMU_INVALID = 0x100,
   SOC_MMU_VALID_VAL_MASK = 0xff,

@@ -24,6 +24,11 @@ export function every(ms: number, callback: () => void): number {
   return timer === undefined ? noMemory("interval") : timer;
 }
 
+/** The same for a caller that can do without it: undefined when there is no memory for it. */
+export function tryEvery(ms: number, callback: () => void): number | undefined {
+  return setInterval(callback, ms);
+}
+
 /** The watchdog begins anew, after a pause in which nobody looked at it. */
 export function resetWatchdog(): void {
   lastSampleMs = 0;

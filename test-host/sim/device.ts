@@ -66,12 +66,14 @@ export interface Device {
   otadata(): { address: number; bytes: Uint8Array };
 }
 
-/** The registers that the module reads: eFuses of the classic ESP32, and the entries of the MMU that map the running image. */
+/**
+ * The registers that the module reads: eFuses of the classic ESP32, the reason of the reset, and the entries of the MMU that
+ * map the running image. `restarted`: by software, and not by the power.
+ */
 export function registersOf(
   boot: Boot,
   chip: Chip,
-  revision = chip.revision,
-  encrypted = false,
+  { revision = chip.revision, encrypted = false, restarted = false } = {},
 ): Record<number, number> {
   const registers: Record<number, number> = {};
   const classic = chip.chipId === 0;
@@ -83,6 +85,9 @@ export function registersOf(
     registers[0x3ff5a014] = (major >= 2 ? 1 << 20 : 0) | ((revision % 100) << 24); // CHIP_VER_REV2, WAFER_VERSION_MINOR
     registers[0x3ff6607c] = major >= 3 ? 0x80000000 : 0; // APB_CTRL_DATE
   }
+  // RTC_CNTL_RESET_STATE_REG: cause of the CPU in bits 0 to 5, of the second one in bits 6 to 11 (CPU0_SW, CORE_SW)
+  const cause = restarted ? (classic ? 12 : 3) : 1;
+  registers[classic ? 0x3ff48034 : 0x60008038] = 0x3000 | (14 << 6) | cause;
   // one entry for each 64 KB: classic from 0x3f400000 on (DPORT), C3 and S3 for both buses (IDF soc/ext_mem_defs.h)
   const table = classic ? 0x3ff10000 : 0x600c5000;
   const count = classic ? 64 : s3 ? 512 : 128;
@@ -149,6 +154,8 @@ export type Start = {
   bundle: string;
   revision?: number;
   encrypted?: boolean;
+  /** by software, and not by the power */
+  restarted?: boolean;
   engine: Pick<EngineOptions, "storage" | "onReboot"> & Partial<EngineOptions>;
 };
 
@@ -162,6 +169,7 @@ export function startEspruino({
   bundle,
   revision,
   encrypted,
+  restarted,
   engine: more,
 }: Start): Engine {
   const engine = createEngine({
@@ -170,7 +178,7 @@ export function startEspruino({
     mappings: mappedSegments(boot, chip).map(
       ({ addr, length, flash: at }): Mapping => ({ addr, length, read: (offset, n) => flash.peek(at + offset, n) }),
     ),
-    registers: registersOf(boot, chip, revision, encrypted),
+    registers: registersOf(boot, chip, { revision, encrypted, restarted }),
     version: build.version,
     gitCommit: build.gitCommit,
     ...more,
@@ -179,10 +187,15 @@ export function startEspruino({
   return engine;
 }
 
+function chipOf(chipId: number): Chip {
+  const chip = CHIPS.find((one) => one.chipId === chipId);
+  if (!chip) throw new Error(`no model of chip id ${chipId}`);
+  return chip;
+}
+
 export function createDevice(options: DeviceOptions = {}): Device {
   const board = typeof options.board === "object" ? options.board : loadBoard(options.board ?? "esp32");
-  const chip = CHIPS.find((one) => one.chipId === board.chipId);
-  if (!chip) throw new Error(`no model of chip id ${board.chipId}`);
+  const chip = chipOf(board.chipId);
   const flash = createFlash({ size: board.flashSize, from: options.flash });
   const bundle = options.bundle ?? readFileSync(BUNDLE, "utf8");
   const revision = options.revision ?? chip.revision;
@@ -219,6 +232,37 @@ export function createDevice(options: DeviceOptions = {}): Device {
   let rebootAsked = false;
   const boots: Boot[] = [];
 
+  function start(restarted: boolean): Device {
+    device.stop();
+    const boot = runBootloader(flash, bootloader);
+    boots.push(boot);
+    if (!boot.slot) throw new Error(`nothing boots:\n${boot.log.join("\n")}`);
+    rebootAsked = false;
+    ota = undefined;
+    build = buildIn(flash, boot);
+    engine = startEspruino({
+      flash,
+      board,
+      chip,
+      boot,
+      build,
+      bundle: options.bootCode && !options.bundle ? "" : bundle,
+      revision,
+      encrypted: options.encrypted,
+      restarted,
+      engine: {
+        storage: areaOn(ofProgram),
+        onStorageWrite: (name) => storage.onWrite?.(name),
+        onReboot() {
+          rebootAsked = true;
+        },
+        ...options.engine,
+      },
+    });
+    if (options.bootCode) engine.runBootCode();
+    return device;
+  }
+
   const device: Device = {
     board,
     flash,
@@ -242,37 +286,9 @@ export function createDevice(options: DeviceOptions = {}): Device {
     get rebootAsked() {
       return rebootAsked;
     },
-    boot() {
-      device.stop();
-      const boot = runBootloader(flash, bootloader);
-      boots.push(boot);
-      if (!boot.slot) throw new Error(`nothing boots:\n${boot.log.join("\n")}`);
-      rebootAsked = false;
-      ota = undefined;
-      build = buildIn(flash, boot);
-      engine = startEspruino({
-        flash,
-        board,
-        chip,
-        boot,
-        build,
-        bundle: options.bootCode && !options.bundle ? "" : bundle,
-        revision,
-        encrypted: options.encrypted,
-        engine: {
-          storage: areaOn(ofProgram),
-          onStorageWrite: (name) => storage.onWrite?.(name),
-          onReboot() {
-            rebootAsked = true;
-          },
-          ...options.engine,
-        },
-      });
-      if (options.bootCode) engine.runBootCode();
-      return device;
-    },
-    restart: () => device.boot(),
-    powerCycle: () => device.boot(),
+    boot: () => start(false),
+    restart: () => start(true),
+    powerCycle: () => start(false),
     stop() {
       engine?.stop();
       engine = null;

@@ -129,6 +129,8 @@ export interface DeviceReport {
   board: string | null;
   /** free JsVars */
   free: number | null;
+  /** why the chip was reset: IDF's soc_reset_reason_t */
+  reset: number | null;
   /** of the firmware */
   version: string | null;
   /** labels of the slots that runs, that starts next, and that an update would write */

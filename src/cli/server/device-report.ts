@@ -95,6 +95,7 @@ function readReport(fields: Fields): DeviceReport {
     serial: serialIn(fields),
     board: nameOf(fields, "board"),
     free: countOf(fields, "free"),
+    reset: countOf(fields, "reset"),
     version: nameOf(fields, "version"),
     running: nameOf(fields, "running"),
     boot: nameOf(fields, "boot"),

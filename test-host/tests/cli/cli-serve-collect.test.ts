@@ -59,7 +59,8 @@ test("a device's reports tell start, failure, installation, trial and confirmati
   assert.ok(Math.abs(Date.now() - Date.parse(receivedAt)) < 60_000, receivedAt);
   const status = plain(device.ota.getStatus()) as any;
   assert.deepEqual(first, {
-    ...{ serial: "240ac401-0000aa", board: "ESP32", free: first.free, address: "127.0.0.1", condition: "ok" },
+    ...{ serial: "240ac401-0000aa", board: "ESP32", free: first.free, reset: 1 },
+    ...{ address: "127.0.0.1", condition: "ok" },
     ...{ version: status.version, running: "factory", boot: "factory", next: "ota_0", state: null, sequence: 0 },
     slots: status.slots.map((slot: any) => ({ state: null, version: null, ...slot })),
     ...{

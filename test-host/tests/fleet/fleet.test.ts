@@ -210,10 +210,20 @@ test("report() posts status, serial, board and free JsVars, and nothing secret",
   const [{ method, headers, body }] = collector.posts;
   assert.deepEqual([method, headers["content-type"], headers["x-token"]], ["POST", "application/json", "t"]);
   const status = plain(device.ota.getStatus()) as object;
-  const { serial, board, free, ...rest } = JSON.parse(body);
+  const { serial, board, free, reset, ...rest } = JSON.parse(body);
   assert.deepEqual(rest, status);
+  assert.equal(reset, 1, "power on");
   assert.deepEqual([serial, board, typeof free], ["240ac401-0000aa", "ESP32", "number"]);
 });
+
+for (const chip of ["esp32", "esp32c3", "esp32s3"])
+  test(`report() of an ${chip} says why it started: a restart by software`, async (t) => {
+    const fixture = await createFixture(t, { board: chip });
+    fixture.device.restart();
+    const collector = await collect(t);
+    assert.ifError((await fixture.outcome(fixture.device.ota.report(collector.url))).error ?? null);
+    assert.equal(JSON.parse(collector.posts[0].body).reset, chip === "esp32" ? 12 : 3);
+  });
 
 for (const [code, retry] of [
   [503, true],

@@ -56,8 +56,20 @@ function freeOf({ free, storage }: Reported): Child[] {
   ];
 }
 
+/** By IDF's soc_reset_reason_t; what is not here is shown by its number. */
+const RESETS: Record<number, string> = {
+  1: "power on",
+  3: "restart",
+  5: "deep sleep",
+  12: "restart",
+  15: "brown-out",
+  21: "USB",
+  22: "USB",
+};
+for (const watchdog of [7, 8, 9, 11, 13, 16, 17, 18]) RESETS[watchdog] = "watchdog";
+
 function rowOf(report: Reported): HTMLElement {
-  const { condition, serial, board, address, receivedAt } = report;
+  const { condition, serial, board, address, receivedAt, reset } = report;
   const { sign, text, kind } = STATES[condition];
   const cell = (label: string, ...children: Child[]) =>
     element("td", { role: "cell", "data-label": label }, element("div", {}, ...children));
@@ -76,7 +88,12 @@ function rowOf(report: Reported): HTMLElement {
     cell("Runs", ...runsOf(report)),
     cell("Last update", ...lastOf(report)),
     cell("Free", ...freeOf(report)),
-    cell("Reported", line(time), note(address)),
+    cell(
+      "Reported",
+      line(time),
+      note(address),
+      reset === null ? null : note(`after ${RESETS[reset] ?? `reset ${reset}`}`),
+    ),
   );
 }
 
