@@ -455,9 +455,12 @@ interface PollOptions {
      * @default 24
      */
     perDay?: number;
-    /** Asked before an update begins, with what is offered; false, or a promise of false, postpones it by ten minutes. */
+    /**
+     * Asked before an update begins, with what is offered; false, or a promise of false, postpones it: by ten minutes, or as
+     * long as the looks of a day need, an hour by default.
+     */
     ready?: (offer: Offer) => boolean | Promise<boolean>;
-    /** Called when an update is installed: `restart()` starts it. */
+    /** Called when an update is installed, after its report: `restart()` starts it. */
     installed?: (result: UpdateResult) => void;
     /** Called with each failure. */
     failed?: (error: OtaError) => void;
@@ -465,17 +468,16 @@ interface PollOptions {
     report?: string;
 }
 interface Poll {
-    /** No look comes after it. An update that is under way goes on: abort() ends it. */
+    /** Nothing new begins after it. An update that is under way goes on: abort() ends it. */
     stop(): void;
 }
 /**
  * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
- * then two and so on, but not before the server's Retry-After. Nothing is kept over a restart.
+ * then two and so on, but not before the server's Retry-After (a day at most). Nothing is kept over a restart.
  * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
- * interval, which needs no memory to start again, finds after twice the `deadline` what does not go on, and looks again.
- * It also ends another update that has refused this one for as long: its watchdog was lost.
- * More than 60 lines: a closure, whose functions share the timer and the counts.
+ * interval, which needs no memory to start again, looks once an hour for what does not go on.
+ * More than 60 lines: a closure, whose functions share the timers and the counts.
  */
 declare function poll(config: SignedConfig & Origin & PollOptions): Poll;
 

@@ -1842,14 +1842,13 @@ function acquireLock(stop, deadline) {
     if (lazyEngine().heldLock_())
         throw otaError(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is running, or a slot is being selected", true);
     var watchdog;
-    var ageMs = 0;
-    var lock = { watchdogPaused_: false, stop_: stop };
+    var lock = { watchdogPaused_: false, ageMs_: 0, stop_: stop };
     function tick() {
         var id = watchdog;
         var error;
         if (lazyEngine().heldLock_() === lock) {
-            ageMs += WATCHDOG_MS;
-            if (deadline && ageMs >= deadline)
+            lock.ageMs_ += WATCHDOG_MS;
+            if (deadline && lock.ageMs_ >= deadline)
                 error = otaError(263 /* Code.TIMEOUT */, "not done within " + deadline + " ms", true);
             else if (lock.watchdogPaused_)
                 resetWatchdog();
@@ -6029,11 +6028,10 @@ function report(url, headers) {
 /**
  * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
- * then two and so on, but not before the server's Retry-After. Nothing is kept over a restart.
+ * then two and so on, but not before the server's Retry-After (a day at most). Nothing is kept over a restart.
  * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
- * interval, which needs no memory to start again, finds after twice the `deadline` what does not go on, and looks again.
- * It also ends another update that has refused this one for as long: its watchdog was lost.
- * More than 60 lines: a closure, whose functions share the timer and the counts.
+ * interval, which needs no memory to start again, looks once an hour for what does not go on.
+ * More than 60 lines: a closure, whose functions share the timers and the counts.
  */
 function poll(config) {
     /** The same for a caller that can do without it: undefined when there is no memory for it. */
@@ -6050,28 +6048,41 @@ function poll(config) {
     var reported = false;
     /** Number of the look that has not ended; 0: none. */
     var looking = 0;
-    /** The same when the guard last came. */
-    var seen = 0;
     var started = 0;
     /** ready() has not answered. */
     var asking = false;
-    /** Another update holds the lock: 1 it has refused the last look, 2 the guard has seen that already. */
-    var refused = 0;
+    /** What the guard saw an hour ago: the look that had not ended, who held the lock, and its age. */
+    var seen = 0;
+    var seenLock = null;
+    var seenAge = 0;
     var look;
     var options = config || {};
     var every = options.every === undefined ? 86400000 /* Ms.DAY */ : options.every;
     var perDay = options.perDay === undefined ? 24 : options.perDay;
+    function stop() {
+        stopped = true;
+        if (timer !== undefined)
+            cancel(timer);
+        if (guard !== undefined)
+            cancel(guard);
+        timer = guard = undefined;
+    }
     function later(ms) {
         if (stopped)
             return;
         tryOr(function () {
-            timer = after(ms, look, true);
+            var made = after(ms, look, true);
+            if (timer !== undefined)
+                cancel(timer);
+            timer = made;
         }, noop);
     }
-    function sendReport() {
-        if (options.report)
-            report(options.report).then(noop, noop);
+    function sendReport(done) {
         reported = true;
+        if (options.report)
+            report(options.report).then(done, done);
+        else
+            done();
     }
     /** The time of the next look, differently for each device and each round. */
     function next(ms, least) {
@@ -6081,25 +6092,24 @@ function poll(config) {
         var error = toOtaError(thrown);
         if (options.failed)
             lazyEngine().callUser_(function () { return options.failed(error); });
-        sendReport();
-        if (error.code !== 5383 /* Code.OTA_ALREADY_IN_PROGRESS */)
-            refused = 0;
-        else if (!refused)
-            refused = 1;
+        sendReport(noop);
+        // nothing will come of this configuration
         if (error.code === 258 /* Code.INVALID_ARG */)
-            return;
+            return stop();
         if (!error.retry)
             return next(every);
         var wait = 60000 /* Ms.BACKOFF */ * Math.pow(2, failures++);
-        next(Math.min(wait, every), error.wait_);
+        next(Math.min(wait, every), Math.min(error.wait_ || 0, 86400000 /* Ms.DAY */));
     }
     function onResult(result) {
-        failures = refused = 0;
+        failures = 0;
         var done = !result.upToDate && !result.waiting && !result.due;
-        if (done && options.installed)
-            lazyEngine().callUser_(function () { return options.installed(result); });
+        // installed() may restart: the report goes first
         if (done || !reported)
-            sendReport();
+            sendReport(function () {
+                if (done && options.installed)
+                    lazyEngine().callUser_(function () { return options.installed(result); });
+            });
         var until = result.due > 0 ? result.due * 1000 - lazyEngine().now_() : every;
         if (until > 0 && until < every)
             later(until);
@@ -6117,6 +6127,8 @@ function poll(config) {
     }
     look = function () {
         timer = undefined;
+        looking = 0;
+        asking = false;
         var time = lazyEngine().now_();
         // a clock that was set counts as a new day
         if (time - day >= 86400000 /* Ms.DAY */ || time < day) {
@@ -6134,20 +6146,32 @@ function poll(config) {
                 if (looking !== mine)
                     return;
                 looking = 0;
+                asking = false;
                 then(value);
             };
         }
         function install(yes) {
-            asking = false;
+            if (stopped)
+                return;
             if (yes)
                 update(fields).then(ending(onResult), ending(onError));
+            // as often as the looks of a day allow
             else
-                ending(next)(Math.min(every, 600000 /* Ms.POSTPONED */));
+                ending(next)(Math.min(every, Math.max(600000 /* Ms.POSTPONED */, 86400000 /* Ms.DAY */ / perDay)));
+        }
+        /** Once: a thenable may call again. */
+        function onAnswer(yes) {
+            if (!asking || looking !== mine)
+                return;
+            asking = false;
+            // the time that it took does not count as lost
+            seen = 0;
+            install(yes);
         }
         if (!options.ready)
             return install(true);
         checkForUpdate(fields).then(function (offer) {
-            if (looking !== mine)
+            if (looking !== mine || stopped)
                 return;
             tryOr(function () {
                 if (!offer.available)
@@ -6155,43 +6179,42 @@ function poll(config) {
                 var answer = options.ready(offer);
                 asking = answer && typeof answer.then === "function";
                 if (asking)
-                    answer.then(install, function (error) {
-                        asking = false;
-                        ending(onError)(error);
-                    });
+                    answer.then(onAnswer, ending(onError));
                 else
                     install(answer);
             }, ending(onError));
         }, ending(onError));
     };
+    /**
+     * Each hour. A lock whose watchdog has not counted since the last time is held by an update that was lost; a look that has
+     * not ended, and does not hold the lock either, is lost too.
+     */
     function watch() {
-        var lost = looking ? looking === seen && !asking : timer === undefined;
-        if (refused > 1 || (looking && lost))
-            abort();
-        if (refused)
-            refused = 2;
-        if (lost)
+        var old = guard;
+        // the engine drops an interval whose callback runs out of memory. So a new one comes first, as in boot/lock.ts
+        guard = tryEvery(3600000 /* Ms.HOUR */, watch);
+        var lock = lazyEngine().heldLock_() || null;
+        if (lock && lock === seenLock && lock.ageMs_ === seenAge)
+            lock.stop_();
+        seenLock = lock;
+        seenAge = lock ? lock.ageMs_ : 0;
+        if (looking ? looking === seen && !asking && !lazyEngine().heldLock_() : timer === undefined)
             look();
         seen = looking;
+        if (old !== undefined)
+            cancel(old);
     }
     tryOr(function () {
-        if (typeof config !== "object" || !config || !(every >= 1000) || !(perDay >= 1))
-            throw otaError(258 /* Code.INVALID_ARG */, "poll: expected a configuration, every in ms (1000 or more) and perDay above 0");
+        if (typeof config !== "object" || !config || !(every >= 1000 && every <= 365 * 86400000 /* Ms.DAY */) || !(perDay >= 1))
+            throw otaError(258 /* Code.INVALID_ARG */, "poll: expected a configuration, every in ms (1000 to a year) and perDay of 1 or more");
+        if (options.ready && typeof options.ready !== "function")
+            throw otaError(258 /* Code.INVALID_ARG */, "poll: ready must be a function");
         // told at once, and not in an hour
         lazyConfig().checkConfig_(ownFields());
-        var deadline = config.deadline === undefined ? 3600000 /* Ms.FIRST */ : config.deadline || 86400000 /* Ms.DAY */;
-        guard = tryEvery(2 * deadline + 60000 /* Ms.BACKOFF */, watch);
-        later(Math.min(every, 3600000 /* Ms.FIRST */) * lazyEngine().spread_(0));
+        guard = tryEvery(3600000 /* Ms.HOUR */, watch);
+        later(Math.min(every, 3600000 /* Ms.HOUR */) * lazyEngine().spread_(0));
     }, onError);
-    return {
-        stop: function () {
-            stopped = true;
-            if (timer !== undefined)
-                cancel(timer);
-            if (guard !== undefined)
-                cancel(guard);
-        },
-    };
+    return { stop: stop };
 }
 
 

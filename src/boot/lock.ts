@@ -19,6 +19,8 @@ export function noteResult(result: string): void {
 export interface Lock {
   /** The user's next call is awaited, and may come late: only the deadline counts. */
   watchdogPaused_: boolean;
+  /** The watchdog counts it, also in a pause: when it stands still, the watchdog is lost. */
+  ageMs_: number;
   /** Ends what the holder does. `error` says why; without one it is "aborted". */
   stop_(error?: OtaError): void;
   /** Starts the watchdog again. To be called when a pause ends. */
@@ -39,14 +41,14 @@ export function acquireLock(stop: (error?: OtaError) => void, deadline: number):
   if (heldLock())
     throw otaError(Code.OTA_ALREADY_IN_PROGRESS, "an update is running, or a slot is being selected", true);
   let watchdog: number | undefined;
-  let ageMs = 0;
-  const lock = { watchdogPaused_: false, stop_: stop } as Lock;
+  const lock = { watchdogPaused_: false, ageMs_: 0, stop_: stop } as Lock;
   function tick(): void {
     const id = watchdog;
     let error: OtaError | undefined;
     if (heldLock() === lock) {
-      ageMs += WATCHDOG_MS;
-      if (deadline && ageMs >= deadline) error = otaError(Code.TIMEOUT, "not done within " + deadline + " ms", true);
+      lock.ageMs_ += WATCHDOG_MS;
+      if (deadline && lock.ageMs_ >= deadline)
+        error = otaError(Code.TIMEOUT, "not done within " + deadline + " ms", true);
       else if (lock.watchdogPaused_) resetWatchdog();
       else if (watchdogExpired(WATCHDOG_MS))
         error = otaError(Code.NO_MEM, "out of memory: the call was interrupted", true);

@@ -3,21 +3,22 @@
 
 import { checkConfig, type Origin, type SignedConfig } from "../config";
 import { type OtaError, Code, otaError, toOtaError, tryOr, noop } from "../errors";
-import { callUser, now, spread } from "../platform/engine";
+import type { Lock } from "../boot/lock";
+import { callUser, heldLock, now, spread } from "../platform/engine";
 import { after, cancel, tryEvery } from "../platform/timers";
 import type { Offer } from "../update/offer";
 import type { UpdateResult } from "../update/plan";
-import { abort, checkForUpdate, update } from "../update/update";
+import { checkForUpdate, update } from "../update/update";
 import { report } from "./report";
 
 /** ms */
 const enum Ms {
   DAY = 86400000,
-  /** the first look comes within this time after the start */
-  FIRST = 3600000,
+  /** the first look comes within this time after the start; between two looks for what was lost */
+  HOUR = 3600000,
   /** until the next try after a failure of the network; doubled each time */
   BACKOFF = 60000,
-  /** until the next look when the program has postponed an update */
+  /** until the next look when the program has postponed an update, at least */
   POSTPONED = 600000,
 }
 
@@ -33,9 +34,12 @@ export interface PollOptions {
    * @default 24
    */
   perDay?: number;
-  /** Asked before an update begins, with what is offered; false, or a promise of false, postpones it by ten minutes. */
+  /**
+   * Asked before an update begins, with what is offered; false, or a promise of false, postpones it: by ten minutes, or as
+   * long as the looks of a day need, an hour by default.
+   */
   ready?: (offer: Offer) => boolean | Promise<boolean>;
-  /** Called when an update is installed: `restart()` starts it. */
+  /** Called when an update is installed, after its report: `restart()` starts it. */
   installed?: (result: UpdateResult) => void;
   /** Called with each failure. */
   failed?: (error: OtaError) => void;
@@ -44,18 +48,17 @@ export interface PollOptions {
 }
 
 export interface Poll {
-  /** No look comes after it. An update that is under way goes on: abort() ends it. */
+  /** Nothing new begins after it. An update that is under way goes on: abort() ends it. */
   stop(): void;
 }
 
 /**
  * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
- * then two and so on, but not before the server's Retry-After. Nothing is kept over a restart.
+ * then two and so on, but not before the server's Retry-After (a day at most). Nothing is kept over a restart.
  * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
- * interval, which needs no memory to start again, finds after twice the `deadline` what does not go on, and looks again.
- * It also ends another update that has refused this one for as long: its watchdog was lost.
- * More than 60 lines: a closure, whose functions share the timer and the counts.
+ * interval, which needs no memory to start again, looks once an hour for what does not go on.
+ * More than 60 lines: a closure, whose functions share the timers and the counts.
  */
 export function poll(config: SignedConfig & Origin & PollOptions): Poll {
   let timer: number | undefined;
@@ -68,27 +71,36 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
   let reported = false;
   /** Number of the look that has not ended; 0: none. */
   let looking = 0;
-  /** The same when the guard last came. */
-  let seen = 0;
   let started = 0;
   /** ready() has not answered. */
   let asking = false;
-  /** Another update holds the lock: 1 it has refused the last look, 2 the guard has seen that already. */
-  let refused = 0;
+  /** What the guard saw an hour ago: the look that had not ended, who held the lock, and its age. */
+  let seen = 0;
+  let seenLock: Lock | null = null;
+  let seenAge = 0;
   let look: () => void;
   const options: PollOptions = config || ({} as PollOptions);
   const every = options.every === undefined ? Ms.DAY : options.every;
   const perDay = options.perDay === undefined ? 24 : options.perDay;
 
+  function stop(): void {
+    stopped = true;
+    if (timer !== undefined) cancel(timer);
+    if (guard !== undefined) cancel(guard);
+    timer = guard = undefined;
+  }
   function later(ms: number): void {
     if (stopped) return;
     tryOr(() => {
-      timer = after(ms, look, true);
+      const made = after(ms, look, true);
+      if (timer !== undefined) cancel(timer);
+      timer = made;
     }, noop);
   }
-  function sendReport(): void {
-    if (options.report) report(options.report).then(noop, noop);
+  function sendReport(done: () => void): void {
     reported = true;
+    if (options.report) report(options.report).then(done, done);
+    else done();
   }
   /** The time of the next look, differently for each device and each round. */
   function next(ms: number, least?: number): void {
@@ -97,19 +109,21 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
   function onError(thrown: unknown): void {
     const error = toOtaError(thrown);
     if (options.failed) callUser(() => options.failed!(error));
-    sendReport();
-    if (error.code !== Code.OTA_ALREADY_IN_PROGRESS) refused = 0;
-    else if (!refused) refused = 1;
-    if (error.code === Code.INVALID_ARG) return;
+    sendReport(noop);
+    // nothing will come of this configuration
+    if (error.code === Code.INVALID_ARG) return stop();
     if (!error.retry) return next(every);
     const wait = Ms.BACKOFF * 2 ** failures++;
-    next(Math.min(wait, every), error.wait_);
+    next(Math.min(wait, every), Math.min(error.wait_ || 0, Ms.DAY));
   }
   function onResult(result: UpdateResult): void {
-    failures = refused = 0;
+    failures = 0;
     const done = !result.upToDate && !result.waiting && !result.due;
-    if (done && options.installed) callUser(() => options.installed!(result));
-    if (done || !reported) sendReport();
+    // installed() may restart: the report goes first
+    if (done || !reported)
+      sendReport(() => {
+        if (done && options.installed) callUser(() => options.installed!(result));
+      });
     const until = result.due! > 0 ? result.due! * 1000 - now() : every;
     if (until > 0 && until < every) later(until);
     else next(every);
@@ -125,6 +139,8 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
   }
   look = () => {
     timer = undefined;
+    looking = 0;
+    asking = false;
     const time = now();
     // a clock that was set counts as a new day
     if (time - day >= Ms.DAY || time < day) {
@@ -140,51 +156,64 @@ export function poll(config: SignedConfig & Origin & PollOptions): Poll {
       return (value) => {
         if (looking !== mine) return;
         looking = 0;
+        asking = false;
         then(value);
       };
     }
     function install(yes: unknown): void {
-      asking = false;
+      if (stopped) return;
       if (yes) update(fields).then(ending(onResult), ending(onError));
-      else ending(next)(Math.min(every, Ms.POSTPONED));
+      // as often as the looks of a day allow
+      else ending(next)(Math.min(every, Math.max(Ms.POSTPONED, Ms.DAY / perDay)));
+    }
+    /** Once: a thenable may call again. */
+    function onAnswer(yes: unknown): void {
+      if (!asking || looking !== mine) return;
+      asking = false;
+      // the time that it took does not count as lost
+      seen = 0;
+      install(yes);
     }
     if (!options.ready) return install(true);
     checkForUpdate(fields).then((offer) => {
-      if (looking !== mine) return;
+      if (looking !== mine || stopped) return;
       tryOr(() => {
         if (!offer.available) return ending(onResult)({ upToDate: !offer.due, waiting: offer.waiting, due: offer.due });
         const answer: any = options.ready!(offer);
         asking = answer && typeof answer.then === "function";
-        if (asking)
-          answer.then(install, (error: unknown) => {
-            asking = false;
-            ending(onError)(error);
-          });
+        if (asking) answer.then(onAnswer, ending(onError));
         else install(answer);
       }, ending(onError));
     }, ending(onError));
   };
+  /**
+   * Each hour. A lock whose watchdog has not counted since the last time is held by an update that was lost; a look that has
+   * not ended, and does not hold the lock either, is lost too.
+   */
   function watch(): void {
-    const lost = looking ? looking === seen && !asking : timer === undefined;
-    if (refused > 1 || (looking && lost)) abort();
-    if (refused) refused = 2;
-    if (lost) look();
+    const old = guard;
+    // the engine drops an interval whose callback runs out of memory. So a new one comes first, as in boot/lock.ts
+    guard = tryEvery(Ms.HOUR, watch);
+    const lock: Lock | null = heldLock() || null;
+    if (lock && lock === seenLock && lock.ageMs_ === seenAge) lock.stop_();
+    seenLock = lock;
+    seenAge = lock ? lock.ageMs_ : 0;
+    if (looking ? looking === seen && !asking && !heldLock() : timer === undefined) look();
     seen = looking;
+    if (old !== undefined) cancel(old);
   }
   tryOr(() => {
-    if (typeof config !== "object" || !config || !(every >= 1000) || !(perDay >= 1))
-      throw otaError(Code.INVALID_ARG, "poll: expected a configuration, every in ms (1000 or more) and perDay above 0");
+    if (typeof config !== "object" || !config || !(every >= 1000 && every <= 365 * Ms.DAY) || !(perDay >= 1))
+      throw otaError(
+        Code.INVALID_ARG,
+        "poll: expected a configuration, every in ms (1000 to a year) and perDay of 1 or more",
+      );
+    if (options.ready && typeof options.ready !== "function")
+      throw otaError(Code.INVALID_ARG, "poll: ready must be a function");
     // told at once, and not in an hour
     checkConfig(ownFields());
-    const deadline = config.deadline === undefined ? Ms.FIRST : config.deadline || Ms.DAY;
-    guard = tryEvery(2 * deadline + Ms.BACKOFF, watch);
-    later(Math.min(every, Ms.FIRST) * spread(0));
+    guard = tryEvery(Ms.HOUR, watch);
+    later(Math.min(every, Ms.HOUR) * spread(0));
   }, onError);
-  return {
-    stop: () => {
-      stopped = true;
-      if (timer !== undefined) cancel(timer);
-      if (guard !== undefined) cancel(guard);
-    },
-  };
+  return { stop: stop };
 }

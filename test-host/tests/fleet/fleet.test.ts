@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { firstLooks } from "../../support/first-looks.ts";
-import { createFixture, failsWith, plain, until } from "../../support/fixture.ts";
+import { behind, createFixture, createGate, failsWith, plain, until } from "../../support/fixture.ts";
 import { buildImage } from "../../support/images.ts";
 import { collect } from "../../support/collector.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
@@ -153,24 +153,135 @@ test("poll() looks again though there was no memory for the timer of the next lo
   await waitFor("the second", () => manifests() === 2);
 });
 
-test("poll() ends an update that has refused it for two hours", async (t) => {
-  const { device, poll, log, waitFor, server } = await start(t);
-  const own: any = device.engine.run(
-    `({ url: ${JSON.stringify(server.url("/fw.bin"))}, insecure: true, deadline: 0 })`,
-  );
+/** An update of the user's own, to the image as it comes. */
+const own = ({ device, server }: Awaited<ReturnType<typeof start>>): any => {
   server.on("/fw.bin", serveFile(IMAGE));
-  const handle: any = await device.engine.call(device.ota.begin(own));
+  const config = `({ url: ${JSON.stringify(server.url("/fw.bin"))}, insecure: true, deadline: 0 })`;
+  return device.engine.call(device.ota.begin(device.engine.run(config)));
+};
+
+const ALREADY = "ESP_ERR_OTA_ALREADY_IN_PROGRESS";
+
+test("poll() ends another update whose watchdog was lost, and installs", async (t) => {
+  const all = await start(t);
+  const { device, poll, log, waitFor } = all;
+  device.engine.run(LOSE);
+  device.engine.run("losing = true");
+  const begun = own(all).catch(() => {});
+  await waitFor("it holds the lock", () => device.engine.run("!!E.otaLock") as boolean, 100);
+  device.engine.run("losing = false");
   poll("{ installed: function () { log.push('done'); }, failed: function (e) { log.push(e.name); } }");
   const waited = await waitFor("it is installed", () => log().includes("done"));
-  assert.ok(waited > 2 * HOUR && waited < 5 * HOUR, `${waited} ms`);
+  assert.ok(waited < 4 * HOUR, `${waited} ms`);
+  void begun;
+});
+
+test("poll() leaves an update alone that somebody makes step by step, however long it takes", async (t) => {
+  const all = await start(t);
+  const { device, poll, log, waitFor } = all;
+  const handle: any = await own(all);
+  poll("{ every: 600000, perDay: 1000, deadline: 60000, failed: function (e) { log.push(e.name); } }");
+  for (let step = 0; step < 12; step++) {
+    for (let minute = 0; minute < 60; minute++) await device.engine.advance(60_000);
+    assert.equal(await device.engine.call(handle.perform()), device.ota.ERR.IN_PROGRESS);
+  }
   assert.ok(log().length > 5);
-  assert.ok(
-    log()
-      .slice(0, -1)
-      .every((one) => one === "ESP_ERR_OTA_ALREADY_IN_PROGRESS"),
-    `${log()}`,
-  );
-  assert.throws(() => handle.abort(), /aborted/);
+  assert.deepEqual([...new Set(log())], [ALREADY]);
+  handle.abort();
+  await waitFor("the next look", () => device.engine.run("!!E.otaLock") as boolean);
+});
+
+test("an answer of ready() that comes after hours is obeyed, at whichever moment the guard comes", async (t) => {
+  for (const minutes of [58, 59, 60, 61, 62, 118, 119, 120, 121]) {
+    const { device, poll, log, waitFor, server, fixture } = await start(t);
+    poll(`{ timeout: 1800000, ready: function () { log.push("asked"); return new Promise(function (yes) { later = yes; }); },
+      installed: function () { log.push("done"); }, failed: function (e) { log.push(e.message); } }`);
+    const asked = await waitFor("it asks", () => log().length === 1);
+    for (let passed = asked; passed < minutes * 60_000 + 2 * HOUR; passed += 60_000)
+      await device.engine.advance(60_000);
+    const gate = createGate();
+    server.on("/fw.bin", behind(gate, serveFile(IMAGE)));
+    device.engine.run("later(true)");
+    for (let passed = 0; passed < 4; passed++) await device.engine.advance(60_000);
+    gate.open();
+    await waitFor("it is installed", () => log().length > 1);
+    assert.deepEqual(log(), ["asked", "done"], `${minutes} minutes`);
+    await fixture.server.close();
+  }
+});
+
+test("ready() is asked all day long, though each time the server is asked too", async (t) => {
+  const { device, poll, log } = await start(t);
+  poll("{ ready: function () { log.push(1); return false; } }");
+  for (let hour = 0; hour < 48; hour++) {
+    for (let part = 0; part < 6; part++) {
+      await device.engine.advance(HOUR / 6);
+      await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+    device.engine.run("log.push(0)");
+  }
+  // never three hours in a row without being asked
+  assert.doesNotMatch(log().join("").slice(2), /000/);
+});
+
+test("an answer that comes twice installs once, and is told", async (t) => {
+  const { poll, log, waitFor } = await start(t);
+  poll(`{ ready: function () { return { then: function (yes) { yes(true); yes(true); } }; },
+    installed: function () { log.push("done"); }, failed: function (e) { log.push(e.message); } }`);
+  await waitFor("it is installed", () => log().length > 0);
+  assert.deepEqual(log(), ["done"]);
+});
+
+for (const [moment, ready] of [
+  ["while the manifest is fetched", "function () { log.push('asked'); return true; }"],
+  ["while ready() waits", "function () { return new Promise(function (yes) { later = yes; }); }"],
+])
+  test(`stop() ${moment}: nothing begins after it`, async (t) => {
+    const { device, server, poll, log, manifests, waitFor } = await start(t);
+    poll(`{ ready: ${ready}, installed: function () { log.push("done"); } }`);
+    if (moment.startsWith("while the")) {
+      const gate = createGate();
+      const key = server.requests.length;
+      server.on("/m.jws", behind(gate, serveFile(Buffer.from("never"))));
+      await waitFor("it looks", () => server.requests.length > key);
+      device.engine.run("handle.stop()");
+      gate.open();
+    } else {
+      await waitFor("it has looked", () => device.engine.run("typeof later") === "function");
+      device.engine.run("handle.stop(); later(true)");
+    }
+    const before = manifests();
+    for (let hour = 0; hour < 30; hour++) await device.engine.advance(HOUR);
+    assert.deepEqual(log(), []);
+    assert.equal(manifests(), before);
+    assert.equal(device.engine.run("!!E.otaLock"), false);
+  });
+
+test("a Retry-After of a year silences poll() for a day", async (t) => {
+  const { server, poll, manifests, waitFor } = await start(t);
+  server.on("/m.jws", status(503, { "Retry-After": "31536000" }));
+  poll("{}");
+  await waitFor("the first look", () => manifests() === 1);
+  const waited = await waitFor("the second", () => manifests() === 2);
+  assert.ok(waited >= 24 * HOUR - 60_000 && waited < 27 * HOUR, `${waited} ms`);
+});
+
+test("the report of an update goes before installed(), which may restart", async (t) => {
+  const { device, poll, waitFor } = await start(t);
+  const collector = await collect(t);
+  poll(`{ report: ${JSON.stringify(collector.url)}, installed: function () { ESP32.reboot(); } }`);
+  await waitFor("it looks", () => device.engine.run("!!E.otaLock") as boolean, 1000, 4000);
+  // slowly: the report has a time limit too
+  await waitFor("it restarts", () => device.rebootAsked, 50);
+  assert.equal(collector.posts.length, 1);
+  assert.equal(JSON.parse(collector.posts[0].body).last, "ESP_OK");
+});
+
+test("a configuration that the first look finds wrong is told once", async (t) => {
+  const { device, poll, log } = await start(t);
+  poll("{ keys: [{ kty: 'RSA', n: 'AQAB', e: 'AQAB' }], failed: function (e) { log.push(e.name); } }");
+  for (let hour = 0; hour < 30; hour++) await device.engine.advance(HOUR);
+  assert.deepEqual(log(), ["ESP_ERR_INVALID_ARG"]);
 });
 
 test("a promise of ready() that takes hours is waited for", async (t) => {
@@ -185,7 +296,16 @@ test("a promise of ready() that takes hours is waited for", async (t) => {
   assert.deepEqual(log(), ["asked", "done"]);
 });
 
-for (const config of ["undefined", "null", "5", "{ every: 5 }", "{ url: 5 }", "{ nonsense: 1, every: 5000 }"])
+for (const config of [
+  "undefined",
+  "null",
+  "5",
+  "{ every: 5 }",
+  "{ every: Infinity }",
+  "{ ready: 5, every: 5000 }",
+  "{ url: 5 }",
+  "{ nonsense: 1, every: 5000 }",
+])
   test(`poll(${config}) throws nothing`, async (t) => {
     const { device } = await start(t);
     const told = (
