@@ -16,7 +16,7 @@ export async function signature(): Promise<void> {
     const key = await makeKey({ bits });
     const signed = signPss(Buffer.from("https-ota"), key);
     const run = await measure(`
-      Modules.addCached("rsa", ${JSON.stringify(await bundleEntry("src/trust/rsa.ts", { minify: true }))});
+      Modules.addCached("rsa", ${JSON.stringify(await bundleEntry("src/trust/pss.ts", { minify: true }))});
       function bytes(text) { var u = new Uint8Array(text.length); u.set(text); return u; }
       var sha = require("crypto").SHA256, text = "";
       for (var i = 0; i < 4096; i++) text += String.fromCharCode(i & 255);
