@@ -1,6 +1,6 @@
 // An image on trial: it has to prove itself, or the image before it comes back.
 // Storage file `.boot0`. It runs at every start, before the program. It writes nothing when there is no trial.
-// Upload: npx espruino --board ESP32 --storage .boot0:examples/boot0.js
+// Upload: npx espruino -b 115200 --board ESP32 --storage .boot0:examples/boot0.js
 // Not with releases of files: there .boot0 is the loader (npx https-ota init), and it counts the starts. Call boot() and
 // confirmAfter() in the program itself then, as README.md, "Update your program too" does.
 
