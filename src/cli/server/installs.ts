@@ -13,7 +13,7 @@ import {
   SUMS_FILE,
 } from "../formats/factory-folder.ts";
 import { sha256Of } from "../release/program.ts";
-import { privateKeyIn } from "../release/secrets.ts";
+import { secretIn } from "../release/secrets.ts";
 import { MAX_FLASH } from "../ui/files.ts";
 import { printable } from "../ui/errors.ts";
 import type { InstallPage, NotServed } from "./api.ts";
@@ -58,7 +58,7 @@ interface Known {
   stamp: string;
   size: number;
   sha256: string;
-  /** it holds a private key */
+  /** it holds a private key, or the Wi-Fi is in a file that is no part of an image */
   secret: boolean;
   wifi: boolean;
   /** of a small one, for what has to be parsed */
@@ -107,7 +107,7 @@ function know({ folder, known }: State, urlPath: string): Judged {
     size: bytes.length,
     sha256: sha256Of(bytes),
     // Espruino's TLS has the first line of a PEM in it; a .bin has to be what factory made, by its SHA-256
-    secret: !name.endsWith(".bin") && privateKeyIn(bytes) !== null,
+    secret: !name.endsWith(".bin") && secretIn(bytes) !== null,
     wifi: holdsWifi(bytes),
     text: bytes.length <= MAX_TEXT ? bytes.toString("utf8") : "",
   };
