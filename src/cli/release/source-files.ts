@@ -5,7 +5,7 @@ import { isReportFile } from "../formats/report-file.ts";
 import { printable, refuse, systemReason } from "../ui/errors.ts";
 import { MAX_FLASH, readLimited } from "../ui/files.ts";
 import { globOf } from "./glob.ts";
-import { privateKeyIn } from "./secrets.ts";
+import { secretIn } from "./secrets.ts";
 
 /** --file NAME=PATH */
 export interface NamedFile {
@@ -140,11 +140,11 @@ function checkKind({ name, path: file, bytes }: SourceFile): void {
 function readFile(name: string, file: string): SourceFile {
   const bytes = readLimited(file, MAX_FLASH, (found) => `${found}, a flash chip has at most ${MAX_FLASH}`);
   const read = { name, path: file, bytes };
-  const key = privateKeyIn(bytes);
-  if (key !== null)
+  const secret = secretIn(bytes);
+  if (secret !== null)
     refuse(
       file,
-      `file ${printable(name)}: ${key}, and everybody can read a release: take it out, or leave the file out (--ignore)`,
+      `file ${printable(name)}: ${secret}, and everybody can read a release: take it out, or leave the file out (--ignore)`,
     );
   if (isReportFile(bytes))
     refuse(

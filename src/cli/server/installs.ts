@@ -13,7 +13,7 @@ import {
   SUMS_FILE,
 } from "../formats/factory-folder.ts";
 import { sha256Of } from "../release/program.ts";
-import { privateKeyIn } from "../release/secrets.ts";
+import { secretIn } from "../release/secrets.ts";
 import { MAX_FLASH } from "../ui/files.ts";
 import { printable } from "../ui/errors.ts";
 import type { InstallPage, NotServed } from "./api.ts";
@@ -58,11 +58,17 @@ interface Known {
   stamp: string;
   size: number;
   sha256: string;
-  /** it holds a private key */
+  /** it holds a private key, or the Wi-Fi is in a file that is no part of an image */
   secret: boolean;
   wifi: boolean;
   /** of a small one, for what has to be parsed */
   text: string;
+}
+
+/** A file, and the version of it that was judged. */
+interface Judged {
+  file: string;
+  about: Known;
 }
 
 interface State {
@@ -73,8 +79,8 @@ interface State {
 }
 
 interface Page extends InstallPage {
-  /** URL paths of its files */
-  files: Map<string, string>;
+  /** by URL path */
+  files: Map<string, Judged>;
   wifi: boolean;
   /** why it is not served */
   problem: string | null;
@@ -85,7 +91,7 @@ class Problem extends Error {}
 const MAX_TEXT = 0x10000;
 
 /** Throws when there is no such file, or it may not be served. */
-function know({ folder, known }: State, urlPath: string): { file: string; about: Known } {
+function know({ folder, known }: State, urlPath: string): Judged {
   const name = path.posix.basename(urlPath);
   const file = fileAt(folder, urlPath);
   if (file === null) throw new Problem(`${name}: it is not here, or may not be served`);
@@ -101,7 +107,7 @@ function know({ folder, known }: State, urlPath: string): { file: string; about:
     size: bytes.length,
     sha256: sha256Of(bytes),
     // Espruino's TLS has the first line of a PEM in it; a .bin has to be what factory made, by its SHA-256
-    secret: !name.endsWith(".bin") && privateKeyIn(bytes) !== null,
+    secret: !name.endsWith(".bin") && secretIn(bytes) !== null,
     wifi: holdsWifi(bytes),
     text: bytes.length <= MAX_TEXT ? bytes.toString("utf8") : "",
   };
@@ -111,9 +117,10 @@ function know({ folder, known }: State, urlPath: string): { file: string; about:
 }
 
 function take(state: State, page: Page, urlPath: string): Known {
-  const { file, about } = know(state, urlPath);
+  const judged = know(state, urlPath);
+  const { about } = judged;
   if (about.secret) throw new Problem(`${path.posix.basename(urlPath)}: it may not be served`);
-  page.files.set(urlPath, file);
+  page.files.set(urlPath, judged);
   page.wifi ||= about.wifi;
   return about;
 }
@@ -203,9 +210,11 @@ function get(state: State, urlPath: string, host: string | undefined): Content |
   const wanted = fileIn(urlPath);
   const found = pagesWith(state, wanted);
   const page = found.find(({ problem }) => problem === null);
-  if (wanted === null || !page) return found[0]?.problem ?? null;
+  const judged = wanted === null ? undefined : page?.files.get(wanted);
+  if (wanted === null || !page || !judged) return found[0]?.problem ?? null;
   if (page.wifi && !isLocalName(host)) return WIFI;
-  const { file, about } = know(state, wanted);
+  // another version that lies there by now may hold anything: it is not opened
+  const { file, about } = judged;
   const type = TYPES[path.extname(wanted)] ?? PLAIN;
   return fromFile(file, about.stamp, { size: about.size, type, etag: `"${about.sha256.slice(0, 32)}"` });
 }

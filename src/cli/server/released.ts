@@ -6,7 +6,7 @@ import type { ManifestFile } from "../../trust/manifest.ts";
 import { isReportFile } from "../formats/report-file.ts";
 import type { Claims } from "../release/manifest.ts";
 import { sha256Of } from "../release/program.ts";
-import { privateKeyIn } from "../release/secrets.ts";
+import { secretIn } from "../release/secrets.ts";
 import { MAX_FLASH } from "../ui/files.ts";
 import { type Content, fromFile } from "./contents.ts";
 import { canonical, fileAt, type Folder, stampOf } from "./folder.ts";
@@ -15,7 +15,7 @@ import { canonical, fileAt, type Folder, stampOf } from "./folder.ts";
 interface Known {
   stamp: string;
   sha256: string;
-  /** it holds a private key, or reports of devices */
+  /** it holds a private key, a Wi-Fi password, or reports of devices */
   secret: boolean;
 }
 
@@ -60,7 +60,7 @@ function know(released: Released, file: string, stamp: string): Known {
   if (before?.stamp === stamp) return before;
   if (released.size >= MOST_KNOWN) released.clear();
   const bytes = readFileSync(file);
-  const known = { stamp, sha256: sha256Of(bytes), secret: privateKeyIn(bytes) !== null || isReportFile(bytes) };
+  const known = { stamp, sha256: sha256Of(bytes), secret: secretIn(bytes) !== null || isReportFile(bytes) };
   // one that is being written is read again
   if (stampOf(statSync(file, { bigint: true })) === stamp) released.set(file, known);
   return known;

@@ -1,12 +1,15 @@
 // The file of `serve --collect`: a JSON text a line, the last line of a device counts. A line is appended by one write
 // that begins with a line end, so a write that was cut costs that line alone. What is damaged is left out when the file is read.
 // It is written anew at the start, and when it has grown: beside it first, then renamed, so that one whole file is there at
-// any time.
+// any time. Whatever else comes in its place is left as it is.
+import { randomBytes } from "node:crypto";
 import {
   closeSync,
   constants,
+  fstatSync,
   fsyncSync,
   openSync,
+  readSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -86,30 +89,54 @@ function write(handle: number, text: string): void {
   if (count < bytes.length) throw Object.assign(new Error("not written whole"), { code: "ENOSPC" });
 }
 
-/** A name of a hidden file, which is never served. */
-const draftOf = (file: string) => path.join(path.dirname(file), `.${path.basename(file)}.new`);
+/** In bytes. Throws when something else has come in the place of the reports. An empty file is nobody's. */
+function sizeOfReports(handle: number): number {
+  const stat = fstatSync(handle);
+  if (stat.isFile() && !stat.size) return 0;
+  const head = Buffer.alloc(HEAD.length);
+  if (stat.isFile()) readSync(handle, head, 0, head.length, 0);
+  if (!isReportFile(head)) throw new Error("the file of --collect holds something else now, and is left as it is");
+  return stat.size;
+}
+
+/** Gives `act` the open file and its size; a size of 0 when there is none. */
+function withReports(file: string, act: (handle: number, size: number) => void): void {
+  let handle: number;
+  try {
+    // a pipe in its place would wait for a reader
+    handle = openSync(file, constants.O_RDWR | constants.O_APPEND | (constants.O_NONBLOCK ?? 0));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return act(-1, 0);
+    throw error;
+  }
+  try {
+    act(handle, sizeOfReports(handle));
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** A new name of a hidden file, which is never served. */
+const draftOf = (file: string) =>
+  path.join(path.dirname(file), `.${path.basename(file)}.${randomBytes(6).toString("hex")}.new`);
 
 /** Replaces the file as a whole. */
 function writeAll(file: string, all: Iterable<Kept>): void {
   const draft = draftOf(file);
-  rmSync(draft, { force: true });
   const mode = (statSync(file, { throwIfNoEntry: false })?.mode ?? 0o644) & 0o777;
   const handle = openSync(draft, "wx", mode);
   try {
-    write(handle, HEAD + Array.from(all, lineOf).join(""));
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
-  renameSync(draft, file);
-}
-
-function appendLine(file: string, one: Kept): void {
-  const handle = openSync(file, constants.O_WRONLY | constants.O_APPEND);
-  try {
-    write(handle, lineOf(one));
-  } finally {
-    closeSync(handle);
+    try {
+      write(handle, HEAD + Array.from(all, lineOf).join(""));
+      fsyncSync(handle);
+    } finally {
+      closeSync(handle);
+    }
+    withReports(file, () => {});
+    renameSync(draft, file);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
   }
 }
 
@@ -134,10 +161,13 @@ export function openReportFile(name: string, keep: (one: Kept) => void, all: () 
   return {
     damaged: found.filter((one) => one === null).length,
     append(one) {
-      const size = statSync(file, { throwIfNoEntry: false })?.size ?? MOST_BYTES;
+      let isWritten = false;
+      withReports(file, (handle, size) => {
+        isWritten = size > 0 && size < MOST_BYTES;
+        if (isWritten) write(handle, lineOf(one));
+      });
       // the last line of a device counts
-      if (size >= MOST_BYTES) writeAll(file, [...all(), one]);
-      else appendLine(file, one);
+      if (!isWritten) writeAll(file, [...all(), one]);
     },
   };
 }

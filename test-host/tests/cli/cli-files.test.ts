@@ -7,7 +7,7 @@ import { before, test } from "node:test";
 import { releaseText } from "../../../src/boot/file-set.ts";
 import { globOf } from "../../../src/cli/release/glob.ts";
 import { BUILT_IN, requiresOf } from "../../../src/cli/release/requires.ts";
-import { privateKeyIn } from "../../../src/cli/release/secrets.ts";
+import { secretIn } from "../../../src/cli/release/secrets.ts";
 import { storageNeed, storageRoom } from "../../../src/cli/release/space.ts";
 import { parseManifest } from "../../../src/trust/manifest.ts";
 import { buildImage } from "../../support/images.ts";
@@ -249,8 +249,44 @@ test("a private key is refused in every form", async () => {
     '{"d":5}',
     "0",
   ])
-    assert.equal(privateKeyIn(Buffer.from(fine)), null, fine);
-  assert.equal(privateKeyIn(shop.get("key.pub.jwk")), null);
+    assert.equal(secretIn(Buffer.from(fine)), null, fine);
+  assert.equal(secretIn(shop.get("key.pub.jwk")), null);
+});
+
+test("a Wi-Fi password is refused, as factory reads it and as Espruino stores it", async () => {
+  const header = Buffer.alloc(32);
+  header.write(".wificfg", 4);
+  const forms: Record<string, string | Buffer> = {
+    "wifi.json": '{\n  "ssid": "Home",\n  "password": "correct horse"\n}\n',
+    "net.txt": '{"password":"correct horse","ssid":"Home","mode":1}',
+    "ap.json": '{"mode":2,"ssidAP":"Lamp","passwordAP":"correct horse"}',
+    "storage.bin": Buffer.concat([
+      Buffer.alloc(99, 0xff),
+      header,
+      Buffer.from('{"ssid":"Home","password":"correct horse"}'),
+    ]),
+  };
+  await forAll(Object.entries(forms), async ([name, content]) => {
+    folder(`wifi-${name}`, { "app.js": "1", [name]: content });
+    const run = await sign(`no-${name}.jws`, "--files", `wifi-${name}`, "--entry", "app.js");
+    const says = `^wifi-${name}/${name}: file ${name}: a Wi-Fi password, and everybody can read a release: .* \\(--ignore\\)`;
+    fails(run, 1, new RegExp(says));
+    assert.ok(!`${run.stdout}${run.stderr}`.includes("correct horse"));
+    assert.ok(!existsSync(shop.at(`no-${name}.jws`)));
+  });
+  folder("net", { "app.js": "1", "wifi.json": forms["wifi.json"] });
+  succeeds(await sign("without.jws", "--files", "net", "--entry", "app.js", "--ignore", "wifi.json"));
+  assert.deepEqual(namesOf("without.jws"), ["app.js"]);
+  for (const fine of [
+    '{"ssid":"Home","password":""}',
+    '{"ssid":"Home"}',
+    '{"user":"me","password":"correct horse"}',
+    '[{"ssid":1}]',
+    "null",
+    'exports.connect = function (ssid, password) { require("Wifi").connect(ssid, { password: password }); };',
+    'var WIFI = ".wificfg";',
+  ])
+    assert.equal(secretIn(Buffer.from(fine)), null, fine);
 });
 
 test("names, links and folders that a device or a publisher cannot have are refused", async () => {

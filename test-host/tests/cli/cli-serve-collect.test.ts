@@ -1,8 +1,9 @@
 // serve --collect: reports of devices, from report() on a virtual device to the file that they are kept in. The table on the
 // page: tests/browser/. Who may send one: cli-serve-names.test.ts.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, renameSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import { before, type TestContext, test } from "node:test";
@@ -403,6 +404,45 @@ test("a report that cannot be written is refused and not shown; when it can, the
   assert.equal(linesOf("disk/r.jsonl").length, 4);
   await served.end();
   assert.deepEqual(await serialsOf(await collecting(t, "disk/r.jsonl")), ["a", "c", "d"]);
+});
+
+test("a hidden file beside the reports is left as it is, and none of ours stays there", async (t) => {
+  mkdirSync(shop.at("beside"));
+  shop.put("beside/.r.jsonl.new", "mine");
+  const served = await collecting(t, "beside/r.jsonl");
+  assert.equal((await post(served.url, { serial: "a" })).status, 204);
+  assert.equal(shop.get("beside/.r.jsonl.new").toString(), "mine");
+  assert.deepEqual(readdirSync(shop.at("beside")).sort(), [".r.jsonl.new", "r.jsonl"]);
+});
+
+test("a file that took the place of the reports is neither appended to nor overwritten", async (t) => {
+  const file = fresh();
+  const served = await collecting(t, file);
+  const refused = async (what: string) => {
+    const { status, body } = await post(served.url, { serial: "b" });
+    const says = "the report could not be kept: the file of --collect holds something else now, and is left as it is\n";
+    assert.deepEqual([status, body.toString()], [500, says], what);
+    assert.deepEqual(await serialsOf(served), ["a"], what);
+  };
+  assert.equal((await post(served.url, { serial: "a" })).status, 204);
+  // the second one is as large as a file that would be written anew
+  for (const other of [Buffer.from("mine\n"), Buffer.alloc(9 << 20, "mine\n")]) {
+    shop.put(file, other);
+    await refused(`${other.length} bytes`);
+    assert.ok(shop.get(file).equals(other), `${other.length} bytes`);
+  }
+  rmSync(shop.at(file));
+  mkdirSync(shop.at(file));
+  assert.equal((await post(served.url, { serial: "b" })).status, 500);
+  rmSync(shop.at(file), { recursive: true });
+  execFileSync("mkfifo", [shop.at(file)]);
+  await refused("a pipe");
+  // one that was emptied, as a log is, is made again, with all
+  rmSync(shop.at(file));
+  shop.put(file, "");
+  assert.equal((await post(served.url, { serial: "c" })).status, 204);
+  await served.end();
+  assert.deepEqual(await serialsOf(await collecting(t, file)), ["a", "c"]);
 });
 
 const skip = process.getuid?.() === 0 ? "root may write everywhere" : false;

@@ -26,6 +26,7 @@ before(async () => {
   jwk = JSON.parse(shop.get("key.pub.jwk").toString());
 });
 
+const WIFI = '{ "ssid": "Home", "password": "correct horse" }\n';
 const sha256 = (bytes: string | Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 const SIGNED = ["--key", "key.pem", "--chip", "esp32", "--entry", "app.js"];
 const sign = (...more: string[]) => shop.run("sign", ...SIGNED, "--app-version", "1", ...more);
@@ -83,13 +84,20 @@ test("a file that is not the one that was signed is not served", async (t) => {
   assert.equal((await ask(`${url}/b.txt`)).status, 404);
 });
 
-test("no manifest brings out a key, a hidden file, or a file outside of the folder", async (t) => {
-  folder("evil", { "app.js": "1", "k.txt": shop.get("key.pem"), ".hidden": "h", "node_modules/m.js": "m" });
+test("no manifest brings out a key, a Wi-Fi password, a hidden file, or a file outside of the folder", async (t) => {
+  folder("evil", {
+    "app.js": "1",
+    "k.txt": shop.get("key.pem"),
+    "w.json": WIFI,
+    ".hidden": "h",
+    "node_modules/m.js": "m",
+  });
   folder("outside", { "o.txt": "outside" });
   symlinkSync(shop.at("outside/o.txt"), shop.at("evil/link.txt"));
   // a manifest as somebody else may make it: serve does not check signatures
   const names: Record<string, string> = {
     "k.txt": "k.txt",
+    "w.json": "w.json",
     ".hidden": ".hidden",
     "m.js": "node_modules/m.js",
     "link.txt": "link.txt",
@@ -98,7 +106,12 @@ test("no manifest brings out a key, a hidden file, or a file outside of the fold
     "enc.txt": "..%2foutside%2fo.txt",
     "other.txt": "http://other.example/app.js",
   };
-  const contents: Record<string, string | Buffer> = { "k.txt": shop.get("key.pem"), ".hidden": "h", "m.js": "m" };
+  const contents: Record<string, string | Buffer> = {
+    "k.txt": shop.get("key.pem"),
+    "w.json": WIFI,
+    ".hidden": "h",
+    "m.js": "m",
+  };
   const file = (name: string, content: string | Buffer, url?: string) => ({
     name,
     size: content.length,
@@ -181,6 +194,20 @@ test("files that are no release are told, and the last release stays", async (t)
   assert.equal((await claimsAt(manifest)).version, "7");
   rmSync(shop.at("bad"), { recursive: true });
   assert.match((await ask(manifest)).body.toString(), /^bad: no such file or folder/);
+});
+
+test("the wifi.json of factory in a working folder is told, and given to nobody", async (t) => {
+  folder("net", { "app.js": "print(1)" });
+  const { url } = await serve(t, "--files", "net", ...SIGNED, "--http");
+  const { version } = await claimsAt(`${url}/release.jws`);
+  folder("net", { "wifi.json": WIFI });
+  const refused = await ask(`${url}/release.jws`);
+  assert.equal(refused.status, 422);
+  const says = "wifi.json: file wifi.json: a Wi-Fi password, and everybody can read a release: ";
+  assert.equal(refused.body.toString(), `${says}take it out, or leave the file out (--ignore)\n`);
+  assert.equal((await ask(`${url}/wifi.json`)).status, 404);
+  rmSync(shop.at("net/wifi.json"));
+  assert.equal((await claimsAt(`${url}/release.jws`)).version, version);
 });
 
 test("--minify serves what it has signed", async (t) => {

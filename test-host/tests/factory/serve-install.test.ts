@@ -1,8 +1,10 @@
 // serve, with install pages in its folder: which files it gives out, how, and what it keeps for this computer.
 
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import fs, { cpSync, mkdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { before, test, type TestContext } from "node:test";
+import { createInstalls } from "../../../src/cli/server/installs.ts";
 import { until } from "../../support/fixture.ts";
 import { buildImage } from "../../support/images.ts";
 import { fails, succeeds, workshop } from "../cli/cli-run.ts";
@@ -242,6 +244,30 @@ test("a Wi-Fi password is not given to the network, also not to this computer", 
   // a Wi-Fi that comes later is seen
   for (const name of FILES) shop.put(`wifi/one/${name}`, shop.get(`secret/esp32/${name}`));
   assert.match((await ask(`${url}/one/factory.bin`)).body.toString(), WIFI);
+});
+
+test("a Wi-Fi password that comes after the page was judged is not served", async (t) => {
+  const name = copy("late");
+  const [page, secret] = ["late/one", "secret/esp32"].map(shop.at);
+  const { readFileSync } = fs;
+  let isSwapped = false;
+  // factory.bin is the last file that is judged
+  t.mock.method(fs, "readFileSync", (file: string, ...more: any[]) => {
+    const bytes = (readFileSync as any)(file, ...more);
+    if (!isSwapped && file === `${page}/factory.bin`) {
+      isSwapped = true;
+      for (const one of FILES) cpSync(`${secret}/${one}`, `${page}/${one}`);
+    }
+    return bytes;
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.reset();
+    syncBuiltinESMExports();
+  });
+  const content = createInstalls(shop.at(`${name}/one`), false).get("/storage.bin", "192.168.1.10:8080");
+  assert.ok(isSwapped && content !== null && typeof content === "object");
+  await assert.rejects(content.open(0, content.size), /storage\.bin: has just changed: request it again/);
 });
 
 test("with --host 127.0.0.1 it is, and only to those who call this computer by its own name", async (t) => {
