@@ -78,6 +78,13 @@ function newestRecord(): { fields: any[]; boots: number } | null {
   return newest;
 }
 
+/** Was this start one of a trial, which has not ended since, or is what was on trial given up and still running? */
+function isOnTrial(): boolean {
+  const record = E.otaStart ? newestRecord() : null;
+  // src/boot/boot-record.ts, Boots: -2 is confirmed
+  return !!record && (!!E.otaRestartPending || record.boots !== -2);
+}
+
 /** Name of the set that goes with the running slot, "" for none. Only where slots have different ones is it asked. */
 function findSet(sets: any[][]): string {
   const first = sets[0];
@@ -111,10 +118,9 @@ function loadSet(name: string): string {
 
 /** Returns the text of the program that has to run; "" for none. */
 export default function load(config: LoaderConfig): string {
-  let onTrial = false;
   let leaving = false;
   function fail(why: string): void {
-    if (onTrial) {
+    if (isOnTrial()) {
       print("https-ota: " + why);
       firstModule().rollback({ reason: why });
     } else rescue(config, why);
@@ -147,7 +153,6 @@ export default function load(config: LoaderConfig): string {
       // the starts ran out. The other slot is being verified, and a program might not let it come to an end
       leaving = !!(E.otaRestartPending || E.otaLock);
       if (leaving) return "";
-      onTrial = !!E.otaStart;
     }
     if (!name) {
       if (storage.read(".bootcde") === undefined) rescue(config, "no release is installed");
