@@ -51,17 +51,31 @@ function readStored(name: string): string {
 function rescue(config: LoaderConfig, why: string): void {
   print("https-ota: " + why);
   if (!config.url) return;
+  const wanted = {
+    url: config.url,
+    keys: config.keys,
+    // a device without its program does not wait for a rollout, and nothing confirms what it runs
+    allowEarly: true,
+    allowUnconfirmed: true,
+  };
+  function failed(error: any): void {
+    print("https-ota: " + error.message);
+  }
   function attempt(): void {
     setTimeout(attempt, Wait.NEXT);
-    firstModule()
-      // a device without its program does not wait for a rollout
-      .update({ url: config.url, keys: config.keys, allowEarly: true })
-      .then(
-        (result: any) => {
-          if (result.partition) firstModule().restart();
-        },
-        (error: any) => print("https-ota: " + error.message),
-      );
+    const ota = firstModule();
+    function fetch(): void {
+      ota.update(wanted).then((result: any) => {
+        if (result.partition) ota.restart();
+      }, failed);
+    }
+    // firmware alone, which no program confirms: with an answer it has shown that it has its network
+    if (!E.otaSet && isOnTrial())
+      ota.checkForUpdate(wanted).then(() => {
+        ota.markValid();
+        fetch();
+      }, failed);
+    else fetch();
   }
   setTimeout(attempt, Wait.FIRST);
 }

@@ -3,9 +3,12 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { BOOTLOADERS } from "../../sim/bootloader.ts";
 import { plain } from "../../support/fixture.ts";
 import { createFilesFixture, type FilesFixture, loaderWith, programOf } from "../../support/files-release.ts";
 import { buildImage } from "../../support/images.ts";
+import { claimsFor, signManifest } from "../../support/release.ts";
+import { serveFile, status } from "../../support/server.ts";
 
 const IMAGE = buildImage({ chip: "esp32", size: 61008, seed: 7, descriptor: { version: "2.0.2" } });
 const MINUTE = 60_000;
@@ -71,4 +74,55 @@ test("a program that rolls back without a restart and then throws is left all th
   device.restart();
   assert.equal(await live(fixture, 1), true, device.engine.console.join());
   assert.equal(fixture.ask("running"), "1");
+});
+
+// --- Firmware that no program confirms
+
+/** A device that its loader has given firmware alone, in the first start of that. */
+async function withFirmwareAlone(t: TestContext, options = {}): Promise<FilesFixture> {
+  const fixture = await createFilesFixture(t, options);
+  const { device, server } = fixture;
+  const token = await signManifest(claimsFor(IMAGE, { sequence: 10 }), fixture.key);
+  server.on("/fw.bin", serveFile(IMAGE, { ranges: true }));
+  server.on("/m.jws", serveFile(Buffer.from(token)));
+  device.storage.set(".boot0", loaderWith({ url: server.url("/m.jws"), keys: [fixture.key.jwk] }));
+  device.restart();
+  assert.equal(await live(fixture, 5), true, device.engine.console.join());
+  assert.equal(statusOf(fixture).running, "ota_0");
+  return fixture;
+}
+
+/** From now on the URL of the loader leads to release 9. */
+async function offerProgram({ server, publish }: FilesFixture): Promise<void> {
+  const { url } = await publish({ "app.js": programOf("9") }, { version: "9.0", sequence: 5000 });
+  for (const file of ["m.jws", "files/app.js"])
+    server.on(`/${file}`, status(302, { Location: String(url).replace("m.jws", file) }));
+}
+
+for (const [bootloader, options] of [
+  ["without", {}],
+  ["with", { bootloader: BOOTLOADERS.rollback }],
+] as const)
+  test(`firmware alone is confirmed when its loader gets an answer, on a bootloader ${bootloader} rollback`, async (t) => {
+    const fixture = await withFirmwareAlone(t, options);
+    const { device } = fixture;
+    assert.notEqual(statusOf(fixture).trial, null);
+    assert.equal(await live(fixture, 30), false);
+    const { running, trial } = statusOf(fixture);
+    assert.deepEqual([running, trial], ["ota_0", null], device.engine.console.join());
+    for (let start = 0; start < 5; start++) device.restart();
+    assert.equal(statusOf(fixture).running, "ota_0");
+    await offerProgram(fixture);
+    assert.equal(await live(fixture, 30), true, device.engine.console.join());
+    assert.deepEqual([statusOf(fixture).running, fixture.ask("running")], ["ota_0", "9"]);
+  });
+
+test("firmware alone that gets no answer stays on trial, and goes when its starts run out", async (t) => {
+  const fixture = await withFirmwareAlone(t);
+  fixture.server.on("/m.jws", status(503));
+  assert.equal(await live(fixture, 30), false);
+  assert.deepEqual(statusOf(fixture).trial, { boots: 1, previous: "factory" });
+  for (let start = 0; start < 3; start++) fixture.device.restart();
+  assert.equal(await live(fixture, 1), true);
+  assert.equal(statusOf(fixture).running, "factory");
 });
