@@ -47,10 +47,13 @@ function readStored(name: string): string {
   return text;
 }
 
+let rescuing = false;
+
 /** Fetches a release, now and then, until there is one. */
 function rescue(config: LoaderConfig, why: string): void {
   print("https-ota: " + why);
-  if (!config.url) return;
+  if (!config.url || rescuing) return;
+  rescuing = true;
   const wanted = {
     url: config.url,
     keys: config.keys,
@@ -136,7 +139,9 @@ export default function load(config: LoaderConfig): string {
   function fail(why: string): void {
     if (isOnTrial()) {
       print("https-ota: " + why);
-      firstModule().rollback({ reason: why });
+      firstModule()
+        .rollback({ reason: why })
+        .catch((error: any) => rescue(config, error.message));
     } else rescue(config, why);
   }
   // what save() has kept of another start does not count
@@ -156,8 +161,8 @@ export default function load(config: LoaderConfig): string {
         firstModule()
           .boot(config.attempts ? { attempts: config.attempts } : {})
           .catch((error: any) => {
-            print("https-ota: " + error.message);
             // nothing to go back to
+            rescue(config, error.message);
             if (leaving && name) setTimeout(loadSet(name) as any, 0);
           });
       } catch (thrown: any) {

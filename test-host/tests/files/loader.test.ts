@@ -4,8 +4,14 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { BOOTLOADERS } from "../../sim/bootloader.ts";
-import { plain } from "../../support/fixture.ts";
-import { createFilesFixture, type FilesFixture, loaderWith, programOf } from "../../support/files-release.ts";
+import { plain, until } from "../../support/fixture.ts";
+import {
+  createFilesFixture,
+  type FilesFixture,
+  loaderWith,
+  programOf,
+  storedName,
+} from "../../support/files-release.ts";
 import { buildImage } from "../../support/images.ts";
 import { claimsFor, signManifest } from "../../support/release.ts";
 import { serveFile, status } from "../../support/server.ts";
@@ -125,4 +131,62 @@ test("firmware alone that gets no answer stays on trial, and goes when its start
   for (let start = 0; start < 3; start++) fixture.device.restart();
   assert.equal(await live(fixture, 1), true);
   assert.equal(statusOf(fixture).running, "factory");
+});
+
+// --- A way back that fails
+
+/** Slot factory holds no whole image any more. */
+const spoilFactory = ({ device }: FilesFixture): void =>
+  device.flash.load(new Uint8Array(4096), device.row("factory").offset + 8192);
+
+/** On trial in ota_0, with nothing to go back to; `starts` of it are over. */
+async function withoutWayBack(t: TestContext, more: string, starts: number): Promise<FilesFixture> {
+  const fixture = await withRescue(t);
+  const { device } = fixture;
+  await install(fixture, { "app.js": programOf("2", more) }, { version: "2.0" }, IMAGE);
+  spoilFactory(fixture);
+  for (let start = 0; start < starts; start++) {
+    device.restart();
+    await device.engine.advance(1000).catch(() => {});
+  }
+  device.restart();
+  return fixture;
+}
+
+for (const starts of [0, 1, 3, 4])
+  test(`a program that throws in start ${starts + 1} with nothing to go back to is rescued`, async (t) => {
+    const fixture = await withoutWayBack(t, THROWS, starts);
+    assert.equal(await live(fixture, 2), true, fixture.device.engine.console.join());
+    assert.equal(fixture.ask("running"), "9");
+  });
+
+test("a program whose starts ran out runs on when nothing is left to go back to, until the rescue has one", async (t) => {
+  const fixture = await withoutWayBack(t, "", 3);
+  const { device } = fixture;
+  await until("the other slot was verified", () => {
+    void device.engine.advance(100);
+    return device.engine.console.join().includes("no other slot holds a whole image");
+  });
+  await device.engine.advance(100);
+  assert.equal(fixture.ask("running"), "2");
+  assert.equal(await live(fixture, 2), true, device.engine.console.join());
+  assert.equal(fixture.ask("running"), "9");
+});
+
+test("a program that is damaged, with nothing to go back to when its starts ran out, is rescued", async (t) => {
+  const fixture = await withoutWayBack(t, "", 3);
+  const { device } = fixture;
+  device.storage.delete(storedName(programOf("2")));
+  device.restart();
+  assert.equal(await live(fixture, 2), true, device.engine.console.join());
+  assert.equal(fixture.ask("running"), "9");
+});
+
+test("firmware alone whose starts ran out is rescued when nothing is left to go back to", async (t) => {
+  const fixture = await withFirmwareAlone(t);
+  spoilFactory(fixture);
+  for (let start = 0; start < 3; start++) fixture.device.restart();
+  await offerProgram(fixture);
+  assert.equal(await live(fixture, 2), true, fixture.device.engine.console.join());
+  assert.equal(fixture.ask("running"), "9");
 });
