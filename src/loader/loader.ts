@@ -12,6 +12,7 @@
 
 import { moduleName, parseSet, storedName } from "../boot/file-set";
 import { readRecords } from "../boot/record-file";
+import { Code } from "../errors";
 
 /** What `https-ota init` puts into the loader. */
 export interface LoaderConfig {
@@ -22,12 +23,14 @@ export interface LoaderConfig {
   attempts?: number;
 }
 
-/** ms */
+/** ms, but for the last one */
 const enum Wait {
   /** for the network, until a release is fetched */
   FIRST = 15000,
   /** between two tries */
   NEXT = 300000,
+  /** tries, two hours: for what has not ended until it is aborted. The deadline of an update is one hour */
+  OPEN = 24,
 }
 
 const storage = require("Storage");
@@ -61,16 +64,24 @@ function rescue(config: LoaderConfig, why: string): void {
     allowEarly: true,
     allowUnconfirmed: true,
   };
+  // attempts since one has come to an end: out of memory, an update is lost and holds its lock for ever
+  let open = 0;
   function failed(error: any): void {
     print("https-ota: " + error.message);
+    if (error.code !== Code.OTA_ALREADY_IN_PROGRESS) open = 0;
   }
   function attempt(): void {
     setTimeout(attempt, Wait.NEXT);
     const ota = firstModule();
     function fetch(): void {
       ota.update(wanted).then((result: any) => {
+        open = 0;
         if (result.partition) ota.restart();
       }, failed);
+    }
+    if (++open > Wait.OPEN) {
+      open = 1;
+      ota.abort();
     }
     // firmware alone, which no program confirms: with an answer it has shown that it has its network
     if (!E.otaSet && isOnTrial())

@@ -190,3 +190,37 @@ test("firmware alone whose starts ran out is rescued when nothing is left to go 
   assert.equal(await live(fixture, 2), true, fixture.device.engine.console.join());
   assert.equal(fixture.ask("running"), "9");
 });
+
+// --- A rescue that is lost
+
+test("a rescue whose update was lost with its watchdog is ended after two hours, and not before", async (t) => {
+  const fixture = await withRescue(t);
+  const { device } = fixture;
+  // timers of less than 14 seconds, and intervals, are lost: as when the engine has no JsVar left
+  device.engine.run(`var losing = true;
+    (function (timeout, interval) {
+      setTimeout = function (f, ms) { return timeout(losing && ms < 14000 ? function () {} : f, ms); };
+      setInterval = function (f, ms) { return interval(losing ? function () {} : f, ms); };
+    })(setTimeout, setInterval);`);
+  for (let i = 0; i < 60 && !device.engine.run("!!E.otaLock"); i++) await live(fixture, 1);
+  device.engine.run("losing = false");
+  assert.equal(await live(fixture, 119, MINUTE), false, "it was ended too early");
+  assert.equal(await live(fixture, 10), true, device.engine.console.join());
+  assert.equal(fixture.ask("running"), "9");
+});
+
+test("a rescue that fails all day never ends the update of somebody else", async (t) => {
+  const fixture = await createFilesFixture(t);
+  const { device, server } = fixture;
+  server.on("/m.jws", status(503));
+  device.storage.set(".boot0", loaderWith({ url: server.url("/m.jws"), keys: [fixture.key.jwk] }));
+  device.restart();
+  assert.equal(await live(fixture, 180, MINUTE), false);
+  server.on("/slow.bin", serveFile(IMAGE));
+  const config: any = device.engine.run(
+    `({ url: ${JSON.stringify(server.url("/slow.bin"))}, insecure: true, deadline: 0 })`,
+  );
+  const handle: any = await device.engine.call(device.ota.begin(config));
+  assert.equal(await live(fixture, 60, MINUTE), false);
+  assert.equal(await device.engine.call(handle.perform()), device.ota.ERR.IN_PROGRESS);
+});
