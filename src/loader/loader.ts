@@ -19,6 +19,10 @@ export interface LoaderConfig {
   /** of the signed manifest, to fetch a release when there is none */
   url?: string;
   keys?: object[];
+  /** by how many of them it must be signed; default 1 */
+  threshold?: number;
+  /** that the manifest must have; default: as of update() */
+  project?: string;
   /** starts that a release has to confirm itself; default 3 */
   attempts?: number;
 }
@@ -60,6 +64,8 @@ function rescue(config: LoaderConfig, why: string): void {
   const wanted = {
     url: config.url,
     keys: config.keys,
+    threshold: config.threshold,
+    project: config.project,
     // a device without its program does not wait for a rollout, and nothing confirms what it runs
     allowEarly: true,
     allowUnconfirmed: true,

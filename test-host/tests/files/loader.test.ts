@@ -13,7 +13,7 @@ import {
   storedName,
 } from "../../support/files-release.ts";
 import { buildImage } from "../../support/images.ts";
-import { claimsFor, signManifest } from "../../support/release.ts";
+import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import { serveFile, status } from "../../support/server.ts";
 
 const IMAGE = buildImage({ chip: "esp32", size: 61008, seed: 7, descriptor: { version: "2.0.2" } });
@@ -224,3 +224,23 @@ test("a rescue that fails all day never ends the update of somebody else", async
   assert.equal(await live(fixture, 60, MINUTE), false);
   assert.equal(await device.engine.call(handle.perform()), device.ota.ERR.IN_PROGRESS);
 });
+
+// --- What the loader trusts
+
+for (const [what, more, installed] of [
+  ["one key of two", {}, true],
+  ["one key of two, where two have to have signed", { threshold: 2 }, false],
+  ["the project that it wants", { project: "espruino" }, true],
+  ["another project", { project: "lamp" }, false],
+] as const)
+  test(`a first release by ${what} is ${installed ? "installed" : "refused"}`, async (t) => {
+    const fixture = await createFilesFixture(t);
+    const { device } = fixture;
+    const config = await fixture.publish({ "app.js": programOf("9") }, { version: "9.0" });
+    const keys = [fixture.key.jwk, (await makeKey()).jwk];
+    device.storage.set(".boot0", loaderWith({ ...config, keys, ...more }));
+    device.restart();
+    assert.equal(await live(fixture, 6), installed, device.engine.console.join());
+    if (!installed)
+      assert.match(device.engine.console.join(), /not signed by a trusted key|signature|project/, "it says why");
+  });
