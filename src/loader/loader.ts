@@ -12,22 +12,29 @@
 
 import { moduleName, parseSet, storedName } from "../boot/file-set";
 import { readRecords } from "../boot/record-file";
+import { Code } from "../errors";
 
 /** What `https-ota init` puts into the loader. */
 export interface LoaderConfig {
   /** of the signed manifest, to fetch a release when there is none */
   url?: string;
   keys?: object[];
+  /** by how many of them it must be signed; default 1 */
+  threshold?: number;
+  /** that the manifest must have; default: as of update() */
+  project?: string;
   /** starts that a release has to confirm itself; default 3 */
   attempts?: number;
 }
 
-/** ms */
+/** ms, but for the last one */
 const enum Wait {
   /** for the network, until a release is fetched */
   FIRST = 15000,
   /** between two tries */
   NEXT = 300000,
+  /** tries, two hours: for what has not ended until it is aborted. The deadline of an update is one hour */
+  OPEN = 24,
 }
 
 const storage = require("Storage");
@@ -47,21 +54,48 @@ function readStored(name: string): string {
   return text;
 }
 
+let rescuing = false;
+
 /** Fetches a release, now and then, until there is one. */
 function rescue(config: LoaderConfig, why: string): void {
   print("https-ota: " + why);
-  if (!config.url) return;
+  if (!config.url || rescuing) return;
+  rescuing = true;
+  const wanted = {
+    url: config.url,
+    keys: config.keys,
+    threshold: config.threshold,
+    project: config.project,
+    // a device without its program does not wait for a rollout, and nothing confirms what it runs
+    allowEarly: true,
+    allowUnconfirmed: true,
+  };
+  // attempts since one has come to an end: out of memory, an update is lost and holds its lock for ever
+  let open = 0;
+  function failed(error: any): void {
+    print("https-ota: " + error.message);
+    if (error.code !== Code.OTA_ALREADY_IN_PROGRESS) open = 0;
+  }
   function attempt(): void {
     setTimeout(attempt, Wait.NEXT);
-    firstModule()
-      // a device without its program does not wait for a rollout
-      .update({ url: config.url, keys: config.keys, allowEarly: true })
-      .then(
-        (result: any) => {
-          if (result.partition) firstModule().restart();
-        },
-        (error: any) => print("https-ota: " + error.message),
-      );
+    const ota = firstModule();
+    function fetch(): void {
+      ota.update(wanted).then((result: any) => {
+        open = 0;
+        if (result.partition) ota.restart();
+      }, failed);
+    }
+    if (++open > Wait.OPEN) {
+      open = 1;
+      ota.abort();
+    }
+    // firmware alone, which no program confirms: with an answer it has shown that it has its network
+    if (!E.otaSet && isOnTrial())
+      ota.checkForUpdate(wanted).then(() => {
+        ota.markValid();
+        fetch();
+      }, failed);
+    else fetch();
   }
   setTimeout(attempt, Wait.FIRST);
 }
@@ -76,6 +110,13 @@ function newestRecord(): { fields: any[]; boots: number } | null {
       newest = { fields: fields, boots: fields[4] + found.ticks_ };
   }
   return newest;
+}
+
+/** Was this start one of a trial, which has not ended since, or is what was on trial given up and still running? */
+function isOnTrial(): boolean {
+  const record = E.otaStart ? newestRecord() : null;
+  // src/boot/boot-record.ts, Boots: -2 is confirmed
+  return !!record && (!!E.otaRestartPending || record.boots !== -2);
 }
 
 /** Name of the set that goes with the running slot, "" for none. Only where slots have different ones is it asked. */
@@ -111,12 +152,13 @@ function loadSet(name: string): string {
 
 /** Returns the text of the program that has to run; "" for none. */
 export default function load(config: LoaderConfig): string {
-  let onTrial = false;
   let leaving = false;
   function fail(why: string): void {
-    if (onTrial) {
+    if (isOnTrial()) {
       print("https-ota: " + why);
-      firstModule().rollback({ reason: why });
+      firstModule()
+        .rollback({ reason: why })
+        .catch((error: any) => rescue(config, error.message));
     } else rescue(config, why);
   }
   // what save() has kept of another start does not count
@@ -136,8 +178,8 @@ export default function load(config: LoaderConfig): string {
         firstModule()
           .boot(config.attempts ? { attempts: config.attempts } : {})
           .catch((error: any) => {
-            print("https-ota: " + error.message);
             // nothing to go back to
+            rescue(config, error.message);
             if (leaving && name) setTimeout(loadSet(name) as any, 0);
           });
       } catch (thrown: any) {
@@ -147,7 +189,6 @@ export default function load(config: LoaderConfig): string {
       // the starts ran out. The other slot is being verified, and a program might not let it come to an end
       leaving = !!(E.otaRestartPending || E.otaLock);
       if (leaving) return "";
-      onTrial = !!E.otaStart;
     }
     if (!name) {
       if (storage.read(".bootcde") === undefined) rescue(config, "no release is installed");

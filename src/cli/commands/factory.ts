@@ -14,14 +14,14 @@ import { type Board, loadBoards } from "../formats/boards.ts";
 import { hex } from "../formats/bytes.ts";
 import { FACTORY_FILE, FLASH_TEXT, MANIFEST_FILE, SUMS_FILE } from "../formats/factory-folder.ts";
 import { FLASH_FREQS, FLASH_MODES, FLASH_SIZES, flashSizeName, KEEP } from "../formats/flash-header.ts";
-import { loaderConfig } from "../push/loader.ts";
+import { loaderConfig, type LoaderOptions } from "../push/loader.ts";
 import { loadPublicKeys } from "../release/keys.ts";
 import type { NamedFile } from "../release/source-files.ts";
 import { misuse, printable } from "../ui/errors.ts";
 import { columns, field } from "../ui/tables.ts";
-import { collect, collectNamed, parseAbsoluteUrl, parseOutFolder, parseTitle } from "./options.ts";
+import { addLoaderOptions, collectNamed, parseOutFolder, parseTitle } from "./options.ts";
 
-interface Options {
+interface Options extends LoaderOptions {
   board: string;
   espruino: string;
   out: string;
@@ -29,8 +29,6 @@ interface Options {
   files?: string;
   file?: NamedFile[];
   minify?: boolean;
-  url?: string;
-  keys?: string[];
   wifi?: string;
   page?: boolean;
   title?: string;
@@ -117,12 +115,12 @@ function report(out: string, made: Made, options: Options): void {
 
 async function run(options: Options): Promise<void> {
   checkUsage(options);
-  const { out, espruino, release: file, url, keys, wifi: wifiFile } = options;
+  const { out, espruino, release: file, keys, wifi: wifiFile } = options;
   checkFolder(out);
   const board = boardOf(options.board);
   const build = readEspruinoBuild(espruino, board);
   const publicKeys = (await Promise.all((keys ?? []).map(loadPublicKeys))).flat();
-  const config = await loaderConfig(url, keys);
+  const config = await loaderConfig(options);
   const release = file === undefined ? null : await firstRelease(file, options, build, board, publicKeys);
   const wifi = readWifi(wifiFile);
   const storage = storageFor({ build, config, release, wifi });
@@ -165,7 +163,7 @@ Example:
 `;
 
 export function addFactory(program: Command): void {
-  program
+  const command = program
     .command("factory")
     .description("Make the image of a new board: bootloader, table, Espruino, and a Storage with the first release.")
     .requiredOption("--board <name>", "which board: a folder of boards/, such as esp32c3")
@@ -174,9 +172,8 @@ export function addFactory(program: Command): void {
     .option("--release <manifest>", "the first release: a manifest with files, made by sign")
     .option("--files <folder>", "the files of the release (default: the folder of the manifest)")
     .option("--file <name=path>", "one more file of it, or another one of that name; may be repeated", collectNamed)
-    .option("--minify", "the files were signed with --minify")
-    .option("--url <url>", "where the manifest of the releases is, for the loader", parseAbsoluteUrl)
-    .option("--keys <file>", "public key of the releases: PEM, JWK or JWK set; may be repeated", collect)
+    .option("--minify", "the files were signed with --minify");
+  addLoaderOptions(command)
     .option("--wifi <file>", "JSON file with ssid and password")
     .option("--page", "with a page that installs it from a browser (Web Serial)")
     .option("--title <text>", "what people call the board, for the page (default: that of boards/)", parseTitle)

@@ -1,26 +1,24 @@
 // `https-ota init`: a device gets the loader and the module, after which releases of files can be installed on it.
 import type { Command } from "commander";
 import pc from "picocolors";
-import { init, LOADER, loaderConfig, loaderText, outProblem } from "../push/loader.ts";
+import { init, LOADER, loaderConfig, type LoaderOptions, loaderText, outProblem } from "../push/loader.ts";
 import { DEFAULT_BAUD } from "../push/port.ts";
 import { MODULE_FILE } from "../push/storage-file.ts";
 import { misuse, refusal } from "../ui/errors.ts";
 import { STDOUT, writeOutput } from "../ui/files.ts";
-import { collect, parseAbsoluteUrl, parseBaud, parseOut, parsePort } from "./options.ts";
+import { addLoaderOptions, parseBaud, parseOut, parsePort } from "./options.ts";
 
-interface Options {
+interface Options extends LoaderOptions {
   port?: string;
   baud: number;
-  url?: string;
-  keys?: string[];
   out?: string;
   replaceBoot0?: boolean;
 }
 
 async function run(options: Options): Promise<void> {
-  const { port, baud, url, keys, out, replaceBoot0 = false } = options;
+  const { port, baud, out, replaceBoot0 = false } = options;
   if ((port === undefined) === (out === undefined)) misuse("expected one of --port, a device, and --out, a file");
-  const config = await loaderConfig(url, keys);
+  const config = await loaderConfig(options);
   if (out !== undefined) {
     if (replaceBoot0) misuse("--replace-boot0 is about a device: give --port");
     const text = loaderText(config);
@@ -64,13 +62,12 @@ Example:
 `;
 
 export function addInit(program: Command): void {
-  program
+  const command = program
     .command("init")
     .description("Bring loader and module onto a device, once, so that it takes releases of files.")
     .option("--port <port>", "/dev/ttyUSB0, COM3, tcp://HOST or tcp://HOST:PORT (default port: 23)", parsePort)
-    .option("--baud <n>", "of a serial port", parseBaud, DEFAULT_BAUD)
-    .option("--url <url>", "where the manifest of the releases is", parseAbsoluteUrl)
-    .option("--keys <file>", "public key of the releases: PEM, JWK or JWK set; may be repeated", collect)
+    .option("--baud <n>", "of a serial port", parseBaud, DEFAULT_BAUD);
+  addLoaderOptions(command)
     .option(
       "--out <file>",
       "write the loader to a file instead, to upload it in another way ('-': standard output)",

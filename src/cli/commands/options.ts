@@ -167,6 +167,17 @@ export function addProgramOptions(command: Command): Command {
     .addOption(new Option("--chip <chip>", "of a release of files alone").choices(DEVICE_CHIPS));
 }
 
+/** Options of `init` and `factory` alike: what the loader fetches. */
+export function addLoaderOptions(command: Command): Command {
+  return command
+    .option("--url <url>", "where the manifest of the releases is, for the loader", parseAbsoluteUrl)
+    .option("--keys <file>", "public key of the releases: PEM, JWK or JWK set; may be repeated", collect)
+    .addOption(
+      new Option("--threshold <n>", "number of different keys that must have signed (default: 1)").choices(["1", "2"]),
+    )
+    .option("--project <name>", "the manifest's project must be this (default: as of update())", parseName);
+}
+
 /** Options of `sign` and `serve` alike that are about Espruino images. */
 export function addEspruinoOptions(command: Command): Command {
   return command

@@ -10,23 +10,33 @@ import { printable, refuse } from "../ui/errors.ts";
 import type { Release } from "./contents.ts";
 import type { EspruinoBuild } from "./espruino-build.ts";
 
-export interface FileOptions {
+export interface FirstReleaseOptions {
   files?: string;
   file?: NamedFile[];
   minify?: boolean;
+  /** of the loader */
+  threshold?: string;
+  project?: string;
 }
 
-async function checkSignature(file: string, { tokens }: Manifest, keys: readonly PublicKey[]): Promise<void> {
+async function checkSignature(
+  file: string,
+  { tokens }: Manifest,
+  keys: readonly PublicKey[],
+  threshold: number,
+): Promise<void> {
   if (!keys.length) return;
   const problems: string[] = [];
+  const signers = new Set<string>();
   for (const { text, kid } of tokens) {
     const key = keys.find(({ jwk }) => jwk.kid === kid);
     const problem = key
       ? await signatureProblem(text, key)
       : `signature: by ${printable(kid)}, which is none of --keys`;
-    if (problem === null) return;
-    problems.push(problem);
+    if (problem !== null) problems.push(problem);
+    else if (signers.add(kid).size === threshold) return;
   }
+  if (threshold > 1) problems.unshift(`signature: ${signers.size} of ${threshold} required`);
   refuse(file, problems.join("; "));
 }
 
@@ -42,7 +52,7 @@ function checkDevice(file: string, { claims }: Manifest, { app }: EspruinoBuild,
 /** `keys`: those that the board will trust; empty when they are not known. */
 export async function firstRelease(
   file: string,
-  options: FileOptions,
+  options: FirstReleaseOptions,
   build: EspruinoBuild,
   board: Board,
   keys: readonly PublicKey[],
@@ -52,7 +62,9 @@ export async function firstRelease(
   // it may have expired: what comes by cable is not judged by its date
   checkRelease(file, claims, 0);
   if (!claims.files) refuse(file, "names an image alone, expected a release with files: sign --files makes one");
-  await checkSignature(file, manifest, keys);
+  await checkSignature(file, manifest, keys, Number(options.threshold ?? 1));
+  if (options.project !== undefined && claims.project !== options.project)
+    refuse(file, `claim project is ${printable(claims.project)}, --project says ${options.project}`);
   checkDevice(file, manifest, build, board);
   const source = { files: options.files ?? path.dirname(file), file: options.file, minify: options.minify };
   const program = await readAgain(source, claims);

@@ -14,6 +14,16 @@ import { Lost } from "./port.ts";
 export interface LoaderConfig {
   url?: string;
   keys?: { kty: string; n: string; e: string }[];
+  threshold?: number;
+  project?: string;
+}
+
+/** What the command line says of it. */
+export interface LoaderOptions {
+  url?: string;
+  keys?: string[];
+  threshold?: string;
+  project?: string;
 }
 
 export const LOADER = ".boot0";
@@ -21,14 +31,26 @@ const MODULE = "https-ota";
 /** Where the Web IDE puts a program. */
 const OTHER_PROGRAM = ".bootcde";
 
-/** From --url and --keys, which may both be left out. */
-export async function loaderConfig(url: string | undefined, keys: readonly string[] = []): Promise<LoaderConfig> {
+/** From --url and --keys, which may both be left out, and what belongs to them. */
+export async function loaderConfig({ url, keys = [], threshold, project }: LoaderOptions): Promise<LoaderConfig> {
   if ((url === undefined) !== !keys.length)
     misuse("--url and --keys belong together: a release is taken by its signature");
-  if (url === undefined) return {};
+  if (url === undefined) {
+    if (threshold !== undefined || project !== undefined)
+      misuse("--threshold and --project need --url and --keys: without them the loader fetches nothing");
+    return {};
+  }
   const all = (await Promise.all(keys.map(loadPublicKeys))).flat();
   const texts = all.map(({ jwk: { kty, n, e } }) => JSON.stringify({ kty, n, e }));
-  return { url, keys: [...new Set(texts)].map((text) => JSON.parse(text)) };
+  const different = [...new Set(texts)];
+  if (different.length < Number(threshold ?? 1))
+    misuse(`--threshold ${threshold} needs ${threshold} different keys, --keys gives ${different.length}`);
+  return {
+    url,
+    keys: different.map((text) => JSON.parse(text)),
+    ...(threshold === undefined ? {} : { threshold: Number(threshold) }),
+    ...(project === undefined ? {} : { project }),
+  };
 }
 
 const FIRST_LINE = "// https-ota loader";

@@ -63,6 +63,23 @@ test("without --url the loader has an empty configuration", async (t) => {
   assert.equal(stored(device, ".boot0"), withConfig({}));
 });
 
+test("--threshold and --project are in the configuration of the loader", async (t) => {
+  const { device, url } = await open(t);
+  succeeds(await shop.run("keygen", "--out", "second.pem", "--bits", "2048"));
+  const two = [...CONFIGURED, "--keys", "second.pub.jwk", "--threshold", "2"];
+  succeeds(await init("--port", url, ...two, "--project", "lamp"));
+  const { url: from, keys, ...more } = JSON.parse(/\(({.*})\);/.exec(stored(device, ".boot0") ?? "")?.[1] ?? "{}");
+  assert.deepEqual([from, keys.length, more], [URL, 2, { threshold: 2, project: "lamp" }]);
+  for (const keys of [[], ["--keys", "key.pub.jwk"]])
+    fails(
+      await init("--out", "-", ...CONFIGURED, ...keys, "--threshold", "2"),
+      2,
+      /--threshold 2 needs 2 different keys, --keys gives 1/,
+    );
+  fails(await init("--out", "-", "--threshold", "2"), 2, /--threshold and --project need --url and --keys/);
+  fails(await init("--out", "-", "--project", "lamp"), 2, /--threshold and --project need --url and --keys/);
+});
+
 test("a .boot0 that is not the loader stays, unless --replace-boot0", async (t) => {
   const { device, url } = await open(t);
   fileSet(device, ".boot0", "print('mine');");

@@ -360,6 +360,17 @@ test("refused: a release that the board would refuse", async () => {
   succeeds(await shop.run("keygen", "--bits", "2048", "--out", "other.pem"));
   const keys = ["--url", "http://localhost/a.jws", "--keys", "other.pub.jwk"];
   await refusal(/signature: by .*, which is none of --keys/, [...release("prog-esp32/app.jws"), ...keys]);
+  const both = ["--url", "http://localhost/a.jws", "--keys", "key.pub.jwk", "--keys", "other.pub.jwk"];
+  await refusal(/signature: 1 of 2 required/, [...release("prog-esp32/app.jws"), ...both, "--threshold", "2"]);
+  await refusal(/claim project is espruino, --project says lamp/, [
+    ...release("prog-esp32/app.jws"),
+    ...both,
+    ...["--project", "lamp"],
+  ]);
+  const twice = await sign(shop, "twice", { "app.js": "1" }, ...args, "--key", "other.pem");
+  const taken = await shop.run("factory", ...release(twice), ...both, "--threshold", "2", "--out", "twice-out");
+  succeeds(taken);
+  assert.match(shop.get("twice-out/storage.bin").toString("latin1"), /"threshold":2\}/);
   const manifest = shop.get("prog-esp32/app.jws").toString();
   mkdirSync(shop.at("forged"));
   shop.put("forged/app.jws", `${manifest.slice(0, -8)}${manifest.endsWith("AAAAAAAA") ? "BBBBBBBB" : "AAAAAAAA"}`);
