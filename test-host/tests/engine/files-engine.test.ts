@@ -135,6 +135,11 @@ test(
       const run = await runInEngine(device, ALTERNATE(configs), { timeoutMs: 400 + random() * LATEST, mayHang: true });
       if (run.hung) kills++;
       const [start, end] = run.reports;
+      // killed three times before it could confirm, as on a slow machine: the loader went back, and restarts
+      if (start?.reboot) {
+        count("starts ran out");
+        continue;
+      }
       if (start) {
         assert.match(start.running, /^(1\/1|2\/2)$/, run.output);
         count(`runs ${start.running}`);
