@@ -50,3 +50,16 @@ export function keepTableRoles(): void {
     for (const part of document.querySelectorAll(`.stacked:is(${name}), .stacked ${name}`))
       part.setAttribute("role", role);
 }
+
+/** Calls `draw` once for all calls of a tenth of a second: events come faster than anybody reads. */
+export function gathered(draw: () => void): () => void {
+  let asked = false;
+  return () => {
+    if (asked) return;
+    asked = true;
+    setTimeout(() => {
+      asked = false;
+      draw();
+    }, 100);
+  };
+}

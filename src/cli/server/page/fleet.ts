@@ -1,6 +1,6 @@
 // The reports of devices, a row each: what runs, how the last update ended, what is free. There with --collect alone.
 import type { Condition, Reported, Reports } from "../api.ts";
-import { byId, type Child, element, replace } from "./dom.ts";
+import { byId, type Child, element, gathered, replace } from "./dom.ts";
 import { agoText, bytesText, countText } from "./texts.ts";
 
 /** In the order of the rows: what needs somebody comes first. A sign besides the word, because colours are not seen by all. */
@@ -119,17 +119,7 @@ export function drawFleet(): void {
   replace(table.querySelector("tbody") as Element, reports.map(rowOf));
 }
 
-let asked = false;
-
-/** Reports of many devices may come at once. */
-function drawSoon(): void {
-  if (asked) return;
-  asked = true;
-  setTimeout(() => {
-    asked = false;
-    drawFleet();
-  }, 100);
-}
+const drawSoon = gathered(drawFleet);
 
 export function takeReport(report: Reported): void {
   heard.set(report.serial, report);

@@ -1,7 +1,7 @@
 // The live list: devices and what they fetch.
 import type { Device, Download, Refusal, Snapshot } from "../api.ts";
 import { chartOf } from "./chart.ts";
-import { byId, type Child, element, replace } from "./dom.ts";
+import { byId, type Child, element, gathered, replace } from "./dom.ts";
 import { agoText, bytesText, clockText, countText, percentOf, rateText } from "./texts.ts";
 
 const MOST_CARDS = 20;
@@ -127,17 +127,7 @@ export function drawLive(): void {
   byId("no-requests").hidden = lines.length > 0;
 }
 
-let asked = false;
-
-/** Events come faster than anybody reads. */
-function drawSoon(): void {
-  if (asked) return;
-  asked = true;
-  setTimeout(() => {
-    asked = false;
-    drawLive();
-  }, 100);
-}
+const drawSoon = gathered(drawLive);
 
 function announce(text: string): void {
   byId("results").textContent = text;
