@@ -4,6 +4,9 @@
 import type { TestContext } from "node:test";
 import { crc32 } from "node:zlib";
 
+/** How the reason of a skipped test begins that `npm run test:all` runs (test-host/checks/reporter.mjs). */
+const LEFT_OUT = "left out:";
+
 /** Of so many cases one is run, where a test wants more than that left out. */
 const SHARE = Number(process.env.CAMPAIGN ?? Infinity);
 export const SEED = Number(process.env.CAMPAIGN_SEED ?? 1 + Math.floor(Math.random() * 1e6));
@@ -25,6 +28,18 @@ export const lot = (name: string): number => crc32(`${SEED} ${name}`) / 2 ** 32;
 
 export function sayLeftOut(t: Pick<TestContext, "diagnostic">, ran: number, all: number, what: string): void {
   if (ran < all) t.diagnostic(`not run: ${all - ran} of ${all} ${what}`);
+}
+
+const drawnOf = new Map<string, number>();
+
+/**
+ * Options of a test: one in `share` of the tests of one kind is run, and the reporter counts the others as
+ * "5 tests <kind>". Infinity: only `npm run test:all` runs them.
+ */
+export function oneIn(share: number, kind: string): { skip: string | false } {
+  const number = (drawnOf.get(kind) ?? 0) + 1;
+  drawnOf.set(kind, number);
+  return { skip: lot(`${kind} ${number}`) >= 1 / shareOf(share) && `${LEFT_OUT} ${kind}` };
 }
 
 /** One in `share` of the items, at least one; says how many of `what` are left out. */
