@@ -18,13 +18,13 @@ const PHRASES = [
   ["\\bunder way\\b", "running"],
   ["\\banew\\b", "again, a new one"],
   ["\\bso many\\b", "say the number"],
-  ["\\b(?:is|are|was|were) judged\\b", "is checked (format), verified (cryptography), compared (bytes)"],
+  ["\\bjudg(?:e|es|ed|ing)\\b", "check (format), verify (cryptography), compare (bytes)"],
   [`(?<!\\bthere )\\b(?:is|are|was|were) no (?!(?:${AFTER_NO})\\b)`, "is not a, must be a"],
   ["(?<!\\bthere )\\b(?:is|are|was|were) none\\b", "is not one, does not have one"],
 ].map(([pattern, instead]) => [new RegExp(pattern.replaceAll(" ", "\\s+"), "gi"), instead]);
 
 /** Sentences that are right as they are, by file. One that no longer stands there is a problem too. */
-const ALLOWED = [];
+const ALLOWED = [["docs/glossary.md", "judge, validate"]];
 
 const blank = (text) => text.replace(/[^\n]/g, " ");
 const lineAt = (text, offset) => text.slice(0, offset).split("\n").length;

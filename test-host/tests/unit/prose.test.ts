@@ -32,7 +32,7 @@ const BAD: [title: string, name: string, text: string, problems: string | string
   ["under way", "a.md", "An update is under way.\n", "1: under way"],
   ["anew", "a.md", "It is made anew.\n", "1: anew"],
   ["so many", "a.md", "With so many free it starts.\n", "1: so many"],
-  ["judged", "a.md", "The date is judged later.\n", "1: is judged"],
+  ["judge", "a.md", "The date is judged later. Who judges?\n", ["1: judged", "1: judges"]],
   ["is no", "a.md", "That is no number.\n", "1: is no"],
   ["which are no", "a.md", "Texts which are no dates.\n", "1: are no"],
   ["is none", "a.md", "What is none is refused.\n", "1: is none"],
