@@ -203,7 +203,7 @@ export const CASES: Case[] = [
   },
   { what: "endless chunks", behaviour: endlessChunks, outcome: "INVALID_SIZE", wrote: true },
   {
-    what: "endless chunks that are no image",
+    what: "endless chunks that are not an image",
     behaviour: () => serve.endless("chunked"),
     outcome: "OTA_VALIDATE_FAILED",
   },
@@ -251,7 +251,7 @@ export const CASES: Case[] = [
     wrote: true,
   },
   {
-    what: "a chunk size that is none",
+    what: "a chunk size that is not a number",
     behaviour: (image) => serve.chunkedBadSize(image, "zz"),
     outcome: ["INVALID_SIZE", "OTA_VALIDATE_FAILED", "HTTP_READ_TIMEOUT"],
     wrote: true,
