@@ -82,7 +82,7 @@ test("tables are byte for byte what IDF's generator makes, and read back", () =>
   }
 });
 
-test("a damaged table is refused: MD5, magic, bounds, second MD5 row, no terminator, blank", () => {
+test("a damaged table is refused: MD5, magic, bounds, second MD5, no end, blank", () => {
   const error = (change: (table: Uint8Array) => void, flashSize = 4 << 20) => {
     const table = buildTable(GOLDEN[0].rows);
     change(table);
@@ -143,7 +143,7 @@ test("otadata is the last row of type data, subtype 0; slots are factory and ota
   );
 });
 
-test("every board has a table the bootloader accepts: aligned, in bounds, no overlap, clear of what Espruino gives away", () => {
+test("every board has a table the bootloader accepts, clear of Espruino's own areas", () => {
   for (const name of boardNames()) {
     const board = loadBoard(name);
     assert.equal(board.name, name);
@@ -239,14 +239,14 @@ test("without otadata the factory image starts", () => {
   }
 });
 
-test("blank otadata means factory, or ota_0 where there is none", () => {
+test("blank otadata means factory, or ota_0 without a factory", () => {
   for (const kind of KINDS) {
     boots({ slots: FACTORY_TWO, entries: BLANK, kind }, "factory");
     boots({ slots: TWO, entries: BLANK, kind }, "ota_0", "ota_0", kind.states ? 1 : 0);
   }
 });
 
-test("initial contents: seq 1 VALID is written to copy 0 for ota_0; IDF 3 writes nothing", () => {
+test("initial contents: seq 1 VALID is written to copy 0; IDF 3 writes nothing", () => {
   for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback]) {
     const flash = boots({ slots: TWO, entries: BLANK, kind }, "ota_0", "ota_0", 1);
     assert.deepEqual(flash.peek(OTADATA, 32), buildEntry(1, VALID));
@@ -261,7 +261,7 @@ test("initial contents name the slot that really started", () => {
   assert.equal(entry(flash, 0).seq, 2);
 });
 
-test("initial contents are not written when a record was rejected, nor by a factory start", () => {
+test("initial contents are not written after a rejected record or a factory start", () => {
   const rejected: [Cell, Cell] = [{ seq: 1, state: INVALID }, "blank"];
   boots({ slots: TWO, entries: rejected }, "ota_0");
   boots({ slots: FACTORY_TWO, entries: BLANK, broken: ["factory"] }, "ota_0", "factory");
@@ -298,7 +298,7 @@ test("a record with seq 0 and its CRC counts and selects the last slot", () => {
   for (const kind of KINDS) boots({ slots: TWO, entries: [{ seq: 0 }, "blank"], kind }, "ota_1");
 });
 
-test("INVALID and ABORTED records do not count, except for IDF 3.1 which knows no state", () => {
+test("INVALID and ABORTED records do not count, but for IDF 3.1, which knows no state", () => {
   for (const state of [INVALID, ABORTED]) {
     const entries: [Cell, Cell] = [{ seq: 1 }, { seq: 2, state }];
     boots({ slots: TWO, entries }, "ota_0");
@@ -309,7 +309,7 @@ test("INVALID and ABORTED records do not count, except for IDF 3.1 which knows n
   }
 });
 
-test("without rollback NEW, PENDING_VERIFY, VALID and UNDEFINED all start and nothing is written", () => {
+test("without rollback NEW, PENDING_VERIFY, VALID and UNDEFINED start, unchanged", () => {
   for (const state of [NEW, PENDING_VERIFY, VALID, UNDEFINED]) {
     for (const kind of [BOOTLOADERS.idf3, BOOTLOADERS.current]) {
       boots({ slots: TWO, entries: [{ seq: 1 }, { seq: 2, state }], kind }, "ota_1");
@@ -341,7 +341,7 @@ test("otadata smaller than two sectors boots nothing", () => {
   for (const kind of KINDS) boots({ slots: TWO, entries: BLANK, otadataSize: SECTOR, kind }, null);
 });
 
-test("fallback: selected, then down to 0, then factory, then up, then the test app; otadata stays as it was", () => {
+test("fallback: selected, then down to 0, then factory, then up, then the test app", () => {
   const world = (names: Slots[], seq: number, broken: Slots[]): World => ({
     slots: names,
     entries: [{ seq }, "blank"],
@@ -376,7 +376,7 @@ test("slots behind a gap in the OTA numbers are counted and never tried", () => 
   assert.deepEqual([boot.slot?.label, boot.selected, boot.fellBack], ["ota_0", null, true]);
 });
 
-test("the last data/0 row is obeyed: a storage partition labelled so hides the real otadata", () => {
+test("the last data/0 row is obeyed: one labelled storage hides the real otadata", () => {
   const flash = makeWorld({ slots: TWO, entries: [{ seq: 1 }, { seq: 2 }] });
   const rows = parseTable(flash.peek(TABLE_OFFSET, 0xc00));
   flash.load(buildTable([...rows, row("storage", 1, 0, 0x70000, 0x10000)]), TABLE_OFFSET);
@@ -388,7 +388,7 @@ test("the last data/0 row is obeyed: a storage partition labelled so hides the r
 
 const { rollback } = BOOTLOADERS;
 
-test("rollback: NEW becomes PENDING_VERIFY before its first start, the other copy stays", () => {
+test("rollback: NEW becomes PENDING_VERIFY before its first start", () => {
   const flash = boots(
     { slots: TWO, entries: [{ seq: 1 }, { seq: 2, state: NEW }], kind: rollback },
     "ota_1",
@@ -406,7 +406,7 @@ test("rollback: NEW becomes PENDING_VERIFY before its first start, the other cop
   );
 });
 
-test("rollback: a second start without confirmation aborts the new image and starts the old one", () => {
+test("rollback: a second start without confirmation aborts the image, the old starts", () => {
   const flash = makeWorld({
     slots: TWO,
     entries: [
@@ -421,17 +421,17 @@ test("rollback: a second start without confirmation aborts the new image and sta
   assert.equal(flash.counts.writes, 2);
 });
 
-test("rollback: a confirmed image starts for ever and nothing is written", () => {
+test("rollback: a confirmed image starts each time and nothing is written", () => {
   boots({ slots: TWO, entries: [{ seq: 1 }, { seq: 2, state: VALID }], kind: rollback }, "ota_1");
 });
 
-test("rollback: PENDING_VERIFY becomes ABORTED even in the copy that is not active, even with a bad CRC", () => {
+test("rollback: PENDING_VERIFY becomes ABORTED in either copy, even with a bad CRC", () => {
   const entries: [Cell, Cell] = [{ seq: 1, state: PENDING_VERIFY, badCrc: true }, { seq: 2 }];
   const flash = boots({ slots: TWO, entries, kind: rollback }, "ota_1", "ota_1", 1);
   assert.equal(entry(flash, 0).state, ABORTED);
 });
 
-test("rollback: nothing left but an aborted image: ota_0 is tried, and no initial contents are written", () => {
+test("rollback: with only an aborted image ota_0 is tried, without initial contents", () => {
   const flash = boots(
     { slots: TWO, entries: ["blank", { seq: 2, state: PENDING_VERIFY }], kind: rollback },
     "ota_0",
@@ -518,7 +518,7 @@ test("IDF 3.1 does not look at the chip id or the revisions, later bootloaders d
   }
 });
 
-test("IDF 3.3.6 and its contemporaries read byte 14 of the header, later bootloaders the full revisions", () => {
+test("IDF 3.3.6 reads byte 14 of the header, later bootloaders the full revisions", () => {
   const cases: [spec: ImageSpec, revision: number, idf33: boolean, current: boolean][] = [
     [{ minChipRev: 3 }, 300, true, true],
     [{ minChipRev: 3 }, 100, false, true],

@@ -35,7 +35,7 @@ const accepted = (image: Uint8Array, options: VerifyOptions, offset?: number, si
   return verdict.image;
 };
 
-test("every chip's image passes at any 64 KB aligned slot and is described as it was asked for", () => {
+test("every chip's image passes at any 64 KB aligned slot, described as asked for", () => {
   for (const [chip, chipId] of Object.entries(CHIP_IDS)) {
     const image = buildImage({ chip: chip as ImageSpec["chip"], descriptor: { project: "thing", version: "2.3.4" } });
     for (const offset of [0x10000, 0x20000, 0x190000]) {
@@ -51,7 +51,7 @@ test("an image at a slot that is not 64 KB aligned is refused by the page rule",
   assert.match(verdict.ok ? "" : verdict.reason, /Segment 0 load address 0x3f400020, doesn't match data 0x00011020/);
 });
 
-test("every multiple of 16 from MIN_SIZE on is a possible size, with and without hash, for any number of segments", () => {
+test("every multiple of 16 from MIN_SIZE on is a size, with hash or without", () => {
   for (let size = MIN_SIZE; size < MIN_SIZE + 80; size += 16) {
     for (const seed of [1, 2, 3, 4]) {
       for (const segments of [1, 2, 3, 5, 16]) {
@@ -82,7 +82,7 @@ test("images of any size up to a slot of 2 MB are ones that every bootloader sta
   }
 });
 
-test("however large an image is, data and code are loaded apart, 64 KB of each at most", () => {
+test("data and code of any image are loaded apart, 64 KB of each at most", () => {
   for (const size of [0x180000, 0x200000]) {
     for (const segments of [5, 16]) {
       const { segments: all } = accepted(buildImage({ chip: "esp32c3", size, segments }), { chipId: 5 }, 0x10000, size);
@@ -178,7 +178,7 @@ const REASONS: Record<string, RegExp> = {
   truncateLastByte: /Image hash failed/,
 };
 
-test("the bootloader refuses each mutation that it must, for its own reason, and starts the others", () => {
+test("the bootloader refuses each mutation that it must, for its own reason", () => {
   for (const spec of [{}, { size: 8192, seed: 5 }, { descriptor: false, seed: 6 } as const]) {
     const image = buildImage(spec);
     for (const [name, mutate] of Object.entries(mutations)) {
@@ -194,7 +194,7 @@ test("min_chip_rev is refused by IDF 3.3.6 and started by those before and after
   for (const kind of KINDS) assert.equal(judge(image, { chipId: 0, kind }).ok, kind !== IDF33, kind.name);
 });
 
-test("a merged image begins with a bootloader and holds the app, unchanged, where it is to be flashed", () => {
+test("a merged image has a bootloader first, and the app unchanged at its place", () => {
   for (const chip of ["esp32", "esp32c3", "esp32s3"] as const) {
     const app = buildImage({ chip });
     const merged = mutations.mergedImage(app);
@@ -203,7 +203,7 @@ test("a merged image begins with a bootloader and holds the app, unchanged, wher
   }
 });
 
-test("an Espruino image has its texts whole and NUL-ended in the first segment, and starts", () => {
+test("an Espruino image has its texts in the first segment, NUL-ended, and starts", () => {
   for (const [storage, map] of [
     ["storage", "Couldn't map 'storage'!\n"],
     ["js_code", "Couldn't map js_code!\n"],
@@ -230,7 +230,7 @@ test("an Espruino image has its texts whole and NUL-ended in the first segment, 
   assert.throws(() => buildImage({ size: MIN_SIZE, espruino: {} }), RangeError);
 });
 
-test("two Espruino images differ in nothing but version, checksum and hash when only the version is another", () => {
+test("two Espruino images of two versions differ only in version, checksum and hash", () => {
   const [a, b] = ["2v27.45", "2v27.46"].map((version) => buildImage({ seed: 3, espruino: { version } }));
   const differing = [...a.keys()].filter((i) => a[i] !== b[i]);
   const { checksum } = layoutOf(a);
@@ -283,7 +283,7 @@ test("reseal repairs a changed image and keeps trailing bytes", () => {
   assert.equal(layoutOf(sealed).end, 4096);
 });
 
-test("revisions are compared with the chip's; a maximum of 0 or 65535 is none", () => {
+test("revisions are compared with the chip's; a maximum of 0 or 65535 does not count", () => {
   const at = (spec: ImageSpec, revision: number) => judge(buildImage(spec), { chipId: 0, revision }).ok;
   assert.deepEqual([at({ minRevision: 300 }, 300), at({ minRevision: 301 }, 300)], [true, false]);
   assert.deepEqual([at({ maxRevision: 300 }, 300), at({ maxRevision: 299 }, 300)], [true, false]);
@@ -318,7 +318,7 @@ const REAL_IMAGES = [
   { file: "esp-at-4.2-esp32c2.bin", chipId: 12, project: "esp-at" },
 ];
 
-test("real published images pass on their own chip, are refused on another, and one lost bit is found", {
+test("real published images pass on their own chip, and are refused on another", {
   skip: existsSync(REAL) ? false : "../shared/images with the published builds is not here",
 }, () => {
   for (const { file, chipId, project } of REAL_IMAGES) {

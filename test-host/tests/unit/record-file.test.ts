@@ -92,7 +92,7 @@ test("after any row of records, starts and torn writes the last whole record cou
   assert.ok(tears > 1000, `only ${tears} writes were torn`);
 });
 
-test("a record with any one bit changed is none", () => {
+test("a record with any one bit changed is not one", () => {
   const first = seal("[1]");
   const sealed = seal(JSON.stringify([2, "z".repeat(100)]));
   for (let at = 0; at < sealed.length; at++)
