@@ -76,7 +76,7 @@ for (const [what, check, good, reason] of [
     assert.equal(status(fixture).rollbackReason, reason, "the reason outlives the restart");
   });
 
-test("what a check throws is printed, told, kept, and no verdict: the image may come again", async (t) => {
+test("what a check throws is printed and kept, and the image may come again", async (t) => {
   const fixture = await onTrial(t);
   const { device } = fixture;
   const { console, problems } = device.engine;
@@ -96,7 +96,7 @@ test("what a check throws is printed, told, kept, and no verdict: the image may 
   assert.equal(status(fixture).rollbackReason, "", "of the image that is on trial now nothing is known");
 });
 
-test("an image whose check has thrown three times is refused like one that was judged", async (t) => {
+test("an image whose check has thrown three times is refused like a rejected one", async (t) => {
   const fixture = await onTrial(t);
   const { device } = fixture;
   for (let time = 1; time <= 3; time++) {

@@ -222,7 +222,7 @@ test("back to the build that ran before costs no download", async (t) => {
 
 // --- getStatus()
 
-test("getStatus gives the running slot Espruino's version, the others their manifest's", async (t) => {
+test("getStatus gives the running slot Espruino's version, others their manifest's", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD } });
   assert.deepEqual(versionsOf(signed), { factory: "2v27.45", ota_0: undefined });
   ok(await signed.update(NEW, { version: "spring" }));
