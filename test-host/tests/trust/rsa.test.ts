@@ -122,9 +122,9 @@ function wycheproof(file: string): Case[] {
 }
 
 for (const file of FILES) {
-  test(`judges every case of Wycheproof ${file} rightly`, () => judgeAll(wycheproof(file)));
+  test(`decides every case of Wycheproof ${file} as the file does`, () => judgeAll(wycheproof(file)));
 
-  test(`judges every case of Wycheproof ${file} rightly in the real interpreter`, inEngine, () =>
+  test(`decides every case of Wycheproof ${file} as the file does, in the interpreter`, inEngine, () =>
     judgeInEngine(wycheproof(file)),
   );
 }
@@ -350,7 +350,7 @@ for (const bits of [2048, 2049, 2055, 2069, 2088, 2089, 2090, 2091, 2113, 3072, 
 
 // --- Keys ------------------------------------------------------------------------------------------------------------
 
-test("takes keys of 2048 to 4096 bits with odd modulus and odd exponent of 3 to 32 bits, and no others", () => {
+test("takes keys of 2048 to 4096 bits with odd modulus and exponent, and no others", () => {
   const isKey = (n: bigint, e: number, length = Math.ceil(bitsOf(n) / 8)) =>
     keys.module.isKey(own(keys, toBytes(n, length)), e);
   const of = (bits: number) => (1n << BigInt(bits - 1)) + 1n;
