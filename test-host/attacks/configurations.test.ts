@@ -201,7 +201,7 @@ function renew(): void {
   rig = fresh();
 }
 
-test("configure by mistake: ESP_ERR_INVALID_ARG, or what the caller's own fields say, each read once", async (t) => {
+test("configure by mistake: ESP_ERR_INVALID_ARG, or what the caller's own fields say", async (t) => {
   await holds(t, given, ({ base, fields, call }) =>
     cleanly(renew, () =>
       attack(
@@ -215,7 +215,7 @@ test("configure by mistake: ESP_ERR_INVALID_ARG, or what the caller's own fields
   );
 });
 
-test("what is no configuration is ESP_ERR_INVALID_ARG", async () => {
+test("what is not a configuration is ESP_ERR_INVALID_ARG", async () => {
   for (const code of NOTHING)
     for (const call of ["update", "begin", "checkForUpdate"] as const) {
       rig.restore(clean);

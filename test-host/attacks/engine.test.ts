@@ -141,21 +141,18 @@ const LOST = 400;
 const COUNT = Math.min(300, casesOf(0.01));
 
 for (const free of [2200, 3000, 4000])
-  test(
-    `crash the device by what it parses: ${COUNT} answers of anybody's, with ${free} free JsVars`,
-    options,
-    async (t) => {
-      t.diagnostic(`SEED=${SEED}: answers of seed ${SEED + free}`);
-      const answers = fc.sample(answer, { seed: (SEED + free) | 0, numRuns: COUNT });
-      let asked = 0;
-      server.on("/m.jws", (_req, io) => {
-        // a redirect may lead here again, and a new update begins after each pause
-        io.write(Buffer.from(answers[Math.min(asked++, COUNT - 1)], "latin1"));
-        io.end();
-      });
-      const run = await runInEngine(
-        createDevice(),
-        `${HEAP_FILLER}
+  test(`crash the device: ${COUNT} answers of anybody's, with ${free} free JsVars`, options, async (t) => {
+    t.diagnostic(`SEED=${SEED}: answers of seed ${SEED + free}`);
+    const answers = fc.sample(answer, { seed: (SEED + free) | 0, numRuns: COUNT });
+    let asked = 0;
+    server.on("/m.jws", (_req, io) => {
+      // a redirect may lead here again, and a new update begins after each pause
+      io.write(Buffer.from(answers[Math.min(asked++, COUNT - 1)], "latin1"));
+      io.end();
+    });
+    const run = await runInEngine(
+      createDevice(),
+      `${HEAP_FILLER}
       var config = { url: ${JSON.stringify(server.url("/m.jws"))}, keys: ${JSON.stringify([key.jwk])}, retries: 0, timeout: 1000, maxRedirects: 1, deadline: 4000 };
       var count = 0, names = {}, free = 0;
       function installed() { release(); report({ installed: true }); finish(); }
@@ -166,16 +163,15 @@ for (const free of [2200, 3000, 4000])
       }
       function begin() { ota.update(config).then(installed, refused); }
       setTimeout(function () { fill(${free}); next(); }, 100);`,
-        { timeoutMs: 600_000, mayHang: true },
-      );
-      const last = JSON.stringify(answers[Math.min(asked, COUNT) - 1])?.slice(0, 300);
-      assert.equal(run.hung, false, `no end after answer ${asked}: ${last}`);
-      assert.equal(run.exitCode, 0, `it crashed after answer ${asked}: ${last}\n${run.output.slice(-1000)}`);
-      assert.equal(run.reports[0]?.count, COUNT, run.output.slice(-1000));
-      t.diagnostic(JSON.stringify(run.reports[0].names));
-      assert.ok(run.reports[0].lost < LOST, `${run.reports[0].lost} JsVars did not come back`);
-    },
-  );
+      { timeoutMs: 600_000, mayHang: true },
+    );
+    const last = JSON.stringify(answers[Math.min(asked, COUNT) - 1])?.slice(0, 300);
+    assert.equal(run.hung, false, `no end after answer ${asked}: ${last}`);
+    assert.equal(run.exitCode, 0, `it crashed after answer ${asked}: ${last}\n${run.output.slice(-1000)}`);
+    assert.equal(run.reports[0]?.count, COUNT, run.output.slice(-1000));
+    t.diagnostic(JSON.stringify(run.reports[0].names));
+    assert.ok(run.reports[0].lost < LOST, `${run.reports[0].lost} JsVars did not come back`);
+  });
 
 for (const location of ["ftp://x/", "/a b", "http://127.0.0.1:99999/", "//u%@h/", "http:///", "https://[::1]/"])
   test(`exhaust memory: updates that are redirected to ${location} give all of theirs back`, options, async () => {

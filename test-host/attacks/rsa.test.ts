@@ -137,7 +137,7 @@ const claim = fc.record({
   random: fc.uint8Array({ minLength: 256, maxLength: 256 }),
 });
 
-test("a signature is taken when Node's crypto takes it, with a salt of 32 and as long as the modulus", async (t) => {
+test("a signature is taken when Node takes it, salt 32 and as long as the modulus", async (t) => {
   await holds(
     t,
     claim,
