@@ -141,7 +141,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "bad-image",
-    what: "an image that its program finds bad, offered for ever: installed, rolled back, and refused from then on",
+    what: "an image that its program finds bad, offered again and again: installed, rolled back, and refused from then on",
     next({ image, runs }) {
       if (image === "old") return lastOf(runs).error ? null : ["boot:2", "update:new~"];
       return ["rollback"];
@@ -242,7 +242,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "signed-bad",
-    what: "a release whose program finds it bad, offered for ever: rolled back, and refused from then on",
+    what: "a release whose program finds it bad, offered again and again: rolled back, and refused from then on",
     next({ image, runs }) {
       if (image === "old") return lastOf(runs).error ? null : ["boot:2", "signed:new~"];
       return ["rollback"];
@@ -367,7 +367,7 @@ export function applies(scenario: Scenario, initial: InitialState): boolean {
 export function allowedIn(scenario: Scenario, initial: InitialState): Outcome {
   const rollback = initial.kind.rollback ? scenario.underRollback : undefined;
   const { boots, ends } = { ...scenario.allowed, ...rollback };
-  // the slot that runs already is no other one
+  // what runs already counts as "old"
   const own = (names: string[]) => names.map((name) => (name === initial.running ? "old" : name));
   return { boots: own(boots), ends: own(ends) };
 }

@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import fc from "fast-check";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { createDevice } from "../../sim/device.ts";
 import { filesClaims, loaderWith, MODULE, programOf, storedName } from "../../support/files-release.ts";
+import { sample } from "../../support/property.ts";
 import { type Key, makeKey, signManifest } from "../../support/release.ts";
 import { type Server, serveFile, startServer } from "../../support/server.ts";
 
@@ -119,17 +121,15 @@ test(`the interpreter is killed ${KILLS} times in updates: one whole release run
     `${BOOT} ota.update(${configs[0]}).then(function () { finish(); }, function (e) { reportError(e); finish(); });`,
   );
   assert.deepEqual(first.reports, [], first.output);
-  let seed = Number(process.env.CAMPAIGN_SEED ?? 7);
-  const random = () => {
-    seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
-    return seed / 0x7fffffff;
-  };
+  const delays = sample(fc.nat(LATEST), Number(process.env.CAMPAIGN_SEED ?? 7), 2 * KILLS);
+  let runs = 0;
   const seen: Record<string, number> = {};
   const count = (what: string) => {
     seen[what] = (seen[what] ?? 0) + 1;
   };
   for (let kills = 0; kills < KILLS; ) {
-    const run = await runInEngine(device, ALTERNATE(configs), { timeoutMs: 400 + random() * LATEST, mayHang: true });
+    const timeoutMs = 400 + delays[runs++ % delays.length];
+    const run = await runInEngine(device, ALTERNATE(configs), { timeoutMs, mayHang: true });
     if (run.hung) kills++;
     const [start, end] = run.reports;
     // killed three times before it could confirm, as on a slow machine: the loader went back, and restarts
