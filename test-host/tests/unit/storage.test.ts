@@ -181,12 +181,12 @@ test("a header that is torn across two pages costs the whole Storage", () => {
 });
 
 test("a removal that was torn costs the file's name, and no other file", () => {
-  for (const tear of ["part", "bits"] as const)
+  for (const torn of ["part", "bits"] as const)
     for (let seed = 1; seed < 8; seed++) {
       const { files, area, said } = createStorage();
       files.write("victim", noise(1, 500));
       files.write("other", noise(2, 500));
-      runCut(failing(area, 0, tear, seed), (cut) => cut.erase("victim"));
+      runCut(failing(area, 0, torn, seed), (cut) => cut.erase("victim"));
       files.start();
       assert.deepEqual(said, []);
       assert.deepEqual(files.read("other"), noise(2, 500));
