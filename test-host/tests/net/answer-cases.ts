@@ -3,8 +3,11 @@
 // own, and ../engine/network-engine.test.ts in the real interpreter, one after the other on a device that is never restarted.
 
 import { buildImage, noise, padTo } from "../../support/images.ts";
-import * as serve from "../../support/server.ts";
-import type { Behaviour } from "../../support/server.ts";
+import * as behaviours from "../../support/server.ts";
+import type { Behaviour, Io, Request } from "../../support/server.ts";
+import { noteUses } from "../../support/uses.ts";
+
+const { noted: serve, used } = noteUses(behaviours);
 
 export type Case = {
   what: string;
@@ -526,7 +529,7 @@ function uncleanEnd(image: Uint8Array): Behaviour {
   };
 }
 
-async function endlessHeader(_req: serve.Request, io: serve.Io): Promise<void> {
+async function endlessHeader(_req: Request, io: Io): Promise<void> {
   await io.write("HTTP/1.1 200 OK\r\nX: ");
   for (;;) {
     await io.write("x");
@@ -540,4 +543,10 @@ function statusLine(line: string, image: Uint8Array): Behaviour {
     await io.write(image);
     io.end();
   };
+}
+
+/** The functions of support/server.ts that the cases use: each case is asked for its behaviour. */
+export function functionsOfCases(): Set<string> {
+  for (const one of CASES) one.behaviour(imageOf(0));
+  return used;
 }
