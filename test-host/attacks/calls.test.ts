@@ -220,7 +220,7 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
     else if (one.do === "restart" || one.do === "powerCut") restart();
     if (!device.rebootAsked && one.do !== "pass") await rig.pass(25);
   }
-  // what is under way comes to its end by itself, or is given up by the program
+  // what runs ends by itself, or is given up by the program
   for (let past = 0; past < LIMIT && !device.rebootAsked && holder.program.open() > 0; past += 30_000) {
     await rig.pass(30_000);
     if (past === 0) act(() => holder.program.handle("abort"));

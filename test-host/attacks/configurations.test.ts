@@ -1,6 +1,6 @@
 // The promise: a maintainer's mistake in the configuration is ESP_ERR_INVALID_ARG before anything is asked for, or it means
 // what it says: never more trust than the caller's own fields name, each read once. What the server has is somebody else's:
-// an image, and a manifest that no trusted key has signed. Whoever gets it installed has said `insecure`, or its digest.
+// an image, and a manifest that no trusted key has signed. It may be installed only when the program has said `insecure`, or its digest.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";

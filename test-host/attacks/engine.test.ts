@@ -33,7 +33,7 @@ const TEXTS: Record<string, string> = {
   "a header of hyphens": `${"-".repeat(MAX_MANIFEST - 400)}.e30.${"A".repeat(342)}`,
 };
 
-/** Runs an update with so many free JsVars, and says what it ended with: the interpreter must live to tell. */
+/** Runs an update with this number of free JsVars, and says what it ended with: the interpreter must live to tell. */
 async function outcome(free: number): Promise<{ code: number | null; name: string; output: string }> {
   const run = await runInEngine(
     createDevice(),
@@ -54,7 +54,7 @@ for (const free of [2200, 3000, 4000]) {
       server.on("/m.jws", serve.serveFile(Buffer.from(text)));
       const { code, name, output } = await outcome(free);
       assert.equal(code, 0, output);
-      // judged, or refused by its length before it takes what there is
+      // checked, or refused by its length before it takes all memory
       assert.match(name, /^ESP_ERR_(OTA_VALIDATE_FAILED|NO_MEM)$/, output);
     });
 

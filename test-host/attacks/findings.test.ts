@@ -307,7 +307,7 @@ for (const trust of ["keys", "digest", "insecure"] as const)
 async function onTrialAndSlow(config: object = {}): Promise<{ rig: Rig; slow: Promise<Ended | "hangs"> }> {
   const rig = createRig();
   await install(rig, GOOD, false);
-  rig.net = drips(EVIL, 15_000, 500); // less than is judged: nothing is written
+  rig.net = drips(EVIL, 15_000, 500); // less than is checked: nothing is written
   const slow = rig.device.ota.update(
     rig.config({ url: URL_OF("/fw.bin"), digest: digestOf(EVIL), ...UNCONFIRMED, ...config }),
   );
@@ -639,7 +639,7 @@ test("no control character of a server comes into a message or getStatus().last"
     clean(error.message, what);
     clean(rig.device.ota.getStatus().last, what);
   }
-  // what is signed comes into messages too, and is somebody's text all the same
+  // what is signed comes into messages too, and is still a text of somebody else
   for (const claims of [{ chip: osc }, { board: osc }, { project: osc }, { format: osc }]) {
     rig.net = offer(await sign(GOOD, claims), GOOD);
     clean(refused(await rig.call("update", { ...signed, retries: 0 })).message, JSON.stringify(claims));

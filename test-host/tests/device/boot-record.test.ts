@@ -73,7 +73,7 @@ async function rollBack({ device }: Fixture): Promise<void> {
   device.restart();
 }
 
-/** Leaves so many bytes behind the last file. */
+/** Leaves this number of bytes behind the last file. */
 function fill({ storage }: Device, free: number): void {
   const { files } = storage;
   files.write("filler", noise(5, files.stats().free - HEADER - free));

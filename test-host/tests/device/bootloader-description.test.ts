@@ -104,7 +104,7 @@ test("the bootloader of classic builds since 2v22 is known, with any esptool hea
   for (const flashParameters of [0x20, 0x2f, 0x30]) {
     bytes[2] = flashParameters & 3;
     bytes[3] = flashParameters;
-    bytes.fill(flashParameters, bytes.length - 32); // its SHA-256, which esptool makes anew, or leaves
+    bytes.fill(flashParameters, bytes.length - 32); // its SHA-256, which esptool computes again, or leaves
     assert.deepEqual(describe(await withBootloader(t, bytes)), IDF_3_3_6);
   }
 });

@@ -1,4 +1,4 @@
-// The demo is run as a user runs it: another process, judged by exit code, stdout and stderr. One process for all runs but one.
+// The demo is run as a user runs it: another process, of which exit code, stdout and stderr are read. One process for all runs but one.
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -262,7 +262,7 @@ test("--flash of another project refuses the manifest", async () => {
 
 // --- A bad line ------------------------------------------------------------------------------------------------------
 
-/** What a loss of power may cost where it is resumed: the sector before the first blank one, the one under way, and the first chunks. */
+/** What a loss of power may cost where it is resumed: the sector before the first blank one, the one that was being written, and the first chunks. */
 const PER_POWER_LOSS = 2 * SECTOR + 1024 + 536;
 
 const BAD_LINES = [
@@ -286,7 +286,7 @@ for (const args of DRAWN_LINES)
     assert.equal(cuts, Number(args[1]));
     assert.equal(steps[0].powerLosses, 2);
     assert.equal(fetched, bytes + refetched);
-    // a cut costs nothing; without a digest nothing judges what lies in flash: from zero, at a third and at two thirds
+    // a cut costs nothing; without a digest nothing verifies what lies in flash: from zero, at a third and at two thirds
     const restarts = args.includes("--insecure") ? bytes - 2 : 0;
     assert.ok(refetched > restarts && refetched <= restarts + 2 * PER_POWER_LOSS, `${refetched} bytes again`);
     const sectors = Math.ceil(bytes / SECTOR);

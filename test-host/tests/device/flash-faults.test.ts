@@ -373,7 +373,7 @@ for (const transport of TRANSPORTS) {
           assert.deepEqual(fixture.device.slot(target, IMAGE.length), IMAGE, `${where}: a broken image is selected`);
         else assert.equal(boots, "factory", where);
         await fixture.device.engine.advance(60000);
-        // what could not be taken away stays, and does nothing to whoever comes later
+        // what could not be removed stays, and does no harm later
         if (name !== "Object.removeListener") await nothingLeft(fixture);
         await laterUpdateWorks(fixture, target);
         fixture.device.stop();

@@ -385,7 +385,7 @@ for (const [what, spoil] of [
   ["a wrong slot", (fixture: Fixture) => fixture.update({ partition: "nope" })],
   ["a status", (fixture: Fixture) => fixture.update({ url: fixture.server.url("/nothing") })],
   ["a file too short", (fixture: Fixture) => updateOf(fixture, IMAGE.subarray(0, 500))],
-  ["a file that is no image", (fixture: Fixture) => updateOf(fixture, noise(3, 5000))],
+  ["a file that is not an image", (fixture: Fixture) => updateOf(fixture, noise(3, 5000))],
   ["an image that is cut", (fixture: Fixture) => updateOf(fixture, IMAGE.subarray(0, 15000))],
   ["a wrong digest", (fixture: Fixture) => fixture.update({ digest: `fsverity-sha256:${"0".repeat(64)}` })],
 ] as const)
@@ -738,7 +738,7 @@ test("a handle without its caller is lost after an hour, and the next update beg
 test("abort() ends a lost handle, a handle in a step, an update and a check", async (t) => {
   const fixture = await createFixture(t, { image: LONG });
   const { device } = fixture;
-  device.ota.abort(); // nothing is under way
+  device.ota.abort(); // nothing runs
   await device.engine.call(device.ota.begin(fixture.config()));
   device.ota.abort();
   const handle: any = await device.engine.call(device.ota.begin(fixture.config()));

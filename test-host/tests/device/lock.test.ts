@@ -1,4 +1,4 @@
-// One at a time: an update, or the choice of another slot. Whoever chooses a slot verifies it first, which takes seconds
+// One at a time: an update, or the choice of another slot. A call that chooses a slot verifies it first, which takes seconds
 // on a device, and what an update erases meanwhile must not be selected.
 
 import assert from "node:assert/strict";

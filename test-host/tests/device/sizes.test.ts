@@ -161,7 +161,7 @@ test("sectors that hold their bytes already are not erased again", async (t) => 
   second[62500] ^= 1; // in the padding
   const fixture = await createFixture(t, { load: { ota_0: first }, image: second });
   const outcome = await fixture.update();
-  // the first, so that what is written is no image before it is verified
+  // the first, so that what is written is not an image before it is verified
   assert.equal(erasesIn(fixture, "ota_0"), 2);
   await succeeds(fixture, outcome, "ota_0");
 });

@@ -334,9 +334,9 @@ test("getStatus says what is in every slot, the last result, and what was rolled
   assert.deepEqual([factory.version, selected.version], [first.version, first.version], "Espruino's own");
   assert.deepEqual(selected.storage, plain(storageOf(device)));
   const aborted: any = await device.engine.call(device.ota.begin(fixture.config(byDigest(fixture))));
-  assert.equal(statusOf(fixture).last, "ESP_OK", "an update that is under way has not ended");
+  assert.equal(statusOf(fixture).last, "ESP_OK", "an update that runs has not ended");
   assert.equal((await fixture.update(byDigest(fixture))).error?.name, "ESP_ERR_OTA_ALREADY_IN_PROGRESS");
-  assert.equal(statusOf(fixture).last, "ESP_OK", "a call that is refused says nothing of the one under way");
+  assert.equal(statusOf(fixture).last, "ESP_OK", "a call that is refused says nothing of the one that runs");
   aborted.abort();
   assert.equal(statusOf(fixture).last, "ESP_ERR_INVALID_STATE: aborted");
   device.restart();
@@ -357,7 +357,7 @@ test("getStatus says why the bootloader fell back", async (t) => {
   assert.match(status.differs, /^slot ota_0 can't start: /);
 });
 
-// --- A crash is no verdict
+// --- A crash is not a verdict
 
 /** Starts the image that was just installed until boot() gives it up: it crashes each time, whatever the cause. */
 async function crashUntilGivenUp(fixture: Fixture): Promise<void> {
@@ -406,7 +406,7 @@ test("an image that crashes in each of its starts is bad at the third time", asy
   behaves(fixture);
 });
 
-for (const [what, judge] of [
+for (const [what, giveUp] of [
   ["rollback()", (device: Device) => device.ota.rollback()],
   [
     "confirmAfter() whose check says no",
@@ -416,7 +416,7 @@ for (const [what, judge] of [
   test(`an image that its program gave up by ${what} is bad at once`, async (t) => {
     const fixture = await onTrial(t);
     const { device } = fixture;
-    void settle(device, judge(device)).catch(() => {});
+    void settle(device, giveUp(device)).catch(() => {});
     for (let pass = 0; pass < 100 && !device.rebootAsked; pass++) await device.engine.advance(10);
     device.restart();
     assert.equal(device.running, "factory");

@@ -1,6 +1,6 @@
 // Holds the fake to the real interpreter: every script of test-host/sim/contract runs in both against the same server of
 // misbehaviours, and what they print must be equal line by line. ESPRUINO names the real binary; without it the fake
-// is compared with the recording made from it (`RECORD=1 ESPRUINO=... node --import tsx --test ...` makes it anew).
+// is compared with the recording made from it (`RECORD=1 ESPRUINO=... node --import tsx --test ...` records it again).
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

@@ -1,4 +1,4 @@
-// Little memory, in the real interpreter: a heap filler leaves so many JsVars free. Needs a build with a fixed number of
+// Little memory, in the real interpreter: a heap filler leaves a chosen number of JsVars free. Needs a build with a fixed number of
 // them, as devices have; the ordinary Linux build gets more on demand.
 //
 // MEMORY_STEP sets how fine the sweeps are: 1 tries every number of free JsVars (two hours), 7 takes half an hour.
@@ -276,13 +276,13 @@ async function runOut(shortage: Shortage, server: Server, bundle = unchecked): P
     const { flash } = createDevice({ flash: start });
     for (const [i, entry] of left.entries.entries()) flash.load(Buffer.from(entry, "base64"), otadata + 4096 * i);
     flash.load(image, slot);
-    const broken = judge(flash, left.image === sums(image), first === "installed") || elsewhere(device, start);
+    const broken = problemOf(flash, left.image === sums(image), first === "installed") || elsewhere(device, start);
     return { what, first, later, uses: left.uses, broken };
   }
   // Functions and natives of the engine that find no memory at all may crash it; and where what the network sent has
   // taken all, no callback runs any more, of nobody. On a device that is a reset, or the watchdog's.
   const whole = Buffer.from(image).equals(device.slot("ota_0", image.length));
-  const broken = judge(device.flash, whole, false) || elsewhere(device, start);
+  const broken = problemOf(device.flash, whole, false) || elsewhere(device, start);
   const next = await runInEngine(
     device,
     `ota.update(${configOf(http, image)}).then(function () { report("installed"); finish(); }, function (error) {
@@ -309,7 +309,7 @@ const sums = (image: Uint8Array) =>
     .join("");
 
 /** What the bootloader would make of `flash`; `whole`: is the image in the slot what it has to be? */
-function judge(flash: Flash, whole: boolean, installed: boolean): string {
+function problemOf(flash: Flash, whole: boolean, installed: boolean): string {
   const boot = runBootloader(createFlash({ from: flash.snapshot() }), { chipId: 0 });
   if (boot.fellBack || !boot.slot) return boot.log.join("\n");
   const selected = boot.slot.label === "ota_0";

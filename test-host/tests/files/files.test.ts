@@ -137,7 +137,7 @@ for (const [what, more, starts, times] of [
     assert.equal(status.trial, null);
     assert.match(status.rolledBack[0], /^release-sha256:[0-9a-f]{64}$/);
     assert.notEqual(status.rollbackReason, "");
-    // the same again, whoever signs it
+    // the same again, by any signer
     const again = await fixture.install({ ...TWO, "app.js": programOf("2", more) }, { version: "3.0", sequence: 600 });
     assert.match(failsWith(again, "NOT_ALLOWED").message, /^this release was rolled back/);
     // another one, of a lower sequence than the bad one

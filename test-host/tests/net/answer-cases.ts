@@ -41,7 +41,7 @@ export type Case = {
 };
 
 const SIZE = 20000;
-/** Of its own for each case: what one leaves in the slot is no part of the next. */
+/** Another one for each case: what one leaves in the slot is not a part of the next. */
 export const imageOf = (index: number) => buildImage({ size: SIZE, seed: 100 + index });
 /** Another file of the same length. */
 const otherOf = (image: Uint8Array) => buildImage({ size: image.length, seed: 1000 + image[image.length - 40] });

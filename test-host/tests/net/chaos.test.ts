@@ -220,7 +220,7 @@ type Drawn<A> = A extends fc.Arbitrary<infer T> ? T : never;
 type Round = Drawn<typeof rounds>;
 type Sequence = Drawn<typeof sequences>;
 
-/** What is insecure is judged by one byte of checksum: garbage right behind a part of the image would pass now and then. */
+/** What is insecure is verified by one byte of checksum: garbage right behind a part of the image would pass now and then. */
 function slotBefore({ garbage, of, sectors, blank }: Sequence["slot"], trust: Trust): Uint8Array {
   const slot = garbage === null ? new Uint8Array(SLOT).fill(0xff) : noise(garbage, SLOT);
   if (of) slot.set((of === "NEW" ? NEW : FOREIGN).subarray(0, sectors * SECTOR));

@@ -78,7 +78,7 @@ for (const [what, body, says] of [
   ["null", "return null;", /headers must be an object/],
   ["a text", 'return "X-Token: 1";', /headers must be an object/],
   ["an error", 'throw new Error("no token: clock not set");', /^headers\(\) threw: no token: clock not set$/],
-  ["something that is no error", "throw 7;", /^headers\(\) threw: 7$/],
+  ["something that is not an error", "throw 7;", /^headers\(\) threw: 7$/],
 ] as const)
   test(`a headers function that gives ${what} ends the update like a bad configuration`, async (t) => {
     const fixture = await createFixture(t);

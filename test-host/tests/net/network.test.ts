@@ -322,7 +322,7 @@ describe("a bad network", AT_ONCE, () => {
   const clock = (fixture: Fixture) => (fixture.device.engine.run("getTime()") as number) * 1000;
 
   for (const [what, behaviour, config] of [
-    ["a server that is busy for ever", () => busy(), { retries: 999 }],
+    ["a server that is busy without end", () => busy(), { retries: 999 }],
     ["a server that asks for five minutes", () => serve.status(503, { "Retry-After": 300 }), { retries: 9 }],
     ["a server that falls silent", () => serve.silent(), { timeout: 50_000 }],
     ["a stall in the body", () => serve.cutAt(IMAGE, 9000, "stall", { times: 99 }), { timeout: 50_000 }],

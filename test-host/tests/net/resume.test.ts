@@ -109,7 +109,7 @@ const AT_ONCE = { concurrency: 8 };
 for (const transport of TRANSPORTS) describe(`resume: ${transport}`, AT_ONCE, () => resume(transport));
 
 function resume(transport: Transport): void {
-  /** One of so many is run; over a source fewer: what follows a cut is the same code. */
+  /** One in this many is run; over a source fewer: what follows a cut is the same code. */
   const MANY = transport === "http" ? 6 : 18;
 
   // --- One cut, everywhere -------------------------------------------------------------------------------------------------
@@ -911,7 +911,7 @@ function resume(transport: Transport): void {
         sequence(cut(NEW, options), cut(OTHER, options), cut(OTHER, options), serveFile(THIRD, options)),
       );
       const outcome = await patiently(fixture, { retries: 3 });
-      assert.ok(outcome.error, "it went on for ever with a file that keeps changing");
+      assert.ok(outcome.error, "it went on without end with a file that keeps changing");
       await failsCleanly(fixture, outcome, "INVALID_RESPONSE", { touched: ["ota_0"], retry: true });
     });
 

@@ -34,7 +34,7 @@ type Small = {
   update(config?: Config): Promise<Outcome>;
 };
 
-/** A device with a buffer of 8 KB. No retries, unless a test says so: what is learned is no failure. */
+/** A device with a buffer of 8 KB. No retries, unless a test says so: what is learned is not a failure. */
 async function small(t: TestContext, behaviour: Behaviour, tlsBuffer = BUFFER): Promise<Small> {
   const fixture = await createFixture(t, { image: null, tls: true, engine: { tlsBuffer } });
   fixture.server.on("/fw.bin", behaviour);

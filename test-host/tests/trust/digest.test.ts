@@ -21,7 +21,7 @@ import { overEach } from "../../support/transport.ts";
 const digestOf = (bytes: Uint8Array): Config => ({ digest: `fsverity-sha256:${fsverity(bytes)}` });
 const WRITTEN = { touched: ["ota_0"] };
 
-/** A valid image of exactly so many bytes: real where images can have that length, padded elsewhere. */
+/** A valid image of exactly this number of bytes: real where images can have that length, padded elsewhere. */
 function fileOf(length: number, seed = 2): Uint8Array {
   const size = Math.min(length - (length % 16), 61008);
   return padTo(buildImage({ size, seed }), length);

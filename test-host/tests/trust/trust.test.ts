@@ -1,5 +1,5 @@
 // The signed update on a whole device: who is believed, which manifests are followed, in which order they are
-// judged, and what a server can do that lies. Made by `jose`, but for the tables of manifest-cases.ts, which are forged; the
+// checked, and what a lying server can do. Made by `jose`, but for the tables of manifest-cases.ts, which are forged; the
 // device runs the built bundle.
 
 import assert from "node:assert/strict";
@@ -551,14 +551,14 @@ test("a sequence is at most 2^32 above the one that the device has", async (t) =
 
 const NOW = 1_800_000_000; // seconds, by a clock that was set
 
-/** The last that is judged is whether the image runs already. */
-const JUDGED: Record<string, Violation> = {
+/** The last check is whether the image runs already. */
+const POLICY: Record<string, Violation> = {
   ...VIOLATIONS,
   identity: { changes: { image: claimsFor(RUNNING).image }, outcome: "up to date", says: /./ },
 };
 
 /** A device with a clock, that has had sequence 10. */
-async function judged(release: Release, manifest: string, violation: Violation, config?: Config): Promise<void> {
+async function isRefusedFor(release: Release, manifest: string, violation: Violation, config?: Config): Promise<void> {
   release.fixture.device.storage.set(FILE, memory(HAD));
   release.fixture.device.engine.run(`setTime(${NOW})`);
   release.remember();
@@ -568,20 +568,20 @@ async function judged(release: Release, manifest: string, violation: Violation, 
   assert.equal(release.asked("/fw.bin"), 0);
 }
 
-for (const [name, violation] of Object.entries(JUDGED))
+for (const [name, violation] of Object.entries(POLICY))
   test(`policy: ${name} is checked, and the message names both sides`, async (t) => {
     const release = await startRelease(t);
-    await judged(release, await release.sign({ sequence: 10, ...violation.changes }), violation);
+    await isRefusedFor(release, await release.sign({ sequence: 10, ...violation.changes }), violation);
   });
 
 test("policy: of two violations the earlier one is told", async (t) => {
   const release = await startRelease(t);
-  const all = Object.entries(JUDGED);
+  const all = Object.entries(POLICY);
   for (let i = 0; i < all.length; i++)
     for (let j = i + 1; j < all.length; j++)
       await t.test(`${all[i][0]} before ${all[j][0]}`, async () => {
         const changes = { sequence: 10, ...all[j][1].changes, ...all[i][1].changes };
-        await judged(release, await release.sign(changes), all[i][1]);
+        await isRefusedFor(release, await release.sign(changes), all[i][1]);
       });
 });
 
@@ -620,9 +620,9 @@ overEach("policy: the size is compared with the target slot, and a full one is f
 overEach("policy: allowDowngrade lets an older sequence pass, and nothing else", async (t, transport) => {
   const release = await startRelease(t, { transport });
   const config = { allowDowngrade: true };
-  for (const [name, violation] of Object.entries(JUDGED)) {
+  for (const [name, violation] of Object.entries(POLICY)) {
     if (name === "sequence") continue;
-    await judged(release, await release.sign({ sequence: 9, ...violation.changes }), violation, config);
+    await isRefusedFor(release, await release.sign({ sequence: 9, ...violation.changes }), violation, config);
   }
   release.fixture.device.storage.set(FILE, memory(10));
   release.remember();
@@ -907,7 +907,7 @@ test("a chunked image longer than the manifest says, or endless, selects nothing
   await imagesAreJudged(t, "http", WITHOUT_LENGTH);
 });
 
-// the length of an answer is HTTP's: a source is read up to the size of the manifest, and the digest judges
+// the length of an answer is HTTP's: a source is read up to the size of the manifest, and the digest decides
 test("a manifest whose size fits another image than its digest selects nothing", async (t) => {
   const release = await startRelease(t);
   for (const size of [0, 1, 1023, 1024, 61007])

@@ -54,9 +54,9 @@ function splitSegment(image: Uint8Array, at: number, length: number): void {
 function verdict(image: Uint8Array, options: VerifyOptions): string {
   const flash = createFlash({ size: 4 << 20 });
   flash.load(image, 0x10000);
-  const judged = verifyImage(flash, row("slot", 0, 16, 0x10000, 0x100000), options);
-  if (judged.ok) return "starts";
-  return judged.died ? `dies: ${judged.reason}` : judged.reason;
+  const found = verifyImage(flash, row("slot", 0, 16, 0x10000, 0x100000), options);
+  if (found.ok) return "starts";
+  return found.died ? `dies: ${found.reason}` : found.reason;
 }
 
 const STARTS = /^starts$/;

@@ -185,7 +185,13 @@ test("select entries and their CRCs are those of the recorded vectors", () => {
 
 type Slots = "factory" | "ota_0" | "ota_1" | "ota_2" | "test";
 type Cell = { seq: number; state?: number; badCrc?: boolean } | "blank";
-type World = { slots: Slots[]; entries?: [Cell, Cell]; broken?: Slots[]; kind?: BootloaderKind; otadataSize?: number };
+type InitialState = {
+  slots: Slots[];
+  entries?: [Cell, Cell];
+  broken?: Slots[];
+  kind?: BootloaderKind;
+  otadataSize?: number;
+};
 
 const SUBTYPES = { factory: 0, ota_0: 0x10, ota_1: 0x11, ota_2: 0x12, test: 0x20 };
 const OTADATA = 0xd000;
@@ -198,14 +204,14 @@ function entryBytes(cell: Cell): Uint8Array {
   return bytes;
 }
 
-function makeWorld(world: World): Flash {
+function flashOf(initial: InitialState): Flash {
   const flash = createFlash({ size: 0x80000 });
-  const apps = world.slots.map((label, i) => row(label, 0, SUBTYPES[label], 0x10000 * (i + 1), 0x10000));
-  const otadata = world.entries ? [row("otadata", 1, 0, OTADATA, world.otadataSize ?? 0x2000)] : [];
+  const apps = initial.slots.map((label, i) => row(label, 0, SUBTYPES[label], 0x10000 * (i + 1), 0x10000));
+  const otadata = initial.entries ? [row("otadata", 1, 0, OTADATA, initial.otadataSize ?? 0x2000)] : [];
   flash.load(buildTable([...otadata, ...apps]), TABLE_OFFSET);
-  for (const [copy, cell] of (world.entries ?? []).entries()) flash.load(entryBytes(cell), OTADATA + copy * SECTOR);
+  for (const [copy, cell] of (initial.entries ?? []).entries()) flash.load(entryBytes(cell), OTADATA + copy * SECTOR);
   apps.forEach((app, i) => {
-    const broken = world.broken?.includes(app.label as Slots);
+    const broken = initial.broken?.includes(app.label as Slots);
     flash.load(broken ? mutations.flipBitPair(IMAGES[i]) : IMAGES[i], app.offset);
   });
   return flash;
@@ -214,11 +220,11 @@ function makeWorld(world: World): Flash {
 const start = (flash: Flash, kind?: BootloaderKind) => runBootloader(flash, { chipId: 0, kind });
 const entry = (flash: Flash, copy: number) => parseEntry(flash.peek(OTADATA + copy * SECTOR, 32));
 
-/** Boots one world and asserts who starts; returns the flash, which nothing but a stated write may have changed. */
-function boots(world: World, slot: Slots | null, selected: Slots | null = slot, writes = 0): Flash {
-  const flash = makeWorld(world);
-  const boot = start(flash, world.kind);
-  const name = `${world.kind?.name ?? "current"} ${JSON.stringify(world)}`;
+/** Boots from one initial state and asserts who starts; returns the flash, which nothing but a stated write may have changed. */
+function boots(initial: InitialState, slot: Slots | null, selected: Slots | null = slot, writes = 0): Flash {
+  const flash = flashOf(initial);
+  const boot = start(flash, initial.kind);
+  const name = `${initial.kind?.name ?? "current"} ${JSON.stringify(initial)}`;
   assert.deepEqual([boot.slot?.label ?? null, boot.selected], [slot, selected], `${name}\n${boot.log.join("\n")}`);
   assert.equal(boot.image !== null, slot !== null, name);
   assert.equal(flash.counts.writes, writes, name);
@@ -268,7 +274,7 @@ test("initial contents are not written after a rejected record or a factory star
 });
 
 test("the valid record with the highest seq selects slot (seq - 1) mod n", () => {
-  const cases: [World["slots"], Cell, Cell, Slots][] = [
+  const cases: [InitialState["slots"], Cell, Cell, Slots][] = [
     [TWO, { seq: 1 }, "blank", "ota_0"],
     [TWO, "blank", { seq: 2 }, "ota_1"],
     [TWO, { seq: 1 }, { seq: 2 }, "ota_1"],
@@ -342,42 +348,42 @@ test("otadata smaller than two sectors boots nothing", () => {
 });
 
 test("fallback: selected, then down to 0, then factory, then up, then the test app", () => {
-  const world = (names: Slots[], seq: number, broken: Slots[]): World => ({
+  const initial = (names: Slots[], seq: number, broken: Slots[]): InitialState => ({
     slots: names,
     entries: [{ seq }, "blank"],
     broken,
   });
   const all: Slots[] = ["factory", "ota_0", "ota_1", "ota_2"];
   for (const kind of KINDS) {
-    const falls = (w: World, slot: Slots | null, selected: Slots) => {
-      const flash = boots({ ...w, kind }, slot, selected);
+    const falls = (from: InitialState, slot: Slots | null, selected: Slots) => {
+      const flash = boots({ ...from, kind }, slot, selected);
       assert.ok(start(flash, kind).fellBack);
     };
-    falls(world(FACTORY_TWO, 2, ["ota_1"]), "ota_0", "ota_1");
-    falls(world(FACTORY_TWO, 2, ["ota_1", "ota_0"]), "factory", "ota_1");
-    falls(world(FACTORY_TWO, 1, ["ota_0"]), "factory", "ota_0");
-    falls(world(FACTORY_TWO, 1, ["ota_0", "factory"]), "ota_1", "ota_0");
-    falls(world(all, 2, ["ota_1", "ota_0", "factory"]), "ota_2", "ota_1");
-    falls(world(TWO, 1, ["ota_0"]), "ota_1", "ota_0");
-    falls(world([...TWO, "test"], 1, TWO), "test", "ota_0");
-    falls(world(TWO, 1, TWO), null, "ota_0");
+    falls(initial(FACTORY_TWO, 2, ["ota_1"]), "ota_0", "ota_1");
+    falls(initial(FACTORY_TWO, 2, ["ota_1", "ota_0"]), "factory", "ota_1");
+    falls(initial(FACTORY_TWO, 1, ["ota_0"]), "factory", "ota_0");
+    falls(initial(FACTORY_TWO, 1, ["ota_0", "factory"]), "ota_1", "ota_0");
+    falls(initial(all, 2, ["ota_1", "ota_0", "factory"]), "ota_2", "ota_1");
+    falls(initial(TWO, 1, ["ota_0"]), "ota_1", "ota_0");
+    falls(initial([...TWO, "test"], 1, TWO), "test", "ota_0");
+    falls(initial(TWO, 1, TWO), null, "ota_0");
   }
 });
 
 test("a start without fallback says so", () => {
-  assert.equal(start(makeWorld({ slots: TWO, entries: [{ seq: 2 }, "blank"] })).fellBack, false);
-  assert.equal(start(makeWorld({ slots: TWO })).fellBack, false);
+  assert.equal(start(flashOf({ slots: TWO, entries: [{ seq: 2 }, "blank"] })).fellBack, false);
+  assert.equal(start(flashOf({ slots: TWO })).fellBack, false);
 });
 
 test("slots behind a gap in the OTA numbers are counted and never tried", () => {
   boots({ slots: ["ota_0", "ota_2"], entries: [{ seq: 1 }, "blank"], broken: ["ota_0"] }, null, "ota_0");
-  const flash = makeWorld({ slots: ["ota_0", "ota_2"], entries: [{ seq: 2 }, "blank"] });
+  const flash = flashOf({ slots: ["ota_0", "ota_2"], entries: [{ seq: 2 }, "blank"] });
   const boot = start(flash);
   assert.deepEqual([boot.slot?.label, boot.selected, boot.fellBack], ["ota_0", null, true]);
 });
 
 test("the last data/0 row is obeyed: one labelled storage hides the real otadata", () => {
-  const flash = makeWorld({ slots: TWO, entries: [{ seq: 1 }, { seq: 2 }] });
+  const flash = flashOf({ slots: TWO, entries: [{ seq: 1 }, { seq: 2 }] });
   const rows = parseTable(flash.peek(TABLE_OFFSET, 0xc00));
   flash.load(buildTable([...rows, row("storage", 1, 0, 0x70000, 0x10000)]), TABLE_OFFSET);
   flash.load(buildEntry(1), 0x70000);
@@ -407,7 +413,7 @@ test("rollback: NEW becomes PENDING_VERIFY before its first start", () => {
 });
 
 test("rollback: a second start without confirmation aborts the image, the old starts", () => {
-  const flash = makeWorld({
+  const flash = flashOf({
     slots: TWO,
     entries: [
       { seq: 1, state: VALID },
@@ -442,7 +448,7 @@ test("rollback: with only an aborted image ota_0 is tried, without initial conte
 });
 
 test("rollback: the label bytes of a record survive a change of state", () => {
-  const flash = makeWorld({ slots: TWO, entries: ["blank", "blank"] });
+  const flash = flashOf({ slots: TWO, entries: ["blank", "blank"] });
   const bytes = buildEntry(2, NEW);
   bytes[10] = 0x41;
   flash.load(bytes, OTADATA);
@@ -451,7 +457,7 @@ test("rollback: the label bytes of a record survive a change of state", () => {
 });
 
 test("a power cut inside any write of the bootloader still leaves a slot that starts", () => {
-  const world: World = {
+  const initial: InitialState = {
     slots: TWO,
     entries: [
       { seq: 1, state: VALID },
@@ -459,7 +465,7 @@ test("a power cut inside any write of the bootloader still leaves a slot that st
     ],
   };
   for (let cut = 0; cut < 2; cut++) {
-    const flash = makeWorld(world);
+    const flash = flashOf(initial);
     flash.onOp = (op, phase) => {
       if (phase === "after" && op.index === cut) throw new Error("power");
     };
@@ -472,7 +478,7 @@ test("a power cut inside any write of the bootloader still leaves a slot that st
 // --- What it says --------------------------------------------------------------------------------------------------
 
 test("the log reads like the serial port", () => {
-  const flash = makeWorld({ slots: FACTORY_ONE, entries: [{ seq: 1 }, "blank"], broken: ["ota_0"] });
+  const flash = flashOf({ slots: FACTORY_ONE, entries: [{ seq: 1 }, "blank"], broken: ["ota_0"] });
   const log = start(flash).log;
   assert.equal(log[0], "I (58) boot: Partition Table:");
   for (const line of [
@@ -491,7 +497,7 @@ test("the log reads like the serial port", () => {
 });
 
 test("a broken table or an empty chip boots nothing and says why", () => {
-  const flash = makeWorld({ slots: TWO });
+  const flash = flashOf({ slots: TWO });
   flash.load(Uint8Array.of(0), TABLE_OFFSET + 12);
   const boot = start(flash);
   assert.equal(boot.slot, null);
@@ -503,7 +509,7 @@ test("a broken table or an empty chip boots nothing and says why", () => {
 });
 
 test("the table may lie elsewhere", () => {
-  const flash = makeWorld({ slots: TWO });
+  const flash = flashOf({ slots: TWO });
   flash.load(flash.peek(TABLE_OFFSET, 0xc00), 0x9000);
   flash.erase(TABLE_OFFSET);
   assert.equal(runBootloader(flash, { chipId: 0, tableOffset: 0x9000 }).slot?.label, "ota_0");
@@ -511,7 +517,7 @@ test("the table may lie elsewhere", () => {
 
 test("IDF 3.1 does not look at the chip id or the revisions, later bootloaders do", () => {
   for (const name of ["chipId", "minRevision", "maxRevision"]) {
-    const flash = makeWorld({ slots: TWO, entries: [{ seq: 1 }, "blank"] });
+    const flash = flashOf({ slots: TWO, entries: [{ seq: 1 }, "blank"] });
     flash.load(mutations[name](IMAGES[0]), 0x10000);
     assert.equal(start(flash).slot?.label, "ota_1", name);
     assert.equal(start(flash, BOOTLOADERS.idf3).slot?.label, "ota_0", name);
@@ -527,7 +533,7 @@ test("IDF 3.3.6 reads byte 14 of the header, later bootloaders the full revision
     [{ maxRevision: 299 }, 300, true, false],
   ];
   for (const [spec, revision, ...starts] of cases) {
-    const flash = makeWorld({ slots: TWO, entries: [{ seq: 1 }, "blank"] });
+    const flash = flashOf({ slots: TWO, entries: [{ seq: 1 }, "blank"] });
     flash.load(buildImage({ size: 2048, ...spec }), 0x10000);
     for (const [i, kind] of [IDF33, BOOTLOADERS.current].entries()) {
       const boot = runBootloader(flash, { chipId: 0, kind, revision });

@@ -65,7 +65,7 @@ test("clearing bits of written cells on purpose is logged and cut like a write",
   assert.throws(() => flash.clearBits(0, bytes(1, 0)), /power/);
   flash.onOp = null;
   flash.write(5, bytes(1, 0));
-  assert.equal(flash.violations.length, 1, "what it has written is written for everybody else");
+  assert.equal(flash.violations.length, 1, "what it has written is written for all others");
 });
 
 test("writing 0xff marks a cell as written until it is erased", () => {
