@@ -1,6 +1,6 @@
 // The promise: whatever a server answers, nothing is written outside of the target slot and otadata (and the record in
 // Storage), no image starts but one that was verified, and the promise settles. Heads, chunks, ranges, redirects, splits,
-// cuts, changed files, against keys, digest, insecure and checkForUpdate. The judge looks after each flash operation: what
+// cuts, changed files, against keys, digest, insecure and checkForUpdate. The rig checks after each flash operation: what
 // the device would start if power and otadata were lost right there.
 
 import assert from "node:assert/strict";
@@ -353,12 +353,12 @@ async function attack(one: Exchange): Promise<void> {
   if (!installed || one.trust !== "insecure") assert.equal(slot?.label, selected);
 }
 
-test("keep the manifest and exchange the image; exhaust flash: whatever a server answers, only what was verified starts", async (t) => {
+test("exchange the image: whatever a server answers, only what was verified starts", async (t) => {
   await holds(t, exchange, async (one) => {
     try {
       await attack(one);
     } catch (error) {
-      // an update may still be under way
+      // an update may still be running
       rig.device.stop();
       rig = fresh();
       throw error;

@@ -220,7 +220,7 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
     else if (one.do === "restart" || one.do === "powerCut") restart();
     if (!device.rebootAsked && one.do !== "pass") await rig.pass(25);
   }
-  // what is under way comes to its end by itself, or is given up by the program
+  // what runs ends by itself, or is given up by the program
   for (let past = 0; past < LIMIT && !device.rebootAsked && holder.program.open() > 0; past += 30_000) {
     await rig.pass(30_000);
     if (past === 0) act(() => holder.program.handle("abort"));
@@ -246,7 +246,7 @@ async function attack(steps: Step[], board: string, kindName: keyof typeof BOOTL
   device.stop();
 }
 
-test("leave the device half changed: whatever is called in whatever order, only whole known images start", async (t) => {
+test("whatever is called in whatever order, only whole known images start", async (t) => {
   await holds(
     t,
     fc.record({

@@ -1,6 +1,6 @@
 // The promise: a maintainer's mistake in the configuration is ESP_ERR_INVALID_ARG before anything is asked for, or it means
 // what it says: never more trust than the caller's own fields name, each read once. What the server has is somebody else's:
-// an image, and a manifest that no trusted key has signed. Whoever gets it installed has said `insecure`, or its digest.
+// an image, and a manifest that no trusted key has signed. It may be installed only when the program has said `insecure`, or its digest.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -201,7 +201,7 @@ function renew(): void {
   rig = fresh();
 }
 
-test("configure by mistake: ESP_ERR_INVALID_ARG, or what the caller's own fields say, each read once", async (t) => {
+test("configure by mistake: ESP_ERR_INVALID_ARG, or what the caller's own fields say", async (t) => {
   await holds(t, given, ({ base, fields, call }) =>
     cleanly(renew, () =>
       attack(
@@ -215,7 +215,7 @@ test("configure by mistake: ESP_ERR_INVALID_ARG, or what the caller's own fields
   );
 });
 
-test("what is no configuration is ESP_ERR_INVALID_ARG", async () => {
+test("what is not a configuration is ESP_ERR_INVALID_ARG", async () => {
   for (const code of NOTHING)
     for (const call of ["update", "begin", "checkForUpdate"] as const) {
       rig.restore(clean);

@@ -33,7 +33,7 @@ const TEXTS: Record<string, string> = {
   "a header of hyphens": `${"-".repeat(MAX_MANIFEST - 400)}.e30.${"A".repeat(342)}`,
 };
 
-/** Runs an update with so many free JsVars, and says what it ended with: the interpreter must live to tell. */
+/** Runs an update with this number of free JsVars, and says what it ended with: the interpreter must live to tell. */
 async function outcome(free: number): Promise<{ code: number | null; name: string; output: string }> {
   const run = await runInEngine(
     createDevice(),
@@ -54,7 +54,7 @@ for (const free of [2200, 3000, 4000]) {
       server.on("/m.jws", serve.serveFile(Buffer.from(text)));
       const { code, name, output } = await outcome(free);
       assert.equal(code, 0, output);
-      // judged, or refused by its length before it takes what there is
+      // checked, or refused by its length before it takes all memory
       assert.match(name, /^ESP_ERR_(OTA_VALIDATE_FAILED|NO_MEM)$/, output);
     });
 
@@ -141,21 +141,18 @@ const LOST = 400;
 const COUNT = Math.min(300, casesOf(0.01));
 
 for (const free of [2200, 3000, 4000])
-  test(
-    `crash the device by what it parses: ${COUNT} answers of anybody's, with ${free} free JsVars`,
-    options,
-    async (t) => {
-      t.diagnostic(`SEED=${SEED}: answers of seed ${SEED + free}`);
-      const answers = fc.sample(answer, { seed: (SEED + free) | 0, numRuns: COUNT });
-      let asked = 0;
-      server.on("/m.jws", (_req, io) => {
-        // a redirect may lead here again, and a new update begins after each pause
-        io.write(Buffer.from(answers[Math.min(asked++, COUNT - 1)], "latin1"));
-        io.end();
-      });
-      const run = await runInEngine(
-        createDevice(),
-        `${HEAP_FILLER}
+  test(`crash the device: ${COUNT} answers of anybody's, with ${free} free JsVars`, options, async (t) => {
+    t.diagnostic(`SEED=${SEED}: answers of seed ${SEED + free}`);
+    const answers = fc.sample(answer, { seed: (SEED + free) | 0, numRuns: COUNT });
+    let asked = 0;
+    server.on("/m.jws", (_req, io) => {
+      // a redirect may lead here again, and a new update begins after each pause
+      io.write(Buffer.from(answers[Math.min(asked++, COUNT - 1)], "latin1"));
+      io.end();
+    });
+    const run = await runInEngine(
+      createDevice(),
+      `${HEAP_FILLER}
       var config = { url: ${JSON.stringify(server.url("/m.jws"))}, keys: ${JSON.stringify([key.jwk])}, retries: 0, timeout: 1000, maxRedirects: 1, deadline: 4000 };
       var count = 0, names = {}, free = 0;
       function installed() { release(); report({ installed: true }); finish(); }
@@ -166,16 +163,15 @@ for (const free of [2200, 3000, 4000])
       }
       function begin() { ota.update(config).then(installed, refused); }
       setTimeout(function () { fill(${free}); next(); }, 100);`,
-        { timeoutMs: 600_000, mayHang: true },
-      );
-      const last = JSON.stringify(answers[Math.min(asked, COUNT) - 1])?.slice(0, 300);
-      assert.equal(run.hung, false, `no end after answer ${asked}: ${last}`);
-      assert.equal(run.exitCode, 0, `it crashed after answer ${asked}: ${last}\n${run.output.slice(-1000)}`);
-      assert.equal(run.reports[0]?.count, COUNT, run.output.slice(-1000));
-      t.diagnostic(JSON.stringify(run.reports[0].names));
-      assert.ok(run.reports[0].lost < LOST, `${run.reports[0].lost} JsVars did not come back`);
-    },
-  );
+      { timeoutMs: 600_000, mayHang: true },
+    );
+    const last = JSON.stringify(answers[Math.min(asked, COUNT) - 1])?.slice(0, 300);
+    assert.equal(run.hung, false, `no end after answer ${asked}: ${last}`);
+    assert.equal(run.exitCode, 0, `it crashed after answer ${asked}: ${last}\n${run.output.slice(-1000)}`);
+    assert.equal(run.reports[0]?.count, COUNT, run.output.slice(-1000));
+    t.diagnostic(JSON.stringify(run.reports[0].names));
+    assert.ok(run.reports[0].lost < LOST, `${run.reports[0].lost} JsVars did not come back`);
+  });
 
 for (const location of ["ftp://x/", "/a b", "http://127.0.0.1:99999/", "//u%@h/", "http:///", "https://[::1]/"])
   test(`exhaust memory: updates that are redirected to ${location} give all of theirs back`, options, async () => {

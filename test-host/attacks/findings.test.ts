@@ -97,7 +97,7 @@ function onlyKnownStart(rig: Rig): void {
 
 // --- H1
 
-test("crash the device by what it parses: no native makes a piece for each separator of an unsigned text", async () => {
+test("crash the device: no native makes a piece for each separator of unsigned text", async () => {
   const header = Buffer.from(JSON.stringify({ alg: "PS256", typ: "https-ota+jws", kid: key.kid })).toString(
     "base64url",
   );
@@ -139,7 +139,7 @@ for (const [how, code] of [
   ["after Modules.removeCached()", 'Modules.removeCached("https-ota")'],
   ["sent again", 'Modules.removeCached("https-ota"); Modules.addCached("https-ota", BUNDLE)'],
 ] as const)
-  test(`a forged image is never selected, with a second instance of the module, ${how}, either`, async () => {
+  test(`a forged image is never selected, with a second instance, ${how}, either`, async () => {
     const rig = createRig();
     const { device } = rig;
     rig.knows(GOOD);
@@ -160,7 +160,7 @@ for (const [how, code] of [
     assert.ok(!runs(rig, EVIL));
   });
 
-test("a selected image stays selected when a second instance of the module confirms the one that runs", async () => {
+test("a selected image stays selected when a second instance confirms the running one", async () => {
   const rig = createRig();
   const { device } = rig;
   await install(rig, GOOD, false);
@@ -176,7 +176,7 @@ test("a selected image stays selected when a second instance of the module confi
 
 // --- H3
 
-test("an old release, replayed, is refused though a full Storage took no record of a newer one", async () => {
+test("an old release, replayed, is refused though a full Storage took no newer record", async () => {
   const rig = createRig();
   const { device } = rig;
   rig.knows(GOOD);
@@ -205,7 +205,7 @@ test("an old release, replayed, is refused though a full Storage took no record 
 /** Three slots: ota_0 runs, and the others are what `steps` makes of them. */
 const three = () => createRig({ board: "toy-three", images: { ota_0: OLD } });
 
-test("a forged image is not started by rollback() either, whichever slot of three it was refused in", async () => {
+test("a forged image is not started by rollback() either, whichever slot it was in", async () => {
   const rig = three();
   const { device } = rig;
   await refuseEvil(rig, { partition: "ota_1" });
@@ -227,7 +227,7 @@ test("a forged image is not started by rollback() either, whichever slot of thre
   onlyKnownStart(rig);
 });
 
-test("a forged image is not started by confirmAfter() either, whichever slot of three it was refused in", async () => {
+test("a forged image is not started by confirmAfter(), whichever slot it was in", async () => {
   const rig = three();
   const { device } = rig;
   await refuseEvil(rig, { partition: "ota_2" });
@@ -247,7 +247,7 @@ test("a forged image is not started by confirmAfter() either, whichever slot of 
 
 // --- M2
 
-test("a refused image starts never: not when otadata is lost, nor when the running image rots", async () => {
+test("a refused image never starts, also when otadata is lost or the old image rots", async () => {
   const rig = createRig();
   const { device } = rig;
   rig.knows(GOOD);
@@ -260,7 +260,7 @@ test("a refused image starts never: not when otadata is lost, nor when the runni
   assert.throws(() => device.boot(), /nothing boots/, "the attacker's image is what is left to start");
 });
 
-test("an image that setBootPartition() is asked for is refused when an update has refused it", async () => {
+test("setBootPartition() refuses an image that an update has refused", async () => {
   const rig = createRig();
   await refuseEvil(rig);
   const { device } = rig;
@@ -272,7 +272,7 @@ test("an image that setBootPartition() is asked for is refused when an update ha
 // --- M3
 
 for (const trust of ["keys", "digest", "insecure"] as const)
-  test(`exhaust flash: one update() with ${trust} erases at most twice the sectors of its slot`, async () => {
+  test(`one update() with ${trust} erases at most twice the sectors of its slot`, async () => {
     const rig = createRig();
     const image = buildImage({ size: 61008, seed: 2, descriptor: { version: "2.0.2" } });
     const manifest = await sign(image);
@@ -307,7 +307,7 @@ for (const trust of ["keys", "digest", "insecure"] as const)
 async function onTrialAndSlow(config: object = {}): Promise<{ rig: Rig; slow: Promise<Ended | "hangs"> }> {
   const rig = createRig();
   await install(rig, GOOD, false);
-  rig.net = drips(EVIL, 15_000, 500); // less than is judged: nothing is written
+  rig.net = drips(EVIL, 15_000, 500); // less than is checked: nothing is written
   const slow = rig.device.ota.update(
     rig.config({ url: URL_OF("/fw.bin"), digest: digestOf(EVIL), ...UNCONFIRMED, ...config }),
   );
@@ -335,7 +335,7 @@ for (const how of ["confirmAfter", "boot", "rollback"] as const)
     assert.equal(device.running, "factory");
   });
 
-test("a slow server cannot hold an update for ever: the deadline is an hour unless it is said", async () => {
+test("a slow server cannot hold an update endlessly: the default deadline is an hour", async () => {
   const rig = createRig();
   rig.net = drips(EVIL, 15_000, 2000);
   const ended = await rig.call("update", { url: URL_OF("/fw.bin"), digest: digestOf(EVIL) }, 3 * 3600_000);
@@ -359,7 +359,7 @@ test("abort() of the module ends an update whose handle is lost", async () => {
 
 // --- M5
 
-test("another product's release of the same key is refused: the program's own project counts where an image names none", async () => {
+test("another product's release of the same key is refused by the program's project", async () => {
   const rig = createRig({ images: { factory: buildImage({ size: 12288, seed: 1, descriptor: false }) } });
   const image = buildImage({ size: 12288, seed: 9, descriptor: { project: "doorlock" } });
   rig.net = offer(await sign(image, { project: "doorlock" }), image);
@@ -369,7 +369,7 @@ test("another product's release of the same key is refused: the program's own pr
   ok(await rig.call("update", { ...signed, project: "espruino" }));
 });
 
-test("another product's manifest is refused though it has the version, or the image, that runs", async () => {
+test("another product's manifest is refused though its version or its image runs", async () => {
   const rig = createRig();
   const theirs = smallImage(9, "1.0.1");
   for (const image of [theirs, OLD])
@@ -383,7 +383,7 @@ test("another product's manifest is refused though it has the version, or the im
 // --- M6
 
 for (const trust of ["keys", "digest"] as const)
-  test(`leave the device half changed: an update with ${trust} during the trial leaves the slot to fall back to`, async () => {
+  test(`an update with ${trust} during the trial leaves the slot to fall back to`, async () => {
     const rig = createRig();
     const { device } = rig;
     await install(rig, GOOD, false);
@@ -422,7 +422,7 @@ test("a thief's highest sequence does not outlive the removal of his key", async
   refused(await rig.call("update", { url: URL_OF("/m.jws"), keys: [next.jwk] }), "ESP_ERR_OTA_SMALL_SEC_VER");
 });
 
-test("after a theft the releases of the spare key are followed again, by the steps of SECURITY.md", async () => {
+test("after a theft the releases of the spare key are followed, as in SECURITY.md", async () => {
   const rig = createRig();
   const { device } = rig;
   const spare = await makeKey({ exponent: 3, name: "spare" });
@@ -457,7 +457,7 @@ test("after a theft the releases of the spare key are followed again, by the ste
 
 // --- M8
 
-test("an image that was rolled back is refused when it is signed anew, and by its digest", async () => {
+test("an image that was rolled back is refused signed again, and by its digest", async () => {
   const rig = createRig();
   const { device } = rig;
   rig.knows(GOOD);
@@ -517,7 +517,7 @@ test("a signing input of 20 MB is refused by what is wrong with it", async () =>
   assert.ok(run.code === 1 || run.code === 2, `${run.code} ${run.stderr.slice(0, 200)}`);
 });
 
-test("serve: two hundred clients that read nothing do not cost a copy of the file each", async (t) => {
+test("serve: two hundred clients that read nothing do not cost a copy each", async (t) => {
   const size = 4 << 20;
   shop.put("big.bin", buildImage({ size, seed: 2 }));
   const { child, port } = await makeCheckable(t, () =>
@@ -541,7 +541,7 @@ test("serve: two hundred clients that read nothing do not cost a copy of the fil
 
 // --- L1
 
-test("save() while a handle rests leaves no update under way behind", inEngine, async () => {
+test("save() while a handle is paused leaves no running update behind", inEngine, async () => {
   const server = await startServer();
   after(() => server.close());
   const { serveFile } = await import("../support/server.ts");
@@ -588,7 +588,7 @@ test("size and digest are compared when a download is resumed, too", async () =>
 const table = (rows: [string, number, number, number, number, number][]) =>
   rows.map((one) => row(...(one.slice(0, 5) as [string, number, number, number, number])));
 
-test("a table with two rows of one slot beside a gap is refused by every call, with ESP_ERR_NOT_SUPPORTED", async () => {
+test("a table with two rows of one slot beside a gap is refused by every call", async () => {
   const board = boardWith(
     table([
       ["nvs", 1, 2, 0x9000, 0x3000, 0],
@@ -616,7 +616,7 @@ test("a table with two rows of one slot beside a gap is refused by every call, w
 
 // --- L10
 
-test("no control character of a server comes into a message, nor into getStatus().last", async () => {
+test("no control character of a server comes into a message or getStatus().last", async () => {
   const osc = "\x1b]0;owned\x07\x1b[2J\x9b31m";
   const answers: Record<string, string> = {
     "Content-Encoding": `200 OK\r\nContent-Encoding: ${osc}\r\nContent-Length: 3\r\n\r\nabc`,
@@ -639,7 +639,7 @@ test("no control character of a server comes into a message, nor into getStatus(
     clean(error.message, what);
     clean(rig.device.ota.getStatus().last, what);
   }
-  // what is signed comes into messages too, and is somebody's text all the same
+  // what is signed comes into messages too, and is still a text of somebody else
   for (const claims of [{ chip: osc }, { board: osc }, { project: osc }, { format: osc }]) {
     rig.net = offer(await sign(GOOD, claims), GOOD);
     clean(refused(await rig.call("update", { ...signed, retries: 0 })).message, JSON.stringify(claims));
@@ -648,7 +648,7 @@ test("no control character of a server comes into a message, nor into getStatus(
 
 // --- L11
 
-test("a signed payload that is no JSON is refused, whatever the engine's own parser makes of it", async () => {
+test("a signed payload that is not JSON is refused, whatever the engine's parser says", async () => {
   const rig = createRig();
   const right = JSON.stringify(claimsFor(GOOD));
   const texts = {
@@ -683,7 +683,7 @@ test("a signed payload that is no JSON is refused, whatever the engine's own par
 
 // --- L12
 
-test("trust is only what the configuration's own fields say, and what is no configuration is INVALID_ARG", async () => {
+test("trust is only what the configuration's own fields say", async () => {
   const rig = createRig({ net: file(EVIL) });
   const { device } = rig;
   const url = JSON.stringify(URL_OF("/"));
@@ -721,7 +721,7 @@ test("trust is only what the configuration's own fields say, and what is no conf
 
 // --- L13
 
-test("credentials go to the first origin only, and not by a redirect from another one back to it", async () => {
+test("credentials go to the first origin only, also when a redirect leads back to it", async () => {
   const rig = createRig();
   const origin = "http://127.0.0.1:8070";
   rig.net = ({ path, host }) => {

@@ -87,7 +87,7 @@ function write(list: { file: number; grows: number; ticks: number }[]): { files:
   return { files, sequences };
 }
 
-test("replay an older release: a torn record lowers no sequence below that of the record before it", async (t) => {
+test("replay an older release: a torn record does not lower the sequence", async (t) => {
   await holds(
     t,
     fc.tuple(history, fc.nat(200), fc.constantFrom("blank", "zero", "flips", "noise"), flips(4)),
@@ -118,7 +118,7 @@ test("replay an older release: a torn record lowers no sequence below that of th
   );
 });
 
-test("a file that is no boot record throws nowhere", async (t) => {
+test("a file that is not a boot record throws nowhere", async (t) => {
   const bytes = fc.oneof(
     fc.uint8Array({ maxLength: 300 }),
     fc

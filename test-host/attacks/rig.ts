@@ -1,7 +1,7 @@
 // A virtual device whose network is a function: what a request asks for, the test answers in bytes, in whatever pieces and
 // pauses it likes, and device time passes as fast as nothing happens. One update takes some milliseconds, so one device
-// goes through thousands of attacks. And the judge of them all: which slot would start, in any bootloader, what nobody has
-// verified?
+// goes through thousands of attacks. It also has the check of them all: no slot may hold what a bootloader would start and
+// nobody has verified.
 
 import { createHash } from "node:crypto";
 import { BOOTLOADERS, IDF33, verifyImage } from "../sim/bootloader.ts";
@@ -45,7 +45,7 @@ export interface Rig {
   /** Lets device time pass. */
   pass(ms: number): Promise<void>;
   nowMs(): number;
-  /** Restarts as a bootloader would, and the module is there anew. */
+  /** Restarts as a bootloader would, and the module is loaded again. */
   restart(): void;
   /** Slots that some bootloader would start, or die of, though what is in them is not known to be good. */
   intruders(): string[];
@@ -116,7 +116,7 @@ export function paths(table: Record<string, Net>): Net {
 
 export const text = (body: string): Net => file(Buffer.from(body, "latin1"));
 
-/** A head, then a byte whenever `pauseMs` have passed; for ever. */
+/** A head, then a byte whenever `pauseMs` have passed, without end. */
 export function drips(bytes: Uint8Array, pauseMs: number, begun = 0): Net {
   const parts: Reply["parts"] = [
     `HTTP/1.1 200 OK\r\nContent-Length: ${bytes.length}\r\n\r\n`,
@@ -126,7 +126,7 @@ export function drips(bytes: Uint8Array, pauseMs: number, begun = 0): Net {
   return () => ({ parts, end: "stall" });
 }
 
-/** Runs `property`; when it fails, `renew` makes the device of the next case, on which nothing is under way. */
+/** Runs `property`; when it fails, `renew` makes the device of the next case, on which nothing runs. */
 export async function cleanly(renew: () => void, property: () => Promise<void>): Promise<void> {
   try {
     await property();
@@ -212,8 +212,8 @@ export function createRig(options: RigOptions = {}): Rig {
     Object.defineProperty(device.engine.run("Math"), "random", { value: () => (turn++ % 10) / 10 });
   }
 
-  /** Why `row` is none of ours to start; "" when nothing would start there, or a known image. */
-  function judge(row: Row): string {
+  /** Why the image in `row` must not start; "" when nothing would start there, or a known image. */
+  function problemIn(row: Row): string {
     const [first] = device.flash.peek(row.offset, 1);
     // every bootloader looks at this byte first
     if (first !== 0xe9) return "";
@@ -282,12 +282,12 @@ export function createRig(options: RigOptions = {}): Rig {
       device.restart();
       prepare();
     },
-    intruders: () => rows.map(judge).filter(Boolean),
+    intruders: () => rows.map(problemIn).filter(Boolean),
     spyOnFlash() {
       const found: string[] = [];
       device.flash.onOp = (op, phase) => {
         const row = rows.find((one) => op.addr >= one.offset && op.addr < one.offset + one.size);
-        const verdict = phase === "after" && row ? judge(row) : "";
+        const verdict = phase === "after" && row ? problemIn(row) : "";
         if (verdict && !found.includes(verdict)) found.push(verdict);
       };
       return found;

@@ -39,7 +39,7 @@ function own(program: Program, bytes: Uint8Array): unknown {
   return out;
 }
 
-function judge(n: Uint8Array, e: number, signature: Uint8Array, digest: Uint8Array): Promise<boolean> {
+function accepts(n: Uint8Array, e: number, signature: Uint8Array, digest: Uint8Array): Promise<boolean> {
   return new Promise((resolve, reject) => {
     pss.module.verifyPss(own(pss, n), e, own(pss, signature), own(pss, digest), (error: unknown, good: boolean) =>
       error ? reject(error) : resolve(good),
@@ -137,7 +137,7 @@ const claim = fc.record({
   random: fc.uint8Array({ minLength: 256, maxLength: 256 }),
 });
 
-test("a signature is taken when Node's crypto takes it, with a salt of 32 and as long as the modulus", async (t) => {
+test("a signature is taken when Node takes it, salt 32 and as long as the modulus", async (t) => {
   await holds(
     t,
     claim,
@@ -160,7 +160,7 @@ test("a signature is taken when Node's crypto takes it, with a salt of 32 and as
       const options = { key: key.publicKey, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 };
       const theirs = how !== "digest" && signature.length === n.length && verify("sha256", message, options, signature);
       const same = how === "digest" && sha256(message).equals(digest);
-      assert.equal(await judge(n, Number(e), signature, digest), theirs || same, how);
+      assert.equal(await accepts(n, Number(e), signature, digest), theirs || same, how);
       assert.deepEqual(rsa.engine.problems, []);
     },
     { share: 0.4 },

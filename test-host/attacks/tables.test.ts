@@ -156,7 +156,7 @@ async function attack(rows: Row[], call: (typeof CALLS)[number], insecure: boole
   device.stop();
 }
 
-test("leave the device half changed: by no partition table is anything written but target, otadata and record", async (t) => {
+test("with any partition table only target, otadata and record are written", async (t) => {
   await holds(
     t,
     fc.record({

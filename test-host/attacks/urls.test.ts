@@ -184,7 +184,7 @@ function compare(base: string, given: string): void {
   );
 }
 
-test("collect the program's credentials by redirects: a Location leads where every client would go", async (t) => {
+test("collect credentials by redirects: a Location leads where every client would go", async (t) => {
   await holds(t, fc.tuple(fc.constantFrom(...BASES), reference), ([base, given]) => compare(base, given));
 });
 

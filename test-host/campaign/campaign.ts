@@ -15,7 +15,7 @@ import { inParallel } from "../support/parallel.ts";
 const USAGE = `usage: npm run campaign -- [options]
   --full            all layouts, every campaign, two cuts deep; tells each part when it is done
   --cell REGEX      only cells whose name (board/start/bootloader/scenario) matches
-  --campaign NAME   every (default), tree:2, chain, random:20, lies; may be given several times
+  --campaign NAME   every (default), tree:2, chain, random:20, faults; may be given several times
   --seed N          of the noise and of random (default 1)
   --json            the counts as JSON
   --bundle FILE     another build of the module
@@ -42,11 +42,11 @@ function campaignOf(text: string): Campaign {
   const [name, number] = text.split(":");
   if (name === "tree") return { name, depth: Number(number ?? 2) };
   if (name === "random") return { name, runs: Number(number ?? 20) };
-  if (name === "every" || name === "chain" || name === "lies") return { name };
+  if (name === "every" || name === "chain" || name === "faults") return { name };
   throw new Error(`no campaign ${text}\n${USAGE}`);
 }
 
-const names = values.campaign ?? (values.full ? ["tree:2", "chain", "random:20", "lies"] : ["every"]);
+const names = values.campaign ?? (values.full ? ["tree:2", "chain", "random:20", "faults"] : ["every"]);
 
 /** Full-size layouts are cut by stride, from few starts and under one bootloader. */
 const fullSizeStarts = (layout: string): string[] => ["one", ...startsOf(layout).filter((name) => STARTS[name].builds)];

@@ -1,7 +1,8 @@
-// What a loss of power leaves of one step, and what a flash that lies makes of it. The noise depends on the seed and on
-// the place, not on the number of the step: cut twice at one place by one seed, a device is in one state, and the
-// runner need not judge it twice.
-// Model: docs/power-fail.md#what-a-loss-of-power-leaves-of-one-operation; a write goes in order of addresses, page by page, and one page clears its bits a few at a time; an erase may end early.
+// What a loss of power leaves of one step, and what a silent fault of the flash makes of it. The noise
+// depends on the seed and on the place, not on the number of the step. So two cuts at one place by one seed leave one
+// state, and the runner checks it once.
+// Model: docs/power-fail.md#what-a-loss-of-power-leaves-of-one-operation. A write goes in order of addresses, page by page,
+// and one page clears its bits a few at a time. An erase may end early.
 
 import { PAGE, SECTOR } from "../sim/flash.ts";
 import { noise } from "../support/images.ts";
@@ -15,9 +16,9 @@ export const TORN = {
 } as const;
 export type Torn = (typeof TORN)[Op["kind"]][number];
 
-/** Faults that are no loss of power: the program goes on, and has to notice. */
-export const LIES = { write: ["drop", "stick"], erase: ["silent"] } as const;
-export type Lie = "drop" | "stick" | "silent";
+/** Faults without a loss of power: the flash does not do what it was told, and the program has to notice. */
+export const SILENT_FAULTS = { write: ["drop", "stick"], erase: ["silent"] } as const;
+export type SilentFault = "drop" | "stick" | "silent";
 
 function noiseAt(seed: number, op: Op): Uint8Array {
   return noise(Math.imul(seed + 1, 0x9e3779b1) ^ Math.imul(op.addr, 0x85ebca6b) ^ op.length, op.length + 4);
@@ -58,7 +59,7 @@ export function tornErase(old: Uint8Array, torn: Torn, seed: number, op: Op): Ui
   return out;
 }
 
-/** The mask of a cell that sticks, for the lie of that name: one bit in some hundred. */
+/** The mask of a cell that sticks, for the fault of that name: one bit in some hundred. */
 export function stuckMask(seed: number, addr: number): number {
   const [chance, bit] = noise(Math.imul(seed + 1, 0x9e3779b1) ^ addr, 4);
   return chance % 16 === 0 ? 1 << (bit & 7) : 0;

@@ -1,6 +1,7 @@
-// The campaign of releases with files: one uncut life of a scenario gives every state that a loss of power can leave in
+// The campaign of releases with files: one uncut run of a scenario gives every state that a loss of power can leave in
 // it; from each distinct one a device starts and has to finish. docs/power-fail.md#releases-with-files.
 
+import fc from "fast-check";
 import { createDevice, type Device, hostChip } from "../sim/device.ts";
 import { createFiles, type Files } from "../sim/espruino/files.ts";
 import type { Board } from "../sim/boards.ts";
@@ -8,6 +9,7 @@ import { type Snapshot, snapshotHash } from "../sim/flash.ts";
 import { boardWith, row } from "../support/fixture.ts";
 import { loaderWith, filesClaims, type ProgramFiles, programOf } from "../support/files-release.ts";
 import { buildImage, noise } from "../support/images.ts";
+import { sample } from "../support/property.ts";
 import { forge, makeKey } from "../support/release.ts";
 import { TORN, type Torn } from "./faults.ts";
 import type { Step } from "./program-run.ts";
@@ -209,13 +211,13 @@ const MODULE = Buffer.from("// stands for the module, which the virtual device h
 const MINE = noise(5, 300);
 
 /** How Storage is before: what a release needs is some 3 KB of files and 4 KB for a record. */
-export const WORLDS: Record<string, (files: Files) => void> = {
+export const INITIAL_STORAGES: Record<string, (files: Files) => void> = {
   plain: () => {},
   nearly: (some) => fill(some, 9000),
   full: (some) => fill(some, 100),
   torn(some) {
     const { area } = some;
-    // a header of somebody else's, torn where the next file goes
+    // the header of another program's file, torn where the next file goes
     area.chip.clearBits(area.address + area.size - some.stats().free, Uint8Array.from([0xf4, 0x01]));
   },
 };
@@ -224,20 +226,20 @@ function fill(some: Files, free: number): void {
   some.write("filler", new Uint8Array(some.stats().free - 32 - free).fill(1));
 }
 
-export type FilesCell = { layout: string; world: string; scenario: string };
-export const cellName = ({ layout, world, scenario }: FilesCell): string => `${layout}/${world}/${scenario}`;
+export type FilesCell = { layout: string; storage: string; scenario: string };
+export const cellName = ({ layout, storage, scenario }: FilesCell): string => `${layout}/${storage}/${scenario}`;
 
 export const FILES_CELLS: FilesCell[] = Object.keys(LAYOUTS).flatMap((layout) =>
-  Object.keys(WORLDS).flatMap((world) =>
+  Object.keys(INITIAL_STORAGES).flatMap((storage) =>
     FILES_SCENARIOS.filter(({ image }) => !image || layout !== "single").map(({ name }) => ({
       layout,
-      world,
+      storage,
       scenario: name,
     })),
   ),
 );
 
-type Life = { steps: Step[]; end: Snapshot; ended: string; problems: string[] };
+type FilesLifetime = { steps: Step[]; end: Snapshot; ended: string; problems: string[] };
 const MAX_STARTS = 24;
 
 /** Records the operations of every start of `device`. */
@@ -286,7 +288,7 @@ async function act(device: Device, what: string): Promise<string> {
 }
 
 /** What must be there in every state. */
-function judge(device: Device, loader: Buffer): string[] {
+function checkState(device: Device, loader: Buffer): string[] {
   const { storage, engine, flash, board } = device;
   const problems = [...flash.violations];
   for (const [name, bytes] of [
@@ -311,11 +313,16 @@ async function untilIdle(device: Device): Promise<void> {
 }
 
 /** From `from` to the end of the scenario: starts, acts, restarts. */
-async function live(cell: FilesCell, { bundle, loader }: Build, from: Snapshot, recorded: boolean): Promise<Life> {
+async function simulate(
+  cell: FilesCell,
+  { bundle, loader }: Build,
+  from: Snapshot,
+  recorded: boolean,
+): Promise<FilesLifetime> {
   const scenario = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
   const device = createDevice({ board: LAYOUTS[cell.layout], flash: from, bootCode: true, bundle });
-  const life: Life = { steps: [], end: from, ended: "", problems: [] };
-  if (recorded) record(device, life.steps);
+  const lifetime: FilesLifetime = { steps: [], end: from, ended: "", problems: [] };
+  if (recorded) record(device, lifetime.steps);
   let last = "";
   let acts = 0;
   for (let start = 0; start < MAX_STARTS; start++) {
@@ -324,7 +331,7 @@ async function live(cell: FilesCell, { bundle, loader }: Build, from: Snapshot, 
     if (!device.rebootAsked && device.engine.run("!!E.otaLock")) await untilIdle(device);
     if (!device.rebootAsked) {
       const running = runningOf(device);
-      if (!scenario.allowed.includes(running)) life.problems.push(`runs ${running} (allowed: ${scenario.allowed})`);
+      if (!scenario.allowed.includes(running)) lifetime.problems.push(`runs ${running} (allowed: ${scenario.allowed})`);
       const status = device.ota.getStatus();
       const view = {
         running,
@@ -334,13 +341,13 @@ async function live(cell: FilesCell, { bundle, loader }: Build, from: Snapshot, 
         last,
         acts,
       };
-      life.problems.push(...judge(device, loader));
-      const refused = cell.world !== "plain" && /ESP_ERR_(NO_MEM|FLASH_OP_FAIL): .*Storage/.test(last);
+      lifetime.problems.push(...checkState(device, loader));
+      const refused = cell.storage !== "plain" && /ESP_ERR_(NO_MEM|FLASH_OP_FAIL): .*Storage/.test(last);
       const todo = refused ? null : scenario.next(view);
-      if (!todo || life.problems.length) {
-        life.ended = running;
+      if (!todo || lifetime.problems.length) {
+        lifetime.ended = running;
         if (!refused && !scenario.ends.includes(running))
-          life.problems.push(`ends with ${running} (allowed: ${scenario.ends})`);
+          lifetime.problems.push(`ends with ${running} (allowed: ${scenario.ends})`);
         break;
       }
       for (const one of todo) {
@@ -349,15 +356,15 @@ async function live(cell: FilesCell, { bundle, loader }: Build, from: Snapshot, 
         if (last !== "ok" || device.rebootAsked) break;
       }
       await untilIdle(device);
-      if (/^(ESP_FAIL|[A-Z]\w+Error)|it hangs/.test(last)) life.problems.push(last);
+      if (/^(ESP_FAIL|[A-Z]\w+Error)|it hangs/.test(last)) lifetime.problems.push(last);
     }
-    if (start === MAX_STARTS - 1) life.problems.push(`comes to no end: ${last}`);
+    if (start === MAX_STARTS - 1) lifetime.problems.push(`comes to no end: ${last}`);
   }
-  life.problems.push(...device.engine.problems);
+  lifetime.problems.push(...device.engine.problems);
   device.flash.onOp = null;
-  life.end = device.flash.snapshot();
+  lifetime.end = device.flash.snapshot();
   device.stop();
-  return life;
+  return lifetime;
 }
 
 const prepared = new Map<string, Promise<Snapshot>>();
@@ -365,7 +372,7 @@ const prepared = new Map<string, Promise<Snapshot>>();
 /** The device before the scenario: loader, module and a file of the program's own; the release before, confirmed. */
 function prepare(cell: FilesCell, { bundle, loader }: Build): Promise<Snapshot> {
   const { before } = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
-  const key = `${cell.layout}/${cell.world}/${before}/${loader.length}`;
+  const key = `${cell.layout}/${cell.storage}/${before}/${loader.length}`;
   async function make(): Promise<Snapshot> {
     const board = LAYOUTS[cell.layout];
     const first = board.rows.find(({ type }) => type === 0) as (typeof board.rows)[0];
@@ -383,7 +390,7 @@ function prepare(cell: FilesCell, { bundle, loader }: Build): Promise<Snapshot> 
       device.restart();
       device.ota.markValid();
     }
-    WORLDS[cell.world](createFiles(areaOf(device)));
+    INITIAL_STORAGES[cell.storage](createFiles(areaOf(device)));
     device.stop();
     return device.flash.snapshot();
   }
@@ -397,7 +404,7 @@ const areaOf = (device: Device) => ({ ...device.storage.files.area, chip: hostCh
 export type FilesReport = { cell: FilesCell; cuts: number; distinct: number; problems: string[] };
 
 /**
- * Every loss of power in the life of `cell`, one in `share` of the distinct states. `sound`: what has prepared the device.
+ * Every loss of power in the lifetime of `cell`, one in `share` of the distinct states. `sound`: what has prepared the device.
  * `until`: the problem that ends it, where one is enough.
  */
 export async function runFilesCell(
@@ -406,7 +413,7 @@ export async function runFilesCell(
   { sound = build, seed = 1, share = 1, until }: { sound?: Build; seed?: number; share?: number; until?: RegExp } = {},
 ): Promise<FilesReport> {
   const from = await prepare(cell, { bundle: sound.bundle, loader: build.loader });
-  const whole = await live(cell, build, from, true);
+  const whole = await simulate(cell, build, from, true);
   const report: FilesReport = {
     cell,
     cuts: 0,
@@ -424,14 +431,18 @@ export async function runFilesCell(
       seen.add(hash);
       if (number++ % share !== seed % share) continue;
       report.distinct++;
-      const life = await live(cell, build, snapshot, false);
-      report.problems.push(...life.problems.map((problem) => `${cellName(cell)}@${i}.${torn}#${seed}: ${problem}`));
+      const lifetime = await simulate(cell, build, snapshot, false);
+      report.problems.push(...lifetime.problems.map((problem) => `${cellName(cell)}@${i}.${torn}#${seed}: ${problem}`));
       if (report.problems.length > 10 || report.problems.some((problem) => until?.test(problem))) return report;
     }
   return report;
 }
 
-/** Power fails again and again: `count` chains of up to `depth` cuts, each in the life that follows the one before. */
+/** Where the power fails: a step, and how it is torn, each modulo their number; the run after the last cut ends the chain. */
+const cutsOf = (depth: number) =>
+  fc.array(fc.record({ step: fc.nat(), torn: fc.nat() }), { minLength: depth + 1, maxLength: depth + 1, size: "max" });
+
+/** Power fails again and again: `count` chains of up to `depth` cuts, each in the lifetime that follows the one before. */
 export async function runFilesChains(
   cell: FilesCell,
   build: Build,
@@ -439,22 +450,17 @@ export async function runFilesChains(
 ): Promise<string[]> {
   const from = await prepare(cell, build);
   const problems: string[] = [];
-  let state = seed;
-  const random = (below: number): number => {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-    return Math.floor((state / 0x80000000) * below);
-  };
-  for (let chain = 0; chain < count; chain++) {
+  for (const cuts of sample(cutsOf(depth), seed, count)) {
     let snapshot = from;
     let id = cellName(cell);
-    for (let cut = 0; cut <= depth; cut++) {
-      const life = await live(cell, build, snapshot, true);
-      problems.push(...life.problems.map((problem) => `${id}#${seed}: ${problem}`));
-      if (!life.steps.length || problems.length) break;
-      const step = random(life.steps.length);
-      const kinds: readonly Torn[] = TORN[life.steps[step].kind];
-      const torn = kinds[random(kinds.length)];
-      snapshot = cutState(life.steps[step], torn, seed + cut).snapshot;
+    for (const [i, cut] of cuts.entries()) {
+      const lifetime = await simulate(cell, build, snapshot, true);
+      problems.push(...lifetime.problems.map((problem) => `${id}#${seed}: ${problem}`));
+      if (!lifetime.steps.length || problems.length) break;
+      const step = cut.step % lifetime.steps.length;
+      const kinds: readonly Torn[] = TORN[lifetime.steps[step].kind];
+      const torn = kinds[cut.torn % kinds.length];
+      snapshot = cutState(lifetime.steps[step], torn, seed + i).snapshot;
       id += `@${step}.${torn}`;
     }
   }

@@ -1,9 +1,9 @@
 // The name of a case: board/start/bootloader/scenario@step.torn[+step.torn...]#seed. Steps are counted over the whole
 // simulated lifetime since the last cut, the bootloader's own included.
 
-import type { Lie, Torn } from "./faults.ts";
+import type { SilentFault, Torn } from "./faults.ts";
 
-export type Cut = { step: number; torn: Torn | Lie };
+export type Cut = { step: number; torn: Torn | SilentFault };
 export type Cell = { layout: string; start: string; kind: string; scenario: string };
 export type Id = Cell & { cuts: Cut[]; seed: number };
 

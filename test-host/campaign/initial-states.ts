@@ -180,7 +180,7 @@ export type InitialState = {
   selected: string | null;
   /** Labels of the slots whose image is spoiled. */
   broken: string[];
-  /** undefined: there is room for everything. */
+  /** undefined: Storage has room for everything. */
   storage?: Storage;
   /** Storage on this flash, as that build sees it. */
   storageOf(chip: SizedChip, build: Build): StorageArea;
@@ -300,7 +300,7 @@ export function sameBytes(a: Snapshot, b: Snapshot, row: Row): boolean {
 }
 
 /** Labels that an entry names which the bootloader may come to obey, of slots that hold no whole image, unlike at the origin. */
-export function namedInVain(initial: InitialState, snapshot: Snapshot): string[] {
+export function entriesNamingBrokenSlots(initial: InitialState, snapshot: Snapshot): string[] {
   const { ABORTED: aborted, INVALID: invalid, UNDEFINED: erased } = STATE;
   const ota = initial.slots.filter((slot) => slot.subtype !== 0);
   const flash = createFlash({ from: snapshot });
@@ -332,7 +332,7 @@ export function unvouched(initial: InitialState, snapshot: Snapshot, wanted: str
   return found;
 }
 
-/** The slot that an update writes when `running` runs: docs/design.md#slots, for the judge, not taken from src/. */
+/** The slot that an update writes when `running` runs: docs/design.md#slots, for the check, not taken from src/. */
 export function targetOf(initial: InitialState, running: string): Row {
   const ota = initial.slots.filter((slot) => slot.subtype !== 0);
   const at = ota.findIndex((slot) => slot.label === running);

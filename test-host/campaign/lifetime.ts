@@ -1,15 +1,15 @@
 // From a state that a loss of power left to the end of a scenario: start, do what is left, restart, until nothing is.
-// It judges on its way: every start, every order, every end (docs/power-fail.md#what-holds-in-every-snapshot).
+// It checks on its way: every start, every order, every end (docs/power-fail.md#what-holds-in-every-snapshot).
 
 import type { Boot } from "../sim/bootloader.ts";
 import { buildIn, hostChip } from "../sim/device.ts";
 import { createFlash, type Snapshot, snapshotHash, SECTOR } from "../sim/flash.ts";
 import type { Row } from "../sim/partitions.ts";
 import { allowedIn, type Outcome, type Scenario, type View } from "./scenarios.ts";
-import { isUpdate, type LieAt, powerOn, runProgram, type ProgramRun, type Step, UP_TO_DATE } from "./program-run.ts";
+import { isUpdate, type FaultAt, powerOn, runProgram, type ProgramRun, type Step, UP_TO_DATE } from "./program-run.ts";
 import { harmed } from "./storages.ts";
 import {
-  namedInVain,
+  entriesNamingBrokenSlots,
   sameBytes,
   type State,
   stateKey,
@@ -48,7 +48,7 @@ export type Lifetime = {
 export type LifetimeOptions = {
   /** Something was cut before. */
   retry: boolean;
-  lie?: LieAt;
+  fault?: FaultAt;
   /** Replays only: the bootloader's own words. */
   verbose?: boolean;
 };
@@ -64,20 +64,20 @@ function isInherited(initial: InitialState, boot: Boot, snapshot: Snapshot): boo
   );
 }
 
-function judgeStart(initial: InitialState, boot: Boot, image: string, from: State, allowed: Outcome): string[] {
+function checkStart(initial: InitialState, boot: Boot, image: string, from: State, allowed: Outcome): string[] {
   if (!boot.slot) return ["nothing boots"];
   const problems: string[] = [];
   if (!allowed.boots.includes(image)) problems.push(`boots ${image} (allowed: ${allowed.boots.join(", ")})`);
   if (boot.fellBack && !isInherited(initial, boot, from.snapshot))
     problems.push(`falls back from ${boot.selected}, which is selected, to ${boot.slot.label}`);
-  for (const label of namedInVain(initial, from.snapshot))
+  for (const label of entriesNamingBrokenSlots(initial, from.snapshot))
     problems.push(`an entry names ${label}, which holds no whole image`);
   problems.push(...unvouched(initial, from.snapshot, ["old", ...allowed.boots]));
   return problems;
 }
 
 /** The next start finds Storage sound, and the program's files as they were. */
-function judgeStorage(session: Session, initial: InitialState, boot: Boot, { snapshot }: State): string[] {
+function checkStorage(session: Session, initial: InitialState, boot: Boot, { snapshot }: State): string[] {
   if (!boot.slot || !boot.image) return [];
   const flash = createFlash({ from: snapshot });
   const area = initial.storageOf(hostChip(flash), buildIn(flash, boot));
@@ -123,11 +123,17 @@ function sectorsDone(initial: InitialState, running: string, state: State, image
 
 const HEAD = 1024;
 
-/** The first kilobyte, and what was under way when the connection was closed: a few pieces, or one that is large. */
+/** The first kilobyte, and what was on its way when the connection was closed: a few pieces, or one that is large. */
 const fetchedTwice = (pieceSize: number): number => (pieceSize < HEAD ? HEAD + 4 * pieceSize : pieceSize);
 
 /** docs/design.md#numbers-to-hold: after a cut at most a sector and a kilobyte are fetched again. */
-function wasted(initial: InitialState, running: string, from: State, orders: string[], run: ProgramRun): string[] {
+function excessDownload(
+  initial: InitialState,
+  running: string,
+  from: State,
+  orders: string[],
+  run: ProgramRun,
+): string[] {
   if (orders[0] !== "update:new" || run.results[0].error) return [];
   const image = initial.images.new;
   const rest = image.length - Math.max(0, sectorsDone(initial, running, from, image) - 1) * SECTOR;
@@ -141,10 +147,10 @@ function cachedRun(
   boot: Boot,
   from: State,
   orders: string[],
-  lie?: LieAt,
+  fault?: FaultAt,
 ): Promise<ProgramRun> {
-  const program = { initial, bundle: session.bundle, from, boot, orders, lie };
-  if (lie) return runProgram(program);
+  const program = { initial, bundle: session.bundle, from, boot, orders, fault };
+  if (fault) return runProgram(program);
   const key = `${initial.layout}|${initial.pieceSize}|${boot.slot?.label}|${orders}|${stateKey(from)}`;
   let run = session.runs.get(key);
   if (!run) {
@@ -155,12 +161,18 @@ function cachedRun(
   return run;
 }
 
-function judgeRun(initial: InitialState, scenario: Scenario, run: ProgramRun, lied: boolean, retry: boolean): string[] {
+function checkRun(
+  initial: InitialState,
+  scenario: Scenario,
+  run: ProgramRun,
+  faulted: boolean,
+  retry: boolean,
+): string[] {
   const failed = run.results.filter(({ error }) => error !== undefined);
   const unexpected = failed.filter(({ error = "", order }) => {
     if (/it hangs|settled twice|Cannot read|is not a function|\? *:/.test(error)) return true;
     if (isStorageRefusal(initial, order, error)) return false;
-    return !lied && !(order.includes("~") && scenario.refusal?.test(error));
+    return !faulted && !(order.includes("~") && scenario.refusal?.test(error));
   });
   // after a cut the slot may hold the true bytes already, and what the server spoils is not fetched again
   const missed = run.results.filter(
@@ -198,7 +210,7 @@ export async function simulateLifetime(
   const allowed = allowedIn(scenario, initial);
   const lifetime: Lifetime = { steps: [], end: from, started: [], image: "nothing", problems: [], trace: [], runs: [] };
   const { trace, problems, runs } = lifetime;
-  let lie = options.lie;
+  let fault = options.fault;
 
   function start(): Boot {
     const before = lifetime.end;
@@ -210,8 +222,8 @@ export async function simulateLifetime(
     lifetime.end = end;
     lifetime.image = imageOf(initial, boot, end);
     lifetime.started.push(lifetime.image);
-    problems.push(...violations, ...judgeStart(initial, boot, lifetime.image, end, allowed));
-    problems.push(...judgeStorage(session, initial, boot, end));
+    problems.push(...violations, ...checkStart(initial, boot, lifetime.image, end, allowed));
+    problems.push(...checkStorage(session, initial, boot, end));
     trace.push(
       `starts ${boot.slot?.label ?? "nothing"}: the image is ${lifetime.image}${boot.fellBack ? ", a fallback" : ""}`,
     );
@@ -221,18 +233,18 @@ export async function simulateLifetime(
   async function carryOutOrders(boot: Boot, orders: string[]): Promise<void> {
     const before = lifetime.end;
     const first = lifetime.steps.length;
-    const own = lie && lie.step >= first ? { ...lie, step: lie.step - first } : undefined;
+    const own = fault && fault.step >= first ? { ...fault, step: fault.step - first } : undefined;
     const run = await cachedRun(session, initial, boot, before, orders, own);
-    const lied = own !== undefined && run.steps.length > own.step;
-    if (lied) lie = undefined;
+    const faulted = own !== undefined && run.steps.length > own.step;
+    if (faulted) fault = undefined;
     trace.push(...tellSteps(run.steps, first));
     lifetime.steps.push(...run.steps);
     lifetime.end = run.end;
     runs.push(run);
     trace.push(...run.results.map(({ order, ok, error }) => `${order}: ${error ? `FAILED ${error}` : ok}`));
-    problems.push(...judgeRun(initial, scenario, run, lied, options.retry));
-    if (!lied && ["update", "resumed"].includes(scenario.name))
-      problems.push(...wasted(initial, (boot.slot as Row).label, before, orders, run));
+    problems.push(...checkRun(initial, scenario, run, faulted, options.retry));
+    if (!faulted && ["update", "resumed"].includes(scenario.name))
+      problems.push(...excessDownload(initial, (boot.slot as Row).label, before, orders, run));
   }
 
   let promised: string | null = null;

@@ -11,7 +11,7 @@ import { fsverity } from "../support/fsverity.ts";
 import { mutations } from "../support/images.ts";
 import type { Row } from "../sim/partitions.ts";
 import { claimsFor, forge, makeKey } from "../support/release.ts";
-import { type Lie, type Op, stuckMask } from "./faults.ts";
+import { type SilentFault, type Op, stuckMask } from "./faults.ts";
 import { createWire, type Served, WIRE_URL } from "./wire.ts";
 import { spoiled, type State, targetOf, type InitialState } from "./initial-states.ts";
 
@@ -24,7 +24,7 @@ export type Step = Op & {
   data?: Uint8Array;
 };
 
-/** What one order to the module came to: its value as text, or the error's name and words. */
+/** The outcome of one order to the module: its value as text, or the error's name and words. */
 export type Result = { order: string; ok?: string; error?: string };
 
 export type ProgramRun = {
@@ -39,10 +39,10 @@ export type ProgramRun = {
   served: number;
 };
 
-/** A lie of the flash, told at the step of that number. */
-export type LieAt = { step: number; lie: Lie; seed: number };
+/** A silent fault of the flash, at the step of that number. */
+export type FaultAt = { step: number; fault: SilentFault; seed: number };
 
-/** When an engine still waits for something after so long, it never ends: wall-clock time, so the last resort. */
+/** An engine that still waits for something after this time never ends: wall-clock time, so the last resort. */
 const HANG_MS = 120_000;
 /** How often an engine is asked what it waits for. */
 const LOOK_MS = 50;
@@ -72,10 +72,10 @@ function record(flash: Flash, by: Step["by"]): Recorder {
   return recorder;
 }
 
-function tellLie(flash: Flash, at: LieAt, steps: Step[]): void {
+function injectFault(flash: Flash, at: FaultAt, steps: Step[]): void {
   const now = () => steps.length - 1 === at.step;
-  if (at.lie === "silent") flash.faults = { silentErase: now };
-  else if (at.lie === "drop") flash.faults = { dropWrite: now };
+  if (at.fault === "silent") flash.faults = { silentErase: now };
+  else if (at.fault === "drop") flash.faults = { dropWrite: now };
   else flash.faults = { stuckBits: (addr) => (now() ? stuckMask(at.seed, addr) : 0) };
 }
 
@@ -175,7 +175,7 @@ export function begin(initial: InitialState, engine: Engine, order: string): any
   throw new Error(`no order ${order}`);
 }
 
-/** What an update comes to whose image runs already. */
+/** The outcome of an update whose image runs already. */
 export const UP_TO_DATE = "up to date";
 
 function textOf(value: any): string {
@@ -233,7 +233,7 @@ async function carryOut(
  * What the program must not write: all but otadata, an update's slot, which is not the running one, and Storage; of that
  * no page is erased, for a loss of power in a compaction costs all of it.
  */
-function strays(
+function writesOutside(
   initial: InitialState,
   running: string,
   orders: string[],
@@ -252,7 +252,14 @@ function strays(
   ].map((step) => `${step.kind} at 0x${step.addr.toString(16)} while ${running} runs`);
 }
 
-export type Program = { initial: InitialState; bundle: string; from: State; boot: Boot; orders: string[]; lie?: LieAt };
+export type Program = {
+  initial: InitialState;
+  bundle: string;
+  from: State;
+  boot: Boot;
+  orders: string[];
+  fault?: FaultAt;
+};
 
 /** The program that runs after `boot`, until its orders are carried out, one fails, or it restarts. */
 export async function runProgram(program: Program): Promise<ProgramRun> {
@@ -265,7 +272,7 @@ export async function runProgram(program: Program): Promise<ProgramRun> {
     reboot = resolve;
   });
   const recorder = record(flash, "engine");
-  if (program.lie) tellLie(flash, program.lie, recorder.steps);
+  if (program.fault) injectFault(flash, program.fault, recorder.steps);
   const build = buildIn(flash, boot);
   const storage = initial.storageOf(programChip(flash), build);
   const wire = createWire((path) => find(initial, path), initial.pieceSize);
@@ -292,7 +299,7 @@ export async function runProgram(program: Program): Promise<ProgramRun> {
     results.push(result);
     if (result.error || rebooted) break;
   }
-  const problems = [...flash.violations, ...strays(initial, running, orders, recorder.steps, storage)];
+  const problems = [...flash.violations, ...writesOutside(initial, running, orders, recorder.steps, storage)];
   if (!rebooted) {
     for (let pass = 0; pass < 2; pass++) await engine.advance(0);
     const left = engine.accounts();

@@ -1,7 +1,7 @@
-// One case again, by its ID: what happened before the cut, what was left, and what came of it.
+// One case again, by its ID: what happened before the cut, what was left, and how the simulated lifetime ended.
 
 import { createFlash } from "../sim/flash.ts";
-import { type Lie, TORN, type Torn } from "./faults.ts";
+import { type SilentFault, TORN, type Torn } from "./faults.ts";
 import { type Cut, parseId } from "./ids.ts";
 import { createSession, type Lifetime, simulateLifetime } from "./lifetime.ts";
 import { cutState, originOf } from "./runner.ts";
@@ -17,7 +17,8 @@ export type Replay = {
   last: Lifetime;
 };
 
-const isTorn = (torn: Torn | Lie): torn is Torn => Object.values(TORN).some((list) => list.includes(torn as never));
+const isTorn = (torn: Torn | SilentFault): torn is Torn =>
+  Object.values(TORN).some((list) => list.includes(torn as never));
 
 function tellCut(lifetime: Lifetime, { step, torn }: Cut): string {
   const at = lifetime.steps[step];
@@ -35,13 +36,13 @@ export async function replay(bundle: string, text: string): Promise<Replay> {
   const tell = (lifetime: Lifetime) =>
     lines.push(...lifetime.trace, ...lifetime.problems.map((problem) => `PROBLEM: ${problem}`));
   let left = await originOf(session, initial, scenario);
-  const lie = id.cuts.find((cut) => !isTorn(cut.torn));
-  if (lie) {
-    lines.push(`--- in step ${lie.step} the flash lies: ${lie.torn}`);
-    const told = { step: lie.step, lie: lie.torn as Lie, seed: id.seed };
+  const fault = id.cuts.find((cut) => !isTorn(cut.torn));
+  if (fault) {
+    lines.push(`--- in step ${fault.step} the flash fails silently: ${fault.torn}`);
+    const injected = { step: fault.step, fault: fault.torn as SilentFault, seed: id.seed };
     const lifetime = await simulateLifetime(session, initial, scenario, left, {
       retry: false,
-      lie: told,
+      fault: injected,
       verbose: true,
     });
     tell(lifetime);

@@ -9,7 +9,7 @@ import { createFiles } from "../sim/espruino/files.ts";
 import { createFlash, type Snapshot, SECTOR } from "../sim/flash.ts";
 import { inParallel } from "../support/parallel.ts";
 import { sample } from "../support/property.ts";
-import { LIES, type Lie, TORN, type Torn, tornErase, tornWrite } from "./faults.ts";
+import { SILENT_FAULTS, type SilentFault, TORN, type Torn, tornErase, tornWrite } from "./faults.ts";
 import { type Cell, type Cut, idOf } from "./ids.ts";
 import { createSession, type Session, type Lifetime, simulateLifetime } from "./lifetime.ts";
 import { applies, type Scenario, SCENARIOS, scenarioOf } from "./scenarios.ts";
@@ -34,7 +34,7 @@ export type Campaign =
   | { name: "tree"; depth: number }
   | { name: "chain" }
   | { name: "random"; runs: number }
-  | { name: "lies" };
+  | { name: "faults" };
 
 export function cellsOf(layout: string, kinds = Object.keys(KINDS), starts = startsOf(layout)): Cell[] {
   const cells: Cell[] = [];
@@ -156,7 +156,7 @@ function fresh(context: RunContext, cases: Case[]): Case[] {
   return kept;
 }
 
-async function judge(context: RunContext, one: Case): Promise<Lifetime> {
+async function checkCase(context: RunContext, one: Case): Promise<Lifetime> {
   const { session, initial, scenario, cell, seed, report } = context;
   const lifetime = await simulateLifetime(session, initial, scenario, one.state, { retry: true });
   if (lifetime.problems.length) report.findings.push({ id: idOf(cell, one.cuts, seed), problems: lifetime.problems });
@@ -169,7 +169,7 @@ async function explore(context: RunContext, first: Lifetime, depth: number, stri
     const cases = layer.flatMap(({ lifetime, base }) => fresh(context, casesOf(lifetime, base, context.seed, stride)));
     const next: typeof layer = [];
     await inParallel(cases, WORKERS, async (one) => {
-      const lifetime = await judge(context, one);
+      const lifetime = await checkCase(context, one);
       if (level < depth && !lifetime.problems.length) next.push({ lifetime, base: one });
     });
     layer = next;
@@ -185,7 +185,7 @@ async function chain(context: RunContext, first: Lifetime): Promise<void> {
     base = { cuts: [...base.cuts, { step: n, torn: "after" }], state };
     context.report.snapshots++;
     context.report.distinct++;
-    lifetime = await judge(context, base);
+    lifetime = await checkCase(context, base);
   }
 }
 
@@ -207,27 +207,27 @@ async function randomly(context: RunContext, first: Lifetime, runs: number): Pro
       };
       context.report.snapshots++;
       context.report.distinct++;
-      lifetime = await judge(context, base);
+      lifetime = await checkCase(context, base);
     }
   }
 }
 
-/** The flash lies once, at every step: the program notices, or it does no harm. */
-async function lies(context: RunContext, first: Lifetime, from: State): Promise<void> {
+/** The flash fails silently once, at every step: the program notices, or it does no harm. */
+async function silentFaults(context: RunContext, first: Lifetime, from: State): Promise<void> {
   const { session, initial, scenario, cell, seed, report } = context;
-  const cases: { step: number; lie: Lie }[] = [];
+  const cases: { step: number; fault: SilentFault }[] = [];
   first.steps.forEach((step, i) => {
-    if (step.by === "program") for (const lie of LIES[step.kind]) cases.push({ step: i, lie });
+    if (step.by === "program") for (const fault of SILENT_FAULTS[step.kind]) cases.push({ step: i, fault });
   });
-  await inParallel(cases, WORKERS, async ({ step, lie }) => {
+  await inParallel(cases, WORKERS, async ({ step, fault }) => {
     const lifetime = await simulateLifetime(session, initial, scenario, from, {
       retry: false,
-      lie: { step, lie, seed },
+      fault: { step, fault, seed },
     });
     report.snapshots++;
     report.distinct++;
     if (lifetime.problems.length)
-      report.findings.push({ id: idOf(cell, [{ step, torn: lie }], seed), problems: lifetime.problems });
+      report.findings.push({ id: idOf(cell, [{ step, torn: fault }], seed), problems: lifetime.problems });
   });
 }
 
@@ -244,7 +244,7 @@ export async function runCell(session: Session, cell: Cell, campaign: Campaign, 
   else if (campaign.name === "tree") await explore(context, first, campaign.depth, 1);
   else if (campaign.name === "chain") await chain(context, first);
   else if (campaign.name === "random") await randomly(context, first, campaign.runs);
-  else await lies(context, first, from);
+  else await silentFaults(context, first, from);
   report.ms = performance.now() - startMs;
   return report;
 }

@@ -367,7 +367,7 @@ export function applies(scenario: Scenario, initial: InitialState): boolean {
 export function allowedIn(scenario: Scenario, initial: InitialState): Outcome {
   const rollback = initial.kind.rollback ? scenario.underRollback : undefined;
   const { boots, ends } = { ...scenario.allowed, ...rollback };
-  // the slot that runs already is no other one
+  // what runs already counts as "old"
   const own = (names: string[]) => names.map((name) => (name === initial.running ? "old" : name));
   return { boots: own(boots), ends: own(ends) };
 }

@@ -6,7 +6,7 @@ import type { StorageArea } from "../sim/espruino/area.ts";
 import { createFiles, type Files } from "../sim/espruino/files.ts";
 import { noise } from "../support/images.ts";
 
-/** Of the module's own files the names begin so. */
+/** The beginning of the names of the module's own files. */
 const RECORD = ".https-ota";
 /** Header and contents of a file of records. */
 const RECORD_SPAN = HEADER + 4096;
@@ -33,18 +33,18 @@ function put(files: Files, name: string, size: number): void {
   files.write(name, contentsOf(name, size));
 }
 
-/** Up to so many bytes before the end. */
+/** Fills Storage, but for `free` bytes at its end. */
 function fillUp(files: Files, free: number): void {
   put(files, "filler", files.stats().free - HEADER - free);
 }
 
-/** The beginning of a header that was torn: of a file of somebody else's. */
-function tear(files: Files, bytes: number[]): void {
+/** Writes the beginning of the header of another program's file, as a loss of power leaves it. */
+function writeTornHeader(files: Files, bytes: number[]): void {
   const { area } = files;
   area.chip.clearBits(area.address + area.size - files.stats().free, Uint8Array.from(bytes));
 }
 
-/** Up to so many bytes before the end of a page. */
+/** Fills Storage up to `before` bytes before the end of a page. */
 function fillPage(files: Files, before: number): void {
   const { page } = files.area;
   put(files, "filler", (files.stats().free % page) + page - HEADER - before);
@@ -74,11 +74,11 @@ export const STORAGES: Record<string, Storage> = {
     },
   },
   torn: {
-    what: "a file's header was torn where the next one goes, near the end of a page: no header of ours is one there",
+    what: "a file's header was torn where the next one goes, near the end of a page: a header of ours is not valid there",
     room: 0,
     crowd(files) {
       fillPage(files, 80);
-      tear(files, [0xf4, 0x01]);
+      writeTornHeader(files, [0xf4, 0x01]);
     },
   },
   across: {
@@ -91,12 +91,12 @@ export const STORAGES: Record<string, Storage> = {
     room: 2,
     crowd(files) {
       fillPage(files, 80);
-      tear(files, [0xff, 0xff, 0xff, 0xff, 0x61, 0x70, 0x70]);
+      writeTornHeader(files, [0xff, 0xff, 0xff, 0xff, 0x61, 0x70, 0x70]);
     },
   },
 };
 
-/** With the program's files, before anything else. */
+/** Storage with the program's files, which are written before all others. */
 export function createStorage(area: StorageArea): void {
   const files = createFiles(area);
   for (const [name, size] of PROGRAM) put(files, name, size);

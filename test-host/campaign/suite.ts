@@ -19,7 +19,7 @@ export function assertSound(reports: Report[]): void {
   assert.ok(reports.length > 0);
 }
 
-/** Of so many cells one is run. Tests are many and have few cells each, so each cell draws for itself. */
+/** One cell in this many is run. Tests are many and have few cells each, so each cell draws for itself. */
 const ONE_IN = 200;
 
 type Some = { starts?: string[]; kinds?: string[] };
@@ -40,8 +40,8 @@ export function campaignTests(layout: string): void {
     });
 
   for (const kind of Object.keys(KINDS))
-    test(`${layout}, one, ${kind}: the flash lies once, at every operation`, async (t) => {
-      await run(t, layout, { name: "lies" }, { starts: ["one"], kinds: [kind] });
+    test(`${layout}, one, ${kind}: the flash fails silently once, at every operation`, async (t) => {
+      await run(t, layout, { name: "faults" }, { starts: ["one"], kinds: [kind] });
     });
 
   test(`${layout}, two-1: power fails twice, at every operation of every run`, async (t) => {

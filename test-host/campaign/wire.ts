@@ -1,6 +1,6 @@
 // A network without sockets: what a request asks for is there at the next idle pass. Thousands of updates need
 // thousands of connections, and the kernel keeps each of them for a minute. The server here is honest about ranges;
-// the one that lies is server.ts.
+// the one that misbehaves is server.ts.
 // An ESP32 gets a file in pieces of at most 536 bytes, and the module writes each as it comes. A campaign cuts at every
 // write, so nearly all of its initial states get a sector at a time, more than the engine asks for, and one gets the
 // real pieces.

@@ -31,7 +31,7 @@ export const caughtInScenarios = () => caughtIn<InScenario>("scenario");
 export const caughtInEngine = () => caughtIn<InEngine>("free");
 
 const every = (cell: string, says: RegExp): InCampaign => ({ cell, campaign: "every", says });
-const lies = (cell: string, says: RegExp): InCampaign => ({ cell, campaign: "lies", says });
+const faults = (cell: string, says: RegExp): InCampaign => ({ cell, campaign: "faults", says });
 
 export const MUTANTS: readonly Mutant[] = [
   // --- which slot starts
@@ -207,7 +207,7 @@ export const MUTANTS: readonly Mutant[] = [
     guard: "a write is read back",
     edits: [{ file: "platform/flash-blocks.ts", from: "if (!holds(addr, bytes))", to: "if (false)" }],
     caught: [
-      lies("toy-two/one/current/setBoot:ota_1", /was reported as done/),
+      faults("toy-two/one/current/setBoot:ota_1", /was reported as done/),
       { scenario: scenarios.lostWriteToOtadata },
     ],
   },
@@ -217,7 +217,7 @@ export const MUTANTS: readonly Mutant[] = [
       { file: "platform/flash-blocks.ts", from: "if (!isBlank(addr)) throw", to: "if (false) throw" },
       { file: "platform/flash.ts", from: "if (!holds(addr, BLANK))", to: "if (false)" },
     ],
-    caught: [lies("toy-two/one/current/second", /./), { scenario: scenarios.silentErase }],
+    caught: [faults("toy-two/one/current/second", /./), { scenario: scenarios.silentErase }],
   },
   {
     guard: "a sector is erased before the one in front is written",
@@ -385,7 +385,7 @@ export const MUTANTS: readonly Mutant[] = [
         to: "return true;",
       },
     ],
-    caught: [lies("toy-two/one/current/given-up", /ends in new|comes to no end/)],
+    caught: [faults("toy-two/one/current/given-up", /ends in new|comes to no end/)],
   },
   {
     guard: "a file's header is whole before its first record is written",

@@ -1,5 +1,5 @@
-// The second-stage bootloader: which image starts, judged from flash alone. This is the independent judge of every
-// campaign, so it is written from ESP-IDF (docs/formats.md) and shares no code with src/.
+// The second-stage bootloader: which image starts, decided from flash alone. Every campaign checks the
+// module by it, so it is written from ESP-IDF (docs/formats.md) and shares no code with src/.
 // As on the device, a fallback never changes otadata. What loads where: bootloader-memory.ts.
 //
 // | kind     | stands for IDF                                        | what is its own                                      |
@@ -128,7 +128,7 @@ export type VerifyOptions = {
 export type BootOptions = VerifyOptions & { tableOffset?: number };
 
 export type Boot = {
-  /** The row that starts; null: nothing boots, the device resets for ever. */
+  /** The row that starts; null: nothing boots, the device resets again and again. */
   slot: Row | null;
   log: string[];
   image: ImageInfo | null;
@@ -472,7 +472,7 @@ const RESETS = 3;
 /**
  * One power-on. The bootloader's own writes go through the flash, so a campaign can cut them.
  * A bootloader that dies resets the chip and starts again: where it has written a state before, the next one may start
- * another slot; where it has not, the end is the same for ever.
+ * another slot; where it has not, the end is the same each time.
  */
 export function runBootloader(flash: Flash, options: BootOptions): Boot {
   const boot: Boot = { slot: null, log: [], image: null, died: null, fellBack: false, selected: null };

@@ -133,7 +133,7 @@ export function createFlash(
 
   function own(index: number): Uint8Array {
     if (!owned[index]) {
-      sectors[index] = new Uint8Array(sectors[index]); // slice() of a Buffer is no copy
+      sectors[index] = new Uint8Array(sectors[index]); // slice() of a Buffer does not copy
       owned[index] = 1;
     }
     return sectors[index];

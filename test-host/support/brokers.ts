@@ -1,4 +1,4 @@
-// MQTT brokers as they are: aedes, which npm installs, and mosquitto, where it is installed. On 127.0.0.1, a free port; each
+// Real MQTT brokers: aedes, which npm installs, and mosquitto, where it is installed. On 127.0.0.1, a free port; each
 // ends with its test. And an operator, who publishes to one and hears what devices say.
 
 import { execFileSync } from "node:child_process";

@@ -16,7 +16,7 @@ export type BundleOptions = {
 const CONFIG = new URL("../../rollup.config.mjs", import.meta.url);
 const builds = new Map<string, Promise<{ build: RollupBuild; outputs: any[] }>>();
 
-/** The plugin watches files even for one build, and after a type error for ever: then no test would end. */
+/** The plugin watches files even for one build, and after a type error without end: then no test would end. */
 function watchNothing(): void {
   const watcher = { close: () => {} };
   ts.sys.watchFile = () => watcher;

@@ -1,4 +1,4 @@
-// Runs a command again and again in one process, as each time a process of its own would: it is evaluated anew, and a run
+// Runs a command again and again in one process, as each time a process of its own would: it is evaluated again, and a run
 // ends when nothing keeps the process alive. Node's start and the parsing of the sources, most of what a short command
 // costs, are paid once. command.ts starts it.
 

@@ -1,4 +1,4 @@
-// Runs a command as a user does: another process, judged by exit code, standard output and standard error. Either a
+// Runs a command as a user does: another process, of which exit code, standard output and standard error are read. Either a
 // process for each run, or, as fast as hundreds of runs need it, one process for all of them (command-host.mjs).
 
 import { type ChildProcess, fork, spawn } from "node:child_process";

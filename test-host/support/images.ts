@@ -71,7 +71,7 @@ export type ImageSpec = {
   /** Header byte 2: 0 QIO, 1 QOUT, 2 DIO, 3 DOUT. Default DIO. */
   spiMode?: number;
   trailing?: Uint8Array;
-  /** The first so many data bytes of the first segment are the same for every seed, as images of one project are. */
+  /** This number of data bytes at the start of the first segment is the same for every seed, as images of one project are. */
   alikeBytes?: number;
 };
 
@@ -447,7 +447,7 @@ export const mutations: Record<string, Mutation> = {
   }),
 };
 
-/** Mutations that the bootloader of a classic ESP32 starts all the same: refusing them is the updater's business. */
+/** Mutations that the bootloader of a classic ESP32 starts nevertheless: the updater has to refuse them. */
 export const bootsAnyway: ReadonlySet<string> = new Set([
   "segmentCount0Sealed",
   "headerSpiMode",

@@ -1,5 +1,5 @@
 // RSA keys of the tests. The search for primes takes tenths of a second for a usual key and seconds for a strange one, so
-// the primes are kept in vectors/keys.json: RECORD=1 adds what a test makes. `npm run test:all` makes all of them anew.
+// the primes are kept in vectors/keys.json: RECORD=1 adds what a test makes. `npm run test:all` makes all of them again.
 
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";

@@ -1,5 +1,5 @@
-// The module "MQTT" of a device, for tests: its name, calls and events are those of Espruino's own, which is in no package
-// of npm. Only what examples/mqtt.js needs. MQTT_MODULE=/path/to/MQTT.js puts Espruino's own in its place.
+// The module "MQTT" of a device, for tests: its name, calls and events are those of Espruino's own, which no npm package
+// has. Only what examples/mqtt.js needs. MQTT_MODULE=/path/to/MQTT.js puts Espruino's own in its place.
 
 import { readFileSync } from "node:fs";
 

@@ -1,4 +1,4 @@
-// Who talks to the examples that take an image from elsewhere than a server: by Bluetooth LE, and by a TCP connection.
+// The peers of the examples that take an image over Bluetooth LE or over a TCP connection, and not from a server.
 
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
@@ -115,7 +115,7 @@ export async function connectSoon(port: number): Promise<Socket> {
 
 /**
  * As the head of examples/tcp-push.js says. `cut`: at this question half of the piece is sent, then the connection is
- * cut. `more`: so many bytes too many are sent with each piece.
+ * cut. `more`: the number of extra bytes that are sent with each piece.
  */
 export async function pushTo(
   port: number,

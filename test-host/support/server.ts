@@ -471,7 +471,7 @@ export function redirect(code: number, location: string | ((req: Request) => str
     status(code, { Location: typeof location === "string" ? location : location(req) }, "moved\n")(req, io);
 }
 
-/** Redirects to itself for ever. */
+/** Redirects to itself without end. */
 export function redirectLoop(code = 302): Behaviour {
   return redirect(code, (req) => req.origin + req.path);
 }

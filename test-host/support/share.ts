@@ -1,4 +1,4 @@
-// `npm test` runs a part of what is many, other cases each time; `npm run test:all`, which sets CAMPAIGN=1, runs all. A
+// `npm test` runs a part of each long table, other cases each time; `npm run test:all`, which sets CAMPAIGN=1, runs all. A
 // part says what it leaves out, and the reporter sums it up.
 
 import type { TestContext } from "node:test";
@@ -7,13 +7,13 @@ import { crc32 } from "node:zlib";
 /** How the reason of a skipped test begins that `npm run test:all` runs (test-host/checks/reporter.mjs). */
 const LEFT_OUT = "left out:";
 
-/** Of so many cases one is run, where a test wants more than that left out. */
+/** The share of all tests, where it is smaller than a test's own: one case in this many is run. */
 const SHARE = Number(process.env.CAMPAIGN ?? Infinity);
 export const SEED = Number(process.env.CAMPAIGN_SEED ?? 1 + Math.floor(Math.random() * 1e6));
 
 export const shareOf = (share: number): number => Math.min(share, SHARE);
 
-/** `count` of the items, in their order: numbered anew by the seed, the first ones. */
+/** `count` of the items, in their order: the first ones after the seed has shuffled them. */
 export function draw<T>(items: readonly T[], count: number, seed = SEED): T[] {
   const rank = (i: number) => Math.imul(seed + 31 * i, 0x9e3779b1) >>> 0;
   const drawn = items.map((_, i) => i).sort((a, b) => rank(a) - rank(b));
@@ -23,7 +23,7 @@ export function draw<T>(items: readonly T[], count: number, seed = SEED): T[] {
     .map((i) => items[i]);
 }
 
-/** A number from 0 to 1 that the name draws with the seed. */
+/** A number from 0 to 1 that follows from the name and the seed. */
 export const lot = (name: string): number => crc32(`${SEED} ${name}`) / 2 ** 32;
 
 export function sayLeftOut(t: Pick<TestContext, "diagnostic">, ran: number, all: number, what: string): void {

@@ -17,7 +17,7 @@ export function withoutSwupdate(): string | false {
     process.stderr.write(`\n!!! ${why}: no client of others was tried with hawkBit !!!\n\n`);
     return why;
   }
-  // it installs as whoever may write anywhere
+  // it installs as a user that may write anywhere
   return process.getuid?.() === 0 ? false : "swupdate needs root";
 }
 

@@ -1,4 +1,4 @@
-// Web servers as they are, for tests that a scripted one would flatter: nginx, Caddy and Varnish, where they are installed
+// Real web servers, for what a scripted one would not show: nginx, Caddy and Varnish, where they are installed
 // (Debian: nginx-light, caddy, varnish). On 127.0.0.1, a free port and a self-signed certificate; each ends with its test.
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";

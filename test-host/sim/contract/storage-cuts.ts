@@ -4,7 +4,7 @@ import { linuxArea } from "../espruino/area.ts";
 import { createFiles, type Files } from "../espruino/files.ts";
 import { nameOf } from "../espruino/chain.ts";
 import { noise } from "../../support/images.ts";
-import { failing, runCut, TEARS, type Tear } from "./storage-random.ts";
+import { failing, runCut, TORN_KINDS, type TornKind } from "./storage-random.ts";
 import { blankFlash } from "./storage-run.ts";
 
 /** Files that are kept; each has a removed one beside it. */
@@ -23,7 +23,7 @@ export function fragmented(page: number): Uint8Array {
 }
 
 export type Outcome = "erased" | "damaged" | "well";
-export type CutState = { flash: Uint8Array; op: number; tear: Tear; outcome: Outcome };
+export type CutState = { flash: Uint8Array; op: number; torn: TornKind; outcome: Outcome };
 
 const contentsOf = (files: Files): string =>
   files
@@ -44,29 +44,29 @@ function outcomeOf(flash: Uint8Array, page: number, whole: string): Outcome {
 }
 
 /** A compaction cut in each of its operations, in each way. */
-export function compactions(page: number, tears: readonly Tear[] = TEARS): CutState[] {
+export function compactions(page: number, kinds: readonly TornKind[] = TORN_KINDS): CutState[] {
   const states: CutState[] = [];
   const whole = contentsOf(createFiles(linuxArea(fragmented(page), page)));
-  for (const tear of tears)
+  for (const torn of kinds)
     for (let op = 0; ; op++) {
       const flash = fragmented(page);
-      if (!runCut(failing(linuxArea(flash, page), op, tear, op + 1), (files) => files.compact())) break;
-      states.push({ flash, op, tear, outcome: outcomeOf(flash, page, whole) });
+      if (!runCut(failing(linuxArea(flash, page), op, torn, op + 1), (files) => files.compact())) break;
+      states.push({ flash, op, torn, outcome: outcomeOf(flash, page, whole) });
     }
   return states;
 }
 
 /** A file whose header was torn, behind others: at the beginning of a page, in a page, across two, at the end. */
-export function tornHeaders(page: number): { flash: Uint8Array; tear: Tear; seed: number; fill: number }[] {
-  const states: { flash: Uint8Array; tear: Tear; seed: number; fill: number }[] = [];
+export function tornHeaders(page: number): { flash: Uint8Array; torn: TornKind; seed: number; fill: number }[] {
+  const states: { flash: Uint8Array; torn: TornKind; seed: number; fill: number }[] = [];
   for (const fill of [0, 100, 2 * page - 32, 2 * page - 48, 0x40000 - page - 32, 0x40000 - page + 200])
-    for (const tear of ["part", "bits"] as const)
+    for (const torn of ["part", "bits"] as const)
       for (let seed = 1; seed <= 12; seed++) {
         const flash = blankFlash();
         const area = linuxArea(flash, page);
         if (fill) createFiles(area).write("before", noise(3, fill));
-        runCut(failing(area, 0, tear, seed), (files) => files.write("torn", noise(seed, 40 * seed)));
-        states.push({ flash, tear, seed, fill });
+        runCut(failing(area, 0, torn, seed), (files) => files.write("torn", noise(seed, 40 * seed)));
+        states.push({ flash, torn, seed, fill });
       }
   return states;
 }

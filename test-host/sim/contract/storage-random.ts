@@ -1,4 +1,4 @@
-// Storages and calls by chance: what a program may do, and what a loss of power may leave of it.
+// Storages and calls drawn at random: what a program may do, and what a loss of power may leave of it.
 // The Linux build makes a table of file names when more than 200 files were written since the last one; the ESP32 has no
 // such table, so the calls here stay below that.
 
@@ -90,19 +90,19 @@ export const callsOf = (random: Random, count: number): Call[] => Array.from({ l
 
 class PowerLoss extends Error {}
 
-export const TEARS = ["before", "part", "bits", "after"] as const;
-export type Tear = (typeof TEARS)[number];
+export const TORN_KINDS = ["before", "part", "bits", "after"] as const;
+export type TornKind = (typeof TORN_KINDS)[number];
 
 /** A flash whose power fails in operation `at`. */
-export function failing(area: StorageArea, at: number, tear: Tear, seed: number): StorageArea & { done(): number } {
+export function failing(area: StorageArea, at: number, kind: TornKind, seed: number): StorageArea & { done(): number } {
   let count = 0;
   const { chip, page } = area;
   function step(length: number, whole: () => void, torn: (part: number, mask: Uint8Array) => void): void {
     if (count++ < at) return whole();
     if (count > at + 1) throw new PowerLoss();
-    if (tear === "after") whole();
-    if (tear === "part") torn(1 + (noise(seed, 4)[0] % length), new Uint8Array(length));
-    if (tear === "bits") torn(length, noise(seed, length));
+    if (kind === "after") whole();
+    if (kind === "part") torn(1 + (noise(seed, 4)[0] % length), new Uint8Array(length));
+    if (kind === "bits") torn(length, noise(seed, length));
     throw new PowerLoss();
   }
   const cut: StorageChip = {
@@ -157,9 +157,9 @@ export function storageOf(random: Random, page: number): Uint8Array {
   const calls = callsOf(random, random(30));
   for (const call of calls) quietly(() => call.run(createFiles(area)));
   const last = callOf(random);
-  const cut = failing(area, random(6), pick(random, TEARS), random(1e6));
+  const cut = failing(area, random(6), pick(random, TORN_KINDS), random(1e6));
   if (random(3)) runCut(cut, (files) => quietly(() => last.run(files)));
-  if (random(6) === 0) runCut(failing(area, random(40), pick(random, TEARS), random(1e6)), (files) => files.compact());
+  if (random(6) === 0) runCut(failing(area, random(40), pick(random, TORN_KINDS), random(1e6)), (files) => files.compact());
   if (random(5) === 0) spoil(random, bytes, createFiles(area));
   return bytes;
 }

@@ -1,14 +1,14 @@
 // Espruino's Storage as it lies in flash (src/jsflash.c): a chain of files, each a header of 32 bytes (size with flags in
-// its top byte, name of 28 bytes) and contents, padded to four bytes. A file goes when the first four bytes of its name
-// are cleared; what is behind it stays where it is. The chain ends at the first header that is none, and goes on at the
-// next page if one begins there. Nothing is kept in RAM: what a loss of power leaves is what the next walk finds.
+// its top byte, name of 28 bytes) and contents, padded to four bytes. A file is removed by clearing the first four bytes of
+// its name; the files behind it stay where they are. The chain ends at the first header that is not valid, and goes on at
+// the next page if one begins there. Nothing is kept in RAM: what a loss of power leaves is what the next walk finds.
 
 import type { StorageArea } from "./area.ts";
 
 export const HEADER = 32;
 export const NAME_MAX = 28;
 export const NAME_AT = 4;
-/** So many bytes of a name are cleared when a file is removed. */
+/** Bytes of a name that are cleared when a file is removed. */
 export const NAME_START = 4;
 export const UNIT = 4;
 

@@ -43,7 +43,7 @@ export interface Core {
   readonly problems: string[];
   /** Wraps a host function as a native: counted, refused after power off, `undefined` when out of memory. */
   native(name: string, fn: Fn): Fn;
-  /** Counts a call of `name`, for what is no plain function; true when it is to run out of memory. */
+  /** Counts a call of `name`, for a call that is not of a plain function; true when it is to run out of memory. */
   fails(name: string): boolean;
   /** An error of the program's realm. */
   error(kind: ErrorKind, message: string): Error;

@@ -1,4 +1,4 @@
-// Anything with data in it, as the interpreter reads it, and bytes made into objects of the program's realm.
+// Arguments that hold data, as the interpreter reads them, and bytes as objects of the program's realm.
 
 import { bytesOf, type Core, isArrayBuffer, isObject, toInt, typeName } from "./core.ts";
 import { printed } from "./text.ts";

@@ -1,5 +1,5 @@
-// Text in other clothes: base64 and percent escapes, both byte by byte and both with the interpreter's own idea of
-// what to do with bad input.
+// atob, btoa, encodeURIComponent and decodeURIComponent. Each works byte by byte, and treats bad input as the interpreter
+// does, not as the standards say.
 
 import { type Core, type Fn, textOf, typeName } from "./core.ts";
 import { isIterable, iterateInts } from "./data.ts";

@@ -31,7 +31,7 @@ export interface Files {
   find(name: string): Header | undefined;
   /** Contents, as they are seen through the mapped partition; undefined for what is not there, or not mapped. */
   read(name: string): Uint8Array | undefined;
-  /** Storage.write, its errors as StorageError; true is no proof. */
+  /** Storage.write, its errors as StorageError; true does not prove that the file is there. */
   write(name: string, bytes: Uint8Array, offset?: number, size?: number, flags?: number): boolean;
   erase(name: string): void;
   eraseAll(): void;

@@ -1,4 +1,4 @@
-// The server of misbehaviours that the contract scripts talk to: one path, one way to be wrong. It speaks raw TCP and
+// The misbehaving server of the contract scripts: each path is one kind of wrong answer. It speaks raw TCP and
 // TLS, because a real HTTP server would refuse to misbehave.
 
 import net from "node:net";

@@ -1,5 +1,5 @@
 // Math.random and E.hwRand: one generator (src/jsutils.c, rand: Marsaglia's multiply with carry) whose seed
-// is a constant, so the sequence is the same after every start, on every board. E.hwRand of the ESP32 is no better
+// is a constant, so the sequence is the same after every start, on every board. E.hwRand of the ESP32 is not better
 // (targets/esp32/jshardware.c, jshGetRandomNumber).
 
 import type { Core } from "./core.ts";

@@ -1,7 +1,7 @@
 // The realm of the device program: a fresh vm context cut down to what the interpreter has.
 //
-// Not modelled, because JavaScript engines do not let themselves be bent that far; the tests in the real interpreter
-// and es5.mjs stand guard there:
+// Not modelled, because a JavaScript engine cannot be changed that far. The tests in the real interpreter and es5.mjs
+// cover these differences:
 // - Language: functions and `var` are hoisted here and not there; labels, `case` after `default`, spread, default
 //   parameters, `?.`, `**`, classes that extend natives and strict mode work here; `return` and newline.
 // - Objects: `arr.length = n` throws there; `X.prototype.y` of a native is undefined there; keys that look like

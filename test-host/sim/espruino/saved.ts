@@ -1,4 +1,4 @@
-// What save() leaves and a start makes of it (src/jsflash.c): file `.varimg`, four bytes that stand for the build's
+// What save() writes, and how a start loads it (src/jsflash.c): file `.varimg`, four bytes that stand for the build's
 // GIT_COMMIT and an image of RAM. Here a program's text stands for that image; a build of another commit runs none of it.
 // Not modelled: the same commit built with another JsVar format, which aborts at every start.
 

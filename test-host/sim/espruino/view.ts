@@ -1,5 +1,5 @@
-// Storage in the eyes of a test: names and contents, as in a Map. Nothing that is done here counts as an operation of the
-// flash. What it shows is what the build sees that ran last.
+// Storage for tests: names and contents, as in a Map. Calls here do not count as operations of the flash. They see
+// Storage as the build sees it that ran last.
 
 import type { Files } from "./files.ts";
 import { nameOf } from "./chain.ts";

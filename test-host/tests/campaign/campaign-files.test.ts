@@ -8,7 +8,7 @@ import { draw, SEED, sayLeftOut, shareOf } from "../../support/share.ts";
 
 const WHOLE = await buildOf();
 const CELLS = draw(FILES_CELLS, Math.ceil(FILES_CELLS.length / shareOf(12)));
-/** Of the states of a cell one in so many. */
+/** One state of a cell in this many is run. */
 const STATES = shareOf(3);
 const seed = SEED % 1000;
 
@@ -16,7 +16,7 @@ for (const cell of CELLS)
   test(`${cellName(cell)}: every loss of power is harmless`, async () => {
     const { problems, distinct } = await runFilesCell(cell, WHOLE, { seed, share: STATES });
     assert.deepEqual(problems, []);
-    if (cell.world === "plain") assert.ok(distinct * STATES > 20, `${distinct} states, one in ${STATES}`);
+    if (cell.storage === "plain") assert.ok(distinct * STATES > 20, `${distinct} states, one in ${STATES}`);
   });
 
 test("what npm test leaves out of the campaign of files", (t) => {

@@ -43,7 +43,7 @@ for (const layout of FULL_SIZE)
   });
 
 for (const start of ["newer", "older"])
-  test(`esp32, ${start}: builds with 256 KB and with 896 KB of Storage leave each other the program's files`, async (t) => {
+  test(`esp32, ${start}: builds with 256 and 896 KB of Storage leave the program's files`, async (t) => {
     for (const scenario of part(t, ["update", "rollback", "trial", "bad-image"], 4, LEFT_OUT)) {
       const cells = [{ layout: "esp32", start, kind: "current", scenario }];
       assertSound(await runCells(bundle(), cells, { name: "every", stride: 16 }));
@@ -87,7 +87,7 @@ test("before the first operation and after the last one are visited too", async 
   assert.equal(report.snapshots, lifetime.steps.length * 4);
 });
 
-test("an image of five sectors costs five erases, and a record is written before the first and after the last", async () => {
+test("five sectors cost five erases, a record before the first and after the last", async () => {
   const initial = createInitialState("toy-two", "one", "current");
   const lifetime = await simulateLifetime(createSession(bundle()), initial, scenarioOf("update"), initial.origin, {
     retry: false,
@@ -108,7 +108,7 @@ test("an image of five sectors costs five erases, and a record is written before
 
 const OP: Op = { kind: "write", addr: 0x20000, length: 256 };
 
-test("a torn write only clears bits that were to be cleared, a torn erase only sets bits", () => {
+test("a torn write only clears bits of its write, a torn erase only sets bits", () => {
   const old = noise(5, SECTOR);
   const blank = new Uint8Array(SECTOR).fill(0xff);
   const data = noise(6, 256);

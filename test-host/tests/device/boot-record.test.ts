@@ -73,7 +73,7 @@ async function rollBack({ device }: Fixture): Promise<void> {
   device.restart();
 }
 
-/** Leaves so many bytes behind the last file. */
+/** Leaves this number of bytes behind the last file. */
 function fill({ storage }: Device, free: number): void {
   const { files } = storage;
   files.write("filler", noise(5, files.stats().free - HEADER - free));
@@ -174,7 +174,7 @@ function fileWith({ serial, sequence }: { serial: number; sequence: number }): U
   return file;
 }
 
-test("a torn record is passed over: the one before counts, and the next goes behind it", async (t) => {
+test("a torn record is skipped: the one before counts, and the next goes behind it", async (t) => {
   for (const length of [1, 5, 9, 40, 63]) {
     const fixture = await onTrial(t);
     const { device } = fixture;
@@ -483,7 +483,7 @@ test("nothing compacts when Storage fills with trash during a trial", async (t) 
   compactsNothing(fixture);
 });
 
-test("a running slot that is hashed is no reason to compact", async (t) => {
+test("hashing the running slot is not a reason to compact", async (t) => {
   const signed = await startSigned(t, { image: IMAGE, images: { factory: OLD } });
   const { device } = signed.fixture;
   STORAGES.trash.crowd(device.storage.files);
@@ -571,7 +571,7 @@ test("a creation that fails costs no record: the last one counts still", async (
 
 // --- Rolled back images
 
-test("the last four rolled-back images are refused, whoever signs; the fifth is not", async (t) => {
+test("the last four rolled-back images are refused, by any signer; the fifth is not", async (t) => {
   const signed = await startSigned(t, { image: IMAGE, images: { factory: OLD } });
   const { fixture } = signed;
   const { device } = fixture;

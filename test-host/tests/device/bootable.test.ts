@@ -62,7 +62,7 @@ for (const [board, chip, from] of [
   ["esp32c3", "esp32c3", "ota_1"],
   ["esp32s3", "esp32s3", "ota_1"],
 ] as const)
-  test(`whatever bit of a load address flips, every bootloader starts what is selected on ${chip}`, async (t) => {
+  test(`with a flipped bit in a load address the selected image starts, on ${chip}`, async (t) => {
     const image = buildImage({ chip, size: 12000, seed: 2 });
     const running = buildImage({ chip, size: 12000, seed: 1 });
     const signed = await startSigned(t, {
@@ -110,7 +110,7 @@ for (const [trust, update] of Object.entries(TRUSTS))
     }
   });
 
-test("padding, which no bootloader loads, is no reason to refuse", async (t) => {
+test("padding, which no bootloader loads, is not a reason to refuse", async (t) => {
   const image = mutations.loadAddressPadding(IMAGE);
   const signed = await startSigned(t, { images: { factory: OLD }, image });
   await succeeds(signed.fixture, await signed.update(image), "ota_0");
@@ -282,7 +282,7 @@ test("updates that fail on their way do not count a refusal once more", async (t
 });
 
 for (const trust of ["keys", "digest"])
-  test(`an update that was not restarted into is no refusal, with ${trust}`, async (t) => {
+  test(`an update that was not restarted into does not count as refused, with ${trust}`, async (t) => {
     const signed = await startSigned(t, { images: { factory: OLD }, image: IMAGE });
     const { device } = signed.fixture;
     for (let n = 0; n < 5; n++) {
@@ -308,7 +308,7 @@ test("an image whose flash went bad is counted, and getStatus says what is wrong
   assert.equal((await signed.update(IMAGE)).error?.name, "ESP_ERR_NOT_ALLOWED");
 });
 
-test("another image begins the count anew", async (t) => {
+test("another image starts the count again", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD }, image: BROKEN });
   const { device } = signed.fixture;
   for (let n = 0; n < 2; n++) ok(await startOnce(signed, (one) => one.update(BROKEN)));

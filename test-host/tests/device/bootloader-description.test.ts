@@ -75,7 +75,7 @@ for (const chip of ["esp32c3", "esp32s3"] as const)
     assert.deepEqual(describe(fixture), { ...UNKNOWN, states: true });
   });
 
-test("where there is no bootloader it is ESP_ERR_NOT_FOUND, with the place", async (t) => {
+test("without a bootloader it is ESP_ERR_NOT_FOUND, with the place", async (t) => {
   const { device } = await createFixture(t);
   assert.throws(
     () => device.ota.getBootloaderDescription(),
@@ -83,7 +83,7 @@ test("where there is no bootloader it is ESP_ERR_NOT_FOUND, with the place", asy
   );
 });
 
-test("a bootloader whose segments reach into the partition table is unknown, and nothing is read beyond", async (t) => {
+test("a bootloader whose segments reach into the partition table is unknown", async (t) => {
   const bytes = buildBootloader();
   new DataView(bytes.buffer).setUint32(28, 0x7fffffff, true);
   bytes[1] = 16;
@@ -97,14 +97,14 @@ const CLASSIC = "cases/bootloader-esp32.bin";
 const IDF_3_3_6 = { ...UNKNOWN, idfVer: "v3.3.6", states: true, rollback: false };
 const IDF_3_1_3 = { ...UNKNOWN, idfVer: "v3.1.3", states: false, rollback: false };
 
-test("the bootloader of classic builds since 2v22 is known, whatever esptool wrote into its header", {
+test("the bootloader of classic builds since 2v22 is known, with any esptool header", {
   skip: missing(CLASSIC),
 }, async (t) => {
   const bytes = published(CLASSIC);
   for (const flashParameters of [0x20, 0x2f, 0x30]) {
     bytes[2] = flashParameters & 3;
     bytes[3] = flashParameters;
-    bytes.fill(flashParameters, bytes.length - 32); // its SHA-256, which esptool makes anew, or leaves
+    bytes.fill(flashParameters, bytes.length - 32); // its SHA-256, which esptool computes again, or leaves
     assert.deepEqual(describe(await withBootloader(t, bytes)), IDF_3_3_6);
   }
 });
@@ -149,7 +149,7 @@ test("a bootloader that obeys states has fallen back: otadata selects the broken
   assert.match(device.ota.getStatus().differs, /slot ota_0|refused/);
 });
 
-test("fallen back to an entry marked bad: some valid entry is there at every operation of an update", async (t) => {
+test("fallen back to an entry marked bad: a valid entry is there at every operation", async (t) => {
   const fixture = await withBootloader(t, buildBootloader("esp32", 1, {}), FALLEN_BACK);
   const { device } = fixture;
   const kept: boolean[] = [];
@@ -168,7 +168,7 @@ test("fallen back to an entry marked bad: some valid entry is there at every ope
   assert.equal(device.running, "ota_0");
 });
 
-test("with an unknown bootloader the same state is taken for one of IDF 3.1, as before", async (t) => {
+test("with an unknown bootloader the same state is taken for one of IDF 3.1", async (t) => {
   const fixture = await withBootloader(t, buildBootloader(), FALLEN_BACK);
   assert.equal(fixture.device.ota.getBootPartition().label, "ota_1");
   assert.ifError((await fixture.update()).error);

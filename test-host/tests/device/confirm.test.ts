@@ -1,4 +1,4 @@
-// Confirming is no trap: a slip in the call that confirms a good image must neither roll it back in silence nor ban it.
+// Confirming must not be a trap: a mistake in the call that confirms a good image must neither roll it back in silence nor ban it.
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
@@ -39,7 +39,7 @@ for (const [what, text, says] of [
   ["confirmAfter with text for onEvent", "ota.confirmAfter(1, function () { return true; }, 'x')", /onEvent must be/],
   ["boot with a misspelt option", "ota.boot({ atempts: 3 })", /atempts is not an option/],
   ["boot with attempts as text", "ota.boot({ attempts: '3' })", /attempts must be a whole number/],
-  ["boot with onTrial that is no function", "ota.boot({ onTrial: 3 })", /onTrial must be a function/],
+  ["boot with onTrial that is not a function", "ota.boot({ onTrial: 3 })", /onTrial must be a function/],
   ["boot with a number", "ota.boot(3)", /options must be an object/],
   ["boot with null", "ota.boot(null)", /options must be an object/],
 ] as const)
@@ -76,7 +76,7 @@ for (const [what, check, good, reason] of [
     assert.equal(status(fixture).rollbackReason, reason, "the reason outlives the restart");
   });
 
-test("what a check throws is printed, told, kept, and no verdict: the image may come again", async (t) => {
+test("what a check throws is printed and kept, and the image may come again", async (t) => {
   const fixture = await onTrial(t);
   const { device } = fixture;
   const { console, problems } = device.engine;
@@ -96,7 +96,7 @@ test("what a check throws is printed, told, kept, and no verdict: the image may 
   assert.equal(status(fixture).rollbackReason, "", "of the image that is on trial now nothing is known");
 });
 
-test("an image whose check has thrown three times is refused like one that was judged", async (t) => {
+test("an image whose check has thrown three times is refused like a rejected one", async (t) => {
   const fixture = await onTrial(t);
   const { device } = fixture;
   for (let time = 1; time <= 3; time++) {

@@ -1,4 +1,4 @@
-// The demo is run as a user runs it: another process, judged by exit code, stdout and stderr. One process for all runs but one.
+// The demo is run as a user runs it: another process, of which exit code, stdout and stderr are read. One process for all runs but one.
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -137,7 +137,7 @@ for (const args of [[], ["--bad-image"], ["--cut", "3", "--insecure"], ["--board
     assertNarrow(stdout);
   });
 
-test("--json prints one line: the first update, and both under steps, one erase per sector", async () => {
+test("--json prints one line: the first update, and both under steps", async () => {
   const run = await demo("--json");
   succeeds(run);
   const { steps, ...first } = parseReport(run);
@@ -155,7 +155,7 @@ test("--json prints one line: the first update, and both under steps, one erase 
   for (const updateRun of steps) assertUpdateRun(updateRun);
 });
 
-test("--json has the moments of an update: the selected slot changes at the commit and not before", async () => {
+test("--json: the selected slot changes at the commit and not before", async () => {
   const run = await demo("--cut", "3", "--json");
   succeeds(run);
   const [{ bytes, cutAt, moments }] = parseReport(run).steps;
@@ -262,7 +262,7 @@ test("--flash of another project refuses the manifest", async () => {
 
 // --- A bad line ------------------------------------------------------------------------------------------------------
 
-/** What a loss of power may cost where it is resumed: the sector before the first blank one, the one under way, and the first chunks. */
+/** What a loss of power may cost where it is resumed: the sector before the first blank one, the one that was being written, and the first chunks. */
 const PER_POWER_LOSS = 2 * SECTOR + 1024 + 536;
 
 const BAD_LINES = [
@@ -279,14 +279,14 @@ test("what npm test leaves out of the bad lines", (t) => {
 });
 
 for (const args of DRAWN_LINES)
-  test(`${args.join(" ")}: the connection is cut, the power is lost twice, and both updates are installed`, async () => {
+  test(`${args.join(" ")}: both updates are installed after a cut and two power losses`, async () => {
     const run = await demo(...args, "--json");
     succeeds(run);
     const { bytes, fetched, refetched, erases, cuts, steps } = parseReport(run);
     assert.equal(cuts, Number(args[1]));
     assert.equal(steps[0].powerLosses, 2);
     assert.equal(fetched, bytes + refetched);
-    // a cut costs nothing; without a digest nothing judges what lies in flash: from zero, at a third and at two thirds
+    // a cut costs nothing; without a digest nothing verifies what lies in flash: from zero, at a third and at two thirds
     const restarts = args.includes("--insecure") ? bytes - 2 : 0;
     assert.ok(refetched > restarts && refetched <= restarts + 2 * PER_POWER_LOSS, `${refetched} bytes again`);
     const sectors = Math.ceil(bytes / SECTOR);
@@ -295,7 +295,7 @@ for (const args of DRAWN_LINES)
     assertUpdateRun(steps[1]);
   });
 
-test("--cut with --insecure says why so much is fetched again, and shows a cut only when it happens", async () => {
+test("--cut with --insecure says why so much is fetched again", async () => {
   const run = await demo("--cut", "3", "--insecure");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -331,7 +331,7 @@ test("--cut shows each cut, each loss of power, and the bill", async () => {
 
 // --- A bad image, and losses of power --------------------------------------------------------------------------------
 
-test("--bad-image shows a valid image that never confirms itself, from boot to boot, until the old one runs again", async () => {
+test("--bad-image shows an image that never confirms itself, until the old one runs", async () => {
   const run = await demo("--bad-image", "--board", "toy-factory-one");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -382,7 +382,7 @@ const SOME = shareOf(22) > 1 ? Math.ceil(90 / shareOf(22)) : 0;
 const SAMPLE = SOME ? ["--cells", String(SOME)] : [];
 const CELLS = "cells of the campaigns of the demo";
 
-test("--program shows files in Storage, firmware with them, a loss of power, and a program that is taken back", async () => {
+test("--program shows files in Storage, a loss of power, and a program taken back", async () => {
   const run = await demo("--program");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -461,7 +461,7 @@ test("--program on a board with little Storage exits 1 and says so", async () =>
   fails(await demo("--program", "--board", "toy-two"), 1, /board toy-two has too little Storage/);
 });
 
-test("--power-cuts shows a campaign: snapshots of each cell, and how many devices were started from them", async (t) => {
+test("--power-cuts shows a campaign: snapshots of each cell, and the devices started", async (t) => {
   const run = await demo("--power-cuts", "--board", "esp32", ...SAMPLE);
   succeeds(run);
   const [, ran, all] = /(\d+)(?: of (\d+))? cells of toy-factory-one\n/.exec(run.stdout) ?? [];
@@ -759,7 +759,7 @@ for (const name of real) {
       [[], /manifest is for chip esp32c2, this is esp32/],
       [["--insecure"], /chip id 12/],
     ] as [string[], RegExp][])
-      test(`the real image ${name}, for another chip, is refused before the first erase ${args}`, async () => {
+      test(`real image ${name}, for another chip, is refused before the first erase ${args}`, async () => {
         const run = await demo("--image", image, "--json", ...args);
         fails(run, 1, /ESP_ERR_INVALID_VERSION \(0x10a\): .*; nothing was erased, factory still boots/);
         assert.match(run.stderr, says);
@@ -772,7 +772,7 @@ for (const name of real) {
     const today = ["--image", image, "--json"];
     let args = today;
     if (isOld) {
-      test(`the real image ${name}, which would lose Storage on today's table, is not started`, async () => {
+      test(`real image ${name}, which would lose Storage on today's table, is not started`, async () => {
         const says =
           /Storage would be lost: .* partition js_code, which this table does not have; .*, factory still boots/;
         fails(await demo(...today), 1, says);

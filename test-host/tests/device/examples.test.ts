@@ -767,7 +767,7 @@ test("measure.js says that an erase did nothing", async (t) => {
   assert.ok(lines.includes("not measured: flash at 0x20000 did not take an erase or a write"), lines.join("\n"));
 });
 
-test("measure.js says why there was no download, and prints the rest", async (t) => {
+test("measure.js says why nothing was downloaded, and prints the rest", async (t) => {
   const fixture = await start(t);
   fixture.server.on("/gone", status(404));
   const { lines } = await measure(fixture, { url: fixture.server.url("/gone") });

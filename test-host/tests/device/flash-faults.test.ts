@@ -174,26 +174,23 @@ for (const start of Object.keys(STARTS)) {
 }
 
 for (const offset of [0, 1, 31, 32, 255, 2048, 4095, 4096, 9999])
-  overEach(
-    `a bit that sticks at offset ${offset} of the slot is noticed, and nothing is selected`,
-    async (t, transport) => {
-      const { fixture } = await started(t, "factory runs, otadata blank", transport);
-      const bad = fixture.device.row("ota_0").offset + offset;
-      // a bit that the image wants to be 0
-      const mask = ~IMAGE[offset] & 0xff;
-      fixture.device.flash.faults = { stuckBits: (addr) => (addr === bad ? mask : 0) };
-      const outcome = await fixture.update();
-      if (mask) failsWith(outcome, "FLASH_OP_FAIL");
-      await isHonest(fixture, "ota_0", outcome, "factory");
-      await laterUpdateWorks(fixture, "ota_0");
-    },
-  );
+  overEach(`a bit that sticks at offset ${offset} is noticed, and nothing is selected`, async (t, transport) => {
+    const { fixture } = await started(t, "factory runs, otadata blank", transport);
+    const bad = fixture.device.row("ota_0").offset + offset;
+    // a bit that the image wants to be 0
+    const mask = ~IMAGE[offset] & 0xff;
+    fixture.device.flash.faults = { stuckBits: (addr) => (addr === bad ? mask : 0) };
+    const outcome = await fixture.update();
+    if (mask) failsWith(outcome, "FLASH_OP_FAIL");
+    await isHonest(fixture, "ota_0", outcome, "factory");
+    await laterUpdateWorks(fixture, "ota_0");
+  });
 
 for (const [kind, start] of [
   [BOOTLOADERS.current, "factory runs, otadata blank"],
   [BOOTLOADERS.idf3, "ota_0 runs, ota_1 is next, both named"],
 ] as const)
-  test(`a bit that sticks in the select entry fails the update and leaves the old choice: ${start} (${kind.name})`, async (t) => {
+  test(`a stuck bit in the select entry leaves the old choice: ${start} (${kind.name})`, async (t) => {
     await inParallel(range(0, 32), AT_ONCE, async (offset) => {
       for (const bit of [0, 7]) {
         const { fixture } = await started(t, start);
@@ -211,7 +208,7 @@ for (const [kind, start] of [
     });
   });
 
-test("a bit that sticks in otadata: the device boots old or new, whole either way, and a later update works", async (t) => {
+test("a bit that sticks in otadata: the device boots old or new, whole either way", async (t) => {
   for (let offset = 0; offset < 32; offset += 6) {
     const { fixture } = await started(t, "ota_0 runs, ota_1 is next, both named");
     const { address } = fixture.device.otadata();
@@ -229,19 +226,16 @@ test("a bit that sticks in otadata: the device boots old or new, whole either wa
   }
 });
 
-overEach(
-  "a fault that lasts for one try only costs one update: the same call works again at once",
-  async (t, transport) => {
-    const { fixture } = await started(t, "factory runs, otadata blank", transport);
-    const { offset, size } = fixture.device.row("ota_0");
-    let broken = 1;
-    fixture.device.flash.faults = { dropWrite: (addr) => addr >= offset && addr < offset + size && broken-- > 0 };
-    failsWith(await fixture.update(), "FLASH_OP_FAIL");
-    await succeeds(fixture, await fixture.update(), "ota_0");
-  },
-);
+overEach("a fault that lasts for one try costs one update: the next call works", async (t, transport) => {
+  const { fixture } = await started(t, "factory runs, otadata blank", transport);
+  const { offset, size } = fixture.device.row("ota_0");
+  let broken = 1;
+  fixture.device.flash.faults = { dropWrite: (addr) => addr >= offset && addr < offset + size && broken-- > 0 };
+  failsWith(await fixture.update(), "FLASH_OP_FAIL");
+  await succeeds(fixture, await fixture.update(), "ota_0");
+});
 
-overEach("a flash error is no reason to try again later by itself: retry is false", async (t, transport) => {
+overEach("a flash error is not to be tried again: retry is false", async (t, transport) => {
   const { fixture } = await started(t, "factory runs, otadata blank", transport);
   fixture.device.flash.faults = { silentErase: () => true };
   assert.equal((await fixture.update({ retries: 5 })).error?.retry, false);
@@ -349,7 +343,7 @@ for (const transport of TRANSPORTS) {
   calls.delete("JSON.parse"); // this file's own
   const over = transport === "http" ? "" : " (source)";
 
-  test(`the calls of an update are known: the natives that the device has no memory for${over}`, () => {
+  test(`the natives of an update that the device can lack memory for are known${over}`, () => {
     for (const name of [
       "Flash.read",
       "Flash.write",
@@ -363,7 +357,7 @@ for (const transport of TRANSPORTS) {
   });
 
   for (const [name, [from, to]] of calls)
-    test(`out of memory in any of the calls of ${name}: no hang, no broken image selected, and the next update works${over}`, async (t) => {
+    test(`out of memory in any call of ${name}: no hang, no broken image selected${over}`, async (t) => {
       const share = transport === "http" ? 3 : 6;
       const some = part(t, range(from, to), share, `calls that run out of memory in an update${over}`);
       await inParallel(some, AT_ONCE, async (index) => {
@@ -379,7 +373,7 @@ for (const transport of TRANSPORTS) {
           assert.deepEqual(fixture.device.slot(target, IMAGE.length), IMAGE, `${where}: a broken image is selected`);
         else assert.equal(boots, "factory", where);
         await fixture.device.engine.advance(60000);
-        // what could not be taken away stays, and does nothing to whoever comes later
+        // what could not be removed stays, and does no harm later
         if (name !== "Object.removeListener") await nothingLeft(fixture);
         await laterUpdateWorks(fixture, target);
         fixture.device.stop();
@@ -388,7 +382,7 @@ for (const transport of TRANSPORTS) {
       });
     });
 
-  test(`out of memory while the select entry is read back: a failure that is reported has left the old choice${over}`, async (t) => {
+  test(`out of memory at the entry's read-back: a failure leaves the old choice${over}`, async (t) => {
     for (const name of ["Flash.read", "E.toString"]) {
       const [, to] = calls.get(name) ?? assert.fail(name);
       for (let index = to - 3; index < to; index++) {
@@ -405,7 +399,7 @@ for (const transport of TRANSPORTS) {
   });
 }
 
-overEach("out of memory in a setTimeout while an image of many sectors is verified: no hang", async (t, transport) => {
+overEach("out of memory in a setTimeout of a long verification: no hang", async (t, transport) => {
   for (let index = 0; index < 4; index++) {
     const fixture = await createFixture(t, { transport });
     assert.ok(await shortUpdate(fixture, "setTimeout", index), `call ${index}: it hangs`);

@@ -108,7 +108,7 @@ function sectorsIn(fixture: Fixture): number {
   return count;
 }
 
-test("each perform writes one sector and says ESP_ERR_HTTPS_OTA_IN_PROGRESS; with the last byte it says ESP_OK", async (t) => {
+test("each perform writes one sector: ESP_ERR_HTTPS_OTA_IN_PROGRESS, at last ESP_OK", async (t) => {
   const { fixture, handle, perform } = await begun(t);
   for (let sector = 1; sector <= SECTORS; sector++) {
     const outcome = await perform();
@@ -137,7 +137,7 @@ test("each perform writes one sector and says ESP_ERR_HTTPS_OTA_IN_PROGRESS; wit
   bootsNewImage(fixture, "ota_0");
 });
 
-test("the device may do other things between two performs: each one returns to the idle loop", async (t) => {
+test("between two performs the device returns to the idle loop", async (t) => {
   const fixture = await createFixture(t, { image: IMAGE });
   fixture.device.engine.run("var ticks = 0; setInterval(function () { ticks++; }, 1);");
   assert.ifError((await fixture.update()).error);
@@ -198,7 +198,7 @@ test("perform and abort during a finish are ESP_ERR_INVALID_STATE, the finish go
 });
 
 for (const performs of [0, 1, 3, 4])
-  test(`finish after ${performs} of ${SECTORS} performs never switches: ESP_ERR_OTA_VALIDATE_FAILED, and the handle is dead`, async (t) => {
+  test(`finish after ${performs} of ${SECTORS} performs is ESP_ERR_OTA_VALIDATE_FAILED`, async (t) => {
     const { fixture, handle, perform } = await begun(t);
     for (let i = 0; i < performs; i++) await perform();
     const error = failsWith(await settle(fixture.device, handle.finish()), "OTA_VALIDATE_FAILED");
@@ -209,7 +209,7 @@ for (const performs of [0, 1, 3, 4])
     await another(fixture);
   });
 
-test("finish on an incomplete image that happens to be whole in the slot does not switch either", async (t) => {
+test("finish on an incomplete download does not switch, though the slot is whole", async (t) => {
   // without digest and descriptor nothing tells that the slot holds this very file
   const image = buildImage({ size: 20000, seed: 2, descriptor: false });
   const { fixture, handle, perform } = await begun(t, { image, load: { ota_0: image } });
@@ -219,7 +219,7 @@ test("finish on an incomplete image that happens to be whole in the slot does no
 });
 
 for (const performs of [0, 1, 3, 5])
-  test(`abort after ${performs} of ${SECTORS} performs frees everything, selects nothing, and the handle is dead`, async (t) => {
+  test(`abort after ${performs} of ${SECTORS} performs frees everything, selects nothing`, async (t) => {
     const { fixture, handle, perform } = await begun(t);
     for (let i = 0; i < performs; i++) await perform();
     handle.abort();
@@ -231,7 +231,7 @@ for (const performs of [0, 1, 3, 5])
     await another(fixture);
   });
 
-test("abort in the middle of a perform rejects it with ESP_ERR_INVALID_STATE and writes nothing more", async (t) => {
+test("abort in the middle of a perform rejects it with ESP_ERR_INVALID_STATE", async (t) => {
   const fixture = await createFixture(t, { image: null });
   fixture.server.on("/slow", cutAt(IMAGE, 6000, "stall"));
   const { engine, ota } = fixture.device;
@@ -274,7 +274,7 @@ test("abort while the device waits to reconnect leaves no timer", async (t) => {
 // --- Aborts out of a listener: the natural place of a cancel button ------------------------------------------------
 
 for (const event of ["VERIFY_CHIP_ID", "VERIFY_CHIP_REVISION"])
-  test(`abort out of a ${event} listener: nothing is erased, the perform is rejected, the handle is dead`, async (t) => {
+  test(`abort from a ${event} listener: nothing is erased, the perform is rejected`, async (t) => {
     const fixture = await createFixture(t, { image: IMAGE });
     let handle: any;
     const config = fixture.config({}, (name) => {
@@ -289,7 +289,7 @@ for (const event of ["VERIFY_CHIP_ID", "VERIFY_CHIP_REVISION"])
   });
 
 for (const count of [1, 3, SECTORS])
-  test(`abort out of the WRITE_FLASH listener of sector ${count}: the handle is dead and no other sector is written`, async (t) => {
+  test(`abort from the WRITE_FLASH listener of sector ${count}: no other is written`, async (t) => {
     const fixture = await createFixture(t, { image: IMAGE });
     let handle: any;
     let seen = 0;
@@ -321,7 +321,7 @@ test("after an abort out of a listener another update has the device for itself"
   second.abort();
 });
 
-test("abort out of the UPDATE_BOOT_PARTITION listener comes too late and harms nothing", async (t) => {
+test("abort from the UPDATE_BOOT_PARTITION listener is too late and harms nothing", async (t) => {
   const fixture = await createFixture(t, { image: IMAGE });
   let handle: any;
   let code = 0;
@@ -343,7 +343,7 @@ test("abort out of the UPDATE_BOOT_PARTITION listener comes too late and harms n
 
 // --- One at a time -------------------------------------------------------------------------------------------------
 
-test("a second update at the same time is ESP_ERR_OTA_ALREADY_IN_PROGRESS in every phase, and the first goes on", async (t) => {
+test("a second update in any phase is ESP_ERR_OTA_ALREADY_IN_PROGRESS", async (t) => {
   const fixture = await createFixture(t);
   const { engine, ota } = fixture.device;
   const refused = async () => {
@@ -385,7 +385,7 @@ for (const [what, spoil] of [
   ["a wrong slot", (fixture: Fixture) => fixture.update({ partition: "nope" })],
   ["a status", (fixture: Fixture) => fixture.update({ url: fixture.server.url("/nothing") })],
   ["a file too short", (fixture: Fixture) => updateOf(fixture, IMAGE.subarray(0, 500))],
-  ["a file that is no image", (fixture: Fixture) => updateOf(fixture, noise(3, 5000))],
+  ["a file that is not an image", (fixture: Fixture) => updateOf(fixture, noise(3, 5000))],
   ["an image that is cut", (fixture: Fixture) => updateOf(fixture, IMAGE.subarray(0, 15000))],
   ["a wrong digest", (fixture: Fixture) => fixture.update({ digest: `fsverity-sha256:${"0".repeat(64)}` })],
 ] as const)
@@ -409,7 +409,7 @@ test("after a success, without a restart, another update works: the last one boo
   await succeeds(fixture, await fixture.update(), "ota_0", second);
 });
 
-test("after a success a failed update leaves the running image selected, not a half-written one", async (t) => {
+test("after a success a failed update leaves the running image selected", async (t) => {
   const fixture = await createFixture(t, { image: IMAGE });
   assert.ifError((await fixture.update()).error);
   fixture.server.on("/fw.bin", serveFile(buildImage({ size: 24000, seed: 9 }).subarray(0, 15000)));
@@ -418,7 +418,7 @@ test("after a success a failed update leaves the running image selected, not a h
   keepsOldImage(fixture);
 });
 
-test("after a success an update that is refused before the first erase leaves the new image selected", async (t) => {
+test("after a success a refusal before the first erase leaves the new image selected", async (t) => {
   const fixture = await createFixture(t, { image: IMAGE });
   assert.ifError((await fixture.update()).error);
   failsWith(await updateOf(fixture, noise(3, 5000)), "OTA_VALIDATE_FAILED");
@@ -445,7 +445,7 @@ test("after a perform that failed abort is the right call, as it is in C", async
 
 // --- Getters and getImgDesc ----------------------------------------------------------------------------------------
 
-test("getImgDesc gives the same before the first perform, between two, after the last, and changes nothing", async (t) => {
+test("getImgDesc gives the same at every step, and changes nothing", async (t) => {
   const run = await begun(t, { image: buildImage({ size: 20000, seed: 2, descriptor: { version: "9.8.7" } }) });
   const { handle, fixture } = run;
   const first = JSON.stringify(handle.getImgDesc());
@@ -462,7 +462,7 @@ test("getImgDesc gives the same before the first perform, between two, after the
   bootsNewImage(fixture, "ota_0");
 });
 
-test("an image without descriptor gives ESP_ERR_NOT_FOUND from getImgDesc and is installed all the same", async (t) => {
+test("an image without descriptor is ESP_ERR_NOT_FOUND for getImgDesc, and installed", async (t) => {
   const run = await begun(t, { image: buildImage({ size: 20000, seed: 2, descriptor: false }) });
   throwsCode(() => run.handle.getImgDesc(), "NOT_FOUND");
   await run.perform();
@@ -480,7 +480,7 @@ test("a version that fills its field to the last byte is given whole", async (t)
   handle.abort();
 });
 
-test("getImageSize is -1 while the server does not say, and getStatusCode tells its last word", async (t) => {
+test("getImageSize is -1 while the server does not say a length", async (t) => {
   const fixture = await createFixture(t, { image: null });
   fixture.server.on("/fw.bin", serveFile(IMAGE, { chunked: true, ranges: false }));
   const handle = (await fixture.device.engine.call(fixture.device.ota.begin(fixture.config()))) as any;
@@ -494,7 +494,7 @@ test("getImageSize is -1 while the server does not say, and getStatusCode tells 
   assert.ok(writes.every(([, , total]) => total === -1));
 });
 
-test("getStatusCode is that of an answer that is no image, too", async (t) => {
+test("getStatusCode is also that of an answer that is not an image", async (t) => {
   const fixture = await createFixture(t, { image: null });
   fixture.server.on("/fw.bin", sequence(serveFile(IMAGE), status(404)));
   const { engine, ota } = fixture.device;
@@ -544,7 +544,7 @@ test("GET_IMG_DESC comes with getImgDesc, ABORT with abort", async (t) => {
   );
 });
 
-test("chip id and revision are told before they are judged", async (t) => {
+test("chip id and revision are told before they are checked", async (t) => {
   const fixture = await createFixture(t, {
     image: buildImage({ chip: "esp32c3", size: 20000, seed: 2, minRevision: 7 }),
   });
@@ -585,7 +585,7 @@ test("a redirect and a reconnection do not make CONNECTED come twice", async (t)
   assert.equal(events.filter(([name]) => name === "CONNECTED").length, 1);
 });
 
-test("a listener that throws at every event does not harm the update, and what it threw is printed", async (t) => {
+test("what a listener throws at every event is printed and does not harm the update", async (t) => {
   const fixture = await createFixture(t, { image: IMAGE });
   const hook = fixture.device.engine.run("(function () { throw new Error('from the listener'); })") as () => void;
   const outcome = await fixture.update({}, hook);
@@ -606,7 +606,7 @@ test("an update without a listener works", async (t) => {
   bootsNewImage(fixture, "ota_0");
 });
 
-test("the caller's config is not changed, and changing it during the update has no effect", async (t) => {
+test("the caller's config is not changed, nor read again during the update", async (t) => {
   const fixture = await createFixture(t, { image: IMAGE });
   const config = fixture.config();
   const before = JSON.stringify(config);
@@ -637,7 +637,7 @@ for (const [name, ms, config] of [
   ["a day without a deadline", 24 * 60 * MINUTE, { deadline: 0 }],
 ] as const)
   for (const tls of [false, true])
-    test(`a pause of ${name} between two performs: the ${tls ? "TLS " : ""}connection is closed and taken up again with Range`, async (t) => {
+    test(`a pause of ${name} closes the ${tls ? "TLS " : ""}connection, and Range goes on`, async (t) => {
       const run = await begun(t, { image: LONG, tls, config });
       const { fixture, handle } = run;
       await run.perform();
@@ -669,7 +669,7 @@ test("a pause right after begin holds at most two sectors", async (t) => {
   bootsNewImage(run.fixture, "ota_0");
 });
 
-test("a pause between any two performs: every one ends in a success, and each byte is asked for about once", async (t) => {
+test("a pause between any two performs: success, each byte asked for about once", async (t) => {
   const run = await begun(t, { image: LONG });
   const { fixture } = run;
   let outcome: unknown;
@@ -692,7 +692,7 @@ test("a pause between any two performs: every one ends in a success, and each by
   bootsNewImage(fixture, "ota_0");
 });
 
-test("a pause before the last perform, after the server has closed, needs no new connection", async (t) => {
+test("a pause before the last perform, once the server closed, needs no connection", async (t) => {
   const run = await begun(t, { image: IMAGE });
   for (let i = 0; i < SECTORS - 1; i++) await run.perform();
   await run.fixture.device.engine.advance(20 * MINUTE);
@@ -703,7 +703,7 @@ test("a pause before the last perform, after the server has closed, needs no new
   bootsNewImage(run.fixture, "ota_0");
 });
 
-test("a server that falls silent during a pause is asked anew afterwards", async (t) => {
+test("a server that falls silent during a pause is asked again afterwards", async (t) => {
   const fixture = await createFixture(t, { image: null });
   fixture.server.on("/fw.bin", cutAt(LONG, 6000, "stall"));
   const { engine, ota } = fixture.device;
@@ -718,7 +718,7 @@ test("a server that falls silent during a pause is asked anew afterwards", async
   bootsNewImage(fixture, "ota_0", LONG);
 });
 
-test("a caller that never comes back loses its handle after an hour, and the next update begins", async (t) => {
+test("a handle without its caller is lost after an hour, and the next update begins", async (t) => {
   const run = await begun(t, { image: LONG });
   const { fixture, handle } = run;
   await run.perform();
@@ -735,10 +735,10 @@ test("a caller that never comes back loses its handle after an hour, and the nex
   bootsNewImage(fixture, "ota_0", LONG);
 });
 
-test("abort() ends whatever is under way: a handle that is lost, one in a step, an update, a check", async (t) => {
+test("abort() ends a lost handle, a handle in a step, an update and a check", async (t) => {
   const fixture = await createFixture(t, { image: LONG });
   const { device } = fixture;
-  device.ota.abort(); // nothing is under way
+  device.ota.abort(); // nothing runs
   await device.engine.call(device.ota.begin(fixture.config()));
   device.ota.abort();
   const handle: any = await device.engine.call(device.ota.begin(fixture.config()));
@@ -781,7 +781,7 @@ test("a file that is replaced during a pause is installed whole, never as a mixt
   bootsNewImage(fixture, "ota_0", second);
 });
 
-test("pauses with a server that knows no ranges come to an end too: success, or an error", async (t) => {
+test("pauses with a server that knows no ranges end in success or an error", async (t) => {
   const fixture = await createFixture(t, { image: null });
   fixture.server.on("/fw.bin", serveFile(LONG, { ranges: false }));
   const { engine, ota } = fixture.device;
@@ -797,7 +797,7 @@ test("pauses with a server that knows no ranges come to an end too: success, or 
   );
 });
 
-test("one pause with a server that knows no ranges begins again at zero and erases no sector twice", async (t) => {
+test("one pause with a server without ranges starts at zero, and erases nothing twice", async (t) => {
   const fixture = await createFixture(t, { image: null });
   fixture.server.on("/fw.bin", serveFile(LONG, { ranges: false }));
   const { engine, ota } = fixture.device;
@@ -827,7 +827,7 @@ test("a chunked body is held back and taken up again as well", async (t) => {
   bootsNewImage(fixture, "ota_0", LONG);
 });
 
-test("an update that is still before its first answer holds one socket and two timers, and abort-by-timeout frees them", async (t) => {
+test("an update without an answer holds a socket and two timers, freed by its timeout", async (t) => {
   const fixture = await createFixture(t, { image: null });
   fixture.server.on("/fw.bin", silent());
   const update = fixture.update();

@@ -155,7 +155,7 @@ test("between update and restart an image is installed and waits, and nothing is
   assert.equal(signed.fetched(), 0, "the image was fetched");
   touchesNothing(fixture);
   assert.equal(ok(await signed.check(espruinoImage({ version: "2v27.47" }))).available, true);
-  assert.equal(ok(await signed.check(OLD)).available, false, "what runs is no other image");
+  assert.equal(ok(await signed.check(OLD)).available, false, "what runs is not another image");
   fixture.device.restart();
   assert.equal(fixture.device.running, "ota_0");
   await isUpToDate(signed, NEW);
@@ -222,7 +222,7 @@ test("back to the build that ran before costs no download", async (t) => {
 
 // --- getStatus()
 
-test("getStatus gives the running slot Espruino's version, the others their manifest's", async (t) => {
+test("getStatus gives the running slot Espruino's version, others their manifest's", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD } });
   assert.deepEqual(versionsOf(signed), { factory: "2v27.45", ota_0: undefined });
   ok(await signed.update(NEW, { version: "spring" }));

@@ -79,7 +79,7 @@ for (const [name, { rows, slots }] of Object.entries(GOLDEN))
   });
 
 for (const name of boardNames().filter((one) => !one.startsWith("toy")))
-  test(`${name} updates for ever: twice around all its slots`, async (t) => {
+  test(`${name} updates again and again: twice around all its slots`, async (t) => {
     const fixture = await createFixture(t, { board: name, image: null });
     const [first, second] = fixture.device.board.rows.filter((one) => one.type === 0).map((one) => one.label);
     for (const [step, label] of [second, first, second, first].entries()) await updates(fixture, label, 60 + step);
@@ -144,7 +144,7 @@ test("a row of the table that holds neither app nor data is left alone", async (
   await updates(fixture, "ota_1");
 });
 
-test("a test app is no slot: it is neither target nor counted", async (t) => {
+test("a test app is not a slot: it is neither target nor counted", async (t) => {
   const rows = [
     row("otadata", 1, 0, 0xc000, 0x2000),
     row("ota_0", 0, 0x10, 0x10000, 0x10000),
@@ -300,7 +300,7 @@ for (const [what, rows, code, says] of IMPOSSIBLE)
     await cannotUpdate(fixture, code, says);
   });
 
-test("a table that the bootloader takes and that has two otadata rows is refused on a device that runs with it", async (t) => {
+test("a table with two otadata rows is refused on a device that runs with it", async (t) => {
   const rows = [OTADATA, FACTORY, row("ota_0", 0, 0x10, 0x20000, 0x10000), row("storage", 1, 0, 0x30000, 0x4000)];
   const fixture = await createFixture(t, { board: boardWith(rows, "toy-factory-one") });
   assert.equal(fixture.device.running, "factory");
@@ -325,7 +325,7 @@ for (const [what, table] of [
       await nothingLeft(fixture);
     });
 
-test("rows of the bootloader and the table themselves are no matter, nor are copies of them behind", async (t) => {
+test("rows of the bootloader and the table, and copies behind them, do not matter", async (t) => {
   const rows = [
     row("PrimaryBTLDR", 2, 0, 0x1000, 0x7000),
     row("PrimaryPrtTable", 3, 0, 0x8000, 0x1000),
@@ -339,7 +339,7 @@ test("rows of the bootloader and the table themselves are no matter, nor are cop
 });
 
 // 32 MB of flash, as boards of the S3 have it
-test("data above 16 MB is no matter (esp32s3)", async (t) => {
+test("data above 16 MB does not matter (esp32s3)", async (t) => {
   const rows = [
     row("nvs", 1, 2, 0x9000, 0x3000),
     OTADATA,
@@ -377,18 +377,18 @@ test("a full table of 94 rows is read to its end", async (t) => {
   await updates(fixture, "ota_1");
 });
 
-test("flash encryption, told by the eFuse of the classic ESP32, is refused before anything is read as a table", async (t) => {
+test("flash encryption in the classic ESP32's eFuse is refused before a table is read", async (t) => {
   const fixture = await createFixture(t, { encrypted: true });
   await cannotUpdate(fixture, "NOT_SUPPORTED", /encrypt/);
 });
 
-test("flash encryption, told on other chips by a table that is no table, is refused", async (t) => {
+test("flash encryption on other chips, where the table is not readable, is refused", async (t) => {
   const fixture = await createFixture(t, { board: "esp32c3" });
   fixture.device.flash.load(noise(77, 0xc00), TABLE_OFFSET);
   await cannotUpdate(fixture, "NOT_SUPPORTED", /encrypt/);
 });
 
-test("a board that is no ESP32 is refused by its name", async (t) => {
+test("a board that is not an ESP32 is refused by its name", async (t) => {
   const board = { ...loadBoard("toy-two"), espruinoBoard: "PICO_R1_3" };
   const fixture = await createFixture(t, { board });
   await cannotUpdate(fixture, "NOT_SUPPORTED", /PICO_R1_3/);
@@ -445,7 +445,7 @@ for (const [board, chip] of CHIP_BOARDS)
     });
 
 for (const [board, chip] of CHIP_BOARDS)
-  test(`fallen back: otadata names a broken slot, the other one runs, and the update goes to the broken one (${board})`, async (t) => {
+  test(`fallen back from a broken slot: the update goes to that slot (${board})`, async (t) => {
     const images = { ota_0: image(1, chip), ota_1: mutations.flipPayloadBit(image(2, chip)) };
     const fixture = await createFixture(t, {
       board,
@@ -483,7 +483,7 @@ for (const [board, chip] of CHIP_BOARDS)
   });
 
 for (const board of ["esp32-dual", "esp32c3"])
-  test(`a running image that is longer or shorter than the one beside it, otherwise alike, is found (${board})`, async (t) => {
+  test(`a running image longer or shorter than one otherwise alike is found (${board})`, async (t) => {
     const chip = loadBoard(board).chip;
     const alike = { alikeBytes: 60000, descriptor: sameDescriptor(chip) };
     const short = image(1, chip, { ...alike, size: 25008 });
@@ -500,7 +500,7 @@ for (const board of ["esp32-dual", "esp32c3"])
     }
   });
 
-test("identical images in two slots of the classic ESP32 are told apart by its MMU, whatever otadata says", async (t) => {
+test("identical images on the classic ESP32 are told apart by its MMU, not otadata", async (t) => {
   for (const [seq, running] of [
     [1, "ota_0"],
     [2, "ota_1"],
@@ -522,7 +522,7 @@ test("identical images in two slots of the classic ESP32 are told apart by its M
 });
 
 for (const [board, chip] of CHIP_BOARDS.slice(1))
-  test(`identical images in two slots are told apart by otadata where no MMU can be read (${board})`, async (t) => {
+  test(`identical images are told apart by otadata where no MMU can be read (${board})`, async (t) => {
     for (const [seq, running] of [
       [1, "ota_0"],
       [2, "ota_1"],
@@ -535,7 +535,7 @@ for (const [board, chip] of CHIP_BOARDS.slice(1))
     }
   });
 
-test("a slot whose image is equal but cut or spoilt behind the first segment does not count as two", async (t) => {
+test("a slot with an equal image that is cut or spoilt does not count as a second", async (t) => {
   const images = { ota_0: image(1), ota_1: mutations.flipPayloadBit(image(1)) };
   const fixture = await createFixture(t, { board: "toy-two", image: null, images });
   assert.equal(fixture.device.ota.getRunningPartition().label, "ota_0");
@@ -546,7 +546,7 @@ test("a slot whose image is equal but cut or spoilt behind the first segment doe
 
 for (const [board, chip] of CHIP_BOARDS)
   for (const foreign of ["esp32", "esp32s2", "esp32c3", "esp32s3", "esp32c6"].filter((one) => one !== chip))
-    test(`an image of a ${foreign} in the other slot is never looked at through the memory map (${board})`, async (t) => {
+    test(`an image of a ${foreign} in the other slot is not read through the map (${board})`, async (t) => {
       const images = { ota_0: image(1, chip), ota_1: image(2, foreign) };
       const fixture = await createFixture(t, { board, image: null, images });
       assert.equal(fixture.device.ota.getRunningPartition().label, "ota_0");
@@ -561,7 +561,7 @@ for (const [what, change] of [
   ["a first segment longer than the slot", (view: DataView) => view.setUint32(28, 0x7fffffff, true)],
   ["an empty first segment", (view: DataView) => view.setUint32(28, 0, true)],
 ] as [string, (view: DataView) => void][])
-  test(`an image with ${what} in the other slot is never looked at through the memory map`, async (t) => {
+  test(`an image with ${what} in the other slot is not read through the memory map`, async (t) => {
     const spoilt = image(2);
     change(new DataView(spoilt.buffer));
     const fixture = await createFixture(t, {
@@ -578,7 +578,7 @@ for (const [board, chip, loadAddr] of [
   ["esp32c3", "esp32c3", 0x3c0c0020],
   ["esp32s3", "esp32s3", 0x3c180020],
 ] as const)
-  test(`an image of the same chip that is mapped elsewhere, in the other slot, is never looked at (${board})`, async (t) => {
+  test(`an image whose address is not mapped, in the other slot, is not read (${board})`, async (t) => {
     const elsewhere = image(2, chip);
     new DataView(elsewhere.buffer).setUint32(24, loadAddr, true);
     for (const [images, otadata] of [

@@ -1,4 +1,4 @@
-// One at a time: an update, or the choice of another slot. Whoever chooses a slot verifies it first, which takes seconds
+// One at a time: an update, or the choice of another slot. A call that chooses a slot verifies it first, which takes seconds
 // on a device, and what an update erases meanwhile must not be selected.
 
 import assert from "node:assert/strict";
@@ -79,7 +79,7 @@ for (const call of ["setBootPartition", "rollback"] as const) {
   });
 }
 
-test("setBootPartition() is refused while an update is under way", async (t) => {
+test("setBootPartition() is refused during an update", async (t) => {
   const { fixture, open } = await fixtureOfTwo(t);
   open();
   const handle: any = await fixture.device.engine.call(fixture.device.ota.begin(fixture.config()));
@@ -122,7 +122,7 @@ for (const [what, start] of [
   ["confirmAfter() whose check says no", ({ ota, engine }: Device) => ota.confirmAfter(1000, engine.run(NO))],
   ["boot() whose starts ran out", ({ ota, engine }: Device) => ota.boot(engine.run("({ attempts: 1 })"))],
 ] as [string, (device: Device) => Promise<unknown>][])
-  test(`${what} ends the update that is under way, and the image before runs again`, async (t) => {
+  test(`${what} ends the running update, and the image before runs again`, async (t) => {
     const { fixture, device, ask } = await onTrial(t, status(404));
     if (what.startsWith("boot")) {
       assert.equal(await device.engine.call(start(device)), true);
@@ -137,7 +137,7 @@ for (const [what, start] of [
     behaves(fixture);
   });
 
-test("an update whose rollback began hears that it was ended, and one after it is refused until the restart", async (t) => {
+test("an update that a rollback ended is told so; one after it waits for the restart", async (t) => {
   const { fixture, device, ask } = await onTrial(t, status(404));
   const { update } = await ask();
   device.engine.run("var heard = []");
@@ -153,7 +153,7 @@ test("an update whose rollback began hears that it was ended, and one after it i
   assert.equal(device.running, "factory");
 });
 
-test("a rollback that finds no whole image leaves the update ended and the running image selected", async (t) => {
+test("a rollback that finds no whole image leaves the running image selected", async (t) => {
   const fixture = await createFixture(t);
   const gate = createGate();
   fixture.server.on("/fw.bin", behind(gate, serveFile(fixture.image)));
@@ -180,7 +180,7 @@ test("an update during a trial that boot() counts is refused, unless it is asked
   assert.ifError((await fixture.update({ allowUnconfirmed: true, url: fixture.server.url("/fw.bin") })).error);
 });
 
-test("an update while confirmAfter() has not decided is refused; after it has, it is not", async (t) => {
+test("an update before confirmAfter() has decided is refused; after it, it is not", async (t) => {
   const { fixture, device } = await onTrial(t, status(404));
   const decided = settle(device, device.ota.confirmAfter(5000, device.engine.run("(function () { return true; })")));
   fixture.remember();
@@ -233,7 +233,7 @@ for (const [how, code] of [
     behaves(fixture);
   });
 
-test("a slot that somebody else selects while it is being written is written no further", async (t) => {
+test("a slot selected elsewhere while it is being written is written no further", async (t) => {
   const fixture = await createFixture(t, { board: "toy-two" });
   const { device } = fixture;
   const target = "ota_1";

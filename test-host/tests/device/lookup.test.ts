@@ -31,7 +31,7 @@ for (const label of ["ota_7", "", "nvs", null, undefined, 3, {}])
     assert.equal(device.ota.getBootPartition().label, device.running);
   });
 
-test("a partition of another device, with the right label at a wrong place, is refused", async (t) => {
+test("another device's partition, its label right and its place wrong, is refused", async (t) => {
   const { device } = await createFixture(t);
   const slot = { ...plain(device.ota.findPartition("ota_0")), address: 0x200000 };
   failsWith(await settle(device, device.ota.setBootPartition(slot as never)), "NOT_FOUND");

@@ -102,7 +102,7 @@ test("getNextUpdatePartition(from) of factory, and with factory as the other slo
   assert.equal(label(device.ota.getNextUpdatePartition("ota_0")), "factory");
 });
 
-test("getNextUpdatePartition(from) refuses what is no slot", async (t) => {
+test("getNextUpdatePartition(from) refuses what is not a slot", async (t) => {
   const { device } = await createFixture(t);
   for (const from of ["nvs", "ota_7", {}, 3])
     throws("NOT_FOUND", /no slot/, () => device.ota.getNextUpdatePartition(from));
@@ -184,7 +184,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback, BOOTLOADERS.idf3]
     behaves(fixture);
   });
 
-test("after rollback({ restart: false }) no update overwrites the slot that starts next", async (t) => {
+test("after rollback({ restart: false }) no update overwrites the next slot to start", async (t) => {
   const fixture = await updated(t);
   const { device } = fixture;
   assert.ifError((await settle(device, device.ota.rollback({ restart: false }))).error);
@@ -197,7 +197,7 @@ test("after rollback({ restart: false }) no update overwrites the slot that star
   assert.ifError((await fixture.update({ allowRolledBack: true })).error);
 });
 
-test("confirmAfter() decides nothing once the program has rolled back without a restart", async (t) => {
+test("confirmAfter() decides nothing after a rollback without a restart", async (t) => {
   const fixture = await updated(t);
   const { device } = fixture;
   const program = device.engine.run("(function (ota) { return ota.confirmAfter(100, function () { return true; }); })");
@@ -229,7 +229,7 @@ for (const options of [
     assert.equal(device.running, "ota_0");
   });
 
-test("rollback({ restart: false }) leaves the running slot's entry INVALID, for getLastInvalidPartition", async (t) => {
+test("rollback({ restart: false }) leaves the running slot's entry INVALID", async (t) => {
   const fixture = await createFixture(t, {
     board: "toy-two",
     images: { ota_0: oldImage(), ota_1: newImage() },

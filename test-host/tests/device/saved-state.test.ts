@@ -52,7 +52,7 @@ test("checkForUpdate() answers when save() keeps the program", async (t) => {
   behaves(signed.fixture);
 });
 
-test("programs in .boot0 or .bootcde, or saved and erased, are no saved state", async (t) => {
+test("programs in .boot0 or .bootcde, or saved and erased, are not a saved state", async (t) => {
   const signed = await startSigned(t, { images: { factory: OLD }, image: NEW });
   const { device } = signed.fixture;
   for (const name of [".boot0", ".bootcde", ".varimg2"]) device.storage.set(name, Buffer.from("print(1)"));

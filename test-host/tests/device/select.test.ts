@@ -78,7 +78,7 @@ const WORKED = [
 for (const [seq, target, count, wanted] of WORKED)
   for (const copy of [0, 1])
     for (const how of ["update", "setBootPartition"] as const)
-      test(`worked value: seq ${seq} in copy ${copy}, ota_${target} of ${count} gives ${wanted} in the other copy (${how})`, async (t) => {
+      test(`worked value: seq ${seq} in copy ${copy}, ota_${target} of ${count}: ${wanted} (${how})`, async (t) => {
         const before = [null, null] as (Uint8Array | null)[];
         before[copy] = buildEntry(seq, VALID);
         const fixture = await slotsFixture(t, count, (seq - 1) % count, before);
@@ -142,7 +142,7 @@ test("golden records: what is written is byte for byte what IDF writes", async (
   assert.deepEqual(record(fixture, 0), bytes("seq1 valid"));
 });
 
-test("the label field of a record is kept as it is, and all else of the sector is blank", async (t) => {
+test("the label field of a record is kept, and the rest of the sector is blank", async (t) => {
   const labelled = buildEntry(3, UNDEFINED);
   labelled.fill(0x41, 4, 24);
   const fixture = await slotsFixture(t, 2, 0, [buildEntry(5, VALID), labelled]);
@@ -158,7 +158,7 @@ test("the label field of a record is kept as it is, and all else of the sector i
   );
 });
 
-test("after the last sequence number there is none: ESP_ERR_OTA_SELECT_INFO_INVALID, and the old image stays", async (t) => {
+test("after the last sequence number an update is ESP_ERR_OTA_SELECT_INFO_INVALID", async (t) => {
   const fixture = await slotsFixture(t, 2, 1, [buildEntry(0xfffffffe, VALID)]);
   const outcome = await fixture.update();
   failsWith(outcome, "OTA_SELECT_INFO_INVALID");
@@ -217,7 +217,7 @@ const STARTS: [string, (Uint8Array | null)[], number, BootloaderKind?][] = [
   ["its own INVALID, obeyed by IDF 3, copy 0", [buildEntry(2, INVALID), buildEntry(1, VALID)], 1, BOOTLOADERS.idf3],
 ];
 for (const [what, before, running, kind] of STARTS)
-  test(`from otadata "${what}": the update is selected, at no operation does anything else than old or new boot`, async (t) => {
+  test(`from otadata "${what}": at every operation the old image boots or the new one`, async (t) => {
     const fixture = await slotsFixture(t, 2, running, before, { bootloader: kind });
     const { device } = fixture;
     const old = `ota_${running}`;
@@ -246,7 +246,7 @@ for (const [what, before, running, kind] of STARTS)
     await succeeds(fixture, outcome, target);
   });
 
-test("fallen back: at every operation there is a good record of the slot that runs, though it has the lower seq", async (t) => {
+test("fallen back: the running slot has a good record at every operation", async (t) => {
   const images = { ota_0: OLD, ota_1: mutations.flipPayloadBit(buildImage({ size: 12000, seed: 9 })) };
   for (const copies of [
     [buildEntry(3, VALID), buildEntry(4, VALID)],
@@ -266,7 +266,7 @@ test("fallen back: at every operation there is a good record of the slot that ru
   }
 });
 
-test("fallen back past the target: what is in the target before it is verified is never fallen back to", async (t) => {
+test("fallen back past the target: what is not verified in it never boots", async (t) => {
   const broken = (seed: number) => mutations.flipPayloadBit(buildImage({ size: 12000, seed }));
   // the bootloader tries ota_1, which is selected, then ota_0, then factory
   const fixture = await createFixture(t, {
@@ -307,7 +307,7 @@ test("an image that was refused by its digest is not what rollback() returns to"
   }
 });
 
-test("a record that names the slot which is about to be written is gone before its first erase", async (t) => {
+test("a record of the slot about to be written is gone before its first erase", async (t) => {
   const fixture = await slotsFixture(t, 2, 0, [buildEntry(3, VALID), buildEntry(2, VALID)]);
   const { device } = fixture;
   const { offset } = device.row("ota_1");
@@ -319,7 +319,7 @@ test("a record that names the slot which is about to be written is gone before i
   assert.equal(named, false);
 });
 
-test("a second update before a restart deselects the first: at no moment is a half-written slot selected", async (t) => {
+test("a second update before a restart: a half-written slot is never selected", async (t) => {
   for (const board of ["toy-two", "toy-factory-one", "toy-factory-two", "toy-three"]) {
     const fixture = await createFixture(t, { board, image: IMAGE });
     const { device } = fixture;
@@ -369,7 +369,7 @@ test("factory is selected by erasing both copies, the one that is not active fir
   }
 });
 
-test("with an older record beside the active one, erasing for factory never makes the older one active", async (t) => {
+test("erasing for factory never makes an older record beside the active one active", async (t) => {
   const images = {
     factory: OLD,
     ota_0: buildImage({ size: 12000, seed: 3 }),
@@ -430,7 +430,7 @@ test("setBootPartition of an empty slot is ESP_ERR_OTA_VALIDATE_FAILED", async (
   touchesNothing(fixture);
 });
 
-test("getState tells every state; of two records of one slot, the newer; ESP_ERR_NOT_FOUND where there is none", async (t) => {
+test("getState tells every state, and of two records of one slot the newer", async (t) => {
   const fixture = await slotsFixture(t, 2, 0, [buildEntry(1, VALID), buildEntry(2, NEW)], {
     bootloader: BOOTLOADERS.current,
   }).catch(() => null);
@@ -459,7 +459,7 @@ test("getBootPartition agrees with the bootloader in every starting state", asyn
   }
 });
 
-test("getLastInvalidPartition names the slot marked INVALID or ABORTED, of two the older, null without", async (t) => {
+test("getLastInvalidPartition names the INVALID or ABORTED slot, of two the older", async (t) => {
   const cases: [(Uint8Array | null)[], string | null, number?][] = [
     [[buildEntry(1, VALID), null], null],
     [[buildEntry(1, VALID), buildEntry(2, VALID)], null, 1],
@@ -499,7 +499,7 @@ for (const state of [NEW, UNDEFINED])
   });
 
 for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback])
-  test(`markValid of an image that the bootloader fell back to selects it, and at no operation does another one boot (${kind.name})`, async (t) => {
+  test(`markValid after a fallback selects what runs, and no other boots (${kind.name})`, async (t) => {
     const images = {
       factory: buildImage({ size: 12000, seed: 9 }),
       ota_0: OLD,
@@ -529,7 +529,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback])
     assert.equal(device.boots.at(-1)?.fellBack, false);
   });
 
-test("markValid of an image that is VALID, of factory, and of a slot that no record names writes nothing", async (t) => {
+test("markValid of a VALID image, of factory, and of an unnamed slot writes nothing", async (t) => {
   const fixtures = [
     await slotsFixture(t, 2, 0, [buildEntry(3, VALID)]),
     await createFixture(t),
@@ -563,7 +563,7 @@ for (const [what, copies, works, called, writes] of [
   ["NEW", [buildEntry(2, VALID), buildEntry(3, NEW)], true, false, 1],
   ["VALID", [buildEntry(2, VALID), buildEntry(3, VALID)], true, false, 0],
 ] as const)
-  test(`markValid of a slot that is ${what} asks ESP32.setOTAValid ${called ? "first" : "nothing"}, and ends VALID`, async (t) => {
+  test(`markValid of a slot that is ${what} asks ESP32.setOTAValid ${called ? "first" : "nothing"}: VALID`, async (t) => {
     const calls: boolean[] = [];
     let fixture: Fixture | null = null;
     const otaValid = nativeValid(() => fixture as Fixture, works, calls);
@@ -582,7 +582,7 @@ for (const [what, copies, works, called, writes] of [
   });
 
 for (const kind of [BOOTLOADERS.current, BOOTLOADERS.idf3])
-  test(`rollback returns to the other slot, which must be whole, and asks for the restart (${kind.name})`, async (t) => {
+  test(`rollback returns to the other slot, which must be whole (${kind.name})`, async (t) => {
     const fixture = await slotsFixture(t, 2, 0, both, { bootloader: kind });
     const { device } = fixture;
     const seen: unknown[] = [];
@@ -598,7 +598,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.idf3])
   });
 
 for (const order of ["rollback", "markValid", "setBootPartition"] as const)
-  test(`${order} is obeyed by a bootloader of IDF 3 that has started an image marked ABORTED`, async (t) => {
+  test(`${order} is obeyed by an IDF 3 bootloader that started an image marked ABORTED`, async (t) => {
     const before = [buildEntry(1, VALID), buildEntry(2, ABORTED)];
     const fixture = await slotsFixture(t, 2, 1, before, { bootloader: BOOTLOADERS.idf3 });
     const { device } = fixture;
@@ -628,7 +628,7 @@ test("rollback passes over a slot whose image is broken", async (t) => {
   assert.equal(fixture.device.running, "ota_2");
 });
 
-test("the last step is one record: everything else of the update lies before it in the log", async (t) => {
+test("the last operations of an update write one record, after all the rest", async (t) => {
   const fixture = await slotsFixture(t, 2, 0, [buildEntry(1, VALID)]);
   assert.ifError((await fixture.update()).error);
   const log = fixture.device.flash.log.slice(fixture.mark.log);

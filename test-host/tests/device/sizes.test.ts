@@ -49,7 +49,7 @@ async function serves(fixture: Fixture, bytes: Uint8Array, how: string): Promise
 
 for (const how of Object.keys(SERVERS)) {
   for (const length of [0, 1, 15, 24, 32, 288, 1023])
-    test(`a file of ${length} bytes is no image: refused before the first erase (${how})`, async (t) => {
+    test(`a file of ${length} bytes is refused before the first erase: not an image (${how})`, async (t) => {
       const fixture = await createFixture(t, { image: null });
       const file = newImage().subarray(0, length);
       const outcome = await serves(fixture, file, how);
@@ -59,7 +59,7 @@ for (const how of Object.keys(SERVERS)) {
     });
 
   for (const length of [1024, 1025])
-    test(`the first ${length} bytes of an image begin like one and are not whole: refused after the download (${how})`, async (t) => {
+    test(`the first ${length} bytes of an image are refused after the download (${how})`, async (t) => {
       const fixture = await createFixture(t, { image: null });
       const file = newImage().subarray(0, length);
       const outcome = await serves(fixture, file, how);
@@ -70,7 +70,7 @@ for (const how of Object.keys(SERVERS)) {
     });
 
   for (const length of [1104, 1105, 4095, 4096, 4097, 8191, 8192, 8193, SLOT - 1, SLOT])
-    test(`a file of ${length} bytes is installed with ${Math.ceil(length / 4096)} erases, and again with 0 (${how})`, async (t) => {
+    test(`a file of ${length} bytes costs ${Math.ceil(length / 4096)} erases, and again 0 (${how})`, async (t) => {
       const fixture = await createFixture(t, { board: "toy-two", image: null, load: { ota_1: noise(9, SLOT) } });
       const image = padTo(buildImage({ size: Math.max(MIN_SIZE, (length >> 4) << 4), seed: 2 }), length);
       assert.equal(image.length, length);
@@ -105,7 +105,7 @@ for (const how of Object.keys(SERVERS)) {
     ["a sector", SLOT + 4096],
     ["half a megabyte", SLOT + 0x80000],
   ] as const)
-    test(`a file that is ${by} longer than the slot is ESP_ERR_INVALID_SIZE${how === "chunked" ? "" : ", before the first erase"} (${how})`, async (t) => {
+    test(`a file ${by} longer than the slot is ESP_ERR_INVALID_SIZE${how === "chunked" ? "" : ", before the first erase"} (${how})`, async (t) => {
       const fixture = await createFixture(t, { image: null });
       const image = padTo(newImage(), length);
       const outcome = await serves(fixture, image, how);
@@ -115,14 +115,14 @@ for (const how of Object.keys(SERVERS)) {
     });
 }
 
-test("an image whose segments reach beyond the slot is refused by its header, before the first erase", async (t) => {
+test("an image with segments beyond the slot is refused before the first erase", async (t) => {
   const image = newImage();
   new DataView(image.buffer).setUint32(28, SLOT, true);
   const fixture = await createFixture(t, { image });
   await failsCleanly(fixture, await fixture.update(), "OTA_VALIDATE_FAILED");
 });
 
-test("an image longer than the file that holds it is refused: cut by one byte, by its hash, by half", async (t) => {
+test("an image longer than the file that holds it is refused", async (t) => {
   const image = newImage();
   for (const cut of [1, 31, 32, 33, image.length >> 1]) {
     const fixture = await createFixture(t, { image: image.subarray(0, image.length - cut) });
@@ -130,7 +130,7 @@ test("an image longer than the file that holds it is refused: cut by one byte, b
   }
 });
 
-test("an image is judged against the slot it goes to, and getStatus says what fits where", async (t) => {
+test("an image is checked against its target slot, and getStatus says what fits", async (t) => {
   const rows = [
     row("otadata", 1, 0, 0x9000, 0x2000),
     row("factory", 0, 0, 0x10000, SLOT),
@@ -155,18 +155,18 @@ test("an image is judged against the slot it goes to, and getStatus says what fi
   await failsCleanly(fixture, back, "INVALID_SIZE", { says: /65537 .* 65536/ });
 });
 
-test("sectors that hold their bytes already are not erased again: after a change of one, only that and the first are", async (t) => {
+test("sectors that hold their bytes already are not erased again", async (t) => {
   const first = padTo(newImage(), 63000);
   const second = first.slice();
   second[62500] ^= 1; // in the padding
   const fixture = await createFixture(t, { load: { ota_0: first }, image: second });
   const outcome = await fixture.update();
-  // the first, so that what is written is no image before it is verified
+  // the first, so that what is written is not an image before it is verified
   assert.equal(erasesIn(fixture, "ota_0"), 2);
   await succeeds(fixture, outcome, "ota_0");
 });
 
-test("a sector that is blank already is erased all the same, so the count stays exact", async (t) => {
+test("a sector that is blank already is erased too, so the count stays exact", async (t) => {
   const fixture = await createFixture(t, { load: { ota_0: new Uint8Array(SLOT).fill(0xff) } });
   const outcome = await fixture.update();
   assert.equal(erasesIn(fixture, "ota_0"), Math.ceil(fixture.image.length / 4096));
@@ -202,7 +202,7 @@ for (const [size, chunk] of [
   [16384 + 3000, 1000],
   [20480, 4096],
 ])
-  test(`the last WRITE_FLASH of a signed image of ${size} bytes comes, though the end of its chunks of ${chunk} comes late`, async (t) => {
+  test(`a late end of chunks of ${chunk} does not hold off the last WRITE_FLASH (${size})`, async (t) => {
     const image = padTo(buildImage({ size: 16384, seed: 2, descriptor: { version: "2" } }), size);
     const fixture = await createFixture(t, { image });
     fixture.server.on("/m.jws", serveFile(Buffer.from(await signManifest(claimsFor(image), key))));

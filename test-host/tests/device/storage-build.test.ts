@@ -55,14 +55,14 @@ for (const [image, version, size] of [
     device.stop();
   });
 
-test("an image that is none of Espruino's has its Storage where the table has it, and the version of always", () => {
+test("an image that is not Espruino's has its Storage where the table has it", () => {
   const device = createDevice({ board: "toy-two" }).boot();
   assert.equal(device.engine.run("process.env.VERSION"), "2v29");
   assert.equal(device.engine.run('require("Storage").getStats().totalBytes'), 0x10000);
   device.stop();
 });
 
-test("2v22 to 2v27 on 2v22's table: each file is listed with its size and reads as 0xff", () => {
+test("2v22 to 2v27 on 2v22's table: each file is listed and reads as 0xff", () => {
   const board = tableWith(JS_CODE, STORAGE_BEHIND);
   const before = start(board, OLD);
   write(before);
@@ -92,7 +92,7 @@ for (const [image, label, complaint] of [
   [OLD, "js_code", "ERROR: Couldn't find js_code partition - update with partition_espruino.bin"],
   [NEW, "storage", "ERROR: Couldn't find 'storage' partition - update with partition_espruino.bin"],
 ] as const)
-  test(`without a partition ${label} files are listed, nothing can be read, and the console says why`, () => {
+  test(`without a partition ${label} files are listed, and none can be read`, () => {
     const device = start(tableWith(label === "storage" ? JS_CODE : STORAGE), image);
     assert.match(device.engine.console.join("\n"), new RegExp(`^ERROR: Couldn't find '?${label}'{0,2} partition`));
     write(device);
@@ -102,7 +102,7 @@ for (const [image, label, complaint] of [
     device.stop();
   });
 
-test("2v27 to 2v22 on a table with both names: more than 256 KB in use costs all of it", () => {
+test("2v27 to 2v22 on a table with both names: over 256 KB in use costs all of it", () => {
   const board = tableWith(JS_CODE, STORAGE);
   for (const [size, lost] of [
     [200 * K, false],
@@ -118,7 +118,7 @@ test("2v27 to 2v22 on a table with both names: more than 256 KB in use costs all
   }
 });
 
-test("on a toy board, too small for the address that is compiled in, Storage is the table's", () => {
+test("on a toy board, too small for the compiled address, Storage is the table's", () => {
   const device = createDevice({ board: "toy-two", images: { ota_0: NEW } }).boot();
   assert.deepEqual([device.storage.files.area.address, device.build.version], [0x30000, "2v27.45"]);
   write(device);
@@ -128,7 +128,7 @@ test("on a toy board, too small for the address that is compiled in, Storage is 
 
 // --- save()
 
-test("what save() left is run by the build that left it, and dropped by any other with one line", async () => {
+test("what save() left is run by the build that left it, and dropped by any other", async () => {
   const device = createDevice({ board: "toy-two", images: { ota_0: NEW } }).boot();
   const starts = async () => {
     await device.restart().engine.advance(0);

@@ -245,7 +245,7 @@ for (const { way, update } of WAYS)
   });
 
 for (const { way, update } of WAYS)
-  test(`a full Storage is no reason to refuse a build of the same size, with ${way}`, async (t) => {
+  test(`a full Storage is not a reason to refuse a build of its size, with ${way}`, async (t) => {
     for (const free of [0, 5000, 9000]) {
       const signed = await start(t, STOCK_2V27, V27, V27.image);
       const { device } = signed.fixture;
@@ -351,7 +351,7 @@ test("the text is found at every place, also across the border of two pieces", a
     if (at >= 288 && at + text.length <= end) assert.ok(await finds(signed, imageWith(text, at)), `not found at ${at}`);
 });
 
-test("texts that are nearly the one are no claim", async (t) => {
+test("texts that are nearly the one are not a claim", async (t) => {
   const signed = await startSigned(t, { board: SMALL, images: { factory: TOY_RUNNING } });
   for (const text of [
     "couldn't map js_code!",

@@ -50,7 +50,7 @@ const statusOf = (fixture: Fixture): any => plain(fixture.device.ota.getStatus()
 
 // --- boot()
 
-test("an unconfirmed image has as many starts as it is given, then the slot before it runs again, and stays", async (t) => {
+test("an unconfirmed image has the starts it is given, then the old slot runs again", async (t) => {
   const fixture = await onTrial(t);
   const { device } = fixture;
   const writes = countWrites(device);
@@ -72,7 +72,7 @@ test("an unconfirmed image has as many starts as it is given, then the slot befo
   behaves(fixture);
 });
 
-test("onTrial is told the number of this start and of those allowed; markValid() ends the trial", async (t) => {
+test("onTrial is told the number of this start and of those allowed", async (t) => {
   const fixture = await onTrial(t);
   const { device } = fixture;
   const tell = () => {
@@ -135,7 +135,7 @@ const DAMAGES: Record<string, (file: Uint8Array) => Uint8Array | null> = {
 };
 
 for (const [what, damage] of Object.entries(DAMAGES))
-  test(`a boot record that is ${what} ends a trial, and the image that runs goes on running`, async (t) => {
+  test(`a boot record that is ${what} ends a trial, and the running image goes on`, async (t) => {
     const fixture = await onTrial(t);
     const { device } = fixture;
     assert.notEqual(statusOf(fixture).trial, null);
@@ -221,7 +221,7 @@ async function rolledBack(t: TestContext): Promise<Fixture> {
   return fixture;
 }
 
-test("an image that was rolled back is refused with an error of its own, until allowRolledBack", async (t) => {
+test("an image that was rolled back has its own error, until allowRolledBack", async (t) => {
   const fixture = await rolledBack(t);
   const { device } = fixture;
   const digest = byDigest(fixture);
@@ -275,7 +275,7 @@ test("another image than the one that was rolled back is welcome", async (t) => 
 
 for (const board of ["toy-two", "toy-factory-two"])
   for (const how of ["an update", "setBootPartition()"])
-    test(`markValid() after ${how} and before the restart leaves what that has selected (${board})`, async (t) => {
+    test(`markValid() after ${how} and before the restart leaves the choice (${board})`, async (t) => {
       const fixture = await createFixture(t, { board });
       const { device } = fixture;
       assert.ifError((await fixture.update()).error);
@@ -303,7 +303,7 @@ function storageOf({ storage }: Device): { free: number; trash: number } {
   return { free, trash: trash.bytes };
 }
 
-test("getStatus says what is in every slot, what the last update came to, and what was rolled back", async (t) => {
+test("getStatus says what is in every slot, the last result, and what was rolled back", async (t) => {
   const fixture = await createFixture(t);
   const { device } = fixture;
   const first = statusOf(fixture);
@@ -334,9 +334,9 @@ test("getStatus says what is in every slot, what the last update came to, and wh
   assert.deepEqual([factory.version, selected.version], [first.version, first.version], "Espruino's own");
   assert.deepEqual(selected.storage, plain(storageOf(device)));
   const aborted: any = await device.engine.call(device.ota.begin(fixture.config(byDigest(fixture))));
-  assert.equal(statusOf(fixture).last, "ESP_OK", "an update that is under way has not ended");
+  assert.equal(statusOf(fixture).last, "ESP_OK", "an update that runs has not ended");
   assert.equal((await fixture.update(byDigest(fixture))).error?.name, "ESP_ERR_OTA_ALREADY_IN_PROGRESS");
-  assert.equal(statusOf(fixture).last, "ESP_OK", "a call that is refused says nothing of the one under way");
+  assert.equal(statusOf(fixture).last, "ESP_OK", "a call that is refused says nothing of the one that runs");
   aborted.abort();
   assert.equal(statusOf(fixture).last, "ESP_ERR_INVALID_STATE: aborted");
   device.restart();
@@ -357,7 +357,7 @@ test("getStatus says why the bootloader fell back", async (t) => {
   assert.match(status.differs, /^slot ota_0 can't start: /);
 });
 
-// --- A crash is no verdict
+// --- A crash is not a verdict
 
 /** Starts the image that was just installed until boot() gives it up: it crashes each time, whatever the cause. */
 async function crashUntilGivenUp(fixture: Fixture): Promise<void> {
@@ -373,7 +373,7 @@ async function crashUntilGivenUp(fixture: Fixture): Promise<void> {
   assert.equal(device.running, "factory");
 }
 
-test("an image whose starts ran out may be installed again: who crashed it can be gone", async (t) => {
+test("an image whose starts ran out may be installed again", async (t) => {
   const fixture = await createFixture(t);
   const { device } = fixture;
   for (let round = 0; round < 2; round++) {
@@ -393,7 +393,7 @@ test("an image whose starts ran out may be installed again: who crashed it can b
   behaves(fixture);
 });
 
-test("an image that crashes in each of its starts is bad at the third time, and the device stays with the one before", async (t) => {
+test("an image that crashes in each of its starts is bad at the third time", async (t) => {
   const fixture = await createFixture(t);
   for (let round = 0; round < 3; round++) {
     assert.ifError((await fixture.update(byDigest(fixture))).error);
@@ -406,7 +406,7 @@ test("an image that crashes in each of its starts is bad at the third time, and 
   behaves(fixture);
 });
 
-for (const [what, judge] of [
+for (const [what, giveUp] of [
   ["rollback()", (device: Device) => device.ota.rollback()],
   [
     "confirmAfter() whose check says no",
@@ -416,7 +416,7 @@ for (const [what, judge] of [
   test(`an image that its program gave up by ${what} is bad at once`, async (t) => {
     const fixture = await onTrial(t);
     const { device } = fixture;
-    void settle(device, judge(device)).catch(() => {});
+    void settle(device, giveUp(device)).catch(() => {});
     for (let pass = 0; pass < 100 && !device.rebootAsked; pass++) await device.engine.advance(10);
     device.restart();
     assert.equal(device.running, "factory");

@@ -58,18 +58,18 @@ test("A1: a valid image over HTTPS is installed and boots, three times running",
   }
 });
 
-test("A5: an image of which only the first 64000 bytes are served is called corrupted and not selected", async (t) => {
+test("A5: an image of which only 64000 bytes are served is corrupted, not selected", async (t) => {
   const fixture = await createFixture(t, { board: "esp32", image: BIG.subarray(0, 64000) });
   const outcome = await fixture.update();
   await failsCleanly(fixture, outcome, "OTA_VALIDATE_FAILED", { touched: ["ota_0"], says: /64000/ });
 });
 
-test("A6: a header of 180 bytes is refused by begin, so there is nothing to get a descriptor from", async (t) => {
+test("A6: a header of 180 bytes is refused by begin, before a descriptor is read", async (t) => {
   const fixture = await createFixture(t, { image: mutations.truncateInDescriptor(newImage()) });
   await failsCleanly(fixture, await fixture.update(), "INVALID_SIZE", { says: /180.*1024/ });
 });
 
-test("A7: random bytes that begin with 0 have no descriptor and are refused before the first erase", async (t) => {
+test("A7: random bytes that begin with 0 are refused before the first erase", async (t) => {
   const fixture = await createFixture(t, { image: mutations.firstByteZero(noise(7, 32000)) });
   const handle = await begin(fixture);
   assert.throws(
@@ -85,7 +85,7 @@ test("A8: an image for another chip is refused before the first erase", async (t
   await failsCleanly(fixture, await fixture.update(), "INVALID_VERSION", { says: /65024/ });
 });
 
-test("A9: a body that only the closing of the connection ends is refused before the first erase", async (t) => {
+test("A9: a body that only the closing ends is refused before the first erase", async (t) => {
   const fixture = await createFixture(t);
   const outcome = await updateFrom(fixture, noLength(fixture.image));
   await failsCleanly(fixture, outcome, "INVALID_RESPONSE", { says: /Content-Length/ });
@@ -99,7 +99,7 @@ test("A9: where the same server answers a Range request with 206 the update succ
   await succeeds(fixture, outcome, "ota_0");
 });
 
-test("A9: where that 206 has a Content-Range and no Content-Length it is refused: the engine cuts such a body off too", async (t) => {
+test("A9: a 206 with a Content-Range and no Content-Length is refused", async (t) => {
   const fixture = await createFixture(t);
   const outcome = await updateFrom(fixture, noLength(fixture.image, { ranges: true }));
   await failsCleanly(fixture, outcome, "INVALID_RESPONSE", { says: /Content-Length/ });
@@ -118,24 +118,24 @@ test("A10: 301 to 301 to the file, over three HTTPS servers, is followed", async
   );
 });
 
-test("A12: a download in parts takes exactly ceil(n / part) requests and leaves no gap", async (t) => {
+test("A12: a download in parts takes exactly ceil(n / part) requests without a gap", async (t) => {
   const fixture = await createFixture(t);
   await succeeds(fixture, await fixture.update({ maxRequestSize: 16384 }), "ota_0");
   const ranges = fixture.server.requests.map((req) => req.headers.range);
   assert.deepEqual(ranges, ["bytes=0-16383", "bytes=16384-32767", "bytes=32768-49151", "bytes=49152-65535"]);
 });
 
-test("A15: an image padded with random bytes to a multiple of 289 is installed with its padding", async (t) => {
+test("A15: random padding to a multiple of 289 bytes is installed with its image", async (t) => {
   const fixture = await createFixture(t, { image: mutations.trailingGarbage289(newImage()) });
   await succeeds(fixture, await fixture.update(), "ota_0");
 });
 
-test("A16: an image for a later chip revision is refused before the first erase, where the revision can be read", async (t) => {
+test("A16: an image for a later chip revision is refused where the revision is read", async (t) => {
   const fixture = await createFixture(t, { revision: 300, image: buildImage({ seed: 2, minRevision: 301 }) });
   await failsCleanly(fixture, await fixture.update(), "INVALID_VERSION", { says: /301.*300/ });
 });
 
-test("A17: an image for older chip revisions is refused before the first erase, where the revision can be read", async (t) => {
+test("A17: an image for older chip revisions is refused where the revision is read", async (t) => {
   const fixture = await createFixture(t, {
     revision: 300,
     image: buildImage({ seed: 2, minRevision: 0, maxRevision: 2 }),
@@ -144,7 +144,7 @@ test("A17: an image for older chip revisions is refused before the first erase, 
 });
 
 for (const revision of [0, 100, 101, 200, 300, 301, 303])
-  test(`A16, A17: revision ${revision} of the classic ESP32 is read as such: its own images pass, those beside it do not`, async (t) => {
+  test(`A16, A17: revision ${revision} of the classic ESP32 is read as such`, async (t) => {
     const fixture = await createFixture(t, { revision, image: null });
     const above = buildImage({ seed: 2, minRevision: revision + 1 });
     await failsWith(await updateFrom(fixture, serveFile(above)), "INVALID_VERSION");
@@ -157,7 +157,7 @@ for (const revision of [0, 100, 101, 200, 300, 301, 303])
     await succeeds(fixture, await updateFrom(fixture, serveFile(exact)), "ota_0", exact);
   });
 
-test("A16: on a C3, whose revision can't be read, the bootloader refuses such an image and the old one starts", async (t) => {
+test("A16: on a C3 the bootloader refuses such an image, and the old one starts", async (t) => {
   const image = buildImage({ chip: "esp32c3", seed: 2, minRevision: 9999 });
   const fixture = await createFixture(t, { board: "esp32c3", image });
   assert.equal((await fixture.update()).error, undefined);
@@ -168,7 +168,7 @@ test("A16: on a C3, whose revision can't be read, the bootloader refuses such an
 
 // --- 1T.2 simple_ota_example ---------------------------------------------------------------------------------------
 
-test("S1: ota_0 loads, one call updates, ota_1 loads, and its bytes are those of the file", async (t) => {
+test("S1: ota_0 loads, one call updates, and ota_1 loads with the bytes of the file", async (t) => {
   const fixture = await createFixture(t, { board: "toy-two", tls: true });
   assert.match(fixture.device.boots[0].log.at(-2) ?? "", /Loaded app from partition at offset 0x10000/);
   await succeeds(fixture, await fixture.update(), "ota_1");
@@ -177,7 +177,7 @@ test("S1: ota_0 loads, one call updates, ota_1 loads, and its bytes are those of
 
 // --- 1T.3 native_ota_example ---------------------------------------------------------------------------------------
 
-test("N1: after an update the device waits for its program to restart it, then starts the new slot", async (t) => {
+test("N1: after an update the device waits for its program to restart it", async (t) => {
   const fixture = await createFixture(t);
   const outcome = await fixture.update();
   assert.ifError(outcome.error);
@@ -187,7 +187,7 @@ test("N1: after an update the device waits for its program to restart it, then s
   bootsNewImage(fixture, "ota_0");
 });
 
-test("N2: a file cut at 64000 bytes is refused after the download, step by step as in one call", async (t) => {
+test("N2: a file cut at 64000 bytes is refused after the download, step by step", async (t) => {
   const fixture = await createFixture(t, { board: "esp32", image: BIG.subarray(0, 64000) });
   const handle = await begin(fixture);
   let code: unknown = IDF.HTTPS_OTA_IN_PROGRESS;
@@ -217,7 +217,7 @@ test("N5: a chunked body is installed", async (t) => {
 
 // --- 1T.6 test_app_update ------------------------------------------------------------------------------------------
 
-test("esp_ota_begin verifies arguments: the running slot and unknown labels are refused, nothing stays behind", async (t) => {
+test("esp_ota_begin verifies arguments: running and unknown slots are refused", async (t) => {
   const fixture = await createFixture(t);
   failsWith(await fixture.update({ partition: "factory" }), "OTA_PARTITION_CONFLICT");
   failsWith(await fixture.update({ partition: "ota_7" }), "NOT_FOUND");
@@ -229,7 +229,7 @@ test("esp_ota_begin verifies arguments: the running slot and unknown labels are 
   await succeeds(fixture, await fixture.update({ partition: "ota_0" }), "ota_0");
 });
 
-test("esp_ota_set_boot_partition verifies arguments: a partition that is not in the table is not found", async (t) => {
+test("esp_ota_set_boot_partition verifies arguments: an unknown one is not found", async (t) => {
   const fixture = await createFixture(t, { load: { ota_0: newImage() } });
   const { device } = fixture;
   const good = device.ota.getNextUpdatePartition();
@@ -283,7 +283,7 @@ for (const [name, config, says] of [
   ["a line end in a header", { url: "https://localhost/x", insecure: true, headers: { a: "b\r\nc: d" } }, /header/],
   ["a line end in the url", { url: "https://localhost/x\r\ny", insecure: true }, /./],
 ] as const)
-  test(`esp_https_ota_begin verifies arguments: ${name} is ESP_ERR_INVALID_ARG, naming it, and nothing is sent`, async (t) => {
+  test(`esp_https_ota_begin verifies arguments: ${name} is ESP_ERR_INVALID_ARG`, async (t) => {
     const fixture = await createFixture(t);
     const { device } = fixture;
     const given = config === undefined ? undefined : device.engine.run(`(${JSON.stringify(config)})`);
@@ -297,7 +297,7 @@ for (const [name, config, says] of [
     await succeeds(fixture, await fixture.update(), "ota_0");
   });
 
-test("esp_ota_get_next_update_partition logic: factory to ota_0, ota_0 to ota_1, ota_1 to ota_0", async (t) => {
+test("esp_ota_get_next_update_partition logic: ota_0, then ota_1, then ota_0", async (t) => {
   const fixture = await createFixture(t, { board: "toy-factory-two" });
   for (const [running, next] of [
     ["factory", "ota_0"],
@@ -342,7 +342,7 @@ async function switching(
 }
 
 for (const kind of Object.values(BOOTLOADERS)) {
-  test(`Switching between factory, OTA0, OTA1, OTA0: every boot lands in the chosen slot (${kind.name})`, async (t) => {
+  test(`Switching between factory, OTA0, OTA1, OTA0: each boots as chosen (${kind.name})`, async (t) => {
     const { fixture, to } = await switching(t, kind);
     for (const label of ["ota_0", "ota_1", "ota_0", "factory"]) {
       await to(label);
@@ -405,12 +405,12 @@ test("a corrupt record does not keep the next update from working", async (t) =>
   await succeeds(fixture, await fixture.update(), "ota_1");
 });
 
-test("Test rollback. factory, OTA0, OTA0, rollback -> factory, on a bootloader without rollback", async (t) => {
+test("Test rollback. factory, OTA0, OTA0, rollback -> factory, without IDF's rollback", async (t) => {
   const fixture = await createFixture(t);
   await rollbackToFactory(fixture, STATE.NEW);
 });
 
-test("Test rollback. factory, OTA0, OTA0, rollback -> factory, on a bootloader with rollback", async (t) => {
+test("Test rollback. factory, OTA0, OTA0, rollback -> factory, with IDF's rollback", async (t) => {
   const fixture = await createFixture(t, { bootloader: BOOTLOADERS.rollback });
   await rollbackToFactory(fixture, STATE.PENDING_VERIFY);
 });
@@ -442,7 +442,7 @@ async function rollbackToFactory(fixture: Fixture, firstBoot: number): Promise<v
 
 // unlike IDF, which leaves an INVALID entry: a bootloader of IDF 3 would obey it and start the rejected slot again
 for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback])
-  test(`Test rollback. after factory, OTA0, rollback -> factory otadata is blank on both copies (${kind.name})`, async (t) => {
+  test(`Test rollback. factory, OTA0, rollback -> factory: otadata blank (${kind.name})`, async (t) => {
     const fixture = await createFixture(t, { bootloader: kind });
     const { device } = fixture;
     assert.ifError((await fixture.update()).error);
@@ -469,7 +469,7 @@ async function inOta1(t: any, kind: BootloaderKind = BOOTLOADERS.current): Promi
 
 const partitionOf = (device: Device, label: string) => ({ ...device.row(label), address: device.row(label).offset });
 
-test("Test rollback. factory, OTA0, OTA1, rollback -> OTA0: unconfirmed, a plain reset goes back, with rollback", async (t) => {
+test("Test rollback. factory, OTA0, OTA1, rollback -> OTA0 by a reset, unconfirmed", async (t) => {
   const { device } = await inOta1(t, BOOTLOADERS.rollback);
   device.powerCycle();
   assert.equal(device.running, "ota_0");
@@ -480,7 +480,7 @@ test("Test rollback. factory, OTA0, OTA1, rollback -> OTA0: unconfirmed, a plain
 });
 
 for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback]) {
-  test(`Test rollback. factory, OTA0, OTA1, rollback() -> OTA0 and OTA1 is INVALID (${kind.name})`, async (t) => {
+  test(`Test rollback. factory, OTA0, OTA1, rollback() -> OTA0, OTA1 INVALID (${kind.name})`, async (t) => {
     const { device } = await inOta1(t, kind);
     await settle(device, device.ota.rollback()).catch(() => {});
     device.restart();
@@ -490,7 +490,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback]) {
     assert.equal(device.ota.getNextUpdatePartition().label, "ota_1");
   });
 
-  test(`Test rollback. factory, OTA0, OTA1, rollback() -> OTA0, which was VALID and still is (${kind.name})`, async (t) => {
+  test(`Test rollback. factory, OTA0, OTA1, rollback() -> OTA0, still VALID (${kind.name})`, async (t) => {
     const { device } = await inOta1(t, kind);
     await settle(device, device.ota.rollback()).catch(() => {});
     device.restart();
@@ -501,7 +501,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback]) {
   });
 }
 
-test("an update begun while the running image is on trial is ESP_ERR_OTA_ROLLBACK_INVALID_STATE, until markValid", async (t) => {
+test("an update during a trial is ESP_ERR_OTA_ROLLBACK_INVALID_STATE, until markValid", async (t) => {
   const fixture = await createFixture(t, { board: "toy-two", bootloader: BOOTLOADERS.rollback });
   assert.ifError((await fixture.update()).error);
   fixture.device.restart();
@@ -516,14 +516,14 @@ test("an update begun while the running image is on trial is ESP_ERR_OTA_ROLLBAC
   await succeeds(fixture, await updateFrom(fixture, serveFile(image)), "ota_0", image);
 });
 
-test("rollback with no other whole image is ESP_ERR_OTA_ROLLBACK_FAILED and changes nothing", async (t) => {
+test("rollback without another whole image is ESP_ERR_OTA_ROLLBACK_FAILED", async (t) => {
   const fixture = await createFixture(t, { board: "toy-two" });
   failsWith(await fixture.outcome(fixture.device.ota.rollback()), "OTA_ROLLBACK_FAILED");
   touchesNothing(fixture);
   assert.equal(fixture.device.rebootAsked, false);
 });
 
-test("Updated partition invalidated after esp_ota_begin: no record names a slot that is being overwritten", async (t) => {
+test("Updated partition invalidated after esp_ota_begin: no record names its slot", async (t) => {
   const fixture = await createFixture(t, {
     board: "toy-factory-two",
     bootloader: BOOTLOADERS.rollback,
@@ -549,7 +549,7 @@ test("Updated partition invalidated after esp_ota_begin: no record names a slot 
   );
 });
 
-test("markValid during a bootloader's trial leaves the other slot's VALID record as it is: both are VALID", async (t) => {
+test("markValid during a bootloader's trial leaves the other slot's record VALID", async (t) => {
   const { device } = await inOta1(t, BOOTLOADERS.rollback);
   device.ota.markValid();
   assert.equal(device.ota.getState(partitionOf(device, "ota_1")), STATE.VALID);
@@ -557,7 +557,7 @@ test("markValid during a bootloader's trial leaves the other slot's VALID record
 });
 
 // unlike IDF, which always rewrites in place: for one erase and write the other slot's entry is the only one then
-test("markValid without one says VALID in the other copy first, so that the running slot never loses its entry", async (t) => {
+test("markValid without a bootloader's trial says VALID in the other copy first", async (t) => {
   const { device } = await inOta1(t, BOOTLOADERS.current);
   device.ota.markValid();
   assert.equal(device.ota.getState(partitionOf(device, "ota_1")), STATE.VALID);
@@ -582,7 +582,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback]) {
     return fixture;
   }
 
-  test(`Updated sequence number for non-running partition always: two updates without a restart, then OTA1 boots (${kind.name})`, async (t) => {
+  test(`Updated sequence number for non-running partition always: OTA1 boots (${kind.name})`, async (t) => {
     const fixture = await updateTwice(t, (device) => {
       assert.equal(device.ota.getRunningPartition().label, "ota_0");
       assert.notEqual(device.ota.getState(partitionOf(device, "ota_0")), undefined);
@@ -591,7 +591,7 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback]) {
     bootsNewImage(fixture, "ota_1", newImage("esp32", 61));
   });
 
-  test(`two updates without a restart leave the running image as VALID as it was (${kind.name})`, async (t) => {
+  test(`two updates without a restart leave the running image as it was (${kind.name})`, async (t) => {
     await updateTwice(t, (device) => {
       assert.equal(device.ota.getState(partitionOf(device, "ota_0")), STATE.VALID);
     });
@@ -625,7 +625,7 @@ test("esp_https_ota_get_img_desc gives what the file says of itself", async (t) 
   handle.abort();
 });
 
-test("a SPI mode in the descriptor that differs from the running image's is ESP_ERR_OTA_SPI_MODE_MISMATCH", async (t) => {
+test("another SPI mode than the running image's is ESP_ERR_OTA_SPI_MODE_MISMATCH", async (t) => {
   const withMode = (seed: number, spiMode: number) => buildImage({ seed, size: 20000, descriptor: { spiMode } });
   const images = { factory: withMode(1, 3) };
   for (const [spiMode, ok] of [
@@ -644,7 +644,7 @@ test("a SPI mode in the descriptor that differs from the running image's is ESP_
   await succeeds(unknown, await unknown.update(), "ota_0");
 });
 
-test("the callback never sees a problem of the engine in any of this: the log of a clean update is empty", async (t) => {
+test("the log of a clean update is empty", async (t) => {
   const fixture = await createFixture(t, { tls: true });
   assert.ifError((await fixture.update()).error);
   assert.deepEqual(fixture.device.engine.console, []);

@@ -54,7 +54,7 @@ async function settled(fixture: Fixture, promise: any): Promise<any> {
   return outcome;
 }
 
-test("whichever timer is lost, the update ends with ESP_ERR_NO_MEM or goes on without it, and the next one works", async (t) => {
+test("whichever timer is lost, the update goes on or ends with ESP_ERR_NO_MEM", async (t) => {
   const first = await fixtureWithTimers(t);
   assert.ifError((await settled(first.fixture, first.fixture.device.ota.update(first.config))).error);
   const timers = first.fixture.device.engine.run("timers") as number;
@@ -81,7 +81,7 @@ test("whichever timer is lost, the update ends with ESP_ERR_NO_MEM or goes on wi
   assert.ok(lost > timers / 2, `${lost} of ${timers} timers were missed`);
 });
 
-test("a lost update of which a connection is left, to a server that says nothing, closes it", async (t) => {
+test("a lost update closes a connection that is left to a silent server", async (t) => {
   for (let index = 0; index < 4; index++) {
     const { fixture, config } = await fixtureWithTimers(t);
     fixture.server.on("/m.jws", silent());
@@ -106,7 +106,7 @@ test("a handle's owner may pause until the deadline: only that is watched then",
 });
 
 for (const step of ["perform", "finish"] as const)
-  test(`${step} of a handle that is lost ends with ESP_ERR_NO_MEM, and the handle with it`, async (t) => {
+  test(`${step} of a lost handle ends with ESP_ERR_NO_MEM, and the handle with it`, async (t) => {
     const { fixture, config } = await fixtureWithTimers(t);
     const { engine, ota } = fixture.device;
     const handle: any = await engine.call(ota.begin(config));
@@ -123,7 +123,7 @@ for (const step of ["perform", "finish"] as const)
     bootsNewImage(fixture, "ota_0", IMAGE);
   });
 
-test("a server that is slow is no lost update, nor does a refused second update make it one", async (t) => {
+test("a slow server is not a lost update, nor with a refused second update", async (t) => {
   const { fixture, config } = await fixtureWithTimers(t);
   const { engine, ota } = fixture.device;
   const gate = createGate();
@@ -153,7 +153,7 @@ function blockFirstRequest(fixture: Fixture, ms: number): void {
   )(() => fixture.device.engine.block(ms));
 }
 
-test("a lookup that blocks the device is no lost update, though the engine makes up for the calls that an interval missed", async (t) => {
+test("a lookup that blocks the device is not taken for a lost update", async (t) => {
   const { fixture, config } = await fixtureWithTimers(t);
   blockFirstRequest(fixture, 60000);
   config.retries = 1;
@@ -178,7 +178,7 @@ for (const hours of [-1, 1])
   });
 
 for (const call of ["setBootPartition", "rollback"] as const)
-  test(`${call}() whose verification is lost ends with ESP_ERR_NO_MEM, and the next call works`, async (t) => {
+  test(`${call}() whose verification is lost ends with ESP_ERR_NO_MEM`, async (t) => {
     const { fixture, config } = await fixtureWithTimers(t);
     const { device } = fixture;
     assert.ifError((await settled(fixture, device.ota.update(config))).error);
@@ -198,7 +198,7 @@ for (const call of ["setBootPartition", "rollback"] as const)
     assert.equal(device.running, "factory");
   });
 
-test("a second call, refused at once, takes nothing from the first, whatever the clock says", async (t) => {
+test("a second call, refused at once, takes nothing from the first, at any time", async (t) => {
   const { fixture, config } = await fixtureWithTimers(t);
   const { engine, ota } = fixture.device;
   engine.run("setTime(1800000000)");
@@ -213,7 +213,7 @@ for (const [what, disturb] of [
   ["the clock is set", (fixture: Fixture) => fixture.device.engine.run("setTime(getTime() + 1e9)")],
   ["something blocks the device", (fixture: Fixture) => fixture.device.engine.block(60000)],
 ] as [string, (fixture: Fixture) => void][])
-  test(`${what}, and a second call comes before the next look at the first: the first is not lost`, async (t) => {
+  test(`${what}, and a second call before the next tick: the first is not lost`, async (t) => {
     const { fixture, config } = await fixtureWithTimers(t);
     const { engine, ota } = fixture.device;
     const gate = createGate();
@@ -231,7 +231,7 @@ for (const [what, disturb] of [
     bootsNewImage(fixture, "ota_0", IMAGE);
   });
 
-test("a server that is silent after a pause between two steps is no lost update", async (t) => {
+test("a server that is silent after a pause between two steps is not a lost update", async (t) => {
   const { fixture, config } = await fixtureWithTimers(t);
   const { engine, ota } = fixture.device;
   const gate = createGate();

@@ -59,7 +59,7 @@ for (const one of CASES) {
   const { board, old, target, kind } = one;
   const where = `${board}, ${kind.name}`;
 
-  test(`an image that is never confirmed is left at the start after the last attempt (${where})`, options, async () => {
+  test(`an image that is never confirmed is left after its last start (${where})`, options, async () => {
     const device = await install(one);
     for (const boots of [1, 2]) {
       const run = await start(device, kind, BOOT);
@@ -100,7 +100,7 @@ for (const one of CASES) {
     }
   });
 
-  test(`rollback() goes back at once, and the image is not installed again by itself (${where})`, options, async () => {
+  test(`rollback() goes back at once, and the image is not installed again (${where})`, options, async () => {
     const device = await install(one);
     const run = await start(device, kind, "ota.rollback().catch(function (error) { reportError(error); finish(); });");
     assert.deepEqual(run.reports, [{ reboot: true }], run.output);
@@ -131,45 +131,37 @@ for (const [what, check, good] of [
     runsNext(run, good ? one.target : one.old);
   });
 
-test(
-  "a bootloader with rollback: NEW, PENDING_VERIFY, VALID by markValid, and no update before it",
-  options,
-  async () => {
-    const device = createDevice({ board: "toy-two" });
-    const kind = BOOTLOADERS.rollback;
-    await start(device, kind, update());
-    assert.equal(entries(device)[1].state, STATE.NEW);
-    const run = await start(
-      device,
-      kind,
-      `report(ota.getState(ota.getRunningPartition()));
+test("a bootloader with rollback: NEW, PENDING_VERIFY, and VALID by markValid", options, async () => {
+  const device = createDevice({ board: "toy-two" });
+  const kind = BOOTLOADERS.rollback;
+  await start(device, kind, update());
+  assert.equal(entries(device)[1].state, STATE.NEW);
+  const run = await start(
+    device,
+    kind,
+    `report(ota.getState(ota.getRunningPartition()));
     ota.update({ url: ${JSON.stringify(server.url("/fw.bin"))}, insecure: true }).catch(function (error) {
       reportError(error); ota.markValid(); report(ota.getState(ota.getRunningPartition())); finish(); });`,
-    );
-    assert.deepEqual([run.reports[0], run.reports[2]], [STATE.PENDING_VERIFY, STATE.VALID], run.output);
-    assert.equal(run.reports[1].name, "ESP_ERR_OTA_ROLLBACK_INVALID_STATE");
-    runsNext(run, "ota_1");
-    assert.equal((await start(device, kind, BOOT)).reports[0].trial, false);
-  },
-);
+  );
+  assert.deepEqual([run.reports[0], run.reports[2]], [STATE.PENDING_VERIFY, STATE.VALID], run.output);
+  assert.equal(run.reports[1].name, "ESP_ERR_OTA_ROLLBACK_INVALID_STATE");
+  runsNext(run, "ota_1");
+  assert.equal((await start(device, kind, BOOT)).reports[0].trial, false);
+});
 
-test(
-  "a bootloader with rollback aborts an image that did not confirm itself; three times, and it is refused",
-  options,
-  async () => {
-    const device = createDevice({ board: "toy-two" });
-    const kind = BOOTLOADERS.rollback;
-    for (let time = 1; time <= 3; time++) {
-      const installed = await start(device, kind, update());
-      assert.deepEqual(installed.reports, ["ota_1"], `time ${time}: ${installed.output}`);
-      const trial = await start(device, kind, BOOT);
-      assert.equal(trial.reports[1].status.state, STATE.PENDING_VERIFY, trial.output);
-      runsNext(trial, "ota_0");
-    }
-    const refused = await start(device, kind, update());
-    assert.match(refused.reports[0].error, /rolled back/, refused.output);
-  },
-);
+test("a bootloader with rollback aborts an unconfirmed image, the third time for good", options, async () => {
+  const device = createDevice({ board: "toy-two" });
+  const kind = BOOTLOADERS.rollback;
+  for (let time = 1; time <= 3; time++) {
+    const installed = await start(device, kind, update());
+    assert.deepEqual(installed.reports, ["ota_1"], `time ${time}: ${installed.output}`);
+    const trial = await start(device, kind, BOOT);
+    assert.equal(trial.reports[1].status.state, STATE.PENDING_VERIFY, trial.output);
+    runsNext(trial, "ota_0");
+  }
+  const refused = await start(device, kind, update());
+  assert.match(refused.reports[0].error, /rolled back/, refused.output);
+});
 
 for (const [what, text] of [
   ["empty", ""],
@@ -177,7 +169,7 @@ for (const [what, text] of [
   ["foreign JSON", '["slot", 7]'],
   ["of other types", '{"slot":7,"previous":null,"boots":"2","sequence":-1}'],
 ] as const)
-  test(`a boot record that is ${what} is no trial and is in nobody's way`, options, async () => {
+  test(`a boot record that is ${what} is not a trial, and hinders nothing`, options, async () => {
     const [, one] = CASES;
     const device = createDevice({ board: one.board });
     const run = await start(

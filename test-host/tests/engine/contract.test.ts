@@ -1,6 +1,6 @@
 // Holds the fake to the real interpreter: every script of test-host/sim/contract runs in both against the same server of
 // misbehaviours, and what they print must be equal line by line. ESPRUINO names the real binary; without it the fake
-// is compared with the recording made from it (`RECORD=1 ESPRUINO=... node --import tsx --test ...` makes it anew).
+// is compared with the recording made from it (`RECORD=1 ESPRUINO=... node --import tsx --test ...` records it again).
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -179,7 +179,7 @@ function withEngine(options: Partial<EngineOptions>, run: (engine: Engine) => un
   };
 }
 
-test("each start draws the same random numbers, and one start draws others as it goes on", () => {
+test("each start draws the same random numbers, and others as it goes on", () => {
   const draw = (engine: Engine): unknown => engine.run("[Math.random(),Math.random(),E.hwRand()].join()");
   const engines = [fakeEngine(), fakeEngine()];
   const [first, second] = engines.map(draw);
@@ -202,7 +202,7 @@ test(
   }),
 );
 
-test("a program is cut at the native call in which the power goes, whatever it catches", async () => {
+test("a program is cut at the native call in which the power goes", async () => {
   let engine: Engine | undefined;
   const flash: any = { size: 8192, read: () => new Uint8Array(1), write: () => engine?.stop(), erase() {} };
   engine = fakeEngine({ flash });
@@ -255,7 +255,7 @@ test(
 );
 
 test(
-  "a throw in a callback and a rejection nobody handles are problems, with their stack",
+  "a throw in a callback and an unhandled rejection are problems, with their stack",
   withEngine({}, async (engine) => {
     engine.run("setTimeout(function wrong(){throw new Error('one')},1)", "app.js");
     await engine.advance(5);

@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import fc from "fast-check";
 import { ESPRUINO, runInEngine, warnWithoutEngine } from "../../real-espruino/engine.ts";
 import { createDevice } from "../../sim/device.ts";
 import { filesClaims, loaderWith, MODULE, programOf, storedName } from "../../support/files-release.ts";
+import { sample } from "../../support/property.ts";
 import { type Key, makeKey, signManifest } from "../../support/release.ts";
 import { type Server, serveFile, startServer } from "../../support/server.ts";
 
@@ -52,7 +54,7 @@ async function publish(path: string, files: Record<string, string | Uint8Array>,
   return `{ url: ${JSON.stringify(server.url(`${path}/m.jws`))}, keys: ${JSON.stringify([key.jwk])}, retries: 0 }`;
 }
 
-test("a release of files is installed, started by the loader at the top level, and confirmed", options, async () => {
+test("a release of files is installed, started at the top level, and confirmed", options, async () => {
   const device = createDevice({ board: "esp32" });
   const config = await publish("/one", FILES, { version: "1.0" });
   await runInEngine(device, `${prepare()} finish();`);
@@ -102,63 +104,57 @@ var config = running === "1" ? ${configs[1]} : ${configs[0]};
 config.allowDowngrade = true;
 ota.update(config).then(function (r) { report({ done: true }); finish(); }, function (e) { reportError(e); finish(); });`;
 
-test(
-  `the interpreter is killed ${KILLS} times in updates: what runs is always one release, whole`,
-  options,
-  async (t) => {
-    const device = createDevice({ board: "esp32" });
-    const files = (version: string) => ({
-      "lib/sensor.js": `exports.of = "${version}";`,
-      "app.js": programOf(version, 'running += "";'),
-      "table.bin": version.repeat(3000),
-    });
-    const configs = [
-      await publish("/kill1", files("1"), { version: "1" }),
-      await publish("/kill2", files("2"), { version: "2" }),
-    ];
-    await runInEngine(device, `${prepare()} finish();`);
-    const first = await runInEngine(
-      device,
-      `${BOOT} ota.update(${configs[0]}).then(function () { finish(); }, function (e) { reportError(e); finish(); });`,
-    );
-    assert.deepEqual(first.reports, [], first.output);
-    let seed = Number(process.env.CAMPAIGN_SEED ?? 7);
-    const random = () => {
-      seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
-      return seed / 0x7fffffff;
-    };
-    const seen: Record<string, number> = {};
-    const count = (what: string) => {
-      seen[what] = (seen[what] ?? 0) + 1;
-    };
-    for (let kills = 0; kills < KILLS; ) {
-      const run = await runInEngine(device, ALTERNATE(configs), { timeoutMs: 400 + random() * LATEST, mayHang: true });
-      if (run.hung) kills++;
-      const [start, end] = run.reports;
-      // killed three times before it could confirm, as on a slow machine: the loader went back, and restarts
-      if (start?.reboot) {
-        count("starts ran out");
-        continue;
-      }
-      if (start) {
-        assert.match(start.running, /^(1\/1|2\/2)$/, run.output);
-        count(`runs ${start.running}`);
-      }
-      assert.doesNotMatch(run.output, /corrupt/i);
-      if (end?.done) count("installed");
-      if (end?.error) {
-        count(end.name);
-        assert.equal(end.name, "ESP_ERR_NO_MEM", run.output);
-        await runInEngine(device, 'require("Storage").compact(); finish();');
-      }
-      if (!start && !run.hung) assert.fail(run.output);
+test(`the interpreter is killed ${KILLS} times in updates: one whole release runs`, options, async (t) => {
+  const device = createDevice({ board: "esp32" });
+  const files = (version: string) => ({
+    "lib/sensor.js": `exports.of = "${version}";`,
+    "app.js": programOf(version, 'running += "";'),
+    "table.bin": version.repeat(3000),
+  });
+  const configs = [
+    await publish("/kill1", files("1"), { version: "1" }),
+    await publish("/kill2", files("2"), { version: "2" }),
+  ];
+  await runInEngine(device, `${prepare()} finish();`);
+  const first = await runInEngine(
+    device,
+    `${BOOT} ota.update(${configs[0]}).then(function () { finish(); }, function (e) { reportError(e); finish(); });`,
+  );
+  assert.deepEqual(first.reports, [], first.output);
+  const delays = sample(fc.nat(LATEST), Number(process.env.CAMPAIGN_SEED ?? 7), 2 * KILLS);
+  let runs = 0;
+  const seen: Record<string, number> = {};
+  const count = (what: string) => {
+    seen[what] = (seen[what] ?? 0) + 1;
+  };
+  for (let kills = 0; kills < KILLS; ) {
+    const timeoutMs = 400 + delays[runs++ % delays.length];
+    const run = await runInEngine(device, ALTERNATE(configs), { timeoutMs, mayHang: true });
+    if (run.hung) kills++;
+    const [start, end] = run.reports;
+    // killed three times before it could confirm, as on a slow machine: the loader went back, and restarts
+    if (start?.reboot) {
+      count("starts ran out");
+      continue;
     }
-    t.diagnostic(JSON.stringify(seen));
-    const last = await runInEngine(
-      device,
-      `${BOOT} report([running, require("lib/sensor").of, require("Storage").read("https-ota") === undefined, E.CRC32(require("Storage").read("${LOADER}"))]); finish();`,
-    );
-    assert.equal(last.reports[0]?.[0], last.reports[0]?.[1], last.output);
-    assert.equal(last.reports[0][2], false);
-  },
-);
+    if (start) {
+      assert.match(start.running, /^(1\/1|2\/2)$/, run.output);
+      count(`runs ${start.running}`);
+    }
+    assert.doesNotMatch(run.output, /corrupt/i);
+    if (end?.done) count("installed");
+    if (end?.error) {
+      count(end.name);
+      assert.equal(end.name, "ESP_ERR_NO_MEM", run.output);
+      await runInEngine(device, 'require("Storage").compact(); finish();');
+    }
+    if (!start && !run.hung) assert.fail(run.output);
+  }
+  t.diagnostic(JSON.stringify(seen));
+  const last = await runInEngine(
+    device,
+    `${BOOT} report([running, require("lib/sensor").of, require("Storage").read("https-ota") === undefined, E.CRC32(require("Storage").read("${LOADER}"))]); finish();`,
+  );
+  assert.equal(last.reports[0]?.[0], last.reports[0]?.[1], last.output);
+  assert.equal(last.reports[0][2], false);
+});

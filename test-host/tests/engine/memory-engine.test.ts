@@ -1,4 +1,4 @@
-// Little memory, in the real interpreter: a heap filler leaves so many JsVars free. Needs a build with a fixed number of
+// Little memory, in the real interpreter: a heap filler leaves a chosen number of JsVars free. Needs a build with a fixed number of
 // them, as devices have; the ordinary Linux build gets more on demand.
 //
 // MEMORY_STEP sets how fine the sweeps are: 1 tries every number of free JsVars (two hours), 7 takes half an hour.
@@ -122,14 +122,11 @@ test("with RSA-4096 and no more JsVars than the check asks for, an update succee
 /** With fewer free JsVars than the last of these the call itself finds no memory, and its promise stays open. */
 const TOO_FEW = [1300, 1000, 800, 600];
 
-test(
-  "below what it needs an update refuses with both numbers, before any flash operation; later it succeeds",
-  options,
-  async () => {
-    const device = createDevice();
-    const run = await runInEngine(
-      device,
-      `${HEAP_FILLER}
+test("below what it needs an update refuses, with both numbers, before it writes", options, async () => {
+  const device = createDevice();
+  const run = await runInEngine(
+    device,
+    `${HEAP_FILLER}
     var config = ${configOf(http)}, sizes = ${JSON.stringify(TOO_FEW)};
     function next() {
       if (!sizes.length) return ota.update(config).then(function (result) { report(result); finish(); },
@@ -143,22 +140,21 @@ test(
       });
     }
     setTimeout(next, 100);`,
-    );
-    const later = run.reports.pop();
-    assert.equal(run.reports.length, 2 * TOO_FEW.length, run.output);
-    for (let i = 0; i < run.reports.length; i += 2) {
-      const [given, refusal] = run.reports.slice(i, i + 2);
-      assert.deepEqual(given.flash, { reads: 0, writes: 0, erases: 0 });
-      assert.equal(refusal.name, "ESP_ERR_NO_MEM");
-      assert.equal(refusal.retry, true);
-      const [, free, needed] = /^(\d+) JsVars are free, an update needs (\d+)$/.exec(refusal.error) ?? [];
-      assert.ok(Number(free) > given.free - 420 && Number(free) < given.free + 10, refusal.error);
-      assert.ok(Number(needed) > 1100, refusal.error);
-    }
-    assert.equal(later.size, IMAGE.length, run.output);
-    assert.equal(run.boot.slot?.label, "ota_0");
-  },
-);
+  );
+  const later = run.reports.pop();
+  assert.equal(run.reports.length, 2 * TOO_FEW.length, run.output);
+  for (let i = 0; i < run.reports.length; i += 2) {
+    const [given, refusal] = run.reports.slice(i, i + 2);
+    assert.deepEqual(given.flash, { reads: 0, writes: 0, erases: 0 });
+    assert.equal(refusal.name, "ESP_ERR_NO_MEM");
+    assert.equal(refusal.retry, true);
+    const [, free, needed] = /^(\d+) JsVars are free, an update needs (\d+)$/.exec(refusal.error) ?? [];
+    assert.ok(Number(free) > given.free - 420 && Number(free) < given.free + 10, refusal.error);
+    assert.ok(Number(needed) > 1100, refusal.error);
+  }
+  assert.equal(later.size, IMAGE.length, run.output);
+  assert.equal(run.boot.slot?.label, "ota_0");
+});
 
 /**
  * Interpreters of little memory. The harness takes some 130 JsVars that a device has not; a device has its Wi-Fi
@@ -280,13 +276,13 @@ async function runOut(shortage: Shortage, server: Server, bundle = unchecked): P
     const { flash } = createDevice({ flash: start });
     for (const [i, entry] of left.entries.entries()) flash.load(Buffer.from(entry, "base64"), otadata + 4096 * i);
     flash.load(image, slot);
-    const broken = judge(flash, left.image === sums(image), first === "installed") || elsewhere(device, start);
+    const broken = problemOf(flash, left.image === sums(image), first === "installed") || elsewhere(device, start);
     return { what, first, later, uses: left.uses, broken };
   }
   // Functions and natives of the engine that find no memory at all may crash it; and where what the network sent has
   // taken all, no callback runs any more, of nobody. On a device that is a reset, or the watchdog's.
   const whole = Buffer.from(image).equals(device.slot("ota_0", image.length));
-  const broken = judge(device.flash, whole, false) || elsewhere(device, start);
+  const broken = problemOf(device.flash, whole, false) || elsewhere(device, start);
   const next = await runInEngine(
     device,
     `ota.update(${configOf(http, image)}).then(function () { report("installed"); finish(); }, function (error) {
@@ -313,7 +309,7 @@ const sums = (image: Uint8Array) =>
     .join("");
 
 /** What the bootloader would make of `flash`; `whole`: is the image in the slot what it has to be? */
-function judge(flash: Flash, whole: boolean, installed: boolean): string {
+function problemOf(flash: Flash, whole: boolean, installed: boolean): string {
   const boot = runBootloader(createFlash({ from: flash.snapshot() }), { chipId: 0 });
   if (boot.fellBack || !boot.slot) return boot.log.join("\n");
   const selected = boot.slot.label === "ota_0";
@@ -369,36 +365,28 @@ for (const [scheme, from, to, step] of [
   ["http", 250, ENOUGH, STEP],
   ["tls", 400, TLS, 16 * STEP],
 ] as const)
-  test(
-    `wherever memory runs out over ${scheme}, nothing broken is selected and the next update succeeds`,
-    options,
-    async (t) => {
-      // the end too, whatever the step: there one has to succeed
-      const shortages = [...range(from, to, step), to].map((free) => ({ free }));
-      const outcomes = await runAll(shortages, scheme === "tls" ? https : http);
-      t.diagnostic(tally(outcomes));
-      assert.deepEqual(harmed(outcomes), []);
-      if (scheme === "http") assert.match(tally(outcomes), /installed/);
-      assert.match(tally(outcomes), /ESP_ERR_NO_MEM/);
-    },
-  );
+  test(`wherever memory runs out over ${scheme}, nothing broken is selected`, options, async (t) => {
+    // the end too, whatever the step: there one has to succeed
+    const shortages = [...range(from, to, step), to].map((free) => ({ free }));
+    const outcomes = await runAll(shortages, scheme === "tls" ? https : http);
+    t.diagnostic(tally(outcomes));
+    assert.deepEqual(harmed(outcomes), []);
+    if (scheme === "http") assert.match(tally(outcomes), /installed/);
+    assert.match(tally(outcomes), /ESP_ERR_NO_MEM/);
+  });
 
 // A heap filler that is there from the start lets only those allocations fail that are a new peak. So also: all is well until
 // some use of the flash, and from then on hardly anything is free. Each use is tried, those around select among them.
-test(
-  "wherever memory gets short later, nothing broken is selected and the next update succeeds",
-  options,
-  async (t) => {
-    const [{ first, uses }] = await runAll([{ free: 5000, at: 1 }], http);
-    assert.equal(first, "installed");
-    const shortages = range(1, uses + 1, 1).flatMap((at) =>
-      range(30 + ((at * 61) % (12 * STEP)), 440, 12 * STEP).map((free) => ({ free, at })),
-    );
-    const outcomes = await runAll(shortages, http);
-    t.diagnostic(tally(outcomes));
-    assert.deepEqual(harmed(outcomes), []);
-  },
-);
+test("wherever memory gets short later, nothing broken is selected", options, async (t) => {
+  const [{ first, uses }] = await runAll([{ free: 5000, at: 1 }], http);
+  assert.equal(first, "installed");
+  const shortages = range(1, uses + 1, 1).flatMap((at) =>
+    range(30 + ((at * 61) % (12 * STEP)), 440, 12 * STEP).map((free) => ({ free, at })),
+  );
+  const outcomes = await runAll(shortages, http);
+  t.diagnostic(tally(outcomes));
+  assert.deepEqual(harmed(outcomes), []);
+});
 
 // The engine takes the data handler away in which memory ran out, and keeps what arrives then, as long as there is room.
 test("a server that sends more than there is memory makes nothing worse", options, async (t) => {

@@ -3,7 +3,6 @@
 // never restarted: each has the outcome that is promised, leaves nothing behind, and an update afterwards works.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { createDevice, type Device } from "../../sim/device.ts";
 import {
@@ -20,7 +19,7 @@ import { SECTOR } from "../../support/network.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import * as serve from "../../support/server.ts";
 import type { Server } from "../../support/server.ts";
-import { type Case, CASES, imageOf, outcomesOf, retryOf } from "../net/answer-cases.ts";
+import { type Case, CASES, functionsOfCases, imageOf, outcomesOf, retryOf } from "../net/answer-cases.ts";
 
 warnWithoutEngine();
 const options = { skip: ESPRUINO ? false : "ESPRUINO is not set" };
@@ -133,7 +132,7 @@ const GROUPS: [string, (one: Case) => boolean][] = [
 describe("in the real interpreter", AT_ONCE, () => {
   for (const [group, belongs] of GROUPS)
     for (const scheme of ["http", "https"] as const)
-      test(`${group} over ${scheme}, one after the other: the outcome that is promised, nothing left, and then an update`, {
+      test(`${group} over ${scheme}, one after the other: the promised outcome, nothing left`, {
         ...optionsOf(scheme),
       }, async (t) => {
         const suiting = CASES.filter((one) => belongs(one) && (one.only === undefined || one.only === scheme));
@@ -223,7 +222,7 @@ describe("in the real interpreter", AT_ONCE, () => {
         .map(({ headers }) => headers.range);
 
     test(
-      `power lost in a download over ${scheme}: the next start goes on at the sector, with If-Range`,
+      `power lost in a download over ${scheme}: the next start goes on at the sector`,
       optionsOf(scheme),
       async () => {
         const device = small();
@@ -263,19 +262,15 @@ describe("in the real interpreter", AT_ONCE, () => {
       );
     });
 
-    test(
-      `a slot with the rest of another file over ${scheme}: one full download, then success`,
-      optionsOf(scheme),
-      async () => {
-        const device = small();
-        const slot = noise(7, 0x10000);
-        slot.set(IMAGE.subarray(0, 5 * SECTOR));
-        device.flash.load(slot, device.row("ota_0").offset);
-        server().on("/mixed", serve.serveFile(IMAGE));
-        installed(device, await updateOnce(device, { url: server().url("/mixed"), digest: digestOf(IMAGE) }));
-        assert.deepEqual(rangesOf("/mixed"), ["bytes=0-", `bytes=${14 * SECTOR}-`, "bytes=0-"]);
-      },
-    );
+    test(`a slot with the rest of another file over ${scheme}: one full download`, optionsOf(scheme), async () => {
+      const device = small();
+      const slot = noise(7, 0x10000);
+      slot.set(IMAGE.subarray(0, 5 * SECTOR));
+      device.flash.load(slot, device.row("ota_0").offset);
+      server().on("/mixed", serve.serveFile(IMAGE));
+      installed(device, await updateOnce(device, { url: server().url("/mixed"), digest: digestOf(IMAGE) }));
+      assert.deepEqual(rangesOf("/mixed"), ["bytes=0-", `bytes=${14 * SECTOR}-`, "bytes=0-"]);
+    });
 
     test(`ranged requests over ${scheme}: bounds exact, and memory as flat as in one request`, {
       ...optionsOf(scheme),
@@ -305,7 +300,7 @@ describe("in the real interpreter", AT_ONCE, () => {
     });
   }
 
-  test("a URL of 2 KB behind a redirect is asked for byte for byte, and credentials stay at home", secure, async () => {
+  test("a URL of 2 KB behind a redirect is asked for, and credentials stay at home", secure, async () => {
     const device = small();
     const query = `a=%20+b&sig=${"%2F+/=~!$'()*,;:@".repeat(120)}`;
     assert.ok(query.length > 2000);
@@ -362,43 +357,39 @@ describe("in the real interpreter", AT_ONCE, () => {
     while (process.memory().free > n) held.push(0);
   }`;
 
-  test(
-    "too little memory is refused with both numbers; with the second number a signed update succeeds",
-    options,
-    async (t) => {
-      const key = await makeKey({ bits: 3072 });
-      const manifest = await signManifest(claimsFor(IMAGE, { image: { url: "/memory.bin" } }), key);
-      http.on("/memory.jws", serve.serveFile(new Uint8Array(Buffer.from(manifest, "latin1"))));
-      http.on("/memory.bin", serve.serveFile(IMAGE));
-      const asked = () => http.requests.filter(({ path }) => path.startsWith("/memory")).length;
-      const config = { url: http.url("/memory.jws"), keys: [key.jwk], retries: 0 };
-      const numbers = (error: string) => (error.match(/\d+/g) ?? []).map(Number);
-      const device = small();
-      /** Leaves `free` variables to a call of update; gives its error, "" for success. */
-      async function withFree(free: number): Promise<{ run: EngineRun; error: string }> {
-        const run = await updateOnce(device, config, `${FILL} fill(${free});`);
-        assert.ok(run.reports.length, run.output.slice(-2000));
-        const { name = "", error = "" } = run.reports.at(-1);
-        if (error) assert.equal(name, "ESP_ERR_NO_MEM", error);
-        return { run, error };
-      }
-      const refusal = numbers((await withFree(1000)).error);
-      const [free, needed] = refusal;
-      assert.ok(free > 600 && free <= 1000 && needed > free && needed < 4000, `${refusal}`);
-      assert.equal(asked(), 0, "it asked the server before it looked at its memory");
-      // what the call itself takes before it looks; then the least that it accepts
-      const own = 1000 - free;
-      const almost = await withFree(needed + own - 8);
-      assert.ok(numbers(almost.error)[0] < needed, almost.error || "it was not refused");
-      const enough = await withFree(needed + own + 8);
-      t.diagnostic(`${needed} JsVars wanted; the call took ${own} before it looked`);
-      installed(device, enough.run);
-    },
-  );
+  test("too little memory is refused with both numbers; the second number is enough", options, async (t) => {
+    const key = await makeKey({ bits: 3072 });
+    const manifest = await signManifest(claimsFor(IMAGE, { image: { url: "/memory.bin" } }), key);
+    http.on("/memory.jws", serve.serveFile(new Uint8Array(Buffer.from(manifest, "latin1"))));
+    http.on("/memory.bin", serve.serveFile(IMAGE));
+    const asked = () => http.requests.filter(({ path }) => path.startsWith("/memory")).length;
+    const config = { url: http.url("/memory.jws"), keys: [key.jwk], retries: 0 };
+    const numbers = (error: string) => (error.match(/\d+/g) ?? []).map(Number);
+    const device = small();
+    /** Leaves `free` variables to a call of update; gives its error, "" for success. */
+    async function withFree(free: number): Promise<{ run: EngineRun; error: string }> {
+      const run = await updateOnce(device, config, `${FILL} fill(${free});`);
+      assert.ok(run.reports.length, run.output.slice(-2000));
+      const { name = "", error = "" } = run.reports.at(-1);
+      if (error) assert.equal(name, "ESP_ERR_NO_MEM", error);
+      return { run, error };
+    }
+    const refusal = numbers((await withFree(1000)).error);
+    const [free, needed] = refusal;
+    assert.ok(free > 600 && free <= 1000 && needed > free && needed < 4000, `${refusal}`);
+    assert.equal(asked(), 0, "it asked the server before it looked at its memory");
+    // what the call itself takes before it looks; then the least that it accepts
+    const own = 1000 - free;
+    const almost = await withFree(needed + own - 8);
+    assert.ok(numbers(almost.error)[0] < needed, almost.error || "it was not refused");
+    const enough = await withFree(needed + own + 8);
+    t.diagnostic(`${needed} JsVars wanted; the call took ${own} before it looked`);
+    installed(device, enough.run);
+  });
 
   for (const kind of ["one", "many"] as const)
     test(
-      `a header of 64 KB, in ${kind === "one" ? "one field" : "2048 fields"}: installed, or the interpreter has no memory for it and goes down with the flash as it was`,
+      `a header of 64 KB, in ${kind === "one" ? "one field" : "2048 fields"}: installed, or out of memory, flash as it was`,
       options,
       async (t) => {
         const device = small();
@@ -420,16 +411,13 @@ describe("in the real interpreter", AT_ONCE, () => {
   // --- Pauses --------------------------------------------------------------------------------------------------------------
 
   for (const scheme of ["http", "https"] as const)
-    test(
-      `a caller that pauses at several places over ${scheme}: less than 8 KB are held, no connection, and the image is right`,
-      optionsOf(scheme),
-      async (t) => {
-        const server = scheme === "http" ? http : https;
-        const device = small();
-        server.on("/pause", serve.serveFile(IMAGE));
-        const run = await runInEngine(
-          device,
-          `${ALIVE}
+    test(`a caller that pauses over ${scheme} holds less than 8 KB and no connection`, optionsOf(scheme), async (t) => {
+      const server = scheme === "http" ? http : https;
+      const device = small();
+      server.on("/pause", serve.serveFile(IMAGE));
+      const run = await runInEngine(
+        device,
+        `${ALIVE}
       var places = [0, 1, 2, 7, 12], step = 0, taken = 0, handle;
       var request = require("http").request;
       require("http").request = function (options, onResponse) {
@@ -454,31 +442,27 @@ describe("in the real interpreter", AT_ONCE, () => {
         }, 300);
       }
       ota.begin({ url: "${server.url("/pause")}", digest: "${digestOf(IMAGE)}" }).then(function (begun) { handle = begun; next(); }, fail);`,
-          { timeoutMs: 60_000 },
-        );
-        const last = run.reports.at(-1);
-        installed(device, run);
-        const held = run.reports.slice(0, -1);
-        assert.equal(held.length, 5, run.output.slice(-2000));
-        t.diagnostic(`held ${held.map((one) => one.held)} bytes`);
-        for (const one of held) {
-          assert.ok(one.held >= 0 && one.held < 8192, `${one.held} bytes were held`);
-          assert.equal(one.alive.connections, 0, "a connection is open in a pause");
-        }
-        assert.equal(last.taken, IMAGE.length, "a byte was taken twice");
-      },
-    );
+        { timeoutMs: 60_000 },
+      );
+      const last = run.reports.at(-1);
+      installed(device, run);
+      const held = run.reports.slice(0, -1);
+      assert.equal(held.length, 5, run.output.slice(-2000));
+      t.diagnostic(`held ${held.map((one) => one.held)} bytes`);
+      for (const one of held) {
+        assert.ok(one.held >= 0 && one.held < 8192, `${one.held} bytes were held`);
+        assert.equal(one.alive.connections, 0, "a connection is open in a pause");
+      }
+      assert.equal(last.taken, IMAGE.length, "a byte was taken twice");
+    });
+});
 
-  // --- Completeness --------------------------------------------------------------------------------------------------------
+// --- Completeness ----------------------------------------------------------------------------------------------------------
 
-  /** What combines others, and what is run elsewhere: a redirect without end, and waits that take real time. */
-  const NOT_HERE = ["startServer", "fileAnswer", "firstTimes", "busyThen", "delayed"];
-  test("each function of the lying server is run in the real interpreter", () => {
-    const source = ["network-engine.test.ts", "../net/answer-cases.ts"]
-      .map((name) => readFileSync(new URL(name, import.meta.url), "utf8"))
-      .join("\n");
-    const used = new Set([...source.matchAll(/serve\.(\w+)/g)].map((match) => match[1]));
-    const missing = Object.keys(serve).filter((name) => !used.has(name) && !NOT_HERE.includes(name));
-    assert.deepEqual(missing, []);
-  });
+/** What the cases do not use: the server itself, what combines others, and waits that take real time. */
+const NOT_IN_CASES: (keyof typeof serve)[] = ["busyThen", "delayed", "fileAnswer", "firstTimes", "startServer"];
+test("each function of the lying server is run in the real interpreter", () => {
+  const inCases = functionsOfCases();
+  const missing = Object.keys(serve).filter((name) => !inCases.has(name));
+  assert.deepEqual(missing.sort(), NOT_IN_CASES);
 });

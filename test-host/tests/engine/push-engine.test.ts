@@ -63,22 +63,22 @@ async function bootsOld({ console }: { console: EngineConsole }): Promise<void> 
 }
 
 test("push installs a signed release over the console", options, async (t) => {
-  const scene = await open(t);
-  const run = succeeds(await push(scene.console), /espruino 2\.0 is in ota_0, 60000 bytes/, /next restart/);
+  const fixture = await open(t);
+  const run = succeeds(await push(fixture.console), /espruino 2\.0 is in ota_0, 60000 bytes/, /next restart/);
   assert.match(run.stdout, /ESP32, Espruino 2v\d+, with https-ota/);
-  await bootsNew(scene);
+  await bootsNew(fixture);
 });
 
 test("push --digest trusts the image that it prints the digest of", options, async (t) => {
-  const scene = await open(t);
-  const run = await shop.run("push", "fw.bin", "--digest", "--port", scene.console.url, "--piece", "400");
+  const fixture = await open(t);
+  const run = await shop.run("push", "fw.bin", "--digest", "--port", fixture.console.url, "--piece", "400");
   succeeds(run, /digest: "fsverity-sha256:[0-9a-f]{64}"/);
-  await bootsNew(scene);
+  await bootsNew(fixture);
 });
 
 test("push goes on behind the last whole sector after the line was cut", options, async (t) => {
   let cutAt = -1;
-  const scene = await open(t, {
+  const fixture = await open(t, {
     onOutput(console, output) {
       const last = asked(output).at(-1) ?? 0;
       if (cutAt >= 0 || last < 30000) return;
@@ -86,20 +86,20 @@ test("push goes on behind the last whole sector after the line was cut", options
       console.cut(1500);
     },
   });
-  const run = succeeds(await push(scene.console), /is in ota_0/);
+  const run = succeeds(await push(fixture.console), /is in ota_0/);
   assert.match(run.stdout, /lost \([^)]*\)\. Waiting up to 60 s for it to come back/);
-  assert.equal(scene.console.connections, 2);
-  const offsets = asked(scene.console.output);
+  assert.equal(fixture.console.connections, 2);
+  const offsets = asked(fixture.console.output);
   const again = offsets.slice(offsets.indexOf(cutAt) + 1);
   assert.ok(cutAt >= 30000 && again.length < 45, `cut at ${cutAt}, then ${again}`);
   const resumed = again.find((offset) => offset > SECTOR) as number;
   assert.ok(resumed % SECTOR === 0 && resumed > cutAt - 2 * SECTOR, `cut at ${cutAt}, then ${again}`);
-  await bootsNew(scene);
+  await bootsNew(fixture);
 });
 
 test("push sends damaged and lost lines again", options, async (t) => {
   let pieces = 0;
-  const scene = await open(t, {
+  const fixture = await open(t, {
     toDevice(text) {
       if (!text.includes('"p"')) return text;
       pieces++;
@@ -109,50 +109,50 @@ test("push sends damaged and lost lines again", options, async (t) => {
       return pieces === 14 ? text.slice(0, 150) : text;
     },
   });
-  succeeds(await push(scene.console), /is in ota_0, .*, [3-9] lines sent again/);
-  await bootsNew(scene);
+  succeeds(await push(fixture.console), /is in ota_0, .*, [3-9] lines sent again/);
+  await bootsNew(fixture);
 });
 
 test("push puts the module into Storage when it is missing", options, async (t) => {
-  const scene = await open(t, { module: false });
-  succeeds(await push(scene.console), /gets https-ota into its Storage, \d+ bytes/, /is in ota_0/);
-  await bootsNew(scene);
+  const fixture = await open(t, { module: false });
+  succeeds(await push(fixture.console), /gets https-ota into its Storage, \d+ bytes/, /is in ota_0/);
+  await bootsNew(fixture);
 });
 
 test("push leaves another module alone unless --module is given", options, async (t) => {
   const program = `require("Storage").write("https-ota", "exports.update = function () { return Promise.reject({ name: 'MINE', message: 'mine' }); };");`;
-  const scene = await open(t, { module: false, program });
-  const kept = await push(scene.console);
+  const fixture = await open(t, { module: false, program });
+  const kept = await push(fixture.console);
   assert.match(kept.stdout, /another https-ota, \d+ bytes: --module replaces it/);
   fails(kept, 1, /the device says MINE: mine/);
-  await bootsOld(scene);
+  await bootsOld(fixture);
   const other = await open(t, { module: false, program });
   succeeds(await push(other.console, "--module"), /gets https-ota/, /is in ota_0/);
   await bootsNew(other);
 });
 
 test("push ends with the device's error when the key is another one", options, async (t) => {
-  const scene = await open(t);
-  const run = await shop.run("push", "fw.jws", "--key", "other.pub.jwk", "--port", scene.console.url);
+  const fixture = await open(t);
+  const run = await shop.run("push", "fw.jws", "--key", "other.pub.jwk", "--port", fixture.console.url);
   fails(run, 1, /^tcp:\S+: the device says ESP_ERR_OTA_VALIDATE_FAILED: .*(key|kid|signature)/);
-  await bootsOld(scene);
+  await bootsOld(fixture);
 });
 
 test("push --restart restarts the device", options, async (t) => {
-  const scene = await open(t);
-  succeeds(await push(scene.console, "--restart"), /it restarts into it now/);
-  assert.ok(scene.console.ended, "the interpreter runs on");
-  await bootsNew(scene);
+  const fixture = await open(t);
+  succeeds(await push(fixture.console, "--restart"), /it restarts into it now/);
+  assert.ok(fixture.console.ended, "the interpreter runs on");
+  await bootsNew(fixture);
 });
 
 test("Ctrl-C ends the update on the device, and the next push goes on", options, async (t) => {
   let stop: () => void = () => {};
-  const scene = await open(t, {
+  const fixture = await open(t, {
     onOutput(_, output) {
       if ((asked(output).at(-1) ?? 0) > 20000) stop();
     },
   });
-  const child = shop.start("push", "fw.jws", "--key", "key.pub.jwk", "--port", scene.console.url);
+  const child = shop.start("push", "fw.jws", "--key", "key.pub.jwk", "--port", fixture.console.url);
   let stderr = "";
   child.stderr?.on("data", (data) => {
     stderr += data;
@@ -164,15 +164,15 @@ test("Ctrl-C ends the update on the device, and the next push goes on", options,
   const code = await new Promise((resolve) => child.on("close", resolve));
   assert.equal(code, 1);
   assert.match(stderr, /^interrupted at 2\d{4} of 60000 bytes: the device has ended its update, and starts as before/);
-  const before = asked(scene.console.output).length;
-  succeeds(await push(scene.console), /is in ota_0/);
+  const before = asked(fixture.console.output).length;
+  succeeds(await push(fixture.console), /is in ota_0/);
   assert.ok(
-    asked(scene.console.output)
+    asked(fixture.console.output)
       .slice(before)
       .some((offset) => offset % SECTOR === 0 && offset >= 4 * SECTOR),
   );
-  assert.ok(asked(scene.console.output).length - before < 50);
-  await bootsNew(scene);
+  assert.ok(asked(fixture.console.output).length - before < 50);
+  await bootsNew(fixture);
 });
 
 test("push says what to look at when nothing answers", options, async (t) => {

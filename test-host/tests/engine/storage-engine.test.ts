@@ -83,7 +83,7 @@ describe("the virtual Storage is the interpreter's:", { skip: REAL ? false : "ES
     if (count > 1) for (const [what, times] of Object.entries(seen)) assert.ok(times > 3, `${what}: ${times} times`);
   });
 
-  test("a compaction that is cut, at each of its operations, is found by the next start as the model says", async () => {
+  test("a compaction cut at each of its operations is found as the model says", async () => {
     const cuts = compactions(PAGE).filter((_, i) => i % 3 === 0);
     const [whole] = (await virtual(fragmented(PAGE), program(["s.list().map(sum)"]))).lines;
     await inParallel(cuts, AT_ONCE, async ({ flash, outcome }) => {
@@ -95,7 +95,7 @@ describe("the virtual Storage is the interpreter's:", { skip: REAL ? false : "ES
     assert.ok(cuts.length > FRAGMENTED);
   });
 
-  test("a header that was torn is written over: the next write answers as the model says, and so does the start after", async () => {
+  test("a torn header is written over: the next write and start do as the model says", async () => {
     await inParallel(tornHeaders(PAGE), AT_ONCE, async ({ flash }) => {
       const write = 's.write("next", fill(300, 5))';
       const calls = ["state()", write, 'sum("next")', write, 'sum("next")', write, 'sum("next")', "state()"];
@@ -104,7 +104,7 @@ describe("the virtual Storage is the interpreter's:", { skip: REAL ? false : "ES
     });
   });
 
-  test("what save() left is dropped by a build of another GIT_COMMIT, and loaded by its own, with the same words", async () => {
+  test("what save() left is dropped by another GIT_COMMIT, and loaded by its own", async () => {
     const saved = (await evaluate(REAL, blankFlash(), "setTimeout(function () { save(); }, 10)")).flash;
     const [commit] = (await evaluate(REAL, blankFlash(), "print(process.env.GIT_COMMIT);quit()")).lines;
     const other = blankFlash();

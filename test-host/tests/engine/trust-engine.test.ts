@@ -154,24 +154,20 @@ for (const [scheme, bits, exponent] of [
     },
   );
 
-test(
-  "follows a redirect of the manifest and an image on another origin, without the headers there",
-  secure,
-  async () => {
-    const key = await aKey();
-    const device = small();
-    https.on("/far.bin", serve.serveFile(IMAGE));
-    https.on(
-      "/far.jws",
-      serve.serveFile(bytesOf(await signManifest(claims({ image: { url: https.url("/far.bin") } }), key))),
-    );
-    const url = publish(serve.redirect(302, https.url("/far.jws")));
-    installed(device, await update(device, url, [key.jwk], ', headers: { Authorization: "Bearer secret" }'));
-    assert.equal(http.requests.at(-1)?.headers.authorization, "Bearer secret");
-    for (const one of https.requests.filter(({ path }) => path.startsWith("/far")))
-      assert.equal(one.headers.authorization, undefined);
-  },
-);
+test("follows a manifest's redirect to an image on another origin, without headers", secure, async () => {
+  const key = await aKey();
+  const device = small();
+  https.on("/far.bin", serve.serveFile(IMAGE));
+  https.on(
+    "/far.jws",
+    serve.serveFile(bytesOf(await signManifest(claims({ image: { url: https.url("/far.bin") } }), key))),
+  );
+  const url = publish(serve.redirect(302, https.url("/far.jws")));
+  installed(device, await update(device, url, [key.jwk], ', headers: { Authorization: "Bearer secret" }'));
+  assert.equal(http.requests.at(-1)?.headers.authorization, "Bearer secret");
+  for (const one of https.requests.filter(({ path }) => path.startsWith("/far")))
+    assert.equal(one.headers.authorization, undefined);
+});
 
 test("answers every forgery with one and the same error, and writes nothing", options, async (t) => {
   const [key, other] = [await aKey(), await otherKey()];
@@ -210,7 +206,7 @@ test("the manifest of a removed key is refused, the new key's is followed", opti
   assert.deepEqual(answers, [REFUSED, { version: "2.0.2" }]);
 });
 
-test("a replay of an older sequence is refused, whatever the Storage file's other contents", options, async () => {
+test("a replay of an older sequence is refused, whatever else the Storage file has", options, async () => {
   const key = await aKey();
   const urls: string[] = [];
   for (const sequence of [9, 10, 11]) urls.push(publish(await signManifest(claims({ sequence }), key)));
@@ -271,7 +267,7 @@ test("policy: each rule has its own error, and the message names both sides", op
   );
 });
 
-test("what is no manifest is refused, an endless one is given up", options, () =>
+test("what is not a manifest is refused, an endless one is given up", options, () =>
   manifestsAreJudged([...NO_MANIFEST, ...ENDLESS]),
 );
 

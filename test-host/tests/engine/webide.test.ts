@@ -90,7 +90,7 @@ for (const [name, code] of [
   ["https-ota", READABLE],
   ["https-ota.min.js", MINIFIED],
 ]) {
-  test(`the upload of a program that requires https-ota carries ${name}, and nothing else`, async () => {
+  test(`the upload of a program that requires https-ota carries only ${name}`, async () => {
     const text = await ideUpload(PROGRAM, { [name]: code });
     assert.ok(text.endsWith(PROGRAM));
     // Every other name in require() must be built in: the IDE would otherwise have looked for it, and failed.

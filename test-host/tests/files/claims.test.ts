@@ -24,23 +24,23 @@ const claims = (changes: object) =>
 const WRONG: [what: string, changes: object, says: RegExp][] = [
   ["files in format 1", { format: 1 }, /claim files needs format 2/],
   ["no file", { files: [] }, /claim files is not a list/],
-  ["files that are no list", { files: { 0: file("app.js") } }, /claim files is not a list/],
+  ["files that are not a list", { files: { 0: file("app.js") } }, /claim files is not a list/],
   ["a file that is null", { files: [null] }, /claim files.name/],
   ["a name twice", { files: [file("app.js"), file("app.js")] }, /file name app.js comes twice/],
   ["no entry", { entry: undefined }, /claim entry is missing/],
-  ["an entry that is no file", { entry: "main.js" }, /claim entry is main.js, which is no file/],
+  ["an entry that is not a file", { entry: "main.js" }, /claim entry is main.js, which is no file/],
   ["an empty entry", { files: [file("app.js", { size: 0 })] }, /or an empty one/],
   [
     "an entry without files",
     { files: undefined, image: { url: "a", size: 1, fsverity: `sha256:${SHA}` } },
     /entry without/,
   ],
-  ["a size that is no whole number", { files: [file("app.js", { size: 1.5 })] }, /claim files.size/],
+  ["a size that is not a whole number", { files: [file("app.js", { size: 1.5 })] }, /claim files.size/],
   ["a size below 0", { files: [file("app.js", { size: -1 })] }, /claim files.size/],
   ["a size in a text", { files: [file("app.js", { size: "5" })] }, /claim files.size/],
   ["a digest that is too short", { files: [file("app.js", { sha256: "ab" })] }, /64 hexadecimal digits/],
   ["a digest in base64", { files: [file("app.js", { sha256: `${"a".repeat(63)}-` })] }, /64 hexadecimal digits/],
-  ["a URL that is no text", { files: [file("app.js", { url: 5 })] }, /claim files.url/],
+  ["a URL that is not a text", { files: [file("app.js", { url: 5 })] }, /claim files.url/],
   ["an empty URL", { files: [file("app.js", { url: "" })] }, /claim files.url/],
   ...["../app.js", "a/../b", "./a", "a/.", "..", ".", "/a", "a//b", "a/", "a\\b", "a\tb", "x".repeat(29), "\u00e9"].map(
     (name): [string, object, RegExp] => [
@@ -92,7 +92,7 @@ test("the list of a set reads back as it was", () => {
   assert.deepEqual(parseSet(setText(set)), set);
 });
 
-test("the id of a release changes with each name, content, the entry, the order and the image, and with nothing else", () => {
+test("the id of a release changes with each part of it, and with nothing else", () => {
   const a = { name: "a", sha256: SHA, size: 1, url: "u" };
   const b = { name: "b", sha256: "cd".repeat(32), size: 2 };
   const image = { fsverity: `sha256:${SHA}` };

@@ -45,7 +45,7 @@ async function withOne(t: Parameters<typeof createFilesFixture>[0], options = {}
   return fixture;
 }
 
-test("a release of files alone is fetched, committed by one record, started by the loader, and confirmed", async (t) => {
+test("a release of files alone is fetched, committed by one record, and confirmed", async (t) => {
   const fixture = await createFilesFixture(t);
   const { device } = fixture;
   const files = { ...ONE, "app.js": programOf("1", 'var value = require("lib/sensor").read();') };
@@ -65,7 +65,7 @@ test("a release of files alone is fetched, committed by one record, started by t
   assert.equal(fixture.stored().length, 4);
 });
 
-test("a second release fetches what is new only, and markValid() erases what is not needed any more", async (t) => {
+test("a second release fetches only what is new; markValid() erases what is unused", async (t) => {
   const fixture = await withOne(t);
   const { device } = fixture;
   fixture.server.requests.length = 0;
@@ -119,7 +119,7 @@ for (const [what, more, starts, times] of [
   ["throws while it starts", "throw new Error('bad');", 1, 1],
   ["rolls back", "ota.rollback();", 1, 1],
 ] as const)
-  test(`a program that ${what} is taken back, and its release counts as bad at the ${times === 1 ? "first" : "third"} time`, async (t) => {
+  test(`a program that ${what} is taken back, its release bad at the ${times === 1 ? "first" : "third"} time`, async (t) => {
     const fixture = await withOne(t);
     const { device } = fixture;
     for (let time = 1; time <= times; time++) {
@@ -137,7 +137,7 @@ for (const [what, more, starts, times] of [
     assert.equal(status.trial, null);
     assert.match(status.rolledBack[0], /^release-sha256:[0-9a-f]{64}$/);
     assert.notEqual(status.rollbackReason, "");
-    // the same again, whoever signs it
+    // the same again, by any signer
     const again = await fixture.install({ ...TWO, "app.js": programOf("2", more) }, { version: "3.0", sequence: 600 });
     assert.match(failsWith(again, "NOT_ALLOWED").message, /^this release was rolled back/);
     // another one, of a lower sequence than the bad one
@@ -146,7 +146,7 @@ for (const [what, more, starts, times] of [
     assert.equal(fixture.ask("running"), "3");
   });
 
-test("a file that changes between two ranges is fetched anew, and a file that changes again ends the update", async (t) => {
+test("a file that changes between two ranges is fetched again", async (t) => {
   const fixture = await withOne(t);
   const right = Buffer.from(TWO["table.bin"] as string);
   const config = await fixture.publish(TWO);
@@ -182,7 +182,7 @@ test("after a rollback the program before runs on: no later start leaves its slo
   }
 });
 
-test("a release that was never confirmed goes back to no release, and .bootcde runs as before", async (t) => {
+test("a release never confirmed goes back to no release, and .bootcde runs as before", async (t) => {
   const fixture = await createFilesFixture(t);
   const { device } = fixture;
   device.storage.set(".bootcde", Buffer.from('var old = require("https-ota");'));
@@ -194,7 +194,7 @@ test("a release that was never confirmed goes back to no release, and .bootcde r
   assert.equal(fixture.ask("typeof old.update"), "function");
 });
 
-test("markValid(), boot() and rollback() mean the program that runs, not the one that waits for the restart", async (t) => {
+test("markValid(), boot() and rollback() mean the program that runs, not the next one", async (t) => {
   const fixture = await withOne(t);
   const { device } = fixture;
   ifError(await fixture.install(TWO, { version: "2.0" }));
@@ -206,7 +206,7 @@ test("markValid(), boot() and rollback() mean the program that runs, not the one
   assert.deepEqual(statusOf(fixture).trial, { boots: 1, previous: "factory" }, "it was confirmed before it ran");
 });
 
-test("checkForUpdate says which files differ and how many bytes would come; then that it waits; then that it runs", async (t) => {
+test("checkForUpdate says which files differ and how many bytes would come", async (t) => {
   const fixture = await withOne(t);
   const { device } = fixture;
   const config = await fixture.publish(TWO, { version: "2.0" });
@@ -227,7 +227,7 @@ test("checkForUpdate says which files differ and how many bytes would come; then
   assert.deepEqual((await fixture.update(config)).result, { upToDate: true });
 });
 
-test("begin() gives a handle: its files are there, perform() has nothing to do, finish() commits", async (t) => {
+test("begin() gives a handle whose files are there: perform() has nothing to do", async (t) => {
   const fixture = await withOne(t);
   const { device } = fixture;
   const config = await fixture.publish(TWO);
@@ -314,7 +314,7 @@ for (const offset of [0, 1, 1023, 1024, 1025, 3000, 4999])
     assert.equal(fixture.ask('require("Storage").read(ota.file("table.bin")).length'), 5000);
   });
 
-test("a server that sends other bytes, too few, too many, or another file behind a range is found out", async (t) => {
+test("a server that sends other bytes, too few, too many or another file is found out", async (t) => {
   const fixture = await withOne(t);
   const right = Buffer.from(TWO["table.bin"] as string);
   const wrong = right.map((byte, i) => (i === 4000 ? byte ^ 1 : byte));
@@ -388,7 +388,7 @@ test("too little room is refused before anything is fetched: free, trash and nee
   assert.equal(fixture.server.requests.length, 1, "only the manifest");
 });
 
-test("a board with one slot and no otadata takes releases of files, and refuses an image", async (t) => {
+test("a board with one slot and no otadata takes files, and refuses an image", async (t) => {
   const { boardWith, row } = await import("../../support/fixture.ts");
   const rows = [
     row("nvs", 1, 2, 0x9000, 0x4000),
@@ -476,7 +476,7 @@ test("onFirstStart runs once after a release, before confirmation, with its vers
   assert.deepEqual(plain(fixture.ask("told")), []);
 });
 
-test("file() refuses what the release has not, and says which; compactStorage() gives trash back", async (t) => {
+test("file() refuses what the release has not; compactStorage() gives trash back", async (t) => {
   const fixture = await withOne(t);
   const { device } = fixture;
   assert.throws(() => fixture.ask('ota.file("none")'), /release 1\.0 has no file none/);
@@ -490,7 +490,7 @@ test("file() refuses what the release has not, and says which; compactStorage() 
   assert.equal(fixture.ask("running"), "2");
 });
 
-test("two releases before one is confirmed: the second is refused while the first is on trial", async (t) => {
+test("a second release is refused while the first is on trial", async (t) => {
   const fixture = await withOne(t);
   const { device } = fixture;
   ifError(await fixture.install(TWO));
@@ -612,7 +612,7 @@ test("a program that throws is not left for the slot that the bootloader has ref
   assert.equal(device.rebootAsked, false, device.engine.console.join());
 });
 
-test("after the rollback of an image the program starts also when the module is damaged", async (t) => {
+test("after the rollback of an image the program starts with a damaged module, too", async (t) => {
   const fixture = await createFilesFixture(t);
   const { device } = fixture;
   ifError(await fixture.install({ "app.js": 'var running = "1";' }));
@@ -735,7 +735,7 @@ test("a program that is confirmed starts also when the module is damaged", async
   assert.equal(fixture.ask("running"), 5);
 });
 
-test("a release may bring its own https-ota; the one that was installed first stays and counts the starts", async (t) => {
+test("a release may bring its own https-ota; the first one counts the starts", async (t) => {
   const fixture = await withOne(t);
   const { device } = fixture;
   const first = device.storage.get("https-ota");
@@ -750,7 +750,7 @@ test("a release may bring its own https-ota; the one that was installed first st
   assert.equal(reportOf(fixture).release.version, "1.0");
 });
 
-test("a slot that is chosen by hand while files are on trial with another one takes the confirmed ones", async (t) => {
+test("a slot chosen by hand while files are on trial takes the confirmed ones", async (t) => {
   const fixture = await createFilesFixture(t, {
     images: { factory: buildImage({ chip: "esp32", size: 60000, seed: 1 }), ota_0: IMAGE },
   });

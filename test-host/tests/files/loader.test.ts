@@ -49,7 +49,7 @@ async function withRescue(t: TestContext, image?: Uint8Array): Promise<FilesFixt
 
 // --- A program that has confirmed itself
 
-test("a program that confirms itself and then throws does not cost the device its firmware", async (t) => {
+test("a program that confirms itself and then throws keeps its firmware", async (t) => {
   const fixture = await createFilesFixture(t);
   const { device } = fixture;
   await install(fixture, { "app.js": programOf("1") }, { version: "1.0" }, IMAGE);
@@ -70,7 +70,7 @@ test("a program that confirms itself and then throws is rescued", async (t) => {
   assert.equal(fixture.ask("running"), "9");
 });
 
-test("a program that rolls back without a restart and then throws is left all the same", async (t) => {
+test("a program that rolls back without a restart and then throws is left, too", async (t) => {
   const fixture = await createFilesFixture(t);
   const { device } = fixture;
   await install(fixture, { "app.js": programOf("1") });
@@ -109,7 +109,7 @@ for (const [bootloader, options] of [
   ["without", {}],
   ["with", { bootloader: BOOTLOADERS.rollback }],
 ] as const)
-  test(`firmware alone is confirmed when its loader gets an answer, on a bootloader ${bootloader} rollback`, async (t) => {
+  test(`firmware alone is confirmed by an answer, on a bootloader ${bootloader} rollback`, async (t) => {
     const fixture = await withFirmwareAlone(t, options);
     const { device } = fixture;
     assert.notEqual(statusOf(fixture).trial, null);
@@ -123,7 +123,7 @@ for (const [bootloader, options] of [
     assert.deepEqual([statusOf(fixture).running, fixture.ask("running")], ["ota_0", "9"]);
   });
 
-test("firmware alone that gets no answer stays on trial, and goes when its starts run out", async (t) => {
+test("firmware alone without an answer stays on trial until its starts ran out", async (t) => {
   const fixture = await withFirmwareAlone(t);
   fixture.server.on("/m.jws", status(503));
   assert.equal(await live(fixture, 30), false);
@@ -160,7 +160,7 @@ for (const starts of [0, 1, 3, 4])
     assert.equal(fixture.ask("running"), "9");
   });
 
-test("a program whose starts ran out runs on when nothing is left to go back to, until the rescue has one", async (t) => {
+test("a program whose starts ran out runs on when nothing is left to go back to", async (t) => {
   const fixture = await withoutWayBack(t, "", 3);
   const { device } = fixture;
   await until("the other slot was verified", () => {
@@ -173,7 +173,7 @@ test("a program whose starts ran out runs on when nothing is left to go back to,
   assert.equal(fixture.ask("running"), "9");
 });
 
-test("a program that is damaged, with nothing to go back to when its starts ran out, is rescued", async (t) => {
+test("a damaged program without starts, with nothing to go back to, is rescued", async (t) => {
   const fixture = await withoutWayBack(t, "", 3);
   const { device } = fixture;
   device.storage.delete(storedName(programOf("2")));
@@ -182,7 +182,7 @@ test("a program that is damaged, with nothing to go back to when its starts ran 
   assert.equal(fixture.ask("running"), "9");
 });
 
-test("firmware alone whose starts ran out is rescued when nothing is left to go back to", async (t) => {
+test("firmware alone without starts, with nothing to go back to, is rescued", async (t) => {
   const fixture = await withFirmwareAlone(t);
   spoilFactory(fixture);
   for (let start = 0; start < 3; start++) fixture.device.restart();
@@ -193,7 +193,7 @@ test("firmware alone whose starts ran out is rescued when nothing is left to go 
 
 // --- A rescue that is lost
 
-test("a rescue whose update was lost with its watchdog is ended after two hours, and not before", async (t) => {
+test("a rescue whose update was lost with its watchdog is ended after two hours", async (t) => {
   const fixture = await withRescue(t);
   const { device } = fixture;
   // timers of less than 14 seconds, and intervals, are lost: as when the engine has no JsVar left

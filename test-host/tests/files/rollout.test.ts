@@ -19,7 +19,7 @@ const bucketOf = (serial: string, sequence: number): number =>
 const serialOf = (n: number): string =>
   `240ac4${n.toString(16).padStart(2, "0").slice(0, 2)}-${n.toString(16).padStart(6, "0")}`;
 
-test("of 10,000 serial numbers a share is as large as it says, and two sequences are independent", async (t) => {
+test("of 10,000 serial numbers a share is as large as it says", async (t) => {
   const count = 10_000;
   const { device } = await createFixture(t);
   // the device's own file, in the virtual Espruino
@@ -63,7 +63,7 @@ function serialWith(holds: (bucket: number) => boolean): string {
   for (let n = 0; ; n++) if (holds(bucketOf(serialOf(n), 7))) return serialOf(n);
 }
 
-test("share: a device inside takes the release, one outside says when it is due: with another manifest", async (t) => {
+test("share: a device inside takes the release, one outside says when it is due", async (t) => {
   const inside = await start(
     t,
     serialWith((at) => at < 0.3),
@@ -96,7 +96,7 @@ test("share: a device inside takes the release, one outside says when it is due:
   );
 });
 
-test("start and hours: due at its place between them; without a clock it is not due, and says when", async (t) => {
+test("start and hours: due at its place between them, not due without a clock", async (t) => {
   const serial = serialWith((at) => at > 0.4 && at < 0.6);
   const { fixture, check } = await start(t, serial);
   const place = bucketOf(serial, 7);

@@ -39,7 +39,7 @@ async function start(t: Parameters<typeof createFixture>[0], serial = "240ac401-
   return { fixture, device, server, poll, log, manifests, waitFor };
 }
 
-test("poll() looks within the first hour, installs, and tells: it restarts nothing by itself", async (t) => {
+test("poll() looks within the first hour, installs and tells, and restarts nothing", async (t) => {
   const { device, poll, log, waitFor } = await start(t);
   poll("{ installed: function (r) { log.push(r.partition.label); }, failed: function (e) { log.push(e.message); } }");
   const waited = await waitFor("it is installed", () => log().length > 0);
@@ -48,7 +48,7 @@ test("poll() looks within the first hour, installs, and tells: it restarts nothi
   assert.equal(device.rebootAsked, false);
 });
 
-test("1000 devices after a common power cut look at times that are spread evenly over the hour", () => {
+test("1000 devices after a common power cut look at times spread evenly over the hour", () => {
   const serials = Array.from(
     { length: 1000 },
     (_, n) => `240ac4${(n % 256).toString(16).padStart(2, "0")}-${(n * 7919).toString(16).padStart(6, "0")}`,
@@ -72,7 +72,7 @@ test("two devices look at different times, one device at the same after each sta
   assert.ok(Math.abs(times[0] - times[2]) <= 20_000, `${times}`);
 });
 
-test("a busy server is asked again after a minute, two, and not before its Retry-After; then at the usual time", async (t) => {
+test("a busy server is asked again after a minute, two, not before its Retry-After", async (t) => {
   const { server, poll, manifests, waitFor } = await start(t);
   let answers = 0;
   server.on("/m.jws", (req, io) => {
@@ -100,7 +100,7 @@ test("no more looks in a day than perDay", async (t) => {
   await waitFor("the next day", () => manifests() > 5, 600_000);
 });
 
-test("ready() postpones; a refusal by policy is told and looked at again at the usual time; stop() ends it", async (t) => {
+test("ready() postpones, a refusal is told, and stop() ends the polling", async (t) => {
   const { poll, log, manifests, waitFor, device, server } = await start(t);
   poll(
     "{ every: 3600000, ready: function (o) { log.push(o.version); return log.length > 1; }, installed: function () { log.push('done'); } }",
@@ -137,7 +137,7 @@ test("poll() looks again though an update of its own was lost with its watchdog"
   assert.deepEqual(log(), ["done"]);
 });
 
-test("poll() looks again though there was no memory for the timer of the next look", async (t) => {
+test("poll() looks again, also without memory for the timer of the next look", async (t) => {
   const { device, server, poll, manifests, waitFor } = await start(t);
   device.engine.run("var none = false, timeout = setTimeout;");
   device.engine.run(
@@ -176,7 +176,7 @@ test("poll() ends another update whose watchdog was lost, and installs", async (
   void begun;
 });
 
-test("poll() leaves an update alone that somebody makes step by step, however long it takes", async (t) => {
+test("poll() leaves a step-by-step update of the program alone, however long it takes", async (t) => {
   const all = await start(t);
   const { device, poll, log, waitFor } = all;
   const handle: any = await own(all);
@@ -191,7 +191,7 @@ test("poll() leaves an update alone that somebody makes step by step, however lo
   await waitFor("the next look", () => device.engine.run("!!E.otaLock") as boolean);
 });
 
-test("an answer of ready() that comes after hours is obeyed, at whichever moment the guard comes", async (t) => {
+test("an answer of ready() after hours is obeyed, whenever the guard comes", async (t) => {
   for (const minutes of [58, 59, 60, 61, 62, 118, 119, 120, 121]) {
     const { device, poll, log, waitFor, server, fixture } = await start(t);
     poll(`{ timeout: 1800000, ready: function () { log.push("asked"); return new Promise(function (yes) { later = yes; }); },
@@ -350,7 +350,7 @@ for (const [code, retry] of [
   [404, false],
   [302, false],
 ] as const)
-  test(`report() to a server that answers ${code} rejects, and says whether it may be tried again`, async (t) => {
+  test(`report() to a server that answers ${code} rejects, and says whether to retry`, async (t) => {
     const { fixture, device, server } = await start(t);
     server.on("/report", status(code, code === 302 ? { Location: "/other" } : {}));
     const outcome = await fixture.outcome(device.ota.report(server.url("/report")));
@@ -377,7 +377,7 @@ test("poll() reports where it is told: after the first look, and after a failure
   await waitFor("the second", () => posts() === 2, 60_000);
 });
 
-test("report() refuses what is no URL", async (t) => {
+test("report() refuses what is not a URL", async (t) => {
   const { fixture, device } = await start(t);
   failsWith(await fixture.outcome(device.ota.report(5)), "INVALID_ARG");
   failsWith(await fixture.outcome(device.ota.report("ftp://x/")), "INVALID_ARG");

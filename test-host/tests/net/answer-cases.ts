@@ -3,8 +3,11 @@
 // own, and ../engine/network-engine.test.ts in the real interpreter, one after the other on a device that is never restarted.
 
 import { buildImage, noise, padTo } from "../../support/images.ts";
-import * as serve from "../../support/server.ts";
-import type { Behaviour } from "../../support/server.ts";
+import * as behaviours from "../../support/server.ts";
+import type { Behaviour, Io, Request } from "../../support/server.ts";
+import { noteUses } from "../../support/uses.ts";
+
+const { noted: serve, used } = noteUses(behaviours);
 
 export type Case = {
   what: string;
@@ -38,7 +41,7 @@ export type Case = {
 };
 
 const SIZE = 20000;
-/** Of its own for each case: what one leaves in the slot is no part of the next. */
+/** Another one for each case: what one leaves in the slot is not a part of the next. */
 export const imageOf = (index: number) => buildImage({ size: SIZE, seed: 100 + index });
 /** Another file of the same length. */
 const otherOf = (image: Uint8Array) => buildImage({ size: image.length, seed: 1000 + image[image.length - 40] });
@@ -203,7 +206,7 @@ export const CASES: Case[] = [
   },
   { what: "endless chunks", behaviour: endlessChunks, outcome: "INVALID_SIZE", wrote: true },
   {
-    what: "endless chunks that are no image",
+    what: "endless chunks that are not an image",
     behaviour: () => serve.endless("chunked"),
     outcome: "OTA_VALIDATE_FAILED",
   },
@@ -251,7 +254,7 @@ export const CASES: Case[] = [
     wrote: true,
   },
   {
-    what: "a chunk size that is none",
+    what: "a chunk size that is not a number",
     behaviour: (image) => serve.chunkedBadSize(image, "zz"),
     outcome: ["INVALID_SIZE", "OTA_VALIDATE_FAILED", "HTTP_READ_TIMEOUT"],
     wrote: true,
@@ -526,7 +529,7 @@ function uncleanEnd(image: Uint8Array): Behaviour {
   };
 }
 
-async function endlessHeader(_req: serve.Request, io: serve.Io): Promise<void> {
+async function endlessHeader(_req: Request, io: Io): Promise<void> {
   await io.write("HTTP/1.1 200 OK\r\nX: ");
   for (;;) {
     await io.write("x");
@@ -540,4 +543,10 @@ function statusLine(line: string, image: Uint8Array): Behaviour {
     await io.write(image);
     io.end();
   };
+}
+
+/** The functions of support/server.ts that the cases use: each case is asked for its behaviour. */
+export function functionsOfCases(): Set<string> {
+  for (const one of CASES) one.behaviour(imageOf(0));
+  return used;
 }

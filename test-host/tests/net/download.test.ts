@@ -16,7 +16,7 @@ const OTHER = noise(2, 20000);
 type Config = { maxRequestSize?: number; from?: number };
 type Fetched = { changed: boolean; bytes: Uint8Array; error?: { name: string; retry: boolean } };
 
-/** Fetches one file whole; `from`: its reader has the first so many bytes already, once the first 1000 have come. */
+/** Fetches one file whole; `from`: its reader has this number of bytes already, once the first 1000 have come. */
 async function fetchFile(t: TestContext, behaviour: Behaviour, config: Config = {}): Promise<Fetched> {
   const { engine, module } = loadInEngine(CODE);
   const server = await serve.startServer();

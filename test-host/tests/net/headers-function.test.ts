@@ -20,7 +20,7 @@ function updateWith(fixture: Fixture, body: string, more: Record<string, unknown
 
 const tokens = (fixture: Fixture) => fixture.server.requests.map(({ headers }) => headers["x-token"]);
 
-test("a headers function is called anew for each connection: a token may expire meanwhile", async (t) => {
+test("a headers function is called for each connection: a token may expire meanwhile", async (t) => {
   const fixture = await createFixture(t);
   fixture.server.on("/fw.bin", cutAt(fixture.image, 20000, "close"));
   const outcome = await updateWith(fixture, 'return { "X-Token": "t" + calls };', { retries: 2 });
@@ -38,7 +38,7 @@ test("a headers function is called for each redirect within the origin", async (
   assert.deepEqual(tokens(fixture), ["t1", "t2", "t3"]);
 });
 
-test("a headers function is not called for another origin, and nothing of it goes there", async (t) => {
+test("a headers function is not called for another origin", async (t) => {
   const fixture = await createFixture(t);
   const other = await startServer();
   t.after(() => other.close());
@@ -61,7 +61,7 @@ test("a headers function is called for the manifest and for the image", async (t
 });
 
 for (const call of [1, 2])
-  test(`a signed update that its headers function ends at call ${call} sends nothing more`, async (t) => {
+  test(`a signed update that its headers function ends at call ${call} sends no more`, async (t) => {
     const signed = await startSigned(t);
     const { fixture } = signed;
     const config = await signed.offer(fixture.image);
@@ -78,9 +78,9 @@ for (const [what, body, says] of [
   ["null", "return null;", /headers must be an object/],
   ["a text", 'return "X-Token: 1";', /headers must be an object/],
   ["an error", 'throw new Error("no token: clock not set");', /^headers\(\) threw: no token: clock not set$/],
-  ["something that is no error", "throw 7;", /^headers\(\) threw: 7$/],
+  ["something that is not an error", "throw 7;", /^headers\(\) threw: 7$/],
 ] as const)
-  test(`a headers function that gives ${what} ends the update like a refused configuration`, async (t) => {
+  test(`a headers function that gives ${what} ends the update like a bad configuration`, async (t) => {
     const fixture = await createFixture(t);
     const error = failsWith(await updateWith(fixture, body, { retries: 5 }), "INVALID_ARG");
     assert.match(error.message, says);
@@ -98,7 +98,7 @@ test("a headers function that fails at a later connection ends the update at onc
   assert.equal(fixture.server.requests.length, 1);
 });
 
-test("an error of the module itself that a headers function throws is no reason to retry", async (t) => {
+test("an error of the module that a headers function throws is not to be retried", async (t) => {
   const fixture = await createFixture(t);
   // a config that asks for an update in turn: it is refused with retry, and that must not make this one try again
   const body = 'var e = new Error("busy"); e.code = 0x1507; e.retry = true; throw e;';

@@ -97,7 +97,7 @@ describe("answers of a server", AT_ONCE, () => {
       });
   }
 
-  test("`status` is that of the answer at which the update failed, a redirect's own included", async (t) => {
+  test("`status` is that of the answer at which the update failed, a redirect's too", async (t) => {
     const fixture = await createFixture(t, { image: null });
     fixture.server.on("/gone", status(410));
     for (const [behaviour, code] of [
@@ -111,7 +111,7 @@ describe("answers of a server", AT_ONCE, () => {
       assert.strictEqual((await updateFrom(fixture, behaviour)).error?.status, code);
   });
 
-  test("`status` is undefined where nothing was answered, and where the answer was right", async (t) => {
+  test("`status` is undefined without an answer, and where the answer was right", async (t) => {
     const fixture = await createFixture(t, { image: null });
     for (const [behaviour, code] of [
       [closeBeforeAnswer(), "HTTP_CONNECT"],
@@ -180,7 +180,7 @@ describe("answers of a server", AT_ONCE, () => {
       await succeeds(fixture, await updateFrom(fixture, redirect(code, other.url("/fw.bin"))), "ota_0");
     });
 
-    test(`redirect ${code} from https to http is ESP_ERR_HTTP_REDIRECT_DOWNGRADE and http is not asked`, async (t) => {
+    test(`redirect ${code} from https to http is ESP_ERR_HTTP_REDIRECT_DOWNGRADE`, async (t) => {
       const fixture = await createFixture(t, { tls: true });
       const open = await startServer();
       t.after(() => open.close());
@@ -254,7 +254,7 @@ describe("answers of a server", AT_ONCE, () => {
   });
 
   for (const name of ["localhost", "127.0.0.1"])
-    test(`headers are sent to the first origin only, not over a redirect to another ${name === "localhost" ? "port" : "host name"}`, async (t) => {
+    test(`headers go to the first origin only, not over a redirect to another ${name === "localhost" ? "port" : "host name"}`, async (t) => {
       const fixture = await createFixture(t);
       const other = await startServer({ name });
       t.after(() => other.close());
@@ -276,7 +276,7 @@ describe("answers of a server", AT_ONCE, () => {
     assert.equal(fixture.server.requests[1].headers["x-device"], "42");
   });
 
-  test("user and password of the URL are sent as basic authorization, to its origin only", async (t) => {
+  test("user and password of the URL go as basic authorization to its origin only", async (t) => {
     const fixture = await createFixture(t);
     const other = await startServer();
     t.after(() => other.close());
@@ -293,7 +293,7 @@ describe("answers of a server", AT_ONCE, () => {
 
   // more than a device of 4095 JsVars can hold: the real interpreter has tests of its own for it
   for (const kind of ["one", "many"] as const)
-    test(`a header of 64 KB in ${kind === "one" ? "one field" : "many fields"} is no obstacle`, async (t) => {
+    test(`a header of 64 KB in ${kind === "one" ? "one field" : "many fields"} does no harm`, async (t) => {
       const fixture = await createFixture(t, { image: null });
       await succeeds(fixture, await updateFrom(fixture, bigHeader(IMAGE, 65536, kind)), "ota_0", IMAGE);
     });
@@ -322,7 +322,7 @@ describe("answers of a server", AT_ONCE, () => {
     });
   }
 
-  test("a redirect to a refused port and to an unknown host are told by the name that could not be reached", async (t) => {
+  test("a redirect to a refused port or an unknown host names what was not reached", async (t) => {
     const fixture = await createFixture(t);
     const gone = await updateFrom(fixture, redirect(302, `http://127.0.0.1:${await closedPort()}/fw.bin`));
     await failsCleanly(fixture, gone, "HTTP_CONNECT", { retry: true, says: /127\.0\.0\.1/ });
@@ -387,7 +387,7 @@ describe("answers of a server", AT_ONCE, () => {
     assert.ok((outcome.error?.message.length ?? 0) < 200, outcome.error?.message);
   });
 
-  test("SNI is not blamed where there is no TLS, nor where TLS came about", async (t) => {
+  test("SNI is not blamed without TLS, nor where TLS came about", async (t) => {
     for (const tls of [false, true]) {
       const fixture = await createFixture(t, { image: null, tls });
       // over TLS a close-notify comes, which only a session has
@@ -414,7 +414,7 @@ describe("answers of a server", AT_ONCE, () => {
 
   for (const how of ["close", "reset"] as const)
     for (const offset of [700, 1024, 4095, 4096, 9000, 19999])
-      test(`after a ${how} at byte ${offset} the download goes on with Range from the first byte that is missing`, async (t) => {
+      test(`after a ${how} at byte ${offset} Range goes on at the first missing byte`, async (t) => {
         const fixture = await createFixture(t, { image: null });
         const outcome = await patiently(fixture, updateFrom(fixture, cutAt(IMAGE, offset, how), { retries: 1 }));
         await succeeds(fixture, outcome, "ota_0", IMAGE);

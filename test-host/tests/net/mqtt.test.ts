@@ -49,7 +49,7 @@ async function offer(server: Server, image: Uint8Array, key: Key, claims: Claims
   server.on("/fw.bin", serveFile(image));
 }
 
-interface Scene {
+interface MqttFixture {
   fixture: Fixture;
   broker: Broker;
   key: Key;
@@ -62,12 +62,12 @@ interface Scene {
   states(operator: Operator): any[];
 }
 
-async function scene(t: TestContext, broker: Broker, more?: object): Promise<Scene> {
+async function createMqttFixture(t: TestContext, broker: Broker, more?: object): Promise<MqttFixture> {
   const fixture = await createFixture(t, { load: { factory: oldImage() }, engine: { serial: SERIAL } });
   const { device, server } = fixture;
   const key = await makeKey({ exponent: 3 });
   await offer(server, fixture.image, key);
-  const self: Scene = {
+  const self: MqttFixture = {
     fixture,
     broker,
     key,
@@ -88,7 +88,7 @@ async function scene(t: TestContext, broker: Broker, more?: object): Promise<Sce
         if (device.engine.accounts().sockets === 0) await device.engine.advance(50);
         await sleep(3);
       }
-      assert.fail(`waited in vain until ${what}: ${device.engine.console.slice(-5).join(" | ")}`);
+      assert.fail(`timed out waiting until ${what}: ${device.engine.console.slice(-5).join(" | ")}`);
     },
     states: ({ heard }) => heard.map((text) => JSON.parse(text.replace(`${TOPIC}/state `, ""))),
   };
@@ -96,7 +96,7 @@ async function scene(t: TestContext, broker: Broker, more?: object): Promise<Sce
 }
 
 /** Is the device listening? It says its state when it is connected, after it has subscribed. */
-async function hello({ waitFor, states }: Scene, operator: Operator): Promise<any> {
+async function hello({ waitFor, states }: MqttFixture, operator: Operator): Promise<any> {
   const before = operator.heard.length;
   const find = () =>
     states(operator)
@@ -106,8 +106,8 @@ async function hello({ waitFor, states }: Scene, operator: Operator): Promise<an
   return find();
 }
 
-async function installs(scene: Scene): Promise<void> {
-  const { fixture, waitFor } = scene;
+async function installs(one: MqttFixture): Promise<void> {
+  const { fixture, waitFor } = one;
   const { device, image } = fixture;
   await waitFor("it restarts", () => device.rebootAsked);
   behaves(fixture);
@@ -124,7 +124,7 @@ for (const [name, startBroker] of Object.entries(BROKERS))
       ["at QoS 1 to the fleet", "fleet/update", { qos: 1 }],
     ] as const)
       test(`a message ${how} starts the update, and the operator hears how it goes`, async (t) => {
-        const one = await scene(t, await startBroker(t));
+        const one = await createMqttFixture(t, await startBroker(t));
         const operator = await one.operator();
         one.start();
         assert.equal((await hello(one, operator)).running, "factory");
@@ -139,7 +139,7 @@ for (const [name, startBroker] of Object.entries(BROKERS))
       });
 
     test("a retained message is one update, and no endless restarts", async (t) => {
-      const one = await scene(t, await startBroker(t));
+      const one = await createMqttFixture(t, await startBroker(t));
       const { device, server } = one.fixture;
       const operator = await one.operator();
       await operator.publish(`${TOPIC}/update`, "now", { retain: true });
@@ -156,7 +156,7 @@ for (const [name, startBroker] of Object.entries(BROKERS))
     });
 
     test("a retained message of a release that is not due restarts nothing", async (t) => {
-      const one = await scene(t, await startBroker(t));
+      const one = await createMqttFixture(t, await startBroker(t));
       const { device, server } = one.fixture;
       await offer(server, one.fixture.image, one.key, { format: 2, rollout: { share: 0 } });
       const operator = await one.operator();
@@ -168,7 +168,7 @@ for (const [name, startBroker] of Object.entries(BROKERS))
     });
 
     test("a broker that is away for minutes is found again, and heard", async (t) => {
-      const one = await scene(t, await startBroker(t));
+      const one = await createMqttFixture(t, await startBroker(t));
       const { device } = one.fixture;
       const before = await one.operator();
       one.start();
@@ -187,7 +187,7 @@ for (const [name, startBroker] of Object.entries(BROKERS))
     });
 
     test("an update goes on when its broker dies, and ends with the restart", async (t) => {
-      const one = await scene(t, await startBroker(t));
+      const one = await createMqttFixture(t, await startBroker(t));
       const operator = await one.operator();
       one.start();
       await hello(one, operator);
@@ -205,7 +205,7 @@ for (const [name, startBroker] of Object.entries(BROKERS))
       ["20000 bytes", "x".repeat(20_000)],
     ] as const)
       test(`a message of ${what} makes it look at its own address, and no more`, async (t) => {
-        const one = await scene(t, await startBroker(t));
+        const one = await createMqttFixture(t, await startBroker(t));
         const { device, server } = one.fixture;
         const stranger = await makeKey({ name: "stranger", exponent: 3 });
         await offer(server, one.fixture.image, stranger);
@@ -222,7 +222,7 @@ for (const [name, startBroker] of Object.entries(BROKERS))
       });
 
     test("a flood of messages is one look, and one timer", async (t) => {
-      const one = await scene(t, await startBroker(t));
+      const one = await createMqttFixture(t, await startBroker(t));
       const { device, server } = one.fixture;
       const operator = await one.operator();
       one.start();
@@ -254,7 +254,7 @@ describe("the recipe for mosquitto", { skip: noMosquitto }, () => {
   }
 
   test("a device gets its messages, and says its state", async (t) => {
-    const one = await scene(t, await startRecipe(t), DEVICE);
+    const one = await createMqttFixture(t, await startRecipe(t), DEVICE);
     const operator = await connectOperator(t, one.broker.port, OPERATOR);
     assert.equal(await operator.subscribe("devices/+/state"), 0);
     one.start();
@@ -294,7 +294,7 @@ describe("in the real interpreter", { skip: ESPRUINO ? false : "ESPRUINO is not 
     test(`a message of ${name} at QoS 1 restarts into the new image`, {
       skip: name === "mosquitto" ? noMosquitto : false,
     }, async (t) => {
-      const one = await scene(t, await startBroker(t));
+      const one = await createMqttFixture(t, await startBroker(t));
       const { device, server, image } = one.fixture;
       const operator = await one.operator();
       await operator.publish("fleet/update", "now", { retain: true });

@@ -118,7 +118,7 @@ describe("a bad network", AT_ONCE, () => {
       await laterUpdateWorks(fixture);
     });
 
-  test("a stall, a reset, a refusal to answer and a busy server in turn are all gone on from", async (t) => {
+  test("a stall, a reset, a refusal and a busy server in turn are all gone on from", async (t) => {
     const behaviour = serve.sequence(
       busy(),
       serve.closeBeforeAnswer("reset"),
@@ -210,7 +210,7 @@ describe("a bad network", AT_ONCE, () => {
       assert.ok(ms >= 500 && ms <= 1100, `${ms} ms`);
     });
 
-  test("Retry-After in the middle of a download is kept too, and the time counts for no stall", async (t) => {
+  test("Retry-After in the middle of a download is kept too, and is not a stall", async (t) => {
     const behaviour = serve.sequence(
       serve.cutAt(IMAGE, 9000, "close"),
       serve.status(429, { "Retry-After": 120 }),
@@ -224,7 +224,7 @@ describe("a bad network", AT_ONCE, () => {
 
 // --- Waits ---------------------------------------------------------------------------------------------------------------
 
-test("the waits double from a second to half a minute, with jitter that never makes them longer", async (t) => {
+test("the waits double from 1 to 30 seconds, and jitter never makes them longer", async (t) => {
   const { fixture, seen, update } = await watched(t, busy());
   await failsCleanly(fixture, await update({ retries: 9 }, FINE), "FAIL", { retry: true });
   const waits = waitsOf(seen);
@@ -243,7 +243,7 @@ async function waitsWith(t: TestContext, serial: string, retries: number): Promi
   return waitsOf(seen).map((ms) => Math.round(ms / FINE));
 }
 
-test("devices that lose the server at once do not come back at once, each as its serial number says", async (t) => {
+test("devices that lose the server at once come back apart, by their serial numbers", async (t) => {
   const serials = ["240ac4aa-0001", "240ac4aa-0002", "240ac4aa-0004", "7cdfa1e0-1f2c"];
   const waits: number[][] = [];
   for (const serial of serials) waits.push(await waitsWith(t, serial, 5));
@@ -284,7 +284,7 @@ test("`retries` failures without progress end it, however much there was before"
   await laterUpdateWorks(fixture);
 });
 
-test("an answer without a byte of body is no progress", async (t) => {
+test("an answer without a byte of body is not progress", async (t) => {
   const { fixture, update } = await watched(t, serve.closeAfterHead(IMAGE, "close", { times: 99 }));
   await failsCleanly(fixture, await update({ retries: 3 }), "HTTP_INCOMPLETE_DATA", { retry: true });
   assert.equal(fixture.server.requests.length, 4);
@@ -298,7 +298,7 @@ test("one byte is progress: twenty connections of a byte each, with one retry", 
 });
 
 for (const retries of [0, 1, 5])
-  test(`a server without ranges that always breaks off at the same byte is given up with ${retries} retries`, async (t) => {
+  test(`without ranges a break at the same byte is given up with ${retries} retries`, async (t) => {
     const { fixture, update } = await watched(t, serve.cutAt(IMAGE, 9000, "close", { ranges: false, times: 999 }));
     const outcome = await update({ retries });
     assert.ok(outcome.error);
@@ -322,7 +322,7 @@ describe("a bad network", AT_ONCE, () => {
   const clock = (fixture: Fixture) => (fixture.device.engine.run("getTime()") as number) * 1000;
 
   for (const [what, behaviour, config] of [
-    ["a server that is busy for ever", () => busy(), { retries: 999 }],
+    ["a server that is busy without end", () => busy(), { retries: 999 }],
     ["a server that asks for five minutes", () => serve.status(503, { "Retry-After": 300 }), { retries: 9 }],
     ["a server that falls silent", () => serve.silent(), { timeout: 50_000 }],
     ["a stall in the body", () => serve.cutAt(IMAGE, 9000, "stall", { times: 99 }), { timeout: 50_000 }],
@@ -348,7 +348,7 @@ describe("a bad network", AT_ONCE, () => {
     await laterUpdateWorks(fixture);
   });
 
-  test("`deadline` passes while the caller pauses: the next perform says so, and all is free", async (t) => {
+  test("`deadline` passes while the caller pauses: the next perform says so", async (t) => {
     const { fixture } = await watched(t, serve.serveFile(LONG));
     const { engine, ota } = fixture.device;
     const handle: any = await engine.call(ota.begin(fixture.config({ deadline: MINUTE })));
@@ -465,7 +465,7 @@ describe("a bad network", AT_ONCE, () => {
       await succeeds(fixture, outcome, "ota_0", LONG);
     });
 
-  test("a server that gives less than the range: the next request begins behind what came", async (t) => {
+  test("after less than the range the next request begins behind what came", async (t) => {
     const short: Behaviour = (req, io) => {
       const { start = 0, end = null } = req.range ?? {};
       return serve.serveFile(LONG)({ ...req, range: { start, end: Math.min(end ?? 1e9, start + 2999) } }, io);
@@ -522,7 +522,7 @@ describe("a bad network", AT_ONCE, () => {
     await failsCleanly(fixture, await update(), "INVALID_SIZE", SLOT);
   });
 
-  test("a server that tells no total breaks off in each part: no byte is asked for twice", async (t) => {
+  test("without a total, and broken off in each part: no byte is asked for twice", async (t) => {
     const { fixture, seen, update } = await watched(t, serve.unknownTotal(LONG, { most: 30000, cut: 7000 }));
     const outcome = await update({ retries: 1 });
     assert.equal(seen.bytes, LONG.length);
@@ -550,7 +550,7 @@ describe("a bad network", AT_ONCE, () => {
     await succeeds(fixture, outcome, "ota_0", LONG);
   });
 
-  test("a chunked body of which nothing is missing but its end is asked for no byte again", async (t) => {
+  test("a chunked body that lacks only its end is asked for no byte again", async (t) => {
     const { fixture, seen, endure } = await watched(t, serve.sequence(serve.chunkedNoEnd(LONG), serve.serveFile(LONG)));
     await succeeds(fixture, await endure({ retries: 1 }), "ota_0", LONG);
     assert.deepEqual([fixture.server.requests.length, seen.bytes], [2, LONG.length]);
@@ -562,7 +562,7 @@ describe("a bad network", AT_ONCE, () => {
     assert.ok(fixture.server.requests.length < 10, `${fixture.server.requests.length} requests`);
   });
 
-  test("a file that changes between two ranges is fetched anew, once, in ranges", async (t) => {
+  test("a file that changes between two ranges is fetched again, once, in ranges", async (t) => {
     const other = padTo(buildImage({ size: 50000, seed: 31 }), 50123);
     const first = serve.serveFile(LONG);
     const { fixture, update } = await watched(t, serve.sequence(first, first, first, serve.serveFile(other)));
@@ -611,7 +611,7 @@ describe("a bad network", AT_ONCE, () => {
     ["a redirect is followed", {}, serve.redirectChain(4, serve.serveFile(LONG))],
     ["a connection is lost", { retries: 3 }, serve.sequence(serve.cutAt(LONG, 20000, "reset"), serve.serveFile(LONG))],
   ] as [string, Config, Behaviour][])
-    test(`the connection before is closed when ${what}, however slow the device is: two TLS sessions do not fit into it`, async (t) => {
+    test(`the connection before is closed when ${what}: two TLS sessions do not fit`, async (t) => {
       const { fixture, seen, update } = await watched(t, behaviour);
       slowDown(fixture.device);
       await succeeds(fixture, await update(config), "ota_0", LONG);
@@ -623,7 +623,7 @@ describe("a bad network", AT_ONCE, () => {
     ["the next range", 0, { maxRequestSize: 9000 }],
     ["a resumption", 6, {}],
   ] as [string, number, Config][])
-    test(`${what} is never asked for from within a listener of data: the engine cannot bear it over TLS`, async (t) => {
+    test(`${what} is never asked for in a data listener: the engine cannot bear it`, async (t) => {
       const held = new Uint8Array(0x10000).fill(0xff);
       held.set(LONG.subarray(0, slot * SECTOR));
       const { fixture, seen, update } = await watched(t, serve.serveFile(LONG), { load: { ota_0: held } });
@@ -709,7 +709,7 @@ describe("a bad network", AT_ONCE, () => {
     bootsNewImage(fixture, "ota_0", BIG);
   });
 
-  test("a server without ranges and a caller that pauses: as long as each pause is further on, it goes on", async (t) => {
+  test("a server without ranges goes on as long as each pause is further on", async (t) => {
     const { fixture } = await watched(t, serve.serveFile(BIG, { ranges: false }), { board: wideBoard() });
     const { engine, ota } = fixture.device;
     const handle: any = await engine.call(ota.begin(fixture.config({ retries: 2 })));
@@ -723,7 +723,7 @@ describe("a bad network", AT_ONCE, () => {
     bootsNewImage(fixture, "ota_0", BIG);
   });
 
-  test("a server that is gone after the pause is an error of that perform, and a later update goes on", async (t) => {
+  test("a server that is gone after the pause is an error of that perform", async (t) => {
     const { fixture } = await watched(t, serve.sequence(serve.serveFile(LONG), serve.status(410)));
     const { engine, ota } = fixture.device;
     const digest = `fsverity-sha256:${fsverity(LONG)}`;
@@ -784,7 +784,7 @@ describe("a bad network", AT_ONCE, () => {
     await succeeds(fixture, outcome, "ota_0", IMAGE);
   });
 
-  test("five hops across hosts and schemes: credentials go to the first origin only, and not by way of another", async (t) => {
+  test("five hops across hosts and schemes: credentials go to the first origin only", async (t) => {
     const { fixture, update } = await watched(t, serve.status(404), { tls: true });
     const port = await serve.startServer({ tls: true });
     const host = await serve.startServer({ tls: true, name: "127.0.0.1" });
@@ -810,7 +810,7 @@ describe("a bad network", AT_ONCE, () => {
     await succeeds(fixture, outcome, "ota_0", IMAGE);
   });
 
-  test("credentials of a manifest's URL do not go to an image on another origin, but to one on its own", async (t) => {
+  test("credentials of a manifest's URL go to an image only on the same origin", async (t) => {
     const { fixture, update } = await watched(t, serve.serveFile(LONG));
     const config = await signedConfig(fixture, LONG);
     const url = config.url.replace("//", "//me:pw@");
@@ -829,7 +829,7 @@ describe("a bad network", AT_ONCE, () => {
     await failsCleanly(fixture, outcome, "HTTP_MAX_REDIRECT", { says: /5/ });
   });
 
-  test("a redirect that never ends its own body is followed all the same", async (t) => {
+  test("a redirect that never ends its own body is followed, too", async (t) => {
     const { fixture, update } = await watched(t, async (req, io) => {
       await io.head(302, { Location: `${req.origin}/there`, "Content-Length": 100_000_000 });
       for (;;) await io.write(new Uint8Array(4096));
@@ -838,7 +838,7 @@ describe("a bad network", AT_ONCE, () => {
     await succeeds(fixture, await update(), "ota_0", IMAGE);
   });
 
-  test("each range goes to the first URL and through its redirect: the redirected place is not kept", async (t) => {
+  test("each range goes to the first URL and through its redirect", async (t) => {
     const { fixture, update } = await watched(t, serve.redirect(302, "/there?x=1"));
     fixture.server.on("/there", serve.serveFile(LONG));
     const outcome = await update({ maxRequestSize: 20000 });
@@ -867,7 +867,7 @@ describe("a bad network", AT_ONCE, () => {
     );
   }
 
-  test("a link that expires between two ranges: the next one begins at the first URL again", async (t) => {
+  test("a link that expires between two ranges: the next begins at the first URL again", async (t) => {
     const { fixture, update } = await watched(t, serve.status(404));
     expiring(fixture, LONG);
     const outcome = await update({ maxRequestSize: 10000 });
@@ -883,7 +883,7 @@ describe("a bad network", AT_ONCE, () => {
     await succeeds(fixture, await update({ retries: 1 }), "ota_0", LONG);
   });
 
-  test("a link that expires during a pause, and one of a resumed download: the first URL again", async (t) => {
+  test("a link that expires in a pause or when resumed: the first URL again", async (t) => {
     const run = await watched(t, serve.status(404), { board: wideBoard() });
     expiring(run.fixture, BIG);
     await withPauses(run, [3, 40], HOUR);
@@ -891,7 +891,7 @@ describe("a bad network", AT_ONCE, () => {
     bootsNewImage(run.fixture, "ota_0", BIG);
   });
 
-  test("a redirect that leads elsewhere each time, to another file: fetched anew once, then an error", async (t) => {
+  test("a redirect to another file each time: fetched again once, then an error", async (t) => {
     const { fixture, update } = await watched(t, serve.status(404));
     const images = [31, 32, 33, 34].map((seed) => buildImage({ size: 50000 + 16 * seed, seed }));
     expiring(fixture, LONG, (token) => serve.cutAt(images[token % 4], 9000, "close", { times: 9 }));
@@ -901,7 +901,7 @@ describe("a bad network", AT_ONCE, () => {
 
   // --- Memory --------------------------------------------------------------------------------------------------------------
 
-  test("too little memory is refused with both numbers before anything is asked; with the second number it is enough", async (t) => {
+  test("too little memory is refused before a request; the second number is enough", async (t) => {
     const poor = await createFixture(t, { engine: { freeVars: 777 } });
     const error = failsWith(await poor.update(), "NO_MEM", true);
     const [free, needed] = (error.message.match(/\d+/g) ?? []).map(Number);
@@ -923,7 +923,7 @@ describe("a bad network", AT_ONCE, () => {
     );
 
   for (const tls of [false, true])
-    test(`one failure after the other on one running device${tls ? ", over TLS" : ""}: after each nothing is left, and in the end an update works`, async (t) => {
+    test(`failures in turn on a running device${tls ? ", over TLS" : ""}: nothing is left, and it updates`, async (t) => {
       const fixture = await createFixture(t, { image: null, tls });
       for (const [index, one] of failing(tls).entries()) {
         const { what } = one;
@@ -949,7 +949,7 @@ describe("a bad network", AT_ONCE, () => {
       await succeeds(fixture, await fixture.update({ url: fixture.server.url("/good") }), "ota_0", IMAGE);
     });
 
-  test("a download of which every byte was sent once is the measure: nothing is fetched that is not needed", async (t) => {
+  test("nothing is fetched that is not needed: every byte is sent once", async (t) => {
     const { fixture, seen, update } = await watched(t, serve.serveFile(BIG), { board: wideBoard() });
     await succeeds(fixture, await update(), "ota_0", BIG);
     assert.deepEqual([sentBy(fixture.server.requests), seen.bytes], [BIG.length, BIG.length]);

@@ -109,7 +109,7 @@ const AT_ONCE = { concurrency: 8 };
 for (const transport of TRANSPORTS) describe(`resume: ${transport}`, AT_ONCE, () => resume(transport));
 
 function resume(transport: Transport): void {
-  /** One of so many is run; over a source fewer: what follows a cut is the same code. */
+  /** One in this many is run; over a source fewer: what follows a cut is the same code. */
   const MANY = transport === "http" ? 6 : 18;
 
   // --- One cut, everywhere -------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ function resume(transport: Transport): void {
   }
 
   for (const how of ["reset", "stall"] as const)
-    test(`a ${how} at every sector boundary, one byte before and after, and at 200 random offsets costs nothing but what was in flight`, async (t) => {
+    test(`a ${how} at every sector boundary costs nothing but what was in flight`, async (t) => {
       const seed = seedFrom("RESUME_SEED");
       t.diagnostic(`RESUME_SEED=${seed}`);
       const server = await serving(t);
@@ -226,7 +226,7 @@ function resume(transport: Transport): void {
     return asked;
   }
 
-  test("fifty cuts in one download, resets and stalls in turn: same flash, one erase a sector, and no byte is taken twice", async (t) => {
+  test("fifty cuts in one download: one erase a sector, and no byte is taken twice", async (t) => {
     const server = await serving(t);
     const wanted = await undisturbed(server, transport);
     const cuts = fc.array(fc.integer({ min: 1, max: IMAGE.length - 1 }), { minLength: 50, maxLength: 50 });
@@ -392,11 +392,11 @@ function resume(transport: Transport): void {
   }
 
   for (const start of Object.keys(STARTS)) {
-    test(`power lost before, in and after each operation of an update into ${start}: the next one goes on at the right sector`, async (t) => {
+    test(`power lost at each operation into ${start}: the next goes on at the right sector`, async (t) => {
       await eachPowerCut(t, start);
     });
 
-    test(`power lost at any operation of an update into ${start} costs at most one erase, and one more before the first write`, async (t) => {
+    test(`power lost into ${start} costs at most one erase, two before the first write`, async (t) => {
       const sectors = sectorsOf(SMALLER.length);
       const dear = [...(await eachPowerCut(t, start))].filter(([, erases]) => erases > sectors + 1);
       // before the first write nothing in the slot says that it was begun: both blank sectors are erased again
@@ -407,7 +407,7 @@ function resume(transport: Transport): void {
       });
     });
 
-    test(`power lost ten times in a download of 300 KB into ${start}: each update goes on where the one before stopped`, async (t) => {
+    test(`power lost ten times into ${start}: each update goes on where the last stopped`, async (t) => {
       const server = await serving(t);
       server.on("/ten", serveFile(IMAGE));
       const url = server.url("/ten");
@@ -538,7 +538,7 @@ function resume(transport: Transport): void {
       await succeeds(fixture, outcome, "ota_0");
     });
 
-    test(`a slot with ${sectors} sectors of an image whose digest nobody knows starts from zero, and erases none of them`, async (t) => {
+    test(`${sectors} sectors of an image of unknown digest: from zero, and none erased`, async (t) => {
       const fixture = await createFixture(t, { transport, image: NEW, load: { ota_0: partly(NEW, sectors) } });
       const outcome = await fixture.update({ insecure: true });
       assert.deepEqual(ranges(fixture), ["bytes=0-"]);
@@ -554,7 +554,7 @@ function resume(transport: Transport): void {
     assert.deepEqual(ranges(fixture), expectedRanges(5 * SECTOR));
   });
 
-  test("a slot that is full of something else behind the same first 1500 bytes: one full download, then success", async (t) => {
+  test("a slot with other content behind the same 1500 bytes: one full download", async (t) => {
     const before = noise(4, SLOT);
     before.set(unfinished(NEW).subarray(0, 1500));
     const fixture = await createFixture(t, { transport, image: NEW, load: { ota_0: before } });
@@ -563,7 +563,7 @@ function resume(transport: Transport): void {
     await succeeds(fixture, outcome, "ota_0");
   });
 
-  test("a resumed download with a wrong digest: one full download, then success, with the sectors that were right left alone", async (t) => {
+  test("a resumed download with a wrong digest: one full download, right sectors stay", async (t) => {
     const before = partly(NEW, 9);
     before[7 * SECTOR + 5] ^= 1;
     const fixture = await createFixture(t, { transport, image: NEW, load: { ota_0: before } });
@@ -594,7 +594,7 @@ function resume(transport: Transport): void {
     await failsCleanly(fixture, outcome, "OTA_VALIDATE_FAILED", { touched: ["ota_0"] });
   });
 
-  test("the full download after a wrong digest has its own retries: progress counts anew", async (t) => {
+  test("the full download after a wrong digest has its own retries", async (t) => {
     const before = partly(NEW, 14);
     before[7 * SECTOR + 5] ^= 1;
     const fixture = await createFixture(t, { transport, image: null, load: { ota_0: before } });
@@ -603,7 +603,7 @@ function resume(transport: Transport): void {
     await succeeds(fixture, outcome, "ota_0", NEW);
   });
 
-  test("an image that has blank sectors of its own is resumed all the same, at the price of what is behind the first", async (t) => {
+  test("an image with blank sectors of its own is resumed at the first of them", async (t) => {
     const image = NEW.slice();
     image.fill(0xff, 7 * SECTOR, 9 * SECTOR); // within the data of the second segment
     const blank = reseal(image);
@@ -613,7 +613,7 @@ function resume(transport: Transport): void {
     await succeeds(fixture, outcome, "ota_0", blank);
   });
 
-  test("the rest of an older image that happens to fit the checksum is never taken for the new one", async (t) => {
+  test("the rest of an older image that fits the checksum is never taken for the new", async (t) => {
     // no length and a power cut: nothing was erased ahead, what the slot held follows at once
     const { checksum } = layoutOf(NEW);
     const slot = new Uint8Array(SLOT).fill(0xff);
@@ -626,7 +626,7 @@ function resume(transport: Transport): void {
     else failsWith(outcome, "OTA_VALIDATE_FAILED");
   });
 
-  test("the update that failed is gone on with by the next one on the same running device", async (t) => {
+  test("a failed update is continued by the next one on the same running device", async (t) => {
     const fixture = await createFixture(t, { transport, image: null });
     fixture.server.on("/fw.bin", cutAt(NEW, 40000, "close"));
     const cut = transport === "http" ? "HTTP_INCOMPLETE_DATA" : "FAIL";
@@ -649,7 +649,7 @@ function resume(transport: Transport): void {
 
   const imageRequests = (fixture: Fixture) => fixture.server.requests.filter(({ path }) => path === "/fw.bin");
 
-  test("a slot that holds the manifest's image is selected without a request for it, and without an erase", async (t) => {
+  test("a slot that holds the manifest's image is selected without request or erase", async (t) => {
     const slot = noise(3, SLOT);
     slot.set(NEW);
     const fixture = await createFixture(t, { transport, image: NEW, load: { ota_0: slot } });
@@ -700,7 +700,7 @@ function resume(transport: Transport): void {
     await succeeds(fixture, outcome, "ota_0", NEW);
   });
 
-  test("a pause after the resumption, and power lost in it: the next update goes on there", async (t) => {
+  test("a pause after the resumption, and power lost in it: the next goes on there", async (t) => {
     const fixture = await createFixture(t, { transport, image: NEW, load: { ota_0: partly(NEW, 5) } });
     const { engine, ota } = fixture.device;
     const handle: any = await engine.call(ota.begin(fixture.config(await trust(NEW))));
@@ -733,7 +733,7 @@ function resume(transport: Transport): void {
   // source has none of these: it is asked for bytes from an offset, and gives them or not.
   if (transport !== "http") return;
 
-  test("the whole image, known by `digest`: its head and last sector are fetched, and nothing is erased", async (t) => {
+  test("the whole image, known by `digest`: head and last sector fetched, none erased", async (t) => {
     const fixture = await createFixture(t, { image: NEW, load: { ota_0: NEW } });
     const outcome = await fixture.update({ digest: NEW_DIGEST });
     assert.deepEqual(ranges(fixture), expectedRanges((NEW_SECTORS - 1) * SECTOR));
@@ -741,7 +741,7 @@ function resume(transport: Transport): void {
     await succeeds(fixture, outcome, "ota_0");
   });
 
-  test("a download without a length leaves a blank sector behind it too, so that the next update goes on there", async (t) => {
+  test("a download without a length leaves a blank sector too, and is resumed", async (t) => {
     const fixture = await createFixture(t, { image: null, load: { ota_0: noise(9, SLOT) } });
     fixture.server.on(
       "/fw.bin",
@@ -762,7 +762,7 @@ function resume(transport: Transport): void {
     ["knows no ranges", serveFile(NEW, { ranges: false })],
     ["says that it has ranges and answers 200", rangeAnswered200(NEW)],
   ] as [string, Behaviour][])
-    test(`a server that ${what} is read from zero, and no sector that holds its bytes is erased`, async (t) => {
+    test(`a server that ${what} is read from zero, and no right sector is erased`, async (t) => {
       const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
       fixture.server.on("/fw.bin", behaviour);
       const outcome = await fixture.update({ digest: NEW_DIGEST });
@@ -851,13 +851,13 @@ function resume(transport: Transport): void {
   }
 
   for (const [what, before, after] of CHANGES) {
-    test(`${what} during the download: from zero, once, and the new file is installed whole`, async (t) => {
+    test(`${what} during the download: from zero, once, and the new file is whole`, async (t) => {
       const fixture = await createFixture(t, { image: null });
       fixture.server.on("/fw.bin", sequence(before(), after()));
       await succeeds(fixture, await patiently(fixture, { retries: 2 }), "ota_0", OTHER);
     });
 
-    test(`${what} between the first bytes and the rest of a resumed download: from zero, once`, async (t) => {
+    test(`${what} after the first bytes of a resumed download: from zero, once`, async (t) => {
       const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
       fixture.server.on("/fw.bin", sequence(before(), after()));
       const digest = `fsverity-sha256:${fsverity(OTHER)}`;
@@ -875,7 +875,7 @@ function resume(transport: Transport): void {
     ["that is too new to be a strong validator", cut(NEW, JUST_NOW), ignoringIfRange(TWIN, NEWER)],
     ["that comes back older", cut(NEW, NEWER), serveFile(TWIN, OLDER)],
   ] as [string, Behaviour, Behaviour][])
-    test(`another file of the same length without ETag, its date ${what}: from zero, and it is installed whole`, async (t) => {
+    test(`another file of the same length without ETag, its date ${what}: from zero`, async (t) => {
       const fixture = await createFixture(t, { image: null });
       fixture.server.on("/fw.bin", sequence(before, after));
       await succeeds(fixture, await patiently(fixture, { retries: 2 }), "ota_0", TWIN);
@@ -911,18 +911,18 @@ function resume(transport: Transport): void {
         sequence(cut(NEW, options), cut(OTHER, options), cut(OTHER, options), serveFile(THIRD, options)),
       );
       const outcome = await patiently(fixture, { retries: 3 });
-      assert.ok(outcome.error, "it went on for ever with a file that keeps changing");
+      assert.ok(outcome.error, "it went on without end with a file that keeps changing");
       await failsCleanly(fixture, outcome, "INVALID_RESPONSE", { touched: ["ota_0"], retry: true });
     });
 
-  test("other bytes at the start than the slot holds, under the same ETag: from zero, with the new file", async (t) => {
+  test("other bytes at the start under the same ETag: from zero, with the new file", async (t) => {
     const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
     fixture.server.on("/fw.bin", serveFile(OTHER, { etag: '"same"' }));
     await succeeds(fixture, await fixture.update(), "ota_0", OTHER);
     assert.deepEqual(ranges(fixture), ["bytes=0-"]);
   });
 
-  test("a server that answers every range but the first with 416 fails after one restart from zero", async (t) => {
+  test("a server that answers later ranges with 416 fails after one restart from zero", async (t) => {
     const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
     let count = 0;
     fixture.server.on("/fw.bin", (req, io) => (count++ ? rangeAnswered416(NEW) : serveFile(NEW))(req, io));
@@ -936,7 +936,7 @@ function resume(transport: Transport): void {
   });
 
   for (const how of ["start", "missing", "unit"] as const)
-    test(`a resumed range whose Content-Range is wrong (${how}) is not believed, and nothing of it is written`, async (t) => {
+    test(`a resumed range with a wrong Content-Range (${how}) is not written`, async (t) => {
       const fixture = await createFixture(t, { image: null, load: { ota_0: partly(NEW, 9) } });
       fixture.server.on("/fw.bin", sequence(serveFile(NEW), wrongContentRange(NEW, how)));
       const outcome = await patiently(fixture, { digest: NEW_DIGEST, retries: 1 });

@@ -34,7 +34,7 @@ type Small = {
   update(config?: Config): Promise<Outcome>;
 };
 
-/** A device with a buffer of 8 KB. No retries, unless a test says so: what is learned is no failure. */
+/** A device with a buffer of 8 KB. No retries, unless a test says so: what is learned is not a failure. */
 async function small(t: TestContext, behaviour: Behaviour, tlsBuffer = BUFFER): Promise<Small> {
   const fixture = await createFixture(t, { image: null, tls: true, engine: { tlsBuffer } });
   fixture.server.on("/fw.bin", behaviour);
@@ -68,7 +68,7 @@ describe("a TLS buffer of 8 KB", { concurrency: 8 }, () => {
       ["its head alone, then records of 16 KB", serve.serveFile(LONG)],
       ["head and body in records of 16 KB", serve.fullRecords(LONG)],
     ] as [string, Behaviour][])
-      test(`a server that sends ${what} (${name}) is asked for ranges that fit, at once and without a retry`, async (t) => {
+      test(`a server that sends ${what} (${name}) is asked for ranges that fit, at once`, async (t) => {
         const { fixture, seen, ranges, update } = await small(t, behaviour, { bytes: 8192, error });
         const outcome = await update();
         assert.deepEqual(ranges(), ["bytes=0-", ...rangesOf(FIRST)]);
@@ -117,14 +117,14 @@ describe("a TLS buffer of 8 KB", { concurrency: 8 }, () => {
     await succeeds(fixture, outcome, "ota_0", LONG);
   });
 
-  test("records that begin small, but less small than a range: ranges of 7 KB from where it broke off", async (t) => {
+  test("records that begin small, but above a range: ranges of 7 KB from the break", async (t) => {
     const { fixture, ranges, update } = await small(t, serve.growingRecords(LONG, { step: 8 }));
     const outcome = await update();
     assert.deepEqual(ranges(), ["bytes=0-", ...rangesOf(FIRST, 1024)]);
     await succeeds(fixture, outcome, "ota_0", LONG);
   });
 
-  test("records that begin small, without ranges: refused, and not asked for ever", async (t) => {
+  test("records that begin small, without ranges: refused after a few requests", async (t) => {
     const { fixture, ranges, update } = await small(t, serve.growingRecords(LONG, { ranges: false }));
     const outcome = await update({ retries: 5 });
     assert.ok(ranges().length <= 7, `${ranges()}`);
@@ -185,7 +185,7 @@ describe("a TLS buffer of 8 KB", { concurrency: 8 }, () => {
     await succeeds(fixture, outcome, "ota_0", LONG);
   });
 
-  test("through a redirect, and with a cut between: cuts count as failures, records do not", async (t) => {
+  test("through a redirect, with a cut between: cuts are failures, records are not", async (t) => {
     const { fixture, ranges, update } = await small(
       t,
       serve.sequence(serve.fullRecords(LONG), serve.closeBeforeAnswer("reset"), serve.fullRecords(LONG)),
@@ -196,7 +196,7 @@ describe("a TLS buffer of 8 KB", { concurrency: 8 }, () => {
     await succeeds(fixture, outcome, "ota_0", LONG);
   });
 
-  test("a record that does not authenticate is a failure as before, and no size is learned of it", async (t) => {
+  test("a record that does not authenticate is a failure, and no size is learned of it", async (t) => {
     const { ranges, update } = await small(
       t,
       serve.sequence(serve.tlsGarbage(LONG, 3000), serve.fullRecords(LONG, { etag: "" })),

@@ -18,7 +18,7 @@ for (const [what, ageMs, conditional] of [
   // too new for If-Range: the other Last-Modified tells
   ["of half a minute ago", 30_000, false],
 ] as const)
-  test(`nginx without ETags replaces a file ${what} between two ranges: the new one is installed whole`, {
+  test(`nginx without ETags replaces a file ${what} between ranges: the new one is whole`, {
     skip,
   }, async (t) => {
     const web = await startNginx(t, { "fw.bin": OLD }, { tls: false, nginx: "etag off;" });

@@ -103,7 +103,7 @@ test("refuses a manifest cut off after any number of characters", async () => {
   for (let length = 0; length < token.length; length++) await refuses(token.slice(0, length), `${length} characters`);
 });
 
-test("refuses a manifest without any one of its characters, with one doubled, and with two swapped", async () => {
+test("refuses a manifest that lacks a character, has one doubled, or two swapped", async () => {
   const token = await signManifest({ ...CLAIMS, image: undefined }, key);
   for (let at = 0; at < token.length; at += 3) {
     await refuses(token.slice(0, at) + token.slice(at + 1), `without character ${at}`);
@@ -121,7 +121,7 @@ test("verifies the signature before it looks at the payload", async () => {
   assert.equal(jws.engine.nativeCalls.atob, 4, "header, signature, n and e are decoded, and nothing more");
 });
 
-test("nobody without a key can make the engine's JSON.parse, which does not look at its stack, recurse", async () => {
+test("nobody without a key can make the engine's JSON.parse recurse", async () => {
   let deepest = 0;
   const parse: (text: string) => unknown = jws.engine.run("JSON.parse") as any;
   const spy = (text: string) => {
@@ -142,7 +142,7 @@ test("nobody without a key can make the engine's JSON.parse, which does not look
   assert.ok(deepest <= 1, `it recursed ${deepest} levels`);
 });
 
-test("a native that runs out of memory never makes a forgery pass, nor leaves a check without an answer", async () => {
+test("a native out of memory makes no forgery pass and leaves no check unanswered", async () => {
   const good = await signManifest(CLAIMS, key);
   const bad = forge(CLAIMS, other, { header: { kid: key.kid } });
   const names = ["atob", "btoa", "crypto.SHA256", "E.toString", "JSON.parse", "E.convolve", "new Uint8Array"];

@@ -177,7 +177,7 @@ export type Violation = { changes: Claims; outcome: string; says: RegExp };
 /** The sequence that the device has had when the policy is tried. */
 export const HAD = 10;
 
-/** In the order in which they are judged, on a device with a clock. Each says both sides: the manifest's and the device's. */
+/** In the order in which they are checked, on a device with a clock. Each says both sides: the manifest's and the device's. */
 export const VIOLATIONS: Record<string, Violation> = {
   format: { changes: { format: 3 }, outcome: "NOT_SUPPORTED", says: /format 3\b.*\b1 and 2/ },
   chip: { changes: { chip: "esp32c3" }, outcome: "INVALID_VERSION", says: /chip esp32c3\b.*\besp32\b/ },

@@ -66,7 +66,7 @@ test("docs/boards.md says what the slots of our tables hold", () => {
 for (const name of real) {
   const board = loadBoard(name);
 
-  test(`${name}: two slots at least, otadata, and Storage where Espruino's builds expect it`, () => {
+  test(`${name}: two slots at least, otadata, and Storage where Espruino expects it`, () => {
     assert.ok(slots(board.rows).length >= 2);
     assert.equal(findOtadata(board.rows)?.offset, 0xc000);
     const storage = board.rows.find((row) => row.label === "storage");
@@ -96,7 +96,7 @@ for (const name of real) {
   });
 
   if (existsSync(path(name, "partitions.csv")))
-    test(`${name}: partitions.bin is what partitions.csv gives, and says what board.json says`, () => {
+    test(`${name}: partitions.bin is what partitions.csv and board.json say`, () => {
       const bytes = readFileSync(path(name, "partitions.bin"));
       const table = checkTable(bytes, board.flashSize);
       assert.ok("rows" in table, "error" in table ? table.error : "");

@@ -54,9 +54,9 @@ function splitSegment(image: Uint8Array, at: number, length: number): void {
 function verdict(image: Uint8Array, options: VerifyOptions): string {
   const flash = createFlash({ size: 4 << 20 });
   flash.load(image, 0x10000);
-  const judged = verifyImage(flash, row("slot", 0, 16, 0x10000, 0x100000), options);
-  if (judged.ok) return "starts";
-  return judged.died ? `dies: ${judged.reason}` : judged.reason;
+  const found = verifyImage(flash, row("slot", 0, 16, 0x10000, 0x100000), options);
+  if (found.ok) return "starts";
+  return found.died ? `dies: ${found.reason}` : found.reason;
 }
 
 const STARTS = /^starts$/;
@@ -110,7 +110,7 @@ const ESP32: [loadAddr: number, idf3: RegExp, idf33: RegExp, current: RegExp][] 
   [0x50002000, DIES, BAD, BAD],
 ];
 
-test("ESP32: each load address is judged as the code of each release judges it", () => {
+test("ESP32: each load address is taken or refused as each release's code does", () => {
   for (const [loadAddr, ...wanted] of ESP32) {
     const image = loadedTo(loadAddr, { length: 64 });
     for (const [i, kind] of [idf3, IDF33, current].entries())
@@ -155,7 +155,7 @@ const NEWER: Record<"esp32c3" | "esp32s3", [loadAddr: number, wanted: RegExp][]>
   ],
 };
 
-test("ESP32-C3 and ESP32-S3: data and code are the same memory, and both ways over the bootloader are refused", () => {
+test("ESP32-C3 and ESP32-S3: both ways over the bootloader's memory are refused", () => {
   for (const [chip, cases] of Object.entries(NEWER) as ["esp32c3" | "esp32s3", [number, RegExp][]][])
     for (const [loadAddr, wanted] of cases) {
       const image = loadedTo(loadAddr, { chip, length: 64 });
@@ -165,7 +165,7 @@ test("ESP32-C3 and ESP32-S3: data and code are the same memory, and both ways ov
     }
 });
 
-test("words are stored: code memory at an odd address kills every bootloader, data memory takes it", () => {
+test("words are stored: every bootloader dies of code memory at an odd address", () => {
   for (const [chip, data, code] of [
     ["esp32", 0x3ffb0000, 0x40080000],
     ["esp32c3", 0x3fc90000, 0x40380000],
@@ -180,7 +180,7 @@ test("words are stored: code memory at an odd address kills every bootloader, da
       }
 });
 
-test("a segment that passes 0x7fffffff stops all but the oldest at an assertion, which is no refusal", () => {
+test("a segment that passes 0x7fffffff stops all but the oldest at an assertion", () => {
   const image = loadedTo(0x7fffffe0, { length: 64 });
   for (const kind of [IDF33, current, rollback])
     assert.match(verdict(image, { chipId: 0, kind }), /^dies: Assert failed in verify_load_addresses: segment 2$/);
@@ -195,7 +195,7 @@ test("an empty segment is loaded nowhere", () => {
   for (const kind of KINDS) assert.equal(verdict(reseal(image), { chipId: 0, kind }), "starts", kind.name);
 });
 
-test("segments are judged in turn: one that is refused comes before one that kills", () => {
+test("segments are checked in turn: a refused one comes before one that kills", () => {
   const image = loadedTo(0x20000000, { index: 4 });
   const both = loadedTo(0x20000000, { index: 4 });
   new DataView(both.buffer).setUint32(layoutOf(both).segments[2], 0x3fff0018, true);
@@ -203,7 +203,7 @@ test("segments are judged in turn: one that is refused comes before one that kil
   assert.match(verdict(reseal(both), { chipId: 0, kind: idf3 }), TOO_HIGH);
 });
 
-test("a segment is loaded before checksum and hash are known: spoilt data does not save a bootloader", () => {
+test("a segment is loaded before checksum and hash are known", () => {
   for (const hash of [true, false]) {
     const image = loadedTo(0x20000000, { hash });
     image[layoutOf(image).checksum] ^= 1;
@@ -228,7 +228,7 @@ function twoSlots(selected: Uint8Array, state: number, spec: ImageSpec = {}, fac
 
 const NEW_IMAGE = buildImage({ size: 16384, seed: 2 });
 
-test("one flipped bit of a load address: 3.1 and 3.3.6 die of it for ever, whatever else could start", () => {
+test("one flipped bit of a load address: 3.1 and 3.3.6 die of it at each start", () => {
   for (const name of ["loadAddressBit22", "loadAddressBit31", "loadAddressBit0"]) {
     for (const kind of KINDS) {
       const flash = twoSlots(mutations[name](NEW_IMAGE), STATE.VALID, {}, true);
@@ -264,7 +264,7 @@ test("a fallback into a deadly image is a death, too", () => {
   assert.deepEqual([boot.slot, boot.selected, boot.fellBack, boot.died !== null], [null, "ota_1", true, true]);
 });
 
-test("sealed images for the bootloader's own memory are refused, and the old one starts", () => {
+test("sealed images for the bootloader's memory are refused, and the old one starts", () => {
   for (const [chip, chipId] of Object.entries(CHIP_IDS) as [Chip, number][]) {
     const image = buildImage({ chip, size: 16384, seed: 2 });
     for (const name of [

@@ -82,7 +82,7 @@ test("tables are byte for byte what IDF's generator makes, and read back", () =>
   }
 });
 
-test("a damaged table is refused: MD5, magic, bounds, second MD5 row, no terminator, blank", () => {
+test("a damaged table is refused: MD5, magic, bounds, second MD5, no end, blank", () => {
   const error = (change: (table: Uint8Array) => void, flashSize = 4 << 20) => {
     const table = buildTable(GOLDEN[0].rows);
     change(table);
@@ -143,7 +143,7 @@ test("otadata is the last row of type data, subtype 0; slots are factory and ota
   );
 });
 
-test("every board has a table the bootloader accepts: aligned, in bounds, no overlap, clear of what Espruino gives away", () => {
+test("every board has a table the bootloader accepts, clear of Espruino's own areas", () => {
   for (const name of boardNames()) {
     const board = loadBoard(name);
     assert.equal(board.name, name);
@@ -185,7 +185,13 @@ test("select entries and their CRCs are those of the recorded vectors", () => {
 
 type Slots = "factory" | "ota_0" | "ota_1" | "ota_2" | "test";
 type Cell = { seq: number; state?: number; badCrc?: boolean } | "blank";
-type World = { slots: Slots[]; entries?: [Cell, Cell]; broken?: Slots[]; kind?: BootloaderKind; otadataSize?: number };
+type InitialState = {
+  slots: Slots[];
+  entries?: [Cell, Cell];
+  broken?: Slots[];
+  kind?: BootloaderKind;
+  otadataSize?: number;
+};
 
 const SUBTYPES = { factory: 0, ota_0: 0x10, ota_1: 0x11, ota_2: 0x12, test: 0x20 };
 const OTADATA = 0xd000;
@@ -198,14 +204,14 @@ function entryBytes(cell: Cell): Uint8Array {
   return bytes;
 }
 
-function makeWorld(world: World): Flash {
+function flashOf(initial: InitialState): Flash {
   const flash = createFlash({ size: 0x80000 });
-  const apps = world.slots.map((label, i) => row(label, 0, SUBTYPES[label], 0x10000 * (i + 1), 0x10000));
-  const otadata = world.entries ? [row("otadata", 1, 0, OTADATA, world.otadataSize ?? 0x2000)] : [];
+  const apps = initial.slots.map((label, i) => row(label, 0, SUBTYPES[label], 0x10000 * (i + 1), 0x10000));
+  const otadata = initial.entries ? [row("otadata", 1, 0, OTADATA, initial.otadataSize ?? 0x2000)] : [];
   flash.load(buildTable([...otadata, ...apps]), TABLE_OFFSET);
-  for (const [copy, cell] of (world.entries ?? []).entries()) flash.load(entryBytes(cell), OTADATA + copy * SECTOR);
+  for (const [copy, cell] of (initial.entries ?? []).entries()) flash.load(entryBytes(cell), OTADATA + copy * SECTOR);
   apps.forEach((app, i) => {
-    const broken = world.broken?.includes(app.label as Slots);
+    const broken = initial.broken?.includes(app.label as Slots);
     flash.load(broken ? mutations.flipBitPair(IMAGES[i]) : IMAGES[i], app.offset);
   });
   return flash;
@@ -214,11 +220,11 @@ function makeWorld(world: World): Flash {
 const start = (flash: Flash, kind?: BootloaderKind) => runBootloader(flash, { chipId: 0, kind });
 const entry = (flash: Flash, copy: number) => parseEntry(flash.peek(OTADATA + copy * SECTOR, 32));
 
-/** Boots one world and asserts who starts; returns the flash, which nothing but a stated write may have changed. */
-function boots(world: World, slot: Slots | null, selected: Slots | null = slot, writes = 0): Flash {
-  const flash = makeWorld(world);
-  const boot = start(flash, world.kind);
-  const name = `${world.kind?.name ?? "current"} ${JSON.stringify(world)}`;
+/** Boots from one initial state and asserts who starts; returns the flash, which nothing but a stated write may have changed. */
+function boots(initial: InitialState, slot: Slots | null, selected: Slots | null = slot, writes = 0): Flash {
+  const flash = flashOf(initial);
+  const boot = start(flash, initial.kind);
+  const name = `${initial.kind?.name ?? "current"} ${JSON.stringify(initial)}`;
   assert.deepEqual([boot.slot?.label ?? null, boot.selected], [slot, selected], `${name}\n${boot.log.join("\n")}`);
   assert.equal(boot.image !== null, slot !== null, name);
   assert.equal(flash.counts.writes, writes, name);
@@ -239,14 +245,14 @@ test("without otadata the factory image starts", () => {
   }
 });
 
-test("blank otadata means factory, or ota_0 where there is none", () => {
+test("blank otadata means factory, or ota_0 without a factory", () => {
   for (const kind of KINDS) {
     boots({ slots: FACTORY_TWO, entries: BLANK, kind }, "factory");
     boots({ slots: TWO, entries: BLANK, kind }, "ota_0", "ota_0", kind.states ? 1 : 0);
   }
 });
 
-test("initial contents: seq 1 VALID is written to copy 0 for ota_0; IDF 3 writes nothing", () => {
+test("initial contents: seq 1 VALID is written to copy 0; IDF 3 writes nothing", () => {
   for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback]) {
     const flash = boots({ slots: TWO, entries: BLANK, kind }, "ota_0", "ota_0", 1);
     assert.deepEqual(flash.peek(OTADATA, 32), buildEntry(1, VALID));
@@ -261,14 +267,14 @@ test("initial contents name the slot that really started", () => {
   assert.equal(entry(flash, 0).seq, 2);
 });
 
-test("initial contents are not written when a record was rejected, nor by a factory start", () => {
+test("initial contents are not written after a rejected record or a factory start", () => {
   const rejected: [Cell, Cell] = [{ seq: 1, state: INVALID }, "blank"];
   boots({ slots: TWO, entries: rejected }, "ota_0");
   boots({ slots: FACTORY_TWO, entries: BLANK, broken: ["factory"] }, "ota_0", "factory");
 });
 
 test("the valid record with the highest seq selects slot (seq - 1) mod n", () => {
-  const cases: [World["slots"], Cell, Cell, Slots][] = [
+  const cases: [InitialState["slots"], Cell, Cell, Slots][] = [
     [TWO, { seq: 1 }, "blank", "ota_0"],
     [TWO, "blank", { seq: 2 }, "ota_1"],
     [TWO, { seq: 1 }, { seq: 2 }, "ota_1"],
@@ -298,7 +304,7 @@ test("a record with seq 0 and its CRC counts and selects the last slot", () => {
   for (const kind of KINDS) boots({ slots: TWO, entries: [{ seq: 0 }, "blank"], kind }, "ota_1");
 });
 
-test("INVALID and ABORTED records do not count, except for IDF 3.1 which knows no state", () => {
+test("INVALID and ABORTED records do not count, but for IDF 3.1, which knows no state", () => {
   for (const state of [INVALID, ABORTED]) {
     const entries: [Cell, Cell] = [{ seq: 1 }, { seq: 2, state }];
     boots({ slots: TWO, entries }, "ota_0");
@@ -309,7 +315,7 @@ test("INVALID and ABORTED records do not count, except for IDF 3.1 which knows n
   }
 });
 
-test("without rollback NEW, PENDING_VERIFY, VALID and UNDEFINED all start and nothing is written", () => {
+test("without rollback NEW, PENDING_VERIFY, VALID and UNDEFINED start, unchanged", () => {
   for (const state of [NEW, PENDING_VERIFY, VALID, UNDEFINED]) {
     for (const kind of [BOOTLOADERS.idf3, BOOTLOADERS.current]) {
       boots({ slots: TWO, entries: [{ seq: 1 }, { seq: 2, state }], kind }, "ota_1");
@@ -341,43 +347,43 @@ test("otadata smaller than two sectors boots nothing", () => {
   for (const kind of KINDS) boots({ slots: TWO, entries: BLANK, otadataSize: SECTOR, kind }, null);
 });
 
-test("fallback: selected, then down to 0, then factory, then up, then the test app; otadata stays as it was", () => {
-  const world = (names: Slots[], seq: number, broken: Slots[]): World => ({
+test("fallback: selected, then down to 0, then factory, then up, then the test app", () => {
+  const initial = (names: Slots[], seq: number, broken: Slots[]): InitialState => ({
     slots: names,
     entries: [{ seq }, "blank"],
     broken,
   });
   const all: Slots[] = ["factory", "ota_0", "ota_1", "ota_2"];
   for (const kind of KINDS) {
-    const falls = (w: World, slot: Slots | null, selected: Slots) => {
-      const flash = boots({ ...w, kind }, slot, selected);
+    const falls = (from: InitialState, slot: Slots | null, selected: Slots) => {
+      const flash = boots({ ...from, kind }, slot, selected);
       assert.ok(start(flash, kind).fellBack);
     };
-    falls(world(FACTORY_TWO, 2, ["ota_1"]), "ota_0", "ota_1");
-    falls(world(FACTORY_TWO, 2, ["ota_1", "ota_0"]), "factory", "ota_1");
-    falls(world(FACTORY_TWO, 1, ["ota_0"]), "factory", "ota_0");
-    falls(world(FACTORY_TWO, 1, ["ota_0", "factory"]), "ota_1", "ota_0");
-    falls(world(all, 2, ["ota_1", "ota_0", "factory"]), "ota_2", "ota_1");
-    falls(world(TWO, 1, ["ota_0"]), "ota_1", "ota_0");
-    falls(world([...TWO, "test"], 1, TWO), "test", "ota_0");
-    falls(world(TWO, 1, TWO), null, "ota_0");
+    falls(initial(FACTORY_TWO, 2, ["ota_1"]), "ota_0", "ota_1");
+    falls(initial(FACTORY_TWO, 2, ["ota_1", "ota_0"]), "factory", "ota_1");
+    falls(initial(FACTORY_TWO, 1, ["ota_0"]), "factory", "ota_0");
+    falls(initial(FACTORY_TWO, 1, ["ota_0", "factory"]), "ota_1", "ota_0");
+    falls(initial(all, 2, ["ota_1", "ota_0", "factory"]), "ota_2", "ota_1");
+    falls(initial(TWO, 1, ["ota_0"]), "ota_1", "ota_0");
+    falls(initial([...TWO, "test"], 1, TWO), "test", "ota_0");
+    falls(initial(TWO, 1, TWO), null, "ota_0");
   }
 });
 
 test("a start without fallback says so", () => {
-  assert.equal(start(makeWorld({ slots: TWO, entries: [{ seq: 2 }, "blank"] })).fellBack, false);
-  assert.equal(start(makeWorld({ slots: TWO })).fellBack, false);
+  assert.equal(start(flashOf({ slots: TWO, entries: [{ seq: 2 }, "blank"] })).fellBack, false);
+  assert.equal(start(flashOf({ slots: TWO })).fellBack, false);
 });
 
 test("slots behind a gap in the OTA numbers are counted and never tried", () => {
   boots({ slots: ["ota_0", "ota_2"], entries: [{ seq: 1 }, "blank"], broken: ["ota_0"] }, null, "ota_0");
-  const flash = makeWorld({ slots: ["ota_0", "ota_2"], entries: [{ seq: 2 }, "blank"] });
+  const flash = flashOf({ slots: ["ota_0", "ota_2"], entries: [{ seq: 2 }, "blank"] });
   const boot = start(flash);
   assert.deepEqual([boot.slot?.label, boot.selected, boot.fellBack], ["ota_0", null, true]);
 });
 
-test("the last data/0 row is obeyed: a storage partition labelled so hides the real otadata", () => {
-  const flash = makeWorld({ slots: TWO, entries: [{ seq: 1 }, { seq: 2 }] });
+test("the last data/0 row is obeyed: one labelled storage hides the real otadata", () => {
+  const flash = flashOf({ slots: TWO, entries: [{ seq: 1 }, { seq: 2 }] });
   const rows = parseTable(flash.peek(TABLE_OFFSET, 0xc00));
   flash.load(buildTable([...rows, row("storage", 1, 0, 0x70000, 0x10000)]), TABLE_OFFSET);
   flash.load(buildEntry(1), 0x70000);
@@ -388,7 +394,7 @@ test("the last data/0 row is obeyed: a storage partition labelled so hides the r
 
 const { rollback } = BOOTLOADERS;
 
-test("rollback: NEW becomes PENDING_VERIFY before its first start, the other copy stays", () => {
+test("rollback: NEW becomes PENDING_VERIFY before its first start", () => {
   const flash = boots(
     { slots: TWO, entries: [{ seq: 1 }, { seq: 2, state: NEW }], kind: rollback },
     "ota_1",
@@ -406,8 +412,8 @@ test("rollback: NEW becomes PENDING_VERIFY before its first start, the other cop
   );
 });
 
-test("rollback: a second start without confirmation aborts the new image and starts the old one", () => {
-  const flash = makeWorld({
+test("rollback: a second start without confirmation aborts the image, the old starts", () => {
+  const flash = flashOf({
     slots: TWO,
     entries: [
       { seq: 1, state: VALID },
@@ -421,17 +427,17 @@ test("rollback: a second start without confirmation aborts the new image and sta
   assert.equal(flash.counts.writes, 2);
 });
 
-test("rollback: a confirmed image starts for ever and nothing is written", () => {
+test("rollback: a confirmed image starts each time and nothing is written", () => {
   boots({ slots: TWO, entries: [{ seq: 1 }, { seq: 2, state: VALID }], kind: rollback }, "ota_1");
 });
 
-test("rollback: PENDING_VERIFY becomes ABORTED even in the copy that is not active, even with a bad CRC", () => {
+test("rollback: PENDING_VERIFY becomes ABORTED in either copy, even with a bad CRC", () => {
   const entries: [Cell, Cell] = [{ seq: 1, state: PENDING_VERIFY, badCrc: true }, { seq: 2 }];
   const flash = boots({ slots: TWO, entries, kind: rollback }, "ota_1", "ota_1", 1);
   assert.equal(entry(flash, 0).state, ABORTED);
 });
 
-test("rollback: nothing left but an aborted image: ota_0 is tried, and no initial contents are written", () => {
+test("rollback: with only an aborted image ota_0 is tried, without initial contents", () => {
   const flash = boots(
     { slots: TWO, entries: ["blank", { seq: 2, state: PENDING_VERIFY }], kind: rollback },
     "ota_0",
@@ -442,7 +448,7 @@ test("rollback: nothing left but an aborted image: ota_0 is tried, and no initia
 });
 
 test("rollback: the label bytes of a record survive a change of state", () => {
-  const flash = makeWorld({ slots: TWO, entries: ["blank", "blank"] });
+  const flash = flashOf({ slots: TWO, entries: ["blank", "blank"] });
   const bytes = buildEntry(2, NEW);
   bytes[10] = 0x41;
   flash.load(bytes, OTADATA);
@@ -451,7 +457,7 @@ test("rollback: the label bytes of a record survive a change of state", () => {
 });
 
 test("a power cut inside any write of the bootloader still leaves a slot that starts", () => {
-  const world: World = {
+  const initial: InitialState = {
     slots: TWO,
     entries: [
       { seq: 1, state: VALID },
@@ -459,7 +465,7 @@ test("a power cut inside any write of the bootloader still leaves a slot that st
     ],
   };
   for (let cut = 0; cut < 2; cut++) {
-    const flash = makeWorld(world);
+    const flash = flashOf(initial);
     flash.onOp = (op, phase) => {
       if (phase === "after" && op.index === cut) throw new Error("power");
     };
@@ -472,7 +478,7 @@ test("a power cut inside any write of the bootloader still leaves a slot that st
 // --- What it says --------------------------------------------------------------------------------------------------
 
 test("the log reads like the serial port", () => {
-  const flash = makeWorld({ slots: FACTORY_ONE, entries: [{ seq: 1 }, "blank"], broken: ["ota_0"] });
+  const flash = flashOf({ slots: FACTORY_ONE, entries: [{ seq: 1 }, "blank"], broken: ["ota_0"] });
   const log = start(flash).log;
   assert.equal(log[0], "I (58) boot: Partition Table:");
   for (const line of [
@@ -491,7 +497,7 @@ test("the log reads like the serial port", () => {
 });
 
 test("a broken table or an empty chip boots nothing and says why", () => {
-  const flash = makeWorld({ slots: TWO });
+  const flash = flashOf({ slots: TWO });
   flash.load(Uint8Array.of(0), TABLE_OFFSET + 12);
   const boot = start(flash);
   assert.equal(boot.slot, null);
@@ -503,7 +509,7 @@ test("a broken table or an empty chip boots nothing and says why", () => {
 });
 
 test("the table may lie elsewhere", () => {
-  const flash = makeWorld({ slots: TWO });
+  const flash = flashOf({ slots: TWO });
   flash.load(flash.peek(TABLE_OFFSET, 0xc00), 0x9000);
   flash.erase(TABLE_OFFSET);
   assert.equal(runBootloader(flash, { chipId: 0, tableOffset: 0x9000 }).slot?.label, "ota_0");
@@ -511,14 +517,14 @@ test("the table may lie elsewhere", () => {
 
 test("IDF 3.1 does not look at the chip id or the revisions, later bootloaders do", () => {
   for (const name of ["chipId", "minRevision", "maxRevision"]) {
-    const flash = makeWorld({ slots: TWO, entries: [{ seq: 1 }, "blank"] });
+    const flash = flashOf({ slots: TWO, entries: [{ seq: 1 }, "blank"] });
     flash.load(mutations[name](IMAGES[0]), 0x10000);
     assert.equal(start(flash).slot?.label, "ota_1", name);
     assert.equal(start(flash, BOOTLOADERS.idf3).slot?.label, "ota_0", name);
   }
 });
 
-test("IDF 3.3.6 and its contemporaries read byte 14 of the header, later bootloaders the full revisions", () => {
+test("IDF 3.3.6 reads byte 14 of the header, later bootloaders the full revisions", () => {
   const cases: [spec: ImageSpec, revision: number, idf33: boolean, current: boolean][] = [
     [{ minChipRev: 3 }, 300, true, true],
     [{ minChipRev: 3 }, 100, false, true],
@@ -527,7 +533,7 @@ test("IDF 3.3.6 and its contemporaries read byte 14 of the header, later bootloa
     [{ maxRevision: 299 }, 300, true, false],
   ];
   for (const [spec, revision, ...starts] of cases) {
-    const flash = makeWorld({ slots: TWO, entries: [{ seq: 1 }, "blank"] });
+    const flash = flashOf({ slots: TWO, entries: [{ seq: 1 }, "blank"] });
     flash.load(buildImage({ size: 2048, ...spec }), 0x10000);
     for (const [i, kind] of [IDF33, BOOTLOADERS.current].entries()) {
       const boot = runBootloader(flash, { chipId: 0, kind, revision });

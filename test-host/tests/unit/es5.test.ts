@@ -215,7 +215,7 @@ test("lateNames trusts inner functions, and nothing else", () => {
   assert.match(late("function f() { return x; }\nif (a) { var x = 1; }")[0], /may not have run/);
 });
 
-test("judges real code: a TypeScript helper and its use", () => {
+test("checks real code: a TypeScript helper and its use", () => {
   const code = `var __extends = (this && this.__extends) || (function () { return f; })();
 var A = (function (_super) { __extends(A, _super); function A() {} return A; }(Error));`;
   const problems = checkEs5(code, "x.js");

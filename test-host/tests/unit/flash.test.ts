@@ -52,7 +52,7 @@ test("a write to a cell that is not erased is reported, even when it changes not
   assert.equal(flash.violations.length, 1);
 });
 
-test("who clears bits of written cells on purpose breaks no rule, and is logged and cut like a write", () => {
+test("clearing bits of written cells on purpose is logged and cut like a write", () => {
   const flash = createFlash({ size: SIZE });
   flash.write(0, bytes(4, 0xf0));
   flash.clearBits(2, bytes(4, 0x3c));
@@ -65,7 +65,7 @@ test("who clears bits of written cells on purpose breaks no rule, and is logged 
   assert.throws(() => flash.clearBits(0, bytes(1, 0)), /power/);
   flash.onOp = null;
   flash.write(5, bytes(1, 0));
-  assert.equal(flash.violations.length, 1, "what it has written is written for everybody else");
+  assert.equal(flash.violations.length, 1, "what it has written is written for all others");
 });
 
 test("writing 0xff marks a cell as written until it is erased", () => {
@@ -75,7 +75,7 @@ test("writing 0xff marks a cell as written until it is erased", () => {
   assert.equal(flash.violations.length, 1);
 });
 
-test("a flash started from a snapshot or from bytes knows written cells by their content", () => {
+test("a flash from a snapshot or from bytes knows written cells by their content", () => {
   const first = createFlash({ size: SIZE });
   first.write(0, Uint8Array.of(0xff, 0x00));
   for (const from of [first.snapshot(), first.dump()]) {
@@ -127,7 +127,7 @@ test("device time counts erases, program pages touched, and bytes read", () => {
   assert.equal(flash.deviceMs(), 13.5);
 });
 
-test("a snapshot keeps its content whatever is done to the flash later, and restore brings it back", () => {
+test("a snapshot keeps its content, and restore brings it back", () => {
   const flash = createFlash({ size: SIZE });
   flash.write(0, count(100));
   const kept = flash.snapshot();

@@ -21,21 +21,21 @@ const FLASH = 4 << 20;
 const CHIP_IDS = { esp32: 0, esp32s2: 2, esp32c3: 5, esp32s3: 9, esp32c2: 12, esp32c6: 13 };
 const slotAt = (offset: number, size: number): Row => ({ label: "slot", type: 0, subtype: 16, offset, size, flags: 0 });
 
-function judge(image: Uint8Array, options: VerifyOptions, offset = 0x10000, size = 0x180000) {
+function verify(image: Uint8Array, options: VerifyOptions, offset = 0x10000, size = 0x180000) {
   const flash = createFlash({ size: FLASH });
   flash.load(image, offset);
   const verdict = verifyImage(flash, slotAt(offset, size), options);
-  assert.equal(flash.violations.length, 0, "the judge stays inside the chip");
+  assert.equal(flash.violations.length, 0, "the bootloader stays inside the chip");
   return verdict;
 }
 
 const accepted = (image: Uint8Array, options: VerifyOptions, offset?: number, size?: number) => {
-  const verdict = judge(image, options, offset, size);
+  const verdict = verify(image, options, offset, size);
   assert.ok(verdict.ok, verdict.ok ? "" : verdict.reason);
   return verdict.image;
 };
 
-test("every chip's image passes at any 64 KB aligned slot and is described as it was asked for", () => {
+test("every chip's image passes at any 64 KB aligned slot, described as asked for", () => {
   for (const [chip, chipId] of Object.entries(CHIP_IDS)) {
     const image = buildImage({ chip: chip as ImageSpec["chip"], descriptor: { project: "thing", version: "2.3.4" } });
     for (const offset of [0x10000, 0x20000, 0x190000]) {
@@ -47,11 +47,11 @@ test("every chip's image passes at any 64 KB aligned slot and is described as it
 });
 
 test("an image at a slot that is not 64 KB aligned is refused by the page rule", () => {
-  const verdict = judge(buildImage(), { chipId: 0 }, 0x11000);
+  const verdict = verify(buildImage(), { chipId: 0 }, 0x11000);
   assert.match(verdict.ok ? "" : verdict.reason, /Segment 0 load address 0x3f400020, doesn't match data 0x00011020/);
 });
 
-test("every multiple of 16 from MIN_SIZE on is a possible size, with and without hash, for any number of segments", () => {
+test("every multiple of 16 from MIN_SIZE on is a size, with hash or without", () => {
   for (let size = MIN_SIZE; size < MIN_SIZE + 80; size += 16) {
     for (const seed of [1, 2, 3, 4]) {
       for (const segments of [1, 2, 3, 5, 16]) {
@@ -82,7 +82,7 @@ test("images of any size up to a slot of 2 MB are ones that every bootloader sta
   }
 });
 
-test("however large an image is, data and code are loaded apart, 64 KB of each at most", () => {
+test("data and code of any image are loaded apart, 64 KB of each at most", () => {
   for (const size of [0x180000, 0x200000]) {
     for (const segments of [5, 16]) {
       const { segments: all } = accepted(buildImage({ chip: "esp32c3", size, segments }), { chipId: 5 }, 0x10000, size);
@@ -137,7 +137,7 @@ test("images without descriptor begin alike for alikeBytes and then differ", () 
 test("an image fits a slot of exactly its size and no smaller one", () => {
   const image = buildImage({ size: 8192 });
   accepted(image, { chipId: 0 }, 0x10000, 8192);
-  const verdict = judge(image, { chipId: 0 }, 0x10000, 8191);
+  const verdict = verify(image, { chipId: 0 }, 0x10000, 8191);
   assert.match(verdict.ok ? "" : verdict.reason, /Image length 8192 doesn't fit in partition length 8191/);
 });
 
@@ -178,11 +178,11 @@ const REASONS: Record<string, RegExp> = {
   truncateLastByte: /Image hash failed/,
 };
 
-test("the bootloader refuses each mutation that it must, for its own reason, and starts the others", () => {
+test("the bootloader refuses each mutation that it must, for its own reason", () => {
   for (const spec of [{}, { size: 8192, seed: 5 }, { descriptor: false, seed: 6 } as const]) {
     const image = buildImage(spec);
     for (const [name, mutate] of Object.entries(mutations)) {
-      const verdict = judge(mutate(image), { chipId: 0 });
+      const verdict = verify(mutate(image), { chipId: 0 });
       assert.equal(verdict.ok, bootsAnyway.has(name), `${name}: ${verdict.ok ? "starts" : verdict.reason}`);
       if (!verdict.ok && REASONS[name]) assert.match(verdict.reason, REASONS[name], name);
     }
@@ -191,19 +191,19 @@ test("the bootloader refuses each mutation that it must, for its own reason, and
 
 test("min_chip_rev is refused by IDF 3.3.6 and started by those before and after it", () => {
   const image = mutations.minChipRev(buildImage());
-  for (const kind of KINDS) assert.equal(judge(image, { chipId: 0, kind }).ok, kind !== IDF33, kind.name);
+  for (const kind of KINDS) assert.equal(verify(image, { chipId: 0, kind }).ok, kind !== IDF33, kind.name);
 });
 
-test("a merged image begins with a bootloader and holds the app, unchanged, where it is to be flashed", () => {
+test("a merged image has a bootloader first, and the app unchanged at its place", () => {
   for (const chip of ["esp32", "esp32c3", "esp32s3"] as const) {
     const app = buildImage({ chip });
     const merged = mutations.mergedImage(app);
     assert.deepEqual(merged.subarray(0xf000), app);
-    assert.ok(!judge(merged, { chipId: CHIP_IDS[chip] }).ok, chip);
+    assert.ok(!verify(merged, { chipId: CHIP_IDS[chip] }).ok, chip);
   }
 });
 
-test("an Espruino image has its texts whole and NUL-ended in the first segment, and starts", () => {
+test("an Espruino image has its texts in the first segment, NUL-ended, and starts", () => {
   for (const [storage, map] of [
     ["storage", "Couldn't map 'storage'!\n"],
     ["js_code", "Couldn't map js_code!\n"],
@@ -230,7 +230,7 @@ test("an Espruino image has its texts whole and NUL-ended in the first segment, 
   assert.throws(() => buildImage({ size: MIN_SIZE, espruino: {} }), RangeError);
 });
 
-test("two Espruino images differ in nothing but version, checksum and hash when only the version is another", () => {
+test("two Espruino images of two versions differ only in version, checksum and hash", () => {
   const [a, b] = ["2v27.45", "2v27.46"].map((version) => buildImage({ seed: 3, espruino: { version } }));
   const differing = [...a.keys()].filter((i) => a[i] !== b[i]);
   const { checksum } = layoutOf(a);
@@ -244,7 +244,7 @@ test("a segment length must be a multiple of 4", () => {
     const image = buildImage({ size: 2048, seed: 1 });
     const at = layoutOf(image).segments[4] + 4;
     image[at] += extra;
-    const verdict = judge(image, { chipId: 0 });
+    const verdict = verify(image, { chipId: 0 });
     assert.equal(verdict.ok ? "" : verdict.reason, `invalid segment length 0x${image[at].toString(16)}`);
   }
 });
@@ -260,8 +260,8 @@ test("a mutation changes a copy", () => {
 
 test("without appended hash a pair of flipped bits starts, one flipped bit does not", () => {
   const image = buildImage({ hash: false });
-  assert.ok(judge(mutations.flipBitPair(image), { chipId: 0 }).ok);
-  assert.ok(!judge(mutations.flipPayloadBit(image), { chipId: 0 }).ok);
+  assert.ok(verify(mutations.flipBitPair(image), { chipId: 0 }).ok);
+  assert.ok(!verify(mutations.flipPayloadBit(image), { chipId: 0 }).ok);
 });
 
 test("one flipped bit anywhere before the end of the hash is found, after it none is", () => {
@@ -269,22 +269,22 @@ test("one flipped bit anywhere before the end of the hash is found, after it non
   for (let i = 0; i < image.length; i++) {
     const spoilt = image.slice();
     spoilt[i] ^= 1 << (i & 7);
-    assert.equal(judge(spoilt, { chipId: 0 }).ok, i >= MIN_SIZE, `byte ${i}`);
+    assert.equal(verify(spoilt, { chipId: 0 }).ok, i >= MIN_SIZE, `byte ${i}`);
   }
 });
 
 test("reseal repairs a changed image and keeps trailing bytes", () => {
   const image = buildImage({ size: 4096, trailing: Uint8Array.of(9) });
   image[1000] ^= 1;
-  assert.ok(!judge(image, { chipId: 0 }).ok);
+  assert.ok(!verify(image, { chipId: 0 }).ok);
   const sealed = reseal(image);
   accepted(sealed, { chipId: 0 });
   assert.equal(sealed[4096], 9);
   assert.equal(layoutOf(sealed).end, 4096);
 });
 
-test("revisions are compared with the chip's; a maximum of 0 or 65535 is none", () => {
-  const at = (spec: ImageSpec, revision: number) => judge(buildImage(spec), { chipId: 0, revision }).ok;
+test("revisions are compared with the chip's; a maximum of 0 or 65535 does not count", () => {
+  const at = (spec: ImageSpec, revision: number) => verify(buildImage(spec), { chipId: 0, revision }).ok;
   assert.deepEqual([at({ minRevision: 300 }, 300), at({ minRevision: 301 }, 300)], [true, false]);
   assert.deepEqual([at({ maxRevision: 300 }, 300), at({ maxRevision: 299 }, 300)], [true, false]);
   assert.deepEqual([at({ maxRevision: 65535 }, 300), at({ maxRevision: 0 }, 300)], [true, true]);
@@ -293,7 +293,7 @@ test("revisions are compared with the chip's; a maximum of 0 or 65535 is none", 
 test("eFuse block revisions count on every chip but the classic ESP32", () => {
   for (const [chip, chipId] of Object.entries(CHIP_IDS)) {
     const image = buildImage({ chip: chip as ImageSpec["chip"] });
-    const verdict = (name: string) => judge(mutations[name](image), { chipId, blockRevision: 2 }).ok;
+    const verdict = (name: string) => verify(mutations[name](image), { chipId, blockRevision: 2 }).ok;
     assert.equal(verdict("descriptorMinBlockRevision"), chip === "esp32", chip);
     assert.equal(verdict("descriptorMaxBlockRevision"), chip === "esp32", chip);
   }
@@ -302,10 +302,10 @@ test("eFuse block revisions count on every chip but the classic ESP32", () => {
 test("chips with a configurable MMU page need the descriptor and its page size", () => {
   const image = buildImage({ chip: "esp32c2" });
   const chipId = CHIP_IDS.esp32c2;
-  assert.ok(!judge(mutations.descriptorMagic(image), { chipId }).ok);
-  assert.ok(!judge(buildImage({ chip: "esp32c2", descriptor: false }), { chipId }).ok);
-  assert.ok(!judge(image, { chipId }, 0x14000).ok);
-  assert.ok(judge(mutations.descriptorMmuPageSize(image), { chipId }, 0x14000).ok);
+  assert.ok(!verify(mutations.descriptorMagic(image), { chipId }).ok);
+  assert.ok(!verify(buildImage({ chip: "esp32c2", descriptor: false }), { chipId }).ok);
+  assert.ok(!verify(image, { chipId }, 0x14000).ok);
+  assert.ok(verify(mutations.descriptorMmuPageSize(image), { chipId }, 0x14000).ok);
 });
 
 const REAL = new URL("../../../../shared/images/", import.meta.url);
@@ -318,7 +318,7 @@ const REAL_IMAGES = [
   { file: "esp-at-4.2-esp32c2.bin", chipId: 12, project: "esp-at" },
 ];
 
-test("real published images pass on their own chip, are refused on another, and one lost bit is found", {
+test("real published images pass on their own chip, and are refused on another", {
   skip: existsSync(REAL) ? false : "../shared/images with the published builds is not here",
 }, () => {
   for (const { file, chipId, project } of REAL_IMAGES) {
@@ -327,9 +327,9 @@ test("real published images pass on their own chip, are refused on another, and 
     assert.deepEqual([info.length, info.chipId, info.project], [image.length, chipId, project], file);
     for (const kind of KINDS) accepted(image, { chipId, kind });
     assert.deepEqual(reseal(image), image, `${file}: reseal gives what the IDF tools gave`);
-    const verdict = judge(image, { chipId: chipId === 0 ? 5 : 0 });
+    const verdict = verify(image, { chipId: chipId === 0 ? 5 : 0 });
     assert.match(verdict.ok ? "" : verdict.reason, /mismatch chip ID/, file);
     image[image.length >> 1] ^= 4;
-    assert.ok(!judge(image, { chipId }).ok, file);
+    assert.ok(!verify(image, { chipId }).ok, file);
   }
 });

@@ -67,7 +67,7 @@ test("what only one exported function needs is made when it is called", () => {
   assert.equal(run(moved).twice(3), 8);
 });
 
-test("the functions of a scope's file are made together, with what only they need, when one is called", () => {
+test("the functions of a scope's file are made together when one is called", () => {
   const moved = move(FILES, ["a", "b"]);
   assert.deepEqual(topLevel(moved), ["lazySums", "a", "b"]);
   assert.match(moved, /lazySums\(\)\.double_\(n\) \+ lazySums\(\)\.triple_\(n\)/);
@@ -91,7 +91,7 @@ for (const [what, declared, changed] of [
   ["written into", "var state = { n: 0 };", "state.n += 1;\n    return state.n;"],
   ["handed to somebody", "var state = [];", "var own = state;\n    return own.push(1);"],
 ] as const)
-  test(`module state that is ${what} stays at the top level: it lives on from call to call`, () => {
+  test(`module state that is ${what} stays at the top level: it outlives a call`, () => {
     const text = `${declared}\nfunction next() {\n    ${changed}\n}\n`;
     const users = {
       text: "function a() {\n    return next();\n}\nfunction b() {\n    return next();\n}\n",
@@ -166,7 +166,7 @@ test("a name that would mean another thing inside of the function fails the buil
   );
 });
 
-test("a function of a scope is only called: a reference to it would be another one each time", () => {
+test("a function of a scope is only called, never referred to", () => {
   const users = { ...USERS, text: USERS.text.replace("return triple(n);", "return [n].map(triple);") };
   assert.throws(() => move({ "sums.ts": SUMS, "users.ts": users }, ["a", "b"]), /b uses triple without calling it/);
 });

@@ -149,7 +149,7 @@ test("a partition table that was written as CSV is read as it was", (t) =>
     assert.deepEqual(parseCsv("partitions.csv", toCsv(rows)), rows);
   }));
 
-test("a partition table that was written in binary is read as it was, by the command and by the device", (t) =>
+test("a partition table in binary is read as written, by the command and the device", (t) =>
   holds(t, tables, (rows) => {
     const bytes = buildTable(rows);
     const read = readTable(bytes);

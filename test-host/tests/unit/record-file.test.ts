@@ -67,7 +67,7 @@ function crcOf(text: string): string {
 }
 
 test("after any row of records, starts and torn writes the last whole record counts", () => {
-  let tears = 0;
+  let tornWrites = 0;
   for (let seed = 1; seed <= 300; seed++) {
     const pick = random(seed);
     const file = createFile();
@@ -84,15 +84,15 @@ test("after any row of records, starts and torn writes the last whole record cou
       const written = pick(4) === 0 ? torn(sealed, pick) : sealed;
       file.write(before.end, written);
       // torn in its last byte it may be whole
-      if (written !== sealed) tears++;
+      if (written !== sealed) tornWrites++;
       else if (isTick) ticks++;
       else [fields, ticks] = [next, 0];
     }
   }
-  assert.ok(tears > 1000, `only ${tears} writes were torn`);
+  assert.ok(tornWrites > 1000, `only ${tornWrites} writes were torn`);
 });
 
-test("a record with any one bit changed is none", () => {
+test("a record with any one bit changed is not one", () => {
   const first = seal("[1]");
   const sealed = seal(JSON.stringify([2, "z".repeat(100)]));
   for (let at = 0; at < sealed.length; at++)

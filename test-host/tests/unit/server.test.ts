@@ -187,7 +187,7 @@ test("a path with a query is found first, then the path alone", async () => {
   assert.equal((await fetchUrl(server.url(`${path}?b`))).body.toString(), "plain");
 });
 
-test("keep-alive: two requests on one connection, answered in order, also when pipelined", async () => {
+test("keep-alive: two requests on one connection are answered in order", async () => {
   const slow = at(lie.delayed(50, lie.status(200, {}, "first")));
   const fast = at(lie.status(200, {}, "second"));
   for (const seen of [
@@ -702,7 +702,7 @@ test("unknownTotal: right bytes, no total, and 416 behind the end", async () => 
   assert.deepEqual([cut.headers["content-length"], cut.body.length], ["5000", 100]);
 });
 
-test("a host that chooses its certificate by name has one for who asks by that name only", async () => {
+test("a host that chooses its certificate by name has one for that name only", async () => {
   const host = await lie.startServer({ tls: true, sni: true });
   after(() => host.close());
   host.on("/", lie.serveFile(FILE));

@@ -31,7 +31,7 @@ const corrupt = ["Storage is corrupt.\nErasing Storage Area...\n", "Erase comple
 
 // --- Files
 
-test("a file is its size, its name, its contents; the next one begins at the next four bytes", () => {
+test("a file is size, name and contents; the next one begins at the next four bytes", () => {
   const { files, bytes } = createStorage();
   files.write("ab", bytesOf("hello"));
   files.write("c", bytesOf("x"));
@@ -62,7 +62,7 @@ test("a removed file is four bytes of zeros and keeps its place", () => {
   assert.deepEqual(files.stats().trash, { bytes: 36, count: 1 });
 });
 
-test("a file is removed before the one in its place is created: a Storage that is full loses both", () => {
+test("a file is removed before its successor is created: a full Storage loses both", () => {
   const { files } = createStorage();
   files.write("mine", bytesOf("old"));
   files.write("rest", noise(1, files.stats().free - HEADER));
@@ -88,7 +88,7 @@ test("what is stored already is not written again", () => {
   assert.deepEqual(bytes, before);
 });
 
-test("with too little room and enough trash a creation compacts, and without enough trash it does not", () => {
+test("with too little room a creation compacts only when there is enough trash", () => {
   const { files, said } = createStorage();
   files.write("a", noise(1, 30000));
   files.write("b", noise(2, 30000));
@@ -103,7 +103,7 @@ test("with too little room and enough trash a creation compacts, and without eno
 
 // --- What a loss of power leaves
 
-test("a compaction cut in one of its operations costs everything, or a file, or nothing", () => {
+test("a compaction cut in one of its operations costs everything, a file, or nothing", () => {
   const outcomes: Record<Outcome, number> = { erased: 0, damaged: 0, well: 0 };
   const states = compactions(SECTOR, ["after"]);
   for (const { outcome } of states) outcomes[outcome]++;
@@ -138,7 +138,7 @@ function writtenOverTorn(before: number, write: (files: Files) => void): string[
   return said;
 }
 
-test("contents that are written with a header that was not taken can cost the whole Storage", () => {
+test("contents written with a header that was not taken can cost the whole Storage", () => {
   const write = (files: Files) => assert.ok(files.write("record", noise(2, 640), 0, SECTOR));
   assert.deepEqual(writtenOverTorn(300, write), corrupt);
   assert.deepEqual(writtenOverTorn(2000, write), [], "only when they reach into the next page");
@@ -181,12 +181,12 @@ test("a header that is torn across two pages costs the whole Storage", () => {
 });
 
 test("a removal that was torn costs the file's name, and no other file", () => {
-  for (const tear of ["part", "bits"] as const)
+  for (const torn of ["part", "bits"] as const)
     for (let seed = 1; seed < 8; seed++) {
       const { files, area, said } = createStorage();
       files.write("victim", noise(1, 500));
       files.write("other", noise(2, 500));
-      runCut(failing(area, 0, tear, seed), (cut) => cut.erase("victim"));
+      runCut(failing(area, 0, torn, seed), (cut) => cut.erase("victim"));
       files.start();
       assert.deepEqual(said, []);
       assert.deepEqual(files.read("other"), noise(2, 500));
@@ -242,7 +242,7 @@ function nearlyFull(left: number): Device {
   return device.boot();
 }
 
-test("when Storage ends less than a header behind its last file, the search for room goes on at address 0", () => {
+test("Storage that ends less than a header behind a file is searched from address 0", () => {
   const device = nearlyFull(8);
   const { address, page, lowest } = device.storage.files.area;
   assert.deepEqual([lowest, page], [0, SECTOR]);
@@ -257,7 +257,7 @@ test("when Storage ends less than a header behind its last file, the search for 
   assert.equal(createChain(device.storage.files.area).headerAt(strays[0].addr).size, 5000);
 });
 
-test("in the Linux port, whose flash does not begin at address 0, the same creation is refused", () => {
+test("in the Linux port, with its flash elsewhere, the same creation is refused", () => {
   const { files, bytes } = createStorage();
   files.write("full", noise(1, SIZE - HEADER - 8));
   const before = bytes.slice();
@@ -268,7 +268,7 @@ test("in the Linux port, whose flash does not begin at address 0, the same creat
 
 // --- On the device
 
-test("each write of Storage is an operation of the flash, and none of them a violation", async () => {
+test("each write of Storage is an operation of the flash, and not a violation", async () => {
   const device = createDevice({ board: "toy-two" }).boot();
   const { address } = device.storage.files.area;
   device.flash.resetCounts();
@@ -315,7 +315,7 @@ test("power that fails in a write of Storage leaves what was written until then"
   }
 });
 
-test("what a test puts into Storage is there at the next start, and no operation of the flash", () => {
+test("what a test puts into Storage is there at the next start, without an operation", () => {
   const device = createDevice({ board: "toy-two" });
   device.boot().storage.set("lib", bytesOf("exports.x = 7;"));
   device.restart().flash.resetCounts();
@@ -326,7 +326,7 @@ test("what a test puts into Storage is there at the next start, and no operation
   device.stop();
 });
 
-test("a compaction by the program is no boot record's write: compactsNothing() tells", async (t) => {
+test("a compaction by the program is not a boot record's: compactsNothing() tells", async (t) => {
   const fixture = await createFixture(t, { image: null });
   const { storage, engine } = fixture.device;
   storage.set("a", noise(1, 30000)).set("b", noise(2, 30000)).delete("a");
@@ -337,7 +337,7 @@ test("a compaction by the program is no boot record's write: compactsNothing() t
   assert.throws(() => compactsNothing(fixture), /a page of Storage is erased/);
 });
 
-test("on a table without a row `storage` a build that is none of Espruino's has its Storage beside the flash", () => {
+test("without a row `storage` a build that is not Espruino's has Storage beside flash", () => {
   const rows = loadBoard("toy-two").rows.filter(({ label }) => label !== "storage");
   const device = createDevice({ board: boardWith(rows, "toy-two") }).boot();
   const before = device.flash.snapshot();

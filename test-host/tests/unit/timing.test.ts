@@ -43,7 +43,7 @@ const ms = {
   read: (bytes: number) => bytes / TIMES.readBytesPerMs,
 };
 
-/** "erase and program" of so many bytes. */
+/** "erase and program" of this number of bytes. */
 const work = (what: string, bytes: number): number =>
   what.split(" and ").reduce((sum, part) => sum + ms[part as keyof typeof ms](bytes), 0);
 
