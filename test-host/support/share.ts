@@ -32,14 +32,21 @@ export function sayLeftOut(t: Pick<TestContext, "diagnostic">, ran: number, all:
 
 const drawnOf = new Map<string, number>();
 
-/**
- * Options of a test: one in `share` of the tests of one kind is run, and the reporter counts the others as
- * "5 tests <kind>". Infinity: only `npm run test:all` runs them.
- */
-export function oneIn(share: number, kind: string): { skip: string | false } {
+/** Draws one in `share` of what is asked for by one name; Infinity: only `npm run test:all` gets it. */
+function isDrawn(share: number, kind: string): boolean {
   const number = (drawnOf.get(kind) ?? 0) + 1;
   drawnOf.set(kind, number);
-  return { skip: lot(`${kind} ${number}`) >= 1 / shareOf(share) && `${LEFT_OUT} ${kind}` };
+  return lot(`${kind} ${number}`) < 1 / shareOf(share);
+}
+
+/** For the option `skip` of tests of which `npm test` runs none: the reporter counts them as "5 tests <kind>". */
+export const onlyInAll = (kind: string): string | false => !isDrawn(Infinity, kind) && `${LEFT_OUT} ${kind}`;
+
+/** Ends a test of which there are many: one in `share` of those of one kind is run, and the others are counted. */
+export function leftOut(t: Pick<TestContext, "skip">, share: number, kind: string): boolean {
+  const isLeftOut = !isDrawn(share, kind);
+  if (isLeftOut) t.skip(`${LEFT_OUT} ${kind}`);
+  return isLeftOut;
 }
 
 /** One in `share` of the items, at least one; says how many of `what` are left out. */
