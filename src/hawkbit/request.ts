@@ -9,7 +9,7 @@
 //
 // A timer of TIMEOUT ms ends the first three. Only the answer to a GET is read.
 
-import { freeVars } from "../platform/engine";
+import { isString } from "./ddi";
 
 /** What went wrong; OtaErrors of the module have the same fields. */
 export interface HawkbitError extends Error {
@@ -36,7 +36,7 @@ export interface Server {
   protocol_: string;
   host_: string;
   port_: number;
-  /** of the URL, without a slash at its end */
+  /** of the URL, without a slash at its end: what each path begins with */
   path_: string;
   /** sent with each request */
   authorization_?: string;
@@ -46,7 +46,7 @@ export interface Server {
 
 /** Takes `text` apart; null unless it is an http or https URL. */
 export function parseServer(text: unknown): Server | null {
-  const parts = typeof text === "string" ? url.parse(text) : {};
+  const parts = isString(text) ? url.parse(text) : {};
   const protocol = parts.protocol;
   if ((protocol !== "http:" && protocol !== "https:") || !parts.host) return null;
   let path = parts.path || "";
@@ -160,7 +160,7 @@ function requestOptions(server: Server, method: string, path: string, sent: stri
     protocol: server.protocol_,
     host: server.host_,
     port: server.port_,
-    path: path,
+    path: server.path_ + path,
     method: method,
     headers: headers,
   };
@@ -232,9 +232,4 @@ export function exchange(
       failExchange(state, thrown);
     }
   }, Limit.SETTLE);
-}
-
-/** Room for an exchange beside an update? In JsVars. */
-export function hasRoom(): boolean {
-  return freeVars() > 1200;
 }
