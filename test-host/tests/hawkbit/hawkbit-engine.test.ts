@@ -58,9 +58,9 @@ function program(fake: Fake, keys: unknown[], ending: string, before = ""): stri
     ota.boot().then(function () { ${before || "begin()"}; });`;
 }
 
-/** Ends the program when hawkBit has heard `text`. */
+/** Ends the program when hawkBit has heard `text`, and the program has been told of it. */
 const untilHeard = (fake: Fake, text: string) =>
-  `var waiting = setInterval(function () { require("http").get(${JSON.stringify(fake.url)} + "/heard?" + ${JSON.stringify(encodeURIComponent(text))}, function (r) { if (r.statusCode === "204") finish(); }); }, 300);`;
+  `var waiting = setInterval(function () { require("http").get(${JSON.stringify(fake.url)} + "/heard?" + ${JSON.stringify(encodeURIComponent(text))}, function (r) { if (r.statusCode === "204") setTimeout(finish, 500); }); }, 300);`;
 
 async function scene(t: { after(fn: () => void): void }, tls = false) {
   const fake = await startFake(t, tls);
