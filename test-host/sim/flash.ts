@@ -106,12 +106,13 @@ export function createFlash(
   const size = options.size ?? (held || 4 << 20);
   if (size % SECTOR !== 0 || held > size) throw new RangeError(`flash size ${size} cannot hold ${held} bytes`);
 
+  // Campaigns make a flash for each snapshot: what most sectors do not need is kept by the sector's number.
   let sectors: Uint8Array[] = new Array(size / SECTOR).fill(BLANK);
-  // owned[i]: sectors[i] is in no snapshot and may be changed in place.
-  const owned = new Uint8Array(sectors.length);
-  // marks[i]: per cell, written since the last erase; null: written is what does not hold 0xff.
-  const marks: (Uint8Array | null)[] = new Array(sectors.length).fill(null);
-  const wear = new Uint32Array(sectors.length);
+  /** Sectors that are in no snapshot and may be changed in place. */
+  const owned = new Set<number>();
+  /** Per cell, written since the last erase; without marks what does not hold 0xff is written. */
+  const marks = new Map<number, Uint8Array>();
+  const wear = new Map<number, number>();
   const ms = { erase: 0, program: 0, read: 0 };
 
   /** Calls `part` for every sector that [addr, addr + length) touches. */
@@ -132,20 +133,20 @@ export function createFlash(
   }
 
   function own(index: number): Uint8Array {
-    if (!owned[index]) {
+    if (!owned.has(index)) {
       sectors[index] = new Uint8Array(sectors[index]); // slice() of a Buffer does not copy
-      owned[index] = 1;
+      owned.add(index);
     }
     return sectors[index];
   }
 
   function marksOf(index: number): Uint8Array {
     const sector = sectors[index];
-    let mark = marks[index];
-    if (mark === null) {
+    let mark = marks.get(index);
+    if (!mark) {
       mark = new Uint8Array(SECTOR);
       if (sector !== BLANK) for (let i = 0; i < SECTOR; i++) mark[i] = sector[i] === 0xff ? 0 : 1;
-      marks[index] = mark;
+      marks.set(index, mark);
     }
     return mark;
   }
@@ -234,27 +235,27 @@ export function createFlash(
         flash.counts.erases++;
         ms.erase += times.eraseMs;
         if (flash.faults.silentErase?.(addr)) return;
-        wear[index]++;
+        wear.set(index, (wear.get(index) ?? 0) + 1);
         sectors[index] = BLANK;
-        owned[index] = 0;
-        marks[index] = null;
+        owned.delete(index);
+        marks.delete(index);
       });
     },
 
-    wear: (addr) => wear[Math.floor(addr / SECTOR)],
+    wear: (addr) => wear.get(Math.floor(addr / SECTOR)) ?? 0,
     deviceMs: () => ms.erase + ms.program + ms.read,
     deviceMsSplit: () => ({ ...ms }),
 
     snapshot() {
-      owned.fill(0);
+      owned.clear();
       return { sectors: sectors.slice() };
     },
 
     restore(snapshot) {
       if (snapshot.sectors.length !== sectors.length) throw new RangeError("the snapshot is of another flash size");
       sectors = snapshot.sectors.slice();
-      owned.fill(0);
-      marks.fill(null);
+      owned.clear();
+      marks.clear();
     },
 
     dump: () => copyOut(0, size),
@@ -263,7 +264,7 @@ export function createFlash(
       checkRange("load", addr, bytes.length);
       span(addr, bytes.length, (index, start, end, done) => {
         own(index).set(bytes.subarray(done, done + end - start), start);
-        marks[index] = null;
+        marks.delete(index);
       });
     },
 
@@ -281,10 +282,7 @@ export function createFlash(
   };
 
   if (from === undefined) return flash;
-  if (isSnapshot(from))
-    from.sectors.forEach((sector, i) => {
-      sectors[i] = sector;
-    });
+  if (isSnapshot(from)) sectors.splice(0, from.sectors.length, ...from.sectors);
   else flash.load(from);
   return flash;
 }

@@ -102,34 +102,39 @@ const BOOT = `(function (maxArgs) {
     }
     return sum;
   };
+  // takes everything away that the interpreter does not have; from in here, as each access from outside is slow
+  realm.prune = function (kept) {
+    var names = Object.getOwnPropertyNames, describe = Object.getOwnPropertyDescriptor;
+    var root = globalThis, typed = Object.getPrototypeOf(Uint8Array.prototype);
+    function keep(target, list, always) {
+      var stays = Object.create(null), all = names(target), i, descriptor;
+      for (i = 0; i < list.length; i++) stays[list[i]] = true;
+      for (i = 0; i < always.length; i++) stays[always[i]] = true;
+      for (i = 0; i < all.length; i++) if (!stays[all[i]]) {
+        descriptor = describe(target, all[i]);
+        if (descriptor && descriptor.configurable) delete target[all[i]];
+      }
+    }
+    var always = ["constructor", "prototype", "length"], name;
+    kept.typed.forEach(function (name) { keep(root[name].prototype, [], always); });
+    keep(typed, kept.instance.TypedArray, always);
+    for (name in kept.instance) if (root[name]) keep(root[name].prototype, kept.instance[name], always);
+    for (name in kept.statics) if (root[name]) keep(root[name], kept.statics[name], always);
+    keep(root, kept.globals, []);
+  };
   return realm;
 })`;
 
-function prune(target: any, keep: string[]): void {
-  for (const key of Object.getOwnPropertyNames(target)) {
-    if (keep.includes(key) || key === "constructor" || key === "prototype" || key === "length") continue;
-    const descriptor = Object.getOwnPropertyDescriptor(target, key);
-    if (descriptor?.configurable) delete target[key];
-  }
-}
-
-function pruneRealm(global: any): void {
-  const typed = Object.getPrototypeOf(global.Uint8Array.prototype);
-  for (const name of TYPED_ARRAYS) prune(global[name].prototype, []);
-  prune(typed, INSTANCE.TypedArray);
-  for (const [name, keep] of Object.entries(INSTANCE)) if (global[name]) prune(global[name].prototype, keep);
-  for (const [name, keep] of Object.entries(STATICS)) if (global[name]) prune(global[name], keep);
-  for (const key of Object.getOwnPropertyNames(global)) if (!GLOBALS.includes(key)) delete global[key];
-}
+/** What stays, as program text. */
+const KEPT = JSON.stringify({ typed: TYPED_ARRAYS, instance: INSTANCE, statics: STATICS, globals: GLOBALS });
 
 export function createRealm(): { realm: Realm; context: vm.Context } {
   const context = vm.createContext(Object.create(null));
   const boot = vm.runInContext(BOOT, context) as (maxArgs: number) => Realm;
   const realm = boot(MAX_APPLY_ARGS);
-  const global = vm.runInContext("globalThis", context);
-  pruneRealm(global);
+  vm.runInContext(`(function (prune) { prune(${KEPT}); })`, context)(realm.prune);
   for (const name of ["Error", "TypeError", "SyntaxError", "ReferenceError", "InternalError"] as const) {
-    define(global, name, realm[name]);
+    define(context, name, realm[name]);
   }
   return { realm, context };
 }
