@@ -424,8 +424,9 @@ export function recordSelected(
 }
 
 /**
- * `verdict`: the program has rejected it, so it counts as bad at once; else at the third time. `release`: it is the release that counts as bad
- * where it has brought files, and not the image alone.
+ * Notes that the trial of what is in the slot called `label` has failed. `verdict`: the program has rejected it, and it
+ * counts as bad at once; otherwise at the third time. `release`: where a release has brought files, the release counts as
+ * bad and not the image.
  */
 function giveUp(record: BootRecord, label: string, verdict: boolean, reason: string, release: boolean): void {
   record.reason = reason.substr(0, Length.REASON);
@@ -433,10 +434,13 @@ function giveUp(record: BootRecord, label: string, verdict: boolean, reason: str
   const binding = bindingOf(record, label);
   let digest = image && image.digest;
   let given = "";
-  if (release && binding && binding.before !== undefined)
+  if (release && binding && binding.before !== undefined) {
+    // if the list is damaged nothing counts as bad: after files alone the image in this slot runs on
+    digest = "";
     tryOr(() => {
       digest = given = Bad.RELEASE + parseSet(readFile(binding.set)!).id;
     }, noop);
+  }
   if (record.given !== given) record.refused = 0;
   record.given = given;
   if (++record.refused < Trial.REFUSALS && !verdict) return;
