@@ -1,8 +1,9 @@
-// The chips that Espruino has builds for: their ids, what the flash MMU maps, and the RAM that a bootloader loads.
-// Pure. It is the only table of these numbers, for the module and for the command on the host.
-// Source: docs/formats.md#chips and #segments. Names are IDF's, read in v5.5 (soc/<chip>/include/soc: soc.h;
-// ext_mem_defs.h for SOC_MMU_... and what is named so below; dport_reg.h of the ESP32; esp_chip_id_t in
-// esp_app_format.h). Enums, which take no variable: the numbers stand where they are used.
+// The chips that Espruino has builds for: their ids, what the flash MMU maps, the registers that the module reads, and
+// the RAM that a bootloader loads. Pure. It is the only table of these numbers, for the module and for the command on
+// the host.
+// Source: docs/formats.md#chips, #segments and #registers-of-the-chips. Names are IDF's, read in v5.5 (headers of
+// soc/<chip>: soc.h; ext_mem_defs.h for SOC_MMU_...; others are named below; esp_chip_id_t in esp_app_format.h).
+// Enums, because the compiler puts their numbers where they are used: they take no variable.
 
 export const enum Esp32 {
   ESP_CHIP_ID = 0x00,
@@ -10,7 +11,7 @@ export const enum Esp32 {
   SOC_DROM_HIGH = 0x3f800000,
   SOC_IROM_LOW = 0x400d0000,
   SOC_IROM_HIGH = 0x40400000,
-  /** an entry for each page of 64 KB; the first is for SOC_DROM_LOW */
+  /** dport_reg.h: an entry for each page of 64 KB; the first is for SOC_DROM_LOW */
   DPORT_PRO_FLASH_MMU_TABLE = 0x3ff10000,
   SOC_MMU_VADDR_MASK = 0x3fffff,
   /** rtc_cntl_reg.h */
@@ -20,6 +21,20 @@ export const enum Esp32 {
   SOC_MMU_INVALID = 0x100,
   /** IDF has no name for it */
   SOC_MMU_VALID_VAL_MASK = 0xff,
+  /** efuse_reg.h, up to EFUSE_RD_WAFER_VERSION_MINOR_V. _S: lowest bit of a field; _V: its mask after the shift */
+  EFUSE_BLK0_RDATA0_REG = 0x3ff5a000,
+  EFUSE_RD_FLASH_CRYPT_CNT_S = 20,
+  EFUSE_RD_FLASH_CRYPT_CNT_V = 0x7f,
+  EFUSE_BLK0_RDATA3_REG = 0x3ff5a00c,
+  EFUSE_RD_CHIP_VER_REV1 = 0x8000,
+  EFUSE_BLK0_RDATA5_REG = 0x3ff5a014,
+  EFUSE_RD_CHIP_VER_REV2 = 0x100000,
+  EFUSE_RD_WAFER_VERSION_MINOR_S = 24,
+  EFUSE_RD_WAFER_VERSION_MINOR_V = 3,
+  /** apb_ctrl_reg.h; SYSCON_DATE_REG in syscon_reg.h is the same */
+  APB_CTRL_DATE_REG = 0x3ff6607c,
+  /** IDF has no name for it (efuse_hal.c, eco_bit2): set from major revision 3 on */
+  APB_CTRL_DATE_ECO_BIT2_S = 31,
 }
 
 /** Its table has one entry for each page, and data and code share them. The S3 has the same addresses. */
