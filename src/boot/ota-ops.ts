@@ -81,7 +81,8 @@ export function getDescription(partition: Partition | string): AppDesc {
   if (row.type !== Type.APP) throw otaError(Code.NOT_SUPPORTED, "partition " + label + " is not for an app");
   const head = read(row.address, Size.DESC_END);
   const desc = parseHeader(head) && parseDesc(head);
-  if (!desc) throw otaError(Code.NOT_FOUND, "no app descriptor in " + label);
+  if (!desc)
+    throw otaError(Code.NOT_FOUND, "no app descriptor in " + label + ": expected a whole image of IDF 3.3 or later");
   return desc;
 }
 
@@ -133,7 +134,7 @@ function chooseSlot(
       let lock: Lock;
       function fail(error?: OtaError): void {
         lock.release_();
-        reject(error || otaError(Code.INVALID_STATE, "aborted"));
+        reject(error || otaError(Code.INVALID_STATE, "selection of a slot aborted"));
       }
       if (none && holder) holder.stop_();
       lock = acquireLock(fail, 0);

@@ -168,10 +168,11 @@ function acceptHead(download: Download, head: Head): boolean {
     download.known_ = false;
     if (head.start_) return false;
   } else if (head.start_ !== wanted) {
-    if (head.start_) throw otaError(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", expected " + wanted);
+    if (head.start_)
+      throw otaError(Code.INVALID_RESPONSE, "Content-Range starts at " + head.start_ + ", expected " + wanted);
     // a server without ranges, which a caller that pauses would otherwise ask for ever
     if (download.restarts_++ > download.options_.retries)
-      throw otaError(Code.NOT_SUPPORTED, "the server begins at 0, expected " + wanted);
+      throw otaError(Code.NOT_SUPPORTED, "server ignored Range: expected byte " + wanted);
     goTo(download, 0);
   }
   if (total > download.limit_)

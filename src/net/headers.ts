@@ -89,9 +89,9 @@ function parseRange(text: string, head: Head): void {
   const size = text.substr(slash + 1);
   const total = digits(size);
   if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
-    throw otaError(Code.INVALID_RESPONSE, "Content-Range " + text);
+    throw otaError(Code.INVALID_RESPONSE, "invalid Content-Range " + text);
   if (head.length_ !== Length.UNKNOWN && head.length_ !== last - first + 1)
-    throw otaError(Code.INVALID_RESPONSE, "Content-Range " + text + " with Content-Length " + head.length_);
+    throw otaError(Code.INVALID_RESPONSE, "invalid Content-Range " + text + " with Content-Length " + head.length_);
   head.start_ = first;
   head.length_ = last - first + 1;
   head.total_ = total;
@@ -111,12 +111,19 @@ export function parseAnswer(status: number, headers: { [name: string]: string })
   const length = header(headers, "content-length");
   const transfer = header(headers, "transfer-encoding").toLowerCase();
   const coding = header(headers, "content-encoding").toLowerCase();
-  if (coding && coding !== "identity") throw otaError(Code.INVALID_RESPONSE, "Content-Encoding " + coding);
+  if (coding && coding !== "identity")
+    throw otaError(Code.INVALID_RESPONSE, "not supported: Content-Encoding " + coding);
   if (transfer && (transfer !== "chunked" || length))
-    throw otaError(Code.INVALID_RESPONSE, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+    throw otaError(
+      Code.INVALID_RESPONSE,
+      "not supported: Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""),
+    );
   // the engine cuts a body without either off after its first piece
   if (!transfer && digits(length) < 0)
-    throw otaError(Code.INVALID_RESPONSE, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+    throw otaError(
+      Code.INVALID_RESPONSE,
+      length ? "invalid Content-Length " + length : "neither Content-Length nor chunked",
+    );
   let tag = header(headers, "etag");
   let strong = tag[0] === '"';
   if (!tag) {

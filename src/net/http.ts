@@ -98,7 +98,7 @@ function ownHeaders(options: RequestOptions): { [name: string]: string } {
     throw otaError(Code.INVALID_ARG, "headers() threw: " + toOtaError(thrown).message);
   }
   // the caller may have ended the update just now: then nothing is sent any more
-  if (!options.cancel_) throw otaError(Code.INVALID_STATE, "aborted");
+  if (!options.cancel_) throw otaError(Code.INVALID_STATE, "update aborted");
   return checkHeaders(headers);
 }
 

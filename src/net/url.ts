@@ -18,7 +18,7 @@ export interface Url {
 }
 
 function bad(url: string, why: string): never {
-  throw otaError(Code.INVALID_ARG, "URL " + url + ": " + why);
+  throw otaError(Code.INVALID_ARG, "invalid URL " + url + ": " + why);
 }
 
 /**

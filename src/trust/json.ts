@@ -7,6 +7,10 @@ export function refuse(fact: string): never {
   throw otaError(Code.INVALID_RESPONSE, "manifest: " + fact);
 }
 
+function notJson(at: number): never {
+  return refuse("invalid JSON at byte " + at);
+}
+
 function isDigits(text: string): boolean {
   for (let i = 0; i < text.length; i++) if ("0123456789".indexOf(text[i]) < 0) return false;
   return text.length > 0;
@@ -32,9 +36,9 @@ function endOfString(text: string, start: number): number {
     if ('"\\/bfnrtu'.indexOf(escaped) < 0) break;
     if (escaped === "u")
       for (const last = i + 4; i < last; i++)
-        if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0) return refuse("no JSON at " + i);
+        if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0) return notJson(i);
   }
-  return refuse("string at " + start + " is not JSON");
+  return notJson(start);
 }
 
 /** Tokens by their first characters; "a" stands for a word or a number. */
@@ -62,7 +66,7 @@ export function parseJson(text: string): any {
     const isKey = next === Next.KEY || next === Next.KEY_OR_END;
     if (open.length && " \t\r\n".indexOf(c) >= 0) continue;
     const token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
-    if (next.indexOf(token) < 0) refuse("no JSON at " + start);
+    if (next.indexOf(token) < 0) notJson(start);
     if (token === ":") next = Next.VALUE;
     else if (token === ",") next = keys ? Next.KEY : Next.VALUE;
     else if (token === "{" || token === "[") {
@@ -72,7 +76,7 @@ export function parseJson(text: string): any {
       if (token === '"') i = endOfString(text, start) + 1;
       else if (token === "a") {
         while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0) i++;
-        if (!isLiteral(text.substring(start, i))) refuse("no JSON at " + start);
+        if (!isLiteral(text.substring(start, i))) notJson(start);
       } else open.pop();
       next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
       if (isKey && token === '"') {
@@ -80,12 +84,12 @@ export function parseJson(text: string): any {
         if (key.indexOf("\\") >= 0) refuse("key " + key + " has an escape");
         if (keys!.indexOf(key) >= 0) refuse("key " + key + " comes twice");
         // the engine's parser would make it the prototype of the object
-        if (key === "__proto__") refuse("key __proto__ is not taken");
+        if (key === "__proto__") refuse("key __proto__ is not allowed");
         keys!.push(key);
         next = ":";
       }
     }
   }
-  if (!i || open.length) refuse("no JSON object");
+  if (!i || open.length) refuse("expected a whole JSON object");
   return JSON.parse(text);
 }

@@ -103,7 +103,8 @@ function checkName(name: string): void {
   [".boot", ".varimg", ".https-ota"].forEach((reserved) => {
     if (name.substr(0, reserved.length) === reserved) ok = false;
   });
-  if (!ok) refuse("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
+  if (!ok)
+    refuse("file name " + name + " is not allowed: expected 1 to " + MAX_NAME + " printable characters, no . or ..");
 }
 
 /** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
@@ -125,7 +126,7 @@ function checkFiles(files: any, entry: unknown): void {
     checkClaim("files.url", file.url, "string", true);
     if (name === entry) program = file.size;
   });
-  if (!program) refuse("claim entry is " + entry + ", which is no file, or an empty one");
+  if (!program) refuse("claim entry is " + entry + ", expected a listed file that is not empty");
 }
 
 function checkRollout(rollout: any): void {
@@ -137,7 +138,7 @@ function checkRollout(rollout: any): void {
     checkClaim("rollout.share", rollout && rollout.share, "number");
     if (rollout.share > 100) refuse("claim rollout.share is " + rollout.share + ", at most 100 percent");
     if (rollout.start !== undefined || rollout.hours !== undefined)
-      refuse("claim rollout has a share and a time: one of them");
+      refuse("claim rollout has a share and a time: expected one of them");
   }
 }
 
@@ -157,7 +158,7 @@ export function parseManifest(payload: string): Manifest {
   checkClaim("iat", manifest.iat, "number");
   checkClaim("exp", manifest.exp, "number", true);
   if (manifest.files === undefined) {
-    if (manifest.entry !== undefined) refuse("claim entry without files");
+    if (manifest.entry !== undefined) refuse("claim entry needs files");
   } else if (format === Format.IMAGE) refuse("claim files needs format 2");
   else checkFiles(manifest.files, manifest.entry);
   if (manifest.rollout !== undefined) {

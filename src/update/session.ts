@@ -174,7 +174,7 @@ export function succeed(session: Session, complete: boolean): void {
 export function abortSession(session: Session, error?: OtaError): void {
   const phase = session.phase_;
   if (phase >= Phase.DEAD) return;
-  const reason = error || otaError(Code.INVALID_STATE, "aborted");
+  const reason = error || otaError(Code.INVALID_STATE, "update aborted");
   closeSession(session, Phase.DEAD);
   session.emit_("ABORT");
   if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING) session.reject_(reason);
