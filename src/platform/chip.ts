@@ -12,10 +12,10 @@ export function mapped(addr: number, length: number): string {
   return area;
 }
 
-/** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
+/** `esp_chip_id_t` of the chip that this Espruino was built for, by its board name. */
 export function chipId(): number {
   const board = process.env.BOARD;
-  // not indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
+  // not by indexOf: at the end of a text the engine takes the beginning of a needle for the whole needle (2v29)
   for (let i = 0; i < board.length; i++)
     if (board.substr(i, 5) === "ESP32") {
       const series = board.substr(i + 5, 2);
@@ -41,8 +41,8 @@ export function chipRevision(chip: number): number {
 }
 
 /**
- * Is flash encryption on? Only the classic ESP32's eFuse can be read; on other chips the partition table is then
- * unreadable.
+ * Is flash encryption on? JavaScript can read only the eFuse of the classic ESP32. On other chips flash encryption is
+ * noticed because the partition table cannot be read.
  */
 export function isEncrypted(chip: number): boolean {
   let odd = false;
@@ -54,14 +54,14 @@ export function isEncrypted(chip: number): boolean {
   return odd;
 }
 
-/** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
+/** The flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when `addr` is not mapped. */
 export function mappedFlash(chip: number, addr: number): number {
   const classic = chip === Esp32.ESP_CHIP_ID;
   const s3 = chip === Esp32s3.ESP_CHIP_ID;
   const index =
     (addr & (classic ? Esp32.SOC_MMU_VADDR_MASK : s3 ? Esp32s3.SOC_MMU_VADDR_MASK : Esp32c3.SOC_MMU_VADDR_MASK)) >>> 16;
   const entry = peek32((classic ? Esp32.DPORT_PRO_FLASH_MMU_TABLE : Esp32c3.DR_REG_MMU_TABLE) + 4 * index, 1);
-  // the ESP32's masks are the C3's
+  // the ESP32 has the masks of the C3
   return entry & (s3 ? Esp32s3.SOC_MMU_INVALID | Esp32s3.SOC_MMU_ACCESS_SPIRAM : Esp32c3.SOC_MMU_INVALID)
     ? -1
     : (entry & (s3 ? Esp32s3.SOC_MMU_VALID_VAL_MASK : Esp32c3.SOC_MMU_VALID_VAL_MASK)) * 0x10000;
@@ -73,7 +73,7 @@ export function resetReason(): number {
   return peek32(register, 1) & Esp32.RTC_CNTL_RESET_CAUSE_PROCPU;
 }
 
-/** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
+/** Calls IDF's esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
 export function markValidNatively(): void {
   if (ESP32.setOTAValid) ESP32.setOTAValid(true);
 }

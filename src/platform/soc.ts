@@ -37,7 +37,7 @@ export const enum Esp32 {
   APB_CTRL_DATE_ECO_BIT2_S = 31,
 }
 
-/** Its table has one entry for each page, and data and code share them. The S3 has the same addresses. */
+/** The MMU table has one entry for each page, which data and code share. The S3 has the same addresses. */
 export const enum Esp32c3 {
   ESP_CHIP_ID = 0x05,
   SOC_DROM_LOW = 0x3c000000,
@@ -51,7 +51,7 @@ export const enum Esp32c3 {
   SOC_MMU_VALID_VAL_MASK = 0xff,
 }
 
-/** Where it differs from the C3. */
+/** What differs from the C3. */
 export const enum Esp32s3 {
   ESP_CHIP_ID = 0x09,
   SOC_MMU_ENTRY_NUM = 0x200,
@@ -64,10 +64,11 @@ export const enum Esp32s3 {
 /** CONFIG_IDF_TARGET by `esp_chip_id_t`. */
 export const CHIP_NAMES: { [chipId: number]: string } = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
 
-/** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns. */
+/** RAM that every bootloader of IDF 3.1 to 5.5 can load: pairs of the first address and the first one behind the range. */
 export function loadableRam(chipId: number): number[] {
-  // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
-  // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
+  // IDF soc.h of each chip, without what its bootloader occupies while it loads: stack, data, loader code
+  // (bootloader.ld, process_segment in esp_image_format.c), and on the ESP32 without the ROM's data below 0x3ffb0000
+  // (memory_layout.c)
   if (!chipId)
     return [
       // of SOC_DRAM, SOC_IRAM, SOC_RTC_IRAM, SOC_RTC_DRAM, SOC_RTC_DATA
@@ -80,7 +81,7 @@ export function loadableRam(chipId: number): number[] {
   return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
 }
 
-/** Is a segment for `addr` mapped from flash instead of loaded? All of these chips have MMU pages of 64 KB. */
+/** Is a segment for `addr` mapped from flash, and not loaded into RAM? All of these chips have MMU pages of 64 KB. */
 export function isMapped(chipId: number, addr: number): boolean {
   const page = addr >>> 16;
   if (!chipId)
@@ -96,9 +97,10 @@ export function isMapped(chipId: number, addr: number): boolean {
 }
 
 /**
- * Can a bootloader load, map or skip a segment at `addr`? It skips those below 0x10000000 (should_load). At other
- * addresses it refuses the image or crashes, at every start and without a fallback: those of IDF 3 and 4.0 where there
- * is no RAM, all of them at an odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+ * Can a bootloader load, map or skip a segment at `addr`? It skips segments below 0x10000000 (should_load). At other
+ * addresses it refuses the image or crashes, at every start and without a fallback. Bootloaders of IDF 3 and 4.0 crash at
+ * addresses without RAM. All of them crash at an odd address in instruction RAM, which takes only whole words (IDF
+ * memory-types.rst).
  */
 export function isLoadable(chipId: number, addr: number, length: number): boolean {
   if (addr < 0x10000000 || isMapped(chipId, addr)) return true;
