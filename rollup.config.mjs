@@ -112,7 +112,7 @@ const executable = {
   },
 };
 
-/** The command's libraries have cycles among themselves and helpers that look at `this`: theirs to mend. */
+/** Hides warnings about import cycles and `this` in the libraries of the command, which this project cannot change. */
 function foreignWarnings(warning, warn) {
   const foreign = /node_modules/.test(warning.id ?? warning.ids?.join() ?? "");
   if (!foreign || !["CIRCULAR_DEPENDENCY", "THIS_IS_UNDEFINED"].includes(warning.code)) warn(warning);

@@ -1,10 +1,10 @@
-// The configuration of a call. It is checked before anything else happens.
+// The configuration of a call, and its check, which comes before anything else.
 
 import { Prefix, parseDigest } from "./platform/bytes";
 import { checkHeaders } from "./platform/http-request";
 import { Code, otaError, type OtaError } from "./errors";
 
-/** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix, and WRITE_FILE, which is ours. */
+/** Names of ESP-IDF's ESP_HTTPS_OTA_* events (esp_https_ota.h) without the prefix, and WRITE_FILE, which IDF lacks. */
 export type EventName =
   | "START"
   | "CONNECTED"
@@ -20,7 +20,7 @@ export type EventName =
 /**
  * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision
  * that the image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
- * WRITE_FILE: bytes of files in Storage so far, and of all that are fetched.
+ * WRITE_FILE: bytes of files in Storage so far, and bytes of all files that this update fetches.
  * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
  */
 export type UpdateEvent =
@@ -28,8 +28,9 @@ export type UpdateEvent =
   | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined]
   | [name: "WRITE_FLASH" | "WRITE_FILE", data: number, total: number];
 
-// TypeScript lets nobody leave a parameter out of a union of events, so each number of parameters has its own member.
-/** A function of what stands in UpdateEvent. It may take fewer parameters. */
+// TypeScript does not accept a function with fewer parameters for a union of events, so each number of parameters has its
+// own member.
+/** A function that is called with an UpdateEvent. It may take fewer parameters. */
 export type EventHandler =
   | ((...event: UpdateEvent) => void)
   | ((
@@ -43,7 +44,7 @@ export type EventHandler =
       ...event: UpdateEvent extends infer E ? (E extends [infer N, unknown, unknown] ? [name: N] : never) : never
     ) => void);
 
-/** Brings the bytes of a file: see `source` of a configuration. */
+/** Gives the bytes of a file: see `source` of a configuration. */
 export type Source = (
   offset: number,
   done: (error: unknown, data?: string | Uint8Array | null) => void,
@@ -53,32 +54,33 @@ export type Source = (
 /** The fields of every configuration. */
 export interface CommonConfig {
   /**
-   * http or https. With `keys` it names a signed manifest, otherwise the image itself. Needed unless `source` or `push`
-   * brings the bytes.
+   * http or https. With `keys` it names a signed manifest, otherwise the image itself. Required unless `source` or `push`
+   * is given.
    */
   url?: string;
   /**
-   * Brings the bytes in the place of a server: it is called with the offset of the byte that is wanted next, and calls
-   * `done(error, data)` once, now or later, with one or more bytes from there on as they come: a binary string or a
-   * Uint8Array, best 1 to 4 KB. No data (`""`, null or undefined) is the end of the file. An error is tried again as
-   * one of the network is, and so is an answer that takes longer than `timeout`. `file`: which file is wanted, `url` for
-   * the manifest (or what is installed without one), and the image's URL as the manifest gives it.
+   * Gives the bytes instead of a server. It is called with the offset of the next byte, and must call
+   * `done(error, data)` once, now or later, with one or more bytes from this offset on: a binary string or a
+   * Uint8Array, best 1 to 4 KB. No data (`""`, null or undefined) is the end of the file. After an error, or when `done`
+   * is not called within `timeout`, it is called again, as often as `retries` allows. `file` names the file: it is `url`
+   * for the manifest, or for the image when there is no manifest; else the image's URL as the manifest gives it.
    */
   source?: Source;
   /**
-   * For `begin()`: `handle.write()` brings the bytes of the image. With `keys` the manifest is given as `manifest`.
+   * For `begin()`: the program gives the bytes of the image to `handle.write()`. With `keys` it must give the manifest as
+   * `manifest`.
    * @default false
    */
   push?: boolean;
   /**
-   * Texts by their names, sent with each request to the first origin, never to another. A function is called before each such request, and
-   * gives its headers: for tokens that expire. What it throws, or headers that are refused, end the call with
-   * ESP_ERR_INVALID_ARG.
+   * Values by names. They are sent with each request to the origin of `url`, never to another origin. A function is called
+   * before each such request and returns its headers: for tokens that expire. If it throws, or its headers are not valid,
+   * the call ends with ESP_ERR_INVALID_ARG.
    */
   headers?: { [name: string]: string } | (() => { [name: string]: string });
   /**
-   * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http
-   * takes them. It verifies nothing with them; `cert` and `key` show the server who the device is.
+   * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file in Storage; passed on
+   * to Espruino's http. Espruino does not verify the server with it. `cert` and `key` show the server who the device is.
    */
   ca?: string;
   /** The certificate of the device, passed on to Espruino's http. */
@@ -86,31 +88,31 @@ export interface CommonConfig {
   /** The private key of the device, passed on to Espruino's http. */
   key?: string;
   /**
-   * ms without a byte from the server before a connection is closed. It is checked four times in this time, so the end
-   * can come a quarter later.
+   * ms without a byte from the server before a connection is closed. The module checks every quarter of this time, so the
+   * end can come a quarter later.
    * @default 20000
    */
   timeout?: number;
   /**
-   * How often a connection is made again without progress before the update fails.
+   * How often the module connects again without progress before the update fails.
    * @default 5
    */
   retries?: number;
   /**
-   * ms for the whole update, counted in whole seconds, pauses between the steps of a handle included. 0 sets no limit.
+   * ms for the whole update, counted in whole seconds. Pauses between the steps of a handle count too. 0 sets no limit.
    * @default 3600000
    */
   deadline?: number;
   /** @default 5 */
   maxRedirects?: number;
   /**
-   * Bytes per ranged request. 0 asks for the whole file in one request, and over TLS for ranges that fit where the
-   * server's records do not fit into the buffer of this build.
+   * Bytes per ranged request. 0 asks for the whole file in one request. If a TLS record of the server does not fit into the
+   * buffer of this build, the module asks for smaller ranges by itself.
    * @default 0
    */
   maxRequestSize?: number;
   /**
-   * Install an image that is running already.
+   * Install an image that runs already.
    * @default false
    */
   allowSameVersion?: boolean;
@@ -125,23 +127,23 @@ export interface CommonConfig {
    */
   allowRolledBack?: boolean;
   /**
-   * Install an image whose Espruino cannot read the files in Storage. The program is not there after the restart.
+   * Install an image whose Espruino cannot read the files in Storage. After the restart no program runs.
    * @default false
    */
   allowStorageLoss?: boolean;
   /**
-   * Install although `save()` keeps the program (file `.varimg`). Other firmware drops it at its first start.
+   * Install although `save()` keeps the program (file `.varimg`). Other firmware deletes it at its first start.
    * @default false
    */
   allowSavedState?: boolean;
   /**
-   * Update although `boot()` or `confirmAfter()` has the running image on trial. Then there is nothing left to go back
-   * to.
+   * Update although `boot()` or `confirmAfter()` has the running image on trial. This overwrites the slot that a rollback
+   * would go back to.
    * @default false
    */
   allowUnconfirmed?: boolean;
   /**
-   * The manifest's project must be this. Default: the project of the running image's app descriptor, else of the last
+   * The manifest must have this project. Default: the project of the running image's app descriptor, else of the last
    * manifest that was installed.
    */
   project?: string;
@@ -152,20 +154,20 @@ export interface CommonConfig {
   allowEarly?: boolean;
   /** Label of the slot to write. Default: the next update partition. */
   partition?: string;
-  /** Called synchronously. What it throws does not end the update: the engine prints it. */
+  /** Called synchronously. An error that it throws does not end the update: the engine prints it. */
   onEvent?: EventHandler;
 }
 
-/** The manifest that `url` names must be signed by trusted keys, and the image must be the one that it names. */
+/** The manifest must be signed by trusted keys, and the image must be the one that it names. */
 export interface SignedConfig extends CommonConfig {
   /** Trusted public keys (JWK). */
   keys: Jwk[];
   /**
-   * By how many of `keys` a manifest must be signed.
+   * How many of `keys` must have signed a manifest.
    * @default 1
    */
   threshold?: 1 | 2;
-  /** The signed manifest itself, so that it is not fetched. Its image's URL may be relative to `url`. */
+  /** The text of the signed manifest. It is then not fetched. The URL of its image may be relative to `url`. */
   manifest?: string;
   digest?: undefined;
   insecure?: false;
@@ -174,8 +176,8 @@ export interface SignedConfig extends CommonConfig {
 /** The image must have this digest. */
 export interface DigestConfig extends CommonConfig {
   /**
-   * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:", or "sha256:" as
-   * fsverity-utils prints it, and 64 hexadecimal digits.
+   * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:" (or "sha256:", as
+   * fsverity-utils prints it) and 64 hexadecimal digits.
    */
   digest: string;
   keys?: undefined;
@@ -183,7 +185,7 @@ export interface DigestConfig extends CommonConfig {
   insecure?: false;
 }
 
-/** Installs what `url` serves, without authentication: https in Espruino authenticates nobody. */
+/** Installs what `url` serves, without authentication: Espruino's https does not authenticate the server. */
 export interface InsecureConfig extends CommonConfig {
   insecure: true;
   keys?: undefined;
@@ -204,9 +206,9 @@ function refuse(fact: string): never {
   throw otaError(Code.INVALID_ARG, fact);
 }
 
-const DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
+const DER = "0"; // the first byte of a certificate or key: a SEQUENCE, 0x30
 
-// Every field, by an example of its type; for a number the example is the default.
+// Every field with an example of its type; the example of a number is its default.
 const FIELDS: { [name: string]: unknown } = {
   url: "",
   source: refuse,
@@ -237,10 +239,10 @@ const FIELDS: { [name: string]: unknown } = {
   onEvent: refuse,
 };
 
-/** A configuration that was checked, with every number given. */
+/** A configuration that was checked. Every number has a value. */
 export interface Settings extends CommonConfig {
   manifest?: string;
-  /** of a download: net/request-options.ts */
+  /** both belong to the download: net/request-options.ts */
   cancel_?: (error: OtaError) => void;
   canceled_?: OtaError;
   url: string;
@@ -259,7 +261,7 @@ export interface Settings extends CommonConfig {
 /**
  * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
  * type, and unless exactly one field says which image may run.
- * More than 30 lines: one rule behind the other, each with its message.
+ * More than 30 lines: one rule after the other, each with its message.
  */
 export function checkConfig(config: Config): Settings {
   const fields = config as unknown as { [name: string]: unknown };
@@ -279,7 +281,7 @@ export function checkConfig(config: Config): Settings {
     if ((typeof value !== type && !callable) || value === null) refuse(name + " must be a " + type);
     if (type === "number" && !((value as number) >= 0 && Math.floor(value as number) === value))
       refuse(name + " must be a whole number");
-    // the engine takes a text of up to 100 characters for the name of a file
+    // the engine takes a text of up to 100 characters as the name of a file
     if (FIELDS[name] === DER && (value as string).length > 100 && (value as string)[0] !== DER)
       refuse(name + " is not DER: give atob() of the base64 between the lines of its PEM");
     settings[name] = value;
@@ -300,7 +302,7 @@ export function checkConfig(config: Config): Settings {
     (checked.threshold > 1 && checked.keys && checked.keys.length < 2)
   )
     refuse("threshold is " + checked.threshold + ": expected 1 or 2, and as many keys");
-  // as fsverity-utils prints it
+  // fsverity-utils prints it with the shorter prefix
   if (checked.digest && parseDigest(checked.digest, Prefix.MANIFEST)) checked.digest = "fsverity-" + checked.digest;
   if (checked.digest && !parseDigest(checked.digest, Prefix.CONFIG))
     refuse("digest must be " + Prefix.CONFIG + " and 64 hexadecimal digits");
@@ -308,8 +310,8 @@ export function checkConfig(config: Config): Settings {
 }
 
 /**
- * An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is ignored: keys are named by
- * their RFC 7638 thumbprint.
+ * An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is ignored, because the module names a key by
+ * its RFC 7638 thumbprint.
  */
 export interface Jwk {
   kty: string;

@@ -1,5 +1,6 @@
 // Outcome codes with ESP-IDF's own numbers and names, and the one place where an Error is built.
-// Source: docs/design.md#errors (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
+// Source: docs/design.md#errors. Read in IDF 6.2.0-dev, commit 1021229 of July 2026: esp_err.h, esp_http_client.h,
+// esp_ota_ops.h, esp_https_ota.h. OTA_ALREADY_IN_PROGRESS and OTA_SPI_MODE_MISMATCH came with v6.1-beta1.
 
 export const enum Code {
   OK = 0,
@@ -33,7 +34,8 @@ export const enum Code {
   IN_PROGRESS = 0x9001,
 }
 
-/** What `ERR` holds: the same numbers, for the published types, which name no enum. */
+// it repeats the numbers because the published types must not name an enum
+/** The type of `ERR`: ESP-IDF's numbers by their names. */
 export interface ErrorNumbers {
   readonly OK: 0;
   readonly FAIL: -1;
@@ -67,8 +69,8 @@ export interface ErrorNumbers {
 }
 
 /**
- * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. It is
- * made when it is read: the table takes 85 JsVars.
+ * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. The
+ * table is created at each read, because it takes 85 JsVars.
  * More than 30 lines: a table.
  */
 export function errorNumbers() {
@@ -113,10 +115,10 @@ export interface OtaError extends Error {
   name: string;
   /**
    * true: the same call may succeed later without a change of the device or the release (network, busy server, 404 and
-   * 410, a file that changed while it was fetched). false: refused, trying again changes nothing.
+   * 410, a file that changed while it was fetched). false: the same call fails again.
    */
   retry: boolean;
-  /** HTTP status of the answer at which it failed; undefined without an answer */
+  /** HTTP status of the answer that caused it; undefined without an answer */
   status?: number;
   /** @internal ms that the server asks to wait before the next try */
   wait_?: number;
@@ -126,14 +128,14 @@ export interface OtaError extends Error {
   record_?: boolean;
 }
 
-/** Characters of a message. */
+/** The most characters that a message has. */
 const MAX_MESSAGE = 500;
 
 /**
  * Builds the error for `code` with `message`. Errors are built only here; the caller throws the error or passes it on.
  */
 export function otaError(code: Code, message: string, retry?: boolean): OtaError {
-  // it may quote bytes that a stranger has sent, and a terminal would obey control characters
+  // the message may quote bytes that a stranger has sent, and a terminal would obey control characters in it
   let printable = "";
   for (let i = 0; i < message.length && i < MAX_MESSAGE; i++) {
     const c = message.charCodeAt(i);
@@ -148,7 +150,7 @@ export function otaError(code: Code, message: string, retry?: boolean): OtaError
 }
 
 /**
- * Whatever was thrown, as an OtaError: one of ours passes unchanged, anything else becomes ESP_FAIL with its own
+ * Turns what was thrown into an OtaError. An OtaError is returned unchanged; anything else becomes ESP_FAIL with its own
  * message.
  */
 export function toOtaError(thrown: any): OtaError {
@@ -161,8 +163,8 @@ export function toOtaError(thrown: any): OtaError {
 export function noop(): void {}
 
 /**
- * Runs `body`, and passes what it throws to `reject` as an OtaError. Every callback of the engine or of a promise must
- * run in it: the engine only prints what a callback throws.
+ * Runs `body`, and passes what it throws to `reject` as an OtaError. The body of every callback of the engine or of a
+ * promise must run in it: the engine only prints what a callback throws.
  */
 export function tryOr(body: () => void, reject: (error: OtaError) => void): void {
   try {
@@ -172,6 +174,7 @@ export function tryOr(body: () => void, reject: (error: OtaError) => void): void
   }
 }
 
+/** Throws NO_MEM: there was no memory for `what`. */
 export function noMemory(what: string): never {
   throw otaError(Code.NO_MEM, "out of memory: " + what, true);
 }

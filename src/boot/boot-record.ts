@@ -1,6 +1,7 @@
-// What must outlive a restart besides otadata: docs/formats.md, "Boot record". Records alternate between two Storage
-// files; the last whole record counts. The file that holds it stays until the next one is whole in the other file, so
-// neither a loss of power nor a full Storage costs it. A file is created with its full size: storage-file.ts.
+// What must survive a restart, besides otadata: docs/formats.md, "Boot record". Records are appended to a Storage file;
+// when it is full, the next record goes into a second file. The last whole record counts. Its file stays until the next
+// record is whole in the other file, so it survives a loss of power and a full Storage. A file is created with its full
+// size: storage-file.ts.
 
 import { u16, Whole } from "../platform/bytes";
 import { binary, read } from "../platform/flash";
@@ -12,7 +13,7 @@ import { parseSet } from "./file-set";
 import { readRecords, RecordFile, sealRecord } from "./record-file";
 import { Code, otaError, tryOr, noop } from "../errors";
 
-/** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
+/** The files are NAME0 and NAME1. A file NAME has an older form: it is read once, and replaced. */
 const NAME = ".https-ota";
 
 /** The image in a slot, as far as this module has installed or hashed it. */
@@ -22,52 +23,54 @@ export interface SlotImage {
   size: number;
   /** fs-verity, 64 hexadecimal digits; "" for an image that was installed without one */
   digest: string;
-  /** CRC-32 of the end of the image, where its own SHA-256 is: another one that came by USB has another end */
+  /** CRC-32 of the end of the image, with its own SHA-256: an image that was flashed by USB has another one */
   tail: number;
-  /** of its manifest, "" without one */
+  /** version of its manifest, "" without a manifest */
   version: string;
 }
 
 /** Which set of files runs with the image in a slot: docs/formats.md#set-of-files. */
 export interface Binding {
-  /** of the slot */
+  /** label of the slot */
   label: string;
   /** name of the set in Storage, "" for none */
   set: string;
   /**
-   * On trial: the set that ran before with this slot, "" for none. undefined: the last update brought no files, or they
-   * are confirmed.
+   * While the set is on trial: the set that ran before in this slot, "" for none. undefined: the set is confirmed, or the
+   * last update brought no files.
    */
   before?: string;
 }
 
 export interface BootRecord {
-  /** highest sequence of an image that was confirmed */
+  /** highest sequence of a confirmed image */
   sequence: number;
   /** label of the slot that the last update selected */
   slot: string;
-  /** label of the slot that ran then */
+  /** label of the slot that ran during that update */
   previous: string;
-  /** starts of that image so far, or one of Boots */
+  /** how often the image of `slot` has started, or one of Boots */
   boots: number;
-  /** its sequence, 0 without a manifest */
+  /** sequence of the image of `slot`, 0 without a manifest */
   next: number;
-  /** of the last manifest whose image was installed, "" before the first */
+  /** project of the last manifest whose image was installed, "" before the first */
   project: string;
-  /** how often that image was given up without a verdict of the program: refused by the bootloader, or out of starts */
+  /** how often the image of `slot`, or the release `given`, failed without a verdict of the program: see giveUp() */
   refused: number;
   images: SlotImage[];
-  /** digests of the images that were rolled back, the last one first */
+  /** digests of the images that count as bad, and names of such releases (Bad); the last one first */
   bad: string[];
-  /** why the last image was rolled back, "" when none was since the last update */
+  /** why the last image was rolled back; "" if none was rolled back since the last update */
   reason: string;
-  /** a slot without one of its own takes what is confirmed of the first */
+  /** a slot that is not in the list uses the confirmed set of the first one: bindingOf() */
   sets: Binding[];
-  /** the release with files, as Bad names it, that `refused` counts; "" for an image */
+  /** the release with files whose failures `refused` counts, as Bad names it; "" when it counts those of an image */
   given: string;
-  /** number of the record; which of the two files it is in, -1 for none; and where the next record goes in it */
+  /** number of the record */
   serial_: number;
+  /** which of the two files has it, -1 for none */
   file_: number;
+  /** offset of the next record in this file */
   end_: number;
 }
 
@@ -76,53 +79,53 @@ export const enum Boots {
   GIVEN_UP = -1,
   /** it was confirmed */
   CONFIRMED = -2,
-  /** the bootloader did not start it since it was selected, as far as this device can tell */
+  /** it was selected, but another slot runs: the bootloader seems to have refused it */
   REFUSED = -3,
 }
 
 const enum Trial {
   /**
-   * An image that was given up this often without a verdict of the program counts as bad. A bootloader with rollback
-   * gives an image up after any restart before markValid(), boot() after several. A loss of power or a crash with
-   * another cause looks the same, so once is not enough.
+   * After this many failures without a verdict of the program an image counts as bad. A bootloader with rollback rolls back
+   * after any restart before markValid(), boot() after several. A loss of power, or a crash with another cause, looks the
+   * same: so one failure is not enough.
    */
   REFUSALS = 3,
-  /** starts that an update makes sure of room for */
+  /** an update reserves room for the records of this many starts */
   STARTS = 8,
 }
 
-/** How many are kept: digests of rolled-back images, and images in slots. */
+/** The most entries of `bad`, and of `images` and `sets`. */
 const enum Kept {
   BAD = 4,
   IMAGES = 3,
 }
 
-/** Enums, which take no variable. */
+/** An enum takes no variable. */
 const enum Tail {
-  /** bytes at the end of an image; they differ between images, because its own SHA-256 is there */
+  /** bytes at the end of an image. They contain its own SHA-256, so they differ between images */
   LENGTH = 64,
 }
 
-/** How what was rolled back is named. An enum, which takes no variable. */
+/** Names in `bad`. An image is named by its digest alone. */
 export const enum Bad {
-  /** and the id of a release with files; an image has its digest alone */
+  /** a release with files: this prefix, then its id */
   RELEASE = "release-sha256:",
 }
 
-/** Characters that are kept. */
+/** The most characters that are kept. */
 const enum Length {
-  /** of a version, and of a project */
+  /** of a version or a project */
   NAME = 32,
   /** of the reason of a rollback */
   REASON = 80,
 }
 
-/** Fills `record` from the file of the older form. Anything invalid in it counts as absent. */
+/** Fills `record` from the file of the older form. Invalid fields count as absent. */
 function takeOver(record: any): void {
   const old: any = {};
   tryOr(() => {
     const parsed = JSON.parse(readFile(NAME) || "");
-    // own fields only: the engine's JSON.parse makes a prototype of "__proto__"
+    // own fields only: the engine's JSON.parse turns "__proto__" into the prototype
     Object.keys(parsed).forEach((name) => {
       old[name] = parsed[name];
     });
@@ -139,7 +142,7 @@ function takeOver(record: any): void {
   if (typeof old.badDigest === "string" && old.badDigest) record.bad.push(old.badDigest);
 }
 
-/** Fills `record` from file NAME + `file`, when its last whole record is newer. */
+/** Fills `record` from file NAME + `file`, if the last whole record there is newer. */
 function takeNewer(record: BootRecord, file: number): void {
   const found = readRecords(readFile(NAME + file) || "");
   const fields = found.fields_;
@@ -191,16 +194,16 @@ export function loadRecord(): BootRecord {
   return record;
 }
 
-/** Puts `record` behind the last one; false when it is not there afterwards. */
+/** Appends `sealed` to the file of `record`; false if the file does not have it afterwards. */
 function append(record: BootRecord, sealed: string): boolean {
   tryOr(() => {
-    // at 0 the engine would remove the file and create it again, unless it has this size and is blank there
+    // at offset 0 the engine creates the file again, unless it has this size and is blank there
     writeFile(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : RecordFile.SIZE);
   }, noop);
   return (readFile(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
 }
 
-/** Creates file NAME + `file` with `sealed` in it. The file with the last record stays. Throws like createFile(). */
+/** Creates file NAME + `file` and writes `sealed` into it. The file with the last record stays. Throws as createFile(). */
 function create(record: BootRecord, file: number, sealed: string): void {
   for (let tries = 3; tries--; ) {
     createFile(NAME + file, RecordFile.SIZE, "the boot record");
@@ -232,14 +235,14 @@ function seal(record: BootRecord): string {
   );
 }
 
-/** Bytes that `count` more records take at most, and the starts of a trial. */
+/** The most bytes that `count` more records and the starts of a trial can take. */
 function roomFor(sealed: string, count: number): number {
   return count * (sealed.length + 4 * RecordFile.UNIT) + Trial.STARTS * RecordFile.UNIT;
 }
 
 /**
- * Saves `record`. `spare`: for how many more records, and the starts of a trial, its file must have room.
- * Throws when Storage is full; then the last record is unchanged.
+ * Saves `record`. `spare`: the file must have room for this many more records, and for the starts of a trial.
+ * Throws when Storage is full; then the last record still counts.
  */
 export function saveRecord(record: BootRecord, spare?: number): void {
   const sealed = seal(record);
@@ -252,7 +255,7 @@ export function saveRecord(record: BootRecord, spare?: number): void {
 /** Counts one more start of the image on trial. Throws like saveRecord. */
 export function countStart(record: BootRecord): void {
   if (record.boots === Boots.REFUSED) {
-    // the image does run: a reset of JavaScript alone had looked like a refusal
+    // the image does run: a reset of JavaScript alone had looked as if the bootloader had refused it
     record.boots = 1;
     record.refused--;
     return saveRecord(record);
@@ -262,7 +265,7 @@ export function countStart(record: BootRecord): void {
   if (record.file_ < 0 || record.end_ + tick.length > RecordFile.SIZE || !append(record, tick)) saveRecord(record);
 }
 
-/** CRC-32 of the end of the image in `slot`; 0 when the image is not whole. */
+/** CRC-32 of the end of the image in `slot`; 0 if the image is not whole. */
 function tailOf(slot: Partition): number {
   let crc = 0;
   tryOr(() => {
@@ -278,7 +281,7 @@ export function findImage(record: BootRecord, label: string): SlotImage | null {
   return null;
 }
 
-/** Puts what is in `slot` first. */
+/** Notes the image in `slot`, as the first of the list. */
 function noteImage(record: BootRecord, slot: Partition, size: number, digest: string, version: string): void {
   const image = {
     label: slot.label,
@@ -298,30 +301,30 @@ export function knownImage(slot: Partition): SlotImage | null {
   return image && image.size && tailOf(slot) === image.tail ? image : null;
 }
 
-/** What is bound to the slot called `label`; null for nothing. */
+/** The set that runs with the slot called `label`; null before the first release with files. */
 export function bindingOf(record: BootRecord, label: string): Binding | null {
   for (let i = 0; i < record.sets.length; i++) if (record.sets[i].label === label) return record.sets[i];
   const first = record.sets[0];
-  // what is on trial with another slot is not for this one
+  // a set that is on trial in another slot does not run with this slot
   return first ? { label: label, set: first.before === undefined ? first.set : first.before } : null;
 }
 
-/** Puts what is bound to the slot called `label` first. */
+/** Binds `set` to the slot called `label`, as the first of the list. */
 function bind(record: BootRecord, label: string, set: string, before?: string): void {
   const binding: Binding = { label: label, set: set, before: before };
   record.sets = [binding].concat(record.sets.filter((one) => one.label !== label));
   while (record.sets.length > Kept.IMAGES) record.sets.pop();
 }
 
-/** Did the last update bring files alone, and are they neither confirmed nor given up? */
+/** Did the last update bring files without an image, and are they neither confirmed nor rolled back? */
 function isFilesAlone(record: BootRecord, label: string): boolean {
   const binding = bindingOf(record, label);
   return record.slot === label && record.previous === label && !!binding && binding.before !== undefined;
 }
 
 /**
- * Is what the last update selected in `slot`, and was it not replaced by USB since? Of files alone: do they run? Until the
- * restart the program is of the set before.
+ * Does `slot` hold the image that the last update selected? An image that was flashed by USB since does not count. After an
+ * update of files alone: do these files run? Until the restart the program of the set before runs.
  */
 export function isSelected(record: BootRecord, slot: Partition): boolean {
   if (isFilesAlone(record, slot.label)) return runningSet() === bindingOf(record, slot.label)!.set;
@@ -329,12 +332,12 @@ export function isSelected(record: BootRecord, slot: Partition): boolean {
   return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
 }
 
-/** Are such files on trial, and do they run? Then one record takes them back. */
+/** Are files without an image on trial, and do they run? Then a rollback is one record. */
 export function isFilesTrial(record: BootRecord, running: Partition): boolean {
   return isFilesAlone(record, running.label) && isSelected(record, running);
 }
 
-/** The image in the slot that runs was hashed: its digest is recorded if Storage has room. */
+/** Records the digest of the running image, which was hashed, if Storage has room. */
 export function recordHashed(slot: Partition, size: number, digest: string): void {
   tryOr(() => {
     const record = loadRecord();
@@ -344,16 +347,16 @@ export function recordHashed(slot: Partition, size: number, digest: string): voi
 }
 
 /**
- * The lowest sequence that may be installed while the slot `running` runs: that of the confirmed image, and that of the
- * running one.
+ * The lowest sequence that may be installed while the slot `running` runs: the larger one of the confirmed image's and the
+ * running image's.
  */
 export function lowestSequence(record: BootRecord, running: Partition): number {
   return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
 }
 
 /**
- * Refuses what was rolled back on this device, or refused too often by its bootloader: an image by its digest, also in a
- * release with files; such a release by its name in Bad.
+ * Throws NOT_ALLOWED if the image or the release of `plan` counts as bad on this device: an image by its digest, also in a
+ * release with files; the release by its name (Bad).
  */
 export function checkNotRolledBack(plan: { bad_: string; digest_: string; allowRolledBack_?: boolean }): void {
   const bad = loadRecord().bad;
@@ -367,8 +370,8 @@ export function checkNotRolledBack(plan: { bad_: string; digest_: string; allowR
 }
 
 /**
- * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the
- * slot to fall back to.
+ * Throws while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
+ * fall back to.
  */
 export function checkNotOnTrial(running: Partition): void {
   const record = loadRecord();
@@ -379,17 +382,17 @@ export function checkNotOnTrial(running: Partition): void {
     );
 }
 
-/** Before a slot is written: makes sure that Storage has room for all records of a trial; throws otherwise. */
+/** To be called before a slot is written: reserves room in Storage for all records of a trial; throws without room. */
 export function reserveRecords(): void {
   const record = loadRecord();
-  // at most one record is written, however often the update fails
+  // updates that fail one after the other write one record only: the next one finds this room
   if (record.file_ < 0 || record.end_ + roomFor(seal(record), 2) > RecordFile.SIZE) saveRecord(record, 2);
 }
 
 /**
- * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the
- * image file. `set_`: the files that go with it, "" for those that run now. With `slot` the running one it is a release
- * of files alone, and the record itself is the commit point.
+ * To be called before `slot` is selected while `running` runs: records the trial. `size`: bytes of the image file. `set_`:
+ * the set of files that comes with it, "" to keep the set that runs now. If `slot` is the running one, the release has files
+ * alone, and this record is the commit point.
  */
 export function recordSelected(
   slot: Partition,
@@ -401,16 +404,16 @@ export function recordSelected(
   const files = slot.address === running.address;
   const before = findImage(record, slot.label);
   const bound = bindingOf(record, running.label);
-  // an image that installs the next one counts as confirmed
+  // a running image that installs the next one counts as confirmed
   record.sequence = lowestSequence(record, running);
-  // of a release with files giveUp() sees to it
+  // for a release with files giveUp() resets the number
   if ((!before || before.digest !== image.digest_) && !(image.set_ && record.given)) record.refused = 0;
   if (!files) noteImage(record, slot, size, image.digest_, image.version_);
   if (bound || image.set_) {
-    // what runs, and not what another update has bound since the start
+    // the set that runs, and not one that another update has bound since the start
     const current = runningSet();
     const set = current !== undefined ? current : bound ? bound.set : "";
-    // so that the running slot keeps its own when it starts again
+    // the running slot keeps its set when it starts again
     bind(record, running.label, set);
     bind(record, slot.label, image.set_ || set, image.set_ ? set : undefined);
   }
@@ -424,8 +427,9 @@ export function recordSelected(
 }
 
 /**
- * `verdict`: the program has rejected it, so it counts as bad at once; else at the third time. `release`: it is the release that counts as bad
- * where it has brought files, and not the image alone.
+ * Notes that the trial in the slot called `label` has failed. `verdict`: the program has rejected it, and it
+ * counts as bad at once; otherwise at the third time. `release`: where a release has brought files, the release counts as
+ * bad and not the image.
  */
 function giveUp(record: BootRecord, label: string, verdict: boolean, reason: string, release: boolean): void {
   record.reason = reason.substr(0, Length.REASON);
@@ -433,10 +437,13 @@ function giveUp(record: BootRecord, label: string, verdict: boolean, reason: str
   const binding = bindingOf(record, label);
   let digest = image && image.digest;
   let given = "";
-  if (release && binding && binding.before !== undefined)
+  if (release && binding && binding.before !== undefined) {
+    // if the list is damaged nothing counts as bad: after files alone the image in this slot runs on
+    digest = "";
     tryOr(() => {
       digest = given = Bad.RELEASE + parseSet(readFile(binding.set)!).id;
     }, noop);
+  }
   if (record.given !== given) record.refused = 0;
   record.given = given;
   if (++record.refused < Trial.REFUSALS && !verdict) return;
@@ -447,8 +454,8 @@ function giveUp(record: BootRecord, label: string, verdict: boolean, reason: str
 }
 
 /**
- * The bootloader did not start the image in the slot called `label`, or gave it up. It is counted once for each
- * selection. The trial stays, in case the image does start later.
+ * Records that the bootloader did not start the image in the slot called `label`, or rolled it back. Each selection counts
+ * once. The trial stays, because the image may start later.
  */
 export function recordRefused(label: string): void {
   const record = loadRecord();
@@ -458,7 +465,7 @@ export function recordRefused(label: string): void {
   saveRecord(record);
 }
 
-/** The image in the slot `running` is good: its trial ends. */
+/** Records that the image in the slot `running` is confirmed: its trial ends. */
 export function recordConfirmed(running: Partition): void {
   const record = loadRecord();
   if (record.boots === Boots.CONFIRMED || !isSelected(record, running)) return;
@@ -471,8 +478,8 @@ export function recordConfirmed(running: Partition): void {
 }
 
 /**
- * The image in the slot `running` is about to be left, by a `verdict` of the program or because it has no starts left.
- * `reason`: printable text, for getStatus().
+ * Records the rollback of the image in the slot `running`, before it happens. `verdict`: the program has asked for it; else
+ * the starts ran out, or a check failed. `reason`: printable text, for getStatus().
  */
 export function recordRolledBack(running: Partition, verdict: boolean, reason: string): void {
   const record = loadRecord();
@@ -482,13 +489,13 @@ export function recordRolledBack(running: Partition, verdict: boolean, reason: s
   record.boots = Boots.GIVEN_UP;
   giveUp(record, label, verdict, reason, true);
   if (before !== undefined) {
-    // the slot stays, and what runs in it from now on is good
+    // the slot stays: the set before was confirmed
     record.boots = Boots.CONFIRMED;
     record.next = 0;
     bind(record, label, before);
   } else {
-    // its files are not needed any more; should this slot start again, it takes those of the other. The only set is that of
-    // the other slot too
+    // this slot does not need its set any more. If it starts again, it uses the set of the other slot. The only entry of the
+    // list stays, because the other slot uses it too
     const others = record.sets.filter((one) => one.label !== label);
     if (others.length) record.sets = others;
   }

@@ -1,6 +1,6 @@
 // Writes otadata: which slot the bootloader starts. The only writer of otadata; `select` is the commit point.
-// Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the running slot
-// and never the highest seq: after a fallback the entry of the running slot would be overwritten otherwise.
+// Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions depend on the running slot
+// and not on the highest seq: otherwise the entry of the running slot would be overwritten after a fallback.
 
 import { binary, Flash, read } from "../platform/flash";
 import { erase, isBlank, write } from "../platform/flash-blocks";
@@ -11,7 +11,7 @@ import { type Partition, Subtype } from "./partitions";
 import type { Layout } from "./layout";
 import { Code, otaError } from "../errors";
 
-/** The two copies; without otadata they are blank. */
+/** The entries of both copies; without an otadata partition they are blank. */
 export function readEntries(otadata: Partition | null): Entry[] {
   function entryAt(offset: number): Entry {
     return parseEntry(
@@ -21,12 +21,12 @@ export function readEntries(otadata: Partition | null): Entry[] {
   return [entryAt(0), entryAt(Flash.SECTOR)];
 }
 
-/** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
+/** Is `entry` whole, and does it name `slot`? No entry names factory, whose subtype is below those of ota_N. */
 function names(layout: Layout, entry: Entry, slot: Partition): boolean {
   return entry.whole_ && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - Subtype.OTA_0;
 }
 
-/** The copy that names `slot`, the newer one of two; -1 for none. Its state may be any. */
+/** The copy that names `slot`, in any state; the newer one if both do, -1 if none does. */
 export function copyOf(layout: Layout, entries: Entry[], slot: Partition): number {
   let copy = -1;
   for (let i = 0; i < 2; i++)
@@ -35,7 +35,7 @@ export function copyOf(layout: Layout, entries: Entry[], slot: Partition): numbe
 }
 
 /**
- * The slot that the entries select by their states. The bootloader starts it, or another one when its image is broken.
+ * The slot that the entries select by their states. The bootloader starts it, or another one if its image is broken.
  */
 export function slotByState(layout: Layout, entries: Entry[]): Partition {
   const ota = layout.ota_;
@@ -45,10 +45,11 @@ export function slotByState(layout: Layout, entries: Entry[]): Partition {
 }
 
 /**
- * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. If the newest
- * entry is marked bad and yet names the running slot, while the states select another slot, then the bootloader is one
- * of those, and the entry counts as active. Or it is a later one that fell back from a broken image: only where the
- * bootloader is known to obey states can that be told. Or rollback() has marked it since the start.
+ * Must an entry that is marked bad count as active? A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest
+ * entry even when this is marked bad. The bootloader is taken for one of these if the newest entry is marked bad, names the
+ * running slot, and the states select another slot. This looks the same in two other cases, which are excluded as far as
+ * possible: rollback() has marked the entry since the start, or a later bootloader fell back from a broken image, which is
+ * known only if the bootloader is known to obey states.
  */
 function runningEntryIsMarkedBad(layout: Layout, entries: Entry[]): boolean {
   const own = copyOf(layout, entries, layout.running_);
@@ -69,14 +70,15 @@ export function selectedSlot(layout: Layout, entries: Entry[]): Partition {
 }
 
 /**
- * The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1).
+ * The copy that must stay while the other one is written: the newest entry of the running slot, else the active one, else
+ * none (-1).
  */
 function copyToKeep(layout: Layout, entries: Entry[]): number {
   const keep = copyOf(layout, entries, layout.running_);
   return keep >= 0 && (entries[keep].valid_ || runningEntryIsMarkedBad(layout, entries)) ? keep : activeCopy(entries);
 }
 
-/** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
+/** Writes an entry into `copy`. If it does not read back as written, it is erased: the bootloader might obey it. */
 export function writeEntry(layout: Layout, copy: number, seq: number, state: State): void {
   const addr = layout.otadata_!.address + copy * Flash.SECTOR;
   const entry = binary(buildEntry(read(addr, Entries.LENGTH), seq, state));
@@ -90,7 +92,7 @@ export function writeEntry(layout: Layout, copy: number, seq: number, state: Sta
 }
 
 /**
- * Erases the active copy, so that factory starts. When the erase fails and the copy is blank, the entry is written
+ * Erases the active copy, so that factory starts. If the erase fails although the copy is blank, the entry is written
  * again.
  */
 function eraseActive(addr: number): void {
@@ -103,7 +105,7 @@ function eraseActive(addr: number): void {
   }
 }
 
-/** A seq above every whole entry: a bootloader of IDF 3.1 or 3.2 obeys entries that are marked INVALID too. */
+/** A seq for `slot` above every whole entry: a bootloader of IDF 3.1 or 3.2 obeys entries that are marked INVALID too. */
 export function seqFor(layout: Layout, entries: Entry[], slot: Partition): number {
   let highest = 0;
   for (let i = 0; i < 2; i++) if (entries[i].whole_ && entries[i].seq_ > highest) highest = entries[i].seq_;
@@ -123,7 +125,7 @@ export function select(layout: Layout, slot: Partition, state: State): void {
   setRestartPending();
   if (!markedBad && slotByState(layout, entries).address === slot.address) return;
   if (slot.subtype === Subtype.FACTORY) {
-    // without an entry factory starts. The inactive copy is erased first: otherwise it would select an older slot
+    // without an entry factory starts. The inactive copy is erased first: left alone, it would select an older slot
     const active = (markedBad ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
     entries = []; // from here on memory is shortest
     erase(layout.otadata_!.address + (1 - active) * Flash.SECTOR);
@@ -138,17 +140,17 @@ export function select(layout: Layout, slot: Partition, state: State): void {
 
 /**
  * Before `target` is erased: makes sure that otadata selects the running slot, then erases every entry that names
- * `target`, so that a half-written slot is never selected. A third slot that was selected is given up: if its image is
- * broken, the bootloader could fall back to `target` when that is whole but before its trial is recorded.
+ * `target`, so that a half-written slot is never selected. If a third slot was selected, this selection is undone: if the
+ * image of that slot is broken, the bootloader could fall back to `target`, whole but without the record of its trial.
  */
 export function deselect(layout: Layout, target: Partition): void {
   let entries = readEntries(layout.otadata_);
   const own = copyOf(layout, entries, layout.running_);
   const selected = slotByState(layout, entries).address;
-  // after the entry of `target` is erased, that of the running slot is the active one
+  // if so, the entry of the running slot becomes the active one when the entry of `target` is erased
   const left = selected === target.address && own >= 0 && entries[own].valid_;
   if (selected !== layout.running_.address && !left) {
-    entries = []; // it reads its own, and memory is shortest here
+    entries = []; // select() reads them again, and memory is shortest here
     select(layout, layout.running_, State.VALID);
     entries = readEntries(layout.otadata_);
   }
@@ -158,7 +160,7 @@ export function deselect(layout: Layout, target: Partition): void {
   if (names(layout, entries[last], target)) eraseActive(layout.otadata_!.address + last * Flash.SECTOR);
 }
 
-/** State of the entry that names `slot`; undefined for none, as for factory. */
+/** State of the entry that names `slot`; undefined if no entry does, as for factory. */
 export function stateOf(layout: Layout, slot: Partition): number | undefined {
   const entries = readEntries(layout.otadata_);
   const copy = copyOf(layout, entries, slot);

@@ -1,5 +1,5 @@
-// Which bootloader the device has: by its own descriptor (IDF 5.2 and later), else by the CRC of the ones that came with
-// published Espruino builds. Reads flash, writes nothing.
+// Which bootloader the device has. It is known by its own descriptor (IDF 5.2 and later), or by its CRC if it came with a
+// published Espruino build. Reads flash, writes nothing.
 // Source: docs/formats.md#bootloader (IDF esp_bootloader_desc.h, esp_ota_ops.c).
 
 import { hex, setU32, u32, zText } from "../platform/bytes";
@@ -15,11 +15,11 @@ const enum Boot {
   /** of the C3 and the S3 */
   OFFSET = 0,
   DESC_MAGIC_BYTE = 80,
-  /** as many bytes of a bootloader hold its descriptor */
+  /** end of the descriptor: this many bytes of a bootloader contain it */
   DESC_END = 112,
 }
 
-/** CRC-32 of Espruino's own, from behind the header, which esptool changes, to the checksum. */
+/** CRC-32 of bootloaders of Espruino builds, up to the checksum and without the header, which esptool changes. */
 const enum Known {
   /** classic builds of 2v04 and 2v06 */
   IDF_3_1_3 = 0x4fb97a4f,
@@ -27,23 +27,23 @@ const enum Known {
   IDF_3_3_6 = 0x2020aee1,
 }
 
-/** `esp_bootloader_desc_t`, and what follows from it. */
+/** `esp_bootloader_desc_t`, and what the bootloader does. */
 export interface BootloaderDesc {
-  /** CONFIG_BOOTLOADER_PROJECT_VER of its build, 0 when it does not say */
+  /** CONFIG_BOOTLOADER_PROJECT_VER of its build, 0 when it is unknown */
   version: number;
-  /** of bootloader anti-rollback, 0 when it does not say */
+  /** the secure version for the anti-rollback of bootloaders, 0 when it is unknown */
   secureVersion: number;
   /** the ESP-IDF that it was built with, such as "v5.5.1"; "" when it is unknown */
   idfVer: string;
-  /** when it was compiled, such as "Jul  1 2026 12:00:00"; "" when it does not say */
+  /** when it was compiled, such as "Jul  1 2026 12:00:00"; "" when it is unknown */
   dateTime: string;
   /** does it obey the states of otadata (IDF 3.3 and later)? undefined when it is unknown */
   states: boolean | undefined;
-  /** does it roll back an image that was not confirmed? undefined when it is unknown: no descriptor says so */
+  /** does it roll back an image that was not confirmed? undefined when it is unknown: a descriptor does not say it */
   rollback: boolean | undefined;
 }
 
-/** CRC-32 of the bootloader at `address`, without its header and without the SHA-256 at its end; 0 when it has no end. */
+/** CRC-32 of the bootloader at `address`, without its header and the SHA-256 at its end; 0 if its segments are too long. */
 function contentCrc(address: number, segments: number): number {
   let end: number = Size.HEADER;
   for (let i = 0; i < segments; i++) {
@@ -54,7 +54,7 @@ function contentCrc(address: number, segments: number): number {
   let crc = 0;
   for (let offset: number = Size.HEADER; offset < end; offset += Flash.PIECE) {
     const piece = read(address + offset, Math.min(Flash.PIECE, end - offset));
-    // E.CRC32 takes no start value: one that goes on is that of bytes whose first four are changed so
+    // E.CRC32 has no start value: to continue a CRC, it is xored into the first four bytes
     setU32(piece, 0, u32(piece, 0) ^ crc);
     crc = E.CRC32(binary(piece));
   }
@@ -62,12 +62,12 @@ function contentCrc(address: number, segments: number): number {
 }
 
 /**
- * Which bootloader this device has: what its descriptor says (IDF 5.2 and later), else what is known of those that came
- * with published Espruino builds for the classic ESP32. Of any other one `idfVer` is "". Throws ESP_ERR_NOT_FOUND where
- * there is none, as with flash encryption. `esp_ota_get_bootloader_description`
+ * Which bootloader this device has: what its descriptor says (IDF 5.2 and later), else what is known about the ones that
+ * came with published Espruino builds for the classic ESP32. For any other one `idfVer` is "". Throws ESP_ERR_NOT_FOUND if
+ * flash has no bootloader at its address, or is encrypted. `esp_ota_get_bootloader_description`
  */
 export function getBootloaderDescription(): BootloaderDesc {
-  // More than 30 lines: one source of knowledge behind the other.
+  // More than 30 lines: the descriptor, then the known bootloaders.
   const chip = chipId();
   const address = chip ? Boot.OFFSET : Boot.OFFSET_ESP32;
   const head = read(address, Boot.DESC_END);
@@ -86,7 +86,7 @@ export function getBootloaderDescription(): BootloaderDesc {
   //      32  uint8_t  magic_byte, reserved[2], secure_version      72  char     date_time[24]
   //      36  uint32_t version                                      96  uint8_t  reserved2[16]
   //      40  char     idf_ver[32]
-  // IDF looks at the magic byte alone. An older bootloader may have any byte there, so more of it is looked at
+  // IDF checks the magic byte alone. An older bootloader may have any byte there, so more bytes are checked here
   if (head[32] === Boot.DESC_MAGIC_BYTE && !(head[33] | head[34] | head[71] | head[95]) && head[40]) {
     found.version = u32(head, 36);
     found.secureVersion = head[35];

@@ -12,7 +12,7 @@ import type { Partition } from "./partitions";
 import { Boots, isSelected, loadRecord } from "./boot-record";
 import { Code, otaError } from "../errors";
 
-/** Must the running image still be confirmed, for this module or for a bootloader with rollback? */
+/** Is the running image on trial, by this module or by a bootloader with rollback? */
 export function isOnTrial(layout: Layout): boolean {
   const record = loadRecord();
   return (
@@ -22,8 +22,8 @@ export function isOnTrial(layout: Layout): boolean {
 }
 
 /**
- * Refuses while the running image is on trial by the bootloader, as esp_ota_begin does; and between a rollback and its
- * restart, because the slot that starts next would be overwritten.
+ * Throws while the bootloader has the running image on trial, as esp_ota_begin does; and between a rollback and its
+ * restart, because an update would overwrite the slot that starts next.
  */
 export function checkConfirmed(layout: Layout): void {
   if (isRolledBack())
@@ -34,13 +34,13 @@ export function checkConfirmed(layout: Layout): void {
 
 /**
  * Marks the running image as valid. Normally the new entry is written into the other copy, with a higher seq, and the
- * present entry is erased after it: the running slot has a valid entry at every moment. In two cases the entry is
+ * present entry is erased after that: the running slot always has a valid entry. In two cases the entry is
  * rewritten in place:
  * - PENDING_VERIFY: after a loss of power a bootloader with rollback would abort the present entry anyway. IDF rewrites
  *   it in place too, and the other copy stays to fall back to. IDF's own call is used if this entry is the active one,
- *   because that is the one that it marks.
+ *   because it marks the active entry.
  * - The other copy selects a slot that was chosen since the start.
- * Factory, and a slot that no entry names, need no mark.
+ * Factory does not need a mark, and neither does a slot that no entry names.
  */
 export function confirm(layout: Layout): void {
   const entries = readEntries(layout.otadata_);
@@ -66,9 +66,9 @@ export function reject(layout: Layout, slot: Partition): void {
   const own = copyOf(layout, before, layout.running_);
   const pending = own >= 0 && before[own].state_ === State.PENDING_VERIFY;
   if (pending) writeEntry(layout, own, before[own].seq_, State.INVALID);
-  // a bootloader that puts images on trial obeys states
+  // PENDING_VERIFY shows that the bootloader obeys states
   const selected = pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address;
-  // VALID: if it were on trial again, the bootloader could fall back to the image that is rejected now
+  // VALID and not NEW: during a trial of `slot` the bootloader could fall back to the image that is rejected now
   if (!selected) select(layout, slot, State.VALID);
   setRestartPending(true);
   if (pending) return;

@@ -1,11 +1,11 @@
 // The set of files of a release, as Storage keeps it: docs/formats.md#set-of-files. Pure.
-// Each file is stored under a name that is made of its content, and so is the list of them. Nothing that is stored
-// under such a name is ever changed.
+// Each file is stored under a name that is computed from its content, and so is the list of the files. A file with such a
+// name is never changed.
 
-/** Names of files that are named by their content. */
+/** A name that is computed from the content. */
 const enum Name {
   MARK = "~",
-  /** of base64url: 120 bits of the SHA-256 */
+  /** characters of base64url: 120 bits of the SHA-256 */
   DIGITS = 20,
 }
 
@@ -13,7 +13,7 @@ const enum Name {
 export interface StoredFile {
   /** as the program knows it, such as "app.js" */
   name: string;
-  /** in bytes; an empty file is not stored: Storage has none */
+  /** in bytes; an empty file is not stored, because Storage cannot hold one */
   size: number;
   /** its name in Storage */
   stored: string;
@@ -21,7 +21,7 @@ export interface StoredFile {
 
 /** What a release installs in Storage. */
 export interface FileSet {
-  /** of the release, see releaseText() */
+  /** id of the release, see releaseText() */
   id: string;
   version: string;
   /** name of the program */
@@ -29,7 +29,7 @@ export interface FileSet {
   files: StoredFile[];
 }
 
-/** base64 with the alphabet of base64url (RFC 4648 5); without its padding. */
+/** The first Name.DIGITS characters of `base64`, with the alphabet of base64url (RFC 4648 5). */
 function urlSafe(base64: string): string {
   let text = "";
   for (let i = 0; i < Name.DIGITS; i++) {
@@ -39,12 +39,12 @@ function urlSafe(base64: string): string {
   return text;
 }
 
-/** The name in Storage of what has this SHA-256, given in base64. */
+/** The name in Storage of a file whose SHA-256 is this, in base64. */
 export function storedName(base64: string): string {
   return Name.MARK + urlSafe(base64);
 }
 
-/** Is it a name that storedName() gives? Files with other names are never touched. */
+/** Is `name` one that storedName() can return? Files with other names are never touched. */
 export function isStoredName(name: string): boolean {
   const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   let ok = name.length === Name.DIGITS + 1 && name[0] === Name.MARK;
@@ -52,7 +52,7 @@ export function isStoredName(name: string): boolean {
   return ok;
 }
 
-/** The text whose SHA-256 is the identity of a release: two manifests that install the same have the same. */
+/** The SHA-256 of this text is the id of a release: manifests that install the same image and files have the same id. */
 export function releaseText(
   image: { fsverity: string } | undefined,
   entry: string,
@@ -63,12 +63,12 @@ export function releaseText(
   return text;
 }
 
-/** The list that is stored, as JSON. */
+/** The list of the set as it is stored, JSON. */
 export function setText(set: FileSet): string {
   return JSON.stringify([set.id, set.version, set.entry, set.files.map((file) => [file.name, file.size, file.stored])]);
 }
 
-/** Reads what setText() made. */
+/** Parses a text of setText(). */
 export function parseSet(text: string): FileSet {
   const fields = JSON.parse(text);
   return {
@@ -80,8 +80,8 @@ export function parseSet(text: string): FileSet {
 }
 
 /**
- * The name that a program requires a file by, "" for what is not a module: the program itself, and data. A module is
- * called NAME.js, or has no dot in its name.
+ * The name with which a program requires a file; "" for a file that is not a module: the program itself, and data. A file
+ * is a module if its name ends in .js or has no dot.
  */
 export function moduleName(set: { entry: string }, name: string): string {
   if (name === set.entry) return "";

@@ -1,4 +1,4 @@
-// Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
+// Which slots this device has, which one runs, and which one an update writes. Reads flash, writes nothing.
 // Source: docs/design.md#slots, docs/formats.md#partition-table, docs/espruino.md#no-call-names-the-running-slot.
 
 import { hex } from "../platform/bytes";
@@ -12,7 +12,7 @@ const OTADATA_SIZE = 0x2000;
 
 export interface Layout {
   chip_: number;
-  /** null on a table where the running slot is the only one that can ever start */
+  /** null if no other slot than the running one can start with this table */
   otadata_: Partition | null;
   /** ota_0, ota_1 ... in this order */
   ota_: Partition[];
@@ -45,7 +45,7 @@ function findOtadata(rows: Partition[]): Partition {
   return found;
 }
 
-/** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
+/** ota_0, ota_1 ... in order. A gap is refused: IDF's app counts slots up to the first gap, its bootloader counts all. */
 function findOta(rows: Partition[]): Partition[] {
   const ota: Partition[] = [];
   let count = 0;
@@ -66,16 +66,16 @@ function findFactory(rows: Partition[]): Partition | null {
   return null;
 }
 
-/** The header of the image in `slot` when the MMU maps its first segment from there, else null. */
+/** The header of the image in `slot`, if the MMU maps its first segment from this slot; else null. */
 function mappedHeader(slot: Partition, chip: number): Header | null {
   const header = parseHeader(read(slot.address, Size.FIRST_SEGMENT));
   return header && isRunnable(header, chip) && mappedFlash(chip, header.loadAddr_) === slot.address ? header : null;
 }
 
 /**
- * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
- * the memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read,
- * because reading an unmapped one resets the chip.
+ * The running slot: the MMU maps the first segment of its image from the flash of this slot. The bytes in flash are
+ * compared with the mapped ones, so an error about the MMU throws and does not return the wrong slot. Only mapped addresses
+ * are read, because a read of an unmapped one resets the chip.
  */
 function findRunning(rows: Partition[], chip: number): Partition {
   for (let i = 0; i < rows.length; i++) {
@@ -90,8 +90,9 @@ function findRunning(rows: Partition[], chip: number): Partition {
 }
 
 /**
- * Reads and checks the device's partitions. Throws NOT_SUPPORTED where no other image can be installed, with the remedy;
- * with `anyTable` only where the running slot cannot be told: a release of files needs no other slot.
+ * Reads and checks the device's partitions. Throws NOT_SUPPORTED with the remedy if the table has no slot for another
+ * image. Not so with `anyTable`, because a release of files alone needs no other slot: then `otadata_` is null. Throws
+ * NOT_FOUND if the running slot is unknown.
  */
 export function readLayout(anyTable?: boolean): Layout {
   const chip = chipId();
@@ -122,8 +123,8 @@ export function readLayout(anyTable?: boolean): Layout {
 }
 
 /**
- * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
- * factory. Where that would be `start` itself, factory is the other slot (docs/design.md#slots).
+ * The slot that an update writes when `start` runs: the next ota_N. After the last one, and after factory, it is the first
+ * one. If this is `start` itself, it is factory (docs/design.md#slots).
  */
 export function nextSlot(layout: Layout, start: Partition): Partition {
   const ota = layout.ota_;
@@ -131,7 +132,7 @@ export function nextSlot(layout: Layout, start: Partition): Partition {
   return next.address === start.address ? (layout.factory_ as Partition) : next;
 }
 
-/** The partition called `label`, of `type` if that is given; or null. */
+/** The partition called `label`, and of type `type` if it is given; or null. */
 export function partitionByLabel(label: string, type?: Type): Partition | null {
   const rows = parseTable(read(Table.ADDR, Table.LENGTH));
   for (let i = 0; i < rows.length; i++)

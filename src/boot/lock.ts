@@ -1,6 +1,6 @@
-// The lock: one update or one choice of a slot at a time, because an update would erase a slot that is being verified.
-// When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The watchdog of the lock detects
-// that: the holder then has no timer left that could continue its work.
+// The lock: only one update or one selection of a slot runs at a time, because an update would erase a slot that is being
+// verified. When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The watchdog of the lock
+// detects this: no timer is left that could continue the work of the holder.
 
 import { cancel, every, forgetTimers, resetWatchdog, watchdogExpired } from "../platform/timers";
 import { heldLock, setHeldLock, listenForKill } from "../platform/engine";
@@ -8,22 +8,22 @@ import { Code, otaError, type OtaError } from "../errors";
 
 const WATCHDOG_MS = 1000;
 
-/** Result of the last update since the start, as text; "" before the first. It is kept in RAM only. */
+/** Result of the last update since the device started, as text; "" before the first. It is kept in RAM only. */
 export let lastResult = "";
 
-/** For getStatus(). */
+/** Keeps the result of an update for getStatus(). */
 export function noteResult(result: string): void {
   lastResult = result;
 }
 
 export interface Lock {
-  /** The user's next call is awaited, and may come late: only the deadline counts. */
+  /** The program must make the next call, and may take its time: only the deadline counts. */
   watchdogPaused_: boolean;
-  /** The watchdog counts it, also in a pause: when it stands still, the watchdog is lost. */
+  /** The watchdog counts it, also in a pause. If it does not grow any more, the watchdog is lost. */
   ageMs_: number;
-  /** Ends what the holder does. `error` says why; without one it is "aborted". */
+  /** Ends what the holder does, with `error`; without one with "update aborted". */
   stop_(error?: OtaError): void;
-  /** Starts the watchdog again. To be called when a pause ends. */
+  /** Starts the watchdog. To be called when a pause ends. */
   armWatchdog_(): void;
   /** Releases the lock. To be called once. */
   release_(): void;
@@ -31,10 +31,10 @@ export interface Lock {
 
 /**
  * Acquires the lock. Throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another holder has it. `stop` is called when the
- * holder has to end: with ESP_ERR_NO_MEM when a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted
+ * holder must end: with ESP_ERR_NO_MEM after a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted
  * in whole seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(),
- * load() and reset(). These three end the update because save() would store it half done, and another slot may run when
- * that is loaded.
+ * load() and reset(). These three end the update because save() would store a half-done update, and it could be loaded when
+ * another slot runs.
  * More than 30 lines: a closure, whose three functions share the watchdog.
  */
 export function acquireLock(stop: (error?: OtaError) => void, deadline: number): Lock {
@@ -53,7 +53,7 @@ export function acquireLock(stop: (error?: OtaError) => void, deadline: number):
       else if (watchdogExpired(WATCHDOG_MS))
         error = otaError(Code.NO_MEM, "out of memory: the call was interrupted", true);
       if (!error) return;
-      // stop() needs memory, and the engine drops an interval whose callback runs out of it. So a new one comes first
+      // the engine drops an interval whose callback runs out of memory, and stop() needs memory: so first a new interval
       watchdog = undefined;
       lock.armWatchdog_();
       stop(error);

@@ -1,6 +1,6 @@
 // Which slot starts: the calls of IDF's esp_ota_ops.h that do not write an image.
-// Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they use the running slot and not the entry with the
-// highest seq.
+// Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they depend on the running slot and not on the entry with
+// the highest seq.
 
 import { isFilesTrial, loadRecord, recordConfirmed, recordRolledBack } from "./boot-record";
 import { eraseUnused } from "./release-files";
@@ -20,7 +20,7 @@ import { read } from "../platform/flash";
 /** How `rollback` ends. */
 export interface RollbackOptions {
   /**
-   * false: the device goes on with the image that was rolled back, until the program restarts it.
+   * false: the image that was rolled back runs on until the program restarts the device.
    * @default true
    */
   restart?: boolean;
@@ -56,9 +56,9 @@ export function getBootPartition(): Partition {
 }
 
 /**
- * The slot that an update would write. `from`, a slot or its label, is taken for the running one, as IDF's `start_from`:
- * so the answer can be the slot that runs, which no update writes. Throws ESP_ERR_NOT_FOUND when `from` is no slot of
- * this device. `esp_ota_get_next_update_partition`
+ * The slot that an update would write. With `from`, a slot or its label, the result is the slot that an update would write
+ * if `from` were running, as with IDF's `start_from`. It can then be the running slot, which an update never writes. Throws
+ * ESP_ERR_NOT_FOUND when this device has no slot `from`. `esp_ota_get_next_update_partition`
  */
 export function getNextUpdatePartition(from?: Partition | string): Partition {
   const layout = readLayout();
@@ -67,10 +67,10 @@ export function getNextUpdatePartition(from?: Partition | string): Partition {
 
 /**
  * The app descriptor of the image in a partition, given as a partition or by its label, with the fields of
- * `handle.getImgDesc()`. Throws ESP_ERR_NOT_FOUND when the table has no such partition, or when that holds no image, or
- * an image without descriptor (IDF 3.1 and older); ESP_ERR_NOT_SUPPORTED when it is not for an app;
- * ESP_ERR_INVALID_ARG when neither a partition nor a label is given. Unlike IDF's, an image that was not written to its
- * end, or was refused, is no image. `esp_ota_get_partition_description`
+ * `handle.getImgDesc()`. Throws ESP_ERR_NOT_FOUND when the table has no such partition, or when the partition holds no
+ * image, or an image without descriptor (IDF 3.2 and older); ESP_ERR_NOT_SUPPORTED when it is not for an app;
+ * ESP_ERR_INVALID_ARG when neither a partition nor a label is given. Unlike IDF, it finds no image in a slot whose last
+ * update did not end, or was refused. `esp_ota_get_partition_description`
  */
 export function getDescription(partition: Partition | string): AppDesc {
   const label = typeof partition === "string" ? partition : partition && partition.label;
@@ -81,7 +81,8 @@ export function getDescription(partition: Partition | string): AppDesc {
   if (row.type !== Type.APP) throw otaError(Code.NOT_SUPPORTED, "partition " + label + " is not for an app");
   const head = read(row.address, Size.DESC_END);
   const desc = parseHeader(head) && parseDesc(head);
-  if (!desc) throw otaError(Code.NOT_FOUND, "no app descriptor in " + label);
+  if (!desc)
+    throw otaError(Code.NOT_FOUND, "no app descriptor in " + label + ": expected a whole image of IDF 3.3 or later");
   return desc;
 }
 
@@ -117,8 +118,9 @@ export function getState(partition: Partition | string): number {
 
 /**
  * Verifies the slots of `list` by their checksums, one after the other, and calls `choose` with the first good one. It
- * holds the lock, so that no update erases them meanwhile. `none`: message of the error when no slot is good, and the
- * holder of the lock is stopped first; without it the error is that of the last slot.
+ * holds the lock, so that no update erases them in this time. `none`: the message of the error when no slot is good; with it
+ * a running update is stopped first. Without `none` the error is that of the last slot, and while an update runs it is
+ * OTA_ALREADY_IN_PROGRESS.
  * More than 30 lines: each callback needs the lock and both ends of the promise.
  */
 function chooseSlot(
@@ -133,7 +135,7 @@ function chooseSlot(
       let lock: Lock;
       function fail(error?: OtaError): void {
         lock.release_();
-        reject(error || otaError(Code.INVALID_STATE, "aborted"));
+        reject(error || otaError(Code.INVALID_STATE, "selection of a slot aborted"));
       }
       if (none && holder) holder.stop_();
       lock = acquireLock(fail, 0);
@@ -180,11 +182,11 @@ export function markValid(): void {
   const layout = readLayout(true);
   confirm(layout);
   recordConfirmed(layout.running_);
-  // what stays is erased by the next update
+  // if this fails, the next update erases them
   tryOr(() => eraseUnused(null), noop);
 }
 
-/** The other slots: first the one that ran before a trial, then those whose entry says that their image has run. */
+/** The other slots: first the one that ran before the trial, then those whose entry shows that their image has run. */
 function slotsToFallBackTo(layout: Layout): Partition[] {
   const slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
   const entries = readEntries(layout.otadata_);
@@ -203,22 +205,22 @@ function slotsToFallBackTo(layout: Layout): Partition[] {
 }
 
 /**
- * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
- * header, segments and length of an image. Its checksum takes seconds; `rollback()` verifies that before it selects a
- * slot (IDF does so here too). True also while files alone are on trial: the files before them come back. Else false on a
- * table with one slot.
+ * Does a slot hold an image that `rollback()` could go back to? It checks the slots that `rollback()` would check, but only
+ * header, segments and length of an image. The checksum takes seconds: `rollback()` verifies it before it selects a slot,
+ * while IDF verifies it here too. Also true while files alone are on trial, because the files before them come back. Else
+ * false on a table with one slot.
  * `esp_ota_check_rollback_is_possible`
  */
 export function canRollback(): boolean {
   let possible = false;
-  // anything else, such as no memory, is no answer
+  // any other error, such as NO_MEM, does not answer the question, so it is thrown
   function ignore(error: OtaError): void {
     if (error.code !== Code.OTA_VALIDATE_FAILED && error.code !== Code.NOT_SUPPORTED) throw error;
   }
   tryOr(() => {
     const layout = readLayout(true);
     possible = isFilesTrial(loadRecord(), layout.running_);
-    // on a table with one slot nothing else could start
+    // without otadata no other slot can start
     if (layout.otadata_)
       slotsToFallBackTo(layout).forEach((slot) => {
         tryOr(() => {
@@ -231,17 +233,17 @@ export function canRollback(): boolean {
 }
 
 /**
- * rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus(). `stay`:
- * without the restart.
+ * Rolls back. `verdict`: the program has asked for it; else the starts ran out, or a check failed. `reason`: for
+ * getStatus(). `stay`: do not restart.
  */
 export function fallBack(verdict: boolean, reason: string, stay?: boolean): Promise<number> {
   return new Promise<number>((resolve, reject) => {
     tryOr(() => {
       const running = readLayout(true).running_;
-      // a second rollback must not leave what the first one has chosen
+      // a second rollback must not change what the first one has selected
       const again = isRolledBack();
       if (again || isFilesTrial(loadRecord(), running)) {
-        // the record is all that has to change: at once, because the loader calls this before it starts a program
+        // only the record must change, and at once: the loader calls this before it starts a program
         const lock: Lock | null = heldLock();
         if (lock) lock.stop_();
         if (!again) recordRolledBack(running, verdict, reason);
@@ -268,12 +270,13 @@ export function fallBack(verdict: boolean, reason: string, stay?: boolean): Prom
 }
 
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. After a release of files
- * alone, which is not confirmed yet, the files before it come back, and the slot stays. A running update is
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. While a release of files
+ * alone is on trial, the files before it come back, and the slot stays. A running update is
  * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
  * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
  * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
- * ota.rollback)`: a rollback must not fail for that. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * ota.rollback)`: a rollback must not fail because of it. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when no other slot holds
+ * a whole image.
  * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 export function rollback(options?: RollbackOptions): Promise<number> {

@@ -3,10 +3,10 @@
 
 import { setU32, u32 } from "../platform/bytes";
 
-/** In bytes. An enum, which takes no variable. */
+/** In bytes. An enum takes no variable. */
 export const enum Entries {
   LENGTH = 32,
-  /** where ota_state begins, with crc behind it */
+  /** offset of ota_state; crc follows it */
   STATE = 24,
 }
 
@@ -18,7 +18,7 @@ export const enum Entries {
 const CRC = 28;
 const ERASED = 0xffffffff; // an ota_seq of UINT32_MAX names no slot (bootloader_common_ota_select_invalid)
 
-/** `esp_ota_img_states_t`, without its ESP_OTA_IMG_. */
+/** `esp_ota_img_states_t` without the prefix ESP_OTA_IMG_. */
 export const enum State {
   NEW = 0,
   PENDING_VERIFY = 1,
@@ -31,13 +31,13 @@ export const enum State {
 export interface Entry {
   seq_: number;
   state_: number;
-  /** the CRC over seq holds and seq is not the erased value: the entry names a slot, whatever its state */
+  /** the CRC of seq is right, and seq is not the erased value: the entry names a slot, in any state */
   whole_: boolean;
   /** whole, and neither INVALID nor ABORTED: the bootloader obeys it */
   valid_: boolean;
 }
 
-/** IDF's CRC of seq: reflected CRC-32 whose register starts at 0, so after four bytes it is seq shifted 32 times. */
+/** IDF's CRC of seq: a reflected CRC-32 whose register starts at 0. After four bytes it is seq, shifted 32 times. */
 export function entryCrc(seq: number): number {
   let crc = seq;
   for (let i = 0; i < 32; i++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
@@ -56,7 +56,7 @@ export function parseEntry(bytes: Uint8Array): Entry {
   };
 }
 
-/** A copy of the 32 bytes `old` (its label is kept, as IDF keeps it) that says `seq` and `state`. */
+/** A copy of the 32 bytes `old` with `seq` and `state`. The label stays, as in IDF. */
 export function buildEntry(old: Uint8Array, seq: number, state: State): Uint8Array {
   const bytes = new Uint8Array(Entries.LENGTH);
   bytes.set(old);
@@ -66,18 +66,18 @@ export function buildEntry(old: Uint8Array, seq: number, state: State): Uint8Arr
   return bytes;
 }
 
-/** Which ota_N of `count` a seq names. */
+/** The N of the ota_N that `seq` names, of `count` slots. */
 export function slotOfSeq(seq: number, count: number): number {
   return ((seq - 1) >>> 0) % count;
 }
 
-/** Copy 0 or 1, whichever the bootloader obeys; -1 for none. A tie goes to copy 0. */
+/** The copy that the bootloader obeys, 0 or 1; -1 for none. With equal seqs it is copy 0. */
 export function activeCopy(entries: Entry[]): number {
   if (!entries[0].valid_) return entries[1].valid_ ? 1 : -1;
   return entries[1].valid_ && entries[1].seq_ > entries[0].seq_ ? 1 : 0;
 }
 
-/** The smallest seq above `seq` that names slot `index` of `count`; 0 when 32 bits hold no such number. */
+/** The smallest seq above `seq` that names slot `index` of `count`; 0 if it would need more than 32 bits. */
 export function nextSeq(seq: number, index: number, count: number): number {
   const next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
   return next < ERASED ? next : 0;

@@ -1,18 +1,18 @@
 // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
 // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
-// The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for
-// alignment, bounds and overlap, because a write to the wrong place could destroy the device.
+// The bootloader has checked the table's MD5 before this module runs. Here the rows are checked for alignment, bounds and
+// overlap, because a write to the wrong place could destroy the device.
 
 import { hex, u16, u32, zText } from "../platform/bytes";
 import { Code, otaError } from "../errors";
 
-/** In bytes. An enum, which takes no variable. */
+/** In bytes. An enum takes no variable. */
 export const enum Table {
   ADDR = 0x8000,
   LENGTH = 0xc00,
   ROW_LENGTH = 32,
   /**
-   * 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32, which no Espruino build is
+   * 16 MB: an address of flash has 24 bits, unless bootloader and firmware are built for 32 bits, as no Espruino build is
    */
   FLASH_END = 0x1000000,
 }
@@ -58,7 +58,7 @@ export interface Partition {
 
 type Kind = Pick<Partition, "type" | "subtype">;
 
-/** ota_0 to ota_15? */
+/** Is it one of ota_0 to ota_15? */
 export function isOta(row: Kind): boolean {
   return row.type === Type.APP && row.subtype >= Subtype.OTA_0 && row.subtype <= Subtype.OTA_15;
 }
@@ -82,7 +82,7 @@ export function parseRow(table: Uint8Array, offset: number): Partition {
   };
 }
 
-/** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
+/** Are these the two rows that name one Storage for Espruino builds of both kinds (storage.ts)? */
 export function isStorageTwice(a: Partition, b: Partition): boolean {
   const names = a.label + " " + b.label;
   return (
@@ -93,7 +93,7 @@ export function isStorageTwice(a: Partition, b: Partition): boolean {
   );
 }
 
-/** Does an update need this row, or Espruino for its Storage? */
+/** Does an update need this row, or does Espruino keep Storage there? */
 function isNeeded(row: Partition): boolean {
   return (
     isSlot(row) || isOtadata(row) || (row.type === Type.DATA && (row.label === "js_code" || row.label === "storage"))
@@ -108,7 +108,7 @@ function checkRow(row: Partition, others: Partition[]): void {
   else if (!row.size) problem = "has 0 bytes";
   else if (end > Table.FLASH_END && isNeeded(row))
     problem = "ends at " + hex(end) + ": Espruino addresses 16 MB of flash";
-  // the primary rows of type bootloader (2) and partition_table (3) are what lies below
+  // only the primary rows of the types bootloader (2) and partition_table (3) may be there
   else if (row.address < Table.ADDR + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
     problem = "lies on bootloader or table";
   for (let i = 0; !problem && i < others.length; i++)
@@ -122,7 +122,7 @@ function checkRow(row: Partition, others: Partition[]): void {
 }
 
 /**
- * The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad.
+ * The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED if it is not a table, INVALID_STATE if a row is bad.
  */
 export function parseTable(table: Uint8Array): Partition[] {
   const rows: Partition[] = [];

@@ -1,13 +1,13 @@
-// A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's
-// text. A record is a whole number of units. Its first character is that number, followed by the CRC-32 of the rest as
+// A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: it works on the text of
+// the file. A record is a whole number of units. Its first character is this number. Then come the CRC-32 of the rest as
 // eight hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record
-// before. A record that a loss of power has torn fails its CRC: it is skipped, and the next one is written behind it.
+// before. If a loss of power has torn a record, its CRC is wrong: it is skipped, and the next one is written behind it.
 
 /** In bytes. */
 export const enum RecordFile {
   SIZE = 4096,
   UNIT = 64,
-  /** number of units, CRC */
+  /** the number of units, and the CRC */
   HEAD = 9,
   /** what Storage puts before each file (JsfFileHeader, src/jsflash.h) */
   FILE_HEADER = 32,
@@ -15,11 +15,11 @@ export const enum RecordFile {
 
 /** What a file of records says. */
 export interface Found {
-  /** the last whole record; null when there is none */
+  /** the last whole record; null if the file has none */
   fields_: any[] | null;
-  /** starts that were counted after it */
+  /** starts that are counted after it */
   ticks_: number;
-  /** where the next record goes */
+  /** offset of the next record */
   end_: number;
 }
 
@@ -27,7 +27,7 @@ function crcDigits(text: string): string {
   return ("0000000" + E.CRC32(text).toString(16)).substr(-8);
 }
 
-/** The record that says `text`. */
+/** The record with this text. */
 export function sealRecord(text: string): string {
   const units = Math.ceil((RecordFile.HEAD + text.length) / RecordFile.UNIT);
   let padded = text;

@@ -1,6 +1,6 @@
-// The files of releases in Storage: which of them are there, whole, and not needed any more. Their names:
+// The files of releases in Storage: which of them exist, are whole, or are not needed any more. Their names:
 // docs/formats.md#set-of-files.
-// Nothing here is ever put in place: a file is created, filled and verified, and then a record points to its set.
+// A file is never replaced: it is created, filled and verified, and then a boot record names its set.
 
 import { base64 } from "../platform/base64";
 import { sha256 } from "../platform/crypto";
@@ -11,36 +11,36 @@ import { bindingOf, type BootRecord, loadRecord } from "./boot-record";
 import { type FileSet, isStoredName, parseSet, setText, storedName } from "./file-set";
 import { createFile, roomOf } from "./storage-file";
 
-/** The name in Storage of what has these bytes. */
+/** The name in Storage of a file with this content. */
 export function nameOf(text: string): string {
   return storedName(base64(binary(sha256(text))) || noMemory("base64"));
 }
 
-/** Is file `stored` there with all its bytes? Its content is its name, so this verifies it. */
+/** Is file `stored` there with all its bytes? Its name is computed from its content, so this verifies the content. */
 export function isWhole(stored: string, size: number): boolean {
   const text = size ? readFile(stored) : "";
   return !size || (text !== undefined && text.length === size && nameOf(text) === stored);
 }
 
-/** Is it there with this size, filled or not? */
+/** Does it exist with this size? It may not be filled yet. */
 export function isCreated(stored: string, size: number): boolean {
   return readPart(stored, size - 1, 1).length > 0 && !readPart(stored, size, 1);
 }
 
-/** Writes `text` at `offset` of a file of `size` bytes that was created. Throws FLASH_OP_FAIL. */
+/** Writes `text` at `offset` of a created file of `size` bytes. Throws FLASH_OP_FAIL if it does not read back. */
 export function fillFile(stored: string, text: string, offset: number, size: number): void {
   writeFile(stored, text, offset, offset ? 0 : size);
   if (readPart(stored, offset, text.length) !== text)
     throw otaError(Code.FLASH_OP_FAIL, "Storage file " + stored + " at " + offset + Fact.DIFFERS);
 }
 
-/** The set in Storage that is called `name`; null when it is not there, or damaged. */
+/** The set in Storage that is called `name`; null if it does not exist, or is damaged. */
 export function readSet(name: string): FileSet | null {
   const text = name ? readFile(name) : undefined;
   return text !== undefined && nameOf(text) === name ? parseSet(text) : null;
 }
 
-/** Writes the list of `set` and returns its name. Throws like createFile() and fillFile(). */
+/** Writes the list of `set` and returns its name. Throws as createFile() and fillFile(). */
 export function writeSet(set: FileSet): string {
   const text = setText(set);
   const name = nameOf(text);
@@ -56,15 +56,15 @@ export function roomOfSet(set: FileSet): number {
   return roomOf(setText(set).length);
 }
 
-/** The set that runs with this program; null when the loader has started none. */
+/** The set whose program runs; null if the loader has started none. */
 export function currentSet(): FileSet | null {
   return readSet(runningSet() || "");
 }
 
 /**
- * The name in Storage of a file of the release that runs, for `require("Storage").read()`: pictures, fonts, tables. Of an
- * empty file nothing is stored, so reading it gives undefined. Throws ESP_ERR_NOT_FOUND when no release of files runs, or
- * when it has no such file.
+ * The name in Storage of a file of the release that runs, for `require("Storage").read()`: pictures, fonts, tables. An
+ * empty file is not stored: reading it gives undefined. Throws ESP_ERR_NOT_FOUND when no release of files runs, or when the
+ * release does not have this file.
  */
 export function file(name: string): string {
   const set = currentSet();
@@ -76,25 +76,25 @@ export function file(name: string): string {
 }
 
 /**
- * Compacts Storage: erased files give their room back. **A loss of power meanwhile can cost every file in it**, this
- * module and the program included: it is for the bench, or for a day with mains. Nothing else of this module ever compacts.
- * Throws ESP_ERR_INVALID_STATE while an update runs. It takes seconds, and nothing else happens meanwhile.
+ * Compacts Storage, which frees the room of erased files. **A loss of power during this can destroy every file in Storage**,
+ * also this module and the program: call it only while the power supply cannot fail. No other function of this module
+ * compacts. Throws ESP_ERR_INVALID_STATE while an update runs. It takes seconds, in which nothing else runs.
  */
 export function compactStorage(): void {
   if (heldLock()) throw otaError(Code.INVALID_STATE, "an update is running");
   compact();
 }
 
-/** The name of the set that is bound to the slot called `label`, "" for none. */
+/** The name of the set that runs with the slot called `label`, "" for none. */
 export function boundSet(record: BootRecord, label: string): string {
   const binding = bindingOf(record, label);
   return binding ? binding.set : "";
 }
 
 /**
- * Erases what no record names: files of releases that were replaced, given up, or never completed. Not those of `coming`,
- * which is being fetched, nor those of the program that runs. Where the list of a set cannot be read nothing is erased,
- * since its files are not known.
+ * Erases files of releases that the record does not name: the releases were replaced or rolled back, or their update did
+ * not end. The files of `coming`, the set that is being fetched, stay, and so do the files of the running program. If the
+ * list of a set is damaged, nothing is erased, because the files of this set are unknown.
  */
 export function eraseUnused(coming: FileSet | null): void {
   const names = [runningSet() || ""];
@@ -108,7 +108,7 @@ export function eraseUnused(coming: FileSet | null): void {
     if (!names[i]) continue;
     kept.push(names[i]);
     const set = readSet(names[i]);
-    // a list that is not there was erased, or lost: its files, if they are there, are of no use
+    // if the list does not exist any more, the files of its set cannot be used
     if (!set && readFile(names[i]) !== undefined) return;
     sets.push(set);
   }

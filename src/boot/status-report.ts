@@ -1,4 +1,4 @@
-// getStatus(): a report on the device. Reads only.
+// getStatus(): a report on the device. It writes nothing.
 
 import { isOnTrial } from "./confirmation";
 import { Prefix } from "../platform/bytes";
@@ -16,18 +16,18 @@ import { lastResult } from "./lock";
 /** What a slot holds. */
 export interface SlotStatus {
   label: string;
-  /** in bytes: the largest image that fits */
+  /** in bytes: the size of the largest image that fits */
   size: number;
   /** `esp_ota_img_states_t`, undefined when otadata does not name it */
   state: number | undefined;
   /**
-   * Of the running slot: Espruino's own. Of others: that of the manifest that brought the image, or of its app
-   * descriptor; undefined when the slot holds no whole image, or when its version is unknown.
+   * For the running slot Espruino's own version. For others the version of the manifest that the image came with, or of
+   * its app descriptor; undefined when the slot holds no whole image, or when its version is unknown.
    */
   version: string | undefined;
 }
 
-/** The release whose files run. */
+/** The release of files whose program runs. */
 export interface ReleaseStatus {
   version: string;
   /** name of the program */
@@ -36,11 +36,11 @@ export interface ReleaseStatus {
   files: string[];
 }
 
-/** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
+/** For remote diagnosis: what runs, what starts next, and why they may differ. Slots are named by their labels. */
 export interface Status {
   running: string;
   boot: string;
-  /** the slot that an update would write; "" where the table has no other */
+  /** the slot that an update would write; "" if the table has no other slot */
   next: string;
   /** `esp_ota_img_states_t` of the running slot, undefined when otadata does not name it */
   state: number | undefined;
@@ -50,24 +50,24 @@ export interface Status {
   sequence: number;
   /** the release of files that runs, null for none */
   release: ReleaseStatus | null;
-  /** starts so far and the slot to fall back to, null when neither the running image nor its files are on trial */
+  /** starts so far and the slot to fall back to; null unless the running image or its files are on trial */
   trial: { boots: number; previous: string } | null;
   /**
-   * digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes
-   * them; of a release of files "release-sha256:" and its id
+   * what counts as bad because it was rolled back or the bootloader refused it, the last one first: the digest of an image,
+   * as `digest` takes it; for a release of files "release-sha256:" and its id
    */
   rolledBack: string[];
-  /** why the last image was rolled back, such as what check() threw; "" when none was since the last update */
+  /** why the last image was rolled back, such as the error that check() threw; "" if none was since the last update */
   rollbackReason: string;
   /** all slots, the running one too */
   slots: SlotStatus[];
-  /** of Storage, in bytes: behind the last file, and of erased files, which only a compaction gives back */
+  /** bytes of Storage: `free` behind the last file, `trash` of erased files, which a compaction frees */
   storage: { free: number; trash: number };
   /**
-   * what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first
+   * how the last update since the start has ended: "ESP_OK", or name and message of its error; "" before the first
    */
   last: string;
-  /** why another slot runs than the one that is selected; "" when it is the selected one */
+  /** why another slot than the selected one runs; "" if the selected one runs */
   differs: string;
 }
 

@@ -1,4 +1,4 @@
-// Where a manifest says that the image keeps Storage. Pure: the command on the host uses it too.
+// The part of a manifest that says where the image keeps Storage. Pure: the command on the host uses it too.
 
 /** Where a build keeps Storage; `address` and `size` in bytes. */
 export interface StorageClaim {

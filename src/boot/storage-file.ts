@@ -1,10 +1,10 @@
-// Creates a file of Storage, so that no loss of power and no full Storage costs another one.
+// Creates a file of Storage in a way that neither a loss of power nor a full Storage can destroy another file.
 // Hazards (src/jsflash.c, docs/espruino.md#compaction-can-lose-every-file):
-// - Without room the engine compacts, and a loss of power in a compaction can erase all of Storage. So nothing is created
-//   where there is no room behind the last file.
-// - A header that a loss of power has torn makes the next one, which is written on top of it, wrong, and the engine
-//   reports success all the same. So a file is created blank, looked for, and created again.
-// - A file of an existing name is removed before the new one is there. So what replaces a file has another name.
+// - If the room behind the last file is too small, the engine compacts, and a loss of power during a compaction can erase
+//   all of Storage. So a file is created only where there is room for it.
+// - A loss of power can tear the header of a new file. The engine writes the next header on top of it, which makes that one
+//   wrong too, and reports success. So a file is created blank and looked up; if it is not found, it is created again.
+// - The engine removes a file of the same name before the new one is there. So a new version of a file has another name.
 
 import { RecordFile } from "./record-file";
 import { eraseFile, readPart, storageStats, writeFile } from "../platform/engine";
@@ -37,8 +37,8 @@ export function checkRoom(needed: number, what: string): void {
 }
 
 /**
- * Creates the blank file `name` of `size` bytes; an older one is erased. Throws NO_MEM without room, FLASH_OP_FAIL when it
- * does not exist after three tries.
+ * Creates the blank file `name` of `size` bytes; an older one is erased. Throws NO_MEM without room, FLASH_OP_FAIL if it
+ * does not exist after three attempts.
  */
 export function createFile(name: string, size: number, what: string): void {
   for (let tries = 3; tries--; ) {

@@ -1,8 +1,7 @@
 // Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at
-// an address that is compiled in, and reads their contents through the partition of a label, whatever lies there
-// (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). If
-// an image reads through a partition that this table does not have, no program runs after the restart, and nothing can
-// roll the image back.
+// an address that is compiled in, and reads their contents through the partition with a certain label, at any address
+// (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). If the
+// table does not have the partition of an image, no program runs after the restart, and so nothing rolls the image back.
 
 import { hex, u32 } from "../platform/bytes";
 import { binary, Flash, read } from "../platform/flash";
@@ -18,10 +17,10 @@ import { Code, otaError, noop, type OtaError } from "../errors";
 
 const enum Kind {
   OLD_SIZE = 0x40000,
-  /** up to this one builds read through `js_code` */
+  /** builds up to 2v25 read through `js_code` */
   LAST_OLD = 25,
   NEEDLE_LENGTH = 13,
-  /** longest text that is looked for: NEEDLE and "'storage'" */
+  /** length of the longest text that is searched: the needle and "'storage'" */
   TEXT_LENGTH = 22,
 }
 
@@ -35,8 +34,8 @@ function refuse(fact: string): never {
 }
 
 /**
- * The partition through which the running build reads: by the size of its Storage, since some builds of 2v25 are of the
- * new kind, else by its version, such as "2v27.45".
+ * The label of the partition through which the running build reads. The version alone, such as "2v27.45", does not tell it:
+ * some builds of 2v25 are of the new kind, and have a larger Storage.
  */
 function ownPartition(): string {
   const version = firmwareVersion();
@@ -45,8 +44,8 @@ function ownPartition(): string {
 }
 
 /**
- * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
- * More than 30 lines: one rule behind the other, each with its message.
+ * Throws NOT_SUPPORTED with the remedy if the image of `claim` could not read the files of the running build.
+ * More than 30 lines: one rule after the other, each with its message.
  */
 export function checkStorage(claim: StorageClaim): void {
   const label = claim.partition;
@@ -70,12 +69,12 @@ export function checkStorage(claim: StorageClaim): void {
   const stats = storageStats();
   // the boot record may still grow by this much
   const used = stats.totalBytes - stats.freeBytes + 2 * (RecordFile.SIZE + RecordFile.FILE_HEADER);
-  // a build with a smaller Storage takes the rest for damage, and erases all of it
+  // if files lie behind the end of a smaller Storage, the build takes this for damage and erases all files
   if (claim.size < stats.totalBytes && used > claim.size)
     refuse(
       "Storage needs " + used + " bytes, with erased files and the boot record; the image has room for " + claim.size,
     );
-  // a build with a larger Storage takes what lies behind the files of this one for files
+  // a build with a larger Storage takes bytes behind the present Storage for files
   for (let offset = stats.totalBytes; offset < claim.size; offset += Flash.SECTOR)
     if (!isBlank(claim.address + offset))
       refuse("flash at " + hex(claim.address + offset) + " is not blank, and the image takes it for Storage");
@@ -83,8 +82,8 @@ export function checkStorage(claim: StorageClaim): void {
 
 /**
  * Searches the verified image at `addr` for the text that names the partition of its Storage. The first segment holds
- * the constants of a build. Calls `done` with the claim of such a build on this table, null when there is no such text.
- * More than 30 lines: its steps are closures over what was found.
+ * the constants of a build. Calls `done` with what such a build claims of this table, null if the image has no such text.
+ * More than 30 lines: its steps are closures that share the result.
  */
 export function findStorage(addr: number, done: (error: OtaError | null, claim: StorageClaim | null) => void): void {
   const end = Size.FIRST_SEGMENT + u32(read(addr, Size.FIRST_SEGMENT), Size.HEADER + 4);

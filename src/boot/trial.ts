@@ -1,6 +1,5 @@
-// Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed
-// within a few starts. Otherwise the slot that ran before is selected again. This cannot help when an image fails
-// before JavaScript runs.
+// Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed within a few starts.
+// Otherwise the slot that ran before is selected again. This cannot help if an image fails before JavaScript runs.
 // Source: docs/design.md#trial-boots.
 
 import { isOnTrial } from "./confirmation";
@@ -16,15 +15,15 @@ import { toOtaError, Code, otaError, tryOr, noop } from "../errors";
 const ATTEMPTS = 3;
 
 export interface BootOptions {
-  /** starts in which an image must be confirmed; default 3 */
+  /** the image must be confirmed within this many starts; default 3 */
   attempts?: number;
-  /** called at each start on trial, with the number of this start and of those allowed */
+  /** called at each start on trial, with the number of this start and the number of allowed starts */
   onTrial?: (boots: number, attempts: number) => void;
   /** called in the first start of a release, with its version ("" where the manifest is unknown): for migrations */
   onFirstStart?: (version: string) => void;
 }
 
-/** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */
+/** Throws for an unknown option: a misspelt one would silently have no effect. */
 function checkBootOptions(options: BootOptions): void {
   const given = options as { [name: string]: unknown };
   if (typeof given !== "object" || !given) throw otaError(Code.INVALID_ARG, "boot: the options must be an object");
@@ -39,7 +38,7 @@ function checkBootOptions(options: BootOptions): void {
   });
 }
 
-/** The version of what runs, as its manifest says it; "" where that is not known. */
+/** The version of the running release, as its manifest says it; "" if it is unknown. */
 function versionOf(record: BootRecord, running: Partition): string {
   const set = currentSet();
   const image = findImage(record, running.label);
@@ -48,10 +47,10 @@ function versionOf(record: BootRecord, running: Partition): string {
 
 /**
  * To be called when the program starts. Counts the starts of an image, or of files, on trial; after `attempts` of them
- * without `markValid()` it selects what ran before and restarts. A start is counted once, however often this is called:
- * where the loader runs, it has counted already. Resolves with true while what runs is on trial. Writes one record in
- * Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial like the last one.
- * Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ * without `markValid()` it rolls back and restarts. Further calls in one start are not counted; if the loader runs, it has
+ * counted the start already. Resolves with true while the running image, or its files, are on trial. Writes one record in
+ * Storage at each start on trial, and nothing at other starts. If a start cannot be recorded, it rolls back.
+ * Rejects with ESP_ERR_INVALID_ARG for an unknown option.
  */
 export function boot(options?: BootOptions): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
@@ -64,7 +63,7 @@ export function boot(options?: BootOptions): Promise<boolean> {
       const running = readLayout(true).running_;
       if (!isSelected(record, running)) return resolve(false);
       let counted = startState() > 0 && record.boots > 0;
-      // if Storage cannot take the record, starts are not counted and the trial would never end
+      // if Storage cannot take the record, the start is not counted: the trial would never end
       if (!counted && record.boots !== Boots.GIVEN_UP && record.boots < attempts)
         tryOr(() => {
           countStart(record);
@@ -86,21 +85,21 @@ export function boot(options?: BootOptions): Promise<boolean> {
 }
 
 /**
- * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
- * rolled back otherwise, which ends a running update. A check that throws, or whose promise is rejected, rolls back
- * too, but does not mark the image as bad: it may be offered again, and counts as bad at the third time. The engine
- * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
- * boot() counts the starts.
- * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
- * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with
- * ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
+ * Decides a trial: `ms` from now it calls `check()`. If this returns true, or a promise of true, the running image is
+ * confirmed. Otherwise it is rolled back, which ends a running update. If the check throws, or its promise is rejected, the
+ * image is rolled back too, but counts as bad only at the third time: until then it can be installed again. The engine
+ * prints the error, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then the
+ * starts that boot() counts decide.
+ * `onEvent` is called with "ROLLBACK" and the reason before the rollback.
+ * Does nothing if the image is confirmed already. Resolves with true if the image is confirmed, false after a rollback.
+ * Rejects with ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
  */
 export function confirmAfter(
   ms: number,
   check: () => boolean | Promise<boolean>,
   onEvent?: (name: "ROLLBACK", reason: string) => void,
 ): Promise<boolean> {
-  // More than 30 lines: its callbacks share one timer, and end each other.
+  // More than 30 lines: its callbacks share both ends of the promise.
   return new Promise<boolean>((resolve, reject) => {
     function leave(reason: string, verdict: boolean): void {
       if (onEvent) callUser(() => onEvent("ROLLBACK", reason));
@@ -112,7 +111,7 @@ export function confirmAfter(
     }
     function onAnswer(answer: unknown): void {
       tryOr(() => {
-        // during the wait for a promise, another call may have decided
+        // while the promise was pending, another call may have decided
         if (!isOnTrial(readLayout(true))) return resolve(true);
         if (answer !== true) return leave("check() did not answer true", true);
         markValid();
@@ -137,7 +136,7 @@ export function confirmAfter(
         throw otaError(Code.INVALID_ARG, "confirmAfter: onEvent must be a function");
       tryOr(() => {
         const record = loadRecord();
-        // the trial has begun, also where boot() does not count starts
+        // count the first start, also if boot() does not count starts
         if (record.boots || !isSelected(record, readLayout(true).running_)) return;
         countStart(record);
         setStartState(Start.COUNTED);

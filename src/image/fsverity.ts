@@ -1,5 +1,5 @@
-// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks. It is made of native one-shot
-// hashes, with one block in memory at a time.
+// The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks. Each hash is one native call, with
+// one block in memory.
 // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
 
 import { sha256 } from "../platform/crypto";
@@ -12,24 +12,24 @@ const HASH = 32; // of a SHA-256
 const DESCRIPTOR_LENGTH = 256;
 
 export interface FsVerityHasher {
-  /** Takes the hash of the block at `offset` of the file; ignored unless all blocks before it, and not it, are hashed. */
+  /** Adds the hash of the block at `offset` of the file. Ignored unless this block is the next one. */
   add_(offset: number, hash: Uint8Array): void;
-  /** Hashes the next block of a file of `size` bytes; false when all are hashed. */
+  /** Hashes the next block of a file of `size` bytes; false when all blocks are hashed. */
   step_(size: number): boolean;
-  /** The digest of the file of `size` bytes, as 64 hexadecimal digits; after the last step, and once. */
+  /** The digest of the file of `size` bytes, as 64 hexadecimal digits. To be called once, after the last step. */
   digest_(size: number): string;
 }
 
 /**
- * For the file in flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of the level
- * below. `start`: bytes that replace the first ones in flash.
+ * For the file in flash at `addr`. It may have 64 MB: up to this size one block holds the digests of all full blocks of
+ * the level below. `start`: bytes that replace the first ones in flash.
  * More than 30 lines: a closure, whose variables would take more JsVars as fields of an object.
  */
 export function createFsVerityHasher(addr: number, start: string): FsVerityHasher {
-  // digests of blocks of the file, and zeros behind them. A growing string would take 100 JsVars more
+  // digests of blocks of the file, then zeros. A string that grows would take 100 JsVars more
   let leaves: Uint8Array | undefined;
   let filled = 0; // bytes of `leaves`
-  let above = ""; // digests of `leaves`, one for each time that it was full
+  let above = ""; // the level above: one digest of `leaves` for each time that it was full
   let next = 0; // offset of the first block that is not hashed
 
   function add(offset: number, hash: Uint8Array): void {
@@ -47,7 +47,7 @@ export function createFsVerityHasher(addr: number, start: string): FsVerityHashe
 
   function step(size: number): boolean {
     if (next >= size) return false;
-    // most blocks without another call: memory is shortest here. And the block is free again before the hash is added
+    // most blocks are read without another call, because memory is shortest here; the block is freed before add()
     const whole = next && next + BLOCK <= size;
     const hash = sha256(whole ? read(addr + next, BLOCK) : readBlock(addr + next, size - next, next ? "" : start));
     add(next, hash);

@@ -1,31 +1,31 @@
-// An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
+// An ESP firmware image: header, segments, app descriptor, tail. Pure: it works on bytes that the caller has read.
 // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
 
 import { hex, u16, u32, zText } from "../platform/bytes";
 import { isLoadable, isMapped } from "../platform/soc";
 import { Code, otaError } from "../errors";
 
-/** In bytes. An enum, which takes no variable. */
+/** In bytes. An enum takes no variable. */
 export const enum Size {
-  /** the first bytes, which are written last: flash takes them in one operation */
+  /** the first bytes. They are written last, in one operation of the flash */
   WORD = 4,
   HEADER = 24,
   SEGMENT_HEADER = 8,
-  /** where the first segment's data begins, and with it the app descriptor */
+  /** offset of the first segment's data, which begins with the app descriptor */
   FIRST_SEGMENT = HEADER + SEGMENT_HEADER,
-  /** as many bytes of an image hold its descriptor */
+  /** end of the app descriptor: this many bytes of an image contain it */
   DESC_END = FIRST_SEGMENT + 256,
   /** IDF's IMAGE_HEADER_SIZE: the bytes that must have arrived before the header is checked */
   HEAD = 1024,
 }
 
-/** IDF's numbers, without their ESP_: esp_app_format.h and esp_image_format.h of v5.5. */
+/** IDF's constants without the prefix ESP_: esp_app_format.h and esp_image_format.h of v5.5. */
 export const enum Esp {
   IMAGE_HEADER_MAGIC = 0xe9,
   IMAGE_MAX_SEGMENTS = 16,
   IMAGE_HASH_LEN = 32,
 }
-// esp_app_desc.h; used twice, where a variable is shorter than the number
+// esp_app_desc.h. Not an enum: it is used twice, and a variable is shorter than the number
 export const ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
 // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
 const SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
@@ -33,9 +33,9 @@ const SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
 export interface Header {
   segments_: number;
   chipId_: number;
-  /** min_chip_rev, which bootloaders before IDF 4.3.5 obey: on the classic ESP32 the major revision */
+  /** min_chip_rev, the major revision on the classic ESP32: bootloaders before IDF 4.3.5 obey it */
   minMajor_: number;
-  /** major * 100 + minor; `maxRevision` 0 and 65535: no limit */
+  /** major * 100 + minor; 0 and 65535 in `maxRevision_` mean no limit */
   minRevision_: number;
   maxRevision_: number;
   hashAppended_: boolean;
@@ -44,7 +44,7 @@ export interface Header {
   length_: number;
 }
 
-/** `esp_app_desc_t`: what an image says of itself. */
+/** `esp_app_desc_t`: what an image says about itself. */
 export interface AppDesc {
   secureVersion: number;
   version: string;
@@ -52,7 +52,7 @@ export interface AppDesc {
   time: string;
   date: string;
   idfVer: string;
-  /** of the ELF file, hexadecimal: the name of this very build */
+  /** SHA-256 of the ELF file, hexadecimal: no other build has the same */
   appElfSha256: string;
 }
 
@@ -88,7 +88,7 @@ export function parseHeader(head: Uint8Array): Header | null {
 }
 
 /**
- * The app descriptor in the first 288 bytes of an image; null for an image without one (IDF 3.1 and older).
+ * The app descriptor in the first 288 bytes of an image; null for an image without one (IDF 3.2 and older).
  *
  *     esp_app_desc_t, 32 bytes behind the image's start
  *      32  uint32_t magic_word                    176  uint8_t  app_elf_sha256[32]
@@ -114,12 +114,12 @@ export function parseDesc(head: Uint8Array): AppDesc | null {
   };
 }
 
-/** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+/** The descriptor's spi_flash_mode, 0 when it is unknown or the image has no descriptor. */
 function spiModeOf(head: Uint8Array): number {
   return u32(head, Size.FIRST_SEGMENT) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
 }
 
-/** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
+/** Can the image of `header` run on `chipId`? Its first segment must be mapped as data. */
 export function isRunnable(header: Header | null, chipId: number): boolean {
   return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
 }
@@ -131,7 +131,7 @@ function refuse(fact: string): never {
 function checkSegment(chipId: number, loadAddr: number, length: number, offset: number, limit: number): void {
   if (length % 4 || length > limit - offset)
     refuse("segment of " + length + " bytes at offset " + offset + " of " + limit);
-  // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
+  // slots begin on a 64 KB page, so the offset in the slot can be used instead of the address in flash
   if (isMapped(chipId, loadAddr) && (loadAddr - offset) % SPI_FLASH_MMU_PAGE_SIZE)
     refuse("segment at offset " + offset + " can't be mapped at " + hex(loadAddr));
   if (!isLoadable(chipId, loadAddr, length))
@@ -157,11 +157,11 @@ function checkFirst(chipId: number, header: Header): void {
 }
 
 /**
- * Checks the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
- * `chipId` and `running` (its first bytes) are of the running image. `revision` is that of the chip, -1 where it cannot
- * be read. `limit`: the most bytes that the image can have. `tell` is called with what the image requires, before each
- * check. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
- * More than 30 lines: one check behind the other, in the order of the header.
+ * Checks the first Size.DESC_END bytes of an image against this device, before anything is erased. `chipId` is that of
+ * the running image, and `running` its first bytes. `revision` is that of the chip, -1 where it cannot be read. `limit`:
+ * the most bytes that the image can have. `tell` is called with what the image requires, before it is checked.
+ * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+ * More than 30 lines: one check after the other, in the order of the header.
  */
 export function checkHead(
   head: Uint8Array,
@@ -219,7 +219,7 @@ function parseSegment(bytes: Uint8Array): { loadAddr_: number; length_: number }
 /**
  * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which is less than
  * `size` where a signature sector or padding follows. `read(offset, length)` gives its bytes. `onData(offset, length)`,
- * when given, is told each segment's data. Throws OTA_VALIDATE_FAILED.
+ * if given, is called for each segment's data. Throws OTA_VALIDATE_FAILED.
  */
 export function walkSegments(
   chipId: number,
@@ -242,7 +242,7 @@ export function walkSegments(
     if (onData) onData(offset, segment.length_);
     offset += segment.length_;
   }
-  // one checksum byte ends the last line of 16
+  // the checksum is the last byte of the last line of 16 bytes
   const end = (offset + 16) & ~15;
   const length = header.hashAppended_ ? end + Esp.IMAGE_HASH_LEN : end;
   if (length > size) refuse("image of " + length + " bytes, found " + size);

@@ -23,7 +23,7 @@ function xorWords(addr: number, length: number): number {
   return x;
 }
 
-/** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
+/** The image's XOR checksum over the data of all segments. `ranges`: pairs of an offset and a length. */
 function checksum(addr: number, ranges: number[]): { step(): boolean; value(): number } {
   let word = 0;
   let range = 0;
@@ -46,10 +46,10 @@ function checksum(addr: number, ranges: number[]): { step(): boolean; value(): n
 }
 
 /**
- * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
- * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts all. It is compared here and not by the
- * caller, whose functions would stay in memory during the hash. `begun`: a hasher of the same file that has hashed its
- * first blocks.
+ * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with an error. `start`: see
+ * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts every digest. The digest is compared here
+ * because the functions of a caller that compares it would stay in memory while the hash is computed. `startedHasher`: has
+ * hashed the first blocks of the same file.
  */
 export function hashFlash(
   addr: number,
@@ -57,9 +57,9 @@ export function hashFlash(
   start: string,
   expected: string,
   done: (error: OtaError | null, digest: string) => void,
-  begun?: FsVerityHasher,
+  startedHasher?: FsVerityHasher,
 ): void {
-  const hasher = begun || createFsVerityHasher(addr, start);
+  const hasher = startedHasher || createFsVerityHasher(addr, start);
   let digest = "";
   inSlices(
     Slice.BLOCKS,
@@ -76,9 +76,9 @@ export function hashFlash(
 /**
  * Verifies the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that
  * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
- * first ones in flash, "" for an image that is complete in flash. `begun`: see hashFlash. Calls `done` once: with null,
- * and the digest if it was given; or with OTA_VALIDATE_FAILED.
- * More than 30 lines: its steps are closures over what the segments say.
+ * first ones in flash, "" for an image that is complete in flash. `startedHasher`: see hashFlash. Calls `done` once: with
+ * null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
+ * More than 30 lines: its steps are closures that share the segments.
  */
 export function verifyImage(
   chipId: number,
@@ -87,7 +87,7 @@ export function verifyImage(
   digest: string,
   start: string,
   done: (error: OtaError | null, digest?: string) => void,
-  begun?: FsVerityHasher,
+  startedHasher?: FsVerityHasher,
 ): void {
   const ranges: number[] = [];
   function readSlot(offset: number, length: number): Uint8Array {
@@ -103,7 +103,7 @@ export function verifyImage(
   } catch (thrown) {
     return done(toOtaError(thrown));
   }
-  if (digest) return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done, begun);
+  if (digest) return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done, startedHasher);
   const sum = checksum(address, ranges);
   inSlices(
     Slice.BLOCKS,

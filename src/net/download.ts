@@ -1,13 +1,13 @@
-// The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
-// has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
-// know ranges begins again at zero, and so does the reader then (see `offset_`).
+// Downloads one file, over one connection or several. Only bytes that the consumer has not taken are buffered. When the
+// consumer pauses, the connection is closed; later it is opened again with Range. A server without ranges then sends the
+// file from byte 0, and the consumer starts again there (Inbox.offset_).
 //
-//   state        marked by            left by
-//   waiting      timer_               the timer: what is buffered is offered, then it connects
-//   connected    disconnect_          the last byte, an error, a reader that pauses: back to waiting, or the end
-//   paused       neither, no consumer_    read()
-//   ended        ended_               seek()
-//   broken       broken_              nothing
+//   state        marked by                    left when
+//   waiting      timer_                       the timer fires: buffered bytes are delivered, then it connects
+//   connected    disconnect_                  the last byte or an error comes, or the consumer pauses
+//   paused       neither, and no consumer_    read() is called
+//   ended        ended_                       seek() is called
+//   broken       broken_                      never
 //
 // Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
 
@@ -20,85 +20,88 @@ import { createInbox, type Inbox } from "./inbox";
 import type { RequestOptions } from "./request-options";
 import { readSource } from "./source";
 
-/** Enums, which take no variable. */
+/** In bytes. An enum takes no variable. */
 const enum Range {
-  /** bytes of a range whose answer fits into a TLS buffer of 8 KB, with a KB of headers */
+  /** the answer with this many bytes, and a KB of headers, fits into a TLS buffer of 8 KB */
   FITTING = 7168,
-  /** the fewest that are tried */
+  /** no smaller range is tried */
   LEAST = 512,
 }
 
-/** ms */
+/** In ms, before the next attempt. */
 const enum Wait {
   FIRST = 1000,
   MAX = 32000,
-  /** of what a server may ask for with Retry-After */
+  /** the longest wait that a server may ask for with Retry-After */
   RETRY_AFTER = 300000,
 }
 
-/** What may wait for a reader that pauses, in bytes. */
+/** The most bytes that are buffered while no consumer takes them. */
 const enum Buffer {
   MAX = 3500,
 }
 
 /**
- * Reads a download. When the inbox has a block size it is called when a block is full, with "", and `ended` tells
- * that this is the last one; it sets `offset_` behind the block, and empties the inbox. Else it is offered all that has
- * come whenever there is more of it, and takes nothing; `ended` tells that no more will come. What it throws ends the
- * connection, like a failure of the network.
+ * Takes the bytes of a download. If the inbox has a block size, it is called with "" when a block is full, and must move
+ * `offset_` behind the block and empty the inbox; `ended`: this block is the last one. Without a block size it is called
+ * with all buffered bytes whenever more arrive, and they stay buffered; `ended`: no more bytes will come. If it throws, the
+ * connection ends, as after a failure of the network.
  */
 export type Consumer = (text: string, ended: boolean) => void;
 
 export interface Download {
-  /** what has come and was not taken */
+  /** the bytes that were received and not taken */
   readonly inbox_: Inbox;
   /** the whole file's length, -1 while unknown */
   total_: number;
-  /** has the last byte arrived, whether or not it is taken? */
+  /** has the last byte arrived? The consumer may not have taken it yet */
   ended_: boolean;
   /**
-   * Not 0: the file has changed meanwhile, or nothing proves that it has not: parts of several answers were joined without a
-   * strong validator. Whoever finds it bad may find it good next time. A number, which takes a variable less than a boolean.
+   * Not 0: the bytes may be of two versions of the file. It changed during the download, or parts of several answers were
+   * joined without a strong validator. So a digest that is wrong now can be right at the next attempt. A number, because a
+   * boolean takes one JsVar more.
    */
   mixed_: number;
   /** HTTP status of the last answer, -1 before the first */
   status_: number;
-  /** who reads; null while nobody does */
+  /** null while the bytes are only buffered */
   consumer_: Consumer | null;
-  /** hears, while there is a consumer, that it will get nothing more */
+  /** called with the error that ends the download, if it has a consumer then */
   failed_(error: OtaError): void;
 
-  // the rest is of this file alone
+  // the fields below are internal to download.ts, except deliver_
   options_: RequestOptions;
   readonly limit_: number;
-  /** of the bytes buffered: ETag or Last-Modified; is it strong? Only a strong one may join two parts (RFC 9110 13.1.5) */
+  /** ETag or Last-Modified of the buffered bytes */
   tag_: string;
+  /** is the tag strong? Only then two parts may be joined (RFC 9110 13.1.5) */
   strong_: boolean;
-  /** are total and tag those of the bytes buffered? */
+  /** do `total_` and `tag_` belong to the buffered bytes? */
   known_: boolean;
-  /** was the last answer a part of a file whose length nobody tells? Then more may follow it */
+  /** was the last answer a part of a file of unknown length? Then another part may follow */
   part_: boolean;
   connected_: boolean;
   broken_: OtaError | null;
-  /** most bytes ever received: more is progress */
+  /** the most bytes that were received so far: more than this is progress */
   best_: number;
-  /** connections that failed, and answers that began at zero, since the last progress */
+  /** connections that failed since the last progress */
   failures_: number;
+  /** answers that began at byte 0 since the last progress */
   restarts_: number;
-  /** times that the file has changed */
+  /** how often the file has changed */
   changes_: number;
   disconnect_: (() => void) | null;
-  /** was a connection given up, and no idle pass seen since? */
+  /** was a connection closed, and has the engine run no idle pass since? */
   closing_: boolean;
   timer_?: number;
   onConnected_(event: "CONNECTED"): void;
-  /** Takes what has come, from whoever brings it. */
+  /** Takes bytes that have arrived: from http.ts, from source.ts, or by handle.write(). */
   deliver_(data: string): void;
   /** what the timer calls */
   resume_(): void;
 }
 
-/** Bytes of the file that have come, taken or not. */
+/** Bytes of the file that were received: the offset of the next one. */
 export function received(download: Download): number {
   const inbox = download.inbox_;
   return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
@@ -119,7 +122,7 @@ function disconnect(download: Download): void {
   download.timer_ = undefined;
 }
 
-/** The end, for good. */
+/** Ends the download with `error`. */
 function settle(download: Download, error: OtaError): void {
   const waiting = download.consumer_;
   disconnect(download);
@@ -142,7 +145,7 @@ function resumeAfter(download: Download, ms: number): void {
   tryOr(
     () => {
       if (download.timer_ !== undefined) cancel(download.timer_);
-      // until it is due, what comes waits in order
+      // until the timer fires, received bytes are buffered in order
       download.inbox_.room_ = 0;
       download.timer_ = after(ms, download.resume_);
     },
@@ -150,15 +153,15 @@ function resumeAfter(download: Download, ms: number): void {
   );
 }
 
-/** Is this answer of the file whose bytes are buffered? */
+/** Does this answer belong to the file whose bytes are buffered? */
 function isSameFile(download: Download, head: Head): boolean {
   const total = head.total_;
-  // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
+  // an answer to If-Range may omit Last-Modified (RFC 9110 15.3.7), but not ETag, which has quotes
   const sameTag = head.tag_ === download.tag_ || (!head.tag_ && download.tag_.indexOf('"') < 0);
   return sameTag && (total < 0 || download.total_ < 0 || total === download.total_);
 }
 
-/** An answer with a body. False when it is of no use, and the file is asked for once more. */
+/** Checks an answer with a body. False: its bytes cannot be used, and another request must follow. */
 function acceptHead(download: Download, head: Head): boolean {
   const wanted = received(download);
   const total = head.total_;
@@ -168,10 +171,11 @@ function acceptHead(download: Download, head: Head): boolean {
     download.known_ = false;
     if (head.start_) return false;
   } else if (head.start_ !== wanted) {
-    if (head.start_) throw otaError(Code.INVALID_RESPONSE, "bytes from " + head.start_ + ", expected " + wanted);
-    // a server without ranges, which a caller that pauses would otherwise ask for ever
+    if (head.start_)
+      throw otaError(Code.INVALID_RESPONSE, "Content-Range starts at " + head.start_ + ", expected " + wanted);
+    // a server without ranges sends the file from byte 0 after each pause of the consumer: without a limit this never ends
     if (download.restarts_++ > download.options_.retries)
-      throw otaError(Code.NOT_SUPPORTED, "the server begins at 0, expected " + wanted);
+      throw otaError(Code.NOT_SUPPORTED, "server ignored Range: expected byte " + wanted);
     goTo(download, 0);
   }
   if (total > download.limit_)
@@ -197,16 +201,17 @@ function onHead(download: Download, head: Head): void {
   download.connected_ = true;
 }
 
-/** The last byte is there, or more than may come. */
+/** The last byte has arrived, or more bytes than the limit. */
 function onLastByte(download: Download): void {
   if (download.total_ < 0) throw otaError(Code.INVALID_SIZE, "file of more than " + download.limit_ + " bytes");
   download.ended_ = true;
 }
 
 /**
- * A TLS record did not fit. The server fills records of up to 16 KB, and the engine asks for no smaller ones. What came before
- * the one that does not fit, `fresh` bytes, comes again from a server whose records grow; else the answer, head and body, has
- * to fit into one. The next file is asked for in such ranges too. Returns what it ends with, when no range is small enough.
+ * After a TLS record that was too large for the buffer: chooses a smaller range. A server fills records of up to 16 KB, and
+ * the engine does not ask it for smaller ones. Some servers begin with small records: then a range of the `fresh` bytes
+ * that came before the large record fits. With other servers the whole answer, head and body, must fit into one record.
+ * The next file is requested in such ranges too. Returns the error of the download if no range is small enough.
  */
 function narrowRange(options: RequestOptions, fresh: number): OtaError | null {
   const size = options.maxRequestSize;
@@ -220,7 +225,7 @@ function narrowRange(options: RequestOptions, fresh: number): OtaError | null {
   );
 }
 
-/** ms until the next try, after `error`. It differs from device to device, which others may have lost at the same moment. */
+/** ms until the next attempt, after `error`. They differ between devices that lost the server at the same moment. */
 function backoff(download: Download, error: OtaError): number {
   return Math.max(
     Math.min(Wait.FIRST * 2 ** download.failures_, Wait.MAX) * (0.5 + spread(download.failures_++) / 2),
@@ -236,7 +241,8 @@ function onEnd(download: Download, error: OtaError | null): void {
   let final: OtaError | null = null;
   disconnect(download);
   if (error && error.status) download.status_ = error.status;
-  // 416: all of a chunked body may be there but its end, and only so does a file without a total end
+  // 416 at the end of a file of unknown length: the file is complete. Only the end of its chunked body was missing, or the
+  // last part ended the file
   if (!error || (download.total_ < 0 && (error.total_ === bytes || (download.part_ && error.total_! < 0)))) {
     if (download.total_ < 0 ? error || !download.part_ : bytes >= download.total_) download.ended_ = true;
   } else if (error.code === Code.HTTP_RANGE_NOT_SATISFIABLE && bytes && !download.changes_++) {
@@ -248,16 +254,16 @@ function onEnd(download: Download, error: OtaError | null): void {
     if (final) final.status = error.status;
   } else if (!error.retry || download.failures_ >= download.options_.retries) {
     final = error;
-    // nothing to wait for within this update, but the release may be there tomorrow
+    // this update does not wait for it, but a later call can succeed when the release is complete
     if (download.changes_ || error.status === 404 || error.status === 410) error.retry = true;
   }
-  // while nobody reads the next `read` reconnects
+  // without a consumer the next call of read() reconnects
   else if (download.consumer_) wait = backoff(download, error);
   if (final) settle(download, final);
   else if (download.consumer_) resumeAfter(download, wait);
 }
 
-/** The headers that ask for what is still to come. */
+/** The headers that ask for the bytes that are missing. */
 function rangeHeaders(download: Download): { [name: string]: string } {
   const from = received(download);
   const size = download.options_.maxRequestSize;
@@ -266,22 +272,22 @@ function rangeHeaders(download: Download): { [name: string]: string } {
   return headers;
 }
 
-/** To be called when `consumer_` was set: offers what is buffered, and connects when need be. */
+/** To be called after `consumer_` was set: delivers the buffered bytes, and connects if more are needed. */
 export function read(download: Download): void {
   if (download.broken_) settle(download, download.broken_);
-  // from a timer: what a reader does needs more memory than there is below a data listener
+  // from a timer: below a data listener the consumer would not have enough memory
   else if (download.timer_ === undefined)
     resumeAfter(download, download.disconnect_ || download.ended_ ? 0 : Pause.SETTLE);
 }
 
-/** Goes on at `offset`; what is buffered is dropped. */
+/** Continues at `offset` of the file; the buffered bytes are dropped. */
 export function seek(download: Download, offset: number): void {
   disconnect(download);
   goTo(download, offset);
   download.best_ = offset;
 }
 
-/** For good: only the figures are left of it. */
+/** Ends the download and frees its memory. Its numbers stay. */
 export function closeDownload(download: Download): void {
   disconnect(download);
   if (download.options_) download.options_.cancel_ = undefined;
@@ -291,13 +297,14 @@ export function closeDownload(download: Download): void {
   download.inbox_.room_ = 0;
   download.inbox_.full_ = undefined;
   download.tag_ = "";
-  // functions, and what is around them: memory is shortest after this
+  // this frees the functions and their scopes: memory is shortest after this
   download.failed_ = download.resume_ = download.onConnected_ = download.deliver_ = noop;
 }
 
 /**
- * Nothing is sent before the first `read`. `limit`: the most bytes that may come. Long for its table of fields; what each
- * piece passes through stands here and not in a lazy scope, whose text the engine would read at each call.
+ * A download of `url`. It sends nothing before the first read(). `limit`: the most bytes that the file may have.
+ * More than 60 lines: a table of fields, and the functions that each piece passes through. These are not in a lazy scope,
+ * because the engine would read the text of the scope at each call.
  */
 export function createDownload(
   options: RequestOptions,
@@ -332,7 +339,7 @@ export function createDownload(
   } as unknown as Download;
   const fail = (error: OtaError): void => settle(download, error);
 
-  /** Moves what is buffered into the inbox, and has each full block read. */
+  /** Moves the buffered bytes into the inbox, and calls the consumer for each full block. */
   function fillInbox(): void {
     while (download.consumer_) {
       let piece = inbox.buffered_;
@@ -357,7 +364,7 @@ export function createDownload(
     }
   }
 
-  /** Offers what has come to who reads. `data`: what has just come; "" from the timer. */
+  /** Buffers `data` and calls the consumer. The timer gives "". */
   function deliver(data: string): void {
     const total = download.total_;
     inbox.buffered_ = inbox.buffered_ ? inbox.buffered_ + data : data;
@@ -371,15 +378,15 @@ export function createDownload(
 
   download.deliver_ = deliver;
   options.cancel_ = fail;
-  /** Offers what is buffered; when that is not enough, connects. */
+  /** Delivers the buffered bytes; if the consumer needs more, connects. */
   download.resume_ = () => {
     download.timer_ = undefined;
-    // the engine closes connections after it has looked at its timers
+    // in an idle pass the engine runs timers before it closes connections: one more pass closes the old one
     if (download.closing_) {
       download.closing_ = false;
       return resumeAfter(download, 0);
     }
-    // no function here that is made for each block
+    // try, and not tryOr: that would create a function for each block
     try {
       if (inbox.filled_ || inbox.buffered_ || download.ended_) deliver("");
       if (!download.consumer_ || download.ended_ || download.disconnect_ || download.timer_ !== undefined) return;

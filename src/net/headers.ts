@@ -1,36 +1,37 @@
-// What an answer says of its body: status, length, range, validators, Retry-After. Pure.
-// RFC 9110; status codes as IDF esp_https_ota.c takes them.
+// What the head of an answer says about its body: status, length, range, validators, Retry-After. Pure.
+// Source: RFC 9110; IDF esp_https_ota.c for what each status means.
 
 import { Code, otaError } from "../errors";
 
-/** Of a length. An enum, which takes no variable. */
+/** A length that the server does not say. An enum takes no variable. */
 export const enum Length {
   UNKNOWN = -1,
 }
 
 /**
- * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
- * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
+ * In ms. Last-Modified is strong if the file was at least this old when it was sent: no other version of the file can have
+ * the same time. RFC 9110 8.8.2.2 asks for a second; RFC 7232 asked for a minute, because Date and Last-Modified may come
+ * from two clocks.
  */
 const OLD = 60000;
 
-/** What the final answer says of its body. Lengths in bytes, -1 when the server does not say. */
+/** What the final answer says about its body. Lengths in bytes, -1 when the server does not say. */
 export interface Head {
   /** HTTP status */
   status_: number;
   /** offset of the body's first byte in the whole file; 0 for status 200 */
   start_: number;
-  /** of this body */
+  /** bytes of this body */
   length_: number;
-  /** of the whole file */
+  /** bytes of the whole file */
   total_: number;
-  /** ETag, else Last-Modified, else "": another one is of another file */
+  /** ETag, else Last-Modified, else "". Another version of the file has another tag */
   tag_: string;
-  /** may the tag join parts of several answers? */
+  /** may parts of several answers be joined if they have this tag? */
   strong_: boolean;
 }
 
-/** A decimal number without sign, or -1. */
+/** The value of a decimal number of at most ten digits without a sign; -1 for any other text. */
 export function digits(text: string): number {
   let value = text.length && text.length < 11 ? 0 : Length.UNKNOWN;
   for (let i = 0; i < text.length && value >= 0; i++) {
@@ -40,7 +41,7 @@ export function digits(text: string): number {
   return value;
 }
 
-/** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
+/** The value of a header by its lower-case name, "" when it is absent. The engine keeps each spelling as another key. */
 function header(headers: { [name: string]: string }, name: string): string {
   let value: string | undefined;
   for (const key in headers)
@@ -51,19 +52,19 @@ function header(headers: { [name: string]: string }, name: string): string {
   return value || "";
 }
 
-/** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
+/** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, compared with the Date of the answer. 0 when absent. */
 function retryAfter(headers: { [name: string]: string }): number {
   const text = header(headers, "retry-after");
   const seconds = digits(text);
   if (seconds >= 0) return seconds * 1000;
   const sent = Date.parse(header(headers, "date"));
-  // the engine's Date.parse makes 0 of what is no date
+  // the engine's Date.parse returns 0 for a text that is not a date
   const wait = sent > 0 ? Date.parse(text) - sent : 0;
   if (wait > 0) return wait;
-  return 0; // for a text that is no date too
+  return 0; // absent, in the past, or not a date
 }
 
-/** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
+/** Throws unless the status is 200 or 206, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
 function checkStatus(status: number, headers: { [name: string]: string }): void {
   if (status === 200 || status === 206) return;
   if (status === 416 && header(headers, "content-range") === "bytes */0")
@@ -89,17 +90,17 @@ function parseRange(text: string, head: Head): void {
   const size = text.substr(slash + 1);
   const total = digits(size);
   if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
-    throw otaError(Code.INVALID_RESPONSE, "Content-Range " + text);
+    throw otaError(Code.INVALID_RESPONSE, "invalid Content-Range " + text);
   if (head.length_ !== Length.UNKNOWN && head.length_ !== last - first + 1)
-    throw otaError(Code.INVALID_RESPONSE, "Content-Range " + text + " with Content-Length " + head.length_);
+    throw otaError(Code.INVALID_RESPONSE, "invalid Content-Range " + text + " with Content-Length " + head.length_);
   head.start_ = first;
   head.length_ = last - first + 1;
   head.total_ = total;
 }
 
 /**
- * What the final answer, of `status`, says; or the Location of a redirect.
- * More than 30 lines: one header behind the other.
+ * What the head of the final answer says; or the Location of a redirect. Throws for every other answer.
+ * More than 30 lines: one header after the other.
  */
 export function parseAnswer(status: number, headers: { [name: string]: string }): Head | string {
   if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
@@ -111,12 +112,19 @@ export function parseAnswer(status: number, headers: { [name: string]: string })
   const length = header(headers, "content-length");
   const transfer = header(headers, "transfer-encoding").toLowerCase();
   const coding = header(headers, "content-encoding").toLowerCase();
-  if (coding && coding !== "identity") throw otaError(Code.INVALID_RESPONSE, "Content-Encoding " + coding);
+  if (coding && coding !== "identity")
+    throw otaError(Code.INVALID_RESPONSE, "not supported: Content-Encoding " + coding);
   if (transfer && (transfer !== "chunked" || length))
-    throw otaError(Code.INVALID_RESPONSE, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
-  // the engine cuts a body without either off after its first piece
+    throw otaError(
+      Code.INVALID_RESPONSE,
+      "not supported: Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""),
+    );
+  // the engine ends a body without either of them after its first piece
   if (!transfer && digits(length) < 0)
-    throw otaError(Code.INVALID_RESPONSE, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+    throw otaError(
+      Code.INVALID_RESPONSE,
+      length ? "invalid Content-Length " + length : "neither Content-Length nor chunked",
+    );
   let tag = header(headers, "etag");
   let strong = tag[0] === '"';
   if (!tag) {

@@ -1,14 +1,14 @@
-// One exchange: a GET, its redirects, its answer's status and length, the body as it arrives, a stall timer. Callbacks come
-// from the engine's idle loop.
+// One exchange: a GET, its redirects, the status and length of its answer, the body as it arrives, a stall timer. Callbacks
+// come from the engine's idle loop.
 //
-//   state                       left by
-//   no answer yet               an answer; a redirect begins it again; an error ends it
-//   body of a known length      its last byte, or an error when it is lost before
-//   body of an unknown length   the end of the connection
-//   done                        nothing: no event comes any more
+//   state                       left when
+//   no answer yet               an answer comes, or an error; after a redirect the state begins again
+//   body of a known length      its last byte comes, or the connection is lost before
+//   body of an unknown length   the connection ends
+//   done                        never: no event comes any more
 //
-// `end` and `close` of the engine follow complete and cut bodies alike. So completeness is known by counting; where nothing
-// can be counted (chunked), the image itself has to tell.
+// `end` and `close` of the engine come after a complete body and after a cut one. So the bytes are counted. A chunked body
+// says no length: there only the content of the file shows whether it is complete.
 // Source: docs/design.md#answers-of-a-server, docs/espruino.md#http.
 
 import { Code, toOtaError, otaError, tryOr, type OtaError } from "../errors";
@@ -20,22 +20,22 @@ import { Body, type Inbox } from "./inbox";
 import type { RequestOptions } from "./request-options";
 import { parseUrl, resolveUrl, sameOrigin, type Url } from "./url";
 
-/** How mbedTLS ends a connection. Enums, which take no variable. */
+/** Error codes with which mbedTLS ends a connection. An enum takes no variable. */
 const enum Tls {
-  /** MBEDTLS_ERR_SSL_INVALID_RECORD: a record larger than the buffer, up to mbedTLS 2.16 */
+  /** MBEDTLS_ERR_SSL_INVALID_RECORD: the record is larger than the buffer (mbedTLS up to 2.16) */
   INVALID_RECORD = -29184,
-  /** MBEDTLS_ERR_SSL_BAD_INPUT_DATA, "requesting more data than fits": the same in later ones */
+  /** MBEDTLS_ERR_SSL_BAD_INPUT_DATA, "requesting more data than fits": the same in later versions */
   BAD_INPUT_DATA = -28928,
   /** MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY */
   CLOSE_NOTIFY = -30848,
-  /** the engine's own numbers for a failed handshake, -15 and -8, are above; those of mbedTLS are far below */
+  /** above it are the engine's own codes for a failed handshake, -15 and -8; the codes of mbedTLS are far below */
   ENGINE = -16,
 }
 
 /**
- * ms between the end of a connection and the next one. A request that is made inside a data listener ends the engine's
- * idle pass with its network gone, which over TLS is a null pointer (libs/network/network.c networkFree); and the old
- * connection is only closed, and its memory free, when that pass is over.
+ * ms between the end of a connection and the next one. A request from inside a data listener frees the network that the
+ * engine's idle pass still uses, which over TLS is a null pointer (libs/network/network.c networkFree). And the engine
+ * closes the old connection, and frees its memory, only at the end of that pass.
  */
 export const enum Pause {
   SETTLE = 20,
@@ -44,20 +44,21 @@ export const enum Pause {
 interface Exchange {
   readonly inbox_: Inbox;
   readonly options_: RequestOptions;
-  /** headers of the module's own, sent to every origin */
+  /** the module's own headers, which every origin gets */
   readonly extra_: { [name: string]: string };
   url_: string;
   redirects_: number;
-  /** has no other origin chosen the URL? */
+  /** did every redirect come from the origin of options_.url? Only then the user's headers are sent */
   trusted_: boolean;
-  /** undefined once their connection is given up: what the engine had queued by then is not heard (but see onGone) */
+  /** both are undefined after their connection was closed: events that the engine has queued are ignored (but see onGone) */
   outgoing_?: EspruinoHttpRequest;
   incoming_?: EspruinoHttpResponse;
   timer_?: number;
-  /** quarters of the timeout since the last sign, and how full the inbox was then */
+  /** quarters of the timeout since the last byte */
   quiet_: number;
+  /** `filled_` of the inbox at the last tick */
   seen_: number;
-  /** of the last answer, -1 before the first */
+  /** status of the last answer, -1 before the first */
   status_: number;
   /** has the final answer come? */
   answered_: boolean;
@@ -68,7 +69,7 @@ interface Exchange {
 }
 
 function giveUpConnection(exchange: Exchange): void {
-  exchange.inbox_.room_ = 0; // no listener of this connection puts anything into it by itself
+  exchange.inbox_.room_ = 0; // now a late listener of this connection adds nothing to the inbox
   disconnect(exchange.outgoing_, exchange.incoming_);
   exchange.outgoing_ = exchange.incoming_ = undefined;
 }
@@ -87,7 +88,7 @@ function endExchange(exchange: Exchange, error: OtaError | null): void {
   exchange.onEnd_(error);
 }
 
-/** The caller's headers, of its function where they are one. What that throws is a refused configuration. */
+/** The caller's headers. If they are a function, it is called; an error that it throws becomes INVALID_ARG. */
 function ownHeaders(options: RequestOptions): { [name: string]: string } {
   const given = options.headers || {};
   if (typeof given !== "function") return given;
@@ -97,8 +98,8 @@ function ownHeaders(options: RequestOptions): { [name: string]: string } {
   } catch (thrown) {
     throw otaError(Code.INVALID_ARG, "headers() threw: " + toOtaError(thrown).message);
   }
-  // the caller may have ended the update just now: then nothing is sent any more
-  if (!options.cancel_) throw otaError(Code.INVALID_STATE, "aborted");
+  // the function may have ended the update: then nothing is sent any more
+  if (!options.cancel_) throw otaError(Code.INVALID_STATE, "update aborted");
   return checkHeaders(headers);
 }
 
@@ -115,7 +116,7 @@ export function requestTo(target: Url, method: string, headers: { [name: string]
   return wanted;
 }
 
-/** Makes the request. What the engine throws (unknown host, refused connection) is HTTP_CONNECT, worth another try. */
+/** Makes the request. An error of the engine (unknown host, refused connection) becomes HTTP_CONNECT with `retry`. */
 export function openRequest(
   wanted: EspruinoHttpOptions,
   onResponse: (response: EspruinoHttpResponse) => void,
@@ -130,8 +131,8 @@ export function openRequest(
 }
 
 /**
- * What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL.
- * More than 30 lines: a table of fields, and which of them go to which origin.
+ * Sends the request. Headers, password, certificate and key of the user go only to the origin of `options.url`, and not
+ * even there after a redirect by another origin.
  */
 function send(
   exchange: Exchange,
@@ -155,14 +156,14 @@ function send(
   return openRequest(wanted, onResponse, onError);
 }
 
-/** For a connection that ended before its time. `code`: of the engine or of mbedTLS, undefined for an end without one. */
+/** The error for a connection that ended too early. `code`: of the engine or of mbedTLS, undefined without an error. */
 function lostConnection(exchange: Exchange, code: number | undefined, message: string): OtaError {
   const page = parseUrl(exchange.url_);
   const inbox = exchange.inbox_;
   const endless = inbox.end_ === Body.ENDLESS;
   const left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
   let why = code ? ": " + message + " (" + code + ")" : "";
-  // the engine prints how a handshake failed and gives one of its own numbers for it
+  // the engine prints why a handshake failed, and reports only one of its own codes
   if (!exchange.answered_ && code && code > Tls.ENGINE && page.protocol_ === "https:")
     why +=
       ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
@@ -177,13 +178,13 @@ function lostConnection(exchange: Exchange, code: number | undefined, message: s
   return lost;
 }
 
-/** The connection is gone, with or without an error. */
+/** The connection has ended, with or without an error. */
 function connectionGone(exchange: Exchange, error?: { code: number; message: string } | boolean): void {
   const failure = error as { code: number; message: string } | undefined;
   const code = failure && failure.code;
-  // the response of a redirect may close late, when the next request is on its way
+  // the response of a redirect may close late, after the next request was sent
   if (!exchange.outgoing_ || !(code || exchange.incoming_)) return;
-  // how a TLS peer ends a body whose end only it knows
+  // a TLS server ends a body of unknown length in this way
   const ended = exchange.answered_ && exchange.inbox_.end_ === Body.ENDLESS && (!code || code === Tls.CLOSE_NOTIFY);
   endExchange(exchange, ended ? null : lostConnection(exchange, code, code ? failure.message : ""));
 }
@@ -196,7 +197,7 @@ function stalled(exchange: Exchange): void {
   );
 }
 
-/** Goes to `location`, in another pass. */
+/** Follows a redirect to `location`, in another idle pass. */
 function redirect(exchange: Exchange, location: string): void {
   const options = exchange.options_;
   if (++exchange.redirects_ > options.maxRedirects)
@@ -205,9 +206,9 @@ function redirect(exchange: Exchange, location: string): void {
   const next = resolveUrl(exchange.url_, location);
   let target: Url;
   try {
-    target = parseUrl(next); // from the timer below an error would leave its memory behind
+    target = parseUrl(next); // here, because an error in the timer below would leak its memory
   } catch (thrown: any) {
-    // the caller's own URL was good
+    // not INVALID_ARG: the caller's own URL was valid
     throw otaError(Code.INVALID_RESPONSE, "Location: " + thrown.message);
   }
   if (!sameOrigin(page, parseUrl(options.url))) exchange.trusted_ = false;
@@ -217,7 +218,7 @@ function redirect(exchange: Exchange, location: string): void {
   giveUpConnection(exchange);
   const fail = (error: OtaError) => endExchange(exchange, error);
   after(Pause.SETTLE, () => {
-    // a pass more: the engine closes connections after it has looked at its timers
+    // one more pass: in an idle pass the engine runs timers before it closes connections
     tryOr(() => {
       after(0, () => {
         if (!exchange.done_) tryOr(exchange.connect_, fail);
@@ -226,7 +227,7 @@ function redirect(exchange: Exchange, location: string): void {
   });
 }
 
-/** The head of an answer is there. */
+/** The head of an answer has arrived. */
 function onAnswer(exchange: Exchange, response: EspruinoHttpResponse): void {
   exchange.status_ = digits(response.statusCode);
   const head = parseAnswer(exchange.status_, response.headers);
@@ -239,11 +240,11 @@ function onAnswer(exchange: Exchange, response: EspruinoHttpResponse): void {
 }
 
 /**
- * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
- * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin.
- * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
- * the exchange; after it, and after `onEnd`, no event comes. Long for its table of fields and its listeners, which have to be
- * closures.
+ * Sends a GET for `from`. `onEnd` is called once, and last: with null when every announced byte has arrived (chunked: when
+ * the server has ended the body). `extra`: the module's own headers, which every origin gets. Throws errors that are known
+ * at once: an invalid URL, an unknown host, a refused connection. Returns the function that ends the exchange; after it,
+ * and after `onEnd`, no event comes.
+ * More than 60 lines: a table of fields, and the listeners, which must be closures.
  */
 export function get(
   options: RequestOptions,
@@ -271,7 +272,7 @@ export function get(
   const end = (error: OtaError): void => endExchange(exchange, error);
   const onGone = (error?: { code: number; message: string } | boolean): void => connectionGone(exchange, error);
 
-  /** What fills a block of the inbox, or ends the body; and everything while nobody reads in blocks. */
+  /** Takes a piece that fills a block of the inbox or ends the body; and every piece while no consumer reads in blocks. */
   function onPiece(data: string): void {
     if (!exchange.incoming_) return;
     exchange.quiet_ = 0;
@@ -279,16 +280,16 @@ export function get(
       if (inbox.room_ && inbox.full_ && inbox.full_(data)) return;
       const left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
       if (data.length < left) return onBody(data);
-      // the engine delivers what is beyond the announced length too
+      // the engine delivers bytes beyond the announced length too
       giveUpConnection(exchange);
       onBody(data.length > left ? data.substr(0, left) : data);
       endExchange(exchange, null);
     } catch (thrown) {
-      giveUpConnection(exchange); // who reads refuses what the file holds: that has no status
+      giveUpConnection(exchange); // the consumer refused the content: this error must not get the HTTP status
       end(toOtaError(thrown));
     }
   }
-  /** Hot path: most pieces of a body end here. The engine reads the code that it skips, so there is little. */
+  /** Hot path for most pieces of a body. The engine reads even the code that it skips, so this function is short. */
   function onData(data: string): void {
     const filled = inbox.filled_ + data.length;
     if (filled < inbox.room_) {
@@ -301,7 +302,7 @@ export function get(
     tryOr(() => {
       exchange.quiet_ = 0;
       exchange.incoming_ = response;
-      // at once, whatever the answer is: with nobody listening to its body the engine never closes
+      // at once, for every answer: the engine never closes a connection whose body has no listener
       response.on("data", onData);
       response.on("close", onGone);
       onAnswer(exchange, response);
@@ -312,7 +313,7 @@ export function get(
   };
   function tick(): void {
     if (exchange.done_) return;
-    // the hot path does nothing but fill the inbox
+    // onData() does not reset quiet_: it only fills the inbox
     if (exchange.seen_ !== inbox.filled_) exchange.quiet_ = 0;
     exchange.seen_ = inbox.filled_;
     if (++exchange.quiet_ > 4) return stalled(exchange);

@@ -1,22 +1,22 @@
-// Where the bytes of a file wait for who reads it. The hot path of an update: each piece that comes from the network is
-// put here by its listener (http.ts) and passes nothing else until a block is full.
+// The buffer between the network and the consumer of a download. It is the hot path of an update: the data listener
+// (http.ts) puts each piece here, and no other function sees it until a block is full.
 
 export interface Inbox {
-  /** bytes of the block that have come */
+  /** bytes of the block that have arrived */
   filled_: number;
-  /** Below this many a listener may add a piece by itself. 0: it hands on what comes. */
+  /** A listener may add a piece by itself while `filled_` stays below this. 0: it must pass on every piece. */
   room_: number;
-  /** what has come of the block: binary strings, and parts of such */
+  /** what has arrived of the block: binary strings, and parts of them */
   pieces_: (string | Uint8Array)[];
-  /** where the block begins in the file: its reader moves it on; falls back to 0 when the server begins again */
+  /** offset of the block in the file. The consumer moves it on; it becomes 0 when the server sends the file from byte 0 */
   offset_: number;
-  /** where the body that is arriving ends in the file, Body.ENDLESS when nobody knows */
+  /** offset in the file where the arriving body ends, Body.ENDLESS when it is unknown */
   end_: number;
-  /** bytes of a block; 0 while nobody reads in blocks */
+  /** bytes of a block; 0 while no consumer reads in blocks */
   block_: number;
-  /** what has arrived behind the block and was not taken, a binary string */
+  /** what has arrived behind the block, a binary string */
   buffered_: string;
-  /** Takes the piece that fills the block, and reads the block; false: it hands on the piece. */
+  /** Takes the piece that fills the block, and reads the block; false: the piece must be passed on. */
   full_?: (piece: string) => boolean;
 }
 

@@ -1,5 +1,5 @@
-// One request with a body, whose answer's status is all that is asked for. No redirect is followed, because the body is
-// for the server that the caller named.
+// One request with a body. Of the answer only the status is used. No redirect is followed, because the body is for the
+// server that the caller has named.
 
 import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { base64 } from "../platform/base64";
@@ -12,8 +12,8 @@ import { parseUrl } from "./url";
 const TIMEOUT = 20000; // ms for the whole exchange
 
 /**
- * POSTs `body`, JSON, to `url`. Calls `done` once: with null when the server took it (2xx), else with the error of its
- * answer, or of the network.
+ * POSTs `body`, JSON, to `url`. Calls `done` once: with null when the server has accepted it (2xx), else with the error of
+ * the answer or of the network.
  */
 export function post(
   url: string,
@@ -43,7 +43,7 @@ export function post(
           response.on("data", () => {});
           const status = +response.statusCode;
           if (status >= 200 && status < 300) return end(null);
-          parseAnswer(status, response.headers); // throws what the status means
+          parseAnswer(status, response.headers); // throws the error for this status
           end(otaError(Code.INVALID_RESPONSE, "HTTP status " + status));
         }, end);
       },
@@ -53,7 +53,7 @@ export function post(
   }
   tryOr(() => {
     timer = after(TIMEOUT, () => end(otaError(Code.HTTP_READ_TIMEOUT, "no answer for " + TIMEOUT + " ms", true)), true);
-    // not below a data listener of another connection
+    // later: this call may come from a data listener of another connection
     after(Pause.SETTLE, () => tryOr(send, end), true);
   }, end);
 }

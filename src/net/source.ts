@@ -1,5 +1,5 @@
-// The bytes of one file from a function of the user: over BLE, a serial line, from a card or a neighbour. One piece for
-// each call, so that the source is never faster than the flash. Stands where get() of http.ts stands for a server.
+// The bytes of one file from a function of the user: over BLE, a serial line, from a card or another device. Each call
+// gives one piece, so the source is never faster than the flash. It takes the place of get() of http.ts.
 
 import { Code, otaError, tryOr, type OtaError } from "../errors";
 import { binary } from "../platform/flash";
@@ -9,10 +9,10 @@ import { Body, type Inbox } from "./inbox";
 import type { RequestOptions } from "./request-options";
 
 /**
- * Reads `file`, of `size` bytes, -1 while that is unknown, from where the inbox stands. `onEnd` comes once, and last: with
- * null when all bytes have come, or the source has no more. What the source reports is worth another try. Returns the
- * function that ends it; after it no event comes.
- * More than 60 lines: a closure that is made once for each file, whose functions share a timer and a count.
+ * Reads `file`, of `size` bytes (-1: unknown), from the next byte of the inbox on. `onEnd` is called once, and last: with
+ * null when all bytes have arrived, or when the source has ended a file of unknown size. An error of the source has
+ * `retry`. Returns the function that ends the reading; after it no event comes.
+ * More than 60 lines: a closure that is created once for each file, whose functions share a timer and a count.
  */
 export function readSource(
   options: RequestOptions,
@@ -25,7 +25,7 @@ export function readSource(
 ): () => void {
   let timer: number | undefined;
   let ask: () => void;
-  let asked = 0; // calls of the source: only the answer to the last one counts
+  let asked = 0; // number of the last call of the source: only the answer to this call counts; -1 after the end
   function position(): number {
     return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
   }
@@ -51,7 +51,7 @@ export function readSource(
       return onEnd(null);
     }
     if (!inbox.room_ || !inbox.full_ || !inbox.full_(data)) onBody(data);
-    // not below the source, which may answer before it returns
+    // from a timer: the source may call done() before it returns
     if (asked >= 0) timer = after(0, ask);
   }
   ask = () => {
@@ -64,7 +64,7 @@ export function readSource(
         position(),
         (error, data) => {
           if (mine !== asked) return;
-          asked++; // the next answer to this call is not heard
+          asked++; // a second answer to this call is ignored
           if (timer !== undefined) cancel(timer);
           timer = undefined;
           tryOr(() => {

@@ -1,5 +1,5 @@
-// URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
-// The engine's own url.parse knows no user:password and no relative reference.
+// URLs: parsed for `http.request`, and resolved against the page that has named them (RFC 3986 5.2). Pure.
+// The engine's own url.parse does not know user:password and relative references.
 
 import { Code, otaError } from "../errors";
 
@@ -9,7 +9,7 @@ export interface Url {
   /** with its colon: "https:" */
   protocol_: string;
   host_: string;
-  /** 0: the protocol's own */
+  /** 0: the default port of the protocol */
   port_: number;
   /** with its query, as it is sent */
   path_: string;
@@ -18,12 +18,12 @@ export interface Url {
 }
 
 function bad(url: string, why: string): never {
-  throw otaError(Code.INVALID_ARG, "URL " + url + ": " + why);
+  throw otaError(Code.INVALID_ARG, "invalid URL " + url + ": " + why);
 }
 
 /**
- * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
- * More than 30 lines: one part of a URL behind the other, from left to right.
+ * Parses an absolute http or https URL; throws INVALID_ARG. A fragment is dropped.
+ * More than 30 lines: one part of a URL after the other, from left to right.
  */
 export function parseUrl(url: string): Url {
   for (let i = 0; i < url.length; i++) {
@@ -81,8 +81,8 @@ export function sameOrigin(a: Url, b: Url): boolean {
 }
 
 /**
- * RFC 3986 5.2.4 for a path that begins with "/"; only called for relative references, so that an absolute URL is sent byte
- * for byte. One segment at a time: a server chooses how many there are.
+ * Removes dot segments (RFC 3986 5.2.4) from a path that begins with "/". Only called for relative references: an absolute
+ * URL is sent as it was given. It takes one segment at a time, because a server chooses their number.
  */
 function withoutDots(path: string): string {
   let kept = "";
@@ -99,7 +99,7 @@ function withoutDots(path: string): string {
   return kept;
 }
 
-/** The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query. */
+/** The absolute URL of a reference on a page at `base`. `given` is absolute, //host/path, /path, path or ?query. */
 export function resolveUrl(base: string, given: string): string {
   const page = parseUrl(base);
   const hash = given.indexOf("#");

@@ -1,6 +1,6 @@
 // Little-endian numbers and NUL-ended text in a Uint8Array. Every ESP32 flash format is little-endian. Pure.
 
-/** Whole numbers up to this are exact in a double; an enum takes no variable. */
+/** Whole numbers up to this are exact in a double. An enum takes no variable. */
 export const enum Whole {
   MAX = 0x1fffffffffffff,
 }
@@ -17,7 +17,7 @@ export function setU32(bytes: Uint8Array, offset: number, value: number): void {
   for (let i = 0; i < 4; i++) bytes[offset + i] = value >>> (8 * i);
 }
 
-/** Text of at most `length` bytes, ended early by a NUL. */
+/** Text of at most `length` bytes, which a NUL may end earlier. */
 export function zText(bytes: Uint8Array, offset: number, length: number): string {
   let text = "";
   for (let i = offset; i < offset + length && bytes[i]; i++) text += String.fromCharCode(bytes[i]);
@@ -31,7 +31,7 @@ export function hex(value: number): string {
 /** The bytes of a binary string. */
 export function bytesOf(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length);
-  // only Espruino accepts a string here: the command on the host does not call this
+  // only Espruino accepts a string here; the command on the host does not call this function
   bytes.set(text as never);
   return bytes;
 }
@@ -42,7 +42,7 @@ export const enum Prefix {
   MANIFEST = "sha256:",
 }
 
-/** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
+/** The digits of "<prefix><64 hexadecimal digits>", in lower case; "" for any other text. */
 export function parseDigest(text: string, prefix: string): string {
   const digits = text.substr(prefix.length).toLowerCase();
   if (text.substr(0, prefix.length) !== prefix || digits.length !== 64) return "";

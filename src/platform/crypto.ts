@@ -1,4 +1,4 @@
-// SHA-256 of the interpreter, one-shot. A build without its crypto module is refused at `require`.
+// The interpreter's SHA-256, of a whole text at once. On a build without its crypto module `require` of this module throws.
 
 import { Code, otaError, noMemory } from "../errors";
 

@@ -1,5 +1,5 @@
-// What the module uses of the interpreter, apart from flash, chip, http, crypto and timers: Storage, memory, and state
-// that outlives an instance of this module. The result of every native call is checked: out of memory shows as
+// What the module uses of the interpreter, besides flash, chip, http, crypto and timers: Storage, memory, and state
+// that outlives an instance of this module. The result of every native call is checked: when memory runs out it is
 // undefined.
 
 import { after } from "./timers";
@@ -11,8 +11,8 @@ export function freeVars(): number {
 }
 
 /**
- * Makes the engine print what a callback of the user threw, as it prints any uncaught error. The error must not end the
- * update, and must not be lost.
+ * Makes the engine print `thrown`, an error of a callback of the user, as it prints any uncaught error. The error must
+ * not end the update, and must not be lost.
  */
 export function printLater(thrown: unknown): void {
   tryOr(() => {
@@ -26,7 +26,7 @@ export function printLater(thrown: unknown): void {
   }, noop);
 }
 
-/** Calls a callback of the user. What it throws must not end what is under way: the engine prints it. */
+/** Calls a callback of the user. An error that it throws must not end the running update: the engine prints it. */
 export function callUser(callback: () => void): void {
   try {
     callback();
@@ -40,35 +40,35 @@ export function boardName(): string {
   return process.env.BOARD;
 }
 
-/** ms since 1970 by a clock that is wrong until somebody sets it. */
+/** ms since 1970, by a clock that starts near 1970 and is wrong until the program sets it. */
 export function now(): number {
   return Date.now();
 }
 
-/** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Not wrapped, because RSA calls it ten thousand times. */
+/** Sum of a[i] * b[(i + offset) mod b.length], in doubles. It has no wrapper, because RSA calls it ten thousand times. */
 export const convolve: (a: ArrayLike<number>, b: ArrayLike<number>, offset: number) => number = E.convolve;
 
-/** What differs between two devices with the same program: on an ESP32 its MAC address. */
+/** The serial number, which no other device has: on an ESP32 the MAC address. */
 export function serialNumber(): string {
   return getSerial();
 }
 
 /**
- * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
- * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The
- * factor separates devices that meet in one round: without it the checksums of two serial numbers differ by the same
- * bits in each.
+ * A number from 0 to below 1. It differs from device to device and from `round` to `round`. Math.random() cannot give
+ * it: its seed is a constant (src/jsutils.c), so its numbers are the same after every start on every board. Without the
+ * factor two devices with close numbers in one round would have close numbers in every round: the checksums of two serial
+ * numbers would differ by the same bits each time.
  */
 export function spread(round: number): number {
   return ((E.CRC32(serialNumber()) * (1 + 40503 * round)) / 4294967296) % 1;
 }
 
-/** A file of Espruino's Storage, undefined when there is none. */
+/** A file of Espruino's Storage, undefined when it does not exist. */
 export function readFile(name: string): string | undefined {
   return require("Storage").read(name);
 }
 
-/** `length` bytes of it from `offset` on, fewer at its end. */
+/** `length` bytes of a file from `offset` on, fewer at its end; "" when it does not exist. */
 export function readPart(name: string, offset: number, length: number): string {
   return require("Storage").read(name, offset, length) || "";
 }
@@ -108,11 +108,11 @@ export function runningSet(): string | undefined {
   return E.otaSet;
 }
 
-/** What has been done at this start, kept where every instance of this module finds it. */
+/** What this module has done since the device started. Every instance of the module finds it (startState). */
 export const enum Start {
   /** the start of an image or a set on trial was counted */
   COUNTED = 1,
-  /** and the program was told that it is the first one */
+  /** and the program was told that this is the first start of its release */
   TOLD = 2,
 }
 
@@ -124,22 +124,22 @@ export function setStartState(state: Start): void {
   E.otaStart = state;
 }
 
-/** Why the next start starts something else. An enum, which takes no variable. */
+/** Why a restart starts another slot or other files. An enum takes no variable. */
 const enum Pending {
   SELECTED = 1,
   ROLLED_BACK = 2,
 }
 
 /**
- * Has a slot been selected since the device started? Kept in an object of the engine, where every instance of this
- * module finds it.
+ * Has a slot been selected since the device started? This is kept in an object of the engine, where every instance of
+ * this module finds it.
  */
 export function isRestartPending(): boolean {
   return !!E.otaRestartPending;
 }
 
 /**
- * The lock that is held (boot/lock.ts), null when none is. It is kept in an object of the engine too: a second instance
+ * The lock (boot/lock.ts) while it is held, null otherwise. It is kept in an object of the engine too: a second instance
  * of this module (after Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is
  * writing.
  */
@@ -151,18 +151,18 @@ export function setHeldLock(lock: object | undefined): void {
   E.otaLock = lock;
 }
 
-/** Adds or removes a listener that is called before the engine ends the program: save(), load(), reset(). */
+/** Adds or removes a listener that is called before save(), load() and reset() end the program. */
 export function listenForKill(listener: () => void, add: boolean): void {
   if (add) E.on("kill", listener);
   else E.removeListener("kill", listener);
 }
 
-/** `rolledBack`: because the program gave the running image up. */
+/** Notes that a slot was selected. `rolledBack`: because the running image was rolled back. */
 export function setRestartPending(rolledBack?: boolean): void {
   E.otaRestartPending = rolledBack ? Pending.ROLLED_BACK : Pending.SELECTED;
 }
 
-/** Has the program given up the image that runs, and not restarted since? */
+/** Was the running image rolled back, and has the device not restarted since? */
 export function isRolledBack(): boolean {
   return E.otaRestartPending === Pending.ROLLED_BACK;
 }

@@ -1,15 +1,15 @@
-// What @types/espruino 1.95 (content of 2018) lacks of today's Espruino, as far as engine.ts uses it.
+// Types of what src/platform uses of today's Espruino and @types/espruino 1.95 (content of 2018) does not have.
 // Checked against the engine by test-host/tests/engine/contract.test.ts.
 
 interface EspruinoFlash {
-  /** undefined when there is no memory */
+  /** undefined when memory runs out */
   read(length: number, addr: number): Uint8Array | undefined;
   write(data: Uint8Array | string | (Uint8Array | string)[], addr: number): void;
   erasePage(addr: number): void;
 }
 
 interface EspruinoCrypto {
-  /** undefined when there is no memory */
+  /** undefined when memory runs out */
   SHA256(data: Uint8Array | string | (Uint8Array | string)[]): ArrayBuffer | undefined;
 }
 
@@ -20,14 +20,14 @@ interface EspruinoHttpRequest {
   opt?: object;
   /** set to true: the engine closes the connection at its next idle pass (libs/network/socketserver.c) */
   clsNow?: boolean;
-  /** what the engine has received and nobody has taken */
+  /** bytes that the engine has received and no listener has taken */
   dRcv?: string;
 }
 
 interface EspruinoHttpResponse {
   statusCode: string;
   headers: { [name: string]: string };
-  /** the engine's own mark of a chunked body */
+  /** internal field of the engine: the body is chunked */
   chunked?: boolean;
   on(event: "data", listener: (data: string) => void): void;
   on(event: "close", listener: (error: boolean) => void): void;
@@ -50,26 +50,26 @@ declare function getSerial(): string;
 
 interface EspruinoStorageStats {
   totalBytes: number;
-  /** behind the last file */
+  /** bytes behind the last file */
   freeBytes: number;
-  /** of files that were erased or replaced, until Storage is compacted */
+  /** bytes of files that were erased or replaced: a compaction makes them free */
   trashBytes: number;
 }
 
 interface EspruinoStorage {
-  /** `length` 0 or none: up to the end of the file */
+  /** `length` 0 or not given: up to the end of the file */
   read(name: string, offset?: number, length?: number): string | undefined;
   write(name: string, data: string, offset: number, size: number): boolean;
   erase(name: string): void;
-  /** undefined when there is no memory */
+  /** undefined when memory runs out */
   list(): string[] | undefined;
   compact(): void;
-  /** undefined when there is no memory */
+  /** undefined when memory runs out */
   getStats(): EspruinoStorageStats | undefined;
 }
 
 interface EspruinoHttp {
-  /** undefined when there is no network */
+  /** undefined without a network */
   request(
     options: EspruinoHttpOptions,
     callback: (response: EspruinoHttpResponse) => void,
@@ -88,7 +88,7 @@ declare namespace E {
   function toString(data: Uint8Array): string;
   function on(event: "kill", listener: () => void): void;
   function removeListener(event: "kill", listener: () => void): void;
-  /** ours: see engine.ts */
+  /** set by this module and its loader: see engine.ts */
   let otaRestartPending: number | undefined;
   let otaLock: object | undefined;
   let otaSet: string | undefined;

@@ -7,7 +7,7 @@ import { erase, write } from "./flash-blocks";
 /** In bytes. */
 const enum Size {
   WORD = 4,
-  /** the bytes that resumeOffset() compares: they must be blank when the sector is torn */
+  /** the bytes that resumeOffset() compares: they must still be blank when a loss of power has torn the sector */
   HEAD = 1024,
 }
 
@@ -24,12 +24,12 @@ export function clearWord(addr: number): void {
   if (holds(addr, blank(Size.WORD))) return;
   const rest = binary(read(addr + Size.WORD, Flash.SECTOR - Size.WORD));
   erase(addr);
-  // the beginning last: an update must not resume from a torn sector
+  // the beginning is written last, because an update must not resume from a torn sector
   write(addr + Size.HEAD, rest.substr(Size.HEAD - Size.WORD));
   write(addr + Size.WORD, rest.substr(0, Size.HEAD - Size.WORD));
 }
 
-/** The file in the slot at `addr` was verified: with its first `word` the slot holds an image. */
+/** Writes the first `word` of the slot at `addr`, after the rest was verified: now the slot holds an image. */
 export function completeImage(addr: number, word: string): void {
   if (holds(addr, word)) return;
   clearWord(addr);

@@ -1,5 +1,5 @@
-// Whole sectors of flash, blocks that come in pieces, and a write that reads back. Apart from flash.ts because they are
-// seldom called: what is there stays in memory (docs/decisions/lazy-scopes.md).
+// Whole sectors of flash, blocks that come in pieces, and a write that reads back. They are not in flash.ts because they
+// are seldom called: the functions of flash.ts stay in memory (docs/decisions/lazy-scopes.md).
 
 import { hex } from "./bytes";
 import { Fact, Flash, flash, holds, read } from "./flash";
@@ -12,8 +12,8 @@ export function join(pieces: (string | Uint8Array)[]): string {
 }
 
 /**
- * The block of Flash.SECTOR bytes at `addr` of a file that has `rest` more bytes from there on; zero behind its end.
- * `start` replaces its first bytes.
+ * The block of Flash.SECTOR bytes at `addr`, of a file that has `rest` bytes from `addr` on. Bytes behind the end of the
+ * file are zero. `start` replaces the first bytes.
  */
 export function readBlock(addr: number, rest: number, start: string): Uint8Array {
   let block = read(addr, Math.min(rest, Flash.SECTOR));

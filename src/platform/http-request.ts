@@ -1,11 +1,11 @@
-// Requests of Espruino's `http`, and the fields of the engine's own in them (libs/network/http/jswrap_http.c,
+// Requests of Espruino's `http`, and the internal fields of the engine that they have (libs/network/http/jswrap_http.c,
 // libs/network/socketserver.c).
 
 import { Code, otaError } from "../errors";
 
 /**
- * A copy of the caller's headers, which the caller cannot change after this check. Throws INVALID_ARG: unless they are an
- * object, and for a control character, which could begin a header of its own.
+ * Checks the caller's headers and returns a copy, which the caller cannot change any more. Throws INVALID_ARG if they are
+ * not an object, or contain a control character: a line end would begin another header.
  */
 export function checkHeaders(headers: { [name: string]: string }): { [name: string]: string } {
   const checked: { [name: string]: string } = {};
@@ -21,7 +21,8 @@ export function checkHeaders(headers: { [name: string]: string }): { [name: stri
 }
 
 /**
- * Makes a request, with `body` or without one. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+ * Makes a request, with `body` if it is given. Throws what the engine throws: unknown host, refused connection, no memory
+ * for TLS.
  */
 export function request(
   options: EspruinoHttpOptions,
@@ -36,18 +37,18 @@ export function request(
   return outgoing;
 }
 
-/** Drops options and headers, which nobody asks for any more: a body can be long. */
+/** Frees the options of the request and the headers of the answer: they are not needed while the body arrives. */
 export function dropHead(outgoing: EspruinoHttpRequest, response: EspruinoHttpResponse): void {
   response.headers = undefined as never;
   outgoing.opt = undefined;
 }
 
-/** Has the engine close a connection. */
+/** Makes the engine close a connection. */
 export function disconnect(outgoing?: EspruinoHttpRequest, response?: EspruinoHttpResponse): void {
   if (outgoing) {
     outgoing.clsNow = true;
     outgoing.dRcv = "";
   }
-  // the engine never closes while it waits for the rest of a chunk, or for somebody to take what has come
+  // the engine never closes while it waits for the rest of a chunk, or while received data was not taken
   if (response) response.chunked = false;
 }

@@ -4,19 +4,20 @@ import { after } from "./timers";
 import { toOtaError, tryOr, type OtaError } from "../errors";
 
 /**
- * ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its
+ * ms before the first slice. In this time the engine closes the connection that brought the last byte, and frees its
  * memory.
  */
 const SETTLE = 20;
 
-/** Steps of one block (a flash read and a hash) per pass of the idle loop. An enum, which takes no variable. */
+/** Steps of one block (a flash read and a hash) in each pass of the idle loop. An enum takes no variable. */
 export const enum Slice {
   BLOCKS = 8,
 }
 
 /**
- * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with the
- * error of either. The first slice is in a later pass too, because a caller in a data event holds a deep stack.
+ * Runs `step` until it returns false, `perSlice` steps in each pass of the idle loop, then `finish`. Then it calls `done`,
+ * with the error if one of them threw. The first slice runs in a later pass too, because the stack is deep when the caller
+ * runs in a data event.
  */
 export function inSlices(
   perSlice: number,

@@ -1,16 +1,17 @@
 // Timers and the clock of the interpreter, and the watchdog of the lock (boot/lock.ts). When no JsVar is left, the
-// interpreter aborts the running callback and nothing throws. The watchdog finds that no timer is left to continue.
+// interpreter aborts the running callback, and nothing throws. The watchdog detects this: no timer is left that could
+// continue the work.
 
 import { noMemory } from "../errors";
 
-/** ms until the last timer that an update waits for is due; negative: ms that it is overdue. */
+/** ms until the last timer of an update is due; negative when it is overdue. */
 let graceMs = 0;
-/** ms since 1970 when the watchdog last looked; 0: it has not looked since its reset */
+/** ms since 1970 at the last call of watchdogExpired(); 0: not called since the reset */
 let lastSampleMs = 0;
 /** A timer that is overdue by more than this is lost. */
 const OVERDUE_MS = 2000;
 
-/** Calls `callback` once, in `ms`. `unwatched`: no update waits for this timer. */
+/** Calls `callback` once, in `ms`. `unwatched`: the watchdog ignores this timer, because no update waits for it. */
 export function after(ms: number, callback: () => void, unwatched?: boolean): number {
   const timer = setTimeout(callback, ms);
   if (timer === undefined) return noMemory("timer");
@@ -24,12 +25,12 @@ export function every(ms: number, callback: () => void): number {
   return timer === undefined ? noMemory("interval") : timer;
 }
 
-/** The same for a caller that can do without it: undefined when there is no memory for it. */
+/** As every(), but undefined when there is no memory: for a caller that does not depend on the interval. */
 export function tryEvery(ms: number, callback: () => void): number | undefined {
   return setInterval(callback, ms);
 }
 
-/** The watchdog begins anew, after a pause in which nobody looked at it. */
+/** Restarts the watchdog after a pause in which watchdogExpired() was not called. */
 export function resetWatchdog(): void {
   lastSampleMs = 0;
   if (graceMs < 0) graceMs = 0;
@@ -41,10 +42,9 @@ export function forgetTimers(): void {
 }
 
 /**
- * To be called every `intervalMs`. Is there no timer left that an update could be waiting for? At most `intervalMs`
- * count as passed since the last call. When something blocks the device (a lookup, a connection), no timer can fire.
- * Afterwards the engine makes up for the calls that an interval has missed, one in each idle pass
- * (src/jsinteractive.c).
+ * Is every timer overdue that an update could wait for? To be called every `intervalMs`. At most `intervalMs` count as
+ * passed since the last call: while something blocks the device (a lookup, a connection), no timer can fire, and
+ * afterwards the engine makes up for the missed calls of an interval, one in each idle pass (src/jsinteractive.c).
  */
 export function watchdogExpired(intervalMs: number): boolean {
   const time = Date.now();

@@ -37,21 +37,22 @@ const ERRORS_HEAD = `# Errors
 
 <!-- npm run docs writes this file: change src/tools/error-texts.mjs -->
 
-Every failure is an \`Error\`. A promise rejects with it; a call that gives no promise throws it.
+Every failure is an \`Error\`. A promise rejects with it; a call that does not return a promise throws it.
 
 | field | what |
 |---|---|
 | \`code\` | ESP-IDF's number. Compare with \`ERR\`: \`error.code === require("https-ota").ERR.NOT_ALLOWED\` |
 | \`name\` | ESP-IDF's name, such as \`ESP_ERR_NOT_ALLOWED\` |
 | \`message\` | what was wrong, with the numbers: at most 500 characters, no control characters |
-| \`status\` | the HTTP status of the answer at which it failed; undefined where there was none |
-| \`retry\` | true: the same call may succeed later although nobody changes the device or the release. false: it was refused |
+| \`status\` | the HTTP status of the answer that caused it; undefined without an answer |
+| \`retry\` | true: the same call may succeed later without a change of the device or the release. false: it fails again |
 
-**Whatever the error, the old image and the old program still run.** A failed update selects nothing, and what it has written is used by the
-next one. A program only has to ask \`retry\`: true, try again later; false, tell somebody.
+**After every error the old image and the old program still run.** A failed update selects nothing, and the next update
+uses the bytes that it has written. A program only has to check \`retry\`: if it is true, try again later; if it is false,
+report the error.
 
-\`getStatus().last\` keeps name and message of the last update since the start, for a report from afar. When the device does
-not come back: [rescue.md](rescue.md).
+\`getStatus().last\` keeps name and message of the last update since the start, for remote diagnosis. If the device does not
+start any more, see [rescue.md](rescue.md).
 `;
 
 export function errorsText() {
@@ -106,7 +107,7 @@ function memberRow(node) {
   return [name, type && `\`${cell(type)}\``, byDefault ? `\`${byDefault}\`` : "", cell(text)];
 }
 
-/** A table; a column in which nothing stands is left out. */
+/** A table; a column whose cells are all empty is left out. */
 function table(headings, rows) {
   const kept = headings.map((_, i) => i).filter((i) => i === 0 || rows.some((row) => row[i]));
   const line = (row) => `| ${kept.map((i) => row[i]).join(" | ")} |`.replace(/ {2,}/g, " ");
@@ -144,12 +145,12 @@ function eventText(node) {
   return `${commentOf(node).text}\n\n${table(["name", "data", "total"], rows)}`;
 }
 
-/** `(one)`, one member of a union. */
+/** A member of a union, without its parentheses. */
 const bare = (node) => (ts.isParenthesizedTypeNode(node) ? bare(node.type) : node);
 
 function aliasText(node) {
   const members = ts.isUnionTypeNode(node.type) ? node.type.types.map(bare) : [];
-  // how its parameters are typed helps nobody who reads
+  // the types of its parameters would not help the reader
   if (members.length && members.every(ts.isFunctionTypeNode)) return commentOf(node).text;
   if (ts.isUnionTypeNode(node.type) && node.type.types.every(ts.isTupleTypeNode)) return eventText(node);
   const names = typeText(node.type).replace(/\b[A-Z]\w+Config\b/g, (name) => `[\`${name}\`](#${name.toLowerCase()})`);
@@ -169,7 +170,7 @@ export function typeTexts() {
 
 const PART = /(<!-- types: (\w+) -->\n)[\s\S]*?(<!-- end -->)/g;
 
-/** `markdown` with its generated parts made again. */
+/** `markdown` with new text in its generated parts. */
 export function apiText(markdown) {
   const texts = typeTexts();
   return markdown.replace(PART, (_, begin, name, end) => {

@@ -1,5 +1,5 @@
 // What each error code of src/errors.ts means and what to do about it, for docs/errors.md. The build does not read this.
-// `cases`: [text in the message, what happened, what to do]. The text is one that src/ has, word for word.
+// `cases`: [text in the message, what happened, what to do]. The text must be in a string of src/, word for word.
 
 export default {
   OK: {
@@ -10,15 +10,16 @@ export default {
     means: "Not an error: `perform()` resolves with it while bytes are missing. Call `perform()` again.",
   },
   FAIL: {
-    means: "The server answered with a status of 400 and above, or the engine threw an error of its own.",
+    means:
+      "The server answered with a status of 400 or above, the engine threw an error of its own, or `source` reported one.",
     cases: [
       [
         "HTTP status ",
-        "`error.status` has the number. 401, 403: the server wants other credentials. 404, 410: there is no such file. 5xx, 408, 425, 429: the server is busy; the update has asked again already",
-        "Open the URL in a browser. For 401 and 403: `headers` ([proxy.js](../examples/proxy.js)). For 404: is the image beside the manifest, under the name that `sign` was given? 404, 410 and busy servers have `retry`, because a release may be on its way",
+        "`error.status` has the number. 401, 403: the server wants other credentials. 404, 410: the server does not have the file. 5xx, 408, 425, 429: the server is busy; the update has asked again already",
+        "Open the URL in a browser. For 401 and 403: `headers` ([proxy.js](../examples/proxy.js)). For 404: is the image beside the manifest, under the name that `sign` was given? `retry` is true for 404, 410 and a busy server, because the release may be there later",
       ],
     ],
-    else: "A message without a status is the engine's own, passed on as it is.",
+    else: "A message that begins with `source: ` is what the function `source` reported. Any other message without a status is the engine's own.",
   },
   NO_MEM: {
     means: "Not enough free JsVars, or not enough room in Storage.",
@@ -36,13 +37,13 @@ export default {
       ["a manifest of more than ", "The manifest is too large for the memory that is free", "As above"],
       [
         "out of memory: ",
-        "Memory ended in the middle. No broken image was selected",
-        "As above. The next update goes on where this one stopped",
+        "Memory ran out during the update. No broken image was selected",
+        "As above. The next update continues where this one stopped",
       ],
       [
         " of erased files, ",
         "Storage has too little room behind its last file: for the boot record, or for the files of the release. The message says how much is free, how much erased files take, and how much is needed. Nothing was fetched",
-        "Erase files, then `compactStorage()`. Do that on the bench: a loss of power during a compaction can erase all of Storage",
+        "Erase files, then call `compactStorage()`, with a power supply that cannot fail: a loss of power during a compaction can erase all of Storage",
       ],
     ],
   },
@@ -51,25 +52,29 @@ export default {
     cases: [
       [
         "unknown field ",
-        "A field that the module does not know, often a misspelt one (`timeOut`)",
+        "The module does not know this field. It is often misspelt (`timeOut`)",
         "[The fields](api.md#config)",
       ],
-      ["expected a partition or its label", "`getDescription()` was given neither", '`getDescription("ota_0")`'],
+      ["expected a partition or its label", "`getDescription()` was called with neither", '`getDescription("ota_0")`'],
       [
         "headers() threw: ",
-        "`headers` is a function, and it threw this before a connection",
-        "Make the function ready before the update: a token, the clock. Nothing is tried again",
+        "`headers` is a function, and it threw this error before a connection was opened",
+        "Before the update, prepare what the function needs: a token, the clock. The update does not try again",
       ],
-      ["headers must be an object", "`headers`, or what its function returned, is no object", '`{ "X-Key": "abc" }`'],
+      [
+        "headers must be an object",
+        "`headers`, or what its function returned, is not an object",
+        '`{ "X-Key": "abc" }`',
+      ],
       [" must be a ", 'A field has the wrong type: `timeout: "20000"`', "The message names the field and the type"],
       [
         "expected exactly one of keys, digest, insecure",
-        "Nothing says which image may run, or two things do",
+        "None or several of these fields were given. Exactly one must say which image may run",
         "`keys` for signed releases; `digest` for one known image; `insecure` for experiments",
       ],
       [
         "keys: expected RSA keys of 2048 to 4096 bits as JWK",
-        "A key is not RSA, or `n` or `e` was cut when it was pasted",
+        "A key is not an RSA key, or `n` or `e` is incomplete",
         "`npx https-ota keygen` prints the line for the program",
       ],
       ["keys must be a list of one key or more", "`keys` is one key, or an empty list", "`keys: [{ ... }]`"],
@@ -80,18 +85,18 @@ export default {
       ],
       [
         "digest must be ",
-        "The digest was shortened, or it is another kind of digest",
-        "`npx https-ota inspect FILE` prints it as this field wants it",
+        "The digest is incomplete, or of another kind",
+        "`npx https-ota inspect FILE` prints it in this form",
       ],
-      ["expected http:// or https://", "Another protocol, or none", "Write the whole URL"],
+      ["expected http:// or https://", "The URL has another protocol, or none", "Write the whole URL"],
       [
         "checkForUpdate needs keys",
-        "Only a signed manifest says what is offered",
+        "Only a signed manifest says which release is offered",
         "Call `update` with `digest` or `insecure`",
       ],
       [
         "confirmAfter(ms, check)",
-        "The arguments are the wrong way round, or missing. Nothing was decided",
+        "The arguments are in the wrong order, or missing. Nothing was decided",
         "`confirmAfter(60000, function () { return true; })`",
       ],
     ],
@@ -101,27 +106,28 @@ export default {
     cases: [
       [
         "aborted",
-        "`abort()`, `rollback()`, `save()`, `load()` or `reset()` ended the update",
-        "Call `update` again. The bytes in flash are kept",
+        "`abort()`, `rollback()`, `save()`, `load()` or `reset()` ended the update, or the selection of a slot",
+        "Call it again. An update keeps the bytes that are in flash",
       ],
       [
-        "() called after the update ended",
+        "after the update ended",
         "A handle was used after `finish`, `abort` or an error",
-        "`begin` makes a new one",
+        "Call `begin` for a new handle",
       ],
+      ["after the last byte", "`perform()` or `write()` was called although every byte is in flash", "Call `finish()`"],
       [
-        "() called too early",
-        "Two calls of one handle at the same time, or `finish` before the last byte",
-        "Wait for the promise of `perform()`",
+        "before the previous call ended",
+        "The promise of another call of this handle was still pending",
+        "Wait for the promise of `perform()`, `write()` or `finish()` first",
       ],
       [
         "save() keeps the program (Storage file .varimg)",
-        "Other firmware drops a program kept by `save()` at its first start",
+        "Other firmware deletes a program that `save()` has kept, at its first start",
         "Keep the program in `.bootcde` or `.boot0` and erase `.varimg`, or set `allowSavedState`",
       ],
       [
         "partition ",
-        "A row of the partition table is not aligned, overlaps another one or leaves the flash",
+        "A row of the partition table is not aligned, overlaps another row, or ends behind the flash",
         "`npx https-ota partitions --check` shows it. Flash a good table by USB ([boards.md](boards.md))",
       ],
       [
@@ -129,7 +135,7 @@ export default {
         "`.boot0` is not the loader, or it was written since the last start. Nothing was fetched",
         "`npx https-ota init`, once, then a restart ([program.md](program.md#a-new-version-of-the-program))",
       ],
-      ["an update is running", "`compactStorage()` was called during an update", "Wait for the end of the update"],
+      ["an update is running", "`compactStorage()` was called during an update", "Wait until the update has ended"],
     ],
   },
   INVALID_SIZE: {
@@ -143,10 +149,10 @@ export default {
       [
         " bytes, expected at most ",
         "The server says that the file is larger than the manifest or the slot allows",
-        "Is it the file that was signed? An HTML error page can be served with status 200",
+        "Check that it is the file that was signed. A server can send an HTML error page with status 200",
       ],
       [" bytes, an image has at least ", "The file is much too short", "As above"],
-      ["the file is empty", "The server has an empty file", "Was the upload complete?"],
+      ["the file is empty", "The server has an empty file", "Upload the file again"],
     ],
   },
   NOT_FOUND: {
@@ -157,21 +163,21 @@ export default {
       [
         "otadata does not name ",
         "The slot was never selected by an update, so it has no state",
-        "This is normal for the first image of a device",
+        "Nothing: this is normal for the first image of a device",
       ],
       [
         "the table has no partition ",
-        "`getDescription()`: no partition has this label, or it lies elsewhere",
+        "`getDescription()`: no partition has this label, or the partition has another address",
         "`findPartition` finds one by its label",
       ],
       [
         "no app descriptor in ",
         "`getDescription()`: the slot holds no image, an unfinished one, or one of ESP-IDF before 3.3",
-        "This is normal for a slot that was never written",
+        "Nothing: this is normal for a slot that was never written",
       ],
       [
         "no bootloader at ",
-        "There is none where this chip has it, or the flash is encrypted",
+        "The byte at the address of the bootloader is not the first byte of an image, or the flash is encrypted",
         "Nothing: only `getBootloaderDescription()` needs it",
       ],
       [
@@ -207,7 +213,7 @@ export default {
       ["no otadata partition", "As above", "As above"],
       [
         "the partition table has two otadata rows",
-        "An Espruino build of 2019 or 2020",
+        "The table is from an Espruino build of 2019 or 2020",
         "Flash a current Espruino with its own table by USB",
       ],
       [
@@ -217,7 +223,7 @@ export default {
       ],
       [
         "flash encryption is on",
-        "Writing raw flash would give the bootloader garbage",
+        "The bootloader decrypts what it reads, and the module cannot encrypt what it writes",
         "This module cannot update such a device",
       ],
       ["no crypto module", "The build `ESP32_IDF4` has no crypto", "Another build ([boards.md](boards.md))"],
@@ -228,90 +234,101 @@ export default {
       ],
       [
         "Storage would be lost",
-        "After this update no file of Storage could be read: not the program, not this module",
-        "The border is 2v26. Cross it by USB ([program.md](program.md#the-border-of-2v26)), or set `allowStorageLoss`",
+        "After this update Espruino could not read the files in Storage: neither the program nor this module",
+        "Builds from 2v26 on keep Storage elsewhere. Flash such a build once by USB ([program.md](program.md#the-border-of-2v26)), or set `allowStorageLoss`",
       ],
       [
         ", this module knows ",
-        "The manifest is of a newer format. Format 2 has files, and modules before them know 1 only",
+        "The manifest has a newer format. Format 2 came with files and rollouts; older modules know format 1 only",
         "Install a newer module first",
       ],
       [
         "push brings the bytes of an image only",
         "The manifest has files, and `push` was given",
-        "Give the bytes by `source`, which is asked for each file by its name",
+        "Use `source`: it is called for each file, with the name of the file",
       ],
       [
-        "the server begins at 0, expected ",
-        "The server ignores `Range`, and the connection broke too often",
-        "A server with ranges, or a better line. `npx https-ota serve` has ranges",
+        "server ignored Range: expected byte ",
+        "The server ignores `Range`, and the connection was lost too often",
+        "Use a server with ranges, such as `npx https-ota serve`, or a better connection",
       ],
       ["factory has no state", "otadata has no entry for `factory`", "Nothing: `getState` cannot answer for it"],
     ],
   },
   TIMEOUT: {
-    means: "Time is over: that of the whole update, or that of the manifest.",
+    means: "The time limit of the whole update has passed, or the manifest has expired.",
     cases: [
       [
         "not done within ",
         "The update, with all pauses between the steps of a handle, took longer than `deadline` (an hour)",
-        "Call it again: it goes on where it was. For a slow line set `deadline` higher",
+        "Call it again: it continues where it stopped. For a slow connection set `deadline` higher",
       ],
       [
         "manifest expired at ",
-        "The release was signed with a date, and it is over. `retry` is false",
-        "Sign the same image again and replace the manifest. Is the clock of the device right?",
+        "The release was signed with an expiry date, and this date is in the past. `retry` is false",
+        "Check the clock of the device. Sign the same image again and replace the manifest",
       ],
     ],
   },
   INVALID_RESPONSE: {
-    means: "The server's answer is not one that an image can be taken from, or a manifest is not well formed.",
+    means: "The answer of the server is not valid or not supported, or a manifest is not well formed.",
     cases: [
       [
         "neither Content-Length nor chunked",
-        "The engine would cut such a body off after its first piece",
+        "The engine would end such a body after its first piece",
         "Make the server send `Content-Length`: serve a file, not the output of a program",
       ],
       [
-        "Content-Encoding ",
-        "The server compresses. The device cannot unpack",
+        "not supported: Content-Encoding ",
+        "The server compresses the file. The device cannot decompress it",
         "Turn compression off for `.bin` and `.jws`",
       ],
       [
-        "Content-Range ",
-        "The server answers another range than the one asked for",
-        "Another server, or a proxy that leaves ranges alone",
+        "not supported: Transfer-Encoding ",
+        "The answer has another transfer coding than `chunked`, or `chunked` together with `Content-Length`",
+        "Correct the server, or the proxy in between",
+      ],
+      ["invalid Content-Length ", "The length is not a whole number", "Correct the server, or the proxy in between"],
+      [
+        "invalid Content-Range ",
+        "The range is not well formed, or it does not fit `Content-Length`",
+        "Use another server, or a proxy that does not change ranges",
+      ],
+      [
+        "Content-Range starts at ",
+        "The server sent another range than the one that was asked for",
+        "Use another server, or a proxy that does not change ranges",
       ],
       [
         "the file changed again",
-        "The file was replaced twice during one download",
-        "Call it again when the release is published. Give each release a name of its own",
+        "The file on the server was replaced twice during one download",
+        "Call it again when the release is complete. Give the files of each release names of their own",
       ],
-      ["redirect without Location", "The server redirects and does not say where to", "Correct the server"],
+      ["redirect without Location", "The server redirects without an address", "Correct the server"],
       [
         "manifest: ",
         "A claim is missing, has a wrong type, or the text is not strict JSON",
-        "`npx https-ota verify` says what. Make manifests with `sign`",
+        "`npx https-ota verify FILE` reports it. Make manifests with `sign`",
       ],
       [
         "file name ",
-        "A name comes twice, has more than 28 characters, leaves its folder, or is one that Espruino or this module uses",
+        "A name comes twice, has more than 28 characters, has `..` in its path, or is one that Espruino or this module uses",
         "Rename the file. [The rules](formats.md#files-and-entry)",
       ],
       [
         "claim files ",
-        "The list is empty or no list, or its manifest is of format 1",
+        "The list is empty, is not a list, or its manifest has format 1",
         "Make manifests with `sign --files`",
       ],
       [
         "claim entry ",
-        "The program that `entry` names is not among the files, or it is empty",
+        "`entry` is missing, or the program that it names is not among the files, or is empty",
         "`sign --files DIR --entry app.js`, with a file of `DIR`",
       ],
     ],
   },
   INVALID_VERSION: {
-    means: "The release is a good one, but not for this device, or it runs already.",
+    means: "The release is valid, but it is not for this device, or it runs already.",
     cases: [
       [
         "what the manifest names is running already",
@@ -321,48 +338,53 @@ export default {
       ["what the manifest names is installed and waits for the restart", "`begin()` only", "`restart()`"],
       [
         "manifest is for ",
-        "Another chip, board or project. For the sequence: it is out of all reason",
-        "The message has both. `sign --board`, `--project`, `--sequence`; `project` in the configuration",
+        "The manifest is for another chip, board or project, or its sequence is more than 2^32 above that of the device",
+        "The message has both values. Use `sign --board`, `--project`, `--sequence`, or `project` in the configuration",
       ],
-      ["image for chip id ", "Firmware for another chip", "ESP32 has 0, ESP32-C3 has 5, ESP32-S3 has 9"],
-      ["image for chip revision", "The chip is older than the image wants", "Firmware that is built for this revision"],
+      ["image for chip id ", "The firmware is for another chip", "ESP32 has 0, ESP32-C3 has 5, ESP32-S3 has 9"],
+      [
+        "image for chip revision",
+        "The chip is older or newer than the image allows",
+        "Use firmware that is built for this revision",
+      ],
     ],
   },
   NOT_ALLOWED: {
     means:
-      "This image, or this release of files, counts as bad on this device. Its program gave it up (`confirmAfter`, `rollback()`), its starts ran out three times, or the bootloader refused it three times. A release with files counts likewise, by its id. A new signature does not change that.",
+      "This image, or this release of files, counts as bad on this device. Its program gave it up (`confirmAfter`, `rollback()`), its starts ran out three times, or the bootloader refused it three times. The same holds for a release with files, by its id. A new signature does not change that.",
     cases: [
       [
         " rolled back on this device before",
-        "`getStatus().rolledBack` lists the digests, `rollbackReason` says why the last one was left",
-        "Publish another one. `allowRolledBack` installs this one once more",
+        "`getStatus().rolledBack` lists the digests, `rollbackReason` says why the last one was rolled back",
+        "Publish another release. `allowRolledBack` installs this one again",
       ],
     ],
   },
   OTA_PARTITION_CONFLICT: {
-    means: "The slot to write is the one that runs, or one that somebody selected meanwhile.",
+    means: "The slot to write is the running one, or it was selected during the update.",
     cases: [
       [" is running", "`partition` names the running slot", "Leave `partition` out"],
-      ["otadata selects slot ", "Another program selected the slot that is being written", "One updater on a device"],
+      ["otadata selects slot ", "Another program selected the slot that is being written", "Use one updater only"],
     ],
   },
   OTA_SELECT_INFO_INVALID: {
-    means: "otadata has no room for another entry: its sequence number is at the end. No real device gets there.",
+    means:
+      "otadata cannot have another entry, because its sequence number has reached the largest value. Only damage can cause this.",
     cases: [
       [
         "no sequence number above ",
         "otadata is damaged",
-        "Erase its two sectors ([rescue.md](rescue.md)). The first slot starts then",
+        "Erase its two sectors ([rescue.md](rescue.md)). Then the first slot starts",
       ],
     ],
   },
   OTA_VALIDATE_FAILED: {
-    means: "The image or the manifest is not what it should be. The slot holds nothing that could start.",
+    means: "The image or the manifest failed its verification. The slot that was written cannot start.",
     cases: [
       [
         "the manifest is not signed by a trusted key",
-        "Another key, a changed manifest, or no manifest at all (an HTML page). With `threshold: 2`: one signature is missing",
-        "`npx https-ota verify FILE --key key.pub.jwk` on your computer. Does `url` name the manifest and not the image?",
+        "It was signed with another key, was changed, or is not a manifest (an HTML page). With `threshold: 2`: one signature is missing",
+        "`npx https-ota verify FILE --key key.pub.jwk` on your computer. Check that `url` names the manifest and not the image",
       ],
       [
         "fs-verity digest ",
@@ -371,22 +393,30 @@ export default {
       ],
       [
         "first byte ",
-        "The file is no app image. 0xff: a dump of the whole flash. 0x65: a manifest, and `keys` are missing",
+        "The file is not an app image. 0xff: a dump of the whole flash. 0x65: a manifest, and `keys` are missing",
         "Serve the app's own file (`espruino_esp32.bin`)",
       ],
       [
         "not an app: its first segment is for ",
-        "A bootloader, or bootloader, table and app merged into one file",
-        "The app's own file",
+        "The file is a bootloader, or bootloader, table and app merged into one file",
+        "Serve the app's own file",
       ],
-      ["segment ", "The image is cut or damaged, or the bootloader would crash in it", "`npx https-ota inspect FILE`"],
-      ["image incomplete: ", "`finish()` before the last byte", "Call `perform()` until it resolves with `ERR.OK`"],
+      [
+        "segment ",
+        "The image is incomplete or damaged, or the bootloader would crash when it loads it",
+        "`npx https-ota inspect FILE`",
+      ],
+      [
+        "image incomplete: ",
+        "`finish()` was called before the last byte",
+        "Call `perform()` until it resolves with `ERR.OK`",
+      ],
       [
         " is not the one that the manifest names",
-        "The server has another file under this name, or a part of it. What was fetched is erased; `retry` is true when parts of two files were mixed",
+        "The server has another file under this name, or a part of the file. The fetched bytes are erased; `retry` is true when parts of two files were mixed",
         "Publish files and manifest together",
       ],
-      ["image checksum ", "A byte of the image changed on the way (`insecure` only)", "Sign your releases"],
+      ["image checksum ", "A byte of the image changed during the transfer (`insecure` only)", "Sign your releases"],
     ],
   },
   OTA_SMALL_SEC_VER: {
@@ -394,22 +424,21 @@ export default {
     cases: [
       [
         "manifest has sequence ",
-        "A replayed old release, or two computers that count differently",
+        "Somebody replays an old release, or two computers count sequences differently",
         "Sign again with a higher `--sequence`, or set `allowDowngrade`",
       ],
     ],
   },
   OTA_ROLLBACK_FAILED: {
-    means:
-      "There is no other slot with a whole image, so `rollback()` has nothing to go back to. The running image stays.",
+    means: "No other slot holds a whole image, so `rollback()` cannot go back to one. The running image stays.",
   },
   OTA_ROLLBACK_INVALID_STATE: {
-    means: "The running image is on trial. An update would overwrite the slot to go back to.",
+    means: "The running image is on trial, or was rolled back. An update would overwrite the slot to go back to.",
     cases: [
       [
         "the running image is on trial",
         "`boot()` or `confirmAfter()` has not confirmed it yet",
-        "Wait for the end of the trial, or call `markValid()`. `allowUnconfirmed` updates nevertheless",
+        "Wait for the end of the trial, or call `markValid()`. `allowUnconfirmed` permits the update",
       ],
       ["the running image is not confirmed", "The same, on a bootloader with rollback", "`markValid()`"],
       [
@@ -420,51 +449,55 @@ export default {
     ],
   },
   OTA_ALREADY_IN_PROGRESS: {
-    means: "One at a time: an update, a check, or the choice of a slot is not finished.",
+    means: "An update, a check or the selection of a slot has not ended, and only one may run at a time.",
     cases: [
       [
         "an update is running, or a slot is being selected",
-        "Two timers or two messages start an update, or a handle was lost",
-        "Wait and call again. `abort()` ends what is under way, also when its handle was lost",
+        "Two timers or two messages have started an update, or a handle was not ended",
+        "Wait and call again. `abort()` ends what is running, even when the program has lost its handle",
       ],
     ],
   },
   OTA_SPI_MODE_MISMATCH: {
     means:
-      "The image is built for another SPI mode of the flash chip (QIO, DIO) than the one that runs. The bootloader could not start it.",
+      "The image is built for another SPI mode of the flash chip (QIO, DIO) than the running one. The bootloader could not start it.",
     cases: [
-      ["image for SPI mode ", "The numbers are those of the image's header", "Firmware built as the running one"],
+      [
+        "image for SPI mode ",
+        "The numbers are the `spi_flash_mode` of both app descriptors",
+        "Use firmware that is built for the mode of the running one",
+      ],
     ],
   },
   FLASH_OP_FAIL: {
     means:
-      "What was written or erased does not read back. The ESP32 port of Espruino drops the errors of the flash driver, so the module reads everything back.",
+      "Flash does not read back as it was written or erased. The ESP32 port of Espruino ignores errors of the flash driver, so the module reads everything back.",
     cases: [
       [
         " is not blank after its erase",
-        "Builds for ESP-IDF 5 from before September 2026 cannot erase flash from JavaScript. Else the flash is worn or protected",
-        "[boards.md](boards.md). Flash a newer build by USB",
+        "Builds for ESP-IDF 5 from before September 2026 cannot erase flash from JavaScript. With other builds the flash is worn or protected",
+        "Flash a newer build by USB ([boards.md](boards.md))",
       ],
       [
         " differs from what was written",
         "The flash is worn or its power is bad",
-        "Try again. When it stays, the board is broken",
+        "Try again. If it happens again, the board is broken",
       ],
       [
         "Storage did not take ",
-        "Three tries to create a file of Storage failed",
+        "Three attempts to create a file in Storage failed",
         "Erase files and compact Storage on the bench",
       ],
-      ["Storage does not hold what is written into file ", "Three tries to write a boot record failed", "As above"],
+      ["Storage does not hold what is written into file ", "Three attempts to write a boot record failed", "As above"],
     ],
   },
   HTTP_MAX_REDIRECT: {
-    means: "More redirects than `maxRedirects` (5): a loop, most of the time. Use the final URL.",
+    means: "The server answered with more redirects than `maxRedirects` (5), usually a loop. Use the final URL.",
   },
   HTTP_CONNECT: {
-    means: "No connection to the server, or none any more.",
+    means: "No connection to the server, or it was lost before an answer came.",
     cases: [
-      ["no network", "Wi-Fi is not connected", "Connect first"],
+      ["no network", "Wi-Fi is not connected", "Connect the device to Wi-Fi first"],
       [
         "no answer from ",
         "The host is unknown or refuses the connection, or TLS failed. -15 and -8 with `https:`: the handshake failed, or the port does not speak TLS",
@@ -474,27 +507,27 @@ export default {
   },
   HTTP_NOT_MODIFIED: {
     means:
-      "The server answered 304 although it was not asked to compare. Remove `If-None-Match` and `If-Modified-Since` from `headers`, or the cache in between.",
+      "The server answered 304 although the module sends no condition. Remove `If-None-Match` and `If-Modified-Since` from `headers`, or the cache between device and server.",
   },
   HTTP_RANGE_NOT_SATISFIABLE: {
-    means: "The file became shorter during the download, twice. Publish it under a new name, and call again.",
+    means: "The file became shorter twice during the download. Publish it under a new name, and call again.",
   },
   HTTP_READ_TIMEOUT: {
     means:
-      "No byte for `timeout` ms (20000), and that `retries` times (5) without progress. Call it again: it goes on where it was.",
+      "No byte came for `timeout` ms (20000), and `retries` (5) further attempts made no progress. Call it again: it continues where it stopped.",
   },
   HTTP_INCOMPLETE_DATA: {
-    means: "The connection broke, and that `retries` times (5) without progress.",
+    means: "The connection was lost, and `retries` (5) further attempts made no progress.",
     cases: [
       [
         "connection lost",
-        "A bad line, or a server that ends connections early",
-        "Call it again: it goes on where it was. `maxRequestSize: 65536` asks for shorter pieces",
+        "The connection is bad, or the server ends connections early",
+        "Call it again: it continues where it stopped. `maxRequestSize: 65536` asks for smaller ranges",
       ],
       [
         "the file began again too often",
-        "The update has erased twice the sectors of the file",
-        "A server with `Range`",
+        "The update has erased twice as many sectors as the file needs",
+        "Use a server with ranges",
       ],
     ],
   },

@@ -1,12 +1,13 @@
-// A step of the build that keeps the module small in RAM: docs/decisions/lazy-scopes.md. Of a module in Storage the
-// interpreter holds every function object of its top level, five variables and one per parameter, though the code itself
-// stays in flash. So a function that only one other function needs is moved into that one: it exists while that one runs.
-// And the functions of a file that several need are made together by one function, a lazy scope: `f(x)` becomes
+// A step of the build that keeps the module small in RAM: docs/decisions/lazy-scopes.md. The code of a module in Storage
+// stays in flash, but the interpreter holds every function object of its top level in RAM: five variables, and one for each
+// parameter. So a function that only one other function needs is moved into that function: it exists while that one runs.
+// If several functions need the functions of a file, one function creates them together, a lazy scope: `f(x)` becomes
 // `lazyBytes().f_(x)`.
 //
-// What goes where is decided by file, in rollup.config.mjs. A function that calls a scope in a loop makes it once, before the
-// loop, and what a loop calls holds no others. State of the module stays where it is. Refused: a reference to a function of
-// a scope without a call, and a name that would have another meaning where it is moved to.
+// rollup.config.mjs says, for each file, which scope it belongs to. A function that calls a scope in a loop creates it once,
+// before the loop. A function that is called in a loop does not get other functions moved into it. State of the module stays
+// at the top level. The build fails for a reference to a function of a scope that is not a call, and for a name that would
+// have another meaning at its new place.
 
 import { existsSync } from "node:fs";
 import { join, relative } from "node:path";
@@ -18,12 +19,12 @@ const INDENT = "    ";
 const isFunction = (node) => /Function/.test(node.type);
 const isLoop = (node) => /^(For|While|DoWhile)/.test(node.type);
 
-/** Methods that leave what they are called on as it was. */
+/** Methods that do not change the object that they are called on. */
 const READS = new Set(["indexOf", "lastIndexOf", "concat", "slice", "map", "forEach", "filter", "join", "subarray"]);
 
 /**
- * Where `node` uses names that it does not declare itself, which of them it assigns, which of them may be changed or handed
- * on as objects, and what each function in it declares.
+ * The names that `node` uses and does not declare itself: where it uses them, which of them it assigns, which of them are
+ * objects that it may change or pass on; and the names that `node` declares itself.
  */
 function freeNames(node) {
   const declared = new Map(); // function node -> its own names
@@ -67,7 +68,7 @@ function freeNames(node) {
   return { uses, used: new Set(uses.map((one) => one.name)), assigned, exposed, locals };
 }
 
-/** Is an object at this place only looked into? */
+/** Is the object `one` only read here? */
 function isRead(one, ancestors) {
   const [above, user] = [ancestors.at(-2), ancestors.at(-3)];
   if (above?.type === "ForInStatement" || above?.type === "BinaryExpression") return true;
@@ -79,7 +80,7 @@ function isRead(one, ancestors) {
   return user?.type !== "UpdateExpression" && !(user?.type === "UnaryExpression" && user.operator === "delete");
 }
 
-/** The top level as declarations, each with its text's range, comments before it included, and its file. */
+/** The declarations of the top level, each with its range in the text, which includes comments before it, and its file. */
 function declarations(code, fileAt) {
   const comments = [];
   const { body } = parse(code, { ecmaVersion: 5, onComment: comments });
@@ -87,7 +88,7 @@ function declarations(code, fileAt) {
   let end = 0;
   for (const node of body) {
     const start = end + /^\s*/.exec(code.slice(end))[0].length;
-    // a comment behind the statement, on its line, belongs to it
+    // a comment behind the statement, on the same line, belongs to it
     const behind = comments.find((one) => one.start >= node.end && !/\n/.test(code.slice(node.end, one.start)));
     end = behind?.end ?? node.end;
     const name = node.type === "FunctionDeclaration" ? node.id.name : node.declarations?.[0].id.name;
@@ -97,13 +98,13 @@ function declarations(code, fileAt) {
   return list;
 }
 
-/** The name in the source: two files may have a function of one name, and rollup numbers them. */
+/** The name in the source. If two files have a function of the same name, rollup appends a number to one of them. */
 const plainName = (name) => name.replace(/\$\d+$/, "");
 
-/** The minifier shortens it: private properties end in _. */
+/** It ends in _ as a private property, so the minifier shortens it. */
 const property = (name) => `${plainName(name)}_`;
 
-/** Can it be moved without a change of meaning? State of the module cannot: it would begin anew at each call. */
+/** Can this declaration be moved into a function? State of the module cannot: each call would create it again. */
 function isMovable(one, list) {
   if (!one.name || one.stays || (one.node.declarations?.length ?? 1) > 1) return false;
   if (list.some((other) => other.assigned.has(one.name))) return false;
@@ -113,8 +114,8 @@ function isMovable(one, list) {
 }
 
 /**
- * Decides where each declaration lives: `home`, null for the top level. Returns the scopes that several functions share, as
- * { name, entries, members, anchor, home }: a scope stands where its anchor is.
+ * Sets `home` of each declaration: the function or scope that it moves into, null for the top level. Returns the scopes
+ * that several functions share, as { name, entries, members, anchor, home }: a scope is put where its anchor is.
  */
 function settle(list, { shared: files }) {
   const users = new Map(list.map((one) => [one, list.filter((other) => other !== one && other.used.has(one.name))]));
@@ -127,7 +128,7 @@ function settle(list, { shared: files }) {
   });
   const entries = shared.flatMap((scope) => scope.entries);
   const inScope = new Set(shared.flatMap((scope) => scope.inside));
-  // what a loop calls holds no others, which would be made anew in each round
+  // nothing is moved into a function that is called in a loop: it would be created again in each round
   const looped = new Set(list.flatMap((one) => one.uses.filter((use) => inLoop(use.ancestors)).map((use) => use.name)));
   const hosts = list.filter(
     (one) =>
@@ -149,12 +150,12 @@ function settle(list, { shared: files }) {
     inside.delete(host);
     return { host, inside };
   });
-  // the innermost host of a declaration is the one that owns least
+  // if several hosts could own a declaration, it belongs to the one that owns the fewest
   owned.sort((a, b) => a.inside.size - b.inside.size);
   for (const { host, inside } of owned) for (const one of inside) one.home ??= host;
   for (const scope of shared) {
     const members = list.filter((one) => one.home === scope);
-    // where the first of its functions stands behind all that they use: Espruino does not hoist
+    // Espruino does not hoist: the scope must be behind every declaration that its functions use
     const used = list.filter((one) => one.home !== scope && members.some((member) => member.used.has(one.name)));
     const from = Math.max(0, ...used.map((one) => one.start));
     scope.anchor = members.find((one) => one.start > from) ?? members.at(-1);
@@ -165,7 +166,7 @@ function settle(list, { shared: files }) {
 
 const innermost = (ancestors) => ancestors.findLast((one) => isFunction(one));
 
-/** Does this call come in each round of a loop, and not on the way out of it? */
+/** Is this call made in each round of a loop, and not only when the loop is left? */
 function inLoop(ancestors) {
   const inner = ancestors.slice(ancestors.lastIndexOf(innermost(ancestors)) + 1);
   const loop = inner.findIndex((one) => isLoop(one));
@@ -173,8 +174,9 @@ function inLoop(ancestors) {
 }
 
 /**
- * `code`, a CommonJS bundle of plain declarations, with what belongs to a function or a scope inside of it, as { code, map }.
- * `fileAt(position)` tells { file, exported }, the names that the file exports; `options`: see lazyScopes.
+ * Moves the declarations of `code`, a CommonJS bundle, into their functions and scopes; returns { code, map }.
+ * `fileAt(position)` returns { file, exported }: the file at this position, and the names that it exports. `options`: see
+ * lazyScopes.
  */
 export function moveIntoScopes(code, fileAt, options) {
   const stay = options.stay ?? {};
@@ -239,8 +241,8 @@ export function moveIntoScopes(code, fileAt, options) {
 
 /**
  * The plugin. `root`: the folder of the sources. `shared`: the scopes, { name: [files] }. `stay`: { file: [functions] } that
- * stay at the top level although one function alone calls them: they give out closures that live long, and a closure keeps
- * every scope around it.
+ * stay at the top level although only one function calls them: they return closures that live long, and a closure keeps
+ * every scope around it in memory.
  */
 export function lazyScopes(root, options) {
   for (const file of [...Object.values(options.shared).flat(), ...Object.keys(options.stay ?? {})])

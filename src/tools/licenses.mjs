@@ -1,5 +1,5 @@
-// The licences of the packages whose code is in build/cli.mjs, written beside it: MIT, BSD and Apache want their text to go
-// with every copy. A package without a licence text fails the build.
+// Writes the licences of the packages whose code is in build/cli.mjs beside it: MIT, BSD and Apache require their text with
+// every copy. A package without a licence text fails the build.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 

@@ -3,9 +3,9 @@
 import { base64, fromBase64 } from "../platform/base64";
 
 /**
- * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One
- * character at a time: String.split makes a piece per separator, and crashes the engine when memory ends
- * (src/jswrap_string.c). A stranger can send a text of separators.
+ * Replaces each character of `text` that is in `from` by the character at the same place in `to`, or removes it. Not with
+ * String.split: it creates a piece for each separator, and crashes the engine when memory runs out (src/jswrap_string.c),
+ * and a stranger can send a text of separators.
  */
 function translate(text: string, from: string, to: string): string {
   let result = "";

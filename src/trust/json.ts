@@ -1,10 +1,14 @@
-// Parses one JSON object, more strictly than the engine's own parser. Pure.
+// Parses one JSON object more strictly than the engine's own parser. Pure.
 
 import { Code, otaError } from "../errors";
 
-/** Throws INVALID_RESPONSE with what is wrong in the manifest. */
+/** Throws INVALID_RESPONSE; `fact` says what is wrong in the manifest. */
 export function refuse(fact: string): never {
   throw otaError(Code.INVALID_RESPONSE, "manifest: " + fact);
+}
+
+function notJson(at: number): never {
+  return refuse("invalid JSON at byte " + at);
 }
 
 function isDigits(text: string): boolean {
@@ -21,7 +25,7 @@ function isLiteral(text: string): boolean {
   return isDigits(whole) && (whole[0] !== "0" || whole.length === 1) && (dot < 0 || isDigits(digits.substr(dot + 1)));
 }
 
-/** Index of the quote that ends the string which begins behind `start`. */
+/** Index of the quote that ends the string; its first quote is at `start`. */
 function endOfString(text: string, start: number): number {
   for (let i = start + 1; i < text.length; i++) {
     const c = text[i];
@@ -32,12 +36,12 @@ function endOfString(text: string, start: number): number {
     if ('"\\/bfnrtu'.indexOf(escaped) < 0) break;
     if (escaped === "u")
       for (const last = i + 4; i < last; i++)
-        if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0) return refuse("no JSON at " + i);
+        if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0) return notJson(i);
   }
-  return refuse("string at " + start + " is not JSON");
+  return notJson(start);
 }
 
-/** Tokens by their first characters; "a" stands for a word or a number. */
+/** Which tokens may come next, by their first characters; "a" stands for a word or a number. */
 const enum Next {
   KEY = '"',
   KEY_OR_END = '"}',
@@ -46,14 +50,14 @@ const enum Next {
 }
 
 /**
- * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and
- * no exponent: the engine's own parser takes comments, trailing garbage and much else that another parser may read
- * otherwise.
+ * JSON.parse of one object, which must be valid by RFC 8259. It may not have a key twice, an escape in a key, a key
+ * __proto__ or an exponent: the engine's own parser accepts comments, trailing garbage and more, which another parser may
+ * read differently.
  * More than 30 lines: one loop over the text, whose state is in its variables.
  */
 export function parseJson(text: string): any {
-  const open: (string[] | null)[] = []; // keys of the objects that are open, null for an array
-  let next = "{"; // what may come
+  const open: (string[] | null)[] = []; // keys of each open object, null for an open array
+  let next = "{"; // the tokens that may come: Next, or others
   let i = 0;
   while (i < text.length) {
     const start = i++;
@@ -62,7 +66,7 @@ export function parseJson(text: string): any {
     const isKey = next === Next.KEY || next === Next.KEY_OR_END;
     if (open.length && " \t\r\n".indexOf(c) >= 0) continue;
     const token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
-    if (next.indexOf(token) < 0) refuse("no JSON at " + start);
+    if (next.indexOf(token) < 0) notJson(start);
     if (token === ":") next = Next.VALUE;
     else if (token === ",") next = keys ? Next.KEY : Next.VALUE;
     else if (token === "{" || token === "[") {
@@ -72,20 +76,20 @@ export function parseJson(text: string): any {
       if (token === '"') i = endOfString(text, start) + 1;
       else if (token === "a") {
         while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0) i++;
-        if (!isLiteral(text.substring(start, i))) refuse("no JSON at " + start);
+        if (!isLiteral(text.substring(start, i))) notJson(start);
       } else open.pop();
       next = open.length ? (open[open.length - 1] ? ",}" : ",]") : "";
       if (isKey && token === '"') {
         const key = text.substring(start + 1, i - 1);
         if (key.indexOf("\\") >= 0) refuse("key " + key + " has an escape");
         if (keys!.indexOf(key) >= 0) refuse("key " + key + " comes twice");
-        // the engine's parser would make it the prototype of the object
-        if (key === "__proto__") refuse("key __proto__ is not taken");
+        // the engine's parser would turn its value into the prototype of the object
+        if (key === "__proto__") refuse("key __proto__ is not allowed");
         keys!.push(key);
         next = ":";
       }
     }
   }
-  if (!i || open.length) refuse("no JSON object");
+  if (!i || open.length) refuse("expected a whole JSON object");
   return JSON.parse(text);
 }

@@ -13,9 +13,9 @@ import { verifyPss } from "./pss";
 import { Code, otaError, tryOr, noop, type OtaError } from "../errors";
 
 /**
- * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
- * change what the signature means. A stranger may have written it, and the engine's parser recurses without a check
- * of its stack: a header with a nested value is not parsed.
+ * The header, if it has exactly alg PS256, our typ and a kid; else null: every other member (crit, b64, jwk ...) could
+ * change what the signature means. A header with a nested value is not parsed: a stranger may have written it, and the
+ * engine's parser recurses without a check of its stack.
  */
 function parseHeader(text: string): { kid: string } | null {
   if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0) return null;
@@ -31,7 +31,7 @@ function parseHeader(text: string): { kid: string } | null {
     : null;
 }
 
-/** The callback of verifyJws, made outside of it: so token and key are freed while the signature is computed. */
+/** The callback of verifyJws. It is created outside, so that token and key are freed while the signature is verified. */
 function answer(
   payload: string,
   signer: Jwk,
@@ -52,9 +52,9 @@ function answer(
 }
 
 /**
- * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key,
- * or with OTA_VALIDATE_FAILED and "".
- * More than 30 lines: one check behind the other, and what is not needed any more is freed in between.
+ * Verifies that one of `keys` has signed `token`. Calls `done` once: with the payload as text, and that key; or with
+ * OTA_VALIDATE_FAILED and "".
+ * More than 30 lines: one check after the other, and values that are not needed any more are freed in between.
  */
 export function verifyJws(
   token: string,
@@ -76,7 +76,7 @@ export function verifyJws(
   if (!signer) return done(notTrusted(), "");
   const key = parseKey(signer);
   const free = freeVars();
-  // nine numbers as long as the key; where memory is fragmented a JsVar holds 10 bytes of them
+  // the computation needs nine numbers as long as the key; if memory is fragmented, a JsVar holds 10 bytes of one
   const least = 100 + 1.5 * key.n_.length;
   if (free < least)
     throw otaError(Code.NO_MEM, free + " JsVars are free, a key of this length needs " + least + " here", true);
@@ -95,8 +95,8 @@ function payloadOf(token: string): string {
 }
 
 /**
- * The payload of a manifest: one token, or two of the same payload with a line end between them. It must be signed by
- * `threshold` of `keys`, 1 or 2. Calls `done` once, like verifyJws.
+ * Verifies a manifest: one token, or two with the same payload and a line end between them. `threshold` of `keys`, 1 or 2,
+ * must have signed it. Calls `done` once, as verifyJws.
  */
 export function verifyManifest(
   text: string,
@@ -108,7 +108,7 @@ export function verifyManifest(
   const first = end < 0 ? text : text.substr(0, end);
   const second = end < 0 ? "" : text.substr(end + 1);
   if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0)) return done(notTrusted(), "");
-  // a single token: no further callback, which would keep all of this in memory
+  // a single token: without another callback, which would keep both texts in memory
   if (end < 0 && threshold < 2) return verifyJws(first, keys, done);
   verifyJws(first, keys, (error, payload, signer) => {
     if (error ? threshold > 1 : threshold < 2) return done(error, payload);

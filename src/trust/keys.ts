@@ -1,4 +1,4 @@
-// Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
+// Trusted keys: RSA public keys as JWK, named by their RFC 7638 thumbprints.
 
 import { sha256 } from "../platform/crypto";
 import { fromBase64url, toBase64url } from "./base64url";
@@ -8,12 +8,12 @@ import { binary } from "../platform/flash";
 import { isKey } from "./rsa-key";
 import { Code, otaError, type OtaError } from "../errors";
 
-/** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+/** RFC 7638: SHA-256 of the required members of the key in their order, as base64url. */
 export function thumbprint(key: Jwk): string {
   return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
 }
 
-/** Modulus and exponent of a key; throws INVALID_ARG unless isKey accepts it as an RSA key. */
+/** Modulus and exponent of a key; throws INVALID_ARG unless isKey() accepts it. */
 export function parseKey(key: Jwk): { n_: Uint8Array; e_: number } {
   const n = bytesOf((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
   const eText = fromBase64url("" + (key && key.e)) || "";
@@ -35,7 +35,7 @@ export function keyCalled(keys: Jwk[], kid: string): Jwk | null {
   return null;
 }
 
-/** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+/** The error for everything that can be wrong with a signature. It is always the same, so it tells an attacker nothing. */
 export function notTrusted(): OtaError {
   return otaError(Code.OTA_VALIDATE_FAILED, "the manifest is not signed by a trusted key");
 }

@@ -1,5 +1,5 @@
-// Step 3 with keys: fetches the manifest, verifies its signature, parses it and checks it against this device, in this
-// order. Key, signature and text are freed before the image is fetched.
+// Step 3 of update.ts, with keys: fetches the manifest, verifies its signature, parses it and checks it against this
+// device, in this order. Key, signature and text are freed before the image is fetched.
 // Source: docs/design.md#trust, docs/formats.md#manifest.
 
 import { knownImage, loadRecord, lowestSequence, recordHashed } from "../boot/boot-record";
@@ -25,8 +25,9 @@ const enum Needed {
 }
 
 /**
- * The most characters that a manifest may have with `free` JsVars: there are up to four copies of them, 12 to a JsVar,
- * and the signature takes Needed.SIGNATURE. With a longer manifest memory would end in the middle of a callback.
+ * The most characters that a manifest may have with `free` JsVars. Memory holds up to four copies of its text, with 12
+ * characters in a JsVar, and the signature takes Needed.SIGNATURE. With a longer manifest memory would run out inside a
+ * callback.
  */
 function mostOf(free: number): number {
   return Math.min(3 * (free - Needed.SIGNATURE), Jws.MAX_MANIFEST);
@@ -54,9 +55,9 @@ function fetchText(settings: Settings, done: (error: OtaError | null, text: stri
 }
 
 /**
- * Does `slot` hold the file of `size` bytes with this digest? Bytes decide and not versions: different builds of
- * Espruino have the same version. The running slot is hashed once, and its digest is kept in the boot record. Another
- * slot is hashed whenever it may hold the file, because it will be selected.
+ * Does `slot` hold the file of `size` bytes with this digest? The bytes are compared and not the versions, because
+ * different builds of Espruino have the same version. The running slot is hashed once, and its digest is kept in the boot
+ * record. Another slot is hashed each time that it may hold the file, because it will be selected.
  */
 export function holdsImage(
   layout: Layout,
@@ -73,7 +74,7 @@ export function holdsImage(
   tryOr(() => {
     length = walkSegments(layout.chip_, slot.size, (offset, bytes) => read(slot.address + offset, bytes));
   }, noop);
-  // no whole image, or one of another length. Bytes that follow an image in its file are never blank
+  // the slot holds no whole image, or one of another length. Bytes behind the image in its file are not blank
   if (!length || length > size || (length < size && read(slot.address + length, 1)[0] === 0xff))
     return done(null, false);
   hashFlash(slot.address, size, "", "", (error, found) => {
@@ -83,10 +84,11 @@ export function holdsImage(
 }
 
 /**
- * Fetches the manifest at `settings.url`, verifies it and checks it for `target`, null where this table has no other
- * slot. Calls `done` once: with the manifest, and whether its image, if it has one, is running already. Refuses an image that could not read the files in Storage. Errors: those of
- * the download; OTA_VALIDATE_FAILED for the signature; those of manifest.ts and policy.ts.
- * More than 30 lines: the callbacks of steps that share the settings, which are freed on the way.
+ * Fetches the manifest at `settings.url`, verifies it and checks it for the slot `target`, which is null if the table has
+ * no other slot. Calls `done` once: with the manifest, and true if its image runs already, or if it has no image. An image
+ * that could not read the files in Storage is refused. Errors: those of the download; OTA_VALIDATE_FAILED for the
+ * signature; those of manifest.ts and policy.ts.
+ * More than 30 lines: the callbacks of the steps share the settings, and free their keys in between.
  */
 export function getManifest(
   settings: Settings,
@@ -95,7 +97,7 @@ export function getManifest(
   done: (error: OtaError | null, manifest?: Manifest, imageRuns?: boolean) => void,
 ): void {
   function onPayload(error: OtaError | null, payload: string): void {
-    settings.keys = undefined; // not needed any more, and a key takes 60 JsVars
+    settings.keys = undefined; // they are not needed any more, and a key takes 60 JsVars
     if (error) return done(error);
     tryOr(() => {
       const manifest = parseManifest(payload);

@@ -6,17 +6,17 @@ import { parseJson, refuse } from "./json";
 import { Code, otaError } from "../errors";
 import type { StorageClaim } from "../boot/storage-claim";
 
-/** Values of `format`. An enum, which takes no variable. */
+/** Values of `format`. An enum takes no variable. */
 const enum Format {
   IMAGE = 1,
-  /** with `files` or `rollout`: modules that know nothing of them refuse it */
+  /** with `files` or `rollout`: older modules, which do not know these, refuse this format */
   FILES = 2,
 }
 
-/** in characters, as of a name in Storage */
+/** in characters: the limit of a name in Storage */
 const MAX_NAME = 28;
 
-/** A file of a release, as its manifest names it. */
+/** A file of a release, as its manifest describes it. */
 export interface ManifestFile {
   /** 1 to 28 printable ASCII characters, such as "app.js" or "lib/sensor.js" */
   name: string;
@@ -24,7 +24,7 @@ export interface ManifestFile {
   size: number;
   /** 64 hexadecimal digits */
   sha256: string;
-  /** relative to the manifest's; without it the name is its URL */
+  /** relative to the URL of the manifest; without it `name` is the URL */
   url?: string;
 }
 
@@ -32,7 +32,7 @@ export interface ManifestFile {
 export interface Rollout {
   /** percent of the devices */
   share?: number;
-  /** seconds since 1970: the first devices take it then, the last ones `hours` later */
+  /** seconds since 1970: the first devices take the release at this time, the last ones `hours` later */
   start?: number;
   hours?: number;
 }
@@ -47,7 +47,7 @@ export interface Manifest {
   sequence: number;
   iat: number;
   exp?: number;
-  /** there unless it is a release of files alone */
+  /** undefined in a release of files alone */
   image?: {
     url: string;
     size: number;
@@ -64,7 +64,7 @@ export interface Manifest {
   rollout?: Rollout;
 }
 
-/** Is it a whole number that every JSON parser reads in the same way? (RFC 8259 6) */
+/** Is it a whole number that every JSON parser reads as the same value (RFC 8259 6)? */
 function isWhole(value: number): boolean {
   return value >= 0 && value <= Whole.MAX && Math.floor(value) === value;
 }
@@ -90,8 +90,9 @@ function checkImage(image: any): void {
 }
 
 /**
- * A name is a label: no file is ever stored under it. Those that mean something to Espruino or to this module are
- * refused all the same, because whoever signs one expects what does not happen. So are paths that leave a folder.
+ * A name is only a label: the module never stores a file under it. Names that Espruino or this module gives a meaning
+ * (`.boot0`) are refused nevertheless: the person who signs one would expect an effect that it does not have. Paths that
+ * leave a folder are refused too.
  */
 function checkName(name: string): void {
   let ok = name.length <= MAX_NAME;
@@ -103,10 +104,11 @@ function checkName(name: string): void {
   [".boot", ".varimg", ".https-ota"].forEach((reserved) => {
     if (name.substr(0, reserved.length) === reserved) ok = false;
   });
-  if (!ok) refuse("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
+  if (!ok)
+    refuse("file name " + name + " is not allowed: expected 1 to " + MAX_NAME + " printable characters, no . or ..");
 }
 
-/** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
+/** Throws unless `files` is a list of files with different names, and `entry` names one of them that is not empty. */
 function checkFiles(files: any, entry: unknown): void {
   const names: string[] = [];
   let program = 0;
@@ -125,7 +127,7 @@ function checkFiles(files: any, entry: unknown): void {
     checkClaim("files.url", file.url, "string", true);
     if (name === entry) program = file.size;
   });
-  if (!program) refuse("claim entry is " + entry + ", which is no file, or an empty one");
+  if (!program) refuse("claim entry is " + entry + ", expected a listed file that is not empty");
 }
 
 function checkRollout(rollout: any): void {
@@ -137,12 +139,13 @@ function checkRollout(rollout: any): void {
     checkClaim("rollout.share", rollout && rollout.share, "number");
     if (rollout.share > 100) refuse("claim rollout.share is " + rollout.share + ", at most 100 percent");
     if (rollout.start !== undefined || rollout.hours !== undefined)
-      refuse("claim rollout has a share and a time: one of them");
+      refuse("claim rollout has a share and a time: expected one of them");
   }
 }
 
 /**
- * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
+ * Reads the claims. Throws INVALID_RESPONSE with the name of a claim that is missing or has a wrong type. Unknown claims are
+ * ignored.
  */
 export function parseManifest(payload: string): Manifest {
   const manifest = parseJson(payload);
@@ -157,7 +160,7 @@ export function parseManifest(payload: string): Manifest {
   checkClaim("iat", manifest.iat, "number");
   checkClaim("exp", manifest.exp, "number", true);
   if (manifest.files === undefined) {
-    if (manifest.entry !== undefined) refuse("claim entry without files");
+    if (manifest.entry !== undefined) refuse("claim entry needs files");
   } else if (format === Format.IMAGE) refuse("claim files needs format 2");
   else checkFiles(manifest.files, manifest.entry);
   if (manifest.rollout !== undefined) {
@@ -168,7 +171,7 @@ export function parseManifest(payload: string): Manifest {
   return manifest;
 }
 
-/** Its image's fs-verity digest, as 64 hexadecimal digits. */
+/** The fs-verity digest of its image, as 64 hexadecimal digits. */
 export function digestOf(manifest: Manifest): string {
   return parseDigest(manifest.image!.fsverity, Prefix.MANIFEST);
 }

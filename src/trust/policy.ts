@@ -5,7 +5,7 @@ import { Code, otaError } from "../errors";
 
 /**
  * A sequence may be at most this much above that of the device. Otherwise one manifest with the highest number, signed
- * with a stolen key, would end all later updates.
+ * with a stolen key, would prevent all later updates.
  */
 export const MAX_JUMP = 0x100000000;
 
@@ -13,7 +13,7 @@ export const MAX_JUMP = 0x100000000;
 export interface Facts {
   chip_: string;
   board_: string;
-  /** 0 where no image can be installed */
+  /** 0 if this table has no slot for another image */
   slotSize_: number;
   /** ms since 1970, by the device's clock */
   nowMs_: number;
@@ -26,8 +26,8 @@ function differ(what: string, theirs: string | number, ours: string | number): n
 }
 
 /**
- * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` allows the
- * latter.
+ * Throws if a manifest is not for this device, or is older than the installed release. `allowDowngrade` permits an older
+ * one.
  */
 export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: boolean): void {
   if (manifest.chip !== facts.chip_) differ("chip", manifest.chip, facts.chip_);
@@ -35,7 +35,7 @@ export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: bo
   const size = manifest.image ? manifest.image.size : 0;
   if (facts.slotSize_ && size > facts.slotSize_)
     throw otaError(Code.INVALID_SIZE, "image of " + size + " bytes, the slot has " + facts.slotSize_);
-  // an unset clock says 1970, and no manifest is expired
+  // a clock that was not set says 1970: then no manifest counts as expired
   if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
     throw otaError(Code.TIMEOUT, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
   if (manifest.sequence < facts.sequence_ && !allowDowngrade)
@@ -48,14 +48,14 @@ export function checkPolicy(manifest: Manifest, facts: Facts, allowDowngrade: bo
 }
 
 /**
- * Espruino for the classic ESP32 has the descriptor of the ESP-IDF template that it is linked into, with that project
- * name.
+ * Espruino for the classic ESP32 has the descriptor of the ESP-IDF template project that it is linked into, with the
+ * project name of that template.
  */
 function projectOf(name: string): string {
   return name === "espruino-esp32" ? "espruino" : name;
 }
 
-/** Refuses another project's manifest; `project` is "" where that of this device is unknown. */
+/** Throws if the manifest is for another project than `project`, which is "" if that of this device is unknown. */
 export function checkProject(manifest: Manifest, project: string): void {
   if (project && projectOf(manifest.project) !== projectOf(project)) differ("project", manifest.project, project);
 }

@@ -11,7 +11,7 @@ const HASH = 32;
 
 const SALT = 32;
 
-/** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
+/** RFC 8017 B.2.1: xors a mask, made from `seed`, into `bytes`. */
 function unmask(bytes: Uint8Array, seed: Uint8Array): void {
   const input = new Uint8Array(HASH + 4);
   input.set(seed);
@@ -22,10 +22,10 @@ function unmask(bytes: Uint8Array, seed: Uint8Array): void {
   }
 }
 
-/** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
+/** RFC 8017 9.1.2. The encoded message is the last `bits` bits of `encoded`. */
 function checkEncoding(encoded: Uint8Array, bits: number, digest: Uint8Array): boolean {
   const length = Math.ceil(bits / 8);
-  const start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
+  const start = encoded.length - length; // 1 if the modulus has 8 k + 1 bits: then the first byte must be 0
   const dbLength = length - HASH - 1;
   if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc) return false;
   const db = new Uint8Array(dbLength);
@@ -38,7 +38,7 @@ function checkEncoding(encoded: Uint8Array, bits: number, digest: Uint8Array): b
   db[0] &= unused;
   let wrong = db[dbLength - SALT - 1] ^ 1;
   for (let i = 0; i < dbLength - SALT - 1; i++) wrong |= db[i];
-  // M' = eight zero bytes, the message's digest, the salt
+  // M' of RFC 8017: eight zero bytes, the digest of the message, the salt
   const message = new Uint8Array(8 + HASH + SALT);
   message.set(digest, 8);
   for (let i = 0; i < SALT; i++) message[8 + HASH + i] = db[dbLength - SALT + i];
@@ -48,8 +48,8 @@ function checkEncoding(encoded: Uint8Array, bits: number, digest: Uint8Array): b
 }
 
 /**
- * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls
- * `done` once; with an error only when memory ran out.
+ * Is `signature` the PS256 signature by the key (n, e) of a message with this SHA-256 digest? isKey() must have accepted the
+ * key. Calls `done` once; with an error only if memory has run out.
  */
 export function verifyPss(
   n: Uint8Array,
@@ -69,7 +69,7 @@ export function verifyPss(
       good = checkEncoding(power.result_(), bits, digest);
     },
     (error) => {
-      // in a new idle pass, by a bound function and not a closure: the buffers of the big numbers are free by then
+      // in a new idle pass, and by a bound function: a closure would keep the buffers of the big numbers in memory
       tryOr(
         () => {
           after(0, done.bind(undefined, error, good));

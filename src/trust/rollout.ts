@@ -1,18 +1,18 @@
-// Which devices take a release when: docs/formats.md#rollout. The manifest says it, signed; nothing is stored and no
-// server learns anything. The order differs from release to release.
+// Which devices take a release at which time: docs/formats.md#rollout. The signed manifest says it. The device stores
+// nothing for it and sends nothing to a server. The order of the devices differs from release to release.
 
 import { u32 } from "../platform/bytes";
 import { sha256 } from "../platform/crypto";
 import { serialNumber } from "../platform/engine";
 import type { Manifest, Rollout } from "./manifest";
 
-/** When a release is due here: seconds since 1970, 0 for now, NEVER when only another manifest can make it due. */
+/** When a release is due on this device: seconds since 1970, or one of these. NEVER: only another manifest can change it. */
 export const enum Due {
   NOW = 0,
   NEVER = -1,
 }
 
-/** Where this device stands among all, from 0 to below 1: the beginning of SHA-256(serial number "." sequence). */
+/** The place of this device among all, from 0 to below 1: the first 32 bits of SHA-256(serial number "." sequence). */
 export function bucket(serial: string, sequence: number): number {
   return u32(sha256(serial + "." + sequence), 0) / 4294967296;
 }

@@ -1,6 +1,6 @@
 // Which RSA keys a device accepts. Pure: the command on the host makes and loads keys by the same rule.
 
-/** Enums, which take no variable. */
+/** An enum takes no variable. */
 export const enum Rsa {
   MIN_BITS = 2048,
   MAX_BITS = 4096,

@@ -1,10 +1,10 @@
 // Modular exponentiation for RSA: the public operation RSAVP1 of RFC 8017 5.2.2.
 //
 // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, computed column by column (the "finely
-// integrated product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q
-// chosen so that the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a
-// column is one call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below
-// 2^53.
+// integrated product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], and q is
+// chosen such that the lower half of the product becomes 0. One array has a and q interleaved, another one b and n,
+// reversed: then a column is one call of the native dot product E.convolve. It is exact, because the sum of 2 * 187 products
+// of 44 bits (RSA-4096) stays below 2^53.
 
 import { bitLength } from "./rsa-key";
 import { convolve } from "../platform/engine";
@@ -54,11 +54,12 @@ export function isBelow(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /**
- * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs
- * at even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
- * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
+ * left = x = left * right / R mod modulus. The result is below twice the modulus if both factors are. left has the limbs
+ * of one factor at even places, and room for q at odd ones. right has limb k of the other factor at 2 (count - 1 - k),
+ * and limb k of the modulus behind it. x becomes the result in the form of right, and may be right itself. inverse is
+ * -1 / modulus mod 2^22.
  *
- * Nearly all the time is spent in these loops. To find a name, the interpreter searches the names of each scope. So the
+ * Nearly all the time is spent in these loops. To find a name, the interpreter searches the names of each scope: so the
  * function uses few names, and only local ones.
  */
 function multiply(left: Uint32Array, right: Uint32Array, x: Uint32Array, inverse: number): void {
@@ -82,8 +83,9 @@ function multiply(left: Uint32Array, right: Uint32Array, x: Uint32Array, inverse
 
 /**
  * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
- * odd and has its top byte set, the signature is below it, the exponent is odd. More than 60 lines: its functions share
- * the limbs, and a variable of a scope takes fewer JsVars than an object that is handed on.
+ * odd and its top byte is not 0, the signature is below it, the exponent is odd.
+ * More than 60 lines: its functions share the limbs, and a variable of a scope takes fewer JsVars than an object that is
+ * passed to each function.
  */
 export function modularPower(
   modulus: Uint8Array,
@@ -91,7 +93,7 @@ export function modularPower(
   signature: Uint8Array,
 ): { step_(): boolean; result_(): Uint8Array } {
   const modulusBits = bitLength(modulus);
-  // two bits to spare: products may then stay below twice the modulus instead of below it
+  // two more bits than the modulus: then products may be below twice the modulus, and need no subtraction
   const count = Math.ceil((modulusBits + 2) / LIMB_BITS);
   const last = count - 1;
   const n = toLimbs(modulus, count);
@@ -113,9 +115,9 @@ export function modularPower(
   }
   const xRight = toRight(new Uint32Array(count));
 
-  /** x = 2^22 x mod modulus, below twice the modulus when x is. */
+  /** x = 2^22 x mod modulus. The result is below twice the modulus if x is. */
   function shift(): void {
-    // the quotient or one less: its error is below 2^-19, see nTop
+    // the quotient or one less: the three top limbs give it with an error below 2^-19
     const top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
     const factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
     let carry = 0;
@@ -132,7 +134,7 @@ export function modularPower(
 
   // The program, one letter per step: l shift left by one limb, s square, r from R * R to the base's Montgomery form, p
   // multiply by that form, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by
-  // squaring; then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
+  // squaring. Then the power; its last factor is the base itself, which converts the result from the Montgomery form.
   let program = "ll";
   x[2 * last - 2] = 1;
   let bit = 1;

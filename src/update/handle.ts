@@ -56,7 +56,16 @@ export function createHandle(session: Session, lock: Lock): Handle {
     const ended = session.phase_ >= Phase.FAILED;
     return (
       unheard ||
-      otaError(Code.INVALID_STATE, call + (ended ? "() called after the update ended" : "() called too early"))
+      otaError(
+        Code.INVALID_STATE,
+        call +
+          "() called " +
+          (ended
+            ? "after the update ended"
+            : session.phase_ === Phase.COMPLETE
+              ? "after the last byte"
+              : "before the previous call ended"),
+      )
     );
   }
   /** Runs `step`, which may be called in phase READY and in `phase`. */

@@ -40,7 +40,7 @@ export function createReceiver(session: Session): Consumer {
   /** Calls the listener of the user. Throws when that has aborted the update. */
   function tell(name: EventName, data: number, total?: number): void {
     session.emit_(name, data, total);
-    if (session.phase_ >= Phase.DEAD) throw otaError(Code.INVALID_STATE, "aborted");
+    if (session.phase_ >= Phase.DEAD) throw otaError(Code.INVALID_STATE, "update aborted");
   }
 
   /**

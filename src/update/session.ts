@@ -1,5 +1,5 @@
-// One update as data, from its first byte in flash to its end. The end of step 4 and steps 5 and 6 of
-// update.ts are in receiver.ts, steps 7 to 9 in finish.ts. Callbacks instead of promises: a promise costs JsVars, and
+// The state of one update, from its first byte in flash to its end. The end of step 4 and steps 5 and 6 of
+// update.ts are in receiver.ts, steps 7 to 9 in finish.ts. It uses callbacks and not promises: a promise costs JsVars, and
 // cannot be created when none are left.
 //
 //   from                 to           when
@@ -8,12 +8,12 @@
 //   WORKING              COMPLETE     the last byte is in flash
 //   WORKING              VERIFYING    the last byte of a resumed file is in flash
 //   VERIFYING            COMPLETE     its digest is right
-//   VERIFYING            READY        its digest is wrong: the download begins again at byte 0
-//   WORKING, VERIFYING   FAILED       an error; only abort is left
-//   READY, COMPLETE      FINISHING    finish; too early from READY
+//   VERIFYING            READY        its digest is wrong: the download starts again at byte 0
+//   WORKING, VERIFYING   FAILED       an error; then only abort is allowed
+//   READY, COMPLETE      FINISHING    finish; from READY it fails, unless the last byte is in flash
 //   FINISHING            FINISHED     the slot is selected
 //   FINISHING            DEAD         an error
-//   all before DEAD      DEAD         abort
+//   any before DEAD      DEAD         abort
 //
 // Source: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
 
@@ -30,7 +30,7 @@ export const enum Phase {
   READY,
   /** perform() is receiving */
   WORKING,
-  /** perform() has all bytes of a resumed file, and verifies that they belong together */
+  /** perform() has all bytes of a resumed file, and verifies its digest */
   VERIFYING,
   COMPLETE,
   FINISHING,
@@ -42,30 +42,30 @@ export const enum Phase {
   FINISHED,
 }
 
-/** What is installed: the URL of an image, and what is known about it. */
+/** What this update installs: the URL of an image, and what is known about it. */
 export interface Plan {
   url_: string;
   /** bytes, -1 while unknown */
   size_: number;
-  /** fs-verity, 64 hexadecimal digits; "" for insecure */
+  /** fs-verity digest, 64 hexadecimal digits; "" with `insecure` */
   digest_: string;
   /** 0 without a manifest */
   sequence_: number;
   /** "" without a manifest */
   version_: string;
   project_: string;
-  /** must still be checked whether the image can read Storage? */
+  /** must finish() check whether the image can read Storage? */
   askStorage_: boolean;
   allowRolledBack_?: boolean;
-  /** name in Storage of the set of files that goes with it; "" for none */
+  /** name in Storage of the set of files that comes with it; "" for none */
   set_: string;
-  /** what it is called when it was rolled back; "" for nothing yet */
+  /** name of the release in the list of what counts as bad (Bad); "" without files */
   bad_: string;
 }
 
 export type Emit = (name: EventName, data?: number, total?: number) => void;
 
-/** What a handle stands on. */
+/** The state that a handle works on. */
 export interface Session {
   phase_: Phase;
   readonly plan_: Plan;
@@ -85,26 +85,27 @@ export interface Session {
   resumed_: boolean;
   /** is every byte of the file in flash? */
   complete_: boolean;
-  /** does each perform end with a sector, and not with the file? */
+  /** does each perform() end with a sector, and not with the file? */
   stepwise_: boolean;
-  /** does handle.write() bring the bytes? And offset of the byte that it brings next, unless it says another one */
+  /** do the bytes come by handle.write()? */
   readonly push_: boolean;
+  /** offset of the next byte of handle.write(), if the caller does not give one */
   pushed_: number;
-  /** created by the first perform(): memory is shortest before it */
+  /** created by the first perform(), because memory is shortest before it */
   receive_?: Consumer;
-  /** has hashed the blocks that are in flash, from the first on, if they came in one run */
+  /** has hashed the blocks that are in flash, if they came without a gap from the first one on */
   hasher_?: FsVerityHasher;
-  /** the error that ended it while no call was waiting */
+  /** the error that ended the update while no promise was pending: the next call rejects with it */
   unheard_?: OtaError;
   resolve_(outcome: number): void;
   reject_(error: OtaError): void;
-  /** To be called at the end with the error, or null: releases the lock. Set by update.ts. */
+  /** Releases the lock. To be called at the end, with the error or null. update.ts sets it. */
   release_(error: OtaError | null): void;
 }
 
 /**
- * Goes on with what an earlier update has left in the slot, when that begins like `head`, the first bytes of the file.
- * Only where a digest verifies it at the end. False: the update begins at byte 0.
+ * Continues an earlier update, if the slot begins with the same bytes as `head`, the first bytes of the file. Only if the
+ * file has a digest, because the digest verifies the earlier bytes at the end. False: the update starts at byte 0.
  */
 export function resumeSession(session: Session, head: string): boolean {
   const offset = session.plan_.digest_ ? resumeOffset(session.target_, head, session.size_) : 0;
@@ -116,7 +117,7 @@ export function resumeSession(session: Session, head: string): boolean {
   return true;
 }
 
-/** `present`: the target holds the whole image already. */
+/** Creates the session. `present`: the target slot holds the whole image already. */
 export function openSession(
   plan: Plan,
   emit: Emit,
@@ -147,21 +148,21 @@ export function openSession(
   return session;
 }
 
-/** Ends an update in the phase `end`. */
+/** Ends the download; the session gets the phase `end`. */
 export function closeSession(session: Session, end: Phase): void {
   session.phase_ = end;
   session.receive_ = undefined;
   closeDownload(session.download_);
 }
 
-/** A perform, or a finish, ended with `error`. */
+/** Ends a perform() or a finish() with `error`. */
 export function failSession(session: Session, error: OtaError): void {
   if (session.phase_ < Phase.COMPLETE) closeSession(session, Phase.FAILED);
   session.reject_(error);
   session.release_(error);
 }
 
-/** A perform() ends well; `complete`: the last byte is in flash. */
+/** Ends a perform() with success. `complete`: the last byte is in flash. */
 export function succeed(session: Session, complete: boolean): void {
   // the receiver is freed: memory is shortest while the digest is computed
   if (complete) closeSession(session, Phase.COMPLETE);
@@ -170,11 +171,11 @@ export function succeed(session: Session, complete: boolean): void {
   session.resolve_(complete ? Code.OK : Code.IN_PROGRESS);
 }
 
-/** `error`: what a waiting call rejects with; not given when the user aborts. */
+/** Ends the update. A pending promise rejects with `error`, which is not given if the user has aborted. */
 export function abortSession(session: Session, error?: OtaError): void {
   const phase = session.phase_;
   if (phase >= Phase.DEAD) return;
-  const reason = error || otaError(Code.INVALID_STATE, "aborted");
+  const reason = error || otaError(Code.INVALID_STATE, "update aborted");
   closeSession(session, Phase.DEAD);
   session.emit_("ABORT");
   if (phase === Phase.WORKING || phase === Phase.VERIFYING || phase === Phase.FINISHING) session.reject_(reason);

@@ -8,12 +8,12 @@
 //   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
 //   7. segments, length, digest or checksum, from flash                   finish
 //   8. the first word; the boot record of the trial, with the set of files finish
-//   9. select: one entry of otadata, the commit point; of a release of     finish
-//      files alone the record of step 8 is
+//   9. select: one entry of otadata, the commit point. For a release of    finish
+//      files alone the record of step 8 is the commit point
 // Each step is marked where it happens: 1 to 4 here, in plan.ts and files.ts; the check of the header, 5 and 6 in receiver.ts;
 // 7 to 9 in finish.ts.
-// A failure before step 5 changes no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
-// into. Apart from that, a failure before step 9 leaves the next start as it was. After a failure before step 8 the
+// A failure before step 5 changes no slot and no otadata. Step 5 can undo a setBootPartition() after which the device has
+// not restarted. Apart from that, a failure before step 9 leaves the next start as it was. After a failure before step 8 the
 // slot holds no image that could start. Steps 2 and 3 may write one boot record each: a refusal by the bootloader is
 // counted, and the digest of the running image is kept. Step 4 erases files that no record names.
 // Source: the states of IDF esp_https_ota.c.
@@ -164,7 +164,7 @@ function run(config: Config, mode: Mode, resolve: (result: any) => void, reject:
   }
 
   function fail(given?: OtaError): void {
-    const error = given || otaError(Code.INVALID_STATE, "aborted");
+    const error = given || otaError(Code.INVALID_STATE, "update aborted");
     if (session) abortSession(session, error);
     else if (lock) {
       settings.canceled_ = error;

@@ -338,7 +338,7 @@ test("getStatus says what is in every slot, the last result, and what was rolled
   assert.equal((await fixture.update(byDigest(fixture))).error?.name, "ESP_ERR_OTA_ALREADY_IN_PROGRESS");
   assert.equal(statusOf(fixture).last, "ESP_OK", "a call that is refused says nothing of the one that runs");
   aborted.abort();
-  assert.equal(statusOf(fixture).last, "ESP_ERR_INVALID_STATE: aborted");
+  assert.equal(statusOf(fixture).last, "ESP_ERR_INVALID_STATE: update aborted");
   device.restart();
   assert.deepEqual(statusOf(fixture).trial, { boots: 0, previous: "factory" });
   assert.equal(statusOf(fixture).last, "", "it is kept in memory, not in Storage");

@@ -28,12 +28,16 @@ const WRONG: [what: string, changes: object, says: RegExp][] = [
   ["a file that is null", { files: [null] }, /claim files.name/],
   ["a name twice", { files: [file("app.js"), file("app.js")] }, /file name app.js comes twice/],
   ["no entry", { entry: undefined }, /claim entry is missing/],
-  ["an entry that is not a file", { entry: "main.js" }, /claim entry is main.js, which is no file/],
-  ["an empty entry", { files: [file("app.js", { size: 0 })] }, /or an empty one/],
+  [
+    "an entry that is not a file",
+    { entry: "main.js" },
+    /claim entry is main.js, expected a listed file that is not empty/,
+  ],
+  ["an empty entry", { files: [file("app.js", { size: 0 })] }, /expected a listed file that is not empty/],
   [
     "an entry without files",
     { files: undefined, image: { url: "a", size: 1, fsverity: `sha256:${SHA}` } },
-    /entry without/,
+    /entry needs files/,
   ],
   ["a size that is not a whole number", { files: [file("app.js", { size: 1.5 })] }, /claim files.size/],
   ["a size below 0", { files: [file("app.js", { size: -1 })] }, /claim files.size/],
@@ -46,11 +50,11 @@ const WRONG: [what: string, changes: object, says: RegExp][] = [
     (name): [string, object, RegExp] => [
       `the name ${JSON.stringify(name)}`,
       { files: [file("app.js"), file(name)] },
-      /is not taken|no JSON|not JSON/,
+      /is not allowed|invalid JSON/,
     ],
   ),
   ...[".boot0", ".boot1", ".bootcde", ".bootrst", ".varimg", ".https-ota0", ".https-ota"].map(
-    (name): [string, object, RegExp] => [`the name ${name}`, { files: [file("app.js"), file(name)] }, /is not taken/],
+    (name): [string, object, RegExp] => [`the name ${name}`, { files: [file("app.js"), file(name)] }, /is not allowed/],
   ),
 ];
 

@@ -719,6 +719,36 @@ for (const [what, damage] of [
     assert.equal(fixture.ask('require("Storage").read(ota.file("logo.img"))'), "\x00\xff\x01\xff");
   });
 
+for (const [what, image] of [
+  ["files alone do not ban the running image", undefined],
+  ["files do not ban the image that came with them", OTHER],
+] as const)
+  test(`when they are rolled back and their list is damaged, ${what}`, async (t) => {
+    const fixture = await withOne(t);
+    const { device } = fixture;
+    // of an image that an update has brought the record knows the digest
+    ifError(await fixture.install(TWO, { version: "2.0" }, IMAGE));
+    device.restart();
+    fixture.ask("ota.markValid()");
+    const known = fixture.stored();
+    const program = programOf("3");
+    ifError(await fixture.install({ ...TWO, "app.js": program }, { version: "3.0" }, image));
+    device.restart();
+    const slot = image ? "factory" : "ota_0";
+    assert.deepEqual(runs(fixture), [slot, "3"]);
+    const list = fixture.stored().find((name) => !known.includes(name) && name !== storedName(program)) as string;
+    device.storage.set(list, Buffer.alloc((device.storage.get(list) as Uint8Array).length));
+    void fixture.ask("ota.rollback()");
+    await settled(fixture);
+    assert.equal(device.rebootAsked, true, device.engine.console.join());
+    device.restart();
+    assert.deepEqual(runs(fixture), ["ota_0", "2"]);
+    assert.deepEqual(statusOf(fixture).rolledBack, []);
+    ifError(await fixture.install({ ...TWO, "app.js": programOf("4") }, { version: "4.0" }, image ?? IMAGE));
+    device.restart();
+    assert.deepEqual(runs(fixture), [slot, "4"]);
+  });
+
 for (const rollout of [{ share: 0 }, { start: 4102444800, hours: 24 }])
   test(`a device without a program does not wait for the rollout ${JSON.stringify(rollout)}`, async (t) => {
     const fixture = await createFilesFixture(t);
