@@ -1,4 +1,4 @@
-/** What `ERR` holds: the same numbers, for the published types, which name no enum. */
+/** The type of `ERR`: ESP-IDF's numbers by their names. */
 interface ErrorNumbers {
     readonly OK: 0;
     readonly FAIL: -1;
@@ -38,10 +38,10 @@ interface OtaError extends Error {
     name: string;
     /**
      * true: the same call may succeed later without a change of the device or the release (network, busy server, 404 and
-     * 410, a file that changed while it was fetched). false: refused, trying again changes nothing.
+     * 410, a file that changed while it was fetched). false: the same call fails again.
      */
     retry: boolean;
-    /** HTTP status of the answer at which it failed; undefined without an answer */
+    /** HTTP status of the answer that caused it; undefined without an answer */
     status?: number;
 }
 
@@ -54,7 +54,7 @@ interface Partition {
     size: number;
 }
 
-/** `esp_app_desc_t`: what an image says of itself. */
+/** `esp_app_desc_t`: what an image says about itself. */
 interface AppDesc {
     secureVersion: number;
     version: string;
@@ -62,14 +62,14 @@ interface AppDesc {
     time: string;
     date: string;
     idfVer: string;
-    /** of the ELF file, hexadecimal: the name of this very build */
+    /** SHA-256 of the ELF file, hexadecimal: no other build has the same */
     appElfSha256: string;
 }
 
 /** How `rollback` ends. */
 interface RollbackOptions {
     /**
-     * false: the device goes on with the image that was rolled back, until the program restarts it.
+     * false: the image that was rolled back runs on until the program restarts the device.
      * @default true
      */
     restart?: boolean;
@@ -86,17 +86,17 @@ declare function getRunningPartition(): Partition;
  */
 declare function getBootPartition(): Partition;
 /**
- * The slot that an update would write. `from`, a slot or its label, is taken for the running one, as IDF's `start_from`:
- * so the answer can be the slot that runs, which no update writes. Throws ESP_ERR_NOT_FOUND when `from` is no slot of
- * this device. `esp_ota_get_next_update_partition`
+ * The slot that an update would write. With `from`, a slot or its label, the result is the slot that an update would write
+ * if `from` were running, as with IDF's `start_from`. It can then be the running slot, which an update never writes. Throws
+ * ESP_ERR_NOT_FOUND when this device has no slot `from`. `esp_ota_get_next_update_partition`
  */
 declare function getNextUpdatePartition(from?: Partition | string): Partition;
 /**
  * The app descriptor of the image in a partition, given as a partition or by its label, with the fields of
- * `handle.getImgDesc()`. Throws ESP_ERR_NOT_FOUND when the table has no such partition, or when that holds no image, or
- * an image without descriptor (IDF 3.1 and older); ESP_ERR_NOT_SUPPORTED when it is not for an app;
- * ESP_ERR_INVALID_ARG when neither a partition nor a label is given. Unlike IDF's, an image that was not written to its
- * end, or was refused, is no image. `esp_ota_get_partition_description`
+ * `handle.getImgDesc()`. Throws ESP_ERR_NOT_FOUND when the table has no such partition, or when the partition holds no
+ * image, or an image without descriptor (IDF 3.2 and older); ESP_ERR_NOT_SUPPORTED when it is not for an app;
+ * ESP_ERR_INVALID_ARG when neither a partition nor a label is given. Unlike IDF, it finds no image in a slot whose last
+ * update did not end, or was refused. `esp_ota_get_partition_description`
  */
 declare function getDescription(partition: Partition | string): AppDesc;
 /** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
@@ -118,83 +118,85 @@ declare function setBootPartition(partition: Partition | string): Promise<number
  */
 declare function markValid(): void;
 /**
- * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
- * header, segments and length of an image. Its checksum takes seconds; `rollback()` verifies that before it selects a
- * slot (IDF does so here too). True also while files alone are on trial: the files before them come back. Else false on a
- * table with one slot.
+ * Does a slot hold an image that `rollback()` could go back to? It checks the slots that `rollback()` would check, but only
+ * header, segments and length of an image. The checksum takes seconds: `rollback()` verifies it before it selects a slot,
+ * while IDF verifies it here too. Also true while files alone are on trial, because the files before them come back. Else
+ * false on a table with one slot.
  * `esp_ota_check_rollback_is_possible`
  */
 declare function canRollback(): boolean;
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. After a release of files
- * alone, which is not confirmed yet, the files before it come back, and the slot stays. A running update is
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. While a release of files
+ * alone is on trial, the files before it come back, and the slot stays. A running update is
  * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
  * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
  * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
- * ota.rollback)`: a rollback must not fail for that. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * ota.rollback)`: a rollback must not fail because of it. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when no other slot holds
+ * a whole image.
  * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 declare function rollback(options?: RollbackOptions): Promise<number>;
 
-/** `esp_bootloader_desc_t`, and what follows from it. */
+/** `esp_bootloader_desc_t`, and what the bootloader does. */
 interface BootloaderDesc {
-    /** CONFIG_BOOTLOADER_PROJECT_VER of its build, 0 when it does not say */
+    /** CONFIG_BOOTLOADER_PROJECT_VER of its build, 0 when it is unknown */
     version: number;
-    /** of bootloader anti-rollback, 0 when it does not say */
+    /** the secure version for the anti-rollback of bootloaders, 0 when it is unknown */
     secureVersion: number;
     /** the ESP-IDF that it was built with, such as "v5.5.1"; "" when it is unknown */
     idfVer: string;
-    /** when it was compiled, such as "Jul  1 2026 12:00:00"; "" when it does not say */
+    /** when it was compiled, such as "Jul  1 2026 12:00:00"; "" when it is unknown */
     dateTime: string;
     /** does it obey the states of otadata (IDF 3.3 and later)? undefined when it is unknown */
     states: boolean | undefined;
-    /** does it roll back an image that was not confirmed? undefined when it is unknown: no descriptor says so */
+    /** does it roll back an image that was not confirmed? undefined when it is unknown: a descriptor does not say it */
     rollback: boolean | undefined;
 }
 /**
- * Which bootloader this device has: what its descriptor says (IDF 5.2 and later), else what is known of those that came
- * with published Espruino builds for the classic ESP32. Of any other one `idfVer` is "". Throws ESP_ERR_NOT_FOUND where
- * there is none, as with flash encryption. `esp_ota_get_bootloader_description`
+ * Which bootloader this device has: what its descriptor says (IDF 5.2 and later), else what is known about the ones that
+ * came with published Espruino builds for the classic ESP32. For any other one `idfVer` is "". Throws ESP_ERR_NOT_FOUND if
+ * flash has no bootloader at its address, or is encrypted. `esp_ota_get_bootloader_description`
  */
 declare function getBootloaderDescription(): BootloaderDesc;
 
-/** Names of ESP_HTTPS_OTA_EVENT_* (ESP-IDF, esp_https_ota.h) without the prefix, and WRITE_FILE, which is ours. */
+/** Names of ESP-IDF's ESP_HTTPS_OTA_* events (esp_https_ota.h) without the prefix, and WRITE_FILE, which IDF lacks. */
 type EventName = "START" | "CONNECTED" | "GET_IMG_DESC" | "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "WRITE_FLASH" | "WRITE_FILE" | "UPDATE_BOOT_PARTITION" | "FINISH" | "ABORT";
 /**
  * What `onEvent` is called with. VERIFY_CHIP_ID: the image's chip id. VERIFY_CHIP_REVISION: the lowest chip revision
  * that the image runs on. WRITE_FLASH: bytes in flash so far, and bytes of the file, -1 when the server does not say.
- * WRITE_FILE: bytes of files in Storage so far, and of all that are fetched.
+ * WRITE_FILE: bytes of files in Storage so far, and bytes of all files that this update fetches.
  * UPDATE_BOOT_PARTITION: the subtype of the selected slot.
  */
 type UpdateEvent = [name: "START" | "CONNECTED" | "GET_IMG_DESC" | "FINISH" | "ABORT", data: undefined, total: undefined] | [name: "VERIFY_CHIP_ID" | "VERIFY_CHIP_REVISION" | "UPDATE_BOOT_PARTITION", data: number, total: undefined] | [name: "WRITE_FLASH" | "WRITE_FILE", data: number, total: number];
-/** A function of what stands in UpdateEvent. It may take fewer parameters. */
+/** A function that is called with an UpdateEvent. It may take fewer parameters. */
 type EventHandler = ((...event: UpdateEvent) => void) | ((...event: UpdateEvent extends infer E ? E extends [infer N, infer D, unknown] ? [name: N, data: D] : never : never) => void) | ((...event: UpdateEvent extends infer E ? (E extends [infer N, unknown, unknown] ? [name: N] : never) : never) => void);
-/** Brings the bytes of a file: see `source` of a configuration. */
+/** Gives the bytes of a file: see `source` of a configuration. */
 type Source = (offset: number, done: (error: unknown, data?: string | Uint8Array | null) => void, file: string) => void;
 /** The fields of every configuration. */
 interface CommonConfig {
     /**
-     * http or https. With `keys` it names a signed manifest, otherwise the image itself. Needed unless `source` or `push`
-     * brings the bytes.
+     * http or https. With `keys` it names a signed manifest, otherwise the image itself. Required unless `source` or `push`
+     * is given.
      */
     url?: string;
     /**
-     * Brings the bytes in the place of a server: it is called with the offset of the byte that is wanted next, and calls
-     * `done(error, data)` once, now or later, with one or more bytes from there on as they come: a binary string or a
-     * Uint8Array, best 1 to 4 KB. No data (`""`, null or undefined) is the end of the file. An error is tried again as
-     * one of the network is, and so is an answer that takes longer than `timeout`. `file`: which file is wanted, `url` for
-     * the manifest (or what is installed without one), and the image's URL as the manifest gives it.
+     * Gives the bytes instead of a server. It is called with the offset of the next byte, and must call
+     * `done(error, data)` once, now or later, with one or more bytes from this offset on: a binary string or a
+     * Uint8Array, best 1 to 4 KB. No data (`""`, null or undefined) is the end of the file. After an error, or when `done`
+     * is not called within `timeout`, it is called again, as often as `retries` allows. `file` names the file: it is `url`
+     * for the manifest, or for the image when there is no manifest; else the image's URL as the manifest gives it.
      */
     source?: Source;
     /**
-     * For `begin()`: `handle.write()` brings the bytes of the image. With `keys` the manifest is given as `manifest`.
+     * For `begin()`: the program gives the bytes of the image to `handle.write()`. With `keys` it must give the manifest as
+     * `manifest`.
      * @default false
      */
     push?: boolean;
     /**
-     * Texts by their names, sent with each request to the first origin, never to another. A function is called before each such request, and
-     * gives its headers: for tokens that expire. What it throws, or headers that are refused, end the call with
-     * ESP_ERR_INVALID_ARG.
+     * Values by names. They are sent with each request to the origin of `url`, never to another origin. A function is called
+     * before each such request and returns its headers: for tokens that expire. If it throws, or its headers are not valid,
+     * the call ends with ESP_ERR_INVALID_ARG.
      */
     headers?: {
         [name: string]: string;
@@ -202,8 +204,8 @@ interface CommonConfig {
         [name: string]: string;
     });
     /**
-     * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file, as Espruino's http
-     * takes them. It verifies nothing with them; `cert` and `key` show the server who the device is.
+     * DER as a binary string (`atob` of the base64 between the lines of a PEM), or the name of a file in Storage; passed on
+     * to Espruino's http. Espruino does not verify the server with it. `cert` and `key` show the server who the device is.
      */
     ca?: string;
     /** The certificate of the device, passed on to Espruino's http. */
@@ -211,31 +213,31 @@ interface CommonConfig {
     /** The private key of the device, passed on to Espruino's http. */
     key?: string;
     /**
-     * ms without a byte from the server before a connection is closed. It is checked four times in this time, so the end
-     * can come a quarter later.
+     * ms without a byte from the server before a connection is closed. The module checks every quarter of this time, so the
+     * end can come a quarter later.
      * @default 20000
      */
     timeout?: number;
     /**
-     * How often a connection is made again without progress before the update fails.
+     * How often the module connects again without progress before the update fails.
      * @default 5
      */
     retries?: number;
     /**
-     * ms for the whole update, counted in whole seconds, pauses between the steps of a handle included. 0 sets no limit.
+     * ms for the whole update, counted in whole seconds. Pauses between the steps of a handle count too. 0 sets no limit.
      * @default 3600000
      */
     deadline?: number;
     /** @default 5 */
     maxRedirects?: number;
     /**
-     * Bytes per ranged request. 0 asks for the whole file in one request, and over TLS for ranges that fit where the
-     * server's records do not fit into the buffer of this build.
+     * Bytes per ranged request. 0 asks for the whole file in one request. If a TLS record of the server does not fit into the
+     * buffer of this build, the module asks for smaller ranges by itself.
      * @default 0
      */
     maxRequestSize?: number;
     /**
-     * Install an image that is running already.
+     * Install an image that runs already.
      * @default false
      */
     allowSameVersion?: boolean;
@@ -250,23 +252,23 @@ interface CommonConfig {
      */
     allowRolledBack?: boolean;
     /**
-     * Install an image whose Espruino cannot read the files in Storage. The program is not there after the restart.
+     * Install an image whose Espruino cannot read the files in Storage. After the restart no program runs.
      * @default false
      */
     allowStorageLoss?: boolean;
     /**
-     * Install although `save()` keeps the program (file `.varimg`). Other firmware drops it at its first start.
+     * Install although `save()` keeps the program (file `.varimg`). Other firmware deletes it at its first start.
      * @default false
      */
     allowSavedState?: boolean;
     /**
-     * Update although `boot()` or `confirmAfter()` has the running image on trial. Then there is nothing left to go back
-     * to.
+     * Update although `boot()` or `confirmAfter()` has the running image on trial. This overwrites the slot that a rollback
+     * would go back to.
      * @default false
      */
     allowUnconfirmed?: boolean;
     /**
-     * The manifest's project must be this. Default: the project of the running image's app descriptor, else of the last
+     * The manifest must have this project. Default: the project of the running image's app descriptor, else of the last
      * manifest that was installed.
      */
     project?: string;
@@ -277,19 +279,19 @@ interface CommonConfig {
     allowEarly?: boolean;
     /** Label of the slot to write. Default: the next update partition. */
     partition?: string;
-    /** Called synchronously. What it throws does not end the update: the engine prints it. */
+    /** Called synchronously. An error that it throws does not end the update: the engine prints it. */
     onEvent?: EventHandler;
 }
-/** The manifest that `url` names must be signed by trusted keys, and the image must be the one that it names. */
+/** The manifest must be signed by trusted keys, and the image must be the one that it names. */
 interface SignedConfig extends CommonConfig {
     /** Trusted public keys (JWK). */
     keys: Jwk[];
     /**
-     * By how many of `keys` a manifest must be signed.
+     * How many of `keys` must have signed a manifest.
      * @default 1
      */
     threshold?: 1 | 2;
-    /** The signed manifest itself, so that it is not fetched. Its image's URL may be relative to `url`. */
+    /** The text of the signed manifest. It is then not fetched. The URL of its image may be relative to `url`. */
     manifest?: string;
     digest?: undefined;
     insecure?: false;
@@ -297,15 +299,15 @@ interface SignedConfig extends CommonConfig {
 /** The image must have this digest. */
 interface DigestConfig extends CommonConfig {
     /**
-     * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:", or "sha256:" as
-     * fsverity-utils prints it, and 64 hexadecimal digits.
+     * The fs-verity digest of the image, from a source that is trusted: "fsverity-sha256:" (or "sha256:", as
+     * fsverity-utils prints it) and 64 hexadecimal digits.
      */
     digest: string;
     keys?: undefined;
     threshold?: undefined;
     insecure?: false;
 }
-/** Installs what `url` serves, without authentication: https in Espruino authenticates nobody. */
+/** Installs what `url` serves, without authentication: Espruino's https does not authenticate the server. */
 interface InsecureConfig extends CommonConfig {
     insecure: true;
     keys?: undefined;
@@ -327,8 +329,8 @@ type Origin = {
 /** Exactly one of `keys`, `digest` and `insecure` says which image may run. */
 type Config = (SignedConfig | DigestConfig | InsecureConfig) & Origin;
 /**
- * An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is ignored: keys are named by
- * their RFC 7638 thumbprint.
+ * An RSA public key, RFC 7517: `n` and `e` in base64url. `kid` is ignored, because the module names a key by
+ * its RFC 7638 thumbprint.
  */
 interface Jwk {
     kty: string;
@@ -338,15 +340,15 @@ interface Jwk {
 }
 
 /**
- * The name in Storage of a file of the release that runs, for `require("Storage").read()`: pictures, fonts, tables. Of an
- * empty file nothing is stored, so reading it gives undefined. Throws ESP_ERR_NOT_FOUND when no release of files runs, or
- * when it has no such file.
+ * The name in Storage of a file of the release that runs, for `require("Storage").read()`: pictures, fonts, tables. An
+ * empty file is not stored: reading it gives undefined. Throws ESP_ERR_NOT_FOUND when no release of files runs, or when the
+ * release does not have this file.
  */
 declare function file(name: string): string;
 /**
- * Compacts Storage: erased files give their room back. **A loss of power meanwhile can cost every file in it**, this
- * module and the program included: it is for the bench, or for a day with mains. Nothing else of this module ever compacts.
- * Throws ESP_ERR_INVALID_STATE while an update runs. It takes seconds, and nothing else happens meanwhile.
+ * Compacts Storage, which frees the room of erased files. **A loss of power during this can destroy every file in Storage**,
+ * also this module and the program: call it only while the power supply cannot fail. No other function of this module
+ * compacts. Throws ESP_ERR_INVALID_STATE while an update runs. It takes seconds, in which nothing else runs.
  */
 declare function compactStorage(): void;
 
@@ -361,7 +363,7 @@ interface StorageClaim {
     size: number;
 }
 
-/** A file of a release, as its manifest names it. */
+/** A file of a release, as its manifest describes it. */
 interface ManifestFile {
     /** 1 to 28 printable ASCII characters, such as "app.js" or "lib/sensor.js" */
     name: string;
@@ -369,14 +371,14 @@ interface ManifestFile {
     size: number;
     /** 64 hexadecimal digits */
     sha256: string;
-    /** relative to the manifest's; without it the name is its URL */
+    /** relative to the URL of the manifest; without it `name` is the URL */
     url?: string;
 }
 /** Which devices take the release, and when: `share`, or `start` and `hours`. */
 interface Rollout {
     /** percent of the devices */
     share?: number;
-    /** seconds since 1970: the first devices take it then, the last ones `hours` later */
+    /** seconds since 1970: the first devices take the release at this time, the last ones `hours` later */
     start?: number;
     hours?: number;
 }
@@ -390,7 +392,7 @@ interface Manifest {
     sequence: number;
     iat: number;
     exp?: number;
-    /** there unless it is a release of files alone */
+    /** undefined in a release of files alone */
     image?: {
         url: string;
         size: number;
@@ -558,17 +560,17 @@ declare function checkForUpdate(config: SignedConfig & Origin): Promise<Offer>;
 /** What a slot holds. */
 interface SlotStatus {
     label: string;
-    /** in bytes: the largest image that fits */
+    /** in bytes: the size of the largest image that fits */
     size: number;
     /** `esp_ota_img_states_t`, undefined when otadata does not name it */
     state: number | undefined;
     /**
-     * Of the running slot: Espruino's own. Of others: that of the manifest that brought the image, or of its app
-     * descriptor; undefined when the slot holds no whole image, or when its version is unknown.
+     * For the running slot Espruino's own version. For others the version of the manifest that the image came with, or of
+     * its app descriptor; undefined when the slot holds no whole image, or when its version is unknown.
      */
     version: string | undefined;
 }
-/** The release whose files run. */
+/** The release of files whose program runs. */
 interface ReleaseStatus {
     version: string;
     /** name of the program */
@@ -576,11 +578,11 @@ interface ReleaseStatus {
     /** names of all files */
     files: string[];
 }
-/** For remote diagnosis: what runs, what starts next, and why these may differ. Slots by their labels. */
+/** For remote diagnosis: what runs, what starts next, and why they may differ. Slots are named by their labels. */
 interface Status {
     running: string;
     boot: string;
-    /** the slot that an update would write; "" where the table has no other */
+    /** the slot that an update would write; "" if the table has no other slot */
     next: string;
     /** `esp_ota_img_states_t` of the running slot, undefined when otadata does not name it */
     state: number | undefined;
@@ -590,60 +592,60 @@ interface Status {
     sequence: number;
     /** the release of files that runs, null for none */
     release: ReleaseStatus | null;
-    /** starts so far and the slot to fall back to, null when neither the running image nor its files are on trial */
+    /** starts so far and the slot to fall back to; null unless the running image or its files are on trial */
     trial: {
         boots: number;
         previous: string;
     } | null;
     /**
-     * digests of the images that were rolled back or refused by the bootloader, the last one first, as `digest` takes
-     * them; of a release of files "release-sha256:" and its id
+     * what counts as bad because it was rolled back or the bootloader refused it, the last one first: the digest of an image,
+     * as `digest` takes it; for a release of files "release-sha256:" and its id
      */
     rolledBack: string[];
-    /** why the last image was rolled back, such as what check() threw; "" when none was since the last update */
+    /** why the last image was rolled back, such as the error that check() threw; "" if none was since the last update */
     rollbackReason: string;
     /** all slots, the running one too */
     slots: SlotStatus[];
-    /** of Storage, in bytes: behind the last file, and of erased files, which only a compaction gives back */
+    /** bytes of Storage: `free` behind the last file, `trash` of erased files, which a compaction frees */
     storage: {
         free: number;
         trash: number;
     };
     /**
-     * what the last update since the start ended with: "ESP_OK", or name and message of its error; "" before the first
+     * how the last update since the start has ended: "ESP_OK", or name and message of its error; "" before the first
      */
     last: string;
-    /** why another slot runs than the one that is selected; "" when it is the selected one */
+    /** why another slot than the selected one runs; "" if the selected one runs */
     differs: string;
 }
 /** A report on the device. It reads flash and writes nothing. */
 declare function getStatus(): Status;
 
 interface BootOptions {
-    /** starts in which an image must be confirmed; default 3 */
+    /** the image must be confirmed within this many starts; default 3 */
     attempts?: number;
-    /** called at each start on trial, with the number of this start and of those allowed */
+    /** called at each start on trial, with the number of this start and the number of allowed starts */
     onTrial?: (boots: number, attempts: number) => void;
     /** called in the first start of a release, with its version ("" where the manifest is unknown): for migrations */
     onFirstStart?: (version: string) => void;
 }
 /**
  * To be called when the program starts. Counts the starts of an image, or of files, on trial; after `attempts` of them
- * without `markValid()` it selects what ran before and restarts. A start is counted once, however often this is called:
- * where the loader runs, it has counted already. Resolves with true while what runs is on trial. Writes one record in
- * Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial like the last one.
- * Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ * without `markValid()` it rolls back and restarts. Further calls in one start are not counted; if the loader runs, it has
+ * counted the start already. Resolves with true while the running image, or its files, are on trial. Writes one record in
+ * Storage at each start on trial, and nothing at other starts. If a start cannot be recorded, it rolls back.
+ * Rejects with ESP_ERR_INVALID_ARG for an unknown option.
  */
 declare function boot(options?: BootOptions): Promise<boolean>;
 /**
- * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
- * rolled back otherwise, which ends a running update. A check that throws, or whose promise is rejected, rolls back
- * too, but does not mark the image as bad: it may be offered again, and counts as bad at the third time. The engine
- * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
- * boot() counts the starts.
- * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
- * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with
- * ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
+ * Decides a trial: `ms` from now it calls `check()`. If this returns true, or a promise of true, the running image is
+ * confirmed. Otherwise it is rolled back, which ends a running update. If the check throws, or its promise is rejected, the
+ * image is rolled back too, but counts as bad only at the third time: until then it can be installed again. The engine
+ * prints the error, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then the
+ * starts that boot() counts decide.
+ * `onEvent` is called with "ROLLBACK" and the reason before the rollback.
+ * Does nothing if the image is confirmed already. Resolves with true if the image is confirmed, false after a rollback.
+ * Rejects with ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
  */
 declare function confirmAfter(ms: number, check: () => boolean | Promise<boolean>, onEvent?: (name: "ROLLBACK", reason: string) => void): Promise<boolean>;
 

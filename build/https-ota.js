@@ -1,9 +1,10 @@
 /* https-ota (MIT): over-the-air firmware update for the ESP32, in Espruino. Built from src/; do not edit. */
 // Outcome codes with ESP-IDF's own numbers and names, and the one place where an Error is built.
-// Source: docs/design.md#errors (IDF esp_err.h, esp_http_client.h, esp_ota_ops.h, esp_https_ota.h).
+// Source: docs/design.md#errors. Read in IDF 6.2.0-dev, commit 1021229 of July 2026: esp_err.h, esp_http_client.h,
+// esp_ota_ops.h, esp_https_ota.h. OTA_ALREADY_IN_PROGRESS and OTA_SPI_MODE_MISMATCH came with v6.1-beta1.
 /**
- * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. It is
- * made when it is read: the table takes 85 JsVars.
+ * ESP-IDF's numbers by their names without `ESP_` or `ESP_ERR_`; `IN_PROGRESS` is ESP_ERR_HTTPS_OTA_IN_PROGRESS. The
+ * table is created at each read, because it takes 85 JsVars.
  * More than 30 lines: a table.
  */
 function errorNumbers() {
@@ -44,9 +45,9 @@ function errorNumbers() {
  * Builds the error for `code` with `message`. Errors are built only here; the caller throws the error or passes it on.
  */
 function otaError(code, message, retry) {
-    /** Characters of a message. */
+    /** The most characters that a message has. */
     var MAX_MESSAGE = 500;
-    // it may quote bytes that a stranger has sent, and a terminal would obey control characters
+    // the message may quote bytes that a stranger has sent, and a terminal would obey control characters in it
     var printable = "";
     for (var i = 0; i < message.length && i < MAX_MESSAGE; i++) {
         var c = message.charCodeAt(i);
@@ -62,7 +63,7 @@ function otaError(code, message, retry) {
     return error;
 }
 /**
- * Whatever was thrown, as an OtaError: one of ours passes unchanged, anything else becomes ESP_FAIL with its own
+ * Turns what was thrown into an OtaError. An OtaError is returned unchanged; anything else becomes ESP_FAIL with its own
  * message.
  */
 function toOtaError(thrown) {
@@ -73,8 +74,8 @@ function toOtaError(thrown) {
 /** A callback that does nothing. */
 function noop() { }
 /**
- * Runs `body`, and passes what it throws to `reject` as an OtaError. Every callback of the engine or of a promise must
- * run in it: the engine only prints what a callback throws.
+ * Runs `body`, and passes what it throws to `reject` as an OtaError. The body of every callback of the engine or of a
+ * promise must run in it: the engine only prints what a callback throws.
  */
 function tryOr(body, reject) {
     try {
@@ -84,6 +85,7 @@ function tryOr(body, reject) {
         reject(toOtaError(thrown));
     }
 }
+/** Throws NO_MEM: there was no memory for `what`. */
 function noMemory(what) {
     throw otaError(257 /* Code.NO_MEM */, "out of memory: " + what, true);
 }
@@ -100,7 +102,7 @@ function lazyBytes() {
         for (var i = 0; i < 4; i++)
             bytes[offset + i] = value >>> (8 * i);
     }
-    /** Text of at most `length` bytes, ended early by a NUL. */
+    /** Text of at most `length` bytes, which a NUL may end earlier. */
     function zText(bytes, offset, length) {
         var text = "";
         for (var i = offset; i < offset + length && bytes[i]; i++)
@@ -113,11 +115,11 @@ function lazyBytes() {
     /** The bytes of a binary string. */
     function bytesOf(text) {
         var bytes = new Uint8Array(text.length);
-        // only Espruino accepts a string here: the command on the host does not call this
+        // only Espruino accepts a string here; the command on the host does not call this function
         bytes.set(text);
         return bytes;
     }
-    /** The digits of "<prefix><64 hexadecimal digits>" in lower case; "" for any other text. */
+    /** The digits of "<prefix><64 hexadecimal digits>", in lower case; "" for any other text. */
     function parseDigest(text, prefix) {
         var digits = text.substr(prefix.length).toLowerCase();
         if (text.substr(0, prefix.length) !== prefix || digits.length !== 64)
@@ -127,11 +129,11 @@ function lazyBytes() {
                 return "";
         return digits;
     }
-    // Base64 of the interpreter (RFC 4648 4), of and to binary strings.
+    // The interpreter's base64 (RFC 4648 4) of binary strings.
     function base64(text) {
         return btoa(text);
     }
-    /** The bytes of base64 text as a binary string. Characters outside of the alphabet: undefined result. */
+    /** The bytes of base64 text as a binary string. The result is not defined for characters outside of the alphabet. */
     function fromBase64(text) {
         return atob(text);
     }
@@ -145,10 +147,10 @@ function lazyBytes() {
 
 
 // Flash: read, erase, write, compare. The result of every read is checked: out of memory shows as undefined, and
-// undefined equals undefined. Every erase and write is read back, here or by the caller, because the ESP32 port drops flash errors
-// (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
+// undefined equals undefined. Every erase and write is read back, here or by the caller, because the ESP32 port ignores
+// flash errors (targets/esp32/jshardware.c; with IDF 5 its erase silently does nothing).
 var flash = require("Flash");
-/** A computed text: a minifier would put the characters themselves, which are no ASCII. */
+/** It is computed because a minifier would turn a literal into the characters themselves, which are not ASCII. */
 var BLANK = E.toString(new Uint8Array(16).fill(0xff));
 /** `length` bytes of flash at `addr`. */
 function read$1(addr, length) {
@@ -157,20 +159,20 @@ function read$1(addr, length) {
         return noMemory("flash read of " + length + " at " + lazyBytes().hex_(addr));
     return bytes;
 }
-/** The same bytes as a binary string; a string is that string, and a whole typed array shares its memory with it. */
+/** `bytes` as a binary string. A string is returned unchanged; the string of a whole typed array shares its memory. */
 function binary(bytes) {
     var text = E.toString(bytes);
     if (typeof text !== "string" || text.length !== bytes.length)
         return noMemory("string of " + bytes.length);
     return text;
 }
-/** The same as a binary string. In one function, because each call takes time. */
+/** As read(), but a binary string. One function and not binary(read()), because each call takes time. */
 function readText(addr, length) {
     var bytes = flash.read(length, addr);
     var text = bytes && E.toString(bytes);
     return typeof text === "string" ? text : noMemory("flash read of " + length + " at " + lazyBytes().hex_(addr));
 }
-/** Do the bytes of flash at `addr` equal `bytes`, a binary string? */
+/** Is `bytes`, a binary string, what flash holds at `addr`? */
 function holds(addr, bytes) {
     return readText(addr, bytes.length) === bytes;
 }
@@ -178,12 +180,13 @@ function holds(addr, bytes) {
 
 
 // Timers and the clock of the interpreter, and the watchdog of the lock (boot/lock.ts). When no JsVar is left, the
-// interpreter aborts the running callback and nothing throws. The watchdog finds that no timer is left to continue.
-/** ms until the last timer that an update waits for is due; negative: ms that it is overdue. */
+// interpreter aborts the running callback, and nothing throws. The watchdog detects this: no timer is left that could
+// continue the work.
+/** ms until the last timer of an update is due; negative when it is overdue. */
 var graceMs = 0;
-/** ms since 1970 when the watchdog last looked; 0: it has not looked since its reset */
+/** ms since 1970 at the last call of watchdogExpired(); 0: not called since the reset */
 var lastSampleMs = 0;
-/** Calls `callback` once, in `ms`. `unwatched`: no update waits for this timer. */
+/** Calls `callback` once, in `ms`. `unwatched`: the watchdog ignores this timer, because no update waits for it. */
 function after(ms, callback, unwatched) {
     var timer = setTimeout(callback, ms);
     if (timer === undefined)
@@ -201,16 +204,16 @@ function after(ms, callback, unwatched) {
 var cancel = clearTimeout;
 
 function lazyEngine() {
-    // What the module uses of the interpreter, apart from flash, chip, http, crypto and timers: Storage, memory, and state
-    // that outlives an instance of this module. The result of every native call is checked: out of memory shows as
+    // What the module uses of the interpreter, besides flash, chip, http, crypto and timers: Storage, memory, and state
+    // that outlives an instance of this module. The result of every native call is checked: when memory runs out it is
     // undefined.
     /** Free JsVars. */
     function freeVars() {
         return process.memory().free;
     }
     /**
-     * Makes the engine print what a callback of the user threw, as it prints any uncaught error. The error must not end the
-     * update, and must not be lost.
+     * Makes the engine print `thrown`, an error of a callback of the user, as it prints any uncaught error. The error must
+     * not end the update, and must not be lost.
      */
     function printLater(thrown) {
         tryOr(function () {
@@ -219,7 +222,7 @@ function lazyEngine() {
             }, true);
         }, noop);
     }
-    /** Calls a callback of the user. What it throws must not end what is under way: the engine prints it. */
+    /** Calls a callback of the user. An error that it throws must not end the running update: the engine prints it. */
     function callUser(callback) {
         try {
             callback();
@@ -232,28 +235,28 @@ function lazyEngine() {
     function boardName() {
         return process.env.BOARD;
     }
-    /** ms since 1970 by a clock that is wrong until somebody sets it. */
+    /** ms since 1970, by a clock that starts near 1970 and is wrong until the program sets it. */
     function now() {
         return Date.now();
     }
-    /** What differs between two devices with the same program: on an ESP32 its MAC address. */
+    /** The serial number, which no other device has: on an ESP32 the MAC address. */
     function serialNumber() {
         return getSerial();
     }
     /**
-     * A number from 0 to below 1 that differs from device to device, and for each device from `round` to `round`.
-     * Math.random() gives the same numbers after every start on every board: its seed is a constant (src/jsutils.c). The
-     * factor separates devices that meet in one round: without it the checksums of two serial numbers differ by the same
-     * bits in each.
+     * A number from 0 to below 1. It differs from device to device and from `round` to `round`. Math.random() cannot give
+     * it: its seed is a constant (src/jsutils.c), so its numbers are the same after every start on every board. Without the
+     * factor two devices with close numbers in one round would have close numbers in every round: the checksums of two serial
+     * numbers would differ by the same bits each time.
      */
     function spread(round) {
         return ((E.CRC32(serialNumber()) * (1 + 40503 * round)) / 4294967296) % 1;
     }
-    /** A file of Espruino's Storage, undefined when there is none. */
+    /** A file of Espruino's Storage, undefined when it does not exist. */
     function readFile(name) {
         return require("Storage").read(name);
     }
-    /** `length` bytes of it from `offset` on, fewer at its end. */
+    /** `length` bytes of a file from `offset` on, fewer at its end; "" when it does not exist. */
     function readPart(name, offset, length) {
         return require("Storage").read(name, offset, length) || "";
     }
@@ -293,14 +296,14 @@ function lazyEngine() {
         E.otaStart = state;
     }
     /**
-     * Has a slot been selected since the device started? Kept in an object of the engine, where every instance of this
-     * module finds it.
+     * Has a slot been selected since the device started? This is kept in an object of the engine, where every instance of
+     * this module finds it.
      */
     function isRestartPending() {
         return !!E.otaRestartPending;
     }
     /**
-     * The lock that is held (boot/lock.ts), null when none is. It is kept in an object of the engine too: a second instance
+     * The lock (boot/lock.ts) while it is held, null otherwise. It is kept in an object of the engine too: a second instance
      * of this module (after Modules.removeCached, or sent again by the Web IDE) must not write a slot that the first one is
      * writing.
      */
@@ -310,18 +313,18 @@ function lazyEngine() {
     function setHeldLock(lock) {
         E.otaLock = lock;
     }
-    /** Adds or removes a listener that is called before the engine ends the program: save(), load(), reset(). */
+    /** Adds or removes a listener that is called before save(), load() and reset() end the program. */
     function listenForKill(listener, add) {
         if (add)
             E.on("kill", listener);
         else
             E.removeListener("kill", listener);
     }
-    /** `rolledBack`: because the program gave the running image up. */
+    /** Notes that a slot was selected. `rolledBack`: because the running image was rolled back. */
     function setRestartPending(rolledBack) {
         E.otaRestartPending = rolledBack ? 2 /* Pending.ROLLED_BACK */ : 1 /* Pending.SELECTED */;
     }
-    /** Has the program given up the image that runs, and not restarted since? */
+    /** Was the running image rolled back, and has the device not restarted since? */
     function isRolledBack() {
         return E.otaRestartPending === 2 /* Pending.ROLLED_BACK */;
     }
@@ -363,10 +366,11 @@ function lazyEngine() {
 
 
 function lazyImage() {
-    /** RAM that every bootloader of IDF 3.1 to 5.5 can load: [low, high) in turns. */
+    /** RAM that every bootloader of IDF 3.1 to 5.5 can load: pairs of the first address and the first one behind the range. */
     function loadableRam(chipId) {
-        // IDF soc.h of each chip, less what its bootloader occupies while it loads: stack, data, loader code (bootloader.ld,
-        // process_segment in esp_image_format.c), and on the ESP32 the ROM's data below 0x3ffb0000 (memory_layout.c)
+        // IDF soc.h of each chip, without what its bootloader occupies while it loads: stack, data, loader code
+        // (bootloader.ld, process_segment in esp_image_format.c), and on the ESP32 without the ROM's data below 0x3ffb0000
+        // (memory_layout.c)
         if (!chipId)
             return [
                 // of SOC_DRAM, SOC_IRAM, SOC_RTC_IRAM, SOC_RTC_DRAM, SOC_RTC_DATA
@@ -379,7 +383,7 @@ function lazyImage() {
         // of SOC_DRAM, SOC_IRAM, SOC_RTC_DRAM, SOC_RTC_DATA
         return [0x3fc88000, 0x3fcca000, 0x40374000, 0x403ba000, 0x600fe000, 0x60100000, 0x50000000, 0x50002000];
     }
-    /** Is a segment for `addr` mapped from flash instead of loaded? All of these chips have MMU pages of 64 KB. */
+    /** Is a segment for `addr` mapped from flash, and not loaded into RAM? All of these chips have MMU pages of 64 KB. */
     function isMapped(chipId, addr) {
         var page = addr >>> 16;
         if (!chipId)
@@ -390,9 +394,10 @@ function lazyImage() {
             (page >= 1107296256 /* Esp32c3.SOC_IROM_LOW */ >>> 16 && page < (1107296256 /* Esp32c3.SOC_IROM_LOW */ >>> 16) + pages));
     }
     /**
-     * Can a bootloader load, map or skip a segment at `addr`? It skips those below 0x10000000 (should_load). At other
-     * addresses it refuses the image or crashes, at every start and without a fallback: those of IDF 3 and 4.0 where there
-     * is no RAM, all of them at an odd address in instruction RAM, which takes only whole words (IDF memory-types.rst).
+     * Can a bootloader load, map or skip a segment at `addr`? It skips segments below 0x10000000 (should_load). At other
+     * addresses it refuses the image or crashes, at every start and without a fallback. Bootloaders of IDF 3 and 4.0 crash at
+     * addresses without RAM. All of them crash at an odd address in instruction RAM, which takes only whole words (IDF
+     * memory-types.rst).
      */
     function isLoadable(chipId, addr, length) {
         if (addr < 0x10000000 || isMapped(chipId, addr))
@@ -404,9 +409,9 @@ function lazyImage() {
                 return addr % 4 === 0;
         return false;
     }
-    // An ESP firmware image: header, segments, app descriptor, tail. Pure: works on bytes that others read.
+    // An ESP firmware image: header, segments, app descriptor, tail. Pure: it works on bytes that the caller has read.
     // Source: docs/formats.md#image (IDF esp_app_format.h, esp_image_format.c, esp_app_desc.h).
-    // esp_app_desc.h; used twice, where a variable is shorter than the number
+    // esp_app_desc.h. Not an enum: it is used twice, and a variable is shorter than the number
     var ESP_APP_DESC_MAGIC_WORD = 0xabcd5432;
     // mmu.h of the ESP32; the C3 and the S3 have pages of this size too
     var SPI_FLASH_MMU_PAGE_SIZE = 0x10000;
@@ -442,7 +447,7 @@ function lazyImage() {
         };
     }
     /**
-     * The app descriptor in the first 288 bytes of an image; null for an image without one (IDF 3.1 and older).
+     * The app descriptor in the first 288 bytes of an image; null for an image without one (IDF 3.2 and older).
      *
      *     esp_app_desc_t, 32 bytes behind the image's start
      *      32  uint32_t magic_word                    176  uint8_t  app_elf_sha256[32]
@@ -469,11 +474,11 @@ function lazyImage() {
             appElfSha256: sha,
         };
     }
-    /** The descriptor's spi_flash_mode, 0 when it is unknown or there is no descriptor. */
+    /** The descriptor's spi_flash_mode, 0 when it is unknown or the image has no descriptor. */
     function spiModeOf(head) {
         return lazyBytes().u32_(head, 32 /* Size.FIRST_SEGMENT */) === ESP_APP_DESC_MAGIC_WORD ? head[213] : 0;
     }
-    /** Can `header` belong to an image that runs on `chipId`, with a first segment that is mapped as data? */
+    /** Can the image of `header` run on `chipId`? Its first segment must be mapped as data. */
     function isRunnable(header, chipId) {
         return !!header && header.chipId_ === chipId && header.loadAddr_ < 0x40000000 && isMapped(chipId, header.loadAddr_);
     }
@@ -483,7 +488,7 @@ function lazyImage() {
     function checkSegment(chipId, loadAddr, length, offset, limit) {
         if (length % 4 || length > limit - offset)
             refuse$3("segment of " + length + " bytes at offset " + offset + " of " + limit);
-        // slots begin on a 64 KB page, so the offset in the slot stands for the address in flash
+        // slots begin on a 64 KB page, so the offset in the slot can be used instead of the address in flash
         if (isMapped(chipId, loadAddr) && (loadAddr - offset) % SPI_FLASH_MMU_PAGE_SIZE)
             refuse$3("segment at offset " + offset + " can't be mapped at " + lazyBytes().hex_(loadAddr));
         if (!isLoadable(chipId, loadAddr, length))
@@ -503,11 +508,11 @@ function lazyImage() {
                 ": is it a bootloader, or a merged image? Expected the app's own file");
     }
     /**
-     * Checks the first bytes of an image (Size.DESC_END of them) against this device, before anything is erased.
-     * `chipId` and `running` (its first bytes) are of the running image. `revision` is that of the chip, -1 where it cannot
-     * be read. `limit`: the most bytes that the image can have. `tell` is called with what the image requires, before each
-     * check. Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
-     * More than 30 lines: one check behind the other, in the order of the header.
+     * Checks the first Size.DESC_END bytes of an image against this device, before anything is erased. `chipId` is that of
+     * the running image, and `running` its first bytes. `revision` is that of the chip, -1 where it cannot be read. `limit`:
+     * the most bytes that the image can have. `tell` is called with what the image requires, before it is checked.
+     * Throws OTA_VALIDATE_FAILED, INVALID_VERSION or OTA_SPI_MODE_MISMATCH.
+     * More than 30 lines: one check after the other, in the order of the header.
      */
     function checkHead(head, chipId, revision, running, limit, tell) {
         var header = parseHeader$1(head);
@@ -546,7 +551,7 @@ function lazyImage() {
     /**
      * Walks the segments of an image for `chipId` in a file of `size` bytes and returns its own length, which is less than
      * `size` where a signature sector or padding follows. `read(offset, length)` gives its bytes. `onData(offset, length)`,
-     * when given, is told each segment's data. Throws OTA_VALIDATE_FAILED.
+     * if given, is called for each segment's data. Throws OTA_VALIDATE_FAILED.
      */
     function walkSegments(chipId, size, read, onData) {
         var header = parseHeader$1(read(0, 32 /* Size.FIRST_SEGMENT */));
@@ -568,7 +573,7 @@ function lazyImage() {
                 onData(offset, segment.length_);
             offset += segment.length_;
         }
-        // one checksum byte ends the last line of 16
+        // the checksum is the last byte of the last line of 16 bytes
         var end = (offset + 16) & -16;
         var length = header.hashAppended_ ? end + 32 /* Esp.IMAGE_HASH_LEN */ : end;
         if (length > size)
@@ -599,13 +604,13 @@ function lazyImage() {
 
 
 function lazyRecords() {
-    // Creates a file of Storage, so that no loss of power and no full Storage costs another one.
+    // Creates a file of Storage in a way that neither a loss of power nor a full Storage can destroy another file.
     // Hazards (src/jsflash.c, docs/espruino.md#compaction-can-lose-every-file):
-    // - Without room the engine compacts, and a loss of power in a compaction can erase all of Storage. So nothing is created
-    //   where there is no room behind the last file.
-    // - A header that a loss of power has torn makes the next one, which is written on top of it, wrong, and the engine
-    //   reports success all the same. So a file is created blank, looked for, and created again.
-    // - A file of an existing name is removed before the new one is there. So what replaces a file has another name.
+    // - If the room behind the last file is too small, the engine compacts, and a loss of power during a compaction can erase
+    //   all of Storage. So a file is created only where there is room for it.
+    // - A loss of power can tear the header of a new file. The engine writes the next header on top of it, which makes that one
+    //   wrong too, and reports success. So a file is created blank and looked up; if it is not found, it is created again.
+    // - The engine removes a file of the same name before the new one is there. So a new version of a file has another name.
     var REMEDY = ": erase files and compact Storage while the power is safe";
     /** Bytes of Storage that a file of `size` bytes takes. */
     function roomOf(size) {
@@ -627,8 +632,8 @@ function lazyRecords() {
                 REMEDY);
     }
     /**
-     * Creates the blank file `name` of `size` bytes; an older one is erased. Throws NO_MEM without room, FLASH_OP_FAIL when it
-     * does not exist after three tries.
+     * Creates the blank file `name` of `size` bytes; an older one is erased. Throws NO_MEM without room, FLASH_OP_FAIL if it
+     * does not exist after three attempts.
      */
     function createFile(name, size, what) {
     var lazyEngineOnce = lazyEngine();
@@ -644,9 +649,9 @@ function lazyRecords() {
         throw otaError(24577 /* Code.FLASH_OP_FAIL */, "Storage did not take " + what + ", file " + name + REMEDY);
     }
     // The set of files of a release, as Storage keeps it: docs/formats.md#set-of-files. Pure.
-    // Each file is stored under a name that is made of its content, and so is the list of them. Nothing that is stored
-    // under such a name is ever changed.
-    /** base64 with the alphabet of base64url (RFC 4648 5); without its padding. */
+    // Each file is stored under a name that is computed from its content, and so is the list of the files. A file with such a
+    // name is never changed.
+    /** The first Name.DIGITS characters of `base64`, with the alphabet of base64url (RFC 4648 5). */
     function urlSafe(base64) {
         var text = "";
         for (var i = 0; i < 20 /* Name.DIGITS */; i++) {
@@ -655,11 +660,11 @@ function lazyRecords() {
         }
         return text;
     }
-    /** The name in Storage of what has this SHA-256, given in base64. */
+    /** The name in Storage of a file whose SHA-256 is this, in base64. */
     function storedName(base64) {
         return "~" /* Name.MARK */ + urlSafe(base64);
     }
-    /** Is it a name that storedName() gives? Files with other names are never touched. */
+    /** Is `name` one that storedName() can return? Files with other names are never touched. */
     function isStoredName(name) {
         var alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         var ok = name.length === 20 /* Name.DIGITS */ + 1 && name[0] === "~" /* Name.MARK */;
@@ -668,18 +673,18 @@ function lazyRecords() {
                 ok = false;
         return ok;
     }
-    /** The text whose SHA-256 is the identity of a release: two manifests that install the same have the same. */
+    /** The SHA-256 of this text is the id of a release: manifests that install the same image and files have the same id. */
     function releaseText(image, entry, files) {
         var text = (image ? image.fsverity.toLowerCase() : "") + "\n" + entry;
         for (var i = 0; i < files.length; i++)
             text += "\n" + files[i].sha256.toLowerCase() + " " + files[i].name;
         return text;
     }
-    /** The list that is stored, as JSON. */
+    /** The list of the set as it is stored, JSON. */
     function setText(set) {
         return JSON.stringify([set.id, set.version, set.entry, set.files.map(function (file) { return [file.name, file.size, file.stored]; })]);
     }
-    /** Reads what setText() made. */
+    /** Parses a text of setText(). */
     function parseSet(text) {
         var fields = JSON.parse(text);
         return {
@@ -689,14 +694,14 @@ function lazyRecords() {
             files: fields[3].map(function (file) { return ({ name: file[0], size: file[1], stored: file[2] }); }),
         };
     }
-    // A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: works on the file's
-    // text. A record is a whole number of units. Its first character is that number, followed by the CRC-32 of the rest as
+    // A file of records that are appended and never changed: docs/formats.md, "Boot record". Pure: it works on the text of
+    // the file. A record is a whole number of units. Its first character is this number. Then come the CRC-32 of the rest as
     // eight hexadecimal digits, and JSON padded with blanks. A record of "+" alone counts one more start since the record
-    // before. A record that a loss of power has torn fails its CRC: it is skipped, and the next one is written behind it.
+    // before. If a loss of power has torn a record, its CRC is wrong: it is skipped, and the next one is written behind it.
     function crcDigits(text) {
         return ("0000000" + E.CRC32(text).toString(16)).substr(-8);
     }
-    /** The record that says `text`. */
+    /** The record with this text. */
     function sealRecord(text) {
         var units = Math.ceil((9 /* RecordFile.HEAD */ + text.length) / 64 /* RecordFile.UNIT */);
         var padded = text;
@@ -733,17 +738,18 @@ function lazyRecords() {
         }
         return found;
     }
-    // What must outlive a restart besides otadata: docs/formats.md, "Boot record". Records alternate between two Storage
-    // files; the last whole record counts. The file that holds it stays until the next one is whole in the other file, so
-    // neither a loss of power nor a full Storage costs it. A file is created with its full size: storage-file.ts.
-    /** Files NAME0 and NAME1. The file NAME is an older form, and is taken over. */
+    // What must survive a restart, besides otadata: docs/formats.md, "Boot record". Records are appended to a Storage file;
+    // when it is full, the next record goes into a second file. The last whole record counts. Its file stays until the next
+    // record is whole in the other file, so it survives a loss of power and a full Storage. A file is created with its full
+    // size: storage-file.ts.
+    /** The files are NAME0 and NAME1. A file NAME has an older form: it is read once, and replaced. */
     var NAME = ".https-ota";
-    /** Fills `record` from the file of the older form. Anything invalid in it counts as absent. */
+    /** Fills `record` from the file of the older form. Invalid fields count as absent. */
     function takeOver(record) {
         var old = {};
         tryOr(function () {
             var parsed = JSON.parse(lazyEngine().readFile_(NAME) || "");
-            // own fields only: the engine's JSON.parse makes a prototype of "__proto__"
+            // own fields only: the engine's JSON.parse turns "__proto__" into the prototype
             Object.keys(parsed).forEach(function (name) {
                 old[name] = parsed[name];
             });
@@ -761,7 +767,7 @@ function lazyRecords() {
         if (typeof old.badDigest === "string" && old.badDigest)
             record.bad.push(old.badDigest);
     }
-    /** Fills `record` from file NAME + `file`, when its last whole record is newer. */
+    /** Fills `record` from file NAME + `file`, if the last whole record there is newer. */
     function takeNewer(record, file) {
         var found = readRecords(lazyEngine().readFile_(NAME + file) || "");
         var fields = found.fields_;
@@ -813,15 +819,15 @@ function lazyRecords() {
             takeOver(record);
         return record;
     }
-    /** Puts `record` behind the last one; false when it is not there afterwards. */
+    /** Appends `sealed` to the file of `record`; false if the file does not have it afterwards. */
     function append(record, sealed) {
         tryOr(function () {
-            // at 0 the engine would remove the file and create it again, unless it has this size and is blank there
+            // at offset 0 the engine creates the file again, unless it has this size and is blank there
             lazyEngine().writeFile_(NAME + record.file_, sealed, record.end_, record.end_ ? 0 : 4096 /* RecordFile.SIZE */);
         }, noop);
         return (lazyEngine().readFile_(NAME + record.file_) || "").substr(record.end_, sealed.length) === sealed;
     }
-    /** Creates file NAME + `file` with `sealed` in it. The file with the last record stays. Throws like createFile(). */
+    /** Creates file NAME + `file` and writes `sealed` into it. The file with the last record stays. Throws as createFile(). */
     function create(record, file, sealed) {
         for (var tries = 3; tries--;) {
             createFile(NAME + file, 4096 /* RecordFile.SIZE */, "the boot record");
@@ -850,13 +856,13 @@ function lazyRecords() {
             record.given,
         ]));
     }
-    /** Bytes that `count` more records take at most, and the starts of a trial. */
+    /** The most bytes that `count` more records and the starts of a trial can take. */
     function roomFor(sealed, count) {
         return count * (sealed.length + 4 * 64 /* RecordFile.UNIT */) + 8 /* Trial.STARTS */ * 64 /* RecordFile.UNIT */;
     }
     /**
-     * Saves `record`. `spare`: for how many more records, and the starts of a trial, its file must have room.
-     * Throws when Storage is full; then the last record is unchanged.
+     * Saves `record`. `spare`: the file must have room for this many more records, and for the starts of a trial.
+     * Throws when Storage is full; then the last record still counts.
      */
     function saveRecord(record, spare) {
         var sealed = seal(record);
@@ -870,7 +876,7 @@ function lazyRecords() {
     /** Counts one more start of the image on trial. Throws like saveRecord. */
     function countStart(record) {
         if (record.boots === -3 /* Boots.REFUSED */) {
-            // the image does run: a reset of JavaScript alone had looked like a refusal
+            // the image does run: a reset of JavaScript alone had looked as if the bootloader had refused it
             record.boots = 1;
             record.refused--;
             return saveRecord(record);
@@ -880,7 +886,7 @@ function lazyRecords() {
         if (record.file_ < 0 || record.end_ + tick.length > 4096 /* RecordFile.SIZE */ || !append(record, tick))
             saveRecord(record);
     }
-    /** CRC-32 of the end of the image in `slot`; 0 when the image is not whole. */
+    /** CRC-32 of the end of the image in `slot`; 0 if the image is not whole. */
     function tailOf(slot) {
         var crc = 0;
         tryOr(function () {
@@ -896,7 +902,7 @@ function lazyRecords() {
                 return record.images[i];
         return null;
     }
-    /** Puts what is in `slot` first. */
+    /** Notes the image in `slot`, as the first of the list. */
     function noteImage(record, slot, size, digest, version) {
         var image = {
             label: slot.label,
@@ -915,30 +921,30 @@ function lazyRecords() {
         var image = findImage(record, slot.label);
         return image && image.size && tailOf(slot) === image.tail ? image : null;
     }
-    /** What is bound to the slot called `label`; null for nothing. */
+    /** The set that runs with the slot called `label`; null before the first release with files. */
     function bindingOf(record, label) {
         for (var i = 0; i < record.sets.length; i++)
             if (record.sets[i].label === label)
                 return record.sets[i];
         var first = record.sets[0];
-        // what is on trial with another slot is not for this one
+        // a set that is on trial in another slot does not run with this slot
         return first ? { label: label, set: first.before === undefined ? first.set : first.before } : null;
     }
-    /** Puts what is bound to the slot called `label` first. */
+    /** Binds `set` to the slot called `label`, as the first of the list. */
     function bind(record, label, set, before) {
         var binding = { label: label, set: set, before: before };
         record.sets = [binding].concat(record.sets.filter(function (one) { return one.label !== label; }));
         while (record.sets.length > 3 /* Kept.IMAGES */)
             record.sets.pop();
     }
-    /** Did the last update bring files alone, and are they neither confirmed nor given up? */
+    /** Did the last update bring files without an image, and are they neither confirmed nor rolled back? */
     function isFilesAlone(record, label) {
         var binding = bindingOf(record, label);
         return record.slot === label && record.previous === label && !!binding && binding.before !== undefined;
     }
     /**
-     * Is what the last update selected in `slot`, and was it not replaced by USB since? Of files alone: do they run? Until the
-     * restart the program is of the set before.
+     * Does `slot` hold the image that the last update selected? An image that was flashed by USB since does not count. After an
+     * update of files alone: do these files run? Until the restart the program of the set before runs.
      */
     function isSelected(record, slot) {
         if (isFilesAlone(record, slot.label))
@@ -946,11 +952,11 @@ function lazyRecords() {
         var image = findImage(record, slot.label);
         return record.slot === slot.label && (!image || !image.size || tailOf(slot) === image.tail);
     }
-    /** Are such files on trial, and do they run? Then one record takes them back. */
+    /** Are files without an image on trial, and do they run? Then a rollback is one record. */
     function isFilesTrial(record, running) {
         return isFilesAlone(record, running.label) && isSelected(record, running);
     }
-    /** The image in the slot that runs was hashed: its digest is recorded if Storage has room. */
+    /** Records the digest of the running image, which was hashed, if Storage has room. */
     function recordHashed(slot, size, digest) {
         tryOr(function () {
             var record = loadRecord();
@@ -959,15 +965,15 @@ function lazyRecords() {
         }, noop);
     }
     /**
-     * The lowest sequence that may be installed while the slot `running` runs: that of the confirmed image, and that of the
-     * running one.
+     * The lowest sequence that may be installed while the slot `running` runs: the larger one of the confirmed image's and the
+     * running image's.
      */
     function lowestSequence(record, running) {
         return isSelected(record, running) ? Math.max(record.sequence, record.next) : record.sequence;
     }
     /**
-     * Refuses what was rolled back on this device, or refused too often by its bootloader: an image by its digest, also in a
-     * release with files; such a release by its name in Bad.
+     * Throws NOT_ALLOWED if the image or the release of `plan` counts as bad on this device: an image by its digest, also in a
+     * release with files; the release by its name (Bad).
      */
     function checkNotRolledBack(plan) {
         var bad = loadRecord().bad;
@@ -977,43 +983,43 @@ function lazyRecords() {
                 " rolled back on this device before, or its bootloader refused it; allowRolledBack installs it");
     }
     /**
-     * Refuses while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the
-     * slot to fall back to.
+     * Throws while boot() or confirmAfter() has the image in the slot `running` on trial: an update would overwrite the slot to
+     * fall back to.
      */
     function checkNotOnTrial(running) {
         var record = loadRecord();
         if (record.boots > 0 && isSelected(record, running))
             throw otaError(5382 /* Code.OTA_ROLLBACK_INVALID_STATE */, "the running image is on trial: call markValid() first, or set allowUnconfirmed");
     }
-    /** Before a slot is written: makes sure that Storage has room for all records of a trial; throws otherwise. */
+    /** To be called before a slot is written: reserves room in Storage for all records of a trial; throws without room. */
     function reserveRecords() {
         var record = loadRecord();
-        // at most one record is written, however often the update fails
+        // updates that fail one after the other write one record only: the next one finds this room
         if (record.file_ < 0 || record.end_ + roomFor(seal(record), 2) > 4096 /* RecordFile.SIZE */)
             saveRecord(record, 2);
     }
     /**
-     * Before `slot` is selected while `running` runs: a trial begins, and there must be room for it. `size`: bytes of the
-     * image file. `set_`: the files that go with it, "" for those that run now. With `slot` the running one it is a release
-     * of files alone, and the record itself is the commit point.
+     * To be called before `slot` is selected while `running` runs: records the trial. `size`: bytes of the image file. `set_`:
+     * the set of files that comes with it, "" to keep the set that runs now. If `slot` is the running one, the release has files
+     * alone, and this record is the commit point.
      */
     function recordSelected(slot, running, size, image) {
         var record = loadRecord();
         var files = slot.address === running.address;
         var before = findImage(record, slot.label);
         var bound = bindingOf(record, running.label);
-        // an image that installs the next one counts as confirmed
+        // a running image that installs the next one counts as confirmed
         record.sequence = lowestSequence(record, running);
-        // of a release with files giveUp() sees to it
+        // for a release with files giveUp() resets the number
         if ((!before || before.digest !== image.digest_) && !(image.set_ && record.given))
             record.refused = 0;
         if (!files)
             noteImage(record, slot, size, image.digest_, image.version_);
         if (bound || image.set_) {
-            // what runs, and not what another update has bound since the start
+            // the set that runs, and not one that another update has bound since the start
             var current = lazyEngine().runningSet_();
             var set = current !== undefined ? current : bound ? bound.set : "";
-            // so that the running slot keeps its own when it starts again
+            // the running slot keeps its set when it starts again
             bind(record, running.label, set);
             bind(record, slot.label, image.set_ || set, image.set_ ? set : undefined);
         }
@@ -1027,8 +1033,9 @@ function lazyRecords() {
         saveRecord(record, 1);
     }
     /**
-     * `verdict`: the program has rejected it, so it counts as bad at once; else at the third time. `release`: it is the release that counts as bad
-     * where it has brought files, and not the image alone.
+     * Notes that the trial in the slot called `label` has failed. `verdict`: the program has rejected it, and it
+     * counts as bad at once; otherwise at the third time. `release`: where a release has brought files, the release counts as
+     * bad and not the image.
      */
     function giveUp(record, label, verdict, reason, release) {
         record.reason = reason.substr(0, 80 /* Length.REASON */);
@@ -1036,10 +1043,13 @@ function lazyRecords() {
         var binding = bindingOf(record, label);
         var digest = image && image.digest;
         var given = "";
-        if (release && binding && binding.before !== undefined)
+        if (release && binding && binding.before !== undefined) {
+            // if the list is damaged nothing counts as bad: after files alone the image in this slot runs on
+            digest = "";
             tryOr(function () {
                 digest = given = "release-sha256:" /* Bad.RELEASE */ + parseSet(lazyEngine().readFile_(binding.set)).id;
             }, noop);
+        }
         if (record.given !== given)
             record.refused = 0;
         record.given = given;
@@ -1053,8 +1063,8 @@ function lazyRecords() {
             record.bad.pop();
     }
     /**
-     * The bootloader did not start the image in the slot called `label`, or gave it up. It is counted once for each
-     * selection. The trial stays, in case the image does start later.
+     * Records that the bootloader did not start the image in the slot called `label`, or rolled it back. Each selection counts
+     * once. The trial stays, because the image may start later.
      */
     function recordRefused(label) {
         var record = loadRecord();
@@ -1064,7 +1074,7 @@ function lazyRecords() {
         giveUp(record, label, false, "the bootloader did not start it", false);
         saveRecord(record);
     }
-    /** The image in the slot `running` is good: its trial ends. */
+    /** Records that the image in the slot `running` is confirmed: its trial ends. */
     function recordConfirmed(running) {
         var record = loadRecord();
         if (record.boots === -2 /* Boots.CONFIRMED */ || !isSelected(record, running))
@@ -1077,8 +1087,8 @@ function lazyRecords() {
         saveRecord(record);
     }
     /**
-     * The image in the slot `running` is about to be left, by a `verdict` of the program or because it has no starts left.
-     * `reason`: printable text, for getStatus().
+     * Records the rollback of the image in the slot `running`, before it happens. `verdict`: the program has asked for it; else
+     * the starts ran out, or a check failed. `reason`: printable text, for getStatus().
      */
     function recordRolledBack(running, verdict, reason) {
         var record = loadRecord();
@@ -1089,14 +1099,14 @@ function lazyRecords() {
         record.boots = -1 /* Boots.GIVEN_UP */;
         giveUp(record, label, verdict, reason, true);
         if (before !== undefined) {
-            // the slot stays, and what runs in it from now on is good
+            // the slot stays: the set before was confirmed
             record.boots = -2 /* Boots.CONFIRMED */;
             record.next = 0;
             bind(record, label, before);
         }
         else {
-            // its files are not needed any more; should this slot start again, it takes those of the other. The only set is that of
-            // the other slot too
+            // this slot does not need its set any more. If it starts again, it uses the set of the other slot. The only entry of the
+            // list stays, because the other slot uses it too
             var others = record.sets.filter(function (one) { return one.label !== label; });
             if (others.length)
                 record.sets = others;
@@ -1148,7 +1158,7 @@ function lazyRecords() {
 
 
 
-// SHA-256 of the interpreter, one-shot. A build without its crypto module is refused at `require`.
+// The interpreter's SHA-256, of a whole text at once. On a build without its crypto module `require` of this module throws.
 var crypto;
 try {
     crypto = require("crypto");
@@ -1164,34 +1174,34 @@ function sha256(data) {
 }
 
 function lazyFiles() {
-    // The files of releases in Storage: which of them are there, whole, and not needed any more. Their names:
+    // The files of releases in Storage: which of them exist, are whole, or are not needed any more. Their names:
     // docs/formats.md#set-of-files.
-    // Nothing here is ever put in place: a file is created, filled and verified, and then a record points to its set.
-    /** The name in Storage of what has these bytes. */
+    // A file is never replaced: it is created, filled and verified, and then a boot record names its set.
+    /** The name in Storage of a file with this content. */
     function nameOf(text) {
         return lazyRecords().storedName_(lazyBytes().base64_(binary(sha256(text))) || noMemory("base64"));
     }
-    /** Is file `stored` there with all its bytes? Its content is its name, so this verifies it. */
+    /** Is file `stored` there with all its bytes? Its name is computed from its content, so this verifies the content. */
     function isWhole$1(stored, size) {
         var text = size ? lazyEngine().readFile_(stored) : "";
         return !size || (text !== undefined && text.length === size && nameOf(text) === stored);
     }
-    /** Is it there with this size, filled or not? */
+    /** Does it exist with this size? It may not be filled yet. */
     function isCreated(stored, size) {
         return lazyEngine().readPart_(stored, size - 1, 1).length > 0 && !lazyEngine().readPart_(stored, size, 1);
     }
-    /** Writes `text` at `offset` of a file of `size` bytes that was created. Throws FLASH_OP_FAIL. */
+    /** Writes `text` at `offset` of a created file of `size` bytes. Throws FLASH_OP_FAIL if it does not read back. */
     function fillFile(stored, text, offset, size) {
         lazyEngine().writeFile_(stored, text, offset, offset ? 0 : size);
         if (lazyEngine().readPart_(stored, offset, text.length) !== text)
             throw otaError(24577 /* Code.FLASH_OP_FAIL */, "Storage file " + stored + " at " + offset + " differs from what was written" /* Fact.DIFFERS */);
     }
-    /** The set in Storage that is called `name`; null when it is not there, or damaged. */
+    /** The set in Storage that is called `name`; null if it does not exist, or is damaged. */
     function readSet(name) {
         var text = name ? lazyEngine().readFile_(name) : undefined;
         return text !== undefined && nameOf(text) === name ? lazyRecords().parseSet_(text) : null;
     }
-    /** Writes the list of `set` and returns its name. Throws like createFile() and fillFile(). */
+    /** Writes the list of `set` and returns its name. Throws as createFile() and fillFile(). */
     function writeSet(set) {
         var text = lazyRecords().setText_(set);
         var name = nameOf(text);
@@ -1205,19 +1215,19 @@ function lazyFiles() {
     function roomOfSet(set) {
         return lazyRecords().roomOf_(lazyRecords().setText_(set).length);
     }
-    /** The set that runs with this program; null when the loader has started none. */
+    /** The set whose program runs; null if the loader has started none. */
     function currentSet() {
         return readSet(lazyEngine().runningSet_() || "");
     }
-    /** The name of the set that is bound to the slot called `label`, "" for none. */
+    /** The name of the set that runs with the slot called `label`, "" for none. */
     function boundSet(record, label) {
         var binding = lazyRecords().bindingOf_(record, label);
         return binding ? binding.set : "";
     }
     /**
-     * Erases what no record names: files of releases that were replaced, given up, or never completed. Not those of `coming`,
-     * which is being fetched, nor those of the program that runs. Where the list of a set cannot be read nothing is erased,
-     * since its files are not known.
+     * Erases files of releases that the record does not name: the releases were replaced or rolled back, or their update did
+     * not end. The files of `coming`, the set that is being fetched, stay, and so do the files of the running program. If the
+     * list of a set is damaged, nothing is erased, because the files of this set are unknown.
      */
     function eraseUnused(coming) {
     var lazyEngineOnce = lazyEngine();
@@ -1233,7 +1243,7 @@ function lazyFiles() {
                 continue;
             kept.push(names[i]);
             var set = readSet(names[i]);
-            // a list that is not there was erased, or lost: its files, if they are there, are of no use
+            // if the list does not exist any more, the files of its set cannot be used
             if (!set && lazyEngineOnce.readFile_(names[i]) !== undefined)
                 return;
             sets.push(set);
@@ -1258,9 +1268,9 @@ function lazyFiles() {
 
 
 /**
- * The name in Storage of a file of the release that runs, for `require("Storage").read()`: pictures, fonts, tables. Of an
- * empty file nothing is stored, so reading it gives undefined. Throws ESP_ERR_NOT_FOUND when no release of files runs, or
- * when it has no such file.
+ * The name in Storage of a file of the release that runs, for `require("Storage").read()`: pictures, fonts, tables. An
+ * empty file is not stored: reading it gives undefined. Throws ESP_ERR_NOT_FOUND when no release of files runs, or when the
+ * release does not have this file.
  */
 function file(name) {
     var set = lazyFiles().currentSet_();
@@ -1271,9 +1281,9 @@ function file(name) {
     throw otaError(261 /* Code.NOT_FOUND */, set ? "release " + set.version + " has no file " + name : "no release of files runs: has the loader started one?");
 }
 /**
- * Compacts Storage: erased files give their room back. **A loss of power meanwhile can cost every file in it**, this
- * module and the program included: it is for the bench, or for a day with mains. Nothing else of this module ever compacts.
- * Throws ESP_ERR_INVALID_STATE while an update runs. It takes seconds, and nothing else happens meanwhile.
+ * Compacts Storage, which frees the room of erased files. **A loss of power during this can destroy every file in Storage**,
+ * also this module and the program: call it only while the power supply cannot fail. No other function of this module
+ * compacts. Throws ESP_ERR_INVALID_STATE while an update runs. It takes seconds, in which nothing else runs.
  */
 function compactStorage() {
     if (lazyEngine().heldLock_())
@@ -1284,14 +1294,10 @@ function compactStorage() {
 
 
 
-
-
-
-
-/** The chip id (IDF esp_app_format.h) for which this Espruino was built, by its board name. */
+/** `esp_chip_id_t` of the chip that this Espruino was built for, by its board name. */
 function chipId() {
     var board = process.env.BOARD;
-    // not indexOf: at the end of a text the engine takes the beginning of a needle for the needle (2v29)
+    // not by indexOf: at the end of a text the engine takes the beginning of a needle for the whole needle (2v29)
     for (var i = 0; i < board.length; i++)
         if (board.substr(i, 5) === "ESP32") {
             var series = board.substr(i + 5, 2);
@@ -1313,16 +1319,16 @@ function restart() {
 }
 
 function lazyBlocks() {
-    // Whole sectors of flash, blocks that come in pieces, and a write that reads back. Apart from flash.ts because they are
-    // seldom called: what is there stays in memory (docs/decisions/lazy-scopes.md).
+    // Whole sectors of flash, blocks that come in pieces, and a write that reads back. They are not in flash.ts because they
+    // are seldom called: the functions of flash.ts stay in memory (docs/decisions/lazy-scopes.md).
     /** `pieces` as one binary string. */
     function join(pieces) {
         var text = E.toString(pieces);
         return typeof text === "string" ? text : noMemory("string of pieces");
     }
     /**
-     * The block of Flash.SECTOR bytes at `addr` of a file that has `rest` more bytes from there on; zero behind its end.
-     * `start` replaces its first bytes.
+     * The block of Flash.SECTOR bytes at `addr`, of a file that has `rest` bytes from `addr` on. Bytes behind the end of the
+     * file are zero. `start` replaces the first bytes.
      */
     function readBlock(addr, rest, start) {
         var block = read$1(addr, Math.min(rest, 4096 /* Flash.SECTOR */));
@@ -1370,11 +1376,11 @@ function lazyBlocks() {
             return;
         var rest = binary(read$1(addr + 4 /* Size.WORD */, 4096 /* Flash.SECTOR */ - 4 /* Size.WORD */));
         erase(addr);
-        // the beginning last: an update must not resume from a torn sector
+        // the beginning is written last, because an update must not resume from a torn sector
         write(addr + 1024 /* Size.HEAD */, rest.substr(1024 /* Size.HEAD */ - 4 /* Size.WORD */));
         write(addr + 4 /* Size.WORD */, rest.substr(0, 1024 /* Size.HEAD */ - 4 /* Size.WORD */));
     }
-    /** The file in the slot at `addr` was verified: with its first `word` the slot holds an image. */
+    /** Writes the first `word` of the slot at `addr`, after the rest was verified: now the slot holds an image. */
     function completeImage(addr, word) {
         if (holds(addr, word))
             return;
@@ -1399,15 +1405,15 @@ function lazyBlocks() {
 
 
 /**
- * Which bootloader this device has: what its descriptor says (IDF 5.2 and later), else what is known of those that came
- * with published Espruino builds for the classic ESP32. Of any other one `idfVer` is "". Throws ESP_ERR_NOT_FOUND where
- * there is none, as with flash encryption. `esp_ota_get_bootloader_description`
+ * Which bootloader this device has: what its descriptor says (IDF 5.2 and later), else what is known about the ones that
+ * came with published Espruino builds for the classic ESP32. For any other one `idfVer` is "". Throws ESP_ERR_NOT_FOUND if
+ * flash has no bootloader at its address, or is encrypted. `esp_ota_get_bootloader_description`
  */
 function getBootloaderDescription() {
-    // Which bootloader the device has: by its own descriptor (IDF 5.2 and later), else by the CRC of the ones that came with
-    // published Espruino builds. Reads flash, writes nothing.
+    // Which bootloader the device has. It is known by its own descriptor (IDF 5.2 and later), or by its CRC if it came with a
+    // published Espruino build. Reads flash, writes nothing.
     // Source: docs/formats.md#bootloader (IDF esp_bootloader_desc.h, esp_ota_ops.c).
-    /** CRC-32 of the bootloader at `address`, without its header and without the SHA-256 at its end; 0 when it has no end. */
+    /** CRC-32 of the bootloader at `address`, without its header and the SHA-256 at its end; 0 if its segments are too long. */
     function contentCrc(address, segments) {
     var lazyBytesOnce = lazyBytes();
         var end = 24 /* Size.HEADER */;
@@ -1420,13 +1426,13 @@ function getBootloaderDescription() {
         var crc = 0;
         for (var offset = 24 /* Size.HEADER */; offset < end; offset += 1024 /* Flash.PIECE */) {
             var piece = read$1(address + offset, Math.min(1024 /* Flash.PIECE */, end - offset));
-            // E.CRC32 takes no start value: one that goes on is that of bytes whose first four are changed so
+            // E.CRC32 has no start value: to continue a CRC, it is xored into the first four bytes
             lazyBytesOnce.setU32_(piece, 0, lazyBytesOnce.u32_(piece, 0) ^ crc);
             crc = E.CRC32(binary(piece));
         }
         return crc;
     }
-    // More than 30 lines: one source of knowledge behind the other.
+    // More than 30 lines: the descriptor, then the known bootloaders.
     var chip = chipId();
     var address = chip ? 0 /* Boot.OFFSET */ : 4096 /* Boot.OFFSET_ESP32 */;
     var head = read$1(address, 112 /* Boot.DESC_END */);
@@ -1445,7 +1451,7 @@ function getBootloaderDescription() {
     //      32  uint8_t  magic_byte, reserved[2], secure_version      72  char     date_time[24]
     //      36  uint32_t version                                      96  uint8_t  reserved2[16]
     //      40  char     idf_ver[32]
-    // IDF looks at the magic byte alone. An older bootloader may have any byte there, so more of it is looked at
+    // IDF checks the magic byte alone. An older bootloader may have any byte there, so more bytes are checked here
     if (head[32] === 80 /* Boot.DESC_MAGIC_BYTE */ && !(head[33] | head[34] | head[71] | head[95]) && head[40]) {
         found.version = lazyBytes().u32_(head, 36);
         found.secureVersion = head[35];
@@ -1463,7 +1469,7 @@ function getBootloaderDescription() {
     return found;
 }
 function lazyOtadata() {
-    /** IDF's own esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
+    /** Calls IDF's esp_ota_mark_app_valid_cancel_rollback, where this Espruino has it. It does not report success. */
     function markValidNatively() {
         if (ESP32.setOTAValid)
             ESP32.setOTAValid(true);
@@ -1477,7 +1483,7 @@ function lazyOtadata() {
     //     28  uint32_t crc            of ota_seq alone
     var CRC = 28;
     var ERASED = 0xffffffff; // an ota_seq of UINT32_MAX names no slot (bootloader_common_ota_select_invalid)
-    /** IDF's CRC of seq: reflected CRC-32 whose register starts at 0, so after four bytes it is seq shifted 32 times. */
+    /** IDF's CRC of seq: a reflected CRC-32 whose register starts at 0. After four bytes it is seq, shifted 32 times. */
     function entryCrc(seq) {
         var crc = seq;
         for (var i = 0; i < 32; i++)
@@ -1495,7 +1501,7 @@ function lazyOtadata() {
             valid_: whole && state !== 3 /* State.INVALID */ && state !== 4 /* State.ABORTED */,
         };
     }
-    /** A copy of the 32 bytes `old` (its label is kept, as IDF keeps it) that says `seq` and `state`. */
+    /** A copy of the 32 bytes `old` with `seq` and `state`. The label stays, as in IDF. */
     function buildEntry(old, seq, state) {
         var bytes = new Uint8Array(32 /* Entries.LENGTH */);
         bytes.set(old);
@@ -1504,17 +1510,17 @@ function lazyOtadata() {
         lazyBytes().setU32_(bytes, CRC, entryCrc(seq));
         return bytes;
     }
-    /** Which ota_N of `count` a seq names. */
+    /** The N of the ota_N that `seq` names, of `count` slots. */
     function slotOfSeq(seq, count) {
         return ((seq - 1) >>> 0) % count;
     }
-    /** Copy 0 or 1, whichever the bootloader obeys; -1 for none. A tie goes to copy 0. */
+    /** The copy that the bootloader obeys, 0 or 1; -1 for none. With equal seqs it is copy 0. */
     function activeCopy(entries) {
         if (!entries[0].valid_)
             return entries[1].valid_ ? 1 : -1;
         return entries[1].valid_ && entries[1].seq_ > entries[0].seq_ ? 1 : 0;
     }
-    /** The smallest seq above `seq` that names slot `index` of `count`; 0 when 32 bits hold no such number. */
+    /** The smallest seq above `seq` that names slot `index` of `count`; 0 if it would need more than 32 bits. */
     function nextSeq(seq, index, count) {
         var next = seq + 1 + ((index - slotOfSeq(seq + 1, count) + count) % count);
         return next < ERASED ? next : 0;
@@ -1528,20 +1534,20 @@ function lazyOtadata() {
         return known;
     }
     // Writes otadata: which slot the bootloader starts. The only writer of otadata; `select` is the commit point.
-    // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions use the running slot
-    // and never the highest seq: after a fallback the entry of the running slot would be overwritten otherwise.
-    /** The two copies; without otadata they are blank. */
+    // Source: docs/formats.md#otadata, docs/design.md#slots. Unlike IDF, decisions depend on the running slot
+    // and not on the highest seq: otherwise the entry of the running slot would be overwritten after a fallback.
+    /** The entries of both copies; without an otadata partition they are blank. */
     function readEntries(otadata) {
         function entryAt(offset) {
             return parseEntry(otadata ? read$1(otadata.address + offset, 32 /* Entries.LENGTH */) : new Uint8Array(32 /* Entries.LENGTH */).fill(255));
         }
         return [entryAt(0), entryAt(4096 /* Flash.SECTOR */)];
     }
-    /** Does a whole entry name `slot`? None names factory, whose subtype is below those of ota_N. */
+    /** Is `entry` whole, and does it name `slot`? No entry names factory, whose subtype is below those of ota_N. */
     function names(layout, entry, slot) {
         return entry.whole_ && slotOfSeq(entry.seq_, layout.ota_.length) === slot.subtype - 16 /* Subtype.OTA_0 */;
     }
-    /** The copy that names `slot`, the newer one of two; -1 for none. Its state may be any. */
+    /** The copy that names `slot`, in any state; the newer one if both do, -1 if none does. */
     function copyOf(layout, entries, slot) {
         var copy = -1;
         for (var i = 0; i < 2; i++)
@@ -1550,7 +1556,7 @@ function lazyOtadata() {
         return copy;
     }
     /**
-     * The slot that the entries select by their states. The bootloader starts it, or another one when its image is broken.
+     * The slot that the entries select by their states. The bootloader starts it, or another one if its image is broken.
      */
     function slotByState(layout, entries) {
         var ota = layout.ota_;
@@ -1560,10 +1566,11 @@ function lazyOtadata() {
         return layout.factory_ || ota[0];
     }
     /**
-     * A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest entry even when that is marked bad. If the newest
-     * entry is marked bad and yet names the running slot, while the states select another slot, then the bootloader is one
-     * of those, and the entry counts as active. Or it is a later one that fell back from a broken image: only where the
-     * bootloader is known to obey states can that be told. Or rollback() has marked it since the start.
+     * Must an entry that is marked bad count as active? A bootloader of IDF 3.1 or 3.2 ignores states: it obeys the newest
+     * entry even when this is marked bad. The bootloader is taken for one of these if the newest entry is marked bad, names the
+     * running slot, and the states select another slot. This looks the same in two other cases, which are excluded as far as
+     * possible: rollback() has marked the entry since the start, or a later bootloader fell back from a broken image, which is
+     * known only if the bootloader is known to obey states.
      */
     function runningEntryIsMarkedBad(layout, entries) {
         var own = copyOf(layout, entries, layout.running_);
@@ -1580,13 +1587,14 @@ function lazyOtadata() {
         return runningEntryIsMarkedBad(layout, entries) ? layout.running_ : slotByState(layout, entries);
     }
     /**
-     * The copy that must stay while the other is written: the running slot's newest, else the active one, else none (-1).
+     * The copy that must stay while the other one is written: the newest entry of the running slot, else the active one, else
+     * none (-1).
      */
     function copyToKeep(layout, entries) {
         var keep = copyOf(layout, entries, layout.running_);
         return keep >= 0 && (entries[keep].valid_ || runningEntryIsMarkedBad(layout, entries)) ? keep : activeCopy(entries);
     }
-    /** Writes an entry into `copy`. An entry that does not read back as written is erased again: it might be obeyed. */
+    /** Writes an entry into `copy`. If it does not read back as written, it is erased: the bootloader might obey it. */
     function writeEntry(layout, copy, seq, state) {
         var addr = layout.otadata_.address + copy * 4096 /* Flash.SECTOR */;
         var entry = binary(buildEntry(read$1(addr, 32 /* Entries.LENGTH */), seq, state));
@@ -1600,7 +1608,7 @@ function lazyOtadata() {
         }
     }
     /**
-     * Erases the active copy, so that factory starts. When the erase fails and the copy is blank, the entry is written
+     * Erases the active copy, so that factory starts. If the erase fails although the copy is blank, the entry is written
      * again.
      */
     function eraseActive(addr) {
@@ -1614,7 +1622,7 @@ function lazyOtadata() {
             throw thrown;
         }
     }
-    /** A seq above every whole entry: a bootloader of IDF 3.1 or 3.2 obeys entries that are marked INVALID too. */
+    /** A seq for `slot` above every whole entry: a bootloader of IDF 3.1 or 3.2 obeys entries that are marked INVALID too. */
     function seqFor(layout, entries, slot) {
         var highest = 0;
         for (var i = 0; i < 2; i++)
@@ -1637,7 +1645,7 @@ function lazyOtadata() {
         if (!markedBad && slotByState(layout, entries).address === slot.address)
             return;
         if (slot.subtype === 0 /* Subtype.FACTORY */) {
-            // without an entry factory starts. The inactive copy is erased first: otherwise it would select an older slot
+            // without an entry factory starts. The inactive copy is erased first: left alone, it would select an older slot
             var active = (markedBad ? copyToKeep(layout, entries) : activeCopy(entries)) === 1 ? 1 : 0;
             entries = []; // from here on memory is shortest
             lazyBlocks().erase_(layout.otadata_.address + (1 - active) * 4096 /* Flash.SECTOR */);
@@ -1651,17 +1659,17 @@ function lazyOtadata() {
     }
     /**
      * Before `target` is erased: makes sure that otadata selects the running slot, then erases every entry that names
-     * `target`, so that a half-written slot is never selected. A third slot that was selected is given up: if its image is
-     * broken, the bootloader could fall back to `target` when that is whole but before its trial is recorded.
+     * `target`, so that a half-written slot is never selected. If a third slot was selected, this selection is undone: if the
+     * image of that slot is broken, the bootloader could fall back to `target`, whole but without the record of its trial.
      */
     function deselect(layout, target) {
         var entries = readEntries(layout.otadata_);
         var own = copyOf(layout, entries, layout.running_);
         var selected = slotByState(layout, entries).address;
-        // after the entry of `target` is erased, that of the running slot is the active one
+        // if so, the entry of the running slot becomes the active one when the entry of `target` is erased
         var left = selected === target.address && own >= 0 && entries[own].valid_;
         if (selected !== layout.running_.address && !left) {
-            entries = []; // it reads its own, and memory is shortest here
+            entries = []; // select() reads them again, and memory is shortest here
             select(layout, layout.running_, 2 /* State.VALID */);
             entries = readEntries(layout.otadata_);
         }
@@ -1672,7 +1680,7 @@ function lazyOtadata() {
         if (names(layout, entries[last], target))
             eraseActive(layout.otadata_.address + last * 4096 /* Flash.SECTOR */);
     }
-    /** State of the entry that names `slot`; undefined for none, as for factory. */
+    /** State of the entry that names `slot`; undefined if no entry does, as for factory. */
     function stateOf(layout, slot) {
         var entries = readEntries(layout.otadata_);
         var copy = copyOf(layout, entries, slot);
@@ -1680,15 +1688,15 @@ function lazyOtadata() {
     }
     // Marks the running image in otadata as valid or invalid, by the functions of boot-selection.ts.
     // Source: docs/design.md#slots, docs/formats.md#otadata.
-    /** Must the running image still be confirmed, for this module or for a bootloader with rollback? */
+    /** Is the running image on trial, by this module or by a bootloader with rollback? */
     function isOnTrial(layout) {
         var record = lazyRecords().loadRecord_();
         return (((record.boots >= 0 || record.boots === -3 /* Boots.REFUSED */) && lazyRecords().isSelected_(record, layout.running_)) ||
             stateOf(layout, layout.running_) === 1 /* State.PENDING_VERIFY */);
     }
     /**
-     * Refuses while the running image is on trial by the bootloader, as esp_ota_begin does; and between a rollback and its
-     * restart, because the slot that starts next would be overwritten.
+     * Throws while the bootloader has the running image on trial, as esp_ota_begin does; and between a rollback and its
+     * restart, because an update would overwrite the slot that starts next.
      */
     function checkConfirmed(layout) {
         if (lazyEngine().isRolledBack_())
@@ -1698,13 +1706,13 @@ function lazyOtadata() {
     }
     /**
      * Marks the running image as valid. Normally the new entry is written into the other copy, with a higher seq, and the
-     * present entry is erased after it: the running slot has a valid entry at every moment. In two cases the entry is
+     * present entry is erased after that: the running slot always has a valid entry. In two cases the entry is
      * rewritten in place:
      * - PENDING_VERIFY: after a loss of power a bootloader with rollback would abort the present entry anyway. IDF rewrites
      *   it in place too, and the other copy stays to fall back to. IDF's own call is used if this entry is the active one,
-     *   because that is the one that it marks.
+     *   because it marks the active entry.
      * - The other copy selects a slot that was chosen since the start.
-     * Factory, and a slot that no entry names, need no mark.
+     * Factory does not need a mark, and neither does a slot that no entry names.
      */
     function confirm(layout) {
         var entries = readEntries(layout.otadata_);
@@ -1733,9 +1741,9 @@ function lazyOtadata() {
         var pending = own >= 0 && before[own].state_ === 1 /* State.PENDING_VERIFY */;
         if (pending)
             writeEntry(layout, own, before[own].seq_, 3 /* State.INVALID */);
-        // a bootloader that puts images on trial obeys states
+        // PENDING_VERIFY shows that the bootloader obeys states
         var selected = pending && slotByState(layout, readEntries(layout.otadata_)).address === slot.address;
-        // VALID: if it were on trial again, the bootloader could fall back to the image that is rejected now
+        // VALID and not NEW: during a trial of `slot` the bootloader could fall back to the image that is rejected now
         if (!selected)
             select(layout, slot, 2 /* State.VALID */);
         lazyEngine().setRestartPending_(true);
@@ -1790,15 +1798,15 @@ function lazyOtadata() {
 
 
 
-/** Result of the last update since the start, as text; "" before the first. It is kept in RAM only. */
+/** Result of the last update since the device started, as text; "" before the first. It is kept in RAM only. */
 var lastResult = "";
 
 /**
  * Acquires the lock. Throws ESP_ERR_OTA_ALREADY_IN_PROGRESS when another holder has it. `stop` is called when the
- * holder has to end: with ESP_ERR_NO_MEM when a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted
+ * holder must end: with ESP_ERR_NO_MEM after a callback was aborted, with ESP_ERR_TIMEOUT after `deadline` ms (counted
  * in whole seconds; 0: no limit), with the error that the caller of stop_() gives, or without an error before save(),
- * load() and reset(). These three end the update because save() would store it half done, and another slot may run when
- * that is loaded.
+ * load() and reset(). These three end the update because save() would store a half-done update, and it could be loaded when
+ * another slot runs.
  * More than 30 lines: a closure, whose three functions share the watchdog.
  */
 function acquireLock(stop, deadline) {
@@ -1807,7 +1815,7 @@ function acquireLock(stop, deadline) {
         var timer = setInterval(callback, ms);
         return timer === undefined ? noMemory("interval") : timer;
     }
-    /** The watchdog begins anew, after a pause in which nobody looked at it. */
+    /** Restarts the watchdog after a pause in which watchdogExpired() was not called. */
     function resetWatchdog() {
         lastSampleMs = 0;
         if (graceMs < 0)
@@ -1818,10 +1826,9 @@ function acquireLock(stop, deadline) {
         lastSampleMs = graceMs = 0;
     }
     /**
-     * To be called every `intervalMs`. Is there no timer left that an update could be waiting for? At most `intervalMs`
-     * count as passed since the last call. When something blocks the device (a lookup, a connection), no timer can fire.
-     * Afterwards the engine makes up for the calls that an interval has missed, one in each idle pass
-     * (src/jsinteractive.c).
+     * Is every timer overdue that an update could wait for? To be called every `intervalMs`. At most `intervalMs` count as
+     * passed since the last call: while something blocks the device (a lookup, a connection), no timer can fire, and
+     * afterwards the engine makes up for the missed calls of an interval, one in each idle pass (src/jsinteractive.c).
      */
     function watchdogExpired(intervalMs) {
         var time = Date.now();
@@ -1835,9 +1842,9 @@ function acquireLock(stop, deadline) {
         graceMs -= past;
         return graceMs < -2e3;
     }
-    // The lock: one update or one choice of a slot at a time, because an update would erase a slot that is being verified.
-    // When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The watchdog of the lock detects
-    // that: the holder then has no timer left that could continue its work.
+    // The lock: only one update or one selection of a slot runs at a time, because an update would erase a slot that is being
+    // verified. When Espruino runs out of JsVars it aborts the running callback, and nothing throws. The watchdog of the lock
+    // detects this: no timer is left that could continue the work of the holder.
     var WATCHDOG_MS = 1000;
     if (lazyEngine().heldLock_())
         throw otaError(5383 /* Code.OTA_ALREADY_IN_PROGRESS */, "an update is running, or a slot is being selected", true);
@@ -1856,7 +1863,7 @@ function acquireLock(stop, deadline) {
                 error = otaError(257 /* Code.NO_MEM */, "out of memory: the call was interrupted", true);
             if (!error)
                 return;
-            // stop() needs memory, and the engine drops an interval whose callback runs out of it. So a new one comes first
+            // the engine drops an interval whose callback runs out of memory, and stop() needs memory: so first a new interval
             watchdog = undefined;
             lock.armWatchdog_();
             stop(error);
@@ -1891,21 +1898,21 @@ function acquireLock(stop, deadline) {
 
 
 /**
- * For the file in flash at `addr`, at most 64 MB: then one block holds the digests of all full blocks of the level
- * below. `start`: bytes that replace the first ones in flash.
+ * For the file in flash at `addr`. It may have 64 MB: up to this size one block holds the digests of all full blocks of
+ * the level below. `start`: bytes that replace the first ones in flash.
  * More than 30 lines: a closure, whose variables would take more JsVars as fields of an object.
  */
 function createFsVerityHasher(addr, start) {
-    // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks. It is made of native one-shot
-    // hashes, with one block in memory at a time.
+    // The fs-verity digest of a file in flash: a tree of SHA-256 over 4096-byte blocks. Each hash is one native call, with
+    // one block in memory.
     // Source: docs/formats.md#fs-verity (Linux Documentation/filesystems/fsverity.rst: 4096-byte blocks, SHA-256, no salt).
     var BLOCK = 4096;
     var HASH$1 = 32; // of a SHA-256
     var DESCRIPTOR_LENGTH = 256;
-    // digests of blocks of the file, and zeros behind them. A growing string would take 100 JsVars more
+    // digests of blocks of the file, then zeros. A string that grows would take 100 JsVars more
     var leaves;
     var filled = 0; // bytes of `leaves`
-    var above = ""; // digests of `leaves`, one for each time that it was full
+    var above = ""; // the level above: one digest of `leaves` for each time that it was full
     var next = 0; // offset of the first block that is not hashed
     function add(offset, hash) {
         if (offset !== next)
@@ -1924,7 +1931,7 @@ function createFsVerityHasher(addr, start) {
     function step(size) {
         if (next >= size)
             return false;
-        // most blocks without another call: memory is shortest here. And the block is free again before the hash is added
+        // most blocks are read without another call, because memory is shortest here; the block is freed before add()
         var whole = next && next + BLOCK <= size;
         var hash = sha256(whole ? read$1(addr + next, BLOCK) : lazyBlocks().readBlock_(addr + next, size - next, next ? "" : start));
         add(next, hash);
@@ -1958,13 +1965,14 @@ function createFsVerityHasher(addr, start) {
 
 
 /**
- * Runs `step` until it returns false, `perSlice` steps per pass of the idle loop, then `finish`, then `done` with the
- * error of either. The first slice is in a later pass too, because a caller in a data event holds a deep stack.
+ * Runs `step` until it returns false, `perSlice` steps in each pass of the idle loop, then `finish`. Then it calls `done`,
+ * with the error if one of them threw. The first slice runs in a later pass too, because the stack is deep when the caller
+ * runs in a data event.
  */
 function inSlices(perSlice, step, finish, done) {
     // Runs long computations in slices from the idle loop, so that timers, sockets and the watchdog run in between.
     /**
-     * ms before the first slice: until then the engine closes the connection that brought the last byte, and frees its
+     * ms before the first slice. In this time the engine closes the connection that brought the last byte, and frees its
      * memory.
      */
     var SETTLE = 20;
@@ -2013,7 +2021,7 @@ function lazyVerify() {
             x ^= words[i];
         return x;
     }
-    /** The image's XOR checksum over all segment data, `ranges` being their offsets and lengths in turn. */
+    /** The image's XOR checksum over the data of all segments. `ranges`: pairs of an offset and a length. */
     function checksum(addr, ranges) {
         var word = 0;
         var range = 0;
@@ -2037,13 +2045,13 @@ function lazyVerify() {
         };
     }
     /**
-     * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with what went wrong. `start`: see
-     * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts all. It is compared here and not by the
-     * caller, whose functions would stay in memory during the hash. `begun`: a hasher of the same file that has hashed its
-     * first blocks.
+     * Calls `done` with the fs-verity digest of the `size` bytes of flash at `addr`, or with an error. `start`: see
+     * verifyImage. `expected`: any other digest is OTA_VALIDATE_FAILED; "" accepts every digest. The digest is compared here
+     * because the functions of a caller that compares it would stay in memory while the hash is computed. `startedHasher`: has
+     * hashed the first blocks of the same file.
      */
-    function hashFlash(addr, size, start, expected, done, begun) {
-        var hasher = begun || createFsVerityHasher(addr, start);
+    function hashFlash(addr, size, start, expected, done, startedHasher) {
+        var hasher = startedHasher || createFsVerityHasher(addr, start);
         var digest = "";
         inSlices(8 /* Slice.BLOCKS */, function () { return hasher.step_(size); }, function () {
             digest = hasher.digest_(size);
@@ -2054,11 +2062,11 @@ function lazyVerify() {
     /**
      * Verifies the file of `size` bytes of flash at `address` as an image for `chipId`. `digest`: the fs-verity digest that
      * it must have, 64 hexadecimal digits; "" compares the image's own checksum instead. `start`: bytes that replace the
-     * first ones in flash, "" for an image that is complete in flash. `begun`: see hashFlash. Calls `done` once: with null,
-     * and the digest if it was given; or with OTA_VALIDATE_FAILED.
-     * More than 30 lines: its steps are closures over what the segments say.
+     * first ones in flash, "" for an image that is complete in flash. `startedHasher`: see hashFlash. Calls `done` once: with
+     * null, and the digest if it was given; or with OTA_VALIDATE_FAILED.
+     * More than 30 lines: its steps are closures that share the segments.
      */
-    function verifyImage(chipId, address, size, digest, start, done, begun) {
+    function verifyImage(chipId, address, size, digest, start, done, startedHasher) {
         var ranges = [];
         function readSlot(offset, length) {
             var bytes = read$1(address + offset, length);
@@ -2076,7 +2084,7 @@ function lazyVerify() {
             return done(toOtaError(thrown));
         }
         if (digest)
-            return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done, begun);
+            return /*@__NOINLINE__*/ hashFlash(address, size, start, digest, done, startedHasher);
         var sum = checksum(address, ranges);
         inSlices(8 /* Slice.BLOCKS */, sum.step, function () {
             var expected = readSlot(lazyImage().checksumOffset_(readSlot(0, 32 /* Size.FIRST_SEGMENT */), length), 1)[0];
@@ -2092,6 +2100,8 @@ function lazyVerify() {
 
 
 function lazySlots() {
+    // The chip: which one it is, its revision, its memory map, and registers that JavaScript can read. Their addresses and
+    // bits: soc.ts.
     /** The `length` bytes that the running program's memory map shows at `addr`. */
     function mapped(addr, length) {
         var area = E.memoryArea(addr, length);
@@ -2100,35 +2110,35 @@ function lazySlots() {
         return area;
     }
     /**
-     * Is flash encryption on? Only the classic ESP32's eFuse can be read; on other chips the partition table is then
-     * unreadable.
+     * Is flash encryption on? JavaScript can read only the eFuse of the classic ESP32. On other chips flash encryption is
+     * noticed because the partition table cannot be read.
      */
     function isEncrypted(chip) {
-        // The chip: which one it is, its revision, its memory map, and registers that JavaScript can read.
-        // Registers of the classic ESP32 (IDF soc/esp32: efuse_reg.h, dport_reg.h, apb_ctrl_reg.h)
-        var EFUSE_BLK0_RDATA0 = 0x3ff5a000; // FLASH_CRYPT_CNT in bits 20 to 26
         var odd = false;
-        if (chip === 0 /* Esp32.ESP_CHIP_ID */)
-            for (var bits = (peek32(EFUSE_BLK0_RDATA0, 1) >>> 20) & 127; bits; bits >>>= 1)
+        if (chip === 0 /* Esp32.ESP_CHIP_ID */) {
+            var word0 = peek32(1073061888 /* Esp32.EFUSE_BLK0_RDATA0_REG */, 1);
+            var bits = (word0 >>> 20 /* Esp32.EFUSE_RD_FLASH_CRYPT_CNT_S */) & 127 /* Esp32.EFUSE_RD_FLASH_CRYPT_CNT_V */;
+            for (; bits; bits >>>= 1)
                 odd = odd !== !!(bits & 1);
+        }
         return odd;
     }
-    /** Flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when it maps none there. */
+    /** The flash address that the MMU maps at `addr`, rounded down to its page of 64 KB; -1 when `addr` is not mapped. */
     function mappedFlash(chip, addr) {
         var classic = chip === 0 /* Esp32.ESP_CHIP_ID */;
         var s3 = chip === 9 /* Esp32s3.ESP_CHIP_ID */;
         var index = (addr & (classic ? 4194303 /* Esp32.SOC_MMU_VADDR_MASK */ : s3 ? 33554431 /* Esp32s3.SOC_MMU_VADDR_MASK */ : 8388607 /* Esp32c3.SOC_MMU_VADDR_MASK */)) >>> 16;
         var entry = peek32((classic ? 1072758784 /* Esp32.DPORT_PRO_FLASH_MMU_TABLE */ : 1611419648 /* Esp32c3.DR_REG_MMU_TABLE */) + 4 * index, 1);
-        // the ESP32's masks are the C3's
+        // the ESP32 has the masks of the C3
         return entry & (s3 ? 16384 /* Esp32s3.SOC_MMU_INVALID */ | 32768 /* Esp32s3.SOC_MMU_ACCESS_SPIRAM */ : 256 /* Esp32c3.SOC_MMU_INVALID */)
             ? -1
             : (entry & (s3 ? 16383 /* Esp32s3.SOC_MMU_VALID_VAL_MASK */ : 255 /* Esp32c3.SOC_MMU_VALID_VAL_MASK */)) * 0x10000;
     }
     // The partition table: rows of 32 bytes at flash address 0x8000. Pure.
     // Source: docs/formats.md#partition-table (IDF esp_flash_partitions.h, flash_partitions.c, gen_esp32part.py).
-    // The bootloader has checked the table's MD5 before anything of ours ran; here the rows are checked for
-    // alignment, bounds and overlap, because a write to the wrong place could destroy the device.
-    /** ota_0 to ota_15? */
+    // The bootloader has checked the table's MD5 before this module runs. Here the rows are checked for alignment, bounds and
+    // overlap, because a write to the wrong place could destroy the device.
+    /** Is it one of ota_0 to ota_15? */
     function isOta(row) {
         return row.type === 0 /* Type.APP */ && row.subtype >= 16 /* Subtype.OTA_0 */ && row.subtype <= 31 /* Subtype.OTA_15 */;
     }
@@ -2148,7 +2158,7 @@ function lazySlots() {
             size: lazyBytes().u32_(table, offset + 8),
         };
     }
-    /** Two names for Storage at one place, for Espruino builds of both kinds: storage.ts. */
+    /** Are these the two rows that name one Storage for Espruino builds of both kinds (storage.ts)? */
     function isStorageTwice(a, b) {
         var names = a.label + " " + b.label;
         return (a.type === 1 /* Type.DATA */ &&
@@ -2156,7 +2166,7 @@ function lazySlots() {
             a.address === b.address &&
             (names === "js_code storage" || names === "storage js_code"));
     }
-    /** Does an update need this row, or Espruino for its Storage? */
+    /** Does an update need this row, or does Espruino keep Storage there? */
     function isNeeded(row) {
         return (isSlot(row) || isOtadata(row) || (row.type === 1 /* Type.DATA */ && (row.label === "js_code" || row.label === "storage")));
     }
@@ -2171,7 +2181,7 @@ function lazySlots() {
             problem = "has 0 bytes";
         else if (end > 16777216 /* Table.FLASH_END */ && isNeeded(row))
             problem = "ends at " + lazyBytes().hex_(end) + ": Espruino addresses 16 MB of flash";
-        // the primary rows of type bootloader (2) and partition_table (3) are what lies below
+        // only the primary rows of the types bootloader (2) and partition_table (3) may be there
         else if (row.address < 32768 /* Table.ADDR */ + 0x1000 && (row.subtype || (row.type !== 2 && row.type !== 3)))
             problem = "lies on bootloader or table";
         for (var i = 0; !problem && i < others.length; i++)
@@ -2181,7 +2191,7 @@ function lazySlots() {
             throw otaError(259 /* Code.INVALID_STATE */, "partition " + row.label + " at " + lazyBytes().hex_(row.address) + "+" + lazyBytes().hex_(row.size) + " " + problem);
     }
     /**
-     * The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED when there is none, INVALID_STATE when a row is bad.
+     * The rows of a table of Table.LENGTH bytes. Throws NOT_SUPPORTED if it is not a table, INVALID_STATE if a row is bad.
      */
     function parseTable(table) {
     var lazyBytesOnce = lazyBytes();
@@ -2202,7 +2212,7 @@ function lazySlots() {
         }
         throw otaError(262 /* Code.NOT_SUPPORTED */, "the partition table has no end");
     }
-    // Which slots this device has, which of them runs, and which one an update writes. Reads flash, writes nothing.
+    // Which slots this device has, which one runs, and which one an update writes. Reads flash, writes nothing.
     // Source: docs/design.md#slots, docs/formats.md#partition-table, docs/espruino.md#no-call-names-the-running-slot.
     var OTADATA_SIZE = 0x2000;
     function notSupported(fact) {
@@ -2227,7 +2237,7 @@ function lazySlots() {
             notSupported("otadata " + found.label + " has " + lazyBytes().hex_(found.size) + " bytes, expected 0x2000");
         return found;
     }
-    /** ota_0, ota_1 ... in order. IDF's app counts up to the first gap and its bootloader counts all: a gap is refused. */
+    /** ota_0, ota_1 ... in order. A gap is refused: IDF's app counts slots up to the first gap, its bootloader counts all. */
     function findOta(rows) {
         var ota = [];
         var count = 0;
@@ -2250,15 +2260,15 @@ function lazySlots() {
                 return rows[i];
         return null;
     }
-    /** The header of the image in `slot` when the MMU maps its first segment from there, else null. */
+    /** The header of the image in `slot`, if the MMU maps its first segment from this slot; else null. */
     function mappedHeader(slot, chip) {
         var header = lazyImage().parseHeader_(read$1(slot.address, 32 /* Size.FIRST_SEGMENT */));
         return header && lazyImage().isRunnable_(header, chip) && mappedFlash(chip, header.loadAddr_) === slot.address ? header : null;
     }
     /**
-     * The slot that runs: the one whose first segment the MMU maps from its own flash. Its bytes there are compared with
-     * the memory map: a mistake about the MMU then fails instead of picking the wrong slot. Only mapped addresses are read,
-     * because reading an unmapped one resets the chip.
+     * The running slot: the MMU maps the first segment of its image from the flash of this slot. The bytes in flash are
+     * compared with the mapped ones, so an error about the MMU throws and does not return the wrong slot. Only mapped addresses
+     * are read, because a read of an unmapped one resets the chip.
      */
     function findRunning(rows, chip) {
         for (var i = 0; i < rows.length; i++) {
@@ -2274,8 +2284,9 @@ function lazySlots() {
         throw otaError(261 /* Code.NOT_FOUND */, "cannot determine the running slot: the MMU maps none of them");
     }
     /**
-     * Reads and checks the device's partitions. Throws NOT_SUPPORTED where no other image can be installed, with the remedy;
-     * with `anyTable` only where the running slot cannot be told: a release of files needs no other slot.
+     * Reads and checks the device's partitions. Throws NOT_SUPPORTED with the remedy if the table has no slot for another
+     * image. Not so with `anyTable`, because a release of files alone needs no other slot: then `otadata_` is null. Throws
+     * NOT_FOUND if the running slot is unknown.
      */
     function readLayout(anyTable) {
         var chip = chipId();
@@ -2304,15 +2315,15 @@ function lazySlots() {
         };
     }
     /**
-     * The slot that an update writes when `start` runs: the next ota_N after it, the first one after the last and after
-     * factory. Where that would be `start` itself, factory is the other slot (docs/design.md#slots).
+     * The slot that an update writes when `start` runs: the next ota_N. After the last one, and after factory, it is the first
+     * one. If this is `start` itself, it is factory (docs/design.md#slots).
      */
     function nextSlot(layout, start) {
         var ota = layout.ota_;
         var next = start.subtype === 0 /* Subtype.FACTORY */ ? ota[0] : ota[(start.subtype - 16 /* Subtype.OTA_0 */ + 1) % ota.length];
         return next.address === start.address ? layout.factory_ : next;
     }
-    /** The partition called `label`, of `type` if that is given; or null. */
+    /** The partition called `label`, and of type `type` if it is given; or null. */
     function partitionByLabel(label, type) {
         var rows = parseTable(read$1(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
         for (var i = 0; i < rows.length; i++)
@@ -2328,8 +2339,8 @@ function lazySlots() {
         return layout.factory_ && layout.factory_.label === label ? layout.factory_ : null;
     }
     // Which slot starts: the calls of IDF's esp_ota_ops.h that do not write an image.
-    // Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they use the running slot and not the entry with the
-    // highest seq.
+    // Source: docs/design.md#slots (IDF esp_ota_ops.c). Unlike IDF, they depend on the running slot and not on the entry with
+    // the highest seq.
     function slotOf(layout, given) {
         var label = typeof given === "string" ? given : given && given.label;
         var slot = slotByLabel(layout, label);
@@ -2339,8 +2350,9 @@ function lazySlots() {
     }
     /**
      * Verifies the slots of `list` by their checksums, one after the other, and calls `choose` with the first good one. It
-     * holds the lock, so that no update erases them meanwhile. `none`: message of the error when no slot is good, and the
-     * holder of the lock is stopped first; without it the error is that of the last slot.
+     * holds the lock, so that no update erases them in this time. `none`: the message of the error when no slot is good; with it
+     * a running update is stopped first. Without `none` the error is that of the last slot, and while an update runs it is
+     * OTA_ALREADY_IN_PROGRESS.
      * More than 30 lines: each callback needs the lock and both ends of the promise.
      */
     function chooseSlot(list, choose, none) {
@@ -2351,7 +2363,7 @@ function lazySlots() {
                 var lock;
                 function fail(error) {
                     lock.release_();
-                    reject(error || otaError(259 /* Code.INVALID_STATE */, "aborted"));
+                    reject(error || otaError(259 /* Code.INVALID_STATE */, "selection of a slot aborted"));
                 }
                 if (none && holder)
                     holder.stop_();
@@ -2379,7 +2391,7 @@ function lazySlots() {
             }, reject);
         });
     }
-    /** The other slots: first the one that ran before a trial, then those whose entry says that their image has run. */
+    /** The other slots: first the one that ran before the trial, then those whose entry shows that their image has run. */
     function slotsToFallBackTo(layout) {
     var lazyOtadataOnce = lazyOtadata();
         var slots = layout.factory_ ? layout.ota_.concat([layout.factory_]) : layout.ota_;
@@ -2402,17 +2414,17 @@ function lazySlots() {
         return first.concat(rest);
     }
     /**
-     * rollback(), by a `verdict` of the program or because the starts of a trial ran out. `reason`: for getStatus(). `stay`:
-     * without the restart.
+     * Rolls back. `verdict`: the program has asked for it; else the starts ran out, or a check failed. `reason`: for
+     * getStatus(). `stay`: do not restart.
      */
     function fallBack(verdict, reason, stay) {
         return new Promise(function (resolve, reject$1) {
             tryOr(function () {
                 var running = readLayout(true).running_;
-                // a second rollback must not leave what the first one has chosen
+                // a second rollback must not change what the first one has selected
                 var again = lazyEngine().isRolledBack_();
                 if (again || lazyRecords().isFilesTrial_(lazyRecords().loadRecord_(), running)) {
-                    // the record is all that has to change: at once, because the loader calls this before it starts a program
+                    // only the record must change, and at once: the loader calls this before it starts a program
                     var lock = lazyEngine().heldLock_();
                     if (lock)
                         lock.stop_();
@@ -2438,18 +2450,17 @@ function lazySlots() {
         });
     }
     // Where an Espruino build keeps Storage, which holds the program and this module. A build finds the headers of files at
-    // an address that is compiled in, and reads their contents through the partition of a label, whatever lies there
-    // (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). If
-    // an image reads through a partition that this table does not have, no program runs after the restart, and nothing can
-    // roll the image back.
+    // an address that is compiled in, and reads their contents through the partition with a certain label, at any address
+    // (targets/esp32/main.c): `js_code` with 256 KB up to 2v25, `storage` with 896 KB from 2v26 on (boards/ESP32*.py). If the
+    // table does not have the partition of an image, no program runs after the restart, and so nothing rolls the image back.
     function refuse(fact) {
         throw otaError(262 /* Code.NOT_SUPPORTED */, "Storage would be lost: " +
             fact +
             "; flash that build once by USB with its own partition table, or set allowStorageLoss");
     }
     /**
-     * The partition through which the running build reads: by the size of its Storage, since some builds of 2v25 are of the
-     * new kind, else by its version, such as "2v27.45".
+     * The label of the partition through which the running build reads. The version alone, such as "2v27.45", does not tell it:
+     * some builds of 2v25 are of the new kind, and have a larger Storage.
      */
     function ownPartition() {
         var version = lazyEngine().firmwareVersion_();
@@ -2457,8 +2468,8 @@ function lazySlots() {
         return old && lazyEngine().storageStats_().totalBytes <= 262144 /* Kind.OLD_SIZE */ ? "js_code" : "storage";
     }
     /**
-     * Refuses an image that could not read the files of the running build. Throws NOT_SUPPORTED with the remedy.
-     * More than 30 lines: one rule behind the other, each with its message.
+     * Throws NOT_SUPPORTED with the remedy if the image of `claim` could not read the files of the running build.
+     * More than 30 lines: one rule after the other, each with its message.
      */
     function checkStorage(claim) {
     var lazyBytesOnce = lazyBytes();
@@ -2483,18 +2494,18 @@ function lazySlots() {
         var stats = lazyEngine().storageStats_();
         // the boot record may still grow by this much
         var used = stats.totalBytes - stats.freeBytes + 2 * (4096 /* RecordFile.SIZE */ + 32 /* RecordFile.FILE_HEADER */);
-        // a build with a smaller Storage takes the rest for damage, and erases all of it
+        // if files lie behind the end of a smaller Storage, the build takes this for damage and erases all files
         if (claim.size < stats.totalBytes && used > claim.size)
             refuse("Storage needs " + used + " bytes, with erased files and the boot record; the image has room for " + claim.size);
-        // a build with a larger Storage takes what lies behind the files of this one for files
+        // a build with a larger Storage takes bytes behind the present Storage for files
         for (var offset = stats.totalBytes; offset < claim.size; offset += 4096 /* Flash.SECTOR */)
             if (!lazyBlocksOnce.isBlank_(claim.address + offset))
                 refuse("flash at " + lazyBytesOnce.hex_(claim.address + offset) + " is not blank, and the image takes it for Storage");
     }
     /**
      * Searches the verified image at `addr` for the text that names the partition of its Storage. The first segment holds
-     * the constants of a build. Calls `done` with the claim of such a build on this table, null when there is no such text.
-     * More than 30 lines: its steps are closures over what was found.
+     * the constants of a build. Calls `done` with what such a build claims of this table, null if the image has no such text.
+     * More than 30 lines: its steps are closures that share the result.
      */
     function findStorage(addr, done) {
         var end = 32 /* Size.FIRST_SEGMENT */ + lazyBytes().u32_(read$1(addr, 32 /* Size.FIRST_SEGMENT */), 24 /* Size.HEADER */ + 4);
@@ -2544,9 +2555,9 @@ function getBootPartition() {
     return lazyOtadata().selectedSlot_(layout, lazyOtadata().readEntries_(layout.otadata_));
 }
 /**
- * The slot that an update would write. `from`, a slot or its label, is taken for the running one, as IDF's `start_from`:
- * so the answer can be the slot that runs, which no update writes. Throws ESP_ERR_NOT_FOUND when `from` is no slot of
- * this device. `esp_ota_get_next_update_partition`
+ * The slot that an update would write. With `from`, a slot or its label, the result is the slot that an update would write
+ * if `from` were running, as with IDF's `start_from`. It can then be the running slot, which an update never writes. Throws
+ * ESP_ERR_NOT_FOUND when this device has no slot `from`. `esp_ota_get_next_update_partition`
  */
 function getNextUpdatePartition(from) {
     var layout = lazySlots().readLayout_();
@@ -2554,10 +2565,10 @@ function getNextUpdatePartition(from) {
 }
 /**
  * The app descriptor of the image in a partition, given as a partition or by its label, with the fields of
- * `handle.getImgDesc()`. Throws ESP_ERR_NOT_FOUND when the table has no such partition, or when that holds no image, or
- * an image without descriptor (IDF 3.1 and older); ESP_ERR_NOT_SUPPORTED when it is not for an app;
- * ESP_ERR_INVALID_ARG when neither a partition nor a label is given. Unlike IDF's, an image that was not written to its
- * end, or was refused, is no image. `esp_ota_get_partition_description`
+ * `handle.getImgDesc()`. Throws ESP_ERR_NOT_FOUND when the table has no such partition, or when the partition holds no
+ * image, or an image without descriptor (IDF 3.2 and older); ESP_ERR_NOT_SUPPORTED when it is not for an app;
+ * ESP_ERR_INVALID_ARG when neither a partition nor a label is given. Unlike IDF, it finds no image in a slot whose last
+ * update did not end, or was refused. `esp_ota_get_partition_description`
  */
 function getDescription(partition) {
     var label = typeof partition === "string" ? partition : partition && partition.label;
@@ -2571,7 +2582,7 @@ function getDescription(partition) {
     var head = read$1(row.address, 288 /* Size.DESC_END */);
     var desc = lazyImage().parseHeader_(head) && lazyImage().parseDesc_(head);
     if (!desc)
-        throw otaError(261 /* Code.NOT_FOUND */, "no app descriptor in " + label);
+        throw otaError(261 /* Code.NOT_FOUND */, "no app descriptor in " + label + ": expected a whole image of IDF 3.3 or later");
     return desc;
 }
 /** The slot last marked INVALID or ABORTED, or null. `esp_ota_get_last_invalid_partition` */
@@ -2624,20 +2635,20 @@ function markValid() {
     var layout = lazySlots().readLayout_(true);
     lazyOtadata().confirm_(layout);
     lazyRecords().recordConfirmed_(layout.running_);
-    // what stays is erased by the next update
+    // if this fails, the next update erases them
     tryOr(function () { return lazyFiles().eraseUnused_(null); }, noop);
 }
 
 /**
- * Is there an image that `rollback()` could go back to? It looks at the same slots, and as far as can be told at once:
- * header, segments and length of an image. Its checksum takes seconds; `rollback()` verifies that before it selects a
- * slot (IDF does so here too). True also while files alone are on trial: the files before them come back. Else false on a
- * table with one slot.
+ * Does a slot hold an image that `rollback()` could go back to? It checks the slots that `rollback()` would check, but only
+ * header, segments and length of an image. The checksum takes seconds: `rollback()` verifies it before it selects a slot,
+ * while IDF verifies it here too. Also true while files alone are on trial, because the files before them come back. Else
+ * false on a table with one slot.
  * `esp_ota_check_rollback_is_possible`
  */
 function canRollback() {
     var possible = false;
-    // anything else, such as no memory, is no answer
+    // any other error, such as NO_MEM, does not answer the question, so it is thrown
     function ignore(error) {
         if (error.code !== 5379 /* Code.OTA_VALIDATE_FAILED */ && error.code !== 262 /* Code.NOT_SUPPORTED */)
             throw error;
@@ -2645,7 +2656,7 @@ function canRollback() {
     tryOr(function () {
         var layout = lazySlots().readLayout_(true);
         possible = lazyRecords().isFilesTrial_(lazyRecords().loadRecord_(), layout.running_);
-        // on a table with one slot nothing else could start
+        // without otadata no other slot can start
         if (layout.otadata_)
             lazySlots().slotsToFallBackTo_(layout).forEach(function (slot) {
                 tryOr(function () {
@@ -2658,12 +2669,13 @@ function canRollback() {
 }
 
 /**
- * Marks the running image as bad, selects another slot that holds a whole image, and restarts. After a release of files
- * alone, which is not confirmed yet, the files before it come back, and the slot stays. A running update is
+ * Marks the running image as bad, selects another slot that holds a whole image, and restarts. While a release of files
+ * alone is on trial, the files before it come back, and the slot stays. A running update is
  * ended. With `{ restart: false }` it does not restart (`esp_ota_mark_app_invalid_rollback`), and resolves with 0 when
  * the other slot is selected; until the restart an update is refused with ESP_ERR_OTA_ROLLBACK_INVALID_STATE, because it
  * would overwrite that slot. Any other argument is ignored, such as the error in `check().then(ota.markValid,
- * ota.rollback)`: a rollback must not fail for that. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when there is no such slot.
+ * ota.rollback)`: a rollback must not fail because of it. Rejects with ESP_ERR_OTA_ROLLBACK_FAILED when no other slot holds
+ * a whole image.
  * `esp_ota_mark_app_invalid_rollback_and_reboot`
  */
 function rollback(options) {
@@ -2672,11 +2684,11 @@ function rollback(options) {
 }
 
 function lazyExchange() {
-    // Requests of Espruino's `http`, and the fields of the engine's own in them (libs/network/http/jswrap_http.c,
+    // Requests of Espruino's `http`, and the internal fields of the engine that they have (libs/network/http/jswrap_http.c,
     // libs/network/socketserver.c).
     /**
-     * A copy of the caller's headers, which the caller cannot change after this check. Throws INVALID_ARG: unless they are an
-     * object, and for a control character, which could begin a header of its own.
+     * Checks the caller's headers and returns a copy, which the caller cannot change any more. Throws INVALID_ARG if they are
+     * not an object, or contain a control character: a line end would begin another header.
      */
     function checkHeaders(headers) {
         var checked = {};
@@ -2693,7 +2705,8 @@ function lazyExchange() {
         return checked;
     }
     /**
-     * Makes a request, with `body` or without one. Throws what the engine throws: unknown host, refused connection, no memory for TLS.
+     * Makes a request, with `body` if it is given. Throws what the engine throws: unknown host, refused connection, no memory
+     * for TLS.
      */
     function request(options, onResponse, onError, body) {
         var outgoing = require("http").request(options, onResponse);
@@ -2703,29 +2716,30 @@ function lazyExchange() {
         outgoing.end(body);
         return outgoing;
     }
-    /** Drops options and headers, which nobody asks for any more: a body can be long. */
+    /** Frees the options of the request and the headers of the answer: they are not needed while the body arrives. */
     function dropHead(outgoing, response) {
         response.headers = undefined;
         outgoing.opt = undefined;
     }
-    /** Has the engine close a connection. */
+    /** Makes the engine close a connection. */
     function disconnect$1(outgoing, response) {
         if (outgoing) {
             outgoing.clsNow = true;
             outgoing.dRcv = "";
         }
-        // the engine never closes while it waits for the rest of a chunk, or for somebody to take what has come
+        // the engine never closes while it waits for the rest of a chunk, or while received data was not taken
         if (response)
             response.chunked = false;
     }
-    // What an answer says of its body: status, length, range, validators, Retry-After. Pure.
-    // RFC 9110; status codes as IDF esp_https_ota.c takes them.
+    // What the head of an answer says about its body: status, length, range, validators, Retry-After. Pure.
+    // Source: RFC 9110; IDF esp_https_ota.c for what each status means.
     /**
-     * ms. No other version of a file that is so old when it is sent has the same Last-Modified. RFC 9110 8.8.2.2 asks for a second;
-     * RFC 7232 asked for a minute, because Date and Last-Modified may come of two clocks.
+     * In ms. Last-Modified is strong if the file was at least this old when it was sent: no other version of the file can have
+     * the same time. RFC 9110 8.8.2.2 asks for a second; RFC 7232 asked for a minute, because Date and Last-Modified may come
+     * from two clocks.
      */
     var OLD = 60000;
-    /** A decimal number without sign, or -1. */
+    /** The value of a decimal number of at most ten digits without a sign; -1 for any other text. */
     function digits(text) {
         var value = text.length && text.length < 11 ? 0 : -1 /* Length.UNKNOWN */;
         for (var i = 0; i < text.length && value >= 0; i++) {
@@ -2734,7 +2748,7 @@ function lazyExchange() {
         }
         return value;
     }
-    /** A header's value by its lower-case name, "" when it is absent. The engine keeps every spelling as a key of its own. */
+    /** The value of a header by its lower-case name, "" when it is absent. The engine keeps each spelling as another key. */
     function header(headers, name) {
         var value;
         for (var key in headers)
@@ -2745,20 +2759,20 @@ function lazyExchange() {
             }
         return value || "";
     }
-    /** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, which is measured by the server's own clock. 0 when absent. */
+    /** Retry-After in ms, RFC 9110 10.2.3: seconds, or a date, compared with the Date of the answer. 0 when absent. */
     function retryAfter(headers) {
         var text = header(headers, "retry-after");
         var seconds = digits(text);
         if (seconds >= 0)
             return seconds * 1000;
         var sent = Date.parse(header(headers, "date"));
-        // the engine's Date.parse makes 0 of what is no date
+        // the engine's Date.parse returns 0 for a text that is not a date
         var wait = sent > 0 ? Date.parse(text) - sent : 0;
         if (wait > 0)
             return wait;
-        return 0; // for a text that is no date too
+        return 0; // absent, in the past, or not a date
     }
-    /** Refuses every status that brings no body, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
+    /** Throws unless the status is 200 or 206, with ESP-IDF's code for it (esp_https_ota.c _http_handle_response_code). */
     function checkStatus(status, headers) {
         if (status === 200 || status === 206)
             return;
@@ -2789,16 +2803,16 @@ function lazyExchange() {
         var size = text.substr(slash + 1);
         var total = digits(size);
         if (text.substr(0, 6).toLowerCase() !== "bytes " || first < 0 || last < first || (total <= last && size !== "*"))
-            throw otaError(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text);
+            throw otaError(264 /* Code.INVALID_RESPONSE */, "invalid Content-Range " + text);
         if (head.length_ !== -1 /* Length.UNKNOWN */ && head.length_ !== last - first + 1)
-            throw otaError(264 /* Code.INVALID_RESPONSE */, "Content-Range " + text + " with Content-Length " + head.length_);
+            throw otaError(264 /* Code.INVALID_RESPONSE */, "invalid Content-Range " + text + " with Content-Length " + head.length_);
         head.start_ = first;
         head.length_ = last - first + 1;
         head.total_ = total;
     }
     /**
-     * What the final answer, of `status`, says; or the Location of a redirect.
-     * More than 30 lines: one header behind the other.
+     * What the head of the final answer says; or the Location of a redirect. Throws for every other answer.
+     * More than 30 lines: one header after the other.
      */
     function parseAnswer(status, headers) {
         if (status === 301 || status === 302 || status === 303 || status === 307 || status === 308) {
@@ -2812,12 +2826,12 @@ function lazyExchange() {
         var transfer = header(headers, "transfer-encoding").toLowerCase();
         var coding = header(headers, "content-encoding").toLowerCase();
         if (coding && coding !== "identity")
-            throw otaError(264 /* Code.INVALID_RESPONSE */, "Content-Encoding " + coding);
+            throw otaError(264 /* Code.INVALID_RESPONSE */, "not supported: Content-Encoding " + coding);
         if (transfer && (transfer !== "chunked" || length))
-            throw otaError(264 /* Code.INVALID_RESPONSE */, "Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
-        // the engine cuts a body without either off after its first piece
+            throw otaError(264 /* Code.INVALID_RESPONSE */, "not supported: Transfer-Encoding " + transfer + (length ? " with Content-Length" : ""));
+        // the engine ends a body without either of them after its first piece
         if (!transfer && digits(length) < 0)
-            throw otaError(264 /* Code.INVALID_RESPONSE */, length ? "Content-Length " + length : "neither Content-Length nor chunked");
+            throw otaError(264 /* Code.INVALID_RESPONSE */, length ? "invalid Content-Length " + length : "neither Content-Length nor chunked");
         var tag = header(headers, "etag");
         var strong = tag[0] === '"';
         if (!tag) {
@@ -2839,15 +2853,15 @@ function lazyExchange() {
             head.total_ = head.length_;
         return head;
     }
-    // URLs: taken apart for `http.request`, and resolved against the page that named them (RFC 3986 5.2). Pure.
-    // The engine's own url.parse knows no user:password and no relative reference.
+    // URLs: parsed for `http.request`, and resolved against the page that has named them (RFC 3986 5.2). Pure.
+    // The engine's own url.parse does not know user:password and relative references.
     var MAX_HOST = 127; // the engine copies the host into 128 bytes (libs/network/socketserver.c)
     function bad(url, why) {
-        throw otaError(258 /* Code.INVALID_ARG */, "URL " + url + ": " + why);
+        throw otaError(258 /* Code.INVALID_ARG */, "invalid URL " + url + ": " + why);
     }
     /**
-     * Takes an absolute http or https URL apart; throws INVALID_ARG. A fragment is dropped.
-     * More than 30 lines: one part of a URL behind the other, from left to right.
+     * Parses an absolute http or https URL; throws INVALID_ARG. A fragment is dropped.
+     * More than 30 lines: one part of a URL after the other, from left to right.
      */
     function parseUrl(url) {
         for (var i = 0; i < url.length; i++) {
@@ -2909,8 +2923,8 @@ function lazyExchange() {
         return a.protocol_ === b.protocol_ && a.host_ === b.host_ && portOf(a) === portOf(b);
     }
     /**
-     * RFC 3986 5.2.4 for a path that begins with "/"; only called for relative references, so that an absolute URL is sent byte
-     * for byte. One segment at a time: a server chooses how many there are.
+     * Removes dot segments (RFC 3986 5.2.4) from a path that begins with "/". Only called for relative references: an absolute
+     * URL is sent as it was given. It takes one segment at a time, because a server chooses their number.
      */
     function withoutDots(path) {
         var kept = "";
@@ -2930,7 +2944,7 @@ function lazyExchange() {
         }
         return kept;
     }
-    /** The URL that `reference` names on a page at `base`: absolute, //host/path, /path, path or ?query. */
+    /** The absolute URL of a reference on a page at `base`. `given` is absolute, //host/path, /path, path or ?query. */
     function resolveUrl(base, given) {
         var page = parseUrl(base);
         var hash = given.indexOf("#");
@@ -2953,20 +2967,20 @@ function lazyExchange() {
         var path = slash === 0 ? beforeQuery : pagePath.substr(0, pagePath.lastIndexOf("/") + 1) + beforeQuery;
         return origin + withoutDots(path) + reference.substr(beforeQuery.length);
     }
-    // One exchange: a GET, its redirects, its answer's status and length, the body as it arrives, a stall timer. Callbacks come
-    // from the engine's idle loop.
+    // One exchange: a GET, its redirects, the status and length of its answer, the body as it arrives, a stall timer. Callbacks
+    // come from the engine's idle loop.
     //
-    //   state                       left by
-    //   no answer yet               an answer; a redirect begins it again; an error ends it
-    //   body of a known length      its last byte, or an error when it is lost before
-    //   body of an unknown length   the end of the connection
-    //   done                        nothing: no event comes any more
+    //   state                       left when
+    //   no answer yet               an answer comes, or an error; after a redirect the state begins again
+    //   body of a known length      its last byte comes, or the connection is lost before
+    //   body of an unknown length   the connection ends
+    //   done                        never: no event comes any more
     //
-    // `end` and `close` of the engine follow complete and cut bodies alike. So completeness is known by counting; where nothing
-    // can be counted (chunked), the image itself has to tell.
+    // `end` and `close` of the engine come after a complete body and after a cut one. So the bytes are counted. A chunked body
+    // says no length: there only the content of the file shows whether it is complete.
     // Source: docs/design.md#answers-of-a-server, docs/espruino.md#http.
     function giveUpConnection(exchange) {
-        exchange.inbox_.room_ = 0; // no listener of this connection puts anything into it by itself
+        exchange.inbox_.room_ = 0; // now a late listener of this connection adds nothing to the inbox
         disconnect$1(exchange.outgoing_, exchange.incoming_);
         exchange.outgoing_ = exchange.incoming_ = undefined;
     }
@@ -2985,7 +2999,7 @@ function lazyExchange() {
         closeExchange(exchange);
         exchange.onEnd_(error);
     }
-    /** The caller's headers, of its function where they are one. What that throws is a refused configuration. */
+    /** The caller's headers. If they are a function, it is called; an error that it throws becomes INVALID_ARG. */
     function ownHeaders(options) {
         var given = options.headers || {};
         if (typeof given !== "function")
@@ -2997,9 +3011,9 @@ function lazyExchange() {
         catch (thrown) {
             throw otaError(258 /* Code.INVALID_ARG */, "headers() threw: " + toOtaError(thrown).message);
         }
-        // the caller may have ended the update just now: then nothing is sent any more
+        // the function may have ended the update: then nothing is sent any more
         if (!options.cancel_)
-            throw otaError(259 /* Code.INVALID_STATE */, "aborted");
+            throw otaError(259 /* Code.INVALID_STATE */, "update aborted");
         return checkHeaders(headers);
     }
     /** Options of a request to `target` that sends `headers`. */
@@ -3015,7 +3029,7 @@ function lazyExchange() {
             wanted.port = target.port_;
         return wanted;
     }
-    /** Makes the request. What the engine throws (unknown host, refused connection) is HTTP_CONNECT, worth another try. */
+    /** Makes the request. An error of the engine (unknown host, refused connection) becomes HTTP_CONNECT with `retry`. */
     function openRequest(wanted, onResponse, onError, body) {
         try {
             return request(wanted, onResponse, onError, body);
@@ -3025,8 +3039,8 @@ function lazyExchange() {
         }
     }
     /**
-     * What is the user's own goes to the origin of `options.url` only, and nowhere when another origin has chosen the URL.
-     * More than 30 lines: a table of fields, and which of them go to which origin.
+     * Sends the request. Headers, password, certificate and key of the user go only to the origin of `options.url`, and not
+     * even there after a redirect by another origin.
      */
     function send(exchange, onResponse, onError) {
         var options = exchange.options_;
@@ -3051,14 +3065,14 @@ function lazyExchange() {
             headers[name] = exchange.extra_[name];
         return openRequest(wanted, onResponse, onError);
     }
-    /** For a connection that ended before its time. `code`: of the engine or of mbedTLS, undefined for an end without one. */
+    /** The error for a connection that ended too early. `code`: of the engine or of mbedTLS, undefined without an error. */
     function lostConnection(exchange, code, message) {
         var page = parseUrl(exchange.url_);
         var inbox = exchange.inbox_;
         var endless = inbox.end_ === 2147483647 /* Body.ENDLESS */;
         var left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
         var why = code ? ": " + message + " (" + code + ")" : "";
-        // the engine prints how a handshake failed and gives one of its own numbers for it
+        // the engine prints why a handshake failed, and reports only one of its own codes
         if (!exchange.answered_ && code && code > -16 /* Tls.ENGINE */ && page.protocol_ === "https:")
             why +=
                 ". If it needs a host name (SNI): firmware built since August 2026 sends it, 2v29 does not; or use http: with keys";
@@ -3068,14 +3082,14 @@ function lazyExchange() {
         lost.record_ = code === -29184 /* Tls.INVALID_RECORD */ || code === -28928 /* Tls.BAD_INPUT_DATA */;
         return lost;
     }
-    /** The connection is gone, with or without an error. */
+    /** The connection has ended, with or without an error. */
     function connectionGone(exchange, error) {
         var failure = error;
         var code = failure && failure.code;
-        // the response of a redirect may close late, when the next request is on its way
+        // the response of a redirect may close late, after the next request was sent
         if (!exchange.outgoing_ || !(code || exchange.incoming_))
             return;
-        // how a TLS peer ends a body whose end only it knows
+        // a TLS server ends a body of unknown length in this way
         var ended = exchange.answered_ && exchange.inbox_.end_ === 2147483647 /* Body.ENDLESS */ && (!code || code === -30848 /* Tls.CLOSE_NOTIFY */);
         endExchange(exchange, ended ? null : lostConnection(exchange, code, code ? failure.message : ""));
     }
@@ -3083,7 +3097,7 @@ function lazyExchange() {
         var host = parseUrl(exchange.url_).host_;
         endExchange(exchange, otaError(28683 /* Code.HTTP_READ_TIMEOUT */, "nothing from " + host + " for " + exchange.options_.timeout + " ms", true));
     }
-    /** Goes to `location`, in another pass. */
+    /** Follows a redirect to `location`, in another idle pass. */
     function redirect(exchange, location) {
         var options = exchange.options_;
         if (++exchange.redirects_ > options.maxRedirects)
@@ -3092,10 +3106,10 @@ function lazyExchange() {
         var next = resolveUrl(exchange.url_, location);
         var target;
         try {
-            target = parseUrl(next); // from the timer below an error would leave its memory behind
+            target = parseUrl(next); // here, because an error in the timer below would leak its memory
         }
         catch (thrown) {
-            // the caller's own URL was good
+            // not INVALID_ARG: the caller's own URL was valid
             throw otaError(264 /* Code.INVALID_RESPONSE */, "Location: " + thrown.message);
         }
         if (!sameOrigin(page, parseUrl(options.url)))
@@ -3106,7 +3120,7 @@ function lazyExchange() {
         giveUpConnection(exchange);
         var fail = function (error) { return endExchange(exchange, error); };
         after(20 /* Pause.SETTLE */, function () {
-            // a pass more: the engine closes connections after it has looked at its timers
+            // one more pass: in an idle pass the engine runs timers before it closes connections
             tryOr(function () {
                 after(0, function () {
                     if (!exchange.done_)
@@ -3115,7 +3129,7 @@ function lazyExchange() {
             }, fail);
         });
     }
-    /** The head of an answer is there. */
+    /** The head of an answer has arrived. */
     function onAnswer(exchange, response) {
         exchange.status_ = digits(response.statusCode);
         var head = parseAnswer(exchange.status_, response.headers);
@@ -3135,12 +3149,12 @@ function lazyExchange() {
 
 
 function lazyConfig() {
-    // The configuration of a call. It is checked before anything else happens.
+    // The configuration of a call, and its check, which comes before anything else.
     function refuse$2(fact) {
         throw otaError(258 /* Code.INVALID_ARG */, fact);
     }
-    var DER = "0"; // how certificates and keys begin: a SEQUENCE, 0x30
-    // Every field, by an example of its type; for a number the example is the default.
+    var DER = "0"; // the first byte of a certificate or key: a SEQUENCE, 0x30
+    // Every field with an example of its type; the example of a number is its default.
     var FIELDS = {
         url: "",
         source: refuse$2,
@@ -3173,7 +3187,7 @@ function lazyConfig() {
     /**
      * A copy of `config` with defaults. Throws INVALID_ARG with the name of the field: for an unknown one, for a wrong
      * type, and unless exactly one field says which image may run.
-     * More than 30 lines: one rule behind the other, each with its message.
+     * More than 30 lines: one rule after the other, each with its message.
      */
     function checkConfig(config) {
         var fields = config;
@@ -3198,7 +3212,7 @@ function lazyConfig() {
                 refuse$2(name + " must be a " + type);
             if (type === "number" && !(value >= 0 && Math.floor(value) === value))
                 refuse$2(name + " must be a whole number");
-            // the engine takes a text of up to 100 characters for the name of a file
+            // the engine takes a text of up to 100 characters as the name of a file
             if (FIELDS[name] === DER && value.length > 100 && value[0] !== DER)
                 refuse$2(name + " is not DER: give atob() of the base64 between the lines of its PEM");
             settings[name] = value;
@@ -3224,7 +3238,7 @@ function lazyConfig() {
             checked.threshold > 2 ||
             (checked.threshold > 1 && checked.keys && checked.keys.length < 2))
             refuse$2("threshold is " + checked.threshold + ": expected 1 or 2, and as many keys");
-        // as fsverity-utils prints it
+        // fsverity-utils prints it with the shorter prefix
         if (checked.digest && lazyBytes().parseDigest_(checked.digest, "sha256:" /* Prefix.MANIFEST */))
             checked.digest = "fsverity-" + checked.digest;
         if (checked.digest && !lazyBytes().parseDigest_(checked.digest, "fsverity-sha256:" /* Prefix.CONFIG */))
@@ -3266,11 +3280,11 @@ function lazyConfig() {
 
 
 /**
- * Sends a GET for `from`. `onEnd` comes once, and last: with null when every byte that was announced has arrived
- * (chunked: when the server ended the body). `extra` holds headers of the module's own, sent to every origin.
- * Throws what can be known at once: a bad URL, an unknown host, a refused connection. Returns the function that ends
- * the exchange; after it, and after `onEnd`, no event comes. Long for its table of fields and its listeners, which have to be
- * closures.
+ * Sends a GET for `from`. `onEnd` is called once, and last: with null when every announced byte has arrived (chunked: when
+ * the server has ended the body). `extra`: the module's own headers, which every origin gets. Throws errors that are known
+ * at once: an invalid URL, an unknown host, a refused connection. Returns the function that ends the exchange; after it,
+ * and after `onEnd`, no event comes.
+ * More than 60 lines: a table of fields, and the listeners, which must be closures.
  */
 function get(options, from, extra, inbox, onHead, onBody, onEnd) {
     var exchange = {
@@ -3289,7 +3303,7 @@ function get(options, from, extra, inbox, onHead, onBody, onEnd) {
     };
     var end = function (error) { return lazyExchange().endExchange_(exchange, error); };
     var onGone = function (error) { return lazyExchange().connectionGone_(exchange, error); };
-    /** What fills a block of the inbox, or ends the body; and everything while nobody reads in blocks. */
+    /** Takes a piece that fills a block of the inbox or ends the body; and every piece while no consumer reads in blocks. */
     function onPiece(data) {
         if (!exchange.incoming_)
             return;
@@ -3300,17 +3314,17 @@ function get(options, from, extra, inbox, onHead, onBody, onEnd) {
             var left = inbox.end_ - inbox.offset_ - inbox.filled_ - inbox.buffered_.length;
             if (data.length < left)
                 return onBody(data);
-            // the engine delivers what is beyond the announced length too
+            // the engine delivers bytes beyond the announced length too
             lazyExchange().giveUpConnection_(exchange);
             onBody(data.length > left ? data.substr(0, left) : data);
             lazyExchange().endExchange_(exchange, null);
         }
         catch (thrown) {
-            lazyExchange().giveUpConnection_(exchange); // who reads refuses what the file holds: that has no status
+            lazyExchange().giveUpConnection_(exchange); // the consumer refused the content: this error must not get the HTTP status
             end(toOtaError(thrown));
         }
     }
-    /** Hot path: most pieces of a body end here. The engine reads the code that it skips, so there is little. */
+    /** Hot path for most pieces of a body. The engine reads even the code that it skips, so this function is short. */
     function onData(data) {
         var filled = inbox.filled_ + data.length;
         if (filled < inbox.room_) {
@@ -3326,7 +3340,7 @@ function get(options, from, extra, inbox, onHead, onBody, onEnd) {
         tryOr(function () {
             exchange.quiet_ = 0;
             exchange.incoming_ = response;
-            // at once, whatever the answer is: with nobody listening to its body the engine never closes
+            // at once, for every answer: the engine never closes a connection whose body has no listener
             response.on("data", onData);
             response.on("close", onGone);
             lazyExchange().onAnswer_(exchange, response);
@@ -3338,7 +3352,7 @@ function get(options, from, extra, inbox, onHead, onBody, onEnd) {
     function tick() {
         if (exchange.done_)
             return;
-        // the hot path does nothing but fill the inbox
+        // onData() does not reset quiet_: it only fills the inbox
         if (exchange.seen_ !== inbox.filled_)
             exchange.quiet_ = 0;
         exchange.seen_ = inbox.filled_;
@@ -3364,19 +3378,19 @@ function get(options, from, extra, inbox, onHead, onBody, onEnd) {
 
 
 function lazyDownload() {
-    // The bytes of one file as they arrive, over as many connections as it takes. Nothing is stored here but what nobody
-    // has taken yet: when its reader pauses the connection is closed, and made again with Range. A server that does not
-    // know ranges begins again at zero, and so does the reader then (see `offset_`).
+    // Downloads one file, over one connection or several. Only bytes that the consumer has not taken are buffered. When the
+    // consumer pauses, the connection is closed; later it is opened again with Range. A server without ranges then sends the
+    // file from byte 0, and the consumer starts again there (Inbox.offset_).
     //
-    //   state        marked by            left by
-    //   waiting      timer_               the timer: what is buffered is offered, then it connects
-    //   connected    disconnect_          the last byte, an error, a reader that pauses: back to waiting, or the end
-    //   paused       neither, no consumer_    read()
-    //   ended        ended_               seek()
-    //   broken       broken_              nothing
+    //   state        marked by                    left when
+    //   waiting      timer_                       the timer fires: buffered bytes are delivered, then it connects
+    //   connected    disconnect_                  the last byte or an error comes, or the consumer pauses
+    //   paused       neither, and no consumer_    read() is called
+    //   ended        ended_                       seek() is called
+    //   broken       broken_                      never
     //
     // Source: docs/espruino.md#data-is-pushed, docs/decisions/resume-without-state.md.
-    /** Bytes of the file that have come, taken or not. */
+    /** Bytes of the file that were received: the offset of the next one. */
     function received(download) {
         var inbox = download.inbox_;
         return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
@@ -3396,7 +3410,7 @@ function lazyDownload() {
             cancel(download.timer_);
         download.timer_ = undefined;
     }
-    /** The end, for good. */
+    /** Ends the download with `error`. */
     function settle(download, error) {
         var waiting = download.consumer_;
         disconnect(download);
@@ -3419,19 +3433,19 @@ function lazyDownload() {
         tryOr(function () {
             if (download.timer_ !== undefined)
                 cancel(download.timer_);
-            // until it is due, what comes waits in order
+            // until the timer fires, received bytes are buffered in order
             download.inbox_.room_ = 0;
             download.timer_ = after(ms, download.resume_);
         }, function (error) { return settle(download, error); });
     }
-    /** Is this answer of the file whose bytes are buffered? */
+    /** Does this answer belong to the file whose bytes are buffered? */
     function isSameFile(download, head) {
         var total = head.total_;
-        // an answer to If-Range may leave Last-Modified out (RFC 9110 15.3.7), but not ETag, which has quotes
+        // an answer to If-Range may omit Last-Modified (RFC 9110 15.3.7), but not ETag, which has quotes
         var sameTag = head.tag_ === download.tag_ || (!head.tag_ && download.tag_.indexOf('"') < 0);
         return sameTag && (total < 0 || download.total_ < 0 || total === download.total_);
     }
-    /** An answer with a body. False when it is of no use, and the file is asked for once more. */
+    /** Checks an answer with a body. False: its bytes cannot be used, and another request must follow. */
     function acceptHead(download, head) {
         var wanted = received(download);
         var total = head.total_;
@@ -3445,10 +3459,10 @@ function lazyDownload() {
         }
         else if (head.start_ !== wanted) {
             if (head.start_)
-                throw otaError(264 /* Code.INVALID_RESPONSE */, "bytes from " + head.start_ + ", expected " + wanted);
-            // a server without ranges, which a caller that pauses would otherwise ask for ever
+                throw otaError(264 /* Code.INVALID_RESPONSE */, "Content-Range starts at " + head.start_ + ", expected " + wanted);
+            // a server without ranges sends the file from byte 0 after each pause of the consumer: without a limit this never ends
             if (download.restarts_++ > download.options_.retries)
-                throw otaError(262 /* Code.NOT_SUPPORTED */, "the server begins at 0, expected " + wanted);
+                throw otaError(262 /* Code.NOT_SUPPORTED */, "server ignored Range: expected byte " + wanted);
             goTo(download, 0);
         }
         if (total > download.limit_)
@@ -3475,16 +3489,17 @@ function lazyDownload() {
             download.onConnected_("CONNECTED");
         download.connected_ = true;
     }
-    /** The last byte is there, or more than may come. */
+    /** The last byte has arrived, or more bytes than the limit. */
     function onLastByte(download) {
         if (download.total_ < 0)
             throw otaError(260 /* Code.INVALID_SIZE */, "file of more than " + download.limit_ + " bytes");
         download.ended_ = true;
     }
     /**
-     * A TLS record did not fit. The server fills records of up to 16 KB, and the engine asks for no smaller ones. What came before
-     * the one that does not fit, `fresh` bytes, comes again from a server whose records grow; else the answer, head and body, has
-     * to fit into one. The next file is asked for in such ranges too. Returns what it ends with, when no range is small enough.
+     * After a TLS record that was too large for the buffer: chooses a smaller range. A server fills records of up to 16 KB, and
+     * the engine does not ask it for smaller ones. Some servers begin with small records: then a range of the `fresh` bytes
+     * that came before the large record fits. With other servers the whole answer, head and body, must fit into one record.
+     * The next file is requested in such ranges too. Returns the error of the download if no range is small enough.
      */
     function narrowRange(options, fresh) {
         var size = options.maxRequestSize;
@@ -3495,7 +3510,7 @@ function lazyDownload() {
             size +
             " bytes: use http: with keys, or a server with ranges and short headers");
     }
-    /** ms until the next try, after `error`. It differs from device to device, which others may have lost at the same moment. */
+    /** ms until the next attempt, after `error`. They differ between devices that lost the server at the same moment. */
     function backoff(download, error) {
         return Math.max(Math.min(1000 /* Wait.FIRST */ * Math.pow(2, download.failures_), 32000 /* Wait.MAX */) * (0.5 + lazyEngine().spread_(download.failures_++) / 2), Math.min(error.wait_ || 0, 300000 /* Wait.RETRY_AFTER */));
     }
@@ -3508,7 +3523,8 @@ function lazyDownload() {
         disconnect(download);
         if (error && error.status)
             download.status_ = error.status;
-        // 416: all of a chunked body may be there but its end, and only so does a file without a total end
+        // 416 at the end of a file of unknown length: the file is complete. Only the end of its chunked body was missing, or the
+        // last part ended the file
         if (!error || (download.total_ < 0 && (error.total_ === bytes || (download.part_ && error.total_ < 0)))) {
             if (download.total_ < 0 ? error || !download.part_ : bytes >= download.total_)
                 download.ended_ = true;
@@ -3525,11 +3541,11 @@ function lazyDownload() {
         }
         else if (!error.retry || download.failures_ >= download.options_.retries) {
             final = error;
-            // nothing to wait for within this update, but the release may be there tomorrow
+            // this update does not wait for it, but a later call can succeed when the release is complete
             if (download.changes_ || error.status === 404 || error.status === 410)
                 error.retry = true;
         }
-        // while nobody reads the next `read` reconnects
+        // without a consumer the next call of read() reconnects
         else if (download.consumer_)
             wait = backoff(download, error);
         if (final)
@@ -3537,7 +3553,7 @@ function lazyDownload() {
         else if (download.consumer_)
             resumeAfter(download, wait);
     }
-    /** The headers that ask for what is still to come. */
+    /** The headers that ask for the bytes that are missing. */
     function rangeHeaders(download) {
         var from = received(download);
         var size = download.options_.maxRequestSize;
@@ -3546,21 +3562,21 @@ function lazyDownload() {
             headers["If-Range"] = download.tag_;
         return headers;
     }
-    /** To be called when `consumer_` was set: offers what is buffered, and connects when need be. */
+    /** To be called after `consumer_` was set: delivers the buffered bytes, and connects if more are needed. */
     function read(download) {
         if (download.broken_)
             settle(download, download.broken_);
-        // from a timer: what a reader does needs more memory than there is below a data listener
+        // from a timer: below a data listener the consumer would not have enough memory
         else if (download.timer_ === undefined)
             resumeAfter(download, download.disconnect_ || download.ended_ ? 0 : 20 /* Pause.SETTLE */);
     }
-    /** Goes on at `offset`; what is buffered is dropped. */
+    /** Continues at `offset` of the file; the buffered bytes are dropped. */
     function seek(download, offset) {
         disconnect(download);
         goTo(download, offset);
         download.best_ = offset;
     }
-    /** For good: only the figures are left of it. */
+    /** Ends the download and frees its memory. Its numbers stay. */
     function closeDownload(download) {
         disconnect(download);
         if (download.options_)
@@ -3571,7 +3587,7 @@ function lazyDownload() {
         download.inbox_.room_ = 0;
         download.inbox_.full_ = undefined;
         download.tag_ = "";
-        // functions, and what is around them: memory is shortest after this
+        // this frees the functions and their scopes: memory is shortest after this
         download.failed_ = download.resume_ = download.onConnected_ = download.deliver_ = noop;
     }
     return { received_: received, disconnect_: disconnect, settle_: settle, resumeAfter_: resumeAfter, onHead_: onHead, onLastByte_: onLastByte, onEnd_: onEnd, rangeHeaders_: rangeHeaders, read_: read, seek_: seek, closeDownload_: closeDownload };
@@ -3592,27 +3608,28 @@ function lazyDownload() {
 
 
 /**
- * Nothing is sent before the first `read`. `limit`: the most bytes that may come. Long for its table of fields; what each
- * piece passes through stands here and not in a lazy scope, whose text the engine would read at each call.
+ * A download of `url`. It sends nothing before the first read(). `limit`: the most bytes that the file may have.
+ * More than 60 lines: a table of fields, and the functions that each piece passes through. These are not in a lazy scope,
+ * because the engine would read the text of the scope at each call.
  */
 function createDownload(options, url, limit, onConnected) {
-    // Where the bytes of a file wait for who reads it. The hot path of an update: each piece that comes from the network is
-    // put here by its listener (http.ts) and passes nothing else until a block is full.
+    // The buffer between the network and the consumer of a download. It is the hot path of an update: the data listener
+    // (http.ts) puts each piece here, and no other function sees it until a block is full.
     function createInbox() {
         return { filled_: 0, room_: 0, pieces_: [], offset_: 0, end_: 0, block_: 0, buffered_: "" };
     }
-    // The bytes of one file from a function of the user: over BLE, a serial line, from a card or a neighbour. One piece for
-    // each call, so that the source is never faster than the flash. Stands where get() of http.ts stands for a server.
+    // The bytes of one file from a function of the user: over BLE, a serial line, from a card or another device. Each call
+    // gives one piece, so the source is never faster than the flash. It takes the place of get() of http.ts.
     /**
-     * Reads `file`, of `size` bytes, -1 while that is unknown, from where the inbox stands. `onEnd` comes once, and last: with
-     * null when all bytes have come, or the source has no more. What the source reports is worth another try. Returns the
-     * function that ends it; after it no event comes.
-     * More than 60 lines: a closure that is made once for each file, whose functions share a timer and a count.
+     * Reads `file`, of `size` bytes (-1: unknown), from the next byte of the inbox on. `onEnd` is called once, and last: with
+     * null when all bytes have arrived, or when the source has ended a file of unknown size. An error of the source has
+     * `retry`. Returns the function that ends the reading; after it no event comes.
+     * More than 60 lines: a closure that is created once for each file, whose functions share a timer and a count.
      */
     function readSource(options, file, size, inbox, onHead, onBody, onEnd) {
         var timer;
         var ask;
-        var asked = 0; // calls of the source: only the answer to the last one counts
+        var asked = 0; // number of the last call of the source: only the answer to this call counts; -1 after the end
         function position() {
             return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
         }
@@ -3639,7 +3656,7 @@ function createDownload(options, url, limit, onConnected) {
             }
             if (!inbox.room_ || !inbox.full_ || !inbox.full_(data))
                 onBody(data);
-            // not below the source, which may answer before it returns
+            // from a timer: the source may call done() before it returns
             if (asked >= 0)
                 timer = after(0, ask);
         }
@@ -3652,7 +3669,7 @@ function createDownload(options, url, limit, onConnected) {
                 options.source(position(), function (error, data) {
                     if (mine !== asked)
                         return;
-                    asked++; // the next answer to this call is not heard
+                    asked++; // a second answer to this call is ignored
                     if (timer !== undefined)
                         cancel(timer);
                     timer = undefined;
@@ -3695,7 +3712,7 @@ function createDownload(options, url, limit, onConnected) {
         onConnected_: onConnected,
     };
     var fail = function (error) { return lazyDownload().settle_(download, error); };
-    /** Moves what is buffered into the inbox, and has each full block read. */
+    /** Moves the buffered bytes into the inbox, and calls the consumer for each full block. */
     function fillInbox() {
         while (download.consumer_) {
             var piece = inbox.buffered_;
@@ -3721,7 +3738,7 @@ function createDownload(options, url, limit, onConnected) {
             download.consumer_("", last);
         }
     }
-    /** Offers what has come to who reads. `data`: what has just come; "" from the timer. */
+    /** Buffers `data` and calls the consumer. The timer gives "". */
     function deliver(data) {
         var total = download.total_;
         inbox.buffered_ = inbox.buffered_ ? inbox.buffered_ + data : data;
@@ -3739,15 +3756,15 @@ function createDownload(options, url, limit, onConnected) {
     }
     download.deliver_ = deliver;
     options.cancel_ = fail;
-    /** Offers what is buffered; when that is not enough, connects. */
+    /** Delivers the buffered bytes; if the consumer needs more, connects. */
     download.resume_ = function () {
         download.timer_ = undefined;
-        // the engine closes connections after it has looked at its timers
+        // in an idle pass the engine runs timers before it closes connections: one more pass closes the old one
         if (download.closing_) {
             download.closing_ = false;
             return lazyDownload().resumeAfter_(download, 0);
         }
-        // no function here that is made for each block
+        // try, and not tryOr: that would create a function for each block
         try {
             if (inbox.filled_ || inbox.buffered_ || download.ended_)
                 deliver("");
@@ -3774,9 +3791,9 @@ function createDownload(options, url, limit, onConnected) {
 function lazyKeys() {
     // base64url as RFC 7515 uses it: without padding, and only in its canonical form.
     /**
-     * `text` with each character that stands in `from` replaced by the one at its place in `to`, or by nothing. One
-     * character at a time: String.split makes a piece per separator, and crashes the engine when memory ends
-     * (src/jswrap_string.c). A stranger can send a text of separators.
+     * Replaces each character of `text` that is in `from` by the character at the same place in `to`, or removes it. Not with
+     * String.split: it creates a piece for each separator, and crashes the engine when memory runs out (src/jswrap_string.c),
+     * and a stranger can send a text of separators.
      */
     function translate(text, from, to) {
         var result = "";
@@ -3814,12 +3831,12 @@ function lazyKeys() {
             e <= 4294967295 /* Rsa.MAX_EXPONENT */ &&
             e % 2 === 1);
     }
-    // Trusted keys: RSA public keys as JWK, known by their RFC 7638 thumbprints.
-    /** RFC 7638: SHA-256 over the key's required members in their order, base64url. */
+    // Trusted keys: RSA public keys as JWK, named by their RFC 7638 thumbprints.
+    /** RFC 7638: SHA-256 of the required members of the key in their order, as base64url. */
     function thumbprint(key) {
         return toBase64url(binary(sha256('{"e":"' + key.e + '","kty":"RSA","n":"' + key.n + '"}')));
     }
-    /** Modulus and exponent of a key; throws INVALID_ARG unless isKey accepts it as an RSA key. */
+    /** Modulus and exponent of a key; throws INVALID_ARG unless isKey() accepts it. */
     function parseKey(key) {
         var n = lazyBytes().bytesOf_((key && key.kty === "RSA" && fromBase64url("" + key.n)) || "");
         var eText = fromBase64url("" + (key && key.e)) || "";
@@ -3844,7 +3861,7 @@ function lazyKeys() {
                 return keys[i];
         return null;
     }
-    /** One error for everything that can be wrong with a signature: an attacker learns nothing from it. */
+    /** The error for everything that can be wrong with a signature. It is always the same, so it tells an attacker nothing. */
     function notTrusted() {
         return otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "the manifest is not signed by a trusted key");
     }
@@ -3854,10 +3871,13 @@ function lazyKeys() {
 
 
 function lazyManifest() {
-    // Parses one JSON object, more strictly than the engine's own parser. Pure.
-    /** Throws INVALID_RESPONSE with what is wrong in the manifest. */
+    // Parses one JSON object more strictly than the engine's own parser. Pure.
+    /** Throws INVALID_RESPONSE; `fact` says what is wrong in the manifest. */
     function refuse$1(fact) {
         throw otaError(264 /* Code.INVALID_RESPONSE */, "manifest: " + fact);
+    }
+    function notJson(at) {
+        return refuse$1("invalid JSON at byte " + at);
     }
     function isDigits(text) {
         for (var i = 0; i < text.length; i++)
@@ -3874,7 +3894,7 @@ function lazyManifest() {
         var whole = dot < 0 ? digits : digits.substr(0, dot);
         return isDigits(whole) && (whole[0] !== "0" || whole.length === 1) && (dot < 0 || isDigits(digits.substr(dot + 1)));
     }
-    /** Index of the quote that ends the string which begins behind `start`. */
+    /** Index of the quote that ends the string; its first quote is at `start`. */
     function endOfString(text, start) {
         for (var i = start + 1; i < text.length; i++) {
             var c = text[i];
@@ -3890,19 +3910,19 @@ function lazyManifest() {
             if (escaped === "u")
                 for (var last = i + 4; i < last; i++)
                     if ("0123456789abcdefABCDEF".indexOf(text[i + 1] || " ") < 0)
-                        return refuse$1("no JSON at " + i);
+                        return notJson(i);
         }
-        return refuse$1("string at " + start + " is not JSON");
+        return notJson(start);
     }
     /**
-     * JSON.parse of one object, as strictly as RFC 8259 has it, with no key twice, no escape in a key, no key __proto__ and
-     * no exponent: the engine's own parser takes comments, trailing garbage and much else that another parser may read
-     * otherwise.
+     * JSON.parse of one object, which must be valid by RFC 8259. It may not have a key twice, an escape in a key, a key
+     * __proto__ or an exponent: the engine's own parser accepts comments, trailing garbage and more, which another parser may
+     * read differently.
      * More than 30 lines: one loop over the text, whose state is in its variables.
      */
     function parseJson(text) {
-        var open = []; // keys of the objects that are open, null for an array
-        var next = "{"; // what may come
+        var open = []; // keys of each open object, null for an open array
+        var next = "{"; // the tokens that may come: Next, or others
         var i = 0;
         while (i < text.length) {
             var start = i++;
@@ -3913,7 +3933,7 @@ function lazyManifest() {
                 continue;
             var token = '"{}[],:'.indexOf(c) < 0 ? "a" : c;
             if (next.indexOf(token) < 0)
-                refuse$1("no JSON at " + start);
+                notJson(start);
             if (token === ":")
                 next = "\"{[a" /* Next.VALUE */;
             else if (token === ",")
@@ -3929,7 +3949,7 @@ function lazyManifest() {
                     while (i < text.length && " \t\r\n,]}".indexOf(text[i]) < 0)
                         i++;
                     if (!isLiteral(text.substring(start, i)))
-                        refuse$1("no JSON at " + start);
+                        notJson(start);
                 }
                 else
                     open.pop();
@@ -3940,23 +3960,23 @@ function lazyManifest() {
                         refuse$1("key " + key + " has an escape");
                     if (keys.indexOf(key) >= 0)
                         refuse$1("key " + key + " comes twice");
-                    // the engine's parser would make it the prototype of the object
+                    // the engine's parser would turn its value into the prototype of the object
                     if (key === "__proto__")
-                        refuse$1("key __proto__ is not taken");
+                        refuse$1("key __proto__ is not allowed");
                     keys.push(key);
                     next = ":";
                 }
             }
         }
         if (!i || open.length)
-            refuse$1("no JSON object");
+            refuse$1("expected a whole JSON object");
         return JSON.parse(text);
     }
     // The claims of a manifest. Pure. Only called with a payload whose signature is verified.
     // Source: docs/formats.md#manifest, docs/design.md#trust.
-    /** in characters, as of a name in Storage */
+    /** in characters: the limit of a name in Storage */
     var MAX_NAME = 28;
-    /** Is it a whole number that every JSON parser reads in the same way? (RFC 8259 6) */
+    /** Is it a whole number that every JSON parser reads as the same value (RFC 8259 6)? */
     function isWhole(value) {
         return value >= 0 && value <= 9007199254740991 /* Whole.MAX */ && Math.floor(value) === value;
     }
@@ -3983,8 +4003,9 @@ function lazyManifest() {
             refuse$1("claim image.storage.size is 0");
     }
     /**
-     * A name is a label: no file is ever stored under it. Those that mean something to Espruino or to this module are
-     * refused all the same, because whoever signs one expects what does not happen. So are paths that leave a folder.
+     * A name is only a label: the module never stores a file under it. Names that Espruino or this module gives a meaning
+     * (`.boot0`) are refused nevertheless: the person who signs one would expect an effect that it does not have. Paths that
+     * leave a folder are refused too.
      */
     function checkName(name) {
         var ok = name.length <= MAX_NAME;
@@ -4001,9 +4022,9 @@ function lazyManifest() {
                 ok = false;
         });
         if (!ok)
-            refuse$1("file name " + name + " is not taken: 1 to " + MAX_NAME + " printable characters, no . or ..");
+            refuse$1("file name " + name + " is not allowed: expected 1 to " + MAX_NAME + " printable characters, no . or ..");
     }
-    /** Throws unless `files` are files of different names, and `entry` is one of them with something in it. */
+    /** Throws unless `files` is a list of files with different names, and `entry` names one of them that is not empty. */
     function checkFiles(files, entry) {
         var names = [];
         var program = 0;
@@ -4026,7 +4047,7 @@ function lazyManifest() {
                 program = file.size;
         });
         if (!program)
-            refuse$1("claim entry is " + entry + ", which is no file, or an empty one");
+            refuse$1("claim entry is " + entry + ", expected a listed file that is not empty");
     }
     function checkRollout(rollout) {
         var timed = rollout && rollout.share === undefined;
@@ -4039,11 +4060,12 @@ function lazyManifest() {
             if (rollout.share > 100)
                 refuse$1("claim rollout.share is " + rollout.share + ", at most 100 percent");
             if (rollout.start !== undefined || rollout.hours !== undefined)
-                refuse$1("claim rollout has a share and a time: one of them");
+                refuse$1("claim rollout has a share and a time: expected one of them");
         }
     }
     /**
-     * Reads the claims; throws INVALID_RESPONSE with the name of one that is missing or mistyped. Unknown ones are ignored.
+     * Reads the claims. Throws INVALID_RESPONSE with the name of a claim that is missing or has a wrong type. Unknown claims are
+     * ignored.
      */
     function parseManifest(payload) {
         var manifest = parseJson(payload);
@@ -4059,7 +4081,7 @@ function lazyManifest() {
         checkClaim("exp", manifest.exp, "number", true);
         if (manifest.files === undefined) {
             if (manifest.entry !== undefined)
-                refuse$1("claim entry without files");
+                refuse$1("claim entry needs files");
         }
         else if (format === 1 /* Format.IMAGE */)
             refuse$1("claim files needs format 2");
@@ -4074,22 +4096,22 @@ function lazyManifest() {
             checkImage(manifest.image || {});
         return manifest;
     }
-    /** Its image's fs-verity digest, as 64 hexadecimal digits. */
+    /** The fs-verity digest of its image, as 64 hexadecimal digits. */
     function digestOf(manifest) {
         return lazyBytes().parseDigest_(manifest.image.fsverity, "sha256:" /* Prefix.MANIFEST */);
     }
     // Which manifests this device accepts. Pure. Only called with claims whose signature is verified.
     /**
      * A sequence may be at most this much above that of the device. Otherwise one manifest with the highest number, signed
-     * with a stolen key, would end all later updates.
+     * with a stolen key, would prevent all later updates.
      */
     var MAX_JUMP = 0x100000000;
     function differ(what, theirs, ours) {
         throw otaError(266 /* Code.INVALID_VERSION */, "manifest is for " + what + " " + theirs + ", this is " + ours);
     }
     /**
-     * Refuses a manifest that is not for this device, or that is older than what it has. `allowDowngrade` allows the
-     * latter.
+     * Throws if a manifest is not for this device, or is older than the installed release. `allowDowngrade` permits an older
+     * one.
      */
     function checkPolicy(manifest, facts, allowDowngrade) {
         if (manifest.chip !== facts.chip_)
@@ -4099,7 +4121,7 @@ function lazyManifest() {
         var size = manifest.image ? manifest.image.size : 0;
         if (facts.slotSize_ && size > facts.slotSize_)
             throw otaError(260 /* Code.INVALID_SIZE */, "image of " + size + " bytes, the slot has " + facts.slotSize_);
-        // an unset clock says 1970, and no manifest is expired
+        // a clock that was not set says 1970: then no manifest counts as expired
         if (manifest.exp !== undefined && manifest.exp * 1000 < facts.nowMs_)
             throw otaError(263 /* Code.TIMEOUT */, "manifest expired at " + manifest.exp + ", it is " + Math.floor(facts.nowMs_ / 1000));
         if (manifest.sequence < facts.sequence_ && !allowDowngrade)
@@ -4108,13 +4130,13 @@ function lazyManifest() {
             differ("sequence", manifest.sequence, facts.sequence_ + ", and takes at most " + MAX_JUMP + " more");
     }
     /**
-     * Espruino for the classic ESP32 has the descriptor of the ESP-IDF template that it is linked into, with that project
-     * name.
+     * Espruino for the classic ESP32 has the descriptor of the ESP-IDF template project that it is linked into, with the
+     * project name of that template.
      */
     function projectOf(name) {
         return name === "espruino-esp32" ? "espruino" : name;
     }
-    /** Refuses another project's manifest; `project` is "" where that of this device is unknown. */
+    /** Throws if the manifest is for another project than `project`, which is "" if that of this device is unknown. */
     function checkProject(manifest, project) {
         if (project && projectOf(manifest.project) !== projectOf(project))
             differ("project", manifest.project, project);
@@ -4149,9 +4171,10 @@ function lazyManifest() {
 
 
 
+
 /**
- * Is `signature` the PS256 signature of a message with SHA-256 `digest` by key (n, e), which isKey accepts? Calls
- * `done` once; with an error only when memory ran out.
+ * Is `signature` the PS256 signature by the key (n, e) of a message with this SHA-256 digest? isKey() must have accepted the
+ * key. Calls `done` once; with an error only if memory has run out.
  */
 function verifyPss(n, e, signature, digest, done) {
     /** Is a < b? Both big-endian and of the same length. */
@@ -4163,19 +4186,20 @@ function verifyPss(n, e, signature, digest, done) {
     }
     /**
      * Computes signature^exponent mod modulus in steps of one multiplication. All numbers are big-endian; the modulus is
-     * odd and has its top byte set, the signature is below it, the exponent is odd. More than 60 lines: its functions share
-     * the limbs, and a variable of a scope takes fewer JsVars than an object that is handed on.
+     * odd and its top byte is not 0, the signature is below it, the exponent is odd.
+     * More than 60 lines: its functions share the limbs, and a variable of a scope takes fewer JsVars than an object that is
+     * passed to each function.
      */
     function modularPower(modulus, exponent, signature) {
-        /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. Not wrapped, because RSA calls it ten thousand times. */
+        /** Sum of a[i] * b[(i + offset) mod b.length], in doubles. It has no wrapper, because RSA calls it ten thousand times. */
         var convolve = E.convolve;
         // Modular exponentiation for RSA: the public operation RSAVP1 of RFC 8017 5.2.2.
         //
         // Numbers are little-endian limbs of 22 bits. A product is Montgomery's, computed column by column (the "finely
-        // integrated product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], with q
-        // chosen so that the lower half vanishes. With a and q interleaved in one array, and b and n, reversed, in another, a
-        // column is one call of the native dot product E.convolve: exact, for 2 * 187 products of 44 bits (RSA-4096) stay below
-        // 2^53.
+        // integrated product scanning" of Koc, Acar, Kaliski 1996): column k sums a[i] * b[k - i] + q[i] * n[k - i], and q is
+        // chosen such that the lower half of the product becomes 0. One array has a and q interleaved, another one b and n,
+        // reversed: then a column is one call of the native dot product E.convolve. It is exact, because the sum of 2 * 187 products
+        // of 44 bits (RSA-4096) stays below 2^53.
         var LIMB = 0x400000;
         var LIMB_BITS = 22;
         function toLimbs(bytes, count) {
@@ -4213,11 +4237,12 @@ function verifyPss(n, e, signature, digest, done) {
             return bytes;
         }
         /**
-         * left = x = left * right / R mod modulus, below twice the modulus when both factors are. left holds a factor's limbs
-         * at even places, and room for q at odd ones; right the other factor's limb k at 2 (count - 1 - k), with the modulus's
-         * behind it; x is the right-hand form of the result, and may be right itself. inverse is -1 / modulus mod 2^22.
+         * left = x = left * right / R mod modulus. The result is below twice the modulus if both factors are. left has the limbs
+         * of one factor at even places, and room for q at odd ones. right has limb k of the other factor at 2 (count - 1 - k),
+         * and limb k of the modulus behind it. x becomes the result in the form of right, and may be right itself. inverse is
+         * -1 / modulus mod 2^22.
          *
-         * Nearly all the time is spent in these loops. To find a name, the interpreter searches the names of each scope. So the
+         * Nearly all the time is spent in these loops. To find a name, the interpreter searches the names of each scope: so the
          * function uses few names, and only local ones.
          */
         function multiply(left, right, x, inverse) {
@@ -4239,7 +4264,7 @@ function verifyPss(n, e, signature, digest, done) {
             }
         }
         var modulusBits = lazyKeys().bitLength_(modulus);
-        // two bits to spare: products may then stay below twice the modulus instead of below it
+        // two more bits than the modulus: then products may be below twice the modulus, and need no subtraction
         var count = Math.ceil((modulusBits + 2) / LIMB_BITS);
         var last = count - 1;
         var n = toLimbs(modulus, count);
@@ -4260,9 +4285,9 @@ function verifyPss(n, e, signature, digest, done) {
             return right;
         }
         var xRight = toRight(new Uint32Array(count));
-        /** x = 2^22 x mod modulus, below twice the modulus when x is. */
+        /** x = 2^22 x mod modulus. The result is below twice the modulus if x is. */
         function shift() {
-            // the quotient or one less: its error is below 2^-19, see nTop
+            // the quotient or one less: the three top limbs give it with an error below 2^-19
             var top = (x[2 * last] * LIMB + x[2 * last - 2]) * LIMB + x[2 * last - 4];
             var factor = Math.max(0, Math.floor((top / nTop) * LIMB - 0.01));
             var carry = 0;
@@ -4279,7 +4304,7 @@ function verifyPss(n, e, signature, digest, done) {
         }
         // The program, one letter per step: l shift left by one limb, s square, r from R * R to the base's Montgomery form, p
         // multiply by that form, e end. First R = 2^(22 n) and some limbs more by shifting, then 2^(22 n) R = R * R by
-        // squaring; then the power, whose last factor is the base itself and not its Montgomery form, which leads out of it.
+        // squaring. Then the power; its last factor is the base itself, which converts the result from the Montgomery form.
         var program = "ll";
         x[2 * last - 2] = 1;
         var bit = 1;
@@ -4330,7 +4355,7 @@ function verifyPss(n, e, signature, digest, done) {
     // RSASSA-PSS verification (RFC 8017 8.1.2, 9.1.2) with SHA-256, MGF1-SHA-256 and a salt of 32 bytes: PS256 of RFC 7518.
     var HASH = 32;
     var SALT = 32;
-    /** RFC 8017 B.2.1: `length` bytes of mask, xored into `bytes`. */
+    /** RFC 8017 B.2.1: xors a mask, made from `seed`, into `bytes`. */
     function unmask(bytes, seed) {
         var input = new Uint8Array(HASH + 4);
         input.set(seed);
@@ -4341,10 +4366,10 @@ function verifyPss(n, e, signature, digest, done) {
             input[HASH + 3]++;
         }
     }
-    /** RFC 8017 9.1.2, for an encoded message of `bits` bits that ends `encoded`. */
+    /** RFC 8017 9.1.2. The encoded message is the last `bits` bits of `encoded`. */
     function checkEncoding(encoded, bits, digest) {
         var length = Math.ceil(bits / 8);
-        var start = encoded.length - length; // 1 when the modulus has 8 k + 1 bits: its top byte must vanish then
+        var start = encoded.length - length; // 1 if the modulus has 8 k + 1 bits: then the first byte must be 0
         var dbLength = length - HASH - 1;
         if ((start && encoded[0]) || encoded[encoded.length - 1] !== 0xbc)
             return false;
@@ -4362,7 +4387,7 @@ function verifyPss(n, e, signature, digest, done) {
         var wrong = db[dbLength - SALT - 1] ^ 1;
         for (var i = 0; i < dbLength - SALT - 1; i++)
             wrong |= db[i];
-        // M' = eight zero bytes, the message's digest, the salt
+        // M' of RFC 8017: eight zero bytes, the digest of the message, the salt
         var message = new Uint8Array(8 + HASH + SALT);
         message.set(digest, 8);
         for (var i = 0; i < SALT; i++)
@@ -4380,7 +4405,7 @@ function verifyPss(n, e, signature, digest, done) {
     inSlices(1, power.step_, function () {
         good = checkEncoding(power.result_(), bits, digest);
     }, function (error) {
-        // in a new idle pass, by a bound function and not a closure: the buffers of the big numbers are free by then
+        // in a new idle pass, and by a bound function: a closure would keep the buffers of the big numbers in memory
         tryOr(function () {
             after(0, done.bind(undefined, error, good));
         }, function (failure) {
@@ -4390,7 +4415,7 @@ function verifyPss(n, e, signature, digest, done) {
 }
 
 
-/** The callback of verifyJws, made outside of it: so token and key are freed while the signature is computed. */
+/** The callback of verifyJws. It is created outside, so that token and key are freed while the signature is verified. */
 function answer(payload, signer, done) {
     return function (error, good) {
         tryOr(function () {
@@ -4434,9 +4459,9 @@ function answer(payload, signer, done) {
 
 
 function lazyIncoming() {
-    // Which devices take a release when: docs/formats.md#rollout. The manifest says it, signed; nothing is stored and no
-    // server learns anything. The order differs from release to release.
-    /** Where this device stands among all, from 0 to below 1: the beginning of SHA-256(serial number "." sequence). */
+    // Which devices take a release at which time: docs/formats.md#rollout. The signed manifest says it. The device stores
+    // nothing for it and sends nothing to a server. The order of the devices differs from release to release.
+    /** The place of this device among all, from 0 to below 1: the first 32 bits of SHA-256(serial number "." sequence). */
     function bucket(serial, sequence) {
         return lazyBytes().u32_(sha256(serial + "." + sequence), 0) / 4294967296;
     }
@@ -4734,8 +4759,8 @@ function lazySession() {
             offset += 4096 /* Flash.SECTOR */;
         return offset - 4096 /* Flash.SECTOR */;
     }
-    // One update as data, from its first byte in flash to its end. The end of step 4 and steps 5 and 6 of
-    // update.ts are in receiver.ts, steps 7 to 9 in finish.ts. Callbacks instead of promises: a promise costs JsVars, and
+    // The state of one update, from its first byte in flash to its end. The end of step 4 and steps 5 and 6 of
+    // update.ts are in receiver.ts, steps 7 to 9 in finish.ts. It uses callbacks and not promises: a promise costs JsVars, and
     // cannot be created when none are left.
     //
     //   from                 to           when
@@ -4744,17 +4769,17 @@ function lazySession() {
     //   WORKING              COMPLETE     the last byte is in flash
     //   WORKING              VERIFYING    the last byte of a resumed file is in flash
     //   VERIFYING            COMPLETE     its digest is right
-    //   VERIFYING            READY        its digest is wrong: the download begins again at byte 0
-    //   WORKING, VERIFYING   FAILED       an error; only abort is left
-    //   READY, COMPLETE      FINISHING    finish; too early from READY
+    //   VERIFYING            READY        its digest is wrong: the download starts again at byte 0
+    //   WORKING, VERIFYING   FAILED       an error; then only abort is allowed
+    //   READY, COMPLETE      FINISHING    finish; from READY it fails, unless the last byte is in flash
     //   FINISHING            FINISHED     the slot is selected
     //   FINISHING            DEAD         an error
-    //   all before DEAD      DEAD         abort
+    //   any before DEAD      DEAD         abort
     //
     // Source: docs/design.md#states-of-an-update (IDF esp_https_ota.c).
     /**
-     * Goes on with what an earlier update has left in the slot, when that begins like `head`, the first bytes of the file.
-     * Only where a digest verifies it at the end. False: the update begins at byte 0.
+     * Continues an earlier update, if the slot begins with the same bytes as `head`, the first bytes of the file. Only if the
+     * file has a digest, because the digest verifies the earlier bytes at the end. False: the update starts at byte 0.
      */
     function resumeSession(session, head) {
         var offset = session.plan_.digest_ ? resumeOffset(session.target_, head, session.size_) : 0;
@@ -4766,7 +4791,7 @@ function lazySession() {
         lazyDownload().seek_(session.download_, offset);
         return true;
     }
-    /** `present`: the target holds the whole image already. */
+    /** Creates the session. `present`: the target slot holds the whole image already. */
     function openSession(plan, emit, layout, target, download, present, push) {
         var session = {
             phase_: 0 /* Phase.READY */,
@@ -4789,20 +4814,20 @@ function lazySession() {
             resumeSession(session, download.inbox_.buffered_);
         return session;
     }
-    /** Ends an update in the phase `end`. */
+    /** Ends the download; the session gets the phase `end`. */
     function closeSession(session, end) {
         session.phase_ = end;
         session.receive_ = undefined;
         lazyDownload().closeDownload_(session.download_);
     }
-    /** A perform, or a finish, ended with `error`. */
+    /** Ends a perform() or a finish() with `error`. */
     function failSession(session, error) {
         if (session.phase_ < 3 /* Phase.COMPLETE */)
             closeSession(session, 5 /* Phase.FAILED */);
         session.reject_(error);
         session.release_(error);
     }
-    /** A perform() ends well; `complete`: the last byte is in flash. */
+    /** Ends a perform() with success. `complete`: the last byte is in flash. */
     function succeed(session, complete) {
         // the receiver is freed: memory is shortest while the digest is computed
         if (complete)
@@ -4812,12 +4837,12 @@ function lazySession() {
         session.complete_ = complete;
         session.resolve_(complete ? 0 /* Code.OK */ : 36865 /* Code.IN_PROGRESS */);
     }
-    /** `error`: what a waiting call rejects with; not given when the user aborts. */
+    /** Ends the update. A pending promise rejects with `error`, which is not given if the user has aborted. */
     function abortSession(session, error) {
         var phase = session.phase_;
         if (phase >= 6 /* Phase.DEAD */)
             return;
-        var reason = error || otaError(259 /* Code.INVALID_STATE */, "aborted");
+        var reason = error || otaError(259 /* Code.INVALID_STATE */, "update aborted");
         closeSession(session, 6 /* Phase.DEAD */);
         session.emit_("ABORT");
         if (phase === 1 /* Phase.WORKING */ || phase === 2 /* Phase.VERIFYING */ || phase === 4 /* Phase.FINISHING */)
@@ -4963,18 +4988,21 @@ function lazyFinish() {
  * that is made once for an update, so that what each block passes has no object to look into.
  */
 function createReceiver(session) {
-    /** Chip revision, major * 100 + minor; -1 where JavaScript cannot read it (all chips but the classic ESP32). */
+    /**
+     * Chip revision, major * 100 + minor; -1 where JavaScript cannot read it (all chips except the classic ESP32). As
+     * efuse_hal_get_major_chip_version() and efuse_hal_get_minor_chip_version() of IDF's efuse_hal.c.
+     */
     function chipRevision(chip) {
-        var EFUSE_BLK0_RDATA3 = 0x3ff5a00c; // CHIP_VER_REV1 in bit 15
-        var EFUSE_BLK0_RDATA5 = 0x3ff5a014; // CHIP_VER_REV2 in bit 20, WAFER_VERSION_MINOR in bits 24 and 25
-        var APB_CTRL_DATE = 0x3ff6607c; // bit 31: revision 3 and later
         if (chip !== 0 /* Esp32.ESP_CHIP_ID */)
             return -1;
-        var word5 = peek32(EFUSE_BLK0_RDATA5, 1);
+        var word5 = peek32(1073061908 /* Esp32.EFUSE_BLK0_RDATA5_REG */, 1);
         var major = 0;
-        if ((peek32(EFUSE_BLK0_RDATA3, 1) >>> 15) & 1)
-            major = !((word5 >>> 20) & 1) ? 1 : peek32(APB_CTRL_DATE, 1) >>> 31 ? 3 : 2;
-        return major * 100 + ((word5 >>> 24) & 3);
+        if (peek32(1073061900 /* Esp32.EFUSE_BLK0_RDATA3_REG */, 1) & 32768 /* Esp32.EFUSE_RD_CHIP_VER_REV1 */)
+            if (!(word5 & 1048576 /* Esp32.EFUSE_RD_CHIP_VER_REV2 */))
+                major = 1;
+            else
+                major = peek32(1073111164 /* Esp32.APB_CTRL_DATE_REG */, 1) >>> 31 /* Esp32.APB_CTRL_DATE_ECO_BIT2_S */ ? 3 : 2;
+        return major * 100 + ((word5 >>> 24 /* Esp32.EFUSE_RD_WAFER_VERSION_MINOR_S */) & 3 /* Esp32.EFUSE_RD_WAFER_VERSION_MINOR_V */);
     }
     /**
      * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
@@ -4983,9 +5011,8 @@ function createReceiver(session) {
      */
     function createWriter(layout, slot, inbox, size) {
         /**
-         * Erases the sector at `addr`, which will be written and read back as a whole. So only its first bytes are read, where
-         * the content of a slot begins: that shows an erase that does nothing. One that leaves some bits is found when the sector
-         * is read back.
+         * Erases the sector at `addr`, which will be written and read back as a whole. Only its first bytes are read here: they
+         * show an erase that does nothing. An erase that leaves some bits is found when the sector is read back.
          */
         function eraseForWrite(addr) {
             flash.erasePage(addr);
@@ -4993,9 +5020,9 @@ function createReceiver(session) {
                 throw otaError(24577 /* Code.FLASH_OP_FAIL */, "sector " + lazyBytes().hex_(addr) + " is not blank after its erase" /* Fact.NOT_BLANK */);
         }
         /**
-         * Writes `pieces`, binary strings and bytes, one behind the other at `addr`, which is erased; the caller reads them back. In one
-         * call, so that the chip programs whole pages: the engine then copies them to its stack, and throws where that is too
-         * small (jsvar.h JSV_GET_AS_CHAR_ARRAY).
+         * Writes `pieces`, binary strings and bytes, one after the other at `addr`, which is erased; the caller reads them back.
+         * One call of the engine lets the chip program whole pages. The engine copies the pieces to its stack for that, and throws
+         * if its stack is too small (jsvar.h JSV_GET_AS_CHAR_ARRAY): then they are written one by one.
          */
         function program(addr, pieces) {
             try {
@@ -5167,7 +5194,7 @@ function createReceiver(session) {
     function tell(name, data, total) {
         session.emit_(name, data, total);
         if (session.phase_ >= 6 /* Phase.DEAD */)
-            throw otaError(259 /* Code.INVALID_STATE */, "aborted");
+            throw otaError(259 /* Code.INVALID_STATE */, "update aborted");
     }
     /**
      * Step 4, its end: the header is checked before anything is erased. `start`: the file's first bytes; "" when they are
@@ -5273,9 +5300,9 @@ function createReceiver(session) {
  */
 function open(settings, emit, offerOnly, done, failed) {
     /**
-     * Does `slot` hold the file of `size` bytes with this digest? Bytes decide and not versions: different builds of
-     * Espruino have the same version. The running slot is hashed once, and its digest is kept in the boot record. Another
-     * slot is hashed whenever it may hold the file, because it will be selected.
+     * Does `slot` hold the file of `size` bytes with this digest? The bytes are compared and not the versions, because
+     * different builds of Espruino have the same version. The running slot is hashed once, and its digest is kept in the boot
+     * record. Another slot is hashed each time that it may hold the file, because it will be selected.
      */
     function holdsImage(layout, slot, size, digest, done) {
         var running = slot.address === layout.running_.address;
@@ -5287,7 +5314,7 @@ function open(settings, emit, offerOnly, done, failed) {
         tryOr(function () {
             length = lazyImage().walkSegments_(layout.chip_, slot.size, function (offset, bytes) { return read$1(slot.address + offset, bytes); });
         }, noop);
-        // no whole image, or one of another length. Bytes that follow an image in its file are never blank
+        // the slot holds no whole image, or one of another length. Bytes behind the image in its file are not blank
         if (!length || length > size || (length < size && read$1(slot.address + length, 1)[0] === 0xff))
             return done(null, false);
         lazyVerify().hashFlash_(slot.address, size, "", "", function (error, found) {
@@ -5297,39 +5324,41 @@ function open(settings, emit, offerOnly, done, failed) {
         });
     }
     /**
-     * Fetches the manifest at `settings.url`, verifies it and checks it for `target`, null where this table has no other
-     * slot. Calls `done` once: with the manifest, and whether its image, if it has one, is running already. Refuses an image that could not read the files in Storage. Errors: those of
-     * the download; OTA_VALIDATE_FAILED for the signature; those of manifest.ts and policy.ts.
-     * More than 30 lines: the callbacks of steps that share the settings, which are freed on the way.
+     * Fetches the manifest at `settings.url`, verifies it and checks it for the slot `target`, which is null if the table has
+     * no other slot. Calls `done` once: with the manifest, and true if its image runs already, or if it has no image. An image
+     * that could not read the files in Storage is refused. Errors: those of the download; OTA_VALIDATE_FAILED for the
+     * signature; those of manifest.ts and policy.ts.
+     * More than 30 lines: the callbacks of the steps share the settings, and free their keys in between.
      */
     function getManifest(settings, layout, target, done) {
-        // The chips that Espruino has builds for: their ids, what the flash MMU maps, and the RAM that a bootloader loads.
-        // Pure. It is the only table of these numbers, for the module and for the command on the host.
-        // Source: docs/formats.md#chips and #segments. Names are IDF's, read in v5.5 (soc/<chip>/include/soc: soc.h;
-        // ext_mem_defs.h for SOC_MMU_... and what is named so below; dport_reg.h of the ESP32; esp_chip_id_t in
-        // esp_app_format.h). Enums, which take no variable: the numbers stand where they are used.
+        // The chips that Espruino has builds for: their ids, what the flash MMU maps, the registers that the module reads, and
+        // the RAM that a bootloader loads. Pure. It is the only table of these numbers, for the module and for the command on
+        // the host.
+        // Source: docs/formats.md#chips, #segments and #registers-of-the-chips. Names are IDF's, read in v5.5 (headers of
+        // soc/<chip>: soc.h; ext_mem_defs.h for SOC_MMU_...; others are named below; esp_chip_id_t in esp_app_format.h).
+        // Enums, because the compiler puts their numbers where they are used: they take no variable.
         /** CONFIG_IDF_TARGET by `esp_chip_id_t`. */
         var CHIP_NAMES = { 0: "esp32", 5: "esp32c3", 9: "esp32s3" };
         /**
-         * The payload of a manifest: one token, or two of the same payload with a line end between them. It must be signed by
-         * `threshold` of `keys`, 1 or 2. Calls `done` once, like verifyJws.
+         * Verifies a manifest: one token, or two with the same payload and a line end between them. `threshold` of `keys`, 1 or 2,
+         * must have signed it. Calls `done` once, as verifyJws.
          */
         function verifyManifest(text, keys, threshold, done) {
             /**
-             * The payload of `token`, as text, when one of `keys` has signed it. Calls `done` once: with the payload and that key,
-             * or with OTA_VALIDATE_FAILED and "".
-             * More than 30 lines: one check behind the other, and what is not needed any more is freed in between.
+             * Verifies that one of `keys` has signed `token`. Calls `done` once: with the payload as text, and that key; or with
+             * OTA_VALIDATE_FAILED and "".
+             * More than 30 lines: one check after the other, and values that are not needed any more are freed in between.
              */
             function verifyJws(token, keys, done) {
-                // The largest manifest that a device reads. Pure: the command on the host signs within the same limits.
-                /** Member `typ` of the header. */
+                // Limits of the manifests that a device reads. Pure: the command on the host signs within the same limits.
+                /** Value of `typ` in the header. */
                 var TYPE = "https-ota+jws";
                 // A JSON Web Signature in compact serialization, PS256 only (RFC 7515, 7518 3.5), parsed as strictly as its RFCs
                 // allow. The payload is not decoded before its signature is verified.
                 /**
-                 * The header, when it says PS256, our type and a key, and nothing else: every other member (crit, b64, jwk ...) could
-                 * change what the signature means. A stranger may have written it, and the engine's parser recurses without a check
-                 * of its stack: a header with a nested value is not parsed.
+                 * The header, if it has exactly alg PS256, our typ and a kid; else null: every other member (crit, b64, jwk ...) could
+                 * change what the signature means. A header with a nested value is not parsed: a stranger may have written it, and the
+                 * engine's parser recurses without a check of its stack.
                  */
                 function parseHeader(text) {
                     if (text.indexOf("{", 1) > 0 || text.indexOf("[") >= 0 || text.indexOf(",}") >= 0)
@@ -5362,7 +5391,7 @@ function open(settings, emit, offerOnly, done, failed) {
                     return done(lazyKeys().notTrusted_(), "");
                 var key = lazyKeys().parseKey_(signer);
                 var free = lazyEngine().freeVars_();
-                // nine numbers as long as the key; where memory is fragmented a JsVar holds 10 bytes of them
+                // the computation needs nine numbers as long as the key; if memory is fragmented, a JsVar holds 10 bytes of one
                 var least = 100 + 1.5 * key.n_.length;
                 if (free < least)
                     throw otaError(257 /* Code.NO_MEM */, free + " JsVars are free, a key of this length needs " + least + " here", true);
@@ -5378,7 +5407,7 @@ function open(settings, emit, offerOnly, done, failed) {
             var second = end < 0 ? "" : text.substr(end + 1);
             if (end >= 0 && (payloadOf(first) !== payloadOf(second) || second.indexOf("\n") >= 0))
                 return done(lazyKeys().notTrusted_(), "");
-            // a single token: no further callback, which would keep all of this in memory
+            // a single token: without another callback, which would keep both texts in memory
             if (end < 0 && threshold < 2)
                 return verifyJws(first, keys, done);
             verifyJws(first, keys, function (error, payload, signer) {
@@ -5387,12 +5416,13 @@ function open(settings, emit, offerOnly, done, failed) {
                 verifyJws(second, keys.filter(function (key) { return key !== signer; }), done);
             });
         }
-        // Step 3 with keys: fetches the manifest, verifies its signature, parses it and checks it against this device, in this
-        // order. Key, signature and text are freed before the image is fetched.
+        // Step 3 of update.ts, with keys: fetches the manifest, verifies its signature, parses it and checks it against this
+        // device, in this order. Key, signature and text are freed before the image is fetched.
         // Source: docs/design.md#trust, docs/formats.md#manifest.
         /**
-         * The most characters that a manifest may have with `free` JsVars: there are up to four copies of them, 12 to a JsVar,
-         * and the signature takes Needed.SIGNATURE. With a longer manifest memory would end in the middle of a callback.
+         * The most characters that a manifest may have with `free` JsVars. Memory holds up to four copies of its text, with 12
+         * characters in a JsVar, and the signature takes Needed.SIGNATURE. With a longer manifest memory would run out inside a
+         * callback.
          */
         function mostOf(free) {
             return Math.min(3 * (free - 800 /* Needed.SIGNATURE */), 32768 /* Jws.MAX_MANIFEST */);
@@ -5417,7 +5447,7 @@ function open(settings, emit, offerOnly, done, failed) {
             lazyDownload().read_(download);
         }
         function onPayload(error, payload) {
-            settings.keys = undefined; // not needed any more, and a key takes 60 JsVars
+            settings.keys = undefined; // they are not needed any more, and a key takes 60 JsVars
             if (error)
                 return done(error);
             tryOr(function () {
@@ -5496,12 +5526,12 @@ function open(settings, emit, offerOnly, done, failed) {
     //   6. sectors: erase one ahead, write, read back; the first word stays blank      perform
     //   7. segments, length, digest or checksum, from flash                   finish
     //   8. the first word; the boot record of the trial, with the set of files finish
-    //   9. select: one entry of otadata, the commit point; of a release of     finish
-    //      files alone the record of step 8 is
+    //   9. select: one entry of otadata, the commit point. For a release of    finish
+    //      files alone the record of step 8 is the commit point
     // Each step is marked where it happens: 1 to 4 here, in plan.ts and files.ts; the check of the header, 5 and 6 in receiver.ts;
     // 7 to 9 in finish.ts.
-    // A failure before step 5 changes no slot and no otadata. Step 5 can undo a setBootPartition() that was not restarted
-    // into. Apart from that, a failure before step 9 leaves the next start as it was. After a failure before step 8 the
+    // A failure before step 5 changes no slot and no otadata. Step 5 can undo a setBootPartition() after which the device has
+    // not restarted. Apart from that, a failure before step 9 leaves the next start as it was. After a failure before step 8 the
     // slot holds no image that could start. Steps 2 and 3 may write one boot record each: a refusal by the bootloader is
     // counted, and the digest of the running image is kept. Step 4 erases files that no record names.
     // Source: the states of IDF esp_https_ota.c.
@@ -5608,7 +5638,7 @@ function open(settings, emit, offerOnly, done, failed) {
  * a Handle or an UpdateResult. More than 30 lines: every callback needs the same few variables, see open().
  */
 function run(config, mode, resolve, reject) {
-    /** For getStatus(). */
+    /** Keeps the result of an update for getStatus(). */
     function noteResult(result) {
         lastResult = result;
     }
@@ -5679,7 +5709,13 @@ function run(config, mode, resolve, reject) {
             session.unheard_ = undefined;
             var ended = session.phase_ >= 5 /* Phase.FAILED */;
             return (unheard ||
-                otaError(259 /* Code.INVALID_STATE */, call + (ended ? "() called after the update ended" : "() called too early")));
+                otaError(259 /* Code.INVALID_STATE */, call +
+                    "() called " +
+                    (ended
+                        ? "after the update ended"
+                        : session.phase_ === 3 /* Phase.COMPLETE */
+                            ? "after the last byte"
+                            : "before the previous call ended")));
         }
         /** Runs `step`, which may be called in phase READY and in `phase`. */
         function start(call, phase, step) {
@@ -5792,7 +5828,7 @@ function run(config, mode, resolve, reject) {
             lock.release_();
     }
     function fail(given) {
-        var error = given || otaError(259 /* Code.INVALID_STATE */, "aborted");
+        var error = given || otaError(259 /* Code.INVALID_STATE */, "update aborted");
         if (session)
             lazySession().abortSession_(session, error);
         else if (lock) {
@@ -5893,7 +5929,7 @@ function checkForUpdate(config) {
 
 /** A report on the device. It reads flash and writes nothing. */
 function getStatus() {
-    // getStatus(): a report on the device. Reads only.
+    // getStatus(): a report on the device. It writes nothing.
     function whyDifferent(layout, selected, record) {
         if (selected.address === layout.running_.address)
             return "";
@@ -5961,12 +5997,12 @@ function report(url, headers) {
         return peek32(register, 1) & 63 /* Esp32.RTC_CNTL_RESET_CAUSE_PROCPU */;
     }
     /**
-     * POSTs `body`, JSON, to `url`. Calls `done` once: with null when the server took it (2xx), else with the error of its
-     * answer, or of the network.
+     * POSTs `body`, JSON, to `url`. Calls `done` once: with null when the server has accepted it (2xx), else with the error of
+     * the answer or of the network.
      */
     function post(url, body, headers, done) {
-        // One request with a body, whose answer's status is all that is asked for. No redirect is followed, because the body is
-        // for the server that the caller named.
+        // One request with a body. Of the answer only the status is used. No redirect is followed, because the body is for the
+        // server that the caller has named.
         var TIMEOUT = 20000; // ms for the whole exchange
         var timer;
         var outgoing;
@@ -5993,14 +6029,14 @@ function report(url, headers) {
                     var status = +response.statusCode;
                     if (status >= 200 && status < 300)
                         return end(null);
-                    lazyExchange().parseAnswer_(status, response.headers); // throws what the status means
+                    lazyExchange().parseAnswer_(status, response.headers); // throws the error for this status
                     end(otaError(264 /* Code.INVALID_RESPONSE */, "HTTP status " + status));
                 }, end);
             }, function (error) { return end(otaError(28674 /* Code.HTTP_CONNECT */, "connection: " + error.message, true)); }, body);
         }
         tryOr(function () {
             timer = after(TIMEOUT, function () { return end(otaError(28683 /* Code.HTTP_READ_TIMEOUT */, "no answer for " + TIMEOUT + " ms", true)); }, true);
-            // not below a data listener of another connection
+            // later: this call may come from a data listener of another connection
             after(20 /* Pause.SETTLE */, function () { return tryOr(send, end); }, true);
         }, end);
     }
@@ -6034,7 +6070,7 @@ function report(url, headers) {
  * More than 60 lines: a closure, whose functions share the timers and the counts.
  */
 function poll(config) {
-    /** The same for a caller that can do without it: undefined when there is no memory for it. */
+    /** As every(), but undefined when there is no memory: for a caller that does not depend on the interval. */
     function tryEvery(ms, callback) {
         return setInterval(callback, ms);
     }
@@ -6222,18 +6258,17 @@ function poll(config) {
 
 /**
  * To be called when the program starts. Counts the starts of an image, or of files, on trial; after `attempts` of them
- * without `markValid()` it selects what ran before and restarts. A start is counted once, however often this is called:
- * where the loader runs, it has counted already. Resolves with true while what runs is on trial. Writes one record in
- * Storage per start on trial, and never otherwise. A start that can't be recorded ends the trial like the last one.
- * Rejects with ESP_ERR_INVALID_ARG for an option that it does not know.
+ * without `markValid()` it rolls back and restarts. Further calls in one start are not counted; if the loader runs, it has
+ * counted the start already. Resolves with true while the running image, or its files, are on trial. Writes one record in
+ * Storage at each start on trial, and nothing at other starts. If a start cannot be recorded, it rolls back.
+ * Rejects with ESP_ERR_INVALID_ARG for an unknown option.
  */
 function boot(options) {
-    // Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed
-    // within a few starts. Otherwise the slot that ran before is selected again. This cannot help when an image fails
-    // before JavaScript runs.
+    // Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed within a few starts.
+    // Otherwise the slot that ran before is selected again. This cannot help if an image fails before JavaScript runs.
     // Source: docs/design.md#trial-boots.
     var ATTEMPTS = 3;
-    /** Refuses what `boot` does not know: a misspelt option would silently leave its default in force. */
+    /** Throws for an unknown option: a misspelt one would silently have no effect. */
     function checkBootOptions(options) {
         var given = options;
         if (typeof given !== "object" || !given)
@@ -6253,7 +6288,7 @@ function boot(options) {
                 throw otaError(258 /* Code.INVALID_ARG */, "boot: " + name + problem);
         });
     }
-    /** The version of what runs, as its manifest says it; "" where that is not known. */
+    /** The version of the running release, as its manifest says it; "" if it is unknown. */
     function versionOf(record, running) {
         var set = lazyFiles().currentSet_();
         var image = lazyRecords().findImage_(record, running.label);
@@ -6272,7 +6307,7 @@ function boot(options) {
             if (!lazyRecords().isSelected_(record, running))
                 return resolve(false);
             var counted = lazyEngine().startState_() > 0 && record.boots > 0;
-            // if Storage cannot take the record, starts are not counted and the trial would never end
+            // if Storage cannot take the record, the start is not counted: the trial would never end
             if (!counted && record.boots !== -1 /* Boots.GIVEN_UP */ && record.boots < attempts)
                 tryOr(function () {
                     lazyRecords().countStart_(record);
@@ -6294,17 +6329,17 @@ function boot(options) {
     });
 }
 /**
- * Decides a trial: `ms` from now the running image is confirmed when `check()` returns true, or a promise of true, and
- * rolled back otherwise, which ends a running update. A check that throws, or whose promise is rejected, rolls back
- * too, but does not mark the image as bad: it may be offered again, and counts as bad at the third time. The engine
- * prints what it threw, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then
- * boot() counts the starts.
- * `onEvent` hears "ROLLBACK" and the reason, before the slot is left.
- * Does nothing to an image that is confirmed already. Resolves with what `check` said. Rejects with
- * ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
+ * Decides a trial: `ms` from now it calls `check()`. If this returns true, or a promise of true, the running image is
+ * confirmed. Otherwise it is rolled back, which ends a running update. If the check throws, or its promise is rejected, the
+ * image is rolled back too, but counts as bad only at the third time: until then it can be installed again. The engine
+ * prints the error, and `getStatus().rollbackReason` keeps it. A promise that never settles decides nothing: then the
+ * starts that boot() counts decide.
+ * `onEvent` is called with "ROLLBACK" and the reason before the rollback.
+ * Does nothing if the image is confirmed already. Resolves with true if the image is confirmed, false after a rollback.
+ * Rejects with ESP_ERR_INVALID_ARG, and decides nothing, unless `ms` is a whole number and `check` a function.
  */
 function confirmAfter(ms, check, onEvent) {
-    // More than 30 lines: its callbacks share one timer, and end each other.
+    // More than 30 lines: its callbacks share both ends of the promise.
     return new Promise(function (resolve, reject) {
         function leave(reason, verdict) {
             if (onEvent)
@@ -6317,7 +6352,7 @@ function confirmAfter(ms, check, onEvent) {
         }
         function onAnswer(answer) {
             tryOr(function () {
-                // during the wait for a promise, another call may have decided
+                // while the promise was pending, another call may have decided
                 if (!lazyOtadata().isOnTrial_(lazySlots().readLayout_(true)))
                     return resolve(true);
                 if (answer !== true)
@@ -6348,7 +6383,7 @@ function confirmAfter(ms, check, onEvent) {
                 throw otaError(258 /* Code.INVALID_ARG */, "confirmAfter: onEvent must be a function");
             tryOr(function () {
                 var record = lazyRecords().loadRecord_();
-                // the trial has begun, also where boot() does not count starts
+                // count the first start, also if boot() does not count starts
                 if (record.boots || !lazyRecords().isSelected_(record, lazySlots().readLayout_(true).running_))
                     return;
                 lazyRecords().countStart_(record);
