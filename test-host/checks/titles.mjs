@@ -13,7 +13,7 @@ const MAKERS = ["test", "it", "describe", "suite", "overEach"];
 /** Only to save time: a file without it has no titles. */
 const MAKES = new RegExp(`\\b(?:${MAKERS.join("|")})\\(`);
 const BANNED =
-  /\b(?:(?:is|are|was) no(?! longer\b| more\b)(?:ne)?|for ever|judge[sd]?|judging|anew|all the same|whoever|what it comes to|under way|so many)\b/i;
+  /\b(?:(?<!there )(?:is|are|was|were) no(?! longer\b| more\b)(?:ne)?|for ever|judge[sd]?|judging|anew|all the same|whoever|what it comes to|under way|so many)\b/i;
 
 /** The parts of a title in order: texts as strings, anything else as its node. */
 function partsOf(node) {
