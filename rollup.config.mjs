@@ -3,7 +3,7 @@
 // build/https-ota-hawkbit.min.js, the client of hawkBit. That Espruino can run them, and their size, are checks of what was
 // built: npm run check. And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their
 // licences. And build/install/, the page that `https-ota factory --page` copies.
-import { chmodSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
 import { dirname, resolve as resolvePath } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,7 +12,7 @@ import json from "@rollup/plugin-json";
 import resolve from "@rollup/plugin-node-resolve";
 import terser from "@rollup/plugin-terser";
 import typescript from "@rollup/plugin-typescript";
-import { build } from "esbuild";
+import { build, transform } from "esbuild";
 import dts from "rollup-plugin-dts";
 import { lazyScopes } from "./src/tools/lazy-scopes.mjs";
 import { licenses, licensesText, packagesOf } from "./src/tools/licenses.mjs";
@@ -79,6 +79,28 @@ const texts = {
     };
     const text = file.endsWith(".ts") ? (await build(options)).outputFiles[0].text : readFileSync(file, "utf8");
     return `export default ${JSON.stringify(text)};`;
+  },
+};
+
+/** Types are checked by `npm run check`, not here: `npm test` builds first, and a check of the whole project takes longest. */
+const device = () =>
+  typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, noCheck: true, sourceMap: true });
+
+/**
+ * TypeScript for Node and for browsers, file by file: what targets ES2022 needs no more than its types taken out. Files are
+ * imported by their names in the sources, and those of the device, which the command shares, without an ending.
+ */
+const withoutTypes = {
+  name: "without-types",
+  resolveId(id, importer) {
+    if (!importer?.endsWith(".ts") || !id.startsWith(".")) return null;
+    const file = resolvePath(dirname(importer), id);
+    return [file, `${file}.ts`].find((one) => one.endsWith(".ts") && existsSync(one)) ?? null;
+  },
+  async transform(source, id) {
+    if (!id.endsWith(".ts")) return null;
+    const { code } = await transform(source, { loader: "ts", target: "es2022", sourcefile: id });
+    return { code, map: null };
   },
 };
 
@@ -162,19 +184,19 @@ export default [
         sourcemapExcludeSources: true,
       },
     ],
-    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, sourceMap: true }), lazy],
+    plugins: [device(), lazy],
   },
   {
     input: "src/loader/loader.ts",
     output: { ...output, exports: "default", file: "build/https-ota-loader.min.js", plugins: [minify, bootFile] },
-    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true })],
+    plugins: [device()],
   },
   {
     input: "src/hawkbit/hawkbit.ts",
     // what a file of the module's reads of the engine while it loads is not needed here
     treeshake: { propertyReadSideEffects: false },
     output: { ...output, file: "build/https-ota-hawkbit.min.js", plugins: [minify] },
-    plugins: [typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true })],
+    plugins: [device()],
   },
   {
     input: "src/index.ts",
@@ -188,20 +210,10 @@ export default [
     onwarn: foreignWarnings,
     plugins: [
       texts,
+      withoutTypes,
       resolve({ exportConditions: ["node"], preferBuiltins: true }),
       commonjs(),
       json(),
-      typescript({
-        tsconfig: "./tsconfig.json",
-        // and what of the module's own files is pure, which the command shares with it
-        include: ["src/**/*.ts"],
-        exclude: ["src/cli/page/**"],
-        noEmitOnError: true,
-        compilerOptions: {
-          noEmit: false,
-          rewriteRelativeImportExtensions: true,
-        },
-      }),
       licenses("cli.licenses.txt"),
       executable,
     ],
@@ -212,14 +224,10 @@ export default [
     onwarn: foreignWarnings,
     plugins: [
       threeChips,
+      withoutTypes,
       resolve({ browser: true }),
       commonjs(),
       json(),
-      typescript({
-        tsconfig: "src/cli/page/tsconfig.json",
-        noEmitOnError: true,
-        compilerOptions: { noEmit: false, allowImportingTsExtensions: false, rewriteRelativeImportExtensions: true },
-      }),
       terser({ format: { comments: false } }),
       page,
     ],

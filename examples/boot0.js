@@ -2,7 +2,7 @@
 // Storage file `.boot0`. It runs at every start, before the program. It writes nothing when there is no trial.
 // Upload: npx espruino -b 115200 --board ESP32 --storage .boot0:examples/boot0.js
 // Not with releases of files: there .boot0 is the loader (npx https-ota init), and it counts the starts. Call boot() and
-// confirmAfter() in the program itself then, as README.md, "Update your program too" does.
+// confirmAfter() in the program itself then, as docs/program.md, "Update your program" does.
 
 var ota = require("https-ota");
 

@@ -1,7 +1,15 @@
 // One exchange of JSON with hawkBit. Apart from net/: this bundle has no byte of the module's own network code, because
 // nothing that comes this way decides what runs. What a server sends is unsigned: it is limited in length and in depth.
+//
+//   state      marked by                  left by
+//   settling   no outgoing_               a timer of SETTLE ms: the request is made
+//   waiting    outgoing_, no incoming_    the head of an answer: to reading, or to ended; an error: to ended
+//   reading    incoming_                  the last byte, the end of the connection, an error, too many bytes: to ended
+//   ended      no done_                   nothing: the caller is told SETTLE ms later, and no event counts any more
+//
+// A timer of TIMEOUT ms ends the first three. Only the answer to a GET is read.
 
-import { freeVars } from "../platform/engine";
+import { isString } from "./ddi";
 
 /** What went wrong; OtaErrors of the module have the same fields. */
 export interface HawkbitError extends Error {
@@ -28,7 +36,7 @@ export interface Server {
   protocol_: string;
   host_: string;
   port_: number;
-  /** of the URL, without a slash at its end */
+  /** of the URL, without a slash at its end: what each path begins with */
   path_: string;
   /** sent with each request */
   authorization_?: string;
@@ -38,7 +46,7 @@ export interface Server {
 
 /** Takes `text` apart; null unless it is an http or https URL. */
 export function parseServer(text: unknown): Server | null {
-  const parts = typeof text === "string" ? url.parse(text) : {};
+  const parts = isString(text) ? url.parse(text) : {};
   const protocol = parts.protocol;
   if ((protocol !== "http:" && protocol !== "https:") || !parts.host) return null;
   let path = parts.path || "";
@@ -102,11 +110,74 @@ function lengthOf(headers: { [name: string]: string }): number {
   return -1;
 }
 
+interface Exchange {
+  timer_?: number;
+  outgoing_?: EspruinoHttpRequest;
+  incoming_?: EspruinoHttpResponse;
+  /** what has come of the body, and its whole length: -1 when the answer does not tell */
+  text_: string;
+  length_: number;
+  /** called at the end; undefined after it */
+  done_?: (error: HawkbitError | null, answer: any) => void;
+}
+
+function endExchange(exchange: Exchange, error: HawkbitError | null, answer?: unknown): void {
+  const done = exchange.done_;
+  const outgoing = exchange.outgoing_;
+  if (!done) return;
+  exchange.done_ = undefined;
+  if (exchange.timer_ !== undefined) clearTimeout(exchange.timer_);
+  // the engine's own fields: docs/espruino.md#internal-fields-of-a-connection
+  if (outgoing) {
+    outgoing.clsNow = true;
+    outgoing.dRcv = "";
+  }
+  if (exchange.incoming_) exchange.incoming_.chunked = false;
+  // not below a listener: the caller makes its next request
+  setTimeout(() => done(error, answer), Limit.SETTLE);
+}
+
+/** Ends it with what was thrown, or with an error of the engine. */
+function failExchange(exchange: Exchange, thrown: any): void {
+  endExchange(exchange, thrown.retry === undefined ? hawkbitError(thrown.message, true) : thrown);
+}
+
+/** All has come that will come. */
+function complete(exchange: Exchange): void {
+  try {
+    if (exchange.text_.length < exchange.length_) throw hawkbitError("connection lost", true);
+    endExchange(exchange, null, parse(exchange.text_));
+  } catch (thrown) {
+    failExchange(exchange, thrown);
+  }
+}
+
+/** What the engine's http is given. `sent`: the body, "" for none. */
+function requestOptions(server: Server, method: string, path: string, sent: string): EspruinoHttpOptions {
+  const type = "application/json";
+  const headers: any = { Accept: type, Authorization: server.authorization_ };
+  const options: any = {
+    protocol: server.protocol_,
+    host: server.host_,
+    port: server.port_,
+    path: server.path_ + path,
+    method: method,
+    headers: headers,
+  };
+  if (sent) {
+    headers["Content-Type"] = type;
+    headers["Content-Length"] = sent.length;
+  }
+  for (const name in server.more_) options[name] = server.more_[name];
+  return options;
+}
+
 /**
  * Sends `body`, as JSON, or nothing, and calls `done` once: with the object that a GET was answered with, with null for
  * another method, or with an error.
- * More than 60 lines: a closure, whose functions share the timer, the connection and what has come.
  */
+// Over 30 lines: its listeners have to be closures. The minifier puts a function with one caller into that caller, where it
+// would be created at each call: so a listener that only calls such a function costs memory at each piece of an answer.
 export function exchange(
   server: Server,
   method: string,
@@ -114,97 +185,51 @@ export function exchange(
   body: object | null,
   done: (error: HawkbitError | null, answer: any) => void,
 ): void {
-  let ended = false;
-  let timer: number | undefined;
-  let outgoing: EspruinoHttpRequest | undefined;
-  let incoming: EspruinoHttpResponse | undefined;
-  let text = "";
-  let length = -1;
+  const state: Exchange = { text_: "", length_: -1, done_: done };
 
-  function end(error: HawkbitError | null, answer?: unknown): void {
-    if (ended) return;
-    ended = true;
-    if (timer !== undefined) clearTimeout(timer);
-    // the engine's own fields: docs/espruino.md#internal-fields-of-a-connection
-    if (outgoing) {
-      outgoing.clsNow = true;
-      outgoing.dRcv = "";
-    }
-    if (incoming) incoming.chunked = false;
-    // not below a listener: the caller makes its next request
-    setTimeout(() => done(error, answer), Limit.SETTLE);
-  }
-  function fail(thrown: any): void {
-    end(thrown.retry === undefined ? hawkbitError(thrown.message, true) : thrown);
-  }
-  /** All has come that will come. */
-  function complete(): void {
-    try {
-      if (length >= 0 && text.length < length) throw hawkbitError("connection lost", true);
-      end(null, parse(text));
-    } catch (thrown) {
-      fail(thrown);
-    }
-  }
-  function gone(error?: { code: number; message: string } | boolean): void {
-    const failure = error as { code: number; message: string } | undefined;
-    if (ended) return;
-    if (incoming && !(failure && failure.code && failure.code !== Limit.CLOSE_NOTIFY)) complete();
-    else if (failure && failure.code) fail(failure);
+  function onGone(ending: any): void {
+    const code = ending && ending.code;
+    if (!state.done_) return;
+    if (state.incoming_ && (!code || code === Limit.CLOSE_NOTIFY)) complete(state);
+    else if (code) failExchange(state, ending);
   }
   function onData(data: string): void {
-    if (ended) return;
-    text += data;
-    if (text.length > Limit.BODY) end(hawkbitError("the answer has more than " + Limit.BODY + " bytes", true));
-    else if (text.length === length) complete();
+    if (!state.done_) return;
+    state.text_ += data;
+    const length = state.text_.length;
+    if (length > Limit.BODY)
+      failExchange(state, hawkbitError("the answer has more than " + Limit.BODY + " bytes", true));
+    else if (length === state.length_) complete(state);
   }
   function onResponse(response: EspruinoHttpResponse): void {
     try {
-      incoming = response;
+      state.incoming_ = response;
       response.on("data", onData);
-      response.on("close", gone);
+      response.on("close", onGone);
       const status = +response.statusCode;
       if (status < 200 || status > 299)
-        return end(hawkbitError("hawkBit: HTTP status " + status, status === 429 || status >= 500, status));
-      if (method !== "GET") return end(null, null);
-      length = lengthOf(response.headers);
+        throw hawkbitError("hawkBit: HTTP status " + status, status === 429 || status >= 500, status);
+      if (method !== "GET") endExchange(state, null, null);
+      state.length_ = lengthOf(response.headers);
     } catch (thrown) {
-      fail(thrown);
+      failExchange(state, thrown);
     }
   }
-  function send(): void {
-    const sent = body ? JSON.stringify(body) : "";
-    const type = "application/json";
-    const all: { [name: string]: unknown } = { Accept: type, Authorization: server.authorization_ };
-    if (body) {
-      all["Content-Type"] = type;
-      all["Content-Length"] = sent.length;
-    }
-    const options: any = {
-      protocol: server.protocol_,
-      host: server.host_,
-      port: server.port_,
-      path: path,
-      method: method,
-      headers: all,
-    };
-    for (const name in server.more_) options[name] = server.more_[name];
-    outgoing = require("http").request(options, onResponse);
-    if (!outgoing) throw hawkbitError("no network", true);
-    outgoing.on("error", gone);
-    outgoing.end(sent || undefined);
-  }
-  timer = setTimeout(() => end(hawkbitError("no answer for " + Limit.TIMEOUT + " ms", true)), Limit.TIMEOUT);
+  state.timer_ = setTimeout(
+    () => failExchange(state, hawkbitError("no answer for " + Limit.TIMEOUT + " ms", true)),
+    Limit.TIMEOUT,
+  );
   setTimeout(() => {
     try {
-      if (!ended) send();
+      if (!state.done_) return;
+      const sent = body ? JSON.stringify(body) : "";
+      const outgoing = require("http").request(requestOptions(server, method, path, sent), onResponse);
+      if (!outgoing) throw hawkbitError("no network", true);
+      state.outgoing_ = outgoing;
+      outgoing.on("error", onGone);
+      outgoing.end(sent || undefined);
     } catch (thrown) {
-      fail(thrown);
+      failExchange(state, thrown);
     }
   }, Limit.SETTLE);
-}
-
-/** Room for an exchange beside an update? In JsVars. */
-export function hasRoom(): boolean {
-  return freeVars() > 1200;
 }

@@ -203,7 +203,7 @@ operation of the uncut run; its four dots are what is left of it
 5. A device that starts from the snapshot ends as it should, and stays there at further starts.
 6. Nothing hangs, no error is lost in a callback, no socket or timer is left behind.
 7. What the program was told to be done is done.
-8. After a cut update at most a sector and a kilobyte are fetched again.
+8. After a cut update at most a sector of what is in flash, and the first kilobyte, are fetched again.
 9. No page of Storage is erased by the program: the engine's next start finds a Storage that it accepts, and in it the
    program's files as they were. The boot record reads as before the operation that was cut, or as after it.
 10. Where Storage takes no boot record an update may be refused, with the bytes that are missing; a trial that has
@@ -239,11 +239,16 @@ operation of the uncut run; its four dots are what is left of it
 
 ### What no campaign covers
 
-An image that dies before its JavaScript runs (only a bootloader with rollback rescues that), a
-loss of power within a compaction of Storage, which the module never causes and which mostly costs all of it, cells that
-read differently each time, and two faults at once: an image
-that is marked bad and runs, because the selected one is broken, under a bootloader that knows states (taken
-for one of IDF 3.1; a loss of power while otadata is written then starts factory or ota_0).
+- An image that dies before its JavaScript runs. Only a bootloader with rollback rescues it.
+- A loss of power within a compaction of Storage. No update causes a compaction. It mostly costs all of Storage.
+- Cells of flash that read differently each time.
+- The two faults at once of the [known limitation](#known-limitation).
+
+### Known limitation
+
+1. An image that is marked bad runs, because the selected one is broken.
+2. The bootloader obeys states. The module takes it for one of IDF 3.1, because the entry that is marked bad names the running slot.
+3. A loss of power while otadata is written then starts \`factory\` or \`ota_0\`.
 
 ## Releases with files
 

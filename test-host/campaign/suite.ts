@@ -20,7 +20,7 @@ export function assertSound(reports: Report[]): void {
 }
 
 /** One cell in this many is run. Tests are many and have few cells each, so each cell draws for itself. */
-const ONE_IN = 96;
+const ONE_IN = 200;
 
 type Some = { starts?: string[]; kinds?: string[] };
 

@@ -1,5 +1,6 @@
 // How `npm test` reports: a counter, each failure in full, and at the end what was not run and how to run it.
-// A test says that it has run only a part of its cases with a diagnostic "not run: 5 of 6 cases of something".
+// A test says that it has run only a part of its cases with a diagnostic "not run: 5 of 6 cases of something"; a test that
+// is left out as a whole is skipped with the reason "left out: tests of something" (test-host/support/share.ts).
 
 import { relative } from "node:path";
 
@@ -23,6 +24,7 @@ export default async function* report(source) {
   const failures = [];
   let passed = 0;
   const count = (map, key) => map.set(key, (map.get(key) ?? 0) + 1);
+  const tests = new Map();
   const state = () => `${passed} passed, ${failures.length} failed, ${seconds(Date.now() - start)}`;
   for await (const { type, data } of source) {
     const part = type === "test:diagnostic" && /^not run: (\d+) of (\d+) (.*)$/.exec(data.message);
@@ -35,7 +37,9 @@ export default async function* report(source) {
       failures.push(data);
       yield `${watched ? "\r\x1b[K" : ""}${describe(data)}`;
     } else if (type === "test:pass" && data.details?.type !== "suite") {
-      if (data.skip !== undefined) count(skipped, data.skip === true ? data.name : data.skip);
+      const leftOut = /^left out: (.*)$/.exec(data.skip)?.[1];
+      if (leftOut) count(tests, leftOut);
+      else if (data.skip !== undefined) count(skipped, data.skip === true ? data.name : data.skip);
       else if (++passed % EVERY === 0 && !watched) yield `  ${state()}\n`;
       if (watched && passed % 10 === 0) yield `\r\x1b[K  ${state()}`;
     }
@@ -45,6 +49,7 @@ export default async function* report(source) {
     yield failures.map(({ name, file }) => `    ${relative(process.cwd(), file ?? "")}: ${name}\n`).join("");
   if (skipped.size) yield "Skipped:\n";
   for (const [reason, times] of skipped) yield `  ${times} x ${reason}\n`;
-  if (parts.size) yield "Left out; `npm run test:all` runs it:\n";
+  if (parts.size + tests.size) yield "Left out; `npm run test:all` runs it:\n";
+  for (const [what, times] of tests) yield `  ${times} tests ${what}\n`;
   for (const [what, [left, all]] of parts) yield `  ${left} of ${all} ${what}\n`;
 }

@@ -1,5 +1,5 @@
 // hawkBit, as far as its devices see it: a small fake for ordinary tests. hawkbit-server.ts starts the real one, with the
-// same functions, and hawkbit-real.test.ts runs the same steps against that one. ddi.ts judges each request and each answer.
+// same functions, and hawkbit-real.test.ts runs the same steps against that one. ddi.ts checks each request and each answer.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

@@ -4,6 +4,9 @@
 import type { TestContext } from "node:test";
 import { crc32 } from "node:zlib";
 
+/** How the reason of a skipped test begins that `npm run test:all` runs (test-host/checks/reporter.mjs). */
+const LEFT_OUT = "left out:";
+
 /** The share of all tests, where it is smaller than a test's own: one case in this many is run. */
 const SHARE = Number(process.env.CAMPAIGN ?? Infinity);
 export const SEED = Number(process.env.CAMPAIGN_SEED ?? 1 + Math.floor(Math.random() * 1e6));
@@ -25,6 +28,25 @@ export const lot = (name: string): number => crc32(`${SEED} ${name}`) / 2 ** 32;
 
 export function sayLeftOut(t: Pick<TestContext, "diagnostic">, ran: number, all: number, what: string): void {
   if (ran < all) t.diagnostic(`not run: ${all - ran} of ${all} ${what}`);
+}
+
+const drawnOf = new Map<string, number>();
+
+/** Draws one in `share` of what is asked for by one name; Infinity: only `npm run test:all` gets it. */
+function isDrawn(share: number, kind: string): boolean {
+  const number = (drawnOf.get(kind) ?? 0) + 1;
+  drawnOf.set(kind, number);
+  return lot(`${kind} ${number}`) < 1 / shareOf(share);
+}
+
+/** For the option `skip` of tests of which `npm test` runs none: the reporter counts them as "5 tests <kind>". */
+export const onlyInAll = (kind: string): string | false => !isDrawn(Infinity, kind) && `${LEFT_OUT} ${kind}`;
+
+/** Ends a test of which there are many: one in `share` of those of one kind is run, and the others are counted. */
+export function leftOut(t: Pick<TestContext, "skip">, share: number, kind: string): boolean {
+  const isLeftOut = !isDrawn(share, kind);
+  if (isLeftOut) t.skip(`${LEFT_OUT} ${kind}`);
+  return isLeftOut;
 }
 
 /** One in `share` of the items, at least one; says how many of `what` are left out. */

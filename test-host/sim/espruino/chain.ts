@@ -14,6 +14,7 @@ export const UNIT = 4;
 
 /** The flags that Espruino gives to files (src/jsflash.h); others are foreign. */
 export const FLAG = { NONE: 0, STORAGE_FILE: 64, COMPRESSED: 128 } as const;
+const FLAGS: readonly number[] = Object.values(FLAG);
 
 export type Header = {
   addr: number;
@@ -38,7 +39,10 @@ export type Stats = {
 
 export const align = (n: number): number => Math.ceil(n / UNIT) * UNIT;
 
-export const isAll = (bytes: Uint8Array, value: number): boolean => bytes.every((byte) => byte === value);
+export function isAll(bytes: Uint8Array, value: number): boolean {
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== value) return false;
+  return true;
+}
 
 /** Header and padded contents. */
 export const spanOf = ({ size }: Header): number => HEADER + align(size);
@@ -46,8 +50,7 @@ export const spanOf = ({ size }: Header): number => HEADER + align(size);
 export const isRemoved = ({ bytes }: Header): boolean => isAll(bytes.subarray(NAME_AT, NAME_AT + NAME_START), 0);
 
 /** What is listed, and what a compaction keeps. */
-export const isReal = (header: Header): boolean =>
-  !isRemoved(header) && (Object.values(FLAG) as number[]).includes(header.flags);
+export const isReal = (header: Header): boolean => !isRemoved(header) && FLAGS.includes(header.flags);
 
 /** 28 bytes, filled up with zeros. "c:" before a name is a drive, of which there is one. */
 export function nameBytes(name: string): Uint8Array {
@@ -84,10 +87,10 @@ export function createChain(area: StorageArea): Chain {
 
   function headerAt(addr: number): Header {
     const bytes = chip.peek(addr, HEADER);
-    const word = Buffer.from(bytes).readUInt32LE();
-    const size = word & 0xffffff;
-    const valid = word !== 0 && word !== 0xffffffff && addr + HEADER + size <= end;
-    return { addr, bytes, size, flags: word >>> 24, valid };
+    const size = bytes[0] | (bytes[1] << 8) | (bytes[2] << 16);
+    const flags = bytes[3];
+    const empty = (size === 0 && flags === 0) || (size === 0xffffff && flags === 0xff);
+    return { addr, bytes, size, flags, valid: !empty && addr + HEADER + size <= end };
   }
 
   const pageOf = (addr: number): number => addr - (addr % page);

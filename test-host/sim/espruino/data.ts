@@ -33,29 +33,44 @@ export function elementsOf(value: any): ArrayLike<number> {
   return isArrayBuffer(value) ? new Uint8Array(value) : value;
 }
 
+/** Bytes that grow at their end. */
+type Bytes = { held: Uint8Array; length: number };
+
+/** Adds the items, each cut to 8 bits. */
+function append(bytes: Bytes, items: ArrayLike<number>): void {
+  const length = bytes.length + items.length;
+  if (length > bytes.held.length) {
+    const larger = new Uint8Array(2 * length);
+    larger.set(bytes.held);
+    bytes.held = larger;
+  }
+  bytes.held.set(items, bytes.length);
+  bytes.length = length;
+}
+
 /**
  * The interpreter's walk over "anything with data": numbers, text, arrays of these, buffers, {data, count} and
- * {callback}. Each item is given as the interpreter sees it, to be cut to 8 bits by the caller.
+ * {callback}.
  */
-function eachByte(core: Core, data: any, add: (value: number) => void): void {
-  if (typeof data === "number" || typeof data === "boolean") add(toInt(data));
-  else if (typeof data === "string") for (let i = 0; i < data.length; i++) add(data.charCodeAt(i));
-  else if (isBuffer(data)) for (const n of Array.from(elementsOf(data))) add(toInt(n));
-  else if (core.realm.isArray(data)) for (let i = 0; i < data.length; i++) eachByte(core, data[i], add);
-  else if (isObject(core, data)) eachInObject(core, data, add);
+function appendData(core: Core, data: any, bytes: Bytes): void {
+  if (typeof data === "number" || typeof data === "boolean") append(bytes, [toInt(data)]);
+  else if (typeof data === "string") append(bytes, bytesOf(data));
+  else if (isBuffer(data)) append(bytes, elementsOf(data));
+  else if (core.realm.isArray(data)) for (let i = 0; i < data.length; i++) appendData(core, data[i], bytes);
+  else if (isObject(core, data)) appendObject(core, data, bytes);
   else if (typeof data === "function")
     return; // no elements
   else throw core.error("TypeError", `Expecting Number or iterable, got ${typeName(core, data)}`);
 }
 
-function eachInObject(core: Core, data: any, add: (value: number) => void): void {
+function appendObject(core: Core, data: any, bytes: Bytes): void {
   if (typeof data.callback === "function") {
     const result = data.callback();
-    if (result !== undefined) eachByte(core, result, add);
+    if (result !== undefined) appendData(core, result, bytes);
     return;
   }
   if (typeof data.count === "number" && data.data !== undefined) {
-    for (let n = toInt(data.count); n > 0; n--) eachByte(core, data.data, add);
+    for (let n = toInt(data.count); n > 0; n--) appendData(core, data.data, bytes);
     return;
   }
   const json = printed(core, [data]);
@@ -68,9 +83,9 @@ function eachInObject(core: Core, data: any, add: (value: number) => void): void
 export function collect(core: Core, data: any): Uint8Array {
   if (typeof data === "string") return bytesOf(data);
   if (data instanceof core.realm.Uint8Array) return viewBytes(data);
-  const out: number[] = [];
-  eachByte(core, data, (value) => out.push(value & 255));
-  return Uint8Array.from(out);
+  const bytes = { held: new Uint8Array(64), length: 0 };
+  appendData(core, data, bytes);
+  return bytes.held.slice(0, bytes.length);
 }
 
 /** What Flash.write, SHA256 and Storage.write make of their argument: the bytes themselves where there are any. */

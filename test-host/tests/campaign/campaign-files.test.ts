@@ -7,7 +7,7 @@ import { FILES_MUTANTS } from "../../mutants/files.ts";
 import { draw, SEED, sayLeftOut, shareOf } from "../../support/share.ts";
 
 const WHOLE = await buildOf();
-const CELLS = draw(FILES_CELLS, Math.ceil(FILES_CELLS.length / shareOf(12)));
+const CELLS = draw(FILES_CELLS, Math.ceil(FILES_CELLS.length / shareOf(24)));
 /** One state of a cell in this many is run. */
 const STATES = shareOf(3);
 const seed = SEED % 1000;
@@ -24,12 +24,12 @@ test("what npm test leaves out of the campaign of files", (t) => {
   sayLeftOut(t, 1, STATES, "states of each cell of the campaign of releases with files");
 });
 
-for (const cell of draw(FILES_CELLS, Math.ceil(FILES_CELLS.length / shareOf(16)), SEED + 1))
+for (const cell of draw(FILES_CELLS, Math.ceil(FILES_CELLS.length / shareOf(24)), SEED + 1))
   test(`${cellName(cell)}: power that fails again and again is harmless`, async () => {
     assert.deepEqual(await runFilesChains(cell, WHOLE, { seed, depth: 5, count: 6 }), []);
   });
 
-const MUTANTS = draw(FILES_MUTANTS, Math.ceil(FILES_MUTANTS.length / shareOf(3)));
+const MUTANTS = draw(FILES_MUTANTS, Math.ceil(FILES_MUTANTS.length / shareOf(5)));
 
 for (const { guard, edits, cell: name, says } of MUTANTS)
   test(`${guard}: the campaign catches the mutant in ${name}`, async () => {

@@ -22,7 +22,7 @@ function findsNothing(name: string, campaign: Campaign): Promise<void> {
 }
 
 const MUTANTS = caughtInCampaigns();
-const DRAWN = draw(MUTANTS, Math.ceil(MUTANTS.length / shareOf(3)));
+const DRAWN = draw(MUTANTS, Math.ceil(MUTANTS.length / shareOf(6)));
 
 for (const { guard, edits, place } of DRAWN)
   test(`${guard}: a campaign catches the mutant`, async () => {

@@ -13,7 +13,7 @@ import { buildImage, mutations } from "../../support/images.ts";
 import { buildTable, type Row, TABLE_OFFSET } from "../../sim/partitions.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import { serveFile, startServer, status } from "../../support/server.ts";
-import { draw, sayLeftOut, shareOf } from "../../support/share.ts";
+import { leftOut, draw, sayLeftOut, shareOf } from "../../support/share.ts";
 import { imageWith, textsOf } from "../cli/cli-espruino.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
@@ -102,7 +102,8 @@ function assertUpdateRun(updateRun: any): void {
 
 // --- The main job ----------------------------------------------------------------------------------------------------
 
-test("updates factory to ota_0 and back, and shows the bootloader starting each", async () => {
+test("updates factory to ota_0 and back, and shows the bootloader starting each", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const run = await runProcess(COMMAND, []);
   succeeds(run);
   assertOrder(run.stdout, [
@@ -132,7 +133,8 @@ test("updates factory to ota_0 and back, and shows the bootloader starting each"
 });
 
 for (const args of [[], ["--bad-image"], ["--cut", "3", "--insecure"], ["--board", "esp32s3"]])
-  test(`no line of the demo ${args.join(" ")} is longer than 80 characters`, async () => {
+  test(`no line of the demo ${args.join(" ")} is longer than 80 characters`, async (t) => {
+    if (leftOut(t, 3, "of the demo's options")) return;
     const { stdout } = await demo(...args);
     assertNarrow(stdout);
   });
@@ -182,7 +184,8 @@ for (const [name, slots] of [
   ["esp32c3", ["ota_0", "ota_1", "ota_0"]],
   ["toy-three", ["ota_0", "ota_1", "ota_2"]],
 ] as const) {
-  test(`--board ${name} goes from ${slots.join(" to ")}`, async () => {
+  test(`--board ${name} goes from ${slots.join(" to ")}`, async (t) => {
+    if (leftOut(t, 2, "of the demo's options")) return;
     const run = await demo("--board", name, "--json");
     succeeds(run);
     const { steps } = parseReport(run);
@@ -237,7 +240,8 @@ test("an Espruino image is installed over another build with the same descriptor
   );
 });
 
-test("--insecure does it without manifest and key", async () => {
+test("--insecure does it without manifest and key", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const run = await demo("--insecure", "--board", "toy-two");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -279,7 +283,8 @@ test("what npm test leaves out of the bad lines", (t) => {
 });
 
 for (const args of DRAWN_LINES)
-  test(`${args.join(" ")}: both updates are installed after a cut and two power losses`, async () => {
+  test(`${args.join(" ")}: both updates are installed after a cut and two power losses`, async (t) => {
+    if (leftOut(t, 2, "of the demo's options")) return;
     const run = await demo(...args, "--json");
     succeeds(run);
     const { bytes, fetched, refetched, erases, cuts, steps } = parseReport(run);
@@ -295,7 +300,8 @@ for (const args of DRAWN_LINES)
     assertUpdateRun(steps[1]);
   });
 
-test("--cut with --insecure says why so much is fetched again", async () => {
+test("--cut with --insecure says why so much is fetched again", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const run = await demo("--cut", "3", "--insecure");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -311,7 +317,8 @@ test("--cut with --insecure says why so much is fetched again", async () => {
   assert.equal(run.stdout.match(/cut \d of 3/g)?.length, 3);
 });
 
-test("--cut shows each cut, each loss of power, and the bill", async () => {
+test("--cut shows each cut, each loss of power, and the bill", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const run = await demo("--cut", "3");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -331,7 +338,8 @@ test("--cut shows each cut, each loss of power, and the bill", async () => {
 
 // --- A bad image, and losses of power --------------------------------------------------------------------------------
 
-test("--bad-image shows an image that never confirms itself, until the old one runs", async () => {
+test("--bad-image shows an image that never confirms itself, until the old one runs", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const run = await demo("--bad-image", "--board", "toy-factory-one");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -362,7 +370,8 @@ for (const [name, from, tried] of [
   ["esp32", "factory", "ota_0"],
   ["toy-two", "ota_0", "ota_1"],
 ] as const)
-  test(`--bad-image --board ${name} --json says the same in one line`, async () => {
+  test(`--bad-image --board ${name} --json says the same in one line`, async (t) => {
+    if (leftOut(t, 2, "of the demo's options")) return;
     const run = await demo("--bad-image", "--board", name, "--json");
     succeeds(run);
     const { refused, steps, ...trial } = parseReport(run);
@@ -382,7 +391,8 @@ const SOME = shareOf(22) > 1 ? Math.ceil(90 / shareOf(22)) : 0;
 const SAMPLE = SOME ? ["--cells", String(SOME)] : [];
 const CELLS = "cells of the campaigns of the demo";
 
-test("--program shows files in Storage, a loss of power, and a program taken back", async () => {
+test("--program shows files in Storage, a loss of power, and a program taken back", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const run = await demo("--program");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -428,7 +438,8 @@ for (const [name, slots] of [
   ["esp32c3", ["ota_0", "ota_1"]],
   ["esp32s3", ["ota_0", "ota_1"]],
 ] as const)
-  test(`--program --json has what the device says at each step: ${name}`, async () => {
+  test(`--program --json has what the device says at each step: ${name}`, async (t) => {
+    if (leftOut(t, 3, "of the demo's options")) return;
     const dump = path.join(folder, `program-${name}.dump`);
     const run = await demo("--program", "--board", name, "--json", "--dump", dump);
     succeeds(run);
@@ -462,6 +473,7 @@ test("--program on a board with little Storage exits 1 and says so", async () =>
 });
 
 test("--power-cuts shows a campaign: snapshots of each cell, and the devices started", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const run = await demo("--power-cuts", "--board", "esp32", ...SAMPLE);
   succeeds(run);
   const [, ran, all] = /(\d+)(?: of (\d+))? cells of toy-factory-one\n/.exec(run.stdout) ?? [];
@@ -483,6 +495,7 @@ test("--power-cuts shows a campaign: snapshots of each cell, and the devices sta
 });
 
 test("--power-cuts --json has the counts of every cell, and their sums", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const run = await demo("--power-cuts", "--board", "esp32c3", "--json", ...SAMPLE);
   succeeds(run);
   const { layout, cells, of, counts, findings, ids, seconds, ...sums } = parseReport(run);
@@ -501,7 +514,8 @@ test("--power-cuts --json has the counts of every cell, and their sums", async (
 
 // --- Dumps -----------------------------------------------------------------------------------------------------------
 
-test("--dump holds what the last boot started from, and --flash goes on from there", async () => {
+test("--dump holds what the last boot started from, and --flash goes on from there", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const dump = path.join(folder, "first.dump");
   const first = await demo("--dump", dump, "--json");
   succeeds(first);
@@ -521,7 +535,8 @@ test("--dump holds what the last boot started from, and --flash goes on from the
   );
 });
 
-test("--flash starts what otadata of the dump selects", async () => {
+test("--flash starts what otadata of the dump selects", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const flash = createFlash();
   flash.load(buildTable(board.rows), TABLE_OFFSET);
   flash.load(IMAGE, addressOf("factory"));
@@ -538,7 +553,8 @@ test("--flash starts what otadata of the dump selects", async () => {
   );
 });
 
-test("--flash that does not boot, or is of another size, exits 1 and says so", async () => {
+test("--flash that does not boot, or is of another size, exits 1 and says so", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   fails(
     await demo("--flash", file("blank.dump", createFlash().dump())),
     1,
@@ -564,7 +580,8 @@ for (const [name, why] of [
   // The digest of a spoiled file is the digest of that file: only the bootloader finds this one.
   ["hash", `the bootloader did not start ota_0: Image hash failed.*; ${WRITTEN}`],
 ]) {
-  test(`an image with the mutation ${name} exits 1 and says why`, async () => {
+  test(`an image with the mutation ${name} exits 1 and says why`, async (t) => {
+    if (leftOut(t, 3, "of the demo's options")) return;
     const image = file(`${name}.bin`, mutations[name](IMAGE));
     const run = await demo("--image", image, "--json");
     fails(run, 1, new RegExp(`^demo: ${why}\n$`));
@@ -660,7 +677,8 @@ test("--help shows every option and examples", async () => {
 // --- Another server --------------------------------------------------------------------------------------------------
 
 for (const tls of [false, true]) {
-  test(`--url fetches once from ${tls ? "an https" : "an http"} server, without a digest`, async () => {
+  test(`--url fetches once from ${tls ? "an https" : "an http"} server, without a digest`, async (t) => {
+    if (leftOut(t, 3, "of the demo's options")) return;
     const server = await startServer({ tls });
     try {
       server.on("/fw.bin", serveFile(IMAGE));
@@ -679,7 +697,8 @@ for (const tls of [false, true]) {
   });
 }
 
-test("--url with --key installs what a signed manifest of any project names", async () => {
+test("--url with --key installs what a signed manifest of any project names", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const server = await startServer({ tls: true });
   try {
     const key = await makeKey();
@@ -725,7 +744,8 @@ test("--url shows progress where the server names no length", async () => {
   }
 });
 
-test("--url to a file that is not there, or to nobody, exits 1 and says so", async () => {
+test("--url to a file that is not there, or to nobody, exits 1 and says so", async (t) => {
+  if (leftOut(t, 2, "of the demo's options")) return;
   const server = await startServer();
   const url = server.url("/missing.bin");
   server.on("/missing.bin", status(404));
@@ -759,7 +779,8 @@ for (const name of real) {
       [[], /manifest is for chip esp32c2, this is esp32/],
       [["--insecure"], /chip id 12/],
     ] as [string[], RegExp][])
-      test(`real image ${name}, for another chip, is refused before the first erase ${args}`, async () => {
+      test(`real image ${name}, for another chip, is refused before the first erase ${args}`, async (t) => {
+        if (leftOut(t, 5, "of real images in the demo")) return;
         const run = await demo("--image", image, "--json", ...args);
         fails(run, 1, /ESP_ERR_INVALID_VERSION \(0x10a\): .*; nothing was erased, factory still boots/);
         assert.match(run.stderr, says);
@@ -772,7 +793,8 @@ for (const name of real) {
     const today = ["--image", image, "--json"];
     let args = today;
     if (isOld) {
-      test(`real image ${name}, which would lose Storage on today's table, is not started`, async () => {
+      test(`real image ${name}, which would lose Storage on today's table, is not started`, async (t) => {
+        if (leftOut(t, 5, "of real images in the demo")) return;
         const says =
           /Storage would be lost: .* partition js_code, which this table does not have; .*, factory still boots/;
         fails(await demo(...today), 1, says);
@@ -780,7 +802,8 @@ for (const name of real) {
       const before = path.join(REAL_IMAGES, `espruino-${name.includes("2v22") ? "2v06" : "2v22.26"}-esp32.bin`);
       args = [...today, "--flash", file(`before-${name}`, dumpOf(readFileSync(before), OLD_ROWS))];
     }
-    test(`the real image ${name} is installed, started, and updated away from`, async () => {
+    test(`the real image ${name} is installed, started, and updated away from`, async (t) => {
+      if (leftOut(t, 5, "of real images in the demo")) return;
       const run = await demo(...args);
       succeeds(run);
       const { bytes: size, steps } = parseReport(run);
@@ -794,7 +817,8 @@ for (const name of real) {
       );
       for (const updateRun of steps) assertUpdateRun(updateRun);
     });
-    test(`the real image ${name} is installed over a bad line`, async () => {
+    test(`the real image ${name} is installed over a bad line`, async (t) => {
+      if (leftOut(t, 5, "of real images in the demo")) return;
       const run = await demo(...args, "--cut", "10");
       succeeds(run);
       const { bytes: size, refetched, cuts } = parseReport(run);

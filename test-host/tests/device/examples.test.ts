@@ -1,4 +1,4 @@
-// The programs of examples/ and README.md, as they are: only the address and the key are those of the test. Each runs in
+// The programs of examples/, README.md and docs/program.md, as they are: only the address and the key are those of the test. Each runs in
 // the virtual device, and those of examples/ in the real interpreter too. What Espruino has and the model has not (pins,
 // Wifi, the MQTT module) is faked here, in the language of the device.
 
@@ -34,6 +34,7 @@ warnWithoutEngine();
 
 const FOLDER = new URL("../../../examples/", import.meta.url);
 const README = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
+const PROGRAM_PAGE = readFileSync(new URL("../../../docs/program.md", import.meta.url), "utf8");
 const NAMES = readdirSync(FOLDER).filter((name) => name.endsWith(".js"));
 const textOf = (name: string): string => readFileSync(new URL(name, FOLDER), "utf8");
 
@@ -622,7 +623,8 @@ test("neighbour.js: a neighbour that runs another image is refused", async (t) =
 
 const blocks = (markdown: string): string[] =>
   [...markdown.matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
-const [README_TRIAL, README_UPDATE, README_PROGRAM, ...others] = blocks(README);
+const [README_TRIAL, README_UPDATE, ...others] = blocks(README);
+const [RELEASED_PROGRAM, ...othersOfPage] = blocks(PROGRAM_PAGE);
 
 /** A device that has just started an image for the first time. */
 async function onTrial(t: TestContext): Promise<Fixture> {
@@ -775,9 +777,9 @@ test("measure.js says why nothing was downloaded, and prints the rest", async (t
 
 // --- README ------------------------------------------------------------------------------------------------------------
 
-test("README: three programs, all ES5 for Espruino", () => {
-  assert.deepEqual(others, [], "a program that no test runs");
-  for (const code of [README_TRIAL, README_UPDATE, README_PROGRAM]) assert.deepEqual(checkEs5(code, "README.md"), []);
+test("README and docs/program.md: three programs, all ES5 for Espruino", () => {
+  assert.deepEqual([...others, ...othersOfPage], [], "a program that no test runs");
+  for (const code of [README_TRIAL, README_UPDATE, RELEASED_PROGRAM]) assert.deepEqual(checkEs5(code, "a page"), []);
 });
 
 test("README: the program that updates restarts into the new image", async (t) => {
@@ -796,13 +798,13 @@ test("README: the program that updates says why it was refused", async (t) => {
   assert.match(fixture.device.engine.console[0], /^ESP_ERR_OTA_VALIDATE_FAILED .*\(refused\)$/);
 });
 
-/** A device whose release is the README's program, and where its next release will be. */
+/** A device whose release is the program of docs/program.md, and where its next release will be. */
 async function runProgram(t: TestContext): Promise<{ fixture: FilesFixture; app: string; url: string }> {
   const fixture = await createFilesFixture(t, { key });
   const { device, server } = fixture;
   const wifi =
     'var linked = "connected"; Modules.addCached("Wifi", "exports.getDetails = function () { return { status: linked }; };");';
-  const app = `${wifi}\n${filled(README_PROGRAM, server, RELEASE_IN_TEXT)}`;
+  const app = `${wifi}\n${filled(RELEASED_PROGRAM, server, RELEASE_IN_TEXT)}`;
   const { error } = await fixture.install({ "app.js": app }, { version: "1.0" });
   assert.ifError(error);
   device.restart();
@@ -810,7 +812,7 @@ async function runProgram(t: TestContext): Promise<{ fixture: FilesFixture; app:
   return { fixture, app, url: "/m.jws" };
 }
 
-test("README: the program of a release confirms itself and installs the next one", async (t) => {
+test("docs/program.md: the program of a release confirms itself and installs the next one", async (t) => {
   const { fixture, app, url } = await runProgram(t);
   const { device, server } = fixture;
   await device.engine.advance(61_000);
@@ -824,7 +826,7 @@ test("README: the program of a release confirms itself and installs the next one
   assert.deepEqual(device.engine.console, ["first start, now of 2.0"]);
 });
 
-test("README: the program of a release is taken back without Wi-Fi", async (t) => {
+test("docs/program.md: the program of a release is taken back without Wi-Fi", async (t) => {
   const { fixture } = await runProgram(t);
   const { device } = fixture;
   device.engine.run('linked = "connecting"');

@@ -1,4 +1,4 @@
-// The judge of support/ddi.ts: does it find what is wrong, and are its facts those of hawkBit's own OpenAPI document?
+// The judge of support/ddi.ts: it must find what is wrong, and its facts must be those of hawkBit's own OpenAPI document.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -36,7 +36,7 @@ const deployment = (chunks: unknown[], more: object = {}): Exchange => ({
   answer: { id: "7", deployment: { download: "forced", update: "forced", chunks, ...more } },
 });
 
-test("right requests and answers are not objected to", () => {
+test("right requests and answers pass", () => {
   const judge = createJudge();
   for (const exchange of [
     base({ config: { polling: { sleep: "00:05:00" } }, _links: { configData: { href: "http://x/" } } }),
@@ -52,18 +52,18 @@ test("right requests and answers are not objected to", () => {
 });
 
 for (const [what, exchange, says] of [
-  ["a call that there is not", { ...base({}), path: `${ROOT}/nothing` }, /no such call/],
+  ["an unknown call", { ...base({}), path: `${ROOT}/nothing` }, /no such call/],
   ["another method", { ...base({}), method: "POST" }, /no such call/],
-  ["a query that there is not", { ...deployment([]), path: `${ROOT}/deploymentBase/7?history=8` }, /no history/],
-  ["a status that there is not", { ...base({}), status: 302 }, /status 302/],
+  ["an unknown query", { ...deployment([]), path: `${ROOT}/deploymentBase/7?history=8` }, /no history/],
+  ["an unknown status", { ...base({}), status: 302 }, /status 302/],
   ["a polling time in seconds", base({ config: { polling: { sleep: 300 } } }), /sleep must be string/],
   ["a link that is a text", base({ _links: { configData: "http://x/" } }), /must be object/],
   ["feedback without a status", told({ id: "7" }), /'status'/],
-  ["an execution that there is not", told({ status: { ...STATUS, execution: "done" } }), /execution/],
-  ["a result that there is not", told({ status: { ...STATUS, result: { finished: "ok" } } }), /finished/],
+  ["an unknown execution", told({ status: { ...STATUS, execution: "done" } }), /execution/],
+  ["an unknown result", told({ status: { ...STATUS, result: { finished: "ok" } } }), /finished/],
   ["details that are a text", told({ status: { ...STATUS, details: "runs" } }), /details must be array/],
-  ["a field of feedback that there is not", told({ status: { ...STATUS, reason: "" } }), /additional/],
-  ["feedback that is taken though it is wrong", told({}), /'status'/],
+  ["an unknown field of feedback", told({ status: { ...STATUS, reason: "" } }), /additional/],
+  ["wrong feedback that is accepted", told({}), /'status'/],
   [
     "an attribute that is a number",
     { method: "PUT", path: `${ROOT}/configData`, body: { data: { a: 1 } }, status: 200 },
@@ -73,7 +73,7 @@ for (const [what, exchange, says] of [
   ["a chunk without its part", deployment([{ ...CHUNK, part: undefined }]), /'part'/],
   ["a window that is neither open nor closed", deployment([], { maintenanceWindow: "later" }), /maintenanceWindow/],
   [
-    "an action whose number is no text",
+    "an action whose number is not a text",
     { ...deployment([]), answer: { id: 7, deployment: { chunks: [] } } },
     /id must be string/,
   ],
@@ -83,7 +83,7 @@ for (const [what, exchange, says] of [
     assert.match(faults.join("\n"), says);
   });
 
-test("a client of others may send fields that hawkBit ignores, and no wrong ones", () => {
+test("another client may send fields that hawkBit ignores, but no wrong ones", () => {
   const judge = createJudge(true);
   assert.deepEqual(judge(told({ id: "7", time: "20260101T000000", status: STATUS })), []);
   assert.match(judge(told({ time: "", status: { ...STATUS, execution: "done" } })).join(), /execution/);
@@ -91,10 +91,10 @@ test("a client of others may send fields that hawkBit ignores, and no wrong ones
 
 // --- Against the document ------------------------------------------------------------------------------------------------
 
-/** Is all that `own` allows allowed by the document's schema? Says what is not. */
+/** What the schema `own` allows and the schema of the document does not. */
 function compare(where: string, own: Schema | undefined, given: Schema | undefined): string[] {
   if (!own) return [];
-  if (!given) return [`${where}: the document has it not`];
+  if (!given) return [`${where}: not in the document`];
   const theirs = given.$ref ? document?.components.schemas[given.$ref.split("/").at(-1) as string] : given;
   if (!theirs) return [`${where}: the document has no ${given.$ref}`];
   const faults: string[] = [];
@@ -114,7 +114,7 @@ function compare(where: string, own: Schema | undefined, given: Schema | undefin
   return faults;
 }
 
-test("what the judge knows is what hawkBit's OpenAPI document says", {
+test("the facts of the judge are those of hawkBit's OpenAPI document", {
   skip: document ? false : "HAWKBIT_DDI is not set",
 }, () => {
   for (const [name, own] of Object.entries(CALLS)) {

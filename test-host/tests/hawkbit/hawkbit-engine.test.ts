@@ -58,11 +58,11 @@ function program(fake: Fake, keys: unknown[], ending: string, before = ""): stri
     ota.boot().then(function () { ${before || "begin()"}; });`;
 }
 
-/** Ends the program when hawkBit has heard `text`. */
+/** Ends the program when hawkBit has heard `text`, and the program has been told of it. */
 const untilHeard = (fake: Fake, text: string) =>
-  `var waiting = setInterval(function () { require("http").get(${JSON.stringify(fake.url)} + "/heard?" + ${JSON.stringify(encodeURIComponent(text))}, function (r) { if (r.statusCode === "204") finish(); }); }, 300);`;
+  `var waiting = setInterval(function () { require("http").get(${JSON.stringify(fake.url)} + "/heard?" + ${JSON.stringify(encodeURIComponent(text))}, function (r) { if (r.statusCode === "204") setTimeout(finish, 500); }); }, 300);`;
 
-async function scene(t: { after(fn: () => void): void }, tls = false) {
+async function createHawkbitFixture(t: { after(fn: () => void): void }, tls = false) {
   const fake = await startFake(t, tls);
   const key = await makeKey();
   await fake.addTarget(NAME, "secret");
@@ -82,8 +82,8 @@ async function scene(t: { after(fn: () => void): void }, tls = false) {
   return { fake, key, action };
 }
 
-test("it installs; after a restart the trial is told, and the confirmation closes the action", options, async (t) => {
-  const { fake, key, action } = await scene(t);
+test("it installs, reports the trial, and closes the action once it is confirmed", options, async (t) => {
+  const { fake, key, action } = await createHawkbitFixture(t);
   const device = createDevice();
   const first = await runInEngine(device, program(fake, [key.jwk], untilHeard(fake, "installed")), FASTER);
   assert.deepEqual(
@@ -106,7 +106,7 @@ test("it installs; after a restart the trial is told, and the confirmation close
 });
 
 test("after a rollback the action is closed with failure and the reason", options, async (t) => {
-  const { fake, key, action } = await scene(t);
+  const { fake, key, action } = await createHawkbitFixture(t);
   const device = createDevice();
   await runInEngine(device, program(fake, [key.jwk], untilHeard(fake, "installed")), FASTER);
   await runInEngine(device, `ota.boot().then(function () { return ota.rollback({ reason: "no sensor" }); });`);
@@ -115,10 +115,10 @@ test("after a rollback the action is closed with failure and the reason", option
   assert.deepEqual([type, message], ["error", "rolled back: no sensor"], run.output);
 });
 
-test("over TLS it polls, tells its attributes and installs", options, async (t) => {
+test("over TLS it polls, sends its attributes and installs", options, async (t) => {
   const small = (await tooSmallForTls()) || (await tooSmallForReconnects());
   if (small) return t.skip(small);
-  const { fake, key } = await scene(t, true);
+  const { fake, key } = await createHawkbitFixture(t, true);
   // the program ends by itself: it has no connection to spare
   const keys = [key.jwk];
   const end = "fields.installed = function (result) { report({ installed: result.partition.label }); finish(); };";
@@ -132,7 +132,7 @@ test("over TLS it polls, tells its attributes and installs", options, async (t) 
 });
 
 test("an answer of 3000 nested arrays does not end the interpreter", options, async (t) => {
-  const { fake, key } = await scene(t);
+  const { fake, key } = await createHawkbitFixture(t);
   let polls = 0;
   fake.override = (_req, res, path) => {
     if (path.startsWith("/heard?")) {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { createJudge } from "../../support/ddi.ts";
 import { artifactsOf, createHawkbitDevice, type HawkbitDevice, imageOf } from "../../support/hawkbit-device.ts";
-import { LIFE, live, liveWithSwupdate, SWUPDATE_LIFE } from "../../support/hawkbit-life.ts";
+import { HISTORIES, runSwupdate, SWUPDATE_RESULTS, simulateLifetime } from "../../support/hawkbit-lifetime.ts";
 import { type RealHawkbit, startHawkbit, VERSION, whyNot } from "../../support/hawkbit-server.ts";
 import { makeKey } from "../../support/release.ts";
 import { withoutSwupdate } from "../../support/swupdate.ts";
@@ -33,15 +33,15 @@ after(() => close?.());
 const serialOf = (n: number) => `240ac4${String(n).padStart(2, "0")}-0000${String(n).padStart(2, "0")}`;
 
 describe(`hawkBit ${VERSION}`, () => {
-  test("tells the life of a device as the fake does", async (t) => {
+  test("gives the histories of a lifetime as the fake does", async (t) => {
     if (why) return t.skip(why);
-    const { told } = await live(t, hawkbit, await makeKey({ exponent: 3 }), "240ac499-0000ff");
-    assert.deepEqual(told, LIFE);
+    const { told } = await simulateLifetime(t, hawkbit, await makeKey({ exponent: 3 }), "240ac499-0000ff");
+    assert.deepEqual(told, HISTORIES);
   });
 
-  test("serves a client that others wrote as the fake does", { skip: withoutSwupdate() }, async (t) => {
+  test("serves swupdate as the fake does", { skip: withoutSwupdate() }, async (t) => {
     if (why) return t.skip(why);
-    assert.deepEqual(await liveWithSwupdate(t, hawkbit, "linux-1"), SWUPDATE_LIFE);
+    assert.deepEqual(await runSwupdate(t, hawkbit, "linux-1"), SWUPDATE_RESULTS);
   });
 
   test("answers as its OpenAPI document says, and takes what the document allows", async (t) => {
@@ -76,7 +76,7 @@ describe(`hawkBit ${VERSION}`, () => {
     await ask("POST", `/cancelAction/${id}/feedback`, { id, status: status("closed", "success") });
   });
 
-  test("refuses a wrong token, and the device goes on asking", async (t) => {
+  test("refuses a wrong token, and the device goes on polling", async (t) => {
     if (why) return t.skip(why);
     await hawkbit.addTarget("240ac498-0000fe", "secret");
     const one = createHawkbitDevice(t, hawkbit.url, "240ac498-0000fe", "wrong", await makeKey({ exponent: 3 }));

@@ -9,13 +9,13 @@ import { plain } from "../../support/fixture.ts";
 import { createFilesFixture, filesClaims, programOf } from "../../support/files-release.ts";
 import { artifactsOf, createHawkbitDevice, HAWKBIT, imageOf, OLD } from "../../support/hawkbit-device.ts";
 import { type Entry, startFake } from "../../support/hawkbit.ts";
-import { LIFE, live } from "../../support/hawkbit-life.ts";
+import { HISTORIES, simulateLifetime } from "../../support/hawkbit-lifetime.ts";
 import { makeKey, signManifest } from "../../support/release.ts";
 
 const SERIAL = "240ac401-0000aa";
 const IMAGE = imageOf("2.0.2", 2);
 
-async function scene(t: TestContext, token = "secret", tls = false) {
+async function createHawkbitFixture(t: TestContext, token = "secret", tls = false) {
   const fake = await startFake(t, tls);
   const key = await makeKey({ exponent: 3 });
   await fake.addTarget(SERIAL, "secret");
@@ -33,8 +33,8 @@ test("the bundle is the ES5 of Espruino, in less than 7.5 KB", () => {
   assert.ok(HAWKBIT.length < 7500, `${HAWKBIT.length} bytes`);
 });
 
-test("it tells serial, board, firmware and attributes when hawkBit asks for them", async (t) => {
-  const { fake, one } = await scene(t);
+test("it sends serial, board, firmware and attributes when hawkBit asks for them", async (t) => {
+  const { fake, one } = await createHawkbitFixture(t);
   one.start('{ attributes: { place: "hall 3", long: new Array(300).join("x") } }');
   await one.waitFor("attributes", async () => "serial" in (await fake.attributes(SERIAL)));
   const { long, ...attributes } = await fake.attributes(SERIAL);
@@ -49,8 +49,8 @@ test("it tells serial, board, firmware and attributes when hawkBit asks for them
   assert.deepEqual(one.log(), []);
 });
 
-test("it installs, and after restart and markValid() the action is closed with success", async (t) => {
-  const { fake, one, release } = await scene(t);
+test("after an installation, a restart and markValid() the action is a success", async (t) => {
+  const { fake, one, release } = await createHawkbitFixture(t);
   const action = await fake.assign(SERIAL, release);
   one.start();
   await one.waitFor("installed", () => one.log().length > 0);
@@ -68,13 +68,13 @@ test("it installs, and after restart and markValid() the action is closed with s
   assert.deepEqual(one.device.engine.problems, []);
 });
 
-test("it tells the life of a device as it does to the real hawkBit", async (t) => {
-  const { fake, key } = await scene(t);
-  assert.deepEqual((await live(t, fake, key, "240ac402-0000aa")).told, LIFE);
+test("the histories of a lifetime are those of the real hawkBit", async (t) => {
+  const { fake, key } = await createHawkbitFixture(t);
+  assert.deepEqual((await simulateLifetime(t, fake, key, "240ac402-0000aa")).told, HISTORIES);
 });
 
-test("over TLS it takes the https links, installs and tells", async (t) => {
-  const { fake, one, release, bases } = await scene(t, "secret", true);
+test("over TLS it takes the https links, installs and reports", async (t) => {
+  const { fake, one, release, bases } = await createHawkbitFixture(t, "secret", true);
   const action = await fake.assign(SERIAL, release);
   one.start();
   await one.waitFor("installed", () => one.log().length > 0);
@@ -87,8 +87,8 @@ test("over TLS it takes the https links, installs and tells", async (t) => {
   assert.deepEqual(one.device.engine.problems, []);
 });
 
-test("a release of files lies in the software module beside its manifest", async (t) => {
-  const { fake, key } = await scene(t);
+test("a release of files is installed from the software module of its manifest", async (t) => {
+  const { fake, key } = await createHawkbitFixture(t);
   const fixture = await createFilesFixture(t, { engine: { serial: SERIAL }, key });
   const files = { "app.js": programOf("2"), "data.txt": "hello" };
   const about = { files: filesClaims(files).files as { name: string; url: string }[] };
@@ -124,10 +124,10 @@ test("a release of files lies in the software module beside its manifest", async
 
 for (const [how, verdict] of [
   ["rollback({ reason })", true],
-  ["a check that throws, which is no verdict", false],
+  ["a check that throws", false],
 ] as const)
   test(`after ${how} the action is closed with failure and the reason`, async (t) => {
-    const { fake, one, release, key } = await scene(t);
+    const { fake, one, release, key } = await createHawkbitFixture(t);
     const action = await fake.assign(SERIAL, release);
     one.start();
     await one.waitFor("installed", () => one.log().length > 0);
@@ -152,8 +152,8 @@ for (const [how, verdict] of [
     await one.waitFor("the next one", () => one.log().some(([what]) => what === "installed"));
   });
 
-test("what was rolled back by a verdict is refused in a later action, with the reason", async (t) => {
-  const { fake, one, release } = await scene(t);
+test("a release that a verdict rolled back is refused later, with the reason", async (t) => {
+  const { fake, one, release } = await createHawkbitFixture(t);
   await fake.assign(SERIAL, release);
   one.start();
   await one.waitFor("installed", () => one.log().length > 0);
@@ -168,8 +168,8 @@ test("what was rolled back by a verdict is refused in a later action, with the r
   assert.match(last(await fake.history(SERIAL, second)).message, /ESP_ERR_NOT_ALLOWED.*last rollback: no sensor/);
 });
 
-test("what another key has signed closes the action with failure, and nothing is written", async (t) => {
-  const { fake, one } = await scene(t);
+test("a manifest of another key closes the action with failure and writes nothing", async (t) => {
+  const { fake, one } = await createHawkbitFixture(t);
   const other = await makeKey({ name: "other" });
   const forged = await fake.addRelease("forged", await artifactsOf(IMAGE, "2.0.2", 7, other));
   const action = await fake.assign(SERIAL, forged);
@@ -180,8 +180,8 @@ test("what another key has signed closes the action with failure, and nothing is
   assert.equal(one.device.rebootAsked, false);
 });
 
-test("an image that is not the one of the manifest closes the action with failure", async (t) => {
-  const { fake, one, key } = await scene(t);
+test("an image that the manifest does not name closes the action with failure", async (t) => {
+  const { fake, one, key } = await createHawkbitFixture(t);
   const artifacts = await artifactsOf(IMAGE, "2.0.2", 7, key);
   const swapped = await fake.addRelease("swapped", { ...artifacts, "fw.bin": imageOf("6.6.6", 6) });
   const action = await fake.assign(SERIAL, swapped);
@@ -196,7 +196,7 @@ for (const [what, change] of [
   ["two manifests", (files: any) => ({ ...files, "other.jws": files["firmware.jws"] })],
 ] as const)
   test(`a software module with ${what} is refused`, async (t) => {
-    const { fake, one, key } = await scene(t);
+    const { fake, one, key } = await createHawkbitFixture(t);
     const broken = await fake.addRelease("broken", change(await artifactsOf(IMAGE, "2.0.2", 7, key)));
     const action = await fake.assign(SERIAL, broken);
     one.start();
@@ -204,8 +204,8 @@ for (const [what, change] of [
     assert.match(last(await fake.history(SERIAL, action)).message, /expected one artifact \*\.jws/);
   });
 
-test("what runs already is a success at once", async (t) => {
-  const { fake, one, key } = await scene(t);
+test("an action for the release that runs is closed with success at once", async (t) => {
+  const { fake, one, key } = await createHawkbitFixture(t);
   const same = await fake.addRelease("same", await artifactsOf(OLD, "1.0.1", 7, key));
   const action = await fake.assign(SERIAL, same);
   one.start();
@@ -214,7 +214,7 @@ test("what runs already is a success at once", async (t) => {
 });
 
 test("a cancelled action that was not begun is confirmed as cancelled", async (t) => {
-  const { fake, one, release } = await scene(t);
+  const { fake, one, release } = await createHawkbitFixture(t);
   const action = await fake.assign(SERIAL, release, { window: true });
   one.start();
   await one.waitFor("it waits", async () => (await fake.history(SERIAL, action)).length > 0);
@@ -223,8 +223,8 @@ test("a cancelled action that was not begun is confirmed as cancelled", async (t
   assert.deepEqual(one.log(), []);
 });
 
-test("a cancelled action ends the download that is under way", async (t) => {
-  const { fake, one, release } = await scene(t);
+test("a cancellation ends the download", async (t) => {
+  const { fake, one, release } = await createHawkbitFixture(t);
   const action = await fake.assign(SERIAL, release);
   let asked = 0;
   fake.override = (_req, res, path) => {
@@ -243,8 +243,8 @@ test("a cancelled action ends the download that is under way", async (t) => {
   assert.match(plain(one.device.ota.getStatus() as any).last, /aborted/);
 });
 
-test("an action that is cancelled after it was installed goes on: the device rejects that", async (t) => {
-  const { fake, one, release } = await scene(t);
+test("a cancellation after the installation is rejected, and the action goes on", async (t) => {
+  const { fake, one, release } = await createHawkbitFixture(t);
   const action = await fake.assign(SERIAL, release);
   one.start();
   await one.waitFor("installed", () => one.log().length > 0);
@@ -256,7 +256,7 @@ test("an action that is cancelled after it was installed goes on: the device rej
 });
 
 test("outside of the maintenance window nothing is downloaded", async (t) => {
-  const { fake, one, release, bases } = await scene(t);
+  const { fake, one, release, bases } = await createHawkbitFixture(t);
   const action = await fake.assign(SERIAL, release, { window: true });
   const loads = () => fake.requests.filter(({ path }) => path.includes("softwaremodules")).length;
   one.start();
@@ -270,7 +270,7 @@ test("outside of the maintenance window nothing is downloaded", async (t) => {
 });
 
 test("ready() postpones an update to the next poll", async (t) => {
-  const { fake, one, release, bases } = await scene(t);
+  const { fake, one, release, bases } = await createHawkbitFixture(t);
   const action = await fake.assign(SERIAL, release);
   one.start("{ ready: function (offer) { log.push(['ready', offer.version]); return log.length > 2; } }");
   await one.waitFor("installed", () => one.log().some(([what]) => what === "installed"));
@@ -282,8 +282,8 @@ test("ready() postpones an update to the next poll", async (t) => {
   assert.ok((await fake.history(SERIAL, action)).some(({ message }) => /postponed/.test(message)));
 });
 
-test("it obeys hawkBit's polling time, and never asks more often than each 30 s", async (t) => {
-  const { fake, one, bases } = await scene(t);
+test("it polls as often as hawkBit says, but not more often than every 30 s", async (t) => {
+  const { fake, one, bases } = await createHawkbitFixture(t);
   fake.sleep = "02:00:00";
   one.start();
   await one.waitFor("the first poll", () => bases() === 1);
@@ -310,8 +310,8 @@ test("it obeys hawkBit's polling time, and never asks more often than each 30 s"
   assert.ok(passed >= 25_000 && passed <= 36_000, `${passed} ms`);
 });
 
-test("a wrong token is told, and it goes on asking", async (t) => {
-  const { fake, one, bases } = await scene(t, "wrong");
+test("a wrong token is reported, and polling goes on", async (t) => {
+  const { fake, one, bases } = await createHawkbitFixture(t, "wrong");
   one.start();
   await one.waitFor("it is told", () => one.log().length > 0);
   assert.deepEqual(one.log()[0], ["failed", "hawkBit: HTTP status 401"]);
@@ -319,8 +319,8 @@ test("a wrong token is told, and it goes on asking", async (t) => {
   assert.deepEqual(await fake.attributes(SERIAL), {});
 });
 
-test("errors of the server, and a server that is away, cost no action", async (t) => {
-  const { fake, one, release } = await scene(t);
+test("an action survives errors of the server and lost connections", async (t) => {
+  const { fake, one, release } = await createHawkbitFixture(t);
   const action = await fake.assign(SERIAL, release);
   let asked = 0;
   fake.override = (_req, res, path) => {
@@ -337,7 +337,7 @@ test("errors of the server, and a server that is away, cost no action", async (t
 });
 
 test("feedback that is lost is sent again", async (t) => {
-  const { fake, one, key } = await scene(t);
+  const { fake, one, key } = await createHawkbitFixture(t);
   const same = await fake.addRelease("same", await artifactsOf(OLD, "1.0.1", 7, key));
   const action = await fake.assign(SERIAL, same);
   let lost = 0;
@@ -359,11 +359,11 @@ for (const [what, text, says] of [
   ["is an array", "[]", /not JSON/],
   ["is cut", '{"config":', /not JSON/],
   ["nests 3000 arrays", DEEP, /too deep/],
-  ["nests arrays behind brackets in a string", HIDDEN, /too deep/],
+  ["hides nested arrays behind a string", HIDDEN, /too deep/],
   ["is longer than 8 KB", `{"a":"${"x".repeat(9000)}"}`, /more than 8192/],
 ] as const)
   test(`an answer that ${what} is refused, and the next poll comes`, async (t) => {
-    const { fake, one, bases } = await scene(t);
+    const { fake, one, bases } = await createHawkbitFixture(t);
     fake.override = (_req, res) => {
       res.writeHead(200, { "Content-Length": Buffer.byteLength(text) }).end(text);
       return true;
@@ -374,15 +374,21 @@ for (const [what, text, says] of [
     await one.waitFor("the next poll", () => bases() > 1);
   });
 
-for (const answer of [
-  {},
-  { config: 5, _links: 5 },
-  { config: { polling: { sleep: 7 } }, _links: { deploymentBase: { href: 5 }, cancelAction: null } },
-  { config: { polling: { sleep: "99:99:9x" } }, _links: { deploymentBase: { href: "http://evil/../../x" } } },
-  { _links: { deploymentBase: { href: "" }, cancelAction: { href: "/1%2F2" } } },
-])
-  test(`an answer of wrong types is no work: ${JSON.stringify(answer)}`, async (t) => {
-    const { fake, one, bases } = await scene(t);
+for (const [what, answer] of [
+  ["no fields", {}],
+  ["numbers for objects", { config: 5, _links: 5 }],
+  [
+    "numbers for texts",
+    { config: { polling: { sleep: 7 } }, _links: { deploymentBase: { href: 5 }, cancelAction: null } },
+  ],
+  [
+    "a link that climbs",
+    { config: { polling: { sleep: "99:99:9x" } }, _links: { deploymentBase: { href: "http://evil/../../x" } } },
+  ],
+  ["links without a number", { _links: { deploymentBase: { href: "" }, cancelAction: { href: "/1%2F2" } } }],
+] as const)
+  test(`an answer with ${what} starts nothing`, async (t) => {
+    const { fake, one, bases } = await createHawkbitFixture(t);
     fake.override = (_req, res) => {
       const text = JSON.stringify(answer);
       res.writeHead(200, { "Content-Length": text.length }).end(text);
@@ -394,14 +400,14 @@ for (const answer of [
     assert.equal(fake.requests.length, bases());
   });
 
-for (const chunks of [
-  5,
-  [5, null],
-  [{ artifacts: 5 }],
-  [{ artifacts: [5, { filename: 5 }, { filename: "a.jws", _links: [] }] }],
-])
-  test(`chunks of wrong types hold no manifest: ${JSON.stringify(chunks)}`, async (t) => {
-    const { fake, one, release } = await scene(t);
+for (const [what, chunks] of [
+  ["a number for chunks", 5],
+  ["chunks that are not objects", [5, null]],
+  ["a number for artifacts", [{ artifacts: 5 }]],
+  ["artifacts of wrong types", [{ artifacts: [5, { filename: 5 }, { filename: "a.jws", _links: [] }] }]],
+] as const)
+  test(`a deployment with ${what} has no manifest`, async (t) => {
+    const { fake, one, release } = await createHawkbitFixture(t);
     const action = await fake.assign(SERIAL, release);
     fake.override = (req, res, path) => {
       if (!path.includes("/deploymentBase/") || req.method !== "GET") return false;
@@ -415,7 +421,7 @@ for (const chunks of [
   });
 
 test("the token goes to no other server, whatever the links say", async (t) => {
-  const { fake, one, release, key } = await scene(t);
+  const { fake, one, release, key } = await createHawkbitFixture(t);
   const seen: (string | undefined)[] = [];
   const files = (await artifactsOf(IMAGE, "2.0.2", 7, key)) as Record<string, Uint8Array | string>;
   const mirror = createServer((req, res) => {
@@ -435,8 +441,8 @@ test("the token goes to no other server, whatever the links say", async (t) => {
   assert.deepEqual(seen, [undefined, undefined]);
 });
 
-test("stop() ends it", async (t) => {
-  const { one, bases } = await scene(t);
+test("stop() ends the polls", async (t) => {
+  const { one, bases } = await createHawkbitFixture(t);
   one.start();
   await one.waitFor("a poll", () => bases() > 0);
   one.device.engine.run("handle.stop()");
@@ -451,8 +457,8 @@ for (const [fields, says] of [
   ["{ token: undefined }", /token/],
   ["{ keys: undefined }", /keys/],
 ] as const)
-  test(`start(${fields}) throws nothing, tells what is wrong and asks nobody`, async (t) => {
-    const { one, bases } = await scene(t);
+  test(`start(${fields}) reports what is wrong, and sends nothing`, async (t) => {
+    const { one, bases } = await createHawkbitFixture(t);
     one.start(fields);
     assert.match(one.log()[0][1], says);
     for (let n = 0; n < 5; n++) await one.device.engine.advance(100_000);

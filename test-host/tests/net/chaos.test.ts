@@ -22,7 +22,7 @@ import { noteUses } from "../../support/uses.ts";
 const { noted: serve, used } = noteUses(behaviours);
 
 const ALL = 200;
-const RUNS = Number(process.env.CHAOS_RUNS ?? (process.env.CHAOS_PATH ? 1 : Math.ceil(ALL / shareOf(2))));
+const RUNS = Number(process.env.CHAOS_RUNS ?? (process.env.CHAOS_PATH ? 1 : Math.ceil(ALL / shareOf(5))));
 const VARIABLES = { seed: "CHAOS_SEED", path: "CHAOS_PATH" };
 const AT_ONCE = 20;
 const SLOT = 0x10000;

@@ -17,6 +17,7 @@ import {
 } from "../../support/fixture.ts";
 import { cutAt, serveFile } from "../../support/server.ts";
 import { overEach } from "../../support/transport.ts";
+import { leftOut } from "../../support/share.ts";
 
 const digestOf = (bytes: Uint8Array): Config => ({ digest: `fsverity-sha256:${fsverity(bytes)}` });
 const WRITTEN = { touched: ["ota_0"] };
@@ -54,6 +55,7 @@ for (const length of LENGTHS) {
 }
 
 test("a digest is of the whole file: one byte more or less is another file", async (t) => {
+  if (leftOut(t, 2, "of digests that do not fit")) return;
   const image = fileOf(20000);
   const fixture = await createFixture(t, { image: null });
   const config = digestOf(image);
@@ -121,6 +123,7 @@ for (const name of Object.keys(mutations))
   });
 
 test("a file replaced under the same ETag in a download fails by its digest", async (t) => {
+  if (leftOut(t, 2, "of digests that do not fit")) return;
   const image = fileOf(40000);
   const other = fileOf(40000, 3);
   const fixture = await createFixture(t, { image: null });
@@ -142,6 +145,7 @@ for (const [what, headers, retry] of [
   ["under the same ETag", { etag: '"same"' }, false],
 ] as const)
   test(`a file replaced between two parts ${what}: retry is ${retry}`, async (t) => {
+    if (leftOut(t, 2, "of digests that do not fit")) return;
     const image = fileOf(40000);
     const fixture = await createFixture(t, { image: null });
     let first = true;
@@ -168,6 +172,7 @@ async function waited<T>(fixture: Fixture, update: Promise<T>): Promise<T> {
 }
 
 test("setBootPartition and rollback go by the image's checksum, without a digest", async (t) => {
+  if (leftOut(t, 2, "of digests that do not fit")) return;
   const image = newImage();
   const fixture = await createFixture(t, { load: { ota_0: image } });
   const partition = fixture.device.ota.getNextUpdatePartition();

@@ -7,6 +7,7 @@ import { type Loaded, loadSource } from "../../support/load.ts";
 import { forgeries } from "../../support/forgeries.ts";
 import { newImage } from "../../support/fixture.ts";
 import { claimsFor, forge, type Jwk, type Key, makeKey, signManifest } from "../../support/release.ts";
+import { leftOut } from "../../support/share.ts";
 
 type Verdict = { payload: string; error: { code: number; name: string; message: string; retry: boolean } | null };
 
@@ -87,7 +88,8 @@ test("answers every forgery with one and the same error", async (t) => {
 });
 
 for (const part of ["header", "payload", "signature"] as const)
-  test(`refuses a manifest with any single bit of its ${part} flipped`, async () => {
+  test(`refuses a manifest with any single bit of its ${part} flipped`, async (t) => {
+    if (leftOut(t, 2, "of forged signatures")) return;
     const token = await signManifest({ ...CLAIMS, image: undefined }, key);
     assert.equal((await verify(token)).error, null);
     const ends = [token.indexOf("."), token.lastIndexOf("."), token.length];
@@ -103,7 +105,8 @@ test("refuses a manifest cut off after any number of characters", async () => {
   for (let length = 0; length < token.length; length++) await refuses(token.slice(0, length), `${length} characters`);
 });
 
-test("refuses a manifest that lacks a character, has one doubled, or two swapped", async () => {
+test("refuses a manifest that lacks a character, has one doubled, or two swapped", async (t) => {
+  if (leftOut(t, 2, "of forged signatures")) return;
   const token = await signManifest({ ...CLAIMS, image: undefined }, key);
   for (let at = 0; at < token.length; at += 3) {
     await refuses(token.slice(0, at) + token.slice(at + 1), `without character ${at}`);

@@ -34,7 +34,7 @@ import {
   touchesNothing,
 } from "../../support/fixture.ts";
 import * as serve from "../../support/server.ts";
-import { part } from "../../support/share.ts";
+import { leftOut, part } from "../../support/share.ts";
 import { overEach, type Transport } from "../../support/transport.ts";
 import {
   BAD_JSON,
@@ -457,6 +457,7 @@ test("the content type does not matter: the signature does", async (t) => {
 // --- Claims ------------------------------------------------------------------------------------------------------------
 
 test("a claim that is missing or mistyped refuses the manifest, by the claim's name", async (t) => {
+  if (leftOut(t, 2, "of tables of manifests and boot records")) return;
   await manifestsAreJudged(t, await startRelease(t), CLAIMS);
 });
 
@@ -472,10 +473,12 @@ overEach("claims that the device does not know are ignored", async (t, transport
 });
 
 test("a signed payload that is not one JSON object, or has a key twice, is refused", async (t) => {
+  if (leftOut(t, 2, "of tables of manifests and boot records")) return;
   await manifestsAreJudged(t, await startRelease(t), BAD_JSON);
 });
 
 test("what is JSON to a device is what it is to the command: RFC 8259, no key twice", async (t) => {
+  if (leftOut(t, 2, "of tables of manifests and boot records")) return;
   const release = await startRelease(t);
   const wrong: string[] = [];
   for (const [characters, accepted] of JSON_TEXTS) {
@@ -747,6 +750,7 @@ overEach("a downgrade that was allowed does not forget the highest sequence", as
 });
 
 test("a boot record that is missing, corrupt or foreign counts as empty", async (t) => {
+  if (leftOut(t, 2, "of tables of manifests and boot records")) return;
   const texts = [" ", "{", "null", "true", "5", '"x"', "[]", "[10]", "{}", "\xff\xff\xff\xff", "\0", "x".repeat(5000)];
   texts.push('{"sequence":"10"}', '{"sequence":-1}', '{"sequence":1.5}', '{"sequence":null}', '{"sequence":[99]}');
   texts.push('{"sequence":{}}', '{"slot":5,"next":99}', '{"slot":{},"next":99}', '{"slot":"ota_0","next":99}');
@@ -791,6 +795,7 @@ for (const number of ["1e999", "1e300", "99999999999999999999", "900719925474099
 // --- The image ---------------------------------------------------------------------------------------------------------
 
 test("image.url may be relative in every way, or absolute", async (t) => {
+  if (leftOut(t, 2, "of tables of manifests and boot records")) return;
   const release = await startRelease(t);
   const { server } = release.fixture;
   server.on("/r/v2/m.jws", (req, io) => serve.serveFile(new Uint8Array(Buffer.from(token)))(req, io));
@@ -815,6 +820,7 @@ test("image.url may be relative in every way, or absolute", async (t) => {
 });
 
 test("an image.url of another scheme, or with characters that no URL has, is refused", async (t) => {
+  if (leftOut(t, 2, "of tables of manifests and boot records")) return;
   const release = await startRelease(t);
   for (const url of [
     "ftp://localhost/fw.bin",
@@ -880,6 +886,7 @@ test("manifest and image may each redirect to another origin; no header goes the
 });
 
 test("a redirect makes no unsigned manifest pass, nor leads from https to http", async (t) => {
+  if (leftOut(t, 2, "of tables of manifests and boot records")) return;
   const release = await startRelease(t, { tls: true });
   const plain = await serve.startServer();
   t.after(() => plain.close());

@@ -1,4 +1,5 @@
-// What becomes of the actions of one device, step by step: the fake and the real hawkBit must both tell it like this.
+// The lifetime of one virtual device, action by action: the fake and the real hawkBit must give the same histories of it. And
+// one of swupdate, a client that others wrote.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -8,8 +9,8 @@ import type { Entry, Hawkbit } from "./hawkbit.ts";
 import type { Key } from "./keys.ts";
 import { createSwupdate } from "./swupdate.ts";
 
-/** By the name of a step: what the device has told, and as what hawkBit took it. */
-export const LIFE = {
+/** By the name of a step: each message of the device, behind the type that hawkBit gave it. */
+export const HISTORIES = {
   success: [
     "running: update begins",
     "running: installed; the restart starts it",
@@ -27,8 +28,8 @@ export const LIFE = {
   ],
 };
 
-/** Lives through all steps with a device of its own. */
-export async function live(t: { after(fn: () => void): void }, hawkbit: Hawkbit, key: Key, serial: string) {
+/** Takes a new device through all steps. */
+export async function simulateLifetime(t: { after(fn: () => void): void }, hawkbit: Hawkbit, key: Key, serial: string) {
   const told: Record<string, string[]> = {};
   await hawkbit.addTarget(serial, "secret");
   const one = createHawkbitDevice(t, hawkbit.url, serial, "secret", key);
@@ -85,11 +86,11 @@ export async function live(t: { after(fn: () => void): void }, hawkbit: Hawkbit,
   return { told, log: one.log() };
 }
 
-/** As what hawkBit took the last word of swupdate, by the name of a step. */
-export const SWUPDATE_LIFE = { installed: "finished", refused: "error", cancelled: "canceled" };
+/** By the name of a step: the type that hawkBit gave the last message of swupdate. */
+export const SWUPDATE_RESULTS = { installed: "finished", refused: "error", cancelled: "canceled" };
 
-/** A client that others wrote lives through an installation, a package that is none, and a cancellation. */
-export async function liveWithSwupdate(
+/** Takes swupdate through an installation, a broken package, and a cancellation. */
+export async function runSwupdate(
   t: { after(fn: () => void | Promise<void>): void },
   hawkbit: Hawkbit,
   controller: string,
@@ -102,7 +103,7 @@ export async function liveWithSwupdate(
       if (holds(entries)) return entries.at(-1)?.type ?? "";
       await sleep(100);
     }
-    throw new Error(`swupdate does not get on:\n${swupdate.output().slice(-3000)}`);
+    throw new Error(`swupdate does not go on:\n${swupdate.output().slice(-3000)}`);
   }
   const says =
     (...types: string[]) =>
@@ -120,7 +121,7 @@ export async function liveWithSwupdate(
     const installed = await until(first, says("finished", "error"));
     assert.equal((await hawkbit.attributes(controller)).board, "a board of Linux");
 
-    const nonsense = await release("nonsense", Buffer.from("this is no package"));
+    const nonsense = await release("nonsense", Buffer.from("this is not a package"));
     const refused = await until(await hawkbit.assign(controller, nonsense), says("finished", "error"));
 
     await swupdate.stop();

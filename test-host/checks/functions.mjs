@@ -1,0 +1,146 @@
+// The length of functions on the device: src/ without src/cli/ and src/tools/. A function of more than 30 lines says why, in
+// a comment above it or at its start: "More than 30 lines: ...". One of more than 60 is an exception, in the table below.
+// Lines count from the first to the last of the function, without the comment above it.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import ts from "typescript";
+
+const SHORT = 30;
+const LONG = 60;
+
+/**
+ * File below src/, function (inside of another one: outer/inner), lines that it may have at most, and why it has them.
+ * A function may become shorter than its number. An entry that is not needed any more is refused.
+ */
+export const EXCEPTIONS = [
+  ["boot/boot-record.ts", "recordSelected", 31, "(set by the owner of the file)"],
+  ["boot/ota-ops.ts", "fallBack", 32, "(set by the owner of the file)"],
+  ["boot/trial.ts", "boot", 31, "(set by the owner of the file)"],
+  ["fleet/poll.ts", "poll", 157, "a closure, whose functions share the timers and the counts"],
+  ["fleet/poll.ts", "poll/look", 49, "(set by the owner of the file)"],
+  ["hawkbit/hawkbit.ts", "start", 276, "a closure, whose functions share the timer and the state of an action"],
+  ["hawkbit/hawkbit.ts", "start/install", 41, "(set by the owner of the file)"],
+  [
+    "hawkbit/request.ts",
+    "exchange",
+    96,
+    "a closure, whose functions share the timer, the connection and what has come",
+  ],
+  ["loader/loader.ts", "rescue", 42, "(set by the owner of the file)"],
+  ["loader/loader.ts", "load", 53, "(set by the owner of the file)"],
+  [
+    "net/download.ts",
+    "createDownload",
+    99,
+    "a table of fields; each piece passes through its functions, outside of a lazy scope",
+  ],
+  ["net/http.ts", "send", 21, "(set by the owner of the file)"],
+  ["net/http.ts", "get", 84, "a table of fields, and listeners that have to be closures"],
+  ["net/post.ts", "post", 42, "(set by the owner of the file)"],
+  [
+    "net/source.ts",
+    "readSource",
+    67,
+    "a closure that is made once for each file, whose functions share a timer and a count",
+  ],
+  ["trust/rsa.ts", "modularPower", 87, "its functions share the limbs; an object would take more JsVars"],
+  ["update/files.ts", "planFiles", 34, "(set by the owner of the file)"],
+  ["update/files.ts", "fetchFile", 66, "its callbacks share the download and what an earlier one has left"],
+  ["update/files.ts", "fetchFiles", 41, "(set by the owner of the file)"],
+  ["update/finish.ts", "finish", 68, "each further closure would hold more JsVars while the image is hashed"],
+  ["update/handle.ts", "createHandle", 70, "its methods share the session, and each needs its own text"],
+  [
+    "update/receiver.ts",
+    "createReceiver",
+    92,
+    "a closure that is made once for an update: no object for each block to look into",
+  ],
+  [
+    "update/slot-writer.ts",
+    "createWriter",
+    105,
+    "as fields of an object its variables would take more JsVars, and more time",
+  ],
+  ["update/update.ts", "open", 73, "its callbacks share what step 2 found; an object would take more JsVars"],
+  ["update/update.ts", "run", 74, "every callback needs the same few variables"],
+  ["update/update.ts", "run/tryOr()", 32, "(set by the owner of the file)"],
+];
+
+const isFunction = (node) => ts.isFunctionLike(node) && node.body !== undefined;
+const nameOf = (node) => node?.name?.getText();
+
+/** The name of a function, or of what it is the value of; of a callback the function that is called. */
+function calledOf(node) {
+  if (ts.isConstructorDeclaration(node)) return "constructor";
+  const { parent } = node;
+  if (nameOf(node)) return nameOf(node);
+  if (ts.isVariableDeclaration(parent) || ts.isPropertyAssignment(parent)) return nameOf(parent);
+  if (ts.isBinaryExpression(parent)) return parent.left.getText();
+  if (ts.isCallExpression(parent) || ts.isNewExpression(parent)) return `${parent.expression.getText()}()`;
+  return "(anonymous)";
+}
+
+/** The comments above a function, or above the statement that begins in its line, and those before its first statement. */
+function commentsOf(node, source) {
+  const lineOf = (one) => source.getLineAndCharacterOfPosition(one.getStart(source)).line;
+  const starts = [node.getFullStart()];
+  for (let one = node.parent; one && !ts.isSourceFile(one) && lineOf(one) === lineOf(node); one = one.parent)
+    starts.push(one.getFullStart());
+  if (ts.isBlock(node.body)) starts.push((node.body.statements[0] ?? node.body).getFullStart());
+  const ranges = starts.flatMap((start) => ts.getLeadingCommentRanges(source.text, start) ?? []);
+  return ranges.map(({ pos, end }) => source.text.slice(pos, end).replace(/\s*\n\s*(?:\*|\/\/)?\s*/g, " ")).join(" ");
+}
+
+/** All functions of a file as { name, line, lines, comments }, the outer ones first. */
+function functionsOf(path, text) {
+  const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
+  const found = [];
+  const visit = (outer) => (node) => {
+    if (!isFunction(node)) return ts.forEachChild(node, visit(outer));
+    const name = outer + calledOf(node);
+    const first = source.getLineAndCharacterOfPosition(node.getStart(source)).line;
+    const last = source.getLineAndCharacterOfPosition(node.getEnd()).line;
+    found.push({ name, line: first + 1, lines: last - first + 1, comments: commentsOf(node, source) });
+    ts.forEachChild(node, visit(`${name}/`));
+  };
+  ts.forEachChild(source, visit(""));
+  return found;
+}
+
+/** What is wrong with one function; `limit`: what its exception allows, undefined without one. */
+function problemOf({ name, lines, comments }, limit) {
+  if (limit !== undefined)
+    return lines > limit ? `${name} has ${lines} lines, and its exception allows ${limit}` : null;
+  const [, said] = /More than (\d+) lines: \S/.exec(comments) ?? [];
+  if (said !== undefined && lines <= said) return `${name} has ${lines} lines, and says that it has more than ${said}`;
+  if (lines > LONG) return `${name} has ${lines} lines; more than ${LONG} are an exception`;
+  if (lines > SHORT && said === undefined)
+    return `${name} has ${lines} lines; say why: "More than ${SHORT} lines: ..."`;
+  return null;
+}
+
+export function checkFunctions(files, exceptions) {
+  const needed = new Set();
+  const problems = Object.entries(files).flatMap(([file, text]) =>
+    functionsOf(file, text).flatMap((one) => {
+      const exception = exceptions.find(([path, name]) => path === file && name === one.name);
+      if (exception && problemOf(one)) needed.add(exception);
+      const problem = problemOf(one, exception?.[2]);
+      return problem ? [`src/${file}:${one.line}: ${problem}`] : [];
+    }),
+  );
+  const stale = exceptions.filter((one) => !needed.has(one));
+  return [...problems, ...stale.map(([file, name]) => `src/${file}: ${name} needs no exception`)];
+}
+
+// node test-host/checks/functions.mjs: the check of this repository
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const src = fileURLToPath(new URL("../../src/", import.meta.url));
+  const paths = readdirSync(src, { recursive: true }).map((path) => path.replaceAll("\\", "/"));
+  const device = paths.filter((path) => path.endsWith(".ts") && !/^(?:cli|tools)\//.test(path)).sort();
+  const files = Object.fromEntries(device.map((path) => [path, readFileSync(src + path, "utf8")]));
+  const problems = checkFunctions(files, EXCEPTIONS);
+  for (const problem of problems) console.error(problem);
+  process.exitCode = problems.length ? 1 : 0;
+}
