@@ -299,7 +299,10 @@ export function sameBytes(a: Snapshot, b: Snapshot, row: Row): boolean {
   return true;
 }
 
-/** Labels that an entry names which the bootloader may come to obey, of slots that hold no whole image, unlike at the origin. */
+/**
+ * Slots without a whole image that are named by an entry which the bootloader may obey later: their labels. A slot whose
+ * bytes are those of the origin does not count.
+ */
 export function entriesNamingBrokenSlots(initial: InitialState, snapshot: Snapshot): string[] {
   const { ABORTED: aborted, INVALID: invalid, UNDEFINED: erased } = STATE;
   const ota = initial.slots.filter((slot) => slot.subtype !== 0);
@@ -316,7 +319,7 @@ export function entriesNamingBrokenSlots(initial: InitialState, snapshot: Snapsh
 }
 
 /**
- * Slots that hold an image which a bootloader would start, though nobody has vouched for it: `wanted` are the names of those that
+ * Slots that hold an image which a bootloader would start, though nothing has verified it. `wanted`: the names of images that
  * may be there. What was there at the origin does not count.
  */
 export function unvouched(initial: InitialState, snapshot: Snapshot, wanted: string[]): string[] {

@@ -63,9 +63,9 @@ const firstSpoiled =
   ({ image, runs }: View) =>
     image === "new" ? null : [runs.length ? "update:new" : order];
 
-/** What the server does is told apart before anything of otadata matters: not every start needs it. */
+/** A fault of the server is noticed before otadata matters, so a few starting states are enough. */
 const someStarts = (initial: InitialState): boolean => ["blank", "one", "fallen", "past"].includes(initial.start);
-/** What an update is made of does not depend on where it starts either, and signatures take their time. */
+/** How the image comes does not depend on the starting state either, and signatures take long: one is enough. */
 const oneStart = (initial: InitialState): boolean => initial.start === "one";
 
 const spoilt = (name: string, what: string, order: string, refusal: RegExp): Scenario => ({

@@ -35,7 +35,7 @@ async function run(t: TestContext, layout: string, campaign: Campaign, some: Som
 /** The campaigns of one toy layout: every operation in every cell, deeper and stranger things in some. */
 export function campaignTests(layout: string): void {
   for (const start of startsOf(layout))
-    test(`${layout}, ${start}: power fails at every operation, in every scenario, under every bootloader`, async (t) => {
+    test(`${layout}, ${start}: power fails at every operation of every scenario`, async (t) => {
       await run(t, layout, { name: "every" }, { starts: [start] });
     });
 

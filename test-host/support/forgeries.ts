@@ -93,7 +93,7 @@ function signatures(claims: Claims, key: Key, other: Key): Record<string, string
   };
 }
 
-/** Headers that mean something else, or may mean something else to somebody; all with right signatures. */
+/** Headers that mean something else, or that a parser could take for something else; all with right signatures. */
 function headers(claims: Claims, key: Key, other: Key): Record<string, string> {
   const by = (header: Record<string, unknown>) => forge(claims, key, { header });
   const text = (headerText: string) => forge(claims, key, { headerText });

@@ -216,7 +216,7 @@ function memoryFor(chip: Chip): Memory {
   return memoryOf(chip, "all") ?? (memoryOf("esp32", "all") as Memory);
 }
 
-/** `esp_bootloader_desc_t` of IDF v6.0.2; `magic` for bytes that are none. */
+/** `esp_bootloader_desc_t` of IDF v6.0.2; `magic`: another one, for bytes that are not a descriptor. */
 export type BootloaderDescriptor = {
   idfVer?: string;
   dateTime?: string;
@@ -301,7 +301,7 @@ function changed(image: Uint8Array, change: (view: DataView, bytes: Uint8Array) 
   return copy;
 }
 
-/** Spoils exactly what it names: the bytes are what somebody would build, not what a cable would garble. */
+/** Changes exactly what it names, and seals again: an image that was built so, not one that was garbled on its way. */
 const sealed =
   (change: (view: DataView, bytes: Uint8Array) => void): Mutation =>
   (image) =>

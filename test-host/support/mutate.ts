@@ -32,7 +32,7 @@ export function applyEdits(file: string, source: string, edits: readonly Edit[])
   return text;
 }
 
-/** For a file of the sources that a build reads: its text with the edits, null for a file that none is about. */
+/** The text of a source file with its edits; null when no edit is for that file. */
 export function editsOf(path: string, source: string, edits: readonly Edit[]): string | null {
   const file = pathBelowSrc(path);
   return edits.some((edit) => edit.file === file) ? applyEdits(file, source, edits) : null;

@@ -751,7 +751,7 @@ export function chunkedNoEnd(bytes: Uint8Array): Behaviour {
   return chunkedCutAtBoundary(bytes, bytes.length, "stall");
 }
 
-// ---- Codings nobody asked for -------------------------------------------------------------------------------------
+// ---- Codings that were not asked for -------------------------------------------------------------------------------------
 
 export function gzip(bytes: Uint8Array): Behaviour {
   const body = gzipSync(bytes);

@@ -22,7 +22,7 @@ export type StorageArea = {
   contents: { label: string; address: number; size: number } | { label: string; address: null };
 };
 
-/** A chip of bytes that nobody watches. */
+/** A chip of plain bytes, without a log or faults. */
 export function bytesChip(bytes: Uint8Array, address: number, page: number): StorageChip {
   return {
     peek: (addr, length) => bytes.slice(addr - address, addr - address + length),

@@ -12,7 +12,7 @@ export type SizedChip = StorageChip & { readonly size: number };
 export type Geometry = { address: number; size: number; partition: string };
 
 export type Build = {
-  /** process.env.VERSION; undefined where the image is none of Espruino's. */
+  /** process.env.VERSION; undefined where the image is not Espruino's. */
   version?: string;
   /** undefined: as the table's row `storage` says. */
   storage?: Geometry;

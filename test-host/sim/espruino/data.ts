@@ -103,7 +103,7 @@ export function iterateInts(core: Core, data: any): Uint8Array {
   return Uint8Array.from(items.map((n) => toInt(n) & 255));
 }
 
-/** Elements as numbers; a hole is none. */
+/** Elements as numbers; a hole becomes NaN in an array, and is left out of an object. */
 export function floatsOf(core: Core, data: any): number[] {
   if (typeof data === "string") return Array.from(bytesOf(data));
   if (isBuffer(data)) return Array.from(elementsOf(data));

@@ -137,7 +137,7 @@ export function createFiles(area: StorageArea, print: (text: string) => void = (
   return files;
 }
 
-/** Of a file of Storage.open(), which is kept in chunks, the first one stands for all. */
+/** A file of Storage.open() is kept in chunks: only its first one is listed. */
 const isListed = (header: Header): boolean => !(header.flags & FLAG.STORAGE_FILE) || nameOf(header).endsWith("\x01");
 
 /** As builds from 2v26 on say it, at the start with one quote more; older ones have a bare js_code. */

@@ -812,7 +812,7 @@ async function runProgram(t: TestContext): Promise<{ fixture: FilesFixture; app:
   return { fixture, app, url: "/m.jws" };
 }
 
-test("docs/program.md: the program of a release confirms itself and installs the next one", async (t) => {
+test("docs/program.md: a release's program confirms itself and installs the next one", async (t) => {
   const { fixture, app, url } = await runProgram(t);
   const { device, server } = fixture;
   await device.engine.advance(61_000);

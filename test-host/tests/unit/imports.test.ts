@@ -223,7 +223,7 @@ test("a forbidden arrow is refused in each form that it can have", async () => {
     );
 });
 
-test("require() of the interpreter's modules is for platform/, and for bundles of their own", async () => {
+test("require() of the interpreter's modules is for platform/ and separate bundles", async () => {
   const text =
     'declare function require(name: string): any;\nexport const a = require("http"), b = require("Storage");\n';
   const rooms = ["platform", "hawkbit", "loader", "net", "update", "fleet"];
