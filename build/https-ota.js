@@ -2218,7 +2218,7 @@ function lazySlots() {
     function notSupported(fact) {
         throw otaError(262 /* Code.NOT_SUPPORTED */, fact);
     }
-    /** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
+    /** The otadata partition, or null. The bootloader obeys the last row of its type, so a table with two of them is refused. */
     function findOtadata(rows) {
         var found = null;
         for (var i = 0; i < rows.length; i++)
@@ -2231,9 +2231,7 @@ function lazySlots() {
                         " (Espruino builds of 2019 and 2020): flash a current Espruino with its table once by USB");
                 found = rows[i];
             }
-        if (!found)
-            return notSupported("no otadata partition: flash a table with two slots once by USB (boards/)");
-        if (found.size !== OTADATA_SIZE)
+        if (found && found.size !== OTADATA_SIZE)
             notSupported("otadata " + found.label + " has " + lazyBytes().hex_(found.size) + " bytes, expected 0x2000");
         return found;
     }
@@ -2284,31 +2282,24 @@ function lazySlots() {
         throw otaError(261 /* Code.NOT_FOUND */, "cannot determine the running slot: the MMU maps none of them");
     }
     /**
-     * Reads and checks the device's partitions. Throws NOT_SUPPORTED with the remedy if the table has no slot for another
-     * image. Not so with `anyTable`, because a release of files alone needs no other slot: then `otadata_` is null. Throws
-     * NOT_FOUND if the running slot is unknown.
+     * Reads and checks the device's partitions. Throws NOT_SUPPORTED with the remedy if the table is wrong, or has no slot for
+     * another image. With `oneSlot` the latter is accepted, because a release of files alone needs no other slot: then
+     * `otadata_` is null. Throws NOT_FOUND if the running slot is unknown.
      */
-    function readLayout(anyTable) {
+    function readLayout(oneSlot) {
         var chip = chipId();
         if (isEncrypted(chip))
             notSupported("flash encryption is on: raw writes would be garbage to the bootloader");
         var rows = parseTable(read$1(32768 /* Table.ADDR */, 3072 /* Table.LENGTH */));
-        var otadata = null;
-        var ota = [];
+        var otadata = findOtadata(rows);
+        var ota = findOta(rows);
         var factory = findFactory(rows);
-        tryOr(function () {
-            otadata = findOtadata(rows);
-            ota = findOta(rows);
-            if (ota.length + (factory ? 1 : 0) < 2)
-                notSupported("only one slot: flash a table with two slots once by USB (boards/)");
-        }, function (error) {
-            if (!anyTable || error.code !== 262 /* Code.NOT_SUPPORTED */)
-                throw error;
-            otadata = null;
-        });
+        var missing = !otadata ? "no otadata partition" : ota.length + (factory ? 1 : 0) < 2 ? "only one slot" : "";
+        if (missing && !oneSlot)
+            notSupported(missing + ": flash a table with two slots once by USB (boards/)");
         return {
             chip_: chip,
-            otadata_: otadata,
+            otadata_: missing ? null : otadata,
             ota_: ota,
             factory_: factory,
             running_: findRunning(rows, chip),

@@ -6,7 +6,7 @@ import { chipId, isEncrypted, mapped, mappedFlash } from "../platform/chip";
 import { binary, Flash, read } from "../platform/flash";
 import { type Header, isRunnable, parseHeader, Size } from "../image/image";
 import { isOta, isOtadata, isSlot, parseTable, type Partition, Subtype, Table, Type } from "./partitions";
-import { Code, otaError, tryOr } from "../errors";
+import { Code, otaError } from "../errors";
 
 const OTADATA_SIZE = 0x2000;
 
@@ -24,8 +24,8 @@ function notSupported(fact: string): never {
   throw otaError(Code.NOT_SUPPORTED, fact);
 }
 
-/** The otadata partition. The bootloader obeys the last row of its type, so a table with two of them is refused. */
-function findOtadata(rows: Partition[]): Partition {
+/** The otadata partition, or null. The bootloader obeys the last row of its type, so a table with two of them is refused. */
+function findOtadata(rows: Partition[]): Partition | null {
   let found: Partition | null = null;
   for (let i = 0; i < rows.length; i++)
     if (isOtadata(rows[i])) {
@@ -39,8 +39,7 @@ function findOtadata(rows: Partition[]): Partition {
         );
       found = rows[i];
     }
-  if (!found) return notSupported("no otadata partition: flash a table with two slots once by USB (boards/)");
-  if (found.size !== OTADATA_SIZE)
+  if (found && found.size !== OTADATA_SIZE)
     notSupported("otadata " + found.label + " has " + hex(found.size) + " bytes, expected 0x2000");
   return found;
 }
@@ -90,32 +89,22 @@ function findRunning(rows: Partition[], chip: number): Partition {
 }
 
 /**
- * Reads and checks the device's partitions. Throws NOT_SUPPORTED with the remedy if the table has no slot for another
- * image. Not so with `anyTable`, because a release of files alone needs no other slot: then `otadata_` is null. Throws
- * NOT_FOUND if the running slot is unknown.
+ * Reads and checks the device's partitions. Throws NOT_SUPPORTED with the remedy if the table is wrong, or has no slot for
+ * another image. With `oneSlot` the latter is accepted, because a release of files alone needs no other slot: then
+ * `otadata_` is null. Throws NOT_FOUND if the running slot is unknown.
  */
-export function readLayout(anyTable?: boolean): Layout {
+export function readLayout(oneSlot?: boolean): Layout {
   const chip = chipId();
   if (isEncrypted(chip)) notSupported("flash encryption is on: raw writes would be garbage to the bootloader");
   const rows = parseTable(read(Table.ADDR, Table.LENGTH));
-  let otadata: Partition | null = null;
-  let ota: Partition[] = [];
+  const otadata = findOtadata(rows);
+  const ota = findOta(rows);
   const factory = findFactory(rows);
-  tryOr(
-    () => {
-      otadata = findOtadata(rows);
-      ota = findOta(rows);
-      if (ota.length + (factory ? 1 : 0) < 2)
-        notSupported("only one slot: flash a table with two slots once by USB (boards/)");
-    },
-    (error) => {
-      if (!anyTable || error.code !== Code.NOT_SUPPORTED) throw error;
-      otadata = null;
-    },
-  );
+  const missing = !otadata ? "no otadata partition" : ota.length + (factory ? 1 : 0) < 2 ? "only one slot" : "";
+  if (missing && !oneSlot) notSupported(missing + ": flash a table with two slots once by USB (boards/)");
   return {
     chip_: chip,
-    otadata_: otadata,
+    otadata_: missing ? null : otadata,
     ota_: ota,
     factory_: factory,
     running_: findRunning(rows, chip),
