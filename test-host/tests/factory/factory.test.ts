@@ -167,7 +167,10 @@ test("the folder has the parts, a manifest for ESP Web Tools, sums and the espto
   const { stdout } = succeeds(await make("out-parts", { board: "esp32c3", chip: "esp32c3" }));
   const whole = shop.get("out-parts/factory.bin");
   const manifest = JSON.parse(shop.get("out-parts/manifest.json").toString());
-  assert.deepEqual([manifest.name, manifest.version, manifest.builds[0].chipFamily], ["espruino", "1.0", "ESP32-C3"]);
+  assert.deepEqual(
+    [manifest.name, manifest.version, manifest.builds[0].chipFamily],
+    ["espruino program app.js", "1.0", "ESP32-C3"],
+  );
   const { parts } = manifest.builds[0];
   assert.deepEqual(
     parts.map(({ path, offset }: any) => [path, offset]),
@@ -194,6 +197,20 @@ test("the folder has the parts, a manifest for ESP Web Tools, sums and the espto
   assert.ok(shop.get("out-parts/flash.txt").toString().includes(line));
   const board = readFileSync(new URL("../../../boards/esp32c3/partitions.bin", import.meta.url));
   assert.ok(shop.get("out-parts/partitions.bin").equals(board));
+});
+
+test("the result says program, version and project of the release", async () => {
+  const stock = succeeds(await make("out-name"), /^ {2}release +app\.js 1\.0, project espruino$/m);
+  assert.doesNotMatch(stock.stdout, /espruino 1\.0/);
+  const headline = (out: string) => shop.get(`${out}/flash.txt`).toString().split("\n")[0];
+  assert.equal(headline("out-name"), "https-ota factory: espruino program app.js 1.0 for ESP32, stock table");
+  await sign(shop, "prog-lamp", PROGRAM, "--chip", "esp32", "--app-version", "2.0", "--project", "lamp");
+  succeeds(await make("out-lamp", {}, "--release", "prog-lamp/app.jws"), /^ {2}release +app\.js 2\.0, project lamp$/m);
+  assert.equal(headline("out-lamp"), "https-ota factory: lamp 2.0 for ESP32, stock table");
+  const [one, two] = ["out-name", "out-lamp"].map(
+    (out) => JSON.parse(shop.get(`${out}/manifest.json`).toString()).name,
+  );
+  assert.deepEqual([one, two], ["espruino program app.js", "lamp"]);
 });
 
 test("inspect reads the result back", async () => {

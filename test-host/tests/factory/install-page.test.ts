@@ -192,7 +192,7 @@ const webTools = (manifest: any, chip: string) => manifest.builds.find((build: a
 test("ESP Web Tools gets the builds whose chip tells the board, and no other board's files", async () => {
   await makeSite();
   const site = siteManifest();
-  assert.deepEqual([site.name, site.version, site.new_install_prompt_erase], ["espruino", "1.0", true]);
+  assert.deepEqual([site.name, site.version, site.new_install_prompt_erase], ["espruino program app.js", "1.0", true]);
   const { parts } = webTools(site, "ESP32-C3");
   assert.equal(parts.length, 5);
   for (const { path, offset } of parts) {
@@ -266,7 +266,7 @@ test("a board that was made anew since the page was made is not installed", asyn
   const site = await loadSite(get);
   await assert.rejects(
     loadParts(site, site.boards[0], get),
-    /c3\/manifest\.json has changed since the page was made \(espruino 1\.1 for "ESP32-C3, .*install-page makes/,
+    /c3\/manifest\.json has changed since the page was made \(espruino program app\.js 1\.1 for "ESP32-C3, .*install-page makes/,
   );
 });
 
@@ -282,7 +282,10 @@ test("install-page refuses what would be no honest page", async () => {
   await refused("missing", /^missing: no such file or folder/);
   await make("two/a");
   await make("two/b", "esp32c3", "--url", "http://localhost/a.jws", "--keys", "key.pub.jwk");
-  await refused("two", /^two\/b: version \S+, but a has 1\.0: a page is for one release/);
+  await refused("two", /^two\/b: name espruino, but a has espruino program app\.js: a page is for one release/);
+  const next = await sign(shop, "prog-two", PROGRAM, "--chip", "esp32c3", "--app-version", "1.1");
+  await make("two/b", "esp32c3", "--release", next);
+  await refused("two", /^two\/b: version 1\.1, but a has 1\.0: a page is for one release/);
   await make("twins/a");
   await make("twins/b");
   await refused(

@@ -83,9 +83,14 @@ test("pages come with the right types and a content security policy, in the JSON
   const { installs, notServed } = await json(url);
   const [stock, two] = ["ESP32, stock table", "ESP32-C3, two equal slots"];
   assert.deepEqual(installs, [
-    { path: "/one/index.html", name: "espruino", version: "1", boards: [{ title: stock, chip: "ESP32" }] },
     {
-      ...{ path: "/site/index.html", name: "espruino", version: "1" },
+      path: "/one/index.html",
+      name: "espruino program app.js",
+      version: "1",
+      boards: [{ title: stock, chip: "ESP32" }],
+    },
+    {
+      ...{ path: "/site/index.html", name: "espruino program app.js", version: "1" },
       boards: [
         { title: stock, chip: "ESP32" },
         { title: two, chip: "ESP32-C3" },
@@ -95,7 +100,7 @@ test("pages come with the right types and a content security policy, in the JSON
   assert.deepEqual(notServed, []);
   assert.match(
     out(),
-    /To install espruino 1 on a new board: http:\/\/127\.0\.0\.1:\d+\/one\/index\.html in Chrome or Edge/,
+    /To install espruino program app\.js 1 on a new board: http:\/\/127\.0\.0\.1:\d+\/one\/index\.html in Chrome or Edge/,
   );
   const index = await ask(`${url}/one/`);
   assert.ok(index.body.equals(shop.get("www/one/index.html")), "a folder with a slash is its page");
@@ -240,7 +245,7 @@ test("a Wi-Fi password is not given to the network, also not to this computer", 
     ["/secret/index.html", "/secret/esp32/index.html"],
   );
   assert.match(out(), /Not served: \/secret\/index\.html: its files hold a Wi-Fi password/);
-  assert.match(out(), /To install espruino 1 on a new board: http:\/\/localhost:\d+\/one\/index\.html/);
+  assert.match(out(), /To install espruino program app\.js 1 on a new board: http:\/\/localhost:\d+\/one\/index\.html/);
   // a Wi-Fi that comes later is seen
   for (const name of FILES) shop.put(`wifi/one/${name}`, shop.get(`secret/esp32/${name}`));
   assert.match((await ask(`${url}/one/factory.bin`)).body.toString(), WIFI);
