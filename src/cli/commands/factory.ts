@@ -3,7 +3,7 @@ import path from "node:path";
 import { type Command, Option } from "commander";
 import pc from "picocolors";
 import { storageFor, type Release, type Storage } from "../factory/contents.ts";
-import { flashLine, flashText, type Named, sha256Sums, webToolsManifest } from "../factory/documents.ts";
+import { flashLine, flashText, type Named, OLD_ESPTOOL, sha256Sums, webToolsManifest } from "../factory/documents.ts";
 import { type EspruinoBuild, readEspruinoBuild } from "../factory/espruino-build.ts";
 import { checkFolder, writeAll } from "../factory/output.ts";
 import { pageFiles, pageLines } from "../factory/page.ts";
@@ -116,6 +116,8 @@ function report(out: string, made: Made, options: Options): void {
     `In ${printable(out)}, with the board on PORT:`,
     "",
     `  ${flashLine(board.chip)}`,
+    "",
+    OLD_ESPTOOL,
     ...(options.page ? ["", PAGE, "", ...pageLines(out)] : []),
   ];
   for (const line of lines) console.log(line);

@@ -31,7 +31,7 @@ that no device reads, a flash from which nothing starts. Signatures are not chec
 
 Example:
   npx https-ota inspect firmware.bin
-  esptool.py read_flash 0 0x400000 dump.bin && npx https-ota inspect dump.bin
+  esptool read-flash 0 0x400000 dump.bin && npx https-ota inspect dump.bin
   npx https-ota inspect dump.bin --json
 `;
 

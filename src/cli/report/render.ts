@@ -287,7 +287,7 @@ function bodyLines(report: Report): string[] {
   }
 }
 
-/** A merged image (esptool merge_bin) is a flash that ends with its app. */
+/** A merged image (esptool merge-bin) is a flash that ends with its app. */
 function kindText(report: Report): string {
   const part = report.kind === "dump" && report.size < report.dump.flashSize;
   return part ? "merged image or first part of a flash" : KINDS[report.kind];

@@ -81,7 +81,7 @@ function manifestReport(file: string, bytes: Buffer): Report {
 }
 
 /**
- * The flash address of the file's first byte. A file by esptool merge_bin --target-offset starts with the bootloader,
+ * The flash address of the file's first byte. A file by esptool merge-bin --target-offset starts with the bootloader,
  * and its table is nearer to its start by the bootloader's address.
  */
 function flashAddressOf(bytes: Buffer, tableOffset: number): number {

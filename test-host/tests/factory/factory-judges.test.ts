@@ -63,6 +63,25 @@ for (const { board, chip, bootloader } of BOARDS) {
     }
   });
 
+  test(`${board}: esptool takes the printed lines without a warning`, withEsptool, async () => {
+    const out = `out-line-${board}`;
+    succeeds(await make(out));
+    const lines =
+      shop
+        .get(`${out}/flash.txt`)
+        .toString()
+        .match(/(?<=^ {2}esptool )--chip.*$/gm) ?? [];
+    assert.equal(lines.length, 2);
+    for (const line of lines) {
+      const args = line.replace("PORT", "/dev/no-such-port").split(" ");
+      const { stdout, stderr } = spawnSync(ESPTOOL as string, ["-m", "esptool", ...args], {
+        ...{ cwd: shop.at(out), encoding: "utf8" },
+      });
+      assert.match(stdout + stderr, /Could not open \/dev\/no-such-port/);
+      assert.doesNotMatch(stdout + stderr, /deprecated|unknown|invalid/i);
+    }
+  });
+
   // a chip once
   if (board === "esp32-dual") continue;
   test(`${board}: esptool sets the header of the build's own bootloader to the same bytes`, withEsptool, async () => {
