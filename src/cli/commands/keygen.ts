@@ -4,17 +4,12 @@ import { Option } from "commander";
 import { refuseExisting, writeNew } from "../ui/files.ts";
 import { newPassphrase } from "../ui/passphrase.ts";
 import { parseOutFile } from "./options.ts";
-import { createKey, keysLine } from "../release/keys.ts";
+import { createKey, keysLine, publicFileOf } from "../release/keys.ts";
 
 interface Options {
   out: string;
   bits: string;
   passphrase?: boolean;
-}
-
-/** The file of the public key: key.pub.jwk for key.pem. */
-export function publicFileOf(file: string): string {
-  return `${file.replace(/\.pem$/, "")}.pub.jwk`;
 }
 
 async function keygen({ out, bits, passphrase }: Options): Promise<void> {

@@ -119,9 +119,17 @@ async function privateFromPem(file: string, pem: string): Promise<KeyObject> {
   return decrypt(file, pem, await passphraseOf(file));
 }
 
-/** Who verifies has no need of the private key, nor of its passphrase. */
+/** The file of the public key: key.pub.jwk for key.pem. */
+export const publicFileOf = (file: string): string => `${file.replace(/\.pem$/, "")}.pub.jwk`;
+
+/** Verification needs neither the private key nor its passphrase. */
 function publicFromPem(file: string, pem: string): KeyObject {
-  if (isEncrypted(pem)) refuse(file, "an encrypted private key, expected its public half (keygen: FILE.pub.jwk)");
+  if (isEncrypted(pem))
+    refuse(
+      file,
+      `an encrypted private key, expected its public half: ${publicFileOf(file)}, which keygen wrote, or what ` +
+        `openssl pkey -in ${file} -pubout -out ${file.replace(/\.pem$/, "")}.pub.pem writes`,
+    );
   return fromPem(file, pem, createPublicKey);
 }
 
