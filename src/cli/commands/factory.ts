@@ -78,7 +78,10 @@ function notesOf({ board, build, release, wifi, storage }: Made, { keys }: Optio
   if (built && board.espruino !== undefined && built !== board.espruino)
     notes.push(`built for ${built}, the table of board ${board.name} was taken from ${board.espruino}`);
   if (release && !keys)
-    notes.push("the signature of the release was not checked, and without --url and --keys the loader cannot rescue");
+    notes.push(
+      "without --url and --keys the signature of the release was not checked, and the loader cannot fetch another " +
+        "release when this one does not start: give both",
+    );
   if (wifi)
     notes.push(
       `${FACTORY_FILE} and storage.bin hold the Wi-Fi password as it is: whoever has them can read it, ` +

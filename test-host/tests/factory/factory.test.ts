@@ -265,6 +265,14 @@ test("every kind of bootloader starts it, again and again", async (t) => {
   }
 });
 
+test("a note says what a board lacks without --url and --keys, and the remedy", async () => {
+  const note =
+    /^ {2}note +without --url and --keys the signature of the release was not checked, and the loader cannot fetch another release when this one does not start: give both$/m;
+  succeeds(await make("out-alone"), note);
+  const whole = await make("out-both", {}, "--url", "http://localhost/app.jws", "--keys", "key.pub.jwk");
+  assert.doesNotMatch(succeeds(whole).stdout, / note /);
+});
+
 test("without a release the board has a loader that fetches one", async (t) => {
   const args = [
     "--board",
