@@ -1,7 +1,7 @@
 // Releases of files: what sign makes of a folder, what it refuses, and what verify and inspect say of it.
 import assert from "node:assert/strict";
 import { createHash, createPrivateKey, constants, sign as rsaSign } from "node:crypto";
-import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import { releaseText } from "../../../src/boot/file-set.ts";
@@ -11,7 +11,7 @@ import { secretIn } from "../../../src/cli/release/secrets.ts";
 import { storageNeed, storageRoom } from "../../../src/cli/release/space.ts";
 import { parseManifest } from "../../../src/trust/manifest.ts";
 import { buildImage } from "../../support/images.ts";
-import { fails, forAll, succeeds, workshop } from "./cli-run.ts";
+import { fails, forAll, ROOT, succeeds, workshop } from "./cli-run.ts";
 
 const shop = workshop();
 const IMAGE = buildImage({ size: 61008, seed: 2, descriptor: { project: "lamp", version: "2.0.0" } });
@@ -251,6 +251,26 @@ test("a private key is refused in every form", async () => {
   ])
     assert.equal(secretIn(Buffer.from(fine)), null, fine);
   assert.equal(secretIn(shop.get("key.pub.jwk")), null);
+});
+
+test("a program with the key of an example in place of its own is refused", async () => {
+  const example = readFileSync(path.join(ROOT, "examples/nightly.js"), "utf8");
+  const jwk = JSON.parse(shop.get("key.pub.jwk").toString());
+  const cases: Record<string, string> = {
+    "app.js": example,
+    "keys.js": "exports.keys = [{ 'kty': 'RSA', \"n\": '...', e: `AQAB` }];",
+  };
+  for (const [name, content] of Object.entries(cases)) {
+    folder(`example-${name}`, { "app.js": "print(1);", [name]: content });
+    for (const more of [[], ["--minify", "--files-out", "out-example"]]) {
+      const run = await sign("no-example.jws", "--files", `example-${name}`, "--entry", "app.js", ...more);
+      const says = `^example-${name}/${name}: file ${name}: line \\d+: the key of an example \\(n: "\\.\\.\\."\\).*keygen`;
+      fails(run, 1, new RegExp(says));
+    }
+  }
+  const own = example.replace('n: "..."', `n: "${jwk.n}"`);
+  folder("example-fine", { "app.js": `${own}\n// keys: [{ kty: "RSA", n: "...", e: "AQAB" }]\nvar n = "...";` });
+  succeeds(await sign("example.jws", "--files", "example-fine", "--entry", "app.js"));
 });
 
 test("a Wi-Fi password is refused, as factory reads it and as Espruino stores it", async () => {
