@@ -30,6 +30,8 @@ export interface Installs {
   has(urlPath: string): boolean;
   /** `host`: what the request calls this server. A text says why it is not served. */
   get(urlPath: string, host: string | undefined): Content | string | null;
+  /** The URL path of a page's folder, when `urlPath` is the same without its slash at the end. */
+  folder(urlPath: string): string | null;
 }
 
 export const noInstalls: Installs = {
@@ -38,6 +40,7 @@ export const noInstalls: Installs = {
   listing: () => [],
   has: () => false,
   get: () => null,
+  folder: () => null,
 };
 
 const INDEX = "index.html";
@@ -202,6 +205,14 @@ const isLocalName = (host = "") => /^(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d
 
 const fileIn = (urlPath: string) => canonical(urlPath.endsWith("/") ? urlPath + INDEX : urlPath);
 
+/** "/site/" for "/site", when a page is there. It is made of the folder's name, and not of the request. */
+function folderWith({ folder }: State, urlPath: string): string | null {
+  const wanted = canonical(urlPath);
+  listFiles(folder);
+  if (wanted === null || !folder.installs.has(wanted)) return null;
+  return fileAt(folder, `${wanted}/${INDEX}`) === null ? null : `${wanted}/`;
+}
+
 function pagesWith(state: State, file: string | null): Page[] {
   return file === null ? [] : pagesOf(state).filter(({ files }) => files.has(file));
 }
@@ -228,7 +239,8 @@ export function createInstalls(target: string, local: boolean): Installs {
     notServed: () =>
       pagesOf(state).flatMap((page) => (page.problem === null ? [] : [{ path: page.path, reason: page.problem }])),
     listing: () => [...new Set(served().flatMap(({ files }) => [...files.keys()]))],
-    has: (urlPath) => pagesWith(state, fileIn(urlPath)).length > 0,
+    has: (urlPath) => pagesWith(state, fileIn(urlPath)).length > 0 || folderWith(state, urlPath) !== null,
     get: (urlPath, host) => get(state, urlPath, host),
+    folder: (urlPath) => folderWith(state, urlPath),
   };
 }

@@ -138,7 +138,7 @@ test("nothing beside the files of the page comes out", async (t) => {
   shop.put("outside.txt", "mine");
   const { url } = await serve(t, folder, "--http");
   for (const path of [
-    ...["one/key.pem", "one/notes.txt", "one/.env", "one/dump.bin", "one/sub/index.html", "one/sub/", "one"],
+    ...["one/key.pem", "one/notes.txt", "one/.env", "one/dump.bin", "one/sub/index.html", "one/sub/", "on"],
     ...["one/../../outside.txt", "one/%2e%2e/%2e%2e/outside.txt", "one%2findex.html", "one//index.html", "one/%00"],
     ...["one/INDEX.HTML", "one/factory.bin/", "index.html", "manifest.json"],
   ])
@@ -166,6 +166,27 @@ test("a link to a key, or out of the folder, is not followed", async (t) => {
     { path: "/site/index.html", reason: "install.css: it is not here, or may not be served" },
   ]);
   assert.match(out(), /Not served: \/one\/index\.html: licenses\.txt: it may not be served/);
+});
+
+test("the folder of a page leads to the same path with a slash", async (t) => {
+  const { url } = await serve(t, copy("slash"), "--http");
+  const paths = { one: "/one/", "one?a=1&b=//x?": "/one/?a=1&b=//x?", "%6fne": "/one/", site: "/site/" };
+  for (const [path, place] of Object.entries(paths))
+    for (const method of ["GET", "HEAD"]) {
+      const { status, headers } = await ask(`${url}/${path}`, { method });
+      assert.deepEqual([status, headers.location], [301, place], path);
+      assert.equal(headers["content-security-policy"], POLICY);
+    }
+  assert.equal((await ask(`${url}/one/`)).status, 200);
+  for (const path of ["/evil.example", "/one", "one%2f", "one/../one", "%2fone", "\\evil.example", "site/c3", "on"]) {
+    const { status, headers } = await ask(`${url}/${path}`);
+    assert.deepEqual([status, headers.location], [404, undefined], path);
+  }
+  const { status, headers } = await ask(`${url}/one`, { headers: { Host: "evil.example" } });
+  assert.deepEqual([status, headers.location], [403, undefined]);
+  // one that is not served says why, with and without the slash
+  shop.put("slash/one/storage.bin", "other");
+  assert.equal((await ask(`${url}/one`)).status, 422);
 });
 
 test("a page whose files are not what it names is not served", async (t) => {
