@@ -11,6 +11,8 @@ import { zipSync } from "fflate";
 import { recordIn } from "../../support/boot-record.ts";
 import { storedName } from "../../support/files-release.ts";
 import { BOOTLOADERS, IDF33 } from "../../sim/bootloader.ts";
+import { bytesChip } from "../../sim/espruino/area.ts";
+import { createChain, nameOf } from "../../sim/espruino/chain.ts";
 import { createFixture, type Fixture, plain } from "../../support/fixture.ts";
 import { buildBootloader, buildImage, mutations } from "../../support/images.ts";
 import { serveFile } from "../../support/server.ts";
@@ -34,6 +36,13 @@ const make = (out: string, { board = "esp32", chip = "esp32" } = {}, ...more: st
   );
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+/** Name, offset and size of each file, as the virtual ESP32 finds them. */
+function readFiles(storage: Uint8Array): [string, number, number][] {
+  const area = { chip: bytesChip(storage, 0, 4096), address: 0, size: storage.length, page: 4096, lowest: 0 };
+  const { all } = createChain({ ...area, contents: { label: "storage", address: 0, size: storage.length } });
+  return all().map((header) => [nameOf(header), header.addr, header.size]);
+}
 
 /** The virtual ESP32 with this flash, started. */
 async function start(t: TestContext, board: string, image: Uint8Array): Promise<Fixture> {
@@ -227,6 +236,27 @@ test("inspect reads the result back", async () => {
     /factory reads 896 KB at 0x320000 through partition storage/,
     /starts {6}factory/,
   );
+});
+
+test("inspect lists the files of storage.bin", async () => {
+  shop.put("shop.json", '{"ssid":"Home","password":"correct horse"}');
+  succeeds(await make("out-storage", {}, "--wifi", "shop.json"));
+  const { stdout } = succeeds(
+    await shop.run("inspect", "out-storage/storage.bin"),
+    /^out-storage\/storage\.bin: Storage of Espruino, 896 KB\n/,
+    /\n {2}\.boot0 +0x000000 +\d+\n {2}https-ota +0x[0-9a-f]{6} +\d+\n {2}\.https-ota0 +0x[0-9a-f]{6} +4096\n/,
+    /\n {2}note +\.wificfg holds the name and the password of a Wi-Fi/,
+  );
+  assert.doesNotMatch(stdout, /correct horse/);
+  const { kind, storage } = JSON.parse((await shop.run("inspect", "out-storage/storage.bin", "--json")).stdout);
+  const files = readFiles(shop.get("out-storage/storage.bin"));
+  assert.equal(kind, "storage");
+  assert.deepEqual(
+    storage.files.map(({ name, offset, size }: any) => [name, offset, size]),
+    files,
+  );
+  const said = /storage +(\d+) files, (\d+) bytes/.exec((await make("out-storage")).stdout) ?? assert.fail();
+  assert.equal(Number(said[1]), files.length - 1, "without the Wi-Fi");
 });
 
 test("a board with less flash than usual is one that the page takes", async () => {
