@@ -84,7 +84,7 @@ function notesOf({ board, build, release, wifi, storage }: Made, { keys }: Optio
     );
   if (wifi)
     notes.push(
-      `${FACTORY_FILE} and storage.bin hold the Wi-Fi password as it is: whoever has them can read it, ` +
+      `${FACTORY_FILE} and storage.bin hold the Wi-Fi password as it is: anyone who has them can read it, ` +
         "so do not publish them",
     );
   return notes;

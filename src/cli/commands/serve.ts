@@ -153,7 +153,7 @@ function createFolder(target: string, key: SigningKey | undefined, options: Opti
   throw refusal(why ?? `${target}: no image in it (a .bin that begins with 0xe9), and no manifest of files`, 1);
 }
 
-/** The file of the reports is no file of the program, also when it lies in its folder. */
+/** The file of the reports does not belong to the program, also when it lies in its folder. */
 function withoutReports(options: Options): Options {
   const { files, collect, ignore = [] } = options;
   if (files === undefined || collect === undefined) return options;

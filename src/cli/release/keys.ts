@@ -109,7 +109,7 @@ function decrypt(file: string, pem: string, { text, from }: Passphrase): KeyObje
         file,
         "encrypted by a cipher that Node does not have: openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE converts it",
       );
-    // a wrong one gives "bad decrypt", and now and then bytes that are no key
+    // a wrong one gives "bad decrypt", or, once in some 256 times, bytes that cannot be read as a key
     return refuse(file, `wrong passphrase (from ${from}), or the file is damaged`);
   }
 }

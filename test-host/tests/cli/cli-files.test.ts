@@ -327,7 +327,7 @@ test("names, links and folders that a device or a publisher cannot have are refu
   const cases: [string[], RegExp][] = [
     [
       ["--files", "f", "--entry", "main.js"],
-      /^f: entry main\.js is none of its files \(there is app\.js, e\.js\): --entry/,
+      /^f: entry main\.js is not one of its files \(there is app\.js, e\.js\): --entry/,
     ],
     [
       ["--files", "f", "--entry", "e.js", "--ignore", "e.js"],

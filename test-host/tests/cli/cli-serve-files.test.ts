@@ -230,7 +230,7 @@ test("serve says which option of a working folder is missing", async () => {
     [["--files", "work"], 2, /--files and --file need --entry and --chip and --key$/m],
     [["--files", "work", "--entry", "app.js", ...key], 2, /need --chip$/m],
     [["--files", "none", ...SIGNED], 1, /^none: no such file/],
-    [["--files", "work", ...SIGNED.slice(0, -1), "b.js"], 1, /^work: entry b\.js is none of its files/],
+    [["--files", "work", ...SIGNED.slice(0, -1), "b.js"], 1, /^work: entry b\.js is not one of its files/],
     [["outside"], 1, /^outside: no image in it .*, and no manifest of files/],
   ];
   await forAll(cases, async ([args, code, says]) => void fails(await shop.alone("serve", ...args), code, says));

@@ -417,7 +417,7 @@ test("refused: a release that the board would refuse", async () => {
   await refusal(/file app\.js has SHA-256/, release("changed/app.jws"));
   succeeds(await shop.run("keygen", "--bits", "2048", "--out", "other.pem"));
   const keys = ["--url", "http://localhost/a.jws", "--keys", "other.pub.jwk"];
-  await refusal(/signature: by .*, which is none of --keys/, [...release("prog-esp32/app.jws"), ...keys]);
+  await refusal(/signature: by .*, which is not one of --keys/, [...release("prog-esp32/app.jws"), ...keys]);
   const both = ["--url", "http://localhost/a.jws", "--keys", "key.pub.jwk", "--keys", "other.pub.jwk"];
   await refusal(/signature: 1 of 2 required/, [...release("prog-esp32/app.jws"), ...both, "--threshold", "2"]);
   await refusal(/claim project is espruino, --project says lamp/, [
