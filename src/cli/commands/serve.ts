@@ -107,7 +107,7 @@ function announce(
       : printable(options.host);
   console.log(`${pc.bold("https-ota serve")} for ${reach}. Ctrl-C ends it.`);
   for (const url of urls) for (const { urlPath } of offers) console.log(`  ${url}${urlPath}`);
-  const unknown = options.http ? "" : " (it warns of the certificate, which nobody vouches for)";
+  const unknown = options.http ? "" : " (it warns of the certificate, which is self-signed)";
   console.log(`In a browser: ${urls.at(-1)}/${unknown}`);
   announceInstalls(urls, installs);
   if (collector) console.log(reportsText(options, urls[0], collector));

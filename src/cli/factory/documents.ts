@@ -50,7 +50,7 @@ export function sha256Sums(files: readonly { name: string; bytes: Uint8Array }[]
   return files.map(({ name, bytes }) => `${sha256(bytes)}  ${name}\n`).join("");
 }
 
-/** As esptool 5 calls itself and its commands. esptool 4 knows the old names alone, of which esptool 5 warns. */
+/** The names of esptool 5. esptool 4 knows only the old ones, and esptool 5 warns of them. */
 const esptool = (chip: string) => `esptool --chip ${chip} --port PORT --baud 460800`;
 export const OLD_ESPTOOL = "With esptool 4 write esptool.py and write_flash.";
 

@@ -13,7 +13,7 @@ const MAX_SIZE = 0xffffff;
 /** The top byte of a size: none, JSFF_STORAGEFILE (made by open()), JSFF_COMPRESSED. */
 const FLAGS = [0, 64, 128];
 const STORAGE_FILE = 64;
-/** A file is erased by clearing so many bytes of its name. */
+/** Espruino erases a file by clearing this number of bytes at the start of its name. */
 const ERASED_NAME = 4;
 /** JSF_ALIGNMENT of the ESP32 */
 const ALIGNMENT = 4;
@@ -45,7 +45,7 @@ export function buildStorage(files: readonly StorageFile[], size: number): Buffe
     const length = sizeOf(file);
     const name = Buffer.from(file.name, "latin1");
     if (!length || length > MAX_SIZE || name.length > MAX_NAME || file.bytes.length > length)
-      throw new RangeError(`no file of Storage: ${file.name}`);
+      throw new RangeError(`not a file that Storage can hold: ${file.name}`);
     image.fill(0, at, at + FILE_HEADER);
     setU32(image, at, length);
     image.set(name, at + NAME_AT);

@@ -160,7 +160,7 @@ test("a table is shown with its board and what updates do with it", async () => 
     assert.equal(report.kind, "table");
     assert.deepEqual(report.table.rows, board.rows);
     assert.equal(report.updates, updates);
-    assert.equal(report.boards.includes(name), !name.startsWith("toy-"), "toy boards are no products");
+    assert.equal(report.boards.includes(name), !name.startsWith("toy-"), "toy boards are not products");
   }
   succeeds(
     await shop.run("inspect", "esp32.bin"),

@@ -60,7 +60,7 @@ test("a wrong passphrase and a missing one are told apart, with the remedy", asy
 
 test("every wrong passphrase has the same message, whatever comes out of it", async () => {
   const pem = shop.get("key.pem").toString();
-  // one in some 256 gives a padding that is right, and bytes that are no key
+  // one in some 256 gives a correct padding, and bytes that are not a key
   let garbage = "";
   for (let i = 0; !garbage && i < 5000; i++)
     try {

@@ -163,7 +163,7 @@ test("without --collect a report is refused, and says what to do", async (t) => 
 const REFUSED: [what: string, report: unknown, status: number, says: RegExp][] = [
   ["no JSON", "{", 400, /^expected JSON/],
   ["nothing", "", 400, /^expected JSON/],
-  ["bytes that are no UTF-8", Buffer.from('{"serial":"\xff"}', "latin1"), 400, /^expected JSON/],
+  ["bytes that are not UTF-8", Buffer.from('{"serial":"\xff"}', "latin1"), 400, /^expected JSON/],
   ["a list", [], 400, /^expected an object, .* found a list/],
   ["null", null, 400, /found null/],
   ["a text", '"x"', 400, /found a string/],
@@ -425,7 +425,7 @@ test("a file that took the place of the reports is neither appended to nor overw
     assert.deepEqual(await serialsOf(served), ["a"], what);
   };
   assert.equal((await post(served.url, { serial: "a" })).status, 204);
-  // the second one is as large as a file that would be written anew
+  // the second one is as large as a file that would be rewritten
   for (const other of [Buffer.from("mine\n"), Buffer.alloc(9 << 20, "mine\n")]) {
     shop.put(file, other);
     await refused(`${other.length} bytes`);

@@ -150,7 +150,7 @@ test("a manifest is signed once, and again when a device may want to go back", a
   const back = claimsOf(await manifest("a"));
   assert.ok(back.sequence >= other.sequence, "a device that confirmed b would refuse a");
   assert.deepEqual([back.iat, back.exp - back.iat], [back.sequence, 3600]);
-  // whoever asks for one and the other in turns makes no work
+  // requests for one and the other in turns cause no work
   const begun = Date.now();
   const made = new Set<string>();
   for (let i = 0; i < 20; i++) {
@@ -160,7 +160,7 @@ test("a manifest is signed once, and again when a device may want to go back", a
   assert.ok(made.size <= 2 + (Date.now() - begun) / 1000, `${made.size} signatures`);
   await sleepSecond();
   shop.put("two/a.bin", IMAGE);
-  assert.ok(claimsOf(await manifest("a")).sequence > back.sequence, "a file that was written anew is a release");
+  assert.ok(claimsOf(await manifest("a")).sequence > back.sequence, "a file that was rewritten is a release");
 });
 
 test("a download whose file changes is cut, and the rest of it is never another image's", async (t) => {

@@ -1,4 +1,4 @@
-// `https-ota factory` before judges that are not ours: esptool, and the real interpreter.
+// `https-ota factory` checked by tools that are not ours: esptool, and the real interpreter.
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -15,7 +15,7 @@ const ESPTOOL = [process.env.PYTHON ?? "python3", "python"].find(
 );
 if (!ESPTOOL)
   process.stderr.write(
-    "\n!!! esptool is not installed (pip install esptool): nobody but ourselves has judged the factory images !!!\n\n",
+    "\n!!! esptool is not installed (pip install esptool): no tool of others has checked the factory images !!!\n\n",
   );
 const withEsptool = { skip: ESPTOOL ? false : "esptool is not installed" };
 warnWithoutEngine();

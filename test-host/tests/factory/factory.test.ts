@@ -1,4 +1,4 @@
-// `https-ota factory`: the image of a new board, judged by the virtual ESP32, by `inspect` and by its own parts.
+// `https-ota factory`: the image of a new board, checked by the virtual ESP32, by `inspect` and by its own parts.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";

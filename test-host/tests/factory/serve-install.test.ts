@@ -207,7 +207,7 @@ test("a page whose files are not what it names is not served", async (t) => {
   assert.deepEqual([status, body.toString()], [422, `storage.bin: ${other}\n`]);
   for (const path of ["one/storage.bin", "site/c3/factory.bin"])
     assert.ok((await ask(`${url}/${path}`)).status >= 400, path);
-  // mended while it runs
+  // repaired while it runs
   shop.put("changed/one/storage.bin", shop.get("www/one/storage.bin"));
   assert.equal((await ask(`${url}/one/index.html`)).status, 200);
 });
@@ -277,7 +277,7 @@ test("a Wi-Fi password that comes after the page was judged is not served", asyn
   const [page, secret] = ["late/one", "secret/esp32"].map(shop.at);
   const { readFileSync } = fs;
   let isSwapped = false;
-  // factory.bin is the last file that is judged
+  // factory.bin is the last file that is checked
   t.mock.method(fs, "readFileSync", (file: string, ...more: any[]) => {
     const bytes = (readFileSync as any)(file, ...more);
     if (!isSwapped && file === `${page}/factory.bin`) {
