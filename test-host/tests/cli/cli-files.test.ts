@@ -98,7 +98,7 @@ test("a module comes behind those that it requires, and by name otherwise", asyn
   assert.deepEqual(namesOf("order.jws"), ["b", "y.js", "k.js", "m.js", "a.js", "app.js", "B.txt"]);
 });
 
-test("a URL is there only where the name is none, or with --files-url", async () => {
+test("a file has a URL only when its name is not one, or with --files-url", async () => {
   folder("urls", {
     "app.js": "1",
     "a b.txt": "2",

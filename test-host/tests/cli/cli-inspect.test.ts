@@ -110,7 +110,7 @@ test("real firmware is valid", { skip: skipReal }, async () => {
   });
 });
 
-test("an Espruino image shows version, board, Storage, and what the module misses in it", async () => {
+test("an Espruino image shows version, board, Storage and missing natives", async () => {
   shop.put("esp.bin", imageWith(textsOf("2v29.277")));
   const says = [/Espruino +2v29\.277, board ESP32\n/, /storage +896 KB at 0x320000 through partition storage\n/];
   const run = succeeds(await shop.run("inspect", "esp.bin"), ...says);
@@ -339,7 +339,7 @@ test("a dump shows bootloader, table, otadata and every slot", async () => {
   succeeds(await shop.run("inspect", "dump.bin"), ...says);
 });
 
-test("a selected image in which the bootloader may crash is said where the flash starts", async () => {
+test("inspect says at starts when a bootloader may crash in the selected image", async () => {
   const bytes = Buffer.from(image(2));
   bytes.writeUInt32LE(0x3fbb0000, layoutOf(bytes).segments[2]);
   const worlds: [Uint8Array, RegExp][] = [
@@ -358,7 +358,7 @@ test("a selected image in which the bootloader may crash is said where the flash
   succeeds(await shop.run("inspect", "quiet.bin"), /starts +factory\n/);
 });
 
-test("a dump of a chip whose bootloader lies at 0 is no image", async () => {
+test("a dump whose bootloader lies at 0 is not taken for an image", async () => {
   shop.put("c3dump.bin", dump({ board: "esp32c3", slots: { ota_0: image(1, "esp32c3") } }));
   const report = await inspectJson("c3dump.bin");
   assert.deepEqual([report.kind, report.dump.bootloader.offset, report.dump.starts], ["dump", 0, "ota_0"]);
@@ -614,7 +614,7 @@ test("a Storage that a device has used is shown without its erased files", async
   fails(await shop.run("inspect", "broken.bin"), 1, says);
 });
 
-test("what only begins like a Storage is not called one", async () => {
+test("a file that only begins like a Storage is not called one", async () => {
   const header = (name: Uint8Array, word = 8) => {
     const bytes = Buffer.alloc(4096, 0xff);
     bytes.fill(0, 0, 32);

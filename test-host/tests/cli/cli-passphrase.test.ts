@@ -93,7 +93,7 @@ test("keys that OpenSSL encrypted are read, but for ciphers that Node does not h
     );
 });
 
-test("who verifies is asked for the public half, not for a passphrase", async () => {
+test("verify asks for the public half of a key, not for a passphrase", async () => {
   succeeds(await runWith(PASSPHRASE, ...signBy("key.pem", "v.jws")));
   const says =
     /^key\.pem: an encrypted private key, expected its public half: key\.pub\.jwk, which keygen wrote, or what openssl pkey -in key\.pem -pubout -out key\.pub\.pem writes$/m;

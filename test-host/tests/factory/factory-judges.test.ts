@@ -84,7 +84,7 @@ for (const { board, chip, bootloader } of BOARDS) {
 
   // a chip once
   if (board === "esp32-dual") continue;
-  test(`${board}: esptool sets the header of the build's own bootloader to the same bytes`, withEsptool, async () => {
+  test(`${board}: esptool gives the bootloader's header the same bytes`, withEsptool, async () => {
     const settings = [
       ["dio", "40m", "4MB"],
       ["qio", "80m", "16MB"],

@@ -52,7 +52,7 @@ async function start(t: TestContext, board: string, image: Uint8Array): Promise<
 }
 
 for (const { board, chip, slot } of BOARDS)
-  test(`${board}: the virtual ESP32 runs the first release and updates itself to the second`, async (t) => {
+  test(`${board}: the virtual ESP32 runs the release and updates to the next`, async (t) => {
     const out = `out-${board}`;
     succeeds(await make(out, { board, chip }, "--url", "http://localhost/app.jws", "--keys", "key.pub.jwk"));
     const fixture = await start(t, board, shop.get(`${out}/factory.bin`));
@@ -172,7 +172,7 @@ test("the same input gives the same bytes, from a folder, a .zip and a .tgz", as
   }
 });
 
-test("the folder has the parts, a manifest for ESP Web Tools, sums and the esptool line", async () => {
+test("the folder has parts, manifest.json, SHA256SUMS and the esptool line", async () => {
   const { stdout } = succeeds(await make("out-parts", { board: "esp32c3", chip: "esp32c3" }));
   const whole = shop.get("out-parts/factory.bin");
   const manifest = JSON.parse(shop.get("out-parts/manifest.json").toString());
@@ -372,7 +372,7 @@ test("refused: a build that would not start, or in which the module cannot run",
   for (const [says, name, app, chip] of cases) await refusal(says, withApp(name, app, chip));
 });
 
-test("refused: what is no build, or several", async () => {
+test("refused: a folder without a build, or with several", async () => {
   const release = ["--board", "esp32", "--release", "prog-esp32/app.jws", "--espruino"];
   mkdirSync(shop.at("nothing"));
   await refusal(/nothing: no bootloader in it/, [...release, "nothing"]);

@@ -62,7 +62,7 @@ const TYPES: Record<string, RegExp> = {
   SHA256SUMS: /^text\/plain; charset=utf-8$/,
 };
 
-test("pages come with the right types and a content security policy, in the JSON and the list", async (t) => {
+test("pages have types and a content security policy, in JSON and list", async (t) => {
   const { url, out } = await serve(t, "www", "--http");
   const paths = [
     ...[...PAGE, ...FILES].map((name) => `one/${name}`),
@@ -115,7 +115,7 @@ test("pages come with the right types and a content security policy, in the JSON
   );
 });
 
-test("what factory made for a cable is no release, and without a page it is not served", async (t) => {
+test("files of factory are not releases, and without a page not served", async (t) => {
   const { url, out } = await serve(t, "www", "--http", "--key", "key.pem");
   const { releases } = await json(url);
   assert.deepEqual(
@@ -272,7 +272,7 @@ test("a Wi-Fi password is not given to the network, also not to this computer", 
   assert.match((await ask(`${url}/one/factory.bin`)).body.toString(), WIFI);
 });
 
-test("a Wi-Fi password that comes after the page was judged is not served", async (t) => {
+test("a Wi-Fi password that comes after the page was checked is not served", async (t) => {
   const name = copy("late");
   const [page, secret] = ["late/one", "secret/esp32"].map(shop.at);
   const { readFileSync } = fs;
@@ -296,7 +296,7 @@ test("a Wi-Fi password that comes after the page was judged is not served", asyn
   await assert.rejects(content.open(0, content.size), /storage\.bin: has just changed: request it again/);
 });
 
-test("with --host 127.0.0.1 it is, and only to those who call this computer by its own name", async (t) => {
+test("--host 127.0.0.1 serves a Wi-Fi password only by a local name", async (t) => {
   const folder = copy("local");
   cpSync(shop.at("secret"), shop.at("local/secret"), { recursive: true });
   const { url, port } = await serve(t, folder, "--http");
@@ -343,7 +343,7 @@ test("a folder with nothing but an install page can be served", async (t) => {
   assert.doesNotMatch(out, /Not served|Web IDE/);
 });
 
-test("one with a Wi-Fi password alone is refused with the reason", async () => {
+test("a folder with only a Wi-Fi page is refused with the reason", async () => {
   fails(await shop.run("serve", "secret", "--port", "0"), 1, WIFI);
   fails(await shop.run("serve", "secret/esp32", "--port", "0"), 1, WIFI);
 });
