@@ -4,7 +4,7 @@ import { drawDemoUpdate } from "./demo-update.ts";
 import { drawFleetPolling } from "./fleet-polling.ts";
 import { drawPowerFailCuts } from "./power-fail-cuts.ts";
 
-export const REMEDY = "npm run pictures draws it anew";
+export const REMEDY = "npm run pictures draws it again";
 
 /** Each gives the same text on every computer. */
 export const DRAWINGS: Record<string, () => Promise<string>> = {

@@ -1,5 +1,5 @@
 // docs/power-fail-cuts.svg: some cells of the campaign `every`, all of whose cut points fit into a picture. What is drawn is
-// what the campaign's own judge saw; where it would have a finding, nothing is drawn.
+// what the campaign's own checks saw. Where they have a finding, nothing is drawn.
 
 import { cutPoints, type Operation } from "../campaign/cut-points.ts";
 import { createSession, type Session } from "../campaign/lifetime.ts";

@@ -3,7 +3,7 @@ import path from "node:path";
 import { type Command, Option } from "commander";
 import pc from "picocolors";
 import { storageFor, type Release, type Storage } from "../factory/contents.ts";
-import { flashLine, flashText, type Named, sha256Sums, webToolsManifest } from "../factory/documents.ts";
+import { flashLine, flashText, type Named, OLD_ESPTOOL, sha256Sums, webToolsManifest } from "../factory/documents.ts";
 import { type EspruinoBuild, readEspruinoBuild } from "../factory/espruino-build.ts";
 import { checkFolder, writeAll } from "../factory/output.ts";
 import { pageFiles, pageLines } from "../factory/page.ts";
@@ -16,6 +16,7 @@ import { FACTORY_FILE, FLASH_TEXT, MANIFEST_FILE, SUMS_FILE } from "../formats/f
 import { FLASH_FREQS, FLASH_MODES, FLASH_SIZES, flashSizeName, KEEP } from "../formats/flash-header.ts";
 import { loaderConfig, type LoaderOptions } from "../push/loader.ts";
 import { loadPublicKeys } from "../release/keys.ts";
+import { STOCK_PROJECT } from "../release/release.ts";
 import type { NamedFile } from "../release/source-files.ts";
 import { misuse, printable } from "../ui/errors.ts";
 import { columns, field } from "../ui/tables.ts";
@@ -51,11 +52,15 @@ function checkUsage({ release, files, file, minify, url }: Options): void {
     misuse("expected --release, the first release, or --url and --keys, with which a board fetches it itself");
 }
 
+/** "espruino 1.0.0" would be read as a version of Espruino: a release of the stock project gets its program's name too. */
+const projectName = ({ claims: { project, entry } }: Release) =>
+  project === STOCK_PROJECT ? `${project} program ${entry}` : project;
+
 /** What the page and flash.txt call it. */
 function nameOf(release: Release | null, { app }: EspruinoBuild, title: string): Named {
   const about = { title, espruino: app.espruino.board ?? undefined };
-  if (release) return { name: release.claims.project, version: release.claims.version, ...about };
-  return { name: "espruino", version: app.espruino.version ?? "of unknown version", ...about };
+  if (release) return { name: projectName(release), version: release.claims.version, ...about };
+  return { name: STOCK_PROJECT, version: app.espruino.version ?? "of unknown version", ...about };
 }
 
 interface Made {
@@ -73,13 +78,22 @@ function notesOf({ board, build, release, wifi, storage }: Made, { keys }: Optio
   if (built && board.espruino !== undefined && built !== board.espruino)
     notes.push(`built for ${built}, the table of board ${board.name} was taken from ${board.espruino}`);
   if (release && !keys)
-    notes.push("the signature of the release was not checked, and without --url and --keys the loader cannot rescue");
+    notes.push(
+      "without --url and --keys the signature of the release was not checked, and the loader cannot fetch another " +
+        "release when this one does not start: give both",
+    );
   if (wifi)
     notes.push(
-      `${FACTORY_FILE} and storage.bin hold the Wi-Fi password as it is: whoever has them can read it, ` +
+      `${FACTORY_FILE} and storage.bin hold the Wi-Fi password as it is: anyone who has them can read it, ` +
         "so do not publish them",
     );
   return notes;
+}
+
+function releaseText(release: Release | null): string {
+  if (!release) return "none: it fetches one";
+  const { entry, version, project } = release.claims;
+  return printable(`${entry} ${version}, project ${project}`);
 }
 
 const PAGE = "Or with the install page, which any web server with https:// can have; on this computer:";
@@ -95,10 +109,7 @@ function report(out: string, made: Made, options: Options): void {
     `${printable(file)}: ${pc.green("for flash address 0")}, ${whole} bytes`,
     field("board", printable(`${options.title ?? board.title} (${board.name})`)),
     field("espruino", printable(`${espruino.version ?? "of unknown version"}, ${build.app.bytes.length} bytes`)),
-    field(
-      "release",
-      release ? printable(`${release.claims.project} ${release.claims.version}`) : "none: it fetches one",
-    ),
+    field("release", releaseText(release)),
     ...(release ? [field("sequence", String(release.claims.sequence))] : []),
     field("wifi", wifi ? printable(`${wifi.ssid}, from ${wifi.from}`) : "none"),
     field("storage", `${storage.files.length} files, ${storage.used} bytes, ${storage.free} free for releases`),
@@ -108,6 +119,8 @@ function report(out: string, made: Made, options: Options): void {
     `In ${printable(out)}, with the board on PORT:`,
     "",
     `  ${flashLine(board.chip)}`,
+    "",
+    OLD_ESPTOOL,
     ...(options.page ? ["", PAGE, "", ...pageLines(out)] : []),
   ];
   for (const line of lines) console.log(line);

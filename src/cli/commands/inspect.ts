@@ -27,11 +27,12 @@ function inspect(file: string, { json, tableOffset }: { json?: boolean; tableOff
 
 const HELP = `
 The exit code is 1 when the file cannot be used as what it is: a broken image, a table that breaks a rule, a manifest
-that no device reads, a flash from which nothing starts. Signatures are not checked here: see verify.
+that no device reads, a Storage that Espruino erases, a flash from which nothing starts. Signatures are not checked here:
+see verify.
 
 Example:
   npx https-ota inspect firmware.bin
-  esptool.py read_flash 0 0x400000 dump.bin && npx https-ota inspect dump.bin
+  esptool read-flash 0 0x400000 dump.bin && npx https-ota inspect dump.bin
   npx https-ota inspect dump.bin --json
 `;
 
@@ -39,7 +40,7 @@ export function addInspect(program: Command): void {
   program
     .command("inspect")
     .description(
-      "Show what an image, a manifest, a partition table, otadata or a whole flash says, and what is wrong with it.",
+      "Show what an image, a manifest, a partition table, otadata, a Storage or a whole flash says, and what is wrong with it.",
     )
     .argument("<file>", "any of these; its content tells which")
     .option("--json", "for machines; numbers are bytes, offsets count from the start of the file")

@@ -4,17 +4,12 @@ import { Option } from "commander";
 import { refuseExisting, writeNew } from "../ui/files.ts";
 import { newPassphrase } from "../ui/passphrase.ts";
 import { parseOutFile } from "./options.ts";
-import { createKey, keysLine } from "../release/keys.ts";
+import { createKey, keysLine, publicFileOf } from "../release/keys.ts";
 
 interface Options {
   out: string;
   bits: string;
   passphrase?: boolean;
-}
-
-/** The file of the public key: key.pub.jwk for key.pem. */
-export function publicFileOf(file: string): string {
-  return `${file.replace(/\.pem$/, "")}.pub.jwk`;
 }
 
 async function keygen({ out, bits, passphrase }: Options): Promise<void> {
@@ -24,9 +19,9 @@ async function keygen({ out, bits, passphrase }: Options): Promise<void> {
   const { pem, jwk } = await createKey(Number(bits), passphrase ? await newPassphrase() : undefined);
   writeNew(out, pem, 0o600);
   writeNew(publicFile, `${JSON.stringify({ ...jwk, alg: "PS256", use: "sig" }, null, 2)}\n`, 0o644);
-  const whoever = passphrase ? "Anyone who has it and its passphrase" : "Anyone who has it";
+  const holder = passphrase ? "Anyone who has it and its passphrase" : "Anyone who has it";
   const kind = passphrase ? "encrypted private key" : "private key";
-  console.log(`${out}: ${kind}, RSA ${bits} bits. ${whoever} can install firmware: keep it off the network.`);
+  console.log(`${out}: ${kind}, RSA ${bits} bits. ${holder} can install firmware: keep it off the network.`);
   console.log(`${publicFile}: public key ${jwk.kid}`);
   console.log("\nFor the program on the device:\n");
   console.log(keysLine([jwk]));

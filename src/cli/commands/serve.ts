@@ -107,7 +107,7 @@ function announce(
       : printable(options.host);
   console.log(`${pc.bold("https-ota serve")} for ${reach}. Ctrl-C ends it.`);
   for (const url of urls) for (const { urlPath } of offers) console.log(`  ${url}${urlPath}`);
-  const unknown = options.http ? "" : " (it warns of the certificate, which nobody vouches for)";
+  const unknown = options.http ? "" : " (it warns of the certificate, which is self-signed)";
   console.log(`In a browser: ${urls.at(-1)}/${unknown}`);
   announceInstalls(urls, installs);
   if (collector) console.log(reportsText(options, urls[0], collector));
@@ -153,7 +153,7 @@ function createFolder(target: string, key: SigningKey | undefined, options: Opti
   throw refusal(why ?? `${target}: no image in it (a .bin that begins with 0xe9), and no manifest of files`, 1);
 }
 
-/** The file of the reports is no file of the program, also when it lies in its folder. */
+/** The file of the reports does not belong to the program, also when it lies in its folder. */
 function withoutReports(options: Options): Options {
   const { files, collect, ignore = [] } = options;
   if (files === undefined || collect === undefined) return options;

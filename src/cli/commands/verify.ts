@@ -38,7 +38,7 @@ async function loadKeys(files: string[]): Promise<PublicKey[]> {
 async function checkToken(token: Token, keys: PublicKey[]): Promise<Verdict> {
   const key = keys.find(({ jwk }) => jwk.kid === token.kid);
   if (!key)
-    return { problem: `key: kid ${excerpt(token.kid)} is none of ${keys.map(({ jwk }) => jwk.kid).join(", ")}` };
+    return { problem: `key: kid ${excerpt(token.kid)} is not one of ${keys.map(({ jwk }) => jwk.kid).join(", ")}` };
   const problem = await signatureProblem(token.text, key);
   return problem === null ? { key } : { problem };
 }

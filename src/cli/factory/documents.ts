@@ -50,14 +50,16 @@ export function sha256Sums(files: readonly { name: string; bytes: Uint8Array }[]
   return files.map(({ name, bytes }) => `${sha256(bytes)}  ${name}\n`).join("");
 }
 
-const esptool = (chip: string) => `esptool.py --chip ${chip} --port PORT --baud 460800`;
+/** The names of esptool 5. esptool 4 knows only the old ones, and esptool 5 warns of them. */
+const esptool = (chip: string) => `esptool --chip ${chip} --port PORT --baud 460800`;
+export const OLD_ESPTOOL = "With esptool 4 write esptool.py and write_flash.";
 
 /** For one board: everything from flash address 0 on. */
-export const flashLine = (chip: string): string => `${esptool(chip)} write_flash 0x0 ${FACTORY_FILE}`;
+export const flashLine = (chip: string): string => `${esptool(chip)} write-flash 0x0 ${FACTORY_FILE}`;
 
 /** The same without what lies between the parts. */
 export function partsLine(chip: string, parts: readonly FlashPart[]): string {
-  return `${esptool(chip)} write_flash ${parts.map(({ name, offset }) => `${hex(offset)} ${name}`).join(" ")}`;
+  return `${esptool(chip)} write-flash ${parts.map(({ name, offset }) => `${hex(offset)} ${name}`).join(" ")}`;
 }
 
 export function flashText({ chip }: Board, { name, version, title }: Named, parts: readonly FlashPart[]): string {
@@ -72,8 +74,9 @@ export function flashText({ chip }: Board, { name, version, title }: Named, part
     "",
     `  ${partsLine(chip, parts)}`,
     "",
+    OLD_ESPTOOL,
     "PORT is /dev/ttyUSB0, /dev/cu.usbserial-0001 or COM3. The mode, frequency and size of the flash are in the header",
-    "of the bootloader already: leave the options --flash_mode, --flash_freq and --flash_size out.",
+    "of the bootloader already: leave the options --flash-mode, --flash-freq and --flash-size out.",
     "",
   ].join("\n");
 }

@@ -53,7 +53,7 @@ export function partsOf(build: EspruinoBuild, board: Board, storage: Buffer, set
   return parts.sort((a, b) => a.offset - b.offset);
 }
 
-/** What `esptool merge_bin` makes of the parts: from flash address 0 on, with 0xff between them. */
+/** What `esptool merge-bin` makes of the parts: from flash address 0 on, with 0xff between them. */
 export function merge(parts: readonly FlashPart[]): Buffer {
   const last = parts[parts.length - 1];
   const whole = Buffer.alloc(last.offset + last.bytes.length, 0xff);

@@ -32,7 +32,7 @@ async function checkSignature(
     const key = keys.find(({ jwk }) => jwk.kid === kid);
     const problem = key
       ? await signatureProblem(text, key)
-      : `signature: by ${printable(kid)}, which is none of --keys`;
+      : `signature: by ${printable(kid)}, which is not one of --keys`;
     if (problem !== null) problems.push(problem);
     else if (signers.add(kid).size === threshold) return;
   }
@@ -59,7 +59,7 @@ export async function firstRelease(
 ): Promise<Release> {
   const manifest = readManifest(file);
   const { claims } = manifest;
-  // it may have expired: what comes by cable is not judged by its date
+  // it may have expired: the date does not count for what comes by cable
   checkRelease(file, claims, 0);
   if (!claims.files) refuse(file, "names an image alone, expected a release with files: sign --files makes one");
   await checkSignature(file, manifest, keys, Number(options.threshold ?? 1));

@@ -2,8 +2,9 @@
 import { IMAGE_MAGIC, isBootloader, readImage } from "./image.ts";
 import { looksLikeOtadata } from "./otadata.ts";
 import { looksLikeTable, readTable, SECTOR, TABLE_OFFSET, TABLE_SIZE } from "./partitions.ts";
+import { readStorage } from "./storage-image.ts";
 
-export type Kind = "dump" | "image" | "table" | "otadata" | "manifest";
+export type Kind = "dump" | "image" | "table" | "otadata" | "storage" | "manifest";
 
 /** CONFIG_PARTITION_TABLE_OFFSET is moved up for bootloaders that grow. */
 const LAST_TABLE = 0x40000;
@@ -32,6 +33,7 @@ export function kindOf(bytes: Uint8Array): Kind | null {
   if (bytes[0] === IMAGE_MAGIC) return "image";
   if (looksLikeTable(bytes)) return "table";
   if (looksLikeOtadata(bytes)) return "otadata";
+  if (readStorage(bytes)) return "storage";
   const text = Buffer.from(bytes.subarray(0, 0x10000)).toString("latin1");
   // the start of every JSON object in base64url: a damaged manifest is a manifest, so that its problem can be shown
   return /^eyJ[\w-]*\.[\w-]/.test(text) ? "manifest" : null;

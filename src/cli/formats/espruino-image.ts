@@ -10,7 +10,7 @@ export interface EspruinoImage {
   version: string | null;
   /** null when the image tells neither or both */
   partition: StorageLabel | null;
-  /** as `process.env.BOARD`; null when it is none of the known boards */
+  /** as `process.env.BOARD`; null when the board is not known */
   board: string | null;
   /** What src/ uses of Espruino and this build does not have. */
   missing: string[];

@@ -1,5 +1,5 @@
-// Bytes 2 and 3 of a bootloader's header: how the chip reads its flash. Set as esptool sets them: its `write_flash` and
-// `merge_bin` change them in the image at the bootloader's address, and put the appended SHA-256 right.
+// Bytes 2 and 3 of a bootloader's header: how the chip reads its flash. Set as esptool sets them: its `write-flash` and
+// `merge-bin` change them in the image at the bootloader's address, and put the appended SHA-256 right.
 // Source: esptool 5.6, cmds.py (_update_image_flash_params) and targets/esp32.py, esp32c3.py, esp32s3.py.
 import { createHash } from "node:crypto";
 import type { Image } from "./image.ts";

@@ -189,7 +189,7 @@ export function csvProblem({ label, flags }: Row): string | null {
   if (/,|^[#$]/.test(label)) return `${name} has a comma, or a # or $ at its start, which no CSV can hold`;
   if (label !== printable(label)) return `${name} has characters that cannot be shown, so no CSV of it is made`;
   if (label !== label.trim()) return `${name} has blanks at its start or end, which no CSV can hold`;
-  if (flags & ~KNOWN_FLAGS) return `flags ${hex(flags)}, of which a CSV knows ${Object.keys(FLAGS).join(" and ")} only`;
+  if (flags & ~KNOWN_FLAGS) return `flags ${hex(flags)}, a CSV knows only ${Object.keys(FLAGS).join(" and ")}`;
   return null;
 }
 

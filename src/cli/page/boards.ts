@@ -28,7 +28,7 @@ function factsOf({ chipFamily, espruino, flash }: Board): string {
 
 function fill(board: Board, parts: readonly Part[]): void {
   const chip = board.chipFamily.toLowerCase().replace("-", "");
-  at("command").textContent = `esptool.py --chip ${chip} --port PORT --baud 460800 write_flash 0x0 factory.bin`;
+  at("command").textContent = `esptool --chip ${chip} --port PORT --baud 460800 write-flash 0x0 factory.bin`;
   at<HTMLAnchorElement>("whole").href = `${folderOf(board)}factory.bin`;
   at<HTMLAnchorElement>("sums").href = `${folderOf(board)}SHA256SUMS`;
   at("parts").replaceChildren(...parts.map(rowOf));

@@ -37,7 +37,7 @@ export interface Console {
 const FRAME = /<ota:([0-9a-f]{8}):([0-9a-f]{1,8}):([A-Za-z0-9+/=]*)>/;
 const DLE = "\x10";
 const INTERRUPT = "\x03";
-/** Clears the input line, whatever has arrived of it (Espruino jsinteractive.c). It is no interrupt. */
+/** Clears the input line, whatever has arrived of it (Espruino jsinteractive.c). It does not interrupt a program. */
 const ESC = "\x1b";
 const CLEAR = `${ESC}[2H`;
 /** ms. A device may erase flash, or check a signature, before it answers. */

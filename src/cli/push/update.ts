@@ -143,7 +143,7 @@ const reachedOf = ({ reached }: Job): number => [...reached.values()].reduce((su
 /** Counts a piece that was sent. */
 function advance(job: Job, { file, offset }: Event & { k: "ask" }, length: number): void {
   const { release, options, reached } = job;
-  // the manifest is no part of it
+  // progress counts image and files, and not the manifest
   if (options.keys.length && file === "") return;
   reached.set(file, Math.max(reached.get(file) ?? 0, offset + length));
   job.progress ??= createProgress(release.files.size ? "release" : "image", sizeOf(release));

@@ -109,7 +109,7 @@ function decrypt(file: string, pem: string, { text, from }: Passphrase): KeyObje
         file,
         "encrypted by a cipher that Node does not have: openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE converts it",
       );
-    // a wrong one gives "bad decrypt", and now and then bytes that are no key
+    // a wrong one gives "bad decrypt", or, once in some 256 times, bytes that cannot be read as a key
     return refuse(file, `wrong passphrase (from ${from}), or the file is damaged`);
   }
 }
@@ -119,9 +119,17 @@ async function privateFromPem(file: string, pem: string): Promise<KeyObject> {
   return decrypt(file, pem, await passphraseOf(file));
 }
 
-/** Who verifies has no need of the private key, nor of its passphrase. */
+/** The file of the public key: key.pub.jwk for key.pem. */
+export const publicFileOf = (file: string): string => `${file.replace(/\.pem$/, "")}.pub.jwk`;
+
+/** Verification needs neither the private key nor its passphrase. */
 function publicFromPem(file: string, pem: string): KeyObject {
-  if (isEncrypted(pem)) refuse(file, "an encrypted private key, expected its public half (keygen: FILE.pub.jwk)");
+  if (isEncrypted(pem))
+    refuse(
+      file,
+      `an encrypted private key, expected its public half: ${publicFileOf(file)}, which keygen wrote, or what ` +
+        `openssl pkey -in ${file} -pubout -out ${file.replace(/\.pem$/, "")}.pub.pem writes`,
+    );
   return fromPem(file, pem, createPublicKey);
 }
 

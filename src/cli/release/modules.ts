@@ -1,6 +1,7 @@
 // The modules of a release: what they require of each other, and the order in which a device registers them.
 import { moduleName } from "../../boot/file-set.ts";
 import { printable, refuse } from "../ui/errors.ts";
+import { placeholderLine } from "./placeholder.ts";
 import { BUILT_IN, OWN_MODULE, type Requires, requiresOf } from "./requires.ts";
 import type { SourceFile } from "./source-files.ts";
 
@@ -16,15 +17,28 @@ export function noteOf(name: string, text: string): string {
   return printable(`file ${name} ${text}`);
 }
 
+/** Refuses code with the key of the examples. */
+function checkKeys({ name, path: file }: SourceFile, text: string): void {
+  const line = placeholderLine(text);
+  if (line !== null)
+    refuse(
+      file,
+      `file ${printable(name)}: line ${line}: the key of an example (n: "..."), with which a device refuses every ` +
+        "update: put the key there that keygen printed (key.pub.jwk has it too)",
+    );
+}
+
 export function readCode(files: readonly SourceFile[], entry: string, notes: string[]): Code[] {
   const code: Code[] = [];
   for (const file of files) {
     const module = moduleName({ entry }, file.name);
     if (!module && file.name !== entry) continue;
-    const requires = requiresOf(file.bytes.toString("utf8"));
+    const text = file.bytes.toString("utf8");
+    const requires = requiresOf(text);
     const read = typeof requires === "string" ? { names: [], computed: false } : requires;
     if (typeof requires === "string") notes.push(noteOf(file.name, `was not read as JavaScript: ${requires}`));
-    else if (requires.computed) notes.push(noteOf(file.name, "requires modules by names that are computed"));
+    else checkKeys(file, text);
+    if (read.computed) notes.push(noteOf(file.name, "requires modules by names that are computed"));
     code.push({ file, module, requires: read });
   }
   return code;

@@ -116,7 +116,7 @@ function checkEntry(where: string, files: readonly SourceFile[], entry: string, 
       );
     const names = files.map(({ name }) => name).filter((name) => name.endsWith(".js"));
     const some = names.length ? ` (there is ${names.slice(0, MOST_NAMED).join(", ")})` : "";
-    refuse(where, printable(`entry ${entry} is none of its files${some}: --entry names the program`));
+    refuse(where, printable(`entry ${entry} is not one of its files${some}: --entry names the program`));
   } else if (!program.bytes.length) refuse(program.path, `file ${entry}: the entry is empty, expected a program`);
 }
 

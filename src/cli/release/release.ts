@@ -102,7 +102,7 @@ interface Name {
  * are linked into (espruino-esp32 5240e60), so of an Espruino image the interpreter's own version counts.
  */
 export function namesOf({ image, espruino }: Firmware): { project?: string; version?: string } {
-  if (espruino) return { project: "espruino", version: espruino.version ?? undefined };
+  if (espruino) return { project: STOCK_PROJECT, version: espruino.version ?? undefined };
   return { project: image.descriptor?.project || undefined, version: image.descriptor?.version || undefined };
 }
 
@@ -166,13 +166,13 @@ function urlFrom(file: string): string {
 }
 
 /** The project of a release of files alone, unless --project says another: that of the stock builds. */
-const PROJECT = "espruino";
+export const STOCK_PROJECT = "espruino";
 
 /** What the options say of a release of files alone, and of one with an image the image. */
 function namesFor(firmware: Firmware | undefined, options: ReleaseOptions) {
   if (!firmware)
     return {
-      project: options.project ?? PROJECT,
+      project: options.project ?? STOCK_PROJECT,
       version: options.appVersion as string,
       chip: options.chip as string,
     };

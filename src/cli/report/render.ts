@@ -12,6 +12,8 @@ import type { EspruinoImage } from "../formats/espruino-image.ts";
 import { inhabitants, remedy, storageOf, storageText } from "../formats/espruino-storage.ts";
 import type { Dump, Slot } from "../formats/dump.ts";
 import type { Compared, Image, Problem } from "../formats/image.ts";
+import { storedSize } from "../formats/storage-image.ts";
+import { WIFI_FILE } from "../formats/factory-folder.ts";
 import { fileTable, filesText } from "./files.ts";
 import type { Report } from "./report.ts";
 import { slotOfSeq } from "../../boot/otadata.ts";
@@ -32,6 +34,7 @@ const KINDS: Record<Report["kind"], string> = {
   manifest: "signed manifest",
   table: "partition table",
   otadata: "otadata",
+  storage: "Storage of Espruino",
   dump: "whole flash",
 };
 
@@ -151,6 +154,25 @@ function inhabitantLines(rows: readonly Row[]): string[] {
     ...fits.map((text) => field("Espruino", text)),
     ...misfits.map(({ text }) => field("not for", pc.yellow(`Espruino ${text}`))),
     ...notes.map((text) => field("note", text)),
+  ];
+}
+
+// --- Storage ---------------------------------------------------------------------------------------------------------
+
+const countText = (count: number) => `${count} ${count === 1 ? "file" : "files"}`;
+
+function storedLines({ files, erased, free, torn }: (Report & { kind: "storage" })["storage"]): string[] {
+  const rows = files.map(({ name, offset, size }) => [printable(name), hex(offset, 6), String(size)]);
+  const used = files.reduce((sum, { size }) => sum + storedSize(size), 0);
+  const wifi = files.some(({ name }) => name === WIFI_FILE);
+  return [
+    ...columns([["file", "offset", "bytes"], ...rows]),
+    field("storage", `${countText(files.length)}, ${used} bytes, ${free} free`),
+    ...(erased.count ? [field("erased", `${countText(erased.count)}, ${erased.bytes} bytes`)] : []),
+    ...(torn === null ? [] : [field("note", `at ${hex(torn)}: neither the header of a file nor erased flash`)]),
+    ...(wifi
+      ? [field("note", `${WIFI_FILE} holds the name and the password of a Wi-Fi: do not publish this file`)]
+      : []),
   ];
 }
 
@@ -282,12 +304,14 @@ function bodyLines(report: Report): string[] {
       ];
     case "otadata":
       return report.entries.map((entry, i) => entryLine(entry, i, report.active === i, []));
+    case "storage":
+      return storedLines(report.storage);
     case "dump":
       return dumpLines(report);
   }
 }
 
-/** A merged image (esptool merge_bin) is a flash that ends with its app. */
+/** A merged image (esptool merge-bin) is a flash that ends with its app. */
 function kindText(report: Report): string {
   const part = report.kind === "dump" && report.size < report.dump.flashSize;
   return part ? "merged image or first part of a flash" : KINDS[report.kind];

@@ -10,6 +10,7 @@ import { fsverity } from "../formats/fsverity.ts";
 import { type Image, isBootloader, type Problem, readImage } from "../formats/image.ts";
 import { activeCopy, readOtadata } from "../formats/otadata.ts";
 import { looksLikeTable, readTable, TABLE_OFFSET, updatePath } from "../formats/partitions.ts";
+import { readStorage, type StorageContents } from "../formats/storage-image.ts";
 import { type Claims, parseManifest, type Token } from "../release/manifest.ts";
 import { isRefusal, printable, refuse } from "../ui/errors.ts";
 import { filesReport } from "./files.ts";
@@ -34,6 +35,7 @@ export type Report = { file: string; size: number; problems: Problem[] } & (
     }
   | { kind: "table"; table: ReturnType<typeof readTable>; boards: string[]; updates: string }
   | { kind: "otadata"; entries: ReturnType<typeof readOtadata>; active: 0 | 1 | null }
+  | { kind: "storage"; storage: Omit<StorageContents, "problems"> }
   | {
       kind: "dump";
       /** flash address of the file's first byte; offsets count from the start of the flash. The name is one of --json. */
@@ -81,7 +83,7 @@ function manifestReport(file: string, bytes: Buffer): Report {
 }
 
 /**
- * The flash address of the file's first byte. A file by esptool merge_bin --target-offset starts with the bootloader,
+ * The flash address of the file's first byte. A file by esptool merge-bin --target-offset starts with the bootloader,
  * and its table is nearer to its start by the bootloader's address.
  */
 function flashAddressOf(bytes: Buffer, tableOffset: number): number {
@@ -124,6 +126,10 @@ export function inspectBytes(file: string, bytes: Buffer, tableOffset?: number):
       const entries = readOtadata(bytes);
       return { ...base, kind: "otadata", entries, active: activeCopy(entries), problems: [] };
     }
+    case "storage": {
+      const { problems, ...storage } = readStorage(bytes) as StorageContents;
+      return { ...base, kind: "storage", storage, problems };
+    }
     case "dump":
       return dumpReport(file, bytes, findTable(bytes) ?? TABLE_OFFSET);
     default:
@@ -146,6 +152,6 @@ function refuseUnknown(file: string, bytes: Buffer): never {
   const text = `offset 0: found ${first.toString("hex")} ("${printable(first.toString("latin1"))}")`;
   return refuse(
     file,
-    `${text}, expected an image, a manifest, a partition table, otadata or a whole flash (--table-offset tells where its table is)`,
+    `${text}, expected an image, a manifest, a partition table, otadata, a Storage of Espruino or a whole flash (--table-offset tells where its table is)`,
   );
 }

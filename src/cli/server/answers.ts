@@ -18,7 +18,7 @@ export interface Answer {
   length: number;
 }
 
-/** A strong validator: the same bytes, the same tag. */
+/** A strong validator: equal bytes have equal tags. */
 export function etagOf(bytes: Uint8Array): string {
   return `"${createHash("sha256").update(bytes).digest("hex").slice(0, 32)}"`;
 }

@@ -1,4 +1,4 @@
-// A report of a device (docs/fleet.md#reports), judged: known fields of the right type, in bounds, and text that is safe on
+// A report of a device (docs/fleet.md#reports), checked: known fields of the right type, in bounds, and text that is safe on
 // one line. What is unknown is left out, because later modules say more. Pure.
 import { isRefusal, oneLine, printable, refuse } from "../ui/errors.ts";
 import type { Condition, DeviceReport, ReportedSlot } from "./api.ts";

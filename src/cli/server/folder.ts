@@ -6,7 +6,7 @@ import { refuse, systemReason } from "../ui/errors.ts";
 
 export const MANIFEST = ".jws";
 const IMAGE = ".bin";
-/** What `factory` makes for a cable is no release, although firmware.bin is an image and factory.bin can begin like one. */
+/** Files of `factory` go over a cable and are not releases, although firmware.bin is an image and factory.bin can begin like one. */
 const FOR_CABLE = new Set([...PART_FILES, FACTORY_FILE]);
 const MAX_DEPTH = 4;
 /** of each kind; a folder with more offers the newest */

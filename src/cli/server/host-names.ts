@@ -11,7 +11,7 @@ export interface HostNames {
   isOwn(origin: string, host: string | undefined): boolean;
 }
 
-/** Without port, brackets of IPv6, and the dot of the root; "" where it is no host. */
+/** Without port, brackets of IPv6, and the dot of the root; "" when it is not a host. */
 function nameIn(host: string): string {
   const [, six, name = ""] = /^(?:\[([^\]]*)\]|([^:]*))(?::\d*)?$/.exec(host) ?? [];
   return (six ?? name).toLowerCase().replace(/\.$/, "");

@@ -30,6 +30,8 @@ export interface Installs {
   has(urlPath: string): boolean;
   /** `host`: what the request calls this server. A text says why it is not served. */
   get(urlPath: string, host: string | undefined): Content | string | null;
+  /** The URL path of a page's folder, when `urlPath` is the same without its slash at the end. */
+  folder(urlPath: string): string | null;
 }
 
 export const noInstalls: Installs = {
@@ -38,6 +40,7 @@ export const noInstalls: Installs = {
   listing: () => [],
   has: () => false,
   get: () => null,
+  folder: () => null,
 };
 
 const INDEX = "index.html";
@@ -49,38 +52,39 @@ const TYPES: Readonly<Record<string, string>> = {
   ".bin": "application/octet-stream",
 };
 const PLAIN = "text/plain; charset=utf-8";
-/** pages and boards of one page: more are not looked at */
+/** pages, and boards of one page: more are left out */
 const MOST = 100;
 const MOST_KNOWN = 2000;
 
-/** A version of a file. */
-interface Known {
+/** What is known of a version of a file. */
+interface FileFacts {
   stamp: string;
   size: number;
   sha256: string;
-  /** it holds a private key, or the Wi-Fi is in a file that is no part of an image */
+  /** it holds a private key, or a Wi-Fi outside of an image */
   secret: boolean;
   wifi: boolean;
   /** of a small one, for what has to be parsed */
   text: string;
 }
 
-/** A file, and the version of it that was judged. */
-interface Judged {
+/** A file, and the version of it that was checked. */
+interface Checked {
   file: string;
-  about: Known;
+  about: FileFacts;
 }
 
 interface State {
   folder: Folder;
   /** nobody but this computer can connect */
   local: boolean;
-  known: Map<string, Known>;
+  /** of files that were read */
+  facts: Map<string, FileFacts>;
 }
 
 interface Page extends InstallPage {
   /** by URL path */
-  files: Map<string, Judged>;
+  files: Map<string, Checked>;
   wifi: boolean;
   /** why it is not served */
   problem: string | null;
@@ -90,19 +94,19 @@ class Problem extends Error {}
 
 const MAX_TEXT = 0x10000;
 
-/** Throws when there is no such file, or it may not be served. */
-function know({ folder, known }: State, urlPath: string): Judged {
+/** What a file is, from the cache when it has not changed. Throws when it is missing or may not be served. */
+function lookUp({ folder, facts }: State, urlPath: string): Checked {
   const name = path.posix.basename(urlPath);
   const file = fileAt(folder, urlPath);
   if (file === null) throw new Problem(`${name}: it is not here, or may not be served`);
   const stat = statSync(file, { bigint: true });
   const stamp = stampOf(stat);
-  const before = known.get(file);
+  const before = facts.get(file);
   if (before?.stamp === stamp) return { file, about: before };
   if (stat.size > MAX_FLASH) throw new Problem(`${name}: ${stat.size} bytes`);
-  if (known.size >= MOST_KNOWN) known.clear();
+  if (facts.size >= MOST_KNOWN) facts.clear();
   const bytes = readFileSync(file);
-  const about: Known = {
+  const about: FileFacts = {
     stamp,
     size: bytes.length,
     sha256: sha256Of(bytes),
@@ -112,15 +116,15 @@ function know({ folder, known }: State, urlPath: string): Judged {
     text: bytes.length <= MAX_TEXT ? bytes.toString("utf8") : "",
   };
   // one that is being written is read again
-  if (stampOf(statSync(file, { bigint: true })) === stamp) known.set(file, about);
+  if (stampOf(statSync(file, { bigint: true })) === stamp) facts.set(file, about);
   return { file, about };
 }
 
-function take(state: State, page: Page, urlPath: string): Known {
-  const judged = know(state, urlPath);
-  const { about } = judged;
+function take(state: State, page: Page, urlPath: string): FileFacts {
+  const checked = lookUp(state, urlPath);
+  const { about } = checked;
   if (about.secret) throw new Problem(`${path.posix.basename(urlPath)}: it may not be served`);
-  page.files.set(urlPath, judged);
+  page.files.set(urlPath, checked);
   page.wifi ||= about.wifi;
   return about;
 }
@@ -202,6 +206,14 @@ const isLocalName = (host = "") => /^(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d
 
 const fileIn = (urlPath: string) => canonical(urlPath.endsWith("/") ? urlPath + INDEX : urlPath);
 
+/** "/site/" for "/site", when a page is there. It is made of the folder's name, and not of the request. */
+function folderWith({ folder }: State, urlPath: string): string | null {
+  const wanted = canonical(urlPath);
+  listFiles(folder);
+  if (wanted === null || !folder.installs.has(wanted)) return null;
+  return fileAt(folder, `${wanted}/${INDEX}`) === null ? null : `${wanted}/`;
+}
+
 function pagesWith(state: State, file: string | null): Page[] {
   return file === null ? [] : pagesOf(state).filter(({ files }) => files.has(file));
 }
@@ -210,25 +222,26 @@ function get(state: State, urlPath: string, host: string | undefined): Content |
   const wanted = fileIn(urlPath);
   const found = pagesWith(state, wanted);
   const page = found.find(({ problem }) => problem === null);
-  const judged = wanted === null ? undefined : page?.files.get(wanted);
-  if (wanted === null || !page || !judged) return found[0]?.problem ?? null;
+  const checked = wanted === null ? undefined : page?.files.get(wanted);
+  if (wanted === null || !page || !checked) return found[0]?.problem ?? null;
   if (page.wifi && !isLocalName(host)) return WIFI;
   // another version that lies there by now may hold anything: it is not opened
-  const { file, about } = judged;
+  const { file, about } = checked;
   const type = TYPES[path.extname(wanted)] ?? PLAIN;
   return fromFile(file, about.stamp, { size: about.size, type, etag: `"${about.sha256.slice(0, 32)}"` });
 }
 
 /** `target`: the folder. `local`: see State. */
 export function createInstalls(target: string, local: boolean): Installs {
-  const state: State = { folder: openFolder(target), local, known: new Map() };
+  const state: State = { folder: openFolder(target), local, facts: new Map() };
   const served = () => pagesOf(state).filter(({ problem }) => problem === null);
   return {
     pages: () => served().map(({ path: at, name, version, boards }) => ({ path: at, name, version, boards })),
     notServed: () =>
       pagesOf(state).flatMap((page) => (page.problem === null ? [] : [{ path: page.path, reason: page.problem }])),
     listing: () => [...new Set(served().flatMap(({ files }) => [...files.keys()]))],
-    has: (urlPath) => pagesWith(state, fileIn(urlPath)).length > 0,
+    has: (urlPath) => pagesWith(state, fileIn(urlPath)).length > 0 || folderWith(state, urlPath) !== null,
     get: (urlPath, host) => get(state, urlPath, host),
+    folder: (urlPath) => folderWith(state, urlPath),
   };
 }

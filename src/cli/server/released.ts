@@ -1,5 +1,5 @@
 // The files of a folder that the manifests in it name: `serve` offers them too, when their bytes are those that were
-// signed. So a manifest that somebody else puts there brings out no file whose content he does not know.
+// signed. So a manifest that somebody else puts there can only serve a file whose content its author knows.
 import { readFileSync, statSync } from "node:fs";
 import { parseUrl, resolveUrl } from "../../net/url.ts";
 import type { ManifestFile } from "../../trust/manifest.ts";
@@ -11,8 +11,8 @@ import { MAX_FLASH } from "../ui/files.ts";
 import { type Content, fromFile } from "./contents.ts";
 import { canonical, fileAt, type Folder, stampOf } from "./folder.ts";
 
-/** A version of a file. */
-interface Known {
+/** What is known of a version of a file. */
+interface FileFacts {
   stamp: string;
   sha256: string;
   /** it holds a private key, a Wi-Fi password, or reports of devices */
@@ -20,7 +20,7 @@ interface Known {
 }
 
 /** What was read, by file. */
-export type Released = Map<string, Known>;
+export type Released = Map<string, FileFacts>;
 
 /** A file as one manifest names it. */
 interface Naming {
@@ -55,15 +55,15 @@ export function namedFiles(manifests: ReadonlyMap<string, Claims>): Map<string, 
   return named;
 }
 
-function know(released: Released, file: string, stamp: string): Known {
+function lookUp(released: Released, file: string, stamp: string): FileFacts {
   const before = released.get(file);
   if (before?.stamp === stamp) return before;
   if (released.size >= MOST_KNOWN) released.clear();
   const bytes = readFileSync(file);
-  const known = { stamp, sha256: sha256Of(bytes), secret: secretIn(bytes) !== null || isReportFile(bytes) };
+  const facts = { stamp, sha256: sha256Of(bytes), secret: secretIn(bytes) !== null || isReportFile(bytes) };
   // one that is being written is read again
-  if (stampOf(statSync(file, { bigint: true })) === stamp) released.set(file, known);
-  return known;
+  if (stampOf(statSync(file, { bigint: true })) === stamp) released.set(file, facts);
+  return facts;
 }
 
 /** The content of a file; null when there is none, a text when it is another one than was signed. */
@@ -82,7 +82,7 @@ export function releasedContent(
     const other = `${first.file.name}: not the file that ${first.manifest} names, sign it again`;
     // without reading what nobody has signed
     if (size > MAX_FLASH || !namings.some((one) => one.file.size === size)) return other;
-    const { stamp, sha256, secret } = know(released, file, stampOf(stat));
+    const { stamp, sha256, secret } = lookUp(released, file, stampOf(stat));
     if (secret) return null;
     if (!namings.some((one) => one.file.sha256.toLowerCase() === sha256)) return other;
     return fromFile(file, stamp, { size, type: "application/octet-stream", etag: `"${sha256.slice(0, 32)}"` });

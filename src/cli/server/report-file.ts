@@ -1,7 +1,7 @@
 // The file of `serve --collect`: a JSON text a line, the last line of a device counts. A line is appended by one write
 // that begins with a line end, so a write that was cut costs that line alone. What is damaged is left out when the file is read.
-// It is written anew at the start, and when it has grown: beside it first, then renamed, so that one whole file is there at
-// any time. Whatever else comes in its place is left as it is.
+// It is rewritten at the start, and when it has grown: beside it first, then renamed, so that a complete file is there at
+// any time. A file that somebody else puts in its place is left as it is.
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
@@ -24,7 +24,7 @@ import type { DeviceReport } from "./api.ts";
 import { checkReport } from "./device-report.ts";
 
 const HEAD = `${REPORTS_HEAD},"format":1}`;
-/** in bytes: written anew when it is larger */
+/** in bytes: rewritten when it is larger */
 const MOST_BYTES = 8 << 20;
 /** In bytes: what is larger was not made by this command. */
 const MOST_READ = 64 << 20;

@@ -46,7 +46,7 @@ function readBody(request: IncomingMessage): Promise<Buffer | Taken> {
   });
 }
 
-/** Undefined when it is no JSON. */
+/** Undefined when it is not JSON. */
 function parse(body: Buffer): unknown {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));

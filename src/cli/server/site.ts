@@ -114,12 +114,21 @@ function onlyPost(): SiteReply {
   return { ...reply, headers: { ...reply.headers, Allow: "POST" } };
 }
 
+/** Relative links of the page need the slash. */
+function redirection(place: string, search: string | undefined): SiteReply {
+  const location = search === undefined ? place : `${place}?${search}`;
+  const reply = whole(TEXT_TYPE, `${location}\n`, 301);
+  return { ...reply, headers: { ...reply.headers, Location: location } };
+}
+
 /** A file of an install page: it gets the policy of our own page, whatever its own says. */
 async function installReply(request: IncomingMessage, urlPath: string, { installs }: Shown): Promise<SiteReply | null> {
-  const { method = "", headers } = request;
-  const content = installs.get(urlPath, headers.host);
+  const { method = "", headers, url = "" } = request;
+  const folder = installs.folder(urlPath);
+  const content = installs.get(folder ?? urlPath, headers.host);
   if (content === null) return null;
   if (typeof content === "string") return whole(TEXT_TYPE, `${content}\n`, 422);
+  if (folder !== null) return redirection(folder, url.split(/\?(.*)/s)[1]);
   const found = answer(method, { ...headers, range: undefined }, content);
   const body = found.length ? await content.open(0, found.length) : "";
   return { ...found, headers: { ...found.headers, ...SECURE }, body };

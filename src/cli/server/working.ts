@@ -49,7 +49,7 @@ interface State {
   current: Signed;
   /** a device may be in the middle of it */
   previous: Signed | undefined;
-  /** why the files as they are now are no release */
+  /** why the files as they are now cannot be a release */
   problem: string | undefined;
   running: Promise<void> | undefined;
 }
@@ -185,7 +185,7 @@ function releasesOf(state: State): Offered[] {
   return [{ release: releaseOf(origin, claims, claims), trust: trustIn(state) }];
 }
 
-/** Rejects when the files are no release to begin with. `say`: for what changes later. */
+/** Rejects when the files cannot be a release. `say`: for what changes later. */
 export async function createWorking(
   options: WorkingOptions,
   signer: SigningKey,

@@ -5,7 +5,7 @@ import { Writable } from "node:stream";
 import { misuse, printable, refuse } from "./errors.ts";
 
 export const PASSPHRASE = "HTTPS_OTA_PASSPHRASE";
-/** A key file that was stolen is tried by machines, and Node's PKCS#8 makes each try cheap (PBKDF2, 2048 rounds). */
+/** A thief of a key file tries passphrases by machine. Node's PKCS#8 makes each try cheap (PBKDF2, 2048 rounds). */
 const LEAST = 12;
 
 export interface Passphrase {

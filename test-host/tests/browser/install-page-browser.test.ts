@@ -118,7 +118,8 @@ test("names from a file are shown as text, and the page fits a phone", { skip },
     assert.ok(await visible(page, "install"));
   }
   assert.equal(await page.evaluate('document.querySelectorAll("#parts tr").length'), 5);
-  assert.match(await text(page, "command"), /--chip esp32 --port PORT --baud 460800 write_flash 0x0 factory\.bin/);
+  assert.match(await text(page, "command"), /--chip esp32 --port PORT --baud 460800 write-flash 0x0 factory\.bin/);
+  assert.match(await text(page, "by-hand"), /With esptool 4 write esptool\.py and write_flash\./);
   assert.deepEqual(complaints, []);
 });
 

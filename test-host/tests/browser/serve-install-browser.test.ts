@@ -57,6 +57,22 @@ test("from serve's page a link leads to the install page, which installs a board
   }
 });
 
+test("serve's page has no program when there is no release", { skip }, async (t) => {
+  const child = shop.start("serve", "www/new lamp", "--http", "--host", "127.0.0.1", "--port", "0");
+  t.after(() => void child.kill("SIGKILL"));
+  let out = "";
+  child.stdout?.setEncoding("utf8").on("data", (text) => {
+    out += text;
+  });
+  await until("it says where", () => /To install/.test(out) || child.exitCode !== null);
+  const [, url] = /(http:\/\/127\.0\.0\.1:\d+)\//.exec(out) ?? assert.fail(out);
+  const { page, complaints } = await open(t, `${url}/`, { viewport: { width: 1280, height: 900 } });
+  await page.getByRole("region", { name: "Install a new board" }).waitFor();
+  for (const name of ["Program for the device", "Releases"])
+    assert.equal(await page.getByRole("region", { name }).isVisible(), false, name);
+  assert.deepEqual(complaints, []);
+});
+
 const LAN = Object.values(networkInterfaces())
   .flatMap((one) => one ?? [])
   .find(({ family, internal }) => family === "IPv4" && !internal)?.address;

@@ -152,7 +152,7 @@ test("that all stock Espruino builds have one project is said", async () => {
 
 // --- Rollouts --------------------------------------------------------------------------------------------------------
 
-test("--rollout signs a share in format 2, says how it is widened, and verify and inspect show it", async () => {
+test("--rollout signs a share of the devices, which verify and inspect show", async () => {
   const note = /note +to widen the rollout sign again with --sequence 77 and a larger --rollout/;
   const run = await signTo("share.jws", "fw.bin", "--rollout", "10%", "--sequence", "77");
   succeeds(run, /rollout +10% of the devices\n/, note);

@@ -83,8 +83,8 @@ test("verify counts signatures by different keys", async () => {
     ["two.jws", "cba", ["--threshold", "2"], null],
     ["two.jws", "a", [], null],
     ["two.jws", "b", [], null],
-    ["two.jws", "c", [], /^two\.jws: signature: 0 of 1 required.*kid .* is none of/],
-    ["two.jws", "ac", ["--threshold", "2"], /^two\.jws: signature: 1 of 2 required.*is none of/],
+    ["two.jws", "c", [], /^two\.jws: signature: 0 of 1 required.*kid .* is not one of/],
+    ["two.jws", "ac", ["--threshold", "2"], /^two\.jws: signature: 1 of 2 required.*is not one of/],
   ];
   await forAll(cases, async ([file, keys, more, says]) => {
     const run = await verify(file, keys, ...more, "--image", "fw.bin");
@@ -99,7 +99,7 @@ test("verify says which keys have signed, and whose signature does not count", a
     assert.match(both.stdout, new RegExp(`ok signature  by ${name}\\.pub\\.jwk \\(${kid[name]}\\)\n`));
   const run = succeeds(
     await verify("two.jws", "b"),
-    new RegExp(`no signature +key: kid ${kid.a} is none of ${kid.b}\n`),
+    new RegExp(`no signature +key: kid ${kid.a} is not one of ${kid.b}\n`),
   );
   assert.doesNotMatch(run.stdout, /ok signature +by a/);
 });

@@ -1,7 +1,7 @@
 // Releases of files: what sign makes of a folder, what it refuses, and what verify and inspect say of it.
 import assert from "node:assert/strict";
 import { createHash, createPrivateKey, constants, sign as rsaSign } from "node:crypto";
-import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import { releaseText } from "../../../src/boot/file-set.ts";
@@ -11,7 +11,7 @@ import { secretIn } from "../../../src/cli/release/secrets.ts";
 import { storageNeed, storageRoom } from "../../../src/cli/release/space.ts";
 import { parseManifest } from "../../../src/trust/manifest.ts";
 import { buildImage } from "../../support/images.ts";
-import { fails, forAll, succeeds, workshop } from "./cli-run.ts";
+import { fails, forAll, ROOT, succeeds, workshop } from "./cli-run.ts";
 
 const shop = workshop();
 const IMAGE = buildImage({ size: 61008, seed: 2, descriptor: { project: "lamp", version: "2.0.0" } });
@@ -98,7 +98,7 @@ test("a module comes behind those that it requires, and by name otherwise", asyn
   assert.deepEqual(namesOf("order.jws"), ["b", "y.js", "k.js", "m.js", "a.js", "app.js", "B.txt"]);
 });
 
-test("a URL is there only where the name is none, or with --files-url", async () => {
+test("a file has a URL only when its name is not one, or with --files-url", async () => {
   folder("urls", {
     "app.js": "1",
     "a b.txt": "2",
@@ -253,6 +253,26 @@ test("a private key is refused in every form", async () => {
   assert.equal(secretIn(shop.get("key.pub.jwk")), null);
 });
 
+test("a program with the key of an example in place of its own is refused", async () => {
+  const example = readFileSync(path.join(ROOT, "examples/nightly.js"), "utf8");
+  const jwk = JSON.parse(shop.get("key.pub.jwk").toString());
+  const cases: Record<string, string> = {
+    "app.js": example,
+    "keys.js": "exports.keys = [{ 'kty': 'RSA', \"n\": '...', e: `AQAB` }];",
+  };
+  for (const [name, content] of Object.entries(cases)) {
+    folder(`example-${name}`, { "app.js": "print(1);", [name]: content });
+    for (const more of [[], ["--minify", "--files-out", "out-example"]]) {
+      const run = await sign("no-example.jws", "--files", `example-${name}`, "--entry", "app.js", ...more);
+      const says = `^example-${name}/${name}: file ${name}: line \\d+: the key of an example \\(n: "\\.\\.\\."\\).*keygen`;
+      fails(run, 1, new RegExp(says));
+    }
+  }
+  const own = example.replace('n: "..."', `n: "${jwk.n}"`);
+  folder("example-fine", { "app.js": `${own}\n// keys: [{ kty: "RSA", n: "...", e: "AQAB" }]\nvar n = "...";` });
+  succeeds(await sign("example.jws", "--files", "example-fine", "--entry", "app.js"));
+});
+
 test("a Wi-Fi password is refused, as factory reads it and as Espruino stores it", async () => {
   const header = Buffer.alloc(32);
   header.write(".wificfg", 4);
@@ -307,7 +327,7 @@ test("names, links and folders that a device or a publisher cannot have are refu
   const cases: [string[], RegExp][] = [
     [
       ["--files", "f", "--entry", "main.js"],
-      /^f: entry main\.js is none of its files \(there is app\.js, e\.js\): --entry/,
+      /^f: entry main\.js is not one of its files \(there is app\.js, e\.js\): --entry/,
     ],
     [
       ["--files", "f", "--entry", "e.js", "--ignore", "e.js"],

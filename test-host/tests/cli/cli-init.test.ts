@@ -1,12 +1,13 @@
 // init: loader and module in the Storage of a device. The loader is a stub here, beside a copy of the built command: what
 // the real one does is tested where it is.
 import assert from "node:assert/strict";
-import { copyFileSync, mkdirSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import path from "node:path";
 import { before, test } from "node:test";
 import { plainEnvironment, runProcess } from "../../support/command.ts";
 import type { Device } from "../../sim/device.ts";
 import { consoleOf, open } from "./cli-device.ts";
-import { COMMAND, fails, forAll, succeeds, workshop } from "./cli-run.ts";
+import { COMMAND, fails, forAll, ROOT, succeeds, workshop } from "./cli-run.ts";
 
 const shop = workshop();
 const STUB = `// https-ota loader\n(function (config) { print("loader", config.url); return 1; })(__CONFIG__);\n${"// filler\n".repeat(99)}`;
@@ -144,6 +145,20 @@ test("--out writes the loader to a file", async () => {
   succeeds(await init("--out", "boot0.js", ...CONFIGURED), says);
   assert.equal(shop.get("boot0.js").toString(), withConfig({ url: URL, keys: [publicKey()] }));
   assert.equal(succeeds(await init("--out", "-")).stdout, withConfig({}));
+});
+
+test("docs/cli.md shows the sizes of loader and module, rounded", async () => {
+  succeeds(await shop.run("keygen", "--out", "large.pem"));
+  const args = ["--url", URL, "--keys", "large.pub.jwk"];
+  const { stdout } = succeeds(await shop.run("init", "--out", "real.js", ...args));
+  const [, loader] = /loader, (\d+) bytes/.exec(stdout) ?? assert.fail(stdout);
+  const module = statSync(path.join(ROOT, "build/https-ota.min.js")).size;
+  const text = readFileSync(path.join(ROOT, "docs/cli.md"), "utf8");
+  const shown = (name: string) => text.match(new RegExp(`Storage as ${name}, ([0-9.]+) KB`))?.[1];
+  assert.deepEqual(
+    { loader: shown("\\.boot0"), module: shown("https-ota") },
+    { loader: (Number(loader) / 1024).toFixed(1), module: (module / 1024).toFixed(0) },
+  );
 });
 
 test("--out replaces a loader and no other file", async () => {

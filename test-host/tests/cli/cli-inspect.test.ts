@@ -8,6 +8,9 @@ import { before, test } from "node:test";
 import { entryCrc } from "../../../src/boot/otadata.ts";
 import { loadBoard } from "../../sim/boards.ts";
 import { BOOTLOADERS, buildEntry, runBootloader, STATE } from "../../sim/bootloader.ts";
+import { bytesChip } from "../../sim/espruino/area.ts";
+import { createChain } from "../../sim/espruino/chain.ts";
+import { createFiles } from "../../sim/espruino/files.ts";
 import { createFlash, SECTOR } from "../../sim/flash.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage, layoutOf, mutations, reseal } from "../../support/images.ts";
@@ -107,7 +110,7 @@ test("real firmware is valid", { skip: skipReal }, async () => {
   });
 });
 
-test("an Espruino image shows version, board, Storage, and what the module misses in it", async () => {
+test("an Espruino image shows version, board, Storage and missing natives", async () => {
   shop.put("esp.bin", imageWith(textsOf("2v29.277")));
   const says = [/Espruino +2v29\.277, board ESP32\n/, /storage +896 KB at 0x320000 through partition storage\n/];
   const run = succeeds(await shop.run("inspect", "esp.bin"), ...says);
@@ -157,7 +160,7 @@ test("a table is shown with its board and what updates do with it", async () => 
     assert.equal(report.kind, "table");
     assert.deepEqual(report.table.rows, board.rows);
     assert.equal(report.updates, updates);
-    assert.equal(report.boards.includes(name), !name.startsWith("toy-"), "toy boards are no products");
+    assert.equal(report.boards.includes(name), !name.startsWith("toy-"), "toy boards are not products");
   }
   succeeds(
     await shop.run("inspect", "esp32.bin"),
@@ -336,7 +339,7 @@ test("a dump shows bootloader, table, otadata and every slot", async () => {
   succeeds(await shop.run("inspect", "dump.bin"), ...says);
 });
 
-test("a selected image in which the bootloader may crash is said where the flash starts", async () => {
+test("inspect says at starts when a bootloader may crash in the selected image", async () => {
   const bytes = Buffer.from(image(2));
   bytes.writeUInt32LE(0x3fbb0000, layoutOf(bytes).segments[2]);
   const worlds: [Uint8Array, RegExp][] = [
@@ -355,7 +358,7 @@ test("a selected image in which the bootloader may crash is said where the flash
   succeeds(await shop.run("inspect", "quiet.bin"), /starts +factory\n/);
 });
 
-test("a dump of a chip whose bootloader lies at 0 is no image", async () => {
+test("a dump whose bootloader lies at 0 is not taken for an image", async () => {
   shop.put("c3dump.bin", dump({ board: "esp32c3", slots: { ota_0: image(1, "esp32c3") } }));
   const report = await inspectJson("c3dump.bin");
   assert.deepEqual([report.kind, report.dump.bootloader.offset, report.dump.starts], ["dump", 0, "ota_0"]);
@@ -577,6 +580,62 @@ test("a flash with the published table and builds says what cannot live together
 });
 
 // --- None of them ----------------------------------------------------------------------------------------------------
+
+// --- Storage ---------------------------------------------------------------------------------------------------------
+
+const text = (content: string) => Buffer.from(content);
+
+test("a Storage that a device has used is shown without its erased files", async () => {
+  const bytes = new Uint8Array(0x4000).fill(0xff);
+  const address = 0x320000;
+  const area = { chip: bytesChip(bytes, address, SECTOR), address, size: bytes.length, page: SECTOR, lowest: 0 };
+  const files = createFiles({ ...area, contents: { label: "storage", address, size: bytes.length } });
+  for (const [name, content] of [
+    ["log", "first"],
+    ["app.js", "var a = 1;"],
+    ["log", "second one"],
+  ])
+    files.write(name, text(content), 0, 0);
+  shop.put("used.bin", bytes);
+  const run = succeeds(await shop.run("inspect", "used.bin"), /^used\.bin: Storage of Espruino, 16 KB\n/);
+  assert.match(run.stdout, /\n {2}app\.js +0x000028 +10\n {2}log +0x000054 +10\n/);
+  assert.match(run.stdout, /\n {2}storage +2 files, 88 bytes, 16256 free\n {2}erased +1 file, 40 bytes/);
+  const { storage, problems } = await inspectJson("used.bin");
+  assert.deepEqual([problems, storage.erased], [[], { count: 1, bytes: 40 }]);
+  const { isSound } = createChain(files.area);
+  bytes.set(text("torn header"), 0x80);
+  shop.put("torn.bin", bytes);
+  assert.ok(isSound());
+  succeeds(await shop.run("inspect", "torn.bin"), /\n {2}note +at 0x80: neither the header of a file nor erased flash/);
+  bytes.set(text("another one"), SECTOR);
+  shop.put("broken.bin", bytes);
+  assert.ok(!isSound());
+  const says = /^broken\.bin: offset 0x1000: found 616e6f74[0-9a-f]*, expected the header of a file or erased flash/;
+  fails(await shop.run("inspect", "broken.bin"), 1, says);
+});
+
+test("a file that only begins like a Storage is not called one", async () => {
+  const header = (name: Uint8Array, word = 8) => {
+    const bytes = Buffer.alloc(4096, 0xff);
+    bytes.fill(0, 0, 32);
+    bytes.writeUInt32LE(word);
+    bytes.set(name, 4);
+    return bytes;
+  };
+  const cases = {
+    "a name of control characters": header(Uint8Array.of(1, 2, 3)),
+    "bytes behind the end of the name": header(text("app\0js")),
+    "a size larger than the file": header(text("app.js"), 8192),
+    "flags that Espruino does not know": header(text("app.js"), 0x20000008),
+    "no name at all": header(text("")),
+  };
+  await forAll(Object.entries(cases), async ([name, bytes]) => {
+    shop.put(name, bytes);
+    fails(await shop.run("inspect", name), 1, /offset 0: found .*, expected an image, .*, a Storage of Espruino/);
+  });
+  shop.put("fine.bin", header(text("app.js")));
+  succeeds(await shop.run("inspect", "fine.bin"), /Storage of Espruino/);
+});
 
 test("other files are refused with what they begin with", async () => {
   const cases: [string, string | Uint8Array, RegExp][] = [

@@ -277,7 +277,7 @@ test("an image without a file name of its own needs --url: the name would be the
   }
 });
 
-test("what is given for a key and is none is named", async () => {
+test("a file that is given as a key and is not one is named", async () => {
   const pem = shop.get("key.pem").toString();
   const pub = createPublicKey(pem).export({ type: "spki", format: "pem" }).toString();
   shop.put("carrier.bin", Buffer.concat([IMAGE, Buffer.from(pub)]).subarray(-0xf000));

@@ -332,8 +332,8 @@ test("a CSV gives the same table when it is read again, or is not made", async (
     [tableWithLabel("a\u00a0"), /name "a\u00a0" has blanks at its start or end/],
     [tableWithLabel(Buffer.from("l\u00e4bel", "latin1")), /offset 0x2d: found 0xe4, a CSV gives 0xc3 there/],
     [tableWithLabel("ab\0cd"), /offset 0x2f: found 0x63, a CSV gives 0x00 there/],
-    [tableWithLabel("ab", flags(4)), /flags 0x4, of which a CSV knows encrypted and readonly only/],
-    [tableWithLabel("ab", flags(0x80000001)), /flags 0x80000001, of which/],
+    [tableWithLabel("ab", flags(4)), /flags 0x4, a CSV knows only encrypted and readonly/],
+    [tableWithLabel("ab", flags(0x80000001)), /flags 0x80000001, a CSV knows only/],
   ];
   await forAll([...bad.entries()], async ([i, [table, says]]) => {
     shop.put(`bad${i}.table`, table);
@@ -342,7 +342,7 @@ test("a CSV gives the same table when it is read again, or is not made", async (
       assert.equal(run.stdout, "");
     }
     assert.ok(!existsSync(shop.at(`bad${i}.made`)));
-    // it is a table all the same
+    // it is still a table
     succeeds(await shop.run("partitions", `bad${i}.table`, "--check"));
   });
 });

@@ -60,7 +60,7 @@ test("a wrong passphrase and a missing one are told apart, with the remedy", asy
 
 test("every wrong passphrase has the same message, whatever comes out of it", async () => {
   const pem = shop.get("key.pem").toString();
-  // one in some 256 gives a padding that is right, and bytes that are no key
+  // one in some 256 gives a correct padding, and bytes that are not a key
   let garbage = "";
   for (let i = 0; !garbage && i < 5000; i++)
     try {
@@ -93,9 +93,10 @@ test("keys that OpenSSL encrypted are read, but for ciphers that Node does not h
     );
 });
 
-test("who verifies is asked for the public half, not for a passphrase", async () => {
+test("verify asks for the public half of a key, not for a passphrase", async () => {
   succeeds(await runWith(PASSPHRASE, ...signBy("key.pem", "v.jws")));
-  const says = /^key\.pem: an encrypted private key, expected its public half \(keygen: FILE\.pub\.jwk\)$/m;
+  const says =
+    /^key\.pem: an encrypted private key, expected its public half: key\.pub\.jwk, which keygen wrote, or what openssl pkey -in key\.pem -pubout -out key\.pub\.pem writes$/m;
   fails(await runWith(PASSPHRASE, "verify", "v.jws", "--key", "key.pem"), 1, says);
 });
 

@@ -1,4 +1,4 @@
-// Runs the built command as a user does: another process, in a temporary folder, judged by exit code, stdout, stderr.
+// Runs the built command as a user does: another process, in a temporary folder, and checks exit code, stdout and stderr.
 // Hundreds of commands share one such process; servers, and what `alone` runs, have one each.
 import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";

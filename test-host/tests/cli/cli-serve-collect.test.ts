@@ -163,7 +163,7 @@ test("without --collect a report is refused, and says what to do", async (t) => 
 const REFUSED: [what: string, report: unknown, status: number, says: RegExp][] = [
   ["no JSON", "{", 400, /^expected JSON/],
   ["nothing", "", 400, /^expected JSON/],
-  ["bytes that are no UTF-8", Buffer.from('{"serial":"\xff"}', "latin1"), 400, /^expected JSON/],
+  ["bytes that are not UTF-8", Buffer.from('{"serial":"\xff"}', "latin1"), 400, /^expected JSON/],
   ["a list", [], 400, /^expected an object, .* found a list/],
   ["null", null, 400, /found null/],
   ["a text", '"x"', 400, /found a string/],
@@ -188,7 +188,7 @@ const REFUSED: [what: string, report: unknown, status: number, says: RegExp][] =
   ["too many bytes", `{"serial":"${"x".repeat(40_000)}"}`, 413, /^a report has at most 32768 bytes/],
 ];
 
-test("what is no report is refused with what is wrong, and changes nothing", async (t) => {
+test("a malformed report is refused with the reason and changes nothing", async (t) => {
   const file = fresh();
   const served = await collecting(t, file);
   for (const [what, report, status, says] of REFUSED) {
@@ -243,7 +243,7 @@ test("a body that is too long, too slow or cut ends, and others are served meanw
   assert.equal(served.child.exitCode, null);
 });
 
-test("names of JavaScript and HTML are serial numbers like others, and text is kept on one line", async (t) => {
+test("serial numbers may be names of JavaScript and HTML, on one line each", async (t) => {
   const file = fresh();
   const served = await collecting(t, file);
   const serials = [
@@ -272,7 +272,7 @@ test("names of JavaScript and HTML are serial numbers like others, and text is k
   assert.deepEqual(await reportsOf(await collecting(t, file)), reports);
 });
 
-test("10,000 serial numbers of one address cost neither the devices of others nor room", async (t) => {
+test("10,000 serial numbers of one address do not displace others' devices", async (t) => {
   const file = fresh();
   shop.put(
     file,
@@ -336,7 +336,7 @@ test("a file that is cut anywhere in its last line keeps the lines before it", (
   }
 });
 
-test("damaged lines are left out and counted, the others stay, and the file is whole again", async (t) => {
+test("damaged lines are counted and left out, and the file is repaired", async (t) => {
   const file = fresh();
   const damaged = ["{", "\0\0\0", '{"receivedAt":"x","address":"1","report":{"serial":"x"}}', line("c").slice(0, 30)];
   const wrong = [line("", "1").trim(), '{"receivedAt":"2026-01-02T03:04:05Z","report":{"serial":"x"}}', "null", "[]"];
@@ -388,7 +388,7 @@ test("what was answered with 204 is there after a kill in the middle of many", a
   );
 });
 
-test("a report that cannot be written is refused and not shown; when it can, the next one is kept", async (t) => {
+test("a report that cannot be written is refused, and the next one is kept", async (t) => {
   mkdirSync(shop.at("disk"));
   const served = await collecting(t, "disk/r.jsonl");
   assert.equal((await post(served.url, { serial: "a" })).status, 204);
@@ -415,7 +415,7 @@ test("a hidden file beside the reports is left as it is, and none of ours stays 
   assert.deepEqual(readdirSync(shop.at("beside")).sort(), [".r.jsonl.new", "r.jsonl"]);
 });
 
-test("a file that took the place of the reports is neither appended to nor overwritten", async (t) => {
+test("a file that took the place of the reports is left as it is", async (t) => {
   const file = fresh();
   const served = await collecting(t, file);
   const refused = async (what: string) => {
@@ -425,7 +425,7 @@ test("a file that took the place of the reports is neither appended to nor overw
     assert.deepEqual(await serialsOf(served), ["a"], what);
   };
   assert.equal((await post(served.url, { serial: "a" })).status, 204);
-  // the second one is as large as a file that would be written anew
+  // the second one is as large as a file that would be rewritten
   for (const other of [Buffer.from("mine\n"), Buffer.alloc(9 << 20, "mine\n")]) {
     shop.put(file, other);
     await refused(`${other.length} bytes`);
@@ -447,7 +447,7 @@ test("a file that took the place of the reports is neither appended to nor overw
 
 const skip = process.getuid?.() === 0 ? "root may write everywhere" : false;
 
-test("a file that cannot be written, and one of something else, is refused with what to do", async () => {
+test("--collect refuses a read-only or foreign file and says what to do", async () => {
   const run = (file: string) =>
     shop.run("serve", "www", "--http", "--host", "127.0.0.1", "--port", "0", "--collect", file);
   fails(
@@ -472,7 +472,7 @@ test("a folder that may not be written is refused with what to do", { skip }, as
   fails(await shop.run(...args), 1, /permission denied: .*in a folder where you may write/);
 });
 
-test("an empty file and a link are taken; the mode of a file and what it is a link to stay", async (t) => {
+test("--collect takes an empty file and a link, and keeps mode and link", async (t) => {
   shop.put("real.jsonl", "");
   chmodSync(shop.at("real.jsonl"), 0o600);
   symlinkSync("real.jsonl", shop.at("link.jsonl"));
@@ -484,7 +484,7 @@ test("an empty file and a link are taken; the mode of a file and what it is a li
 
 // --- What is served --------------------------------------------------------------------------------------------------
 
-test("the file is not served, though it lies in the folder and a manifest names its very bytes", async (t) => {
+test("the file of reports is not served, even when a manifest names it", async (t) => {
   mkdirSync(shop.at("mixed/files"), { recursive: true });
   shop.put("mixed/files/app.js", "print(1)");
   shop.put("mixed/lamp.bin", IMAGE);
@@ -521,7 +521,7 @@ test("sign takes no reports of devices into a release", async () => {
   succeeds(await run("--ignore", "r.txt"));
 });
 
-test("in a working folder it is no file of the program", async (t) => {
+test("in a working folder the reports are not a file of the program", async (t) => {
   mkdirSync(shop.at("app/data"), { recursive: true });
   shop.put("app/app.js", "print(1)");
   const working = ["--files", "app", "--entry", "app.js", "--chip", "esp32", "--key", "key.pem", "--http"];

@@ -84,7 +84,7 @@ test("a file that is not the one that was signed is not served", async (t) => {
   assert.equal((await ask(`${url}/b.txt`)).status, 404);
 });
 
-test("no manifest brings out a key, a Wi-Fi password, a hidden file, or a file outside of the folder", async (t) => {
+test("a manifest cannot make serve send secrets, hidden files or files outside", async (t) => {
   folder("evil", {
     "app.js": "1",
     "k.txt": shop.get("key.pem"),
@@ -178,7 +178,7 @@ test("a working folder is signed, and again when it changes", async (t) => {
   assert.deepEqual((await ask(`${url}/`)).body.toString().trim().split("\n"), ["/release.jws", "/a.js", "/app.js"]);
 });
 
-test("files that are no release are told, and the last release stays", async (t) => {
+test("files that cannot be a release are told, and the last release stays", async (t) => {
   folder("bad", { "app.js": "print(1)" });
   const { url, out } = await serve(t, "--files", "bad", ...SIGNED, "--http", "--app-version", "7");
   const manifest = `${url}/release.jws`;
@@ -230,7 +230,7 @@ test("serve says which option of a working folder is missing", async () => {
     [["--files", "work"], 2, /--files and --file need --entry and --chip and --key$/m],
     [["--files", "work", "--entry", "app.js", ...key], 2, /need --chip$/m],
     [["--files", "none", ...SIGNED], 1, /^none: no such file/],
-    [["--files", "work", ...SIGNED.slice(0, -1), "b.js"], 1, /^work: entry b\.js is none of its files/],
+    [["--files", "work", ...SIGNED.slice(0, -1), "b.js"], 1, /^work: entry b\.js is not one of its files/],
     [["outside"], 1, /^outside: no image in it .*, and no manifest of files/],
   ];
   await forAll(cases, async ([args, code, says]) => void fails(await shop.alone("serve", ...args), code, says));

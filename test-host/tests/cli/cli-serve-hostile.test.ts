@@ -39,7 +39,7 @@ function flash(board: string, app: Uint8Array): Buffer {
   return bytes;
 }
 
-test("what is no image and no manifest is not served, whatever its name", async (t) => {
+test("only images and manifests are served, whatever a file's name", async (t) => {
   mkdirSync(shop.at("trap/below"), { recursive: true });
   mkdirSync(shop.at("outside"));
   const put = (name: string, content: string | Uint8Array) => shop.put(`trap/${name}`, content);
@@ -115,7 +115,7 @@ test("a part of a flash that is served alone is refused with what to do", async 
   );
 });
 
-test("a file is judged anew when it changes, at once or within a second", async (t) => {
+test("a changed file is checked again at once or within a second", async (t) => {
   mkdirSync(shop.at("live"));
   shop.put("live/a.bin", IMAGE);
   const { url } = await serve(t, "live", "--http");
@@ -150,7 +150,7 @@ test("a manifest is signed once, and again when a device may want to go back", a
   const back = claimsOf(await manifest("a"));
   assert.ok(back.sequence >= other.sequence, "a device that confirmed b would refuse a");
   assert.deepEqual([back.iat, back.exp - back.iat], [back.sequence, 3600]);
-  // whoever asks for one and the other in turns makes no work
+  // requests for one and the other in turns cause no work
   const begun = Date.now();
   const made = new Set<string>();
   for (let i = 0; i < 20; i++) {
@@ -160,10 +160,10 @@ test("a manifest is signed once, and again when a device may want to go back", a
   assert.ok(made.size <= 2 + (Date.now() - begun) / 1000, `${made.size} signatures`);
   await sleepSecond();
   shop.put("two/a.bin", IMAGE);
-  assert.ok(claimsOf(await manifest("a")).sequence > back.sequence, "a file that was written anew is a release");
+  assert.ok(claimsOf(await manifest("a")).sequence > back.sequence, "a file that was rewritten is a release");
 });
 
-test("a download whose file changes is cut, and the rest of it is never another image's", async (t) => {
+test("a download whose file changes is cut, not continued with another image", async (t) => {
   const old = shop.get("large.bin");
   shop.put("change.bin", old);
   const { url, port } = await serve(t, "change.bin", "--http");
@@ -272,7 +272,7 @@ test("more connections than are kept: the longest idle ones end, a download goes
   await until("all files are closed", () => filesOf(served) < 40);
 });
 
-test("requests that are sent ahead by the thousand end their connection, and leave no file open", {
+test("a thousand requests sent ahead end their connection and leave no file open", {
   skip,
 }, async (t) => {
   const served = await serve(t, "large.bin", "--http");
@@ -299,7 +299,7 @@ test("requests that are sent ahead by the thousand end their connection, and lea
   assert.deepEqual(text.match(/HTTP\/1\.1 \d+/g), [...Array(4).fill("HTTP/1.1 404"), "HTTP/1.1 200"]);
 });
 
-test("of many connections those of the address with most give way, the longest idle first", () => {
+test("one connection too many ends the longest idle one of the busiest address", () => {
   const connections = createConnections(4);
   const ended: string[] = [];
   const connect = (remoteAddress: string, remotePort: number) => {

@@ -19,7 +19,7 @@ before(() => void shop.put("lamp.bin", buildImage({ seed: 2, descriptor: { proje
 const asked = (served: Served, path: string, Host: string) =>
   ask(served.url + path, { method: path.endsWith("events") ? "HEAD" : "GET", headers: { Host, Accept: HTML } });
 
-test("a name that resolves to this computer is not enough to read the page and its JSON", async (t) => {
+test("a foreign name that resolves to this computer cannot read page and JSON", async (t) => {
   const served = await serve(t, "lamp.bin", "--http");
   const strangers = [
     "evil.example",

@@ -80,7 +80,7 @@ test("a browser gets a page without inline script or style, others the list", as
   assert.doesNotMatch(out(), /GET \/-\/page\.(?:js|css)|GET \/-\/api\/releases/);
 });
 
-test("releases are told with their names, digest, key and files, and what is not served", async (t) => {
+test("/-/api/releases has names, digest, key, files and what is not served", async (t) => {
   const { url } = await serve(t, "www", "--http", "--key", "key.pem");
   const before = await json(`${url}/-/api/releases`);
   assert.deepEqual([before.addresses, before.suggested], [[url], "/lamp.bin.jws"]);
@@ -185,7 +185,7 @@ function listen(t: Pick<TestContext, "after">, url: string): Promise<Stream> {
   });
 }
 
-test("events tell who fetches what, how far it is and how it ends, and what was refused", async (t) => {
+test("events tell who fetches what, how it goes and ends, and what is refused", async (t) => {
   const served = await serve(t, "www", "--http", "--key", "key.pem");
   const image = buildImage({ seed: 9 });
   const { events } = await listen(t, served.url);

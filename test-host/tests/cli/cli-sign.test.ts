@@ -126,7 +126,7 @@ test("fs-verity digests are those of the fsverity tool", () => {
   }
 });
 
-test("no file that was read is overwritten: not the key, nor the image, nor what was to be signed", async () => {
+test("sign overwrites none of the files that it reads", async () => {
   const inputs = { "my.pem": shop.get("key.pem"), "my.pub.jwk": shop.get("key.pub.jwk"), "my.bin": Buffer.from(IMAGE) };
   for (const [name, bytes] of Object.entries(inputs)) shop.put(name, bytes);
   linkSync(shop.at("my.pem"), shop.at("hard.link"));
@@ -364,7 +364,7 @@ test("names outside of ASCII are not signed: Espruino reads them as it was built
   succeeds(await shop.run("verify", "ascii.jws", "--key", "key.pub.jwk", "--image", "old.bin"));
 });
 
-test("names outside of ASCII in the manifest of another program are refused, and inspect shows them", async () => {
+test("names outside of ASCII in a manifest are refused, and inspect shows them", async () => {
   const good = { alg: "PS256", typ: "https-ota+jws", kid: jwk.kid };
   for (const [claim, value] of Object.entries({ project: "l\u00e4mp", version: "1\u03b2", board: "W\u00dcRFEL" })) {
     const foreign = await forge(good, { ...claimsOf("fw.jws"), [claim]: value });
@@ -437,7 +437,7 @@ test("two builds of one descriptor get their own versions", { skip: skipReal }, 
 const OLD = { partition: "js_code", address: 0x320000, size: 0x40000 };
 const NEW = { partition: "storage", address: 0x320000, size: 0xe0000 };
 
-test("an Espruino image's version and Storage become claims, whatever its descriptor says", async () => {
+test("version and Storage of an Espruino image become claims", async () => {
   const cases: [string, readonly string[], object][] = [
     ["2v27.45", textsOf("2v27.45"), NEW],
     ["2v29", textsOf("2v29"), NEW],
@@ -522,7 +522,7 @@ test("a build in which the module cannot run is refused, unless it is asked for"
   succeeds(await shop.run("verify", "less.jws", "--key", "key.pub.jwk", "--image", "less.bin"), note);
 });
 
-test("verify refuses a Storage that is not the image's, and names a claim that is mistyped", async () => {
+test("verify refuses a Storage claim that is not the image's or is mistyped", async () => {
   const good = { alg: "PS256", typ: "https-ota+jws", kid: jwk.kid };
   shop.put("esp.bin", imageWith(textsOf("2v29")));
   succeeds(await signTo("esp.jws", "esp.bin"));
@@ -625,7 +625,7 @@ test("verify names the step that fails", async () => {
     ["typ", await forge({ ...good, typ: "JWT" }, claims), /header: typ is "JWT"/],
     ["crit", await forge({ ...good, crit: ["b64"] }, claims), /header: crit is a member that no device accepts/],
     ["no-kid", await forge({ alg: good.alg, typ: good.typ }, claims), /header: kid is undefined/],
-    ["kid", await forge({ ...good, kid: "A".repeat(43) }, claims), /key: kid A{43} is none of/],
+    ["kid", await forge({ ...good, kid: "A".repeat(43) }, claims), /key: kid A{43} is not one of/],
     ["format", await forge(good, { ...claims, format: 3 }), /manifest format 3, this module knows 1 and 2$/m],
     ["no-chip", await forge(good, without("chip")), /claim chip is missing or not a string$/m],
     ["no-image", await forge(good, without("image")), /claim image\.url is missing/],

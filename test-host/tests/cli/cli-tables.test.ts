@@ -209,7 +209,7 @@ test("what the tool refuses is refused, with the line", async () => {
   }
 });
 
-test("what the tool takes is taken: any type and subtype, # in a name, fields behind the sixth", async () => {
+test("a CSV that gen_esp32part.py takes is taken, with its odd fields", async () => {
   for (const row of [
     "x,0x20,0xff,,4K",
     "x,0xff,1,,4K",
@@ -247,7 +247,7 @@ coredump,data,coredump,0x1FF0000,0x10000
 const NEAR = TABLE_32MB("0x480000", "0x490000", "0x910000", "0x16E0000");
 const FAR = TABLE_32MB("0xC80000", "0xC90000", "0x1910000", "0x6C0000");
 
-test("data above 16 MB is no matter, a slot above it cannot be reached", async () => {
+test("data may lie above 16 MB, a slot there cannot be reached", async () => {
   shop.put("near.csv", NEAR);
   const near = succeeds(await shop.run("partitions", "near.csv", "--out", "near.bin", "--flash-size", "32MB"));
   assert.match(near.stdout, /in turns app0, app1\n$/);

@@ -26,7 +26,7 @@ test("the whole command lists them, says its version, and exits 0", async () => 
   succeeds(await shop.alone("--version"), new RegExp(`^${PACKAGE.version}\n$`));
 });
 
-test("a run in a process of its own, as a user has it, does what one in the shared process does", async () => {
+test("the command does the same in its own process and in the shared one", async () => {
   for (const args of [
     [],
     ["--version"],
@@ -111,7 +111,7 @@ test("files that are not there, are folders, or may not be written are named", a
   await forAll(cases, async ([says, ...args]) => void fails(await shop.run(...args), 1, says));
 });
 
-test("keygen makes a PKCS#8 key that nobody else reads, its JWK, and the line for the device", async () => {
+test("keygen makes a private PKCS#8 key, its JWK and the line for the device", async () => {
   for (const bits of ["2048", "3072"]) {
     const file = `k${bits}.pem`;
     const { stdout } = succeeds(await shop.run("keygen", "--out", file, "--bits", bits));

@@ -1,4 +1,4 @@
-// `https-ota factory` before judges that are not ours: esptool, and the real interpreter.
+// `https-ota factory` checked by tools that are not ours: esptool, and the real interpreter.
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -15,7 +15,7 @@ const ESPTOOL = [process.env.PYTHON ?? "python3", "python"].find(
 );
 if (!ESPTOOL)
   process.stderr.write(
-    "\n!!! esptool is not installed (pip install esptool): nobody but ourselves has judged the factory images !!!\n\n",
+    "\n!!! esptool is not installed (pip install esptool): no tool of others has checked the factory images !!!\n\n",
   );
 const withEsptool = { skip: ESPTOOL ? false : "esptool is not installed" };
 warnWithoutEngine();
@@ -63,9 +63,28 @@ for (const { board, chip, bootloader } of BOARDS) {
     }
   });
 
+  test(`${board}: esptool takes the printed lines without a warning`, withEsptool, async () => {
+    const out = `out-line-${board}`;
+    succeeds(await make(out));
+    const lines =
+      shop
+        .get(`${out}/flash.txt`)
+        .toString()
+        .match(/(?<=^ {2}esptool )--chip.*$/gm) ?? [];
+    assert.equal(lines.length, 2);
+    for (const line of lines) {
+      const args = line.replace("PORT", "/dev/no-such-port").split(" ");
+      const { stdout, stderr } = spawnSync(ESPTOOL as string, ["-m", "esptool", ...args], {
+        ...{ cwd: shop.at(out), encoding: "utf8" },
+      });
+      assert.match(stdout + stderr, /Could not open \/dev\/no-such-port/);
+      assert.doesNotMatch(stdout + stderr, /deprecated|unknown|invalid/i);
+    }
+  });
+
   // a chip once
   if (board === "esp32-dual") continue;
-  test(`${board}: esptool sets the header of the build's own bootloader to the same bytes`, withEsptool, async () => {
+  test(`${board}: esptool gives the bootloader's header the same bytes`, withEsptool, async () => {
     const settings = [
       ["dio", "40m", "4MB"],
       ["qio", "80m", "16MB"],

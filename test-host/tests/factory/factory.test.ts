@@ -1,4 +1,4 @@
-// `https-ota factory`: the image of a new board, judged by the virtual ESP32, by `inspect` and by its own parts.
+// `https-ota factory`: the image of a new board, checked by the virtual ESP32, by `inspect` and by its own parts.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -11,6 +11,8 @@ import { zipSync } from "fflate";
 import { recordIn } from "../../support/boot-record.ts";
 import { storedName } from "../../support/files-release.ts";
 import { BOOTLOADERS, IDF33 } from "../../sim/bootloader.ts";
+import { bytesChip } from "../../sim/espruino/area.ts";
+import { createChain, nameOf } from "../../sim/espruino/chain.ts";
 import { createFixture, type Fixture, plain } from "../../support/fixture.ts";
 import { buildBootloader, buildImage, mutations } from "../../support/images.ts";
 import { serveFile } from "../../support/server.ts";
@@ -35,6 +37,13 @@ const make = (out: string, { board = "esp32", chip = "esp32" } = {}, ...more: st
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
 
+/** Name, offset and size of each file, as the virtual ESP32 finds them. */
+function readFiles(storage: Uint8Array): [string, number, number][] {
+  const area = { chip: bytesChip(storage, 0, 4096), address: 0, size: storage.length, page: 4096, lowest: 0 };
+  const { all } = createChain({ ...area, contents: { label: "storage", address: 0, size: storage.length } });
+  return all().map((header) => [nameOf(header), header.addr, header.size]);
+}
+
 /** The virtual ESP32 with this flash, started. */
 async function start(t: TestContext, board: string, image: Uint8Array): Promise<Fixture> {
   const flash = new Uint8Array(board === "esp32s3" ? 0x800000 : 0x400000).fill(0xff);
@@ -43,7 +52,7 @@ async function start(t: TestContext, board: string, image: Uint8Array): Promise<
 }
 
 for (const { board, chip, slot } of BOARDS)
-  test(`${board}: the virtual ESP32 runs the first release and updates itself to the second`, async (t) => {
+  test(`${board}: the virtual ESP32 runs the release and updates to the next`, async (t) => {
     const out = `out-${board}`;
     succeeds(await make(out, { board, chip }, "--url", "http://localhost/app.jws", "--keys", "key.pub.jwk"));
     const fixture = await start(t, board, shop.get(`${out}/factory.bin`));
@@ -163,11 +172,14 @@ test("the same input gives the same bytes, from a folder, a .zip and a .tgz", as
   }
 });
 
-test("the folder has the parts, a manifest for ESP Web Tools, sums and the esptool line", async () => {
+test("the folder has parts, manifest.json, SHA256SUMS and the esptool line", async () => {
   const { stdout } = succeeds(await make("out-parts", { board: "esp32c3", chip: "esp32c3" }));
   const whole = shop.get("out-parts/factory.bin");
   const manifest = JSON.parse(shop.get("out-parts/manifest.json").toString());
-  assert.deepEqual([manifest.name, manifest.version, manifest.builds[0].chipFamily], ["espruino", "1.0", "ESP32-C3"]);
+  assert.deepEqual(
+    [manifest.name, manifest.version, manifest.builds[0].chipFamily],
+    ["espruino program app.js", "1.0", "ESP32-C3"],
+  );
   const { parts } = manifest.builds[0];
   assert.deepEqual(
     parts.map(({ path, offset }: any) => [path, offset]),
@@ -189,11 +201,28 @@ test("the folder has the parts, a manifest for ESP Web Tools, sums and the espto
     const [sum, name] = line.split("  ");
     assert.equal(sum, sha256(shop.get(`out-parts/${name}`)), name);
   }
-  const line = "esptool.py --chip esp32c3 --port PORT --baud 460800 write_flash 0x0 factory.bin";
-  assert.ok(stdout.includes(line), stdout);
-  assert.ok(shop.get("out-parts/flash.txt").toString().includes(line));
+  const lines = [
+    "esptool --chip esp32c3 --port PORT --baud 460800 write-flash 0x0 factory.bin",
+    "With esptool 4 write esptool.py and write_flash.",
+  ];
+  for (const text of [stdout, shop.get("out-parts/flash.txt").toString()])
+    for (const line of lines) assert.ok(text.includes(line), text);
   const board = readFileSync(new URL("../../../boards/esp32c3/partitions.bin", import.meta.url));
   assert.ok(shop.get("out-parts/partitions.bin").equals(board));
+});
+
+test("the result says program, version and project of the release", async () => {
+  const stock = succeeds(await make("out-name"), /^ {2}release +app\.js 1\.0, project espruino$/m);
+  assert.doesNotMatch(stock.stdout, /espruino 1\.0/);
+  const headline = (out: string) => shop.get(`${out}/flash.txt`).toString().split("\n")[0];
+  assert.equal(headline("out-name"), "https-ota factory: espruino program app.js 1.0 for ESP32, stock table");
+  await sign(shop, "prog-lamp", PROGRAM, "--chip", "esp32", "--app-version", "2.0", "--project", "lamp");
+  succeeds(await make("out-lamp", {}, "--release", "prog-lamp/app.jws"), /^ {2}release +app\.js 2\.0, project lamp$/m);
+  assert.equal(headline("out-lamp"), "https-ota factory: lamp 2.0 for ESP32, stock table");
+  const [one, two] = ["out-name", "out-lamp"].map(
+    (out) => JSON.parse(shop.get(`${out}/manifest.json`).toString()).name,
+  );
+  assert.deepEqual([one, two], ["espruino program app.js", "lamp"]);
 });
 
 test("inspect reads the result back", async () => {
@@ -207,6 +236,27 @@ test("inspect reads the result back", async () => {
     /factory reads 896 KB at 0x320000 through partition storage/,
     /starts {6}factory/,
   );
+});
+
+test("inspect lists the files of storage.bin", async () => {
+  shop.put("shop.json", '{"ssid":"Home","password":"correct horse"}');
+  succeeds(await make("out-storage", {}, "--wifi", "shop.json"));
+  const { stdout } = succeeds(
+    await shop.run("inspect", "out-storage/storage.bin"),
+    /^out-storage\/storage\.bin: Storage of Espruino, 896 KB\n/,
+    /\n {2}\.boot0 +0x000000 +\d+\n {2}https-ota +0x[0-9a-f]{6} +\d+\n {2}\.https-ota0 +0x[0-9a-f]{6} +4096\n/,
+    /\n {2}note +\.wificfg holds the name and the password of a Wi-Fi/,
+  );
+  assert.doesNotMatch(stdout, /correct horse/);
+  const { kind, storage } = JSON.parse((await shop.run("inspect", "out-storage/storage.bin", "--json")).stdout);
+  const files = readFiles(shop.get("out-storage/storage.bin"));
+  assert.equal(kind, "storage");
+  assert.deepEqual(
+    storage.files.map(({ name, offset, size }: any) => [name, offset, size]),
+    files,
+  );
+  const said = /storage +(\d+) files, (\d+) bytes/.exec((await make("out-storage")).stdout) ?? assert.fail();
+  assert.equal(Number(said[1]), files.length - 1, "without the Wi-Fi");
 });
 
 test("a board with less flash than usual is one that the page takes", async () => {
@@ -243,6 +293,14 @@ test("every kind of bootloader starts it, again and again", async (t) => {
     }
     device.stop();
   }
+});
+
+test("a note says what a board lacks without --url and --keys, and the remedy", async () => {
+  const note =
+    /^ {2}note +without --url and --keys the signature of the release was not checked, and the loader cannot fetch another release when this one does not start: give both$/m;
+  succeeds(await make("out-alone"), note);
+  const whole = await make("out-both", {}, "--url", "http://localhost/app.jws", "--keys", "key.pub.jwk");
+  assert.doesNotMatch(succeeds(whole).stdout, / note /);
 });
 
 test("without a release the board has a loader that fetches one", async (t) => {
@@ -314,7 +372,7 @@ test("refused: a build that would not start, or in which the module cannot run",
   for (const [says, name, app, chip] of cases) await refusal(says, withApp(name, app, chip));
 });
 
-test("refused: what is no build, or several", async () => {
+test("refused: a folder without a build, or with several", async () => {
   const release = ["--board", "esp32", "--release", "prog-esp32/app.jws", "--espruino"];
   mkdirSync(shop.at("nothing"));
   await refusal(/nothing: no bootloader in it/, [...release, "nothing"]);
@@ -359,7 +417,7 @@ test("refused: a release that the board would refuse", async () => {
   await refusal(/file app\.js has SHA-256/, release("changed/app.jws"));
   succeeds(await shop.run("keygen", "--bits", "2048", "--out", "other.pem"));
   const keys = ["--url", "http://localhost/a.jws", "--keys", "other.pub.jwk"];
-  await refusal(/signature: by .*, which is none of --keys/, [...release("prog-esp32/app.jws"), ...keys]);
+  await refusal(/signature: by .*, which is not one of --keys/, [...release("prog-esp32/app.jws"), ...keys]);
   const both = ["--url", "http://localhost/a.jws", "--keys", "key.pub.jwk", "--keys", "other.pub.jwk"];
   await refusal(/signature: 1 of 2 required/, [...release("prog-esp32/app.jws"), ...both, "--threshold", "2"]);
   await refusal(/claim project is espruino, --project says lamp/, [

@@ -189,10 +189,10 @@ test("install-page makes one page over several outputs, and leaves them as they 
 /** As ESP Web Tools chooses: the first one that has the chip. */
 const webTools = (manifest: any, chip: string) => manifest.builds.find((build: any) => build.chipFamily === chip);
 
-test("ESP Web Tools gets the builds whose chip tells the board, and no other board's files", async () => {
+test("ESP Web Tools gets only builds whose chip tells the board", async () => {
   await makeSite();
   const site = siteManifest();
-  assert.deepEqual([site.name, site.version, site.new_install_prompt_erase], ["espruino", "1.0", true]);
+  assert.deepEqual([site.name, site.version, site.new_install_prompt_erase], ["espruino program app.js", "1.0", true]);
   const { parts } = webTools(site, "ESP32-C3");
   assert.equal(parts.length, 5);
   for (const { path, offset } of parts) {
@@ -210,7 +210,7 @@ test("ESP Web Tools gets the builds whose chip tells the board, and no other boa
   assert.equal(webTools(own, "ESP32").parts[0].path, "bootloader.bin");
 });
 
-test("the board that the user chose is installed, though another one has the same chip", async () => {
+test("the chosen board is installed when another one has the same chip", async () => {
   await makeSite();
   for (const [chosen, folder] of [
     ["dual/manifest.json", "dual"],
@@ -233,7 +233,7 @@ test("a chip that one board alone has is found out", async () => {
   assert.deepEqual(found, ["c3/manifest.json"]);
 });
 
-test("a chip of several boards, of none, or of another one than was chosen: nothing is written", async () => {
+test("nothing is written to a chip that does not tell the chosen board", async () => {
   await makeSite();
   const cases: [(typeof CHIPS)[number], string, string][] = [
     [
@@ -257,7 +257,7 @@ test("a chip of several boards, of none, or of another one than was chosen: noth
   }
 });
 
-test("a board that was made anew since the page was made is not installed", async () => {
+test("a board made again after the page is not installed", async () => {
   await makeSite();
   const get = async (name: string) => {
     const text = await (await from("site")(name)).text();
@@ -266,11 +266,11 @@ test("a board that was made anew since the page was made is not installed", asyn
   const site = await loadSite(get);
   await assert.rejects(
     loadParts(site, site.boards[0], get),
-    /c3\/manifest\.json has changed since the page was made \(espruino 1\.1 for "ESP32-C3, .*install-page makes/,
+    /c3\/manifest\.json has changed since the page was made \(espruino program app\.js 1\.1 for "ESP32-C3, .*install-page makes/,
   );
 });
 
-test("install-page refuses what would be no honest page", async () => {
+test("install-page refuses boards that do not belong on one page", async () => {
   const make = async (out: string, chip = "esp32", ...more: string[]) => {
     const release = more.length ? [] : ["--release", `prog-${chip}/app.jws`];
     const args = ["--espruino", `espruino-${chip}`, ...release, ...more, "--out", out];
@@ -282,7 +282,10 @@ test("install-page refuses what would be no honest page", async () => {
   await refused("missing", /^missing: no such file or folder/);
   await make("two/a");
   await make("two/b", "esp32c3", "--url", "http://localhost/a.jws", "--keys", "key.pub.jwk");
-  await refused("two", /^two\/b: version \S+, but a has 1\.0: a page is for one release/);
+  await refused("two", /^two\/b: name espruino, but a has espruino program app\.js: a page is for one release/);
+  const next = await sign(shop, "prog-two", PROGRAM, "--chip", "esp32c3", "--app-version", "1.1");
+  await make("two/b", "esp32c3", "--release", next);
+  await refused("two", /^two\/b: version 1\.1, but a has 1\.0: a page is for one release/);
   await make("twins/a");
   await make("twins/b");
   await refused(

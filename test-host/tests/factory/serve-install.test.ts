@@ -62,7 +62,7 @@ const TYPES: Record<string, RegExp> = {
   SHA256SUMS: /^text\/plain; charset=utf-8$/,
 };
 
-test("pages come with the right types and a content security policy, in the JSON and the list", async (t) => {
+test("pages have types and a content security policy, in JSON and list", async (t) => {
   const { url, out } = await serve(t, "www", "--http");
   const paths = [
     ...[...PAGE, ...FILES].map((name) => `one/${name}`),
@@ -83,9 +83,14 @@ test("pages come with the right types and a content security policy, in the JSON
   const { installs, notServed } = await json(url);
   const [stock, two] = ["ESP32, stock table", "ESP32-C3, two equal slots"];
   assert.deepEqual(installs, [
-    { path: "/one/index.html", name: "espruino", version: "1", boards: [{ title: stock, chip: "ESP32" }] },
     {
-      ...{ path: "/site/index.html", name: "espruino", version: "1" },
+      path: "/one/index.html",
+      name: "espruino program app.js",
+      version: "1",
+      boards: [{ title: stock, chip: "ESP32" }],
+    },
+    {
+      ...{ path: "/site/index.html", name: "espruino program app.js", version: "1" },
       boards: [
         { title: stock, chip: "ESP32" },
         { title: two, chip: "ESP32-C3" },
@@ -95,7 +100,7 @@ test("pages come with the right types and a content security policy, in the JSON
   assert.deepEqual(notServed, []);
   assert.match(
     out(),
-    /To install espruino 1 on a new board: http:\/\/127\.0\.0\.1:\d+\/one\/index\.html in Chrome or Edge/,
+    /To install espruino program app\.js 1 on a new board: http:\/\/127\.0\.0\.1:\d+\/one\/index\.html in Chrome or Edge/,
   );
   const index = await ask(`${url}/one/`);
   assert.ok(index.body.equals(shop.get("www/one/index.html")), "a folder with a slash is its page");
@@ -110,7 +115,7 @@ test("pages come with the right types and a content security policy, in the JSON
   );
 });
 
-test("what factory made for a cable is no release, and without a page it is not served", async (t) => {
+test("files of factory are not releases, and without a page not served", async (t) => {
   const { url, out } = await serve(t, "www", "--http", "--key", "key.pem");
   const { releases } = await json(url);
   assert.deepEqual(
@@ -133,7 +138,7 @@ test("nothing beside the files of the page comes out", async (t) => {
   shop.put("outside.txt", "mine");
   const { url } = await serve(t, folder, "--http");
   for (const path of [
-    ...["one/key.pem", "one/notes.txt", "one/.env", "one/dump.bin", "one/sub/index.html", "one/sub/", "one"],
+    ...["one/key.pem", "one/notes.txt", "one/.env", "one/dump.bin", "one/sub/index.html", "one/sub/", "on"],
     ...["one/../../outside.txt", "one/%2e%2e/%2e%2e/outside.txt", "one%2findex.html", "one//index.html", "one/%00"],
     ...["one/INDEX.HTML", "one/factory.bin/", "index.html", "manifest.json"],
   ])
@@ -163,6 +168,27 @@ test("a link to a key, or out of the folder, is not followed", async (t) => {
   assert.match(out(), /Not served: \/one\/index\.html: licenses\.txt: it may not be served/);
 });
 
+test("the folder of a page leads to the same path with a slash", async (t) => {
+  const { url } = await serve(t, copy("slash"), "--http");
+  const paths = { one: "/one/", "one?a=1&b=//x?": "/one/?a=1&b=//x?", "%6fne": "/one/", site: "/site/" };
+  for (const [path, place] of Object.entries(paths))
+    for (const method of ["GET", "HEAD"]) {
+      const { status, headers } = await ask(`${url}/${path}`, { method });
+      assert.deepEqual([status, headers.location], [301, place], path);
+      assert.equal(headers["content-security-policy"], POLICY);
+    }
+  assert.equal((await ask(`${url}/one/`)).status, 200);
+  for (const path of ["/evil.example", "/one", "one%2f", "one/../one", "%2fone", "\\evil.example", "site/c3", "on"]) {
+    const { status, headers } = await ask(`${url}/${path}`);
+    assert.deepEqual([status, headers.location], [404, undefined], path);
+  }
+  const { status, headers } = await ask(`${url}/one`, { headers: { Host: "evil.example" } });
+  assert.deepEqual([status, headers.location], [403, undefined]);
+  // one that is not served says why, with and without the slash
+  shop.put("slash/one/storage.bin", "other");
+  assert.equal((await ask(`${url}/one`)).status, 422);
+});
+
 test("a page whose files are not what it names is not served", async (t) => {
   const folder = copy("changed");
   const storage = shop.get("changed/one/storage.bin");
@@ -181,7 +207,7 @@ test("a page whose files are not what it names is not served", async (t) => {
   assert.deepEqual([status, body.toString()], [422, `storage.bin: ${other}\n`]);
   for (const path of ["one/storage.bin", "site/c3/factory.bin"])
     assert.ok((await ask(`${url}/${path}`)).status >= 400, path);
-  // mended while it runs
+  // repaired while it runs
   shop.put("changed/one/storage.bin", shop.get("www/one/storage.bin"));
   assert.equal((await ask(`${url}/one/index.html`)).status, 200);
 });
@@ -240,18 +266,18 @@ test("a Wi-Fi password is not given to the network, also not to this computer", 
     ["/secret/index.html", "/secret/esp32/index.html"],
   );
   assert.match(out(), /Not served: \/secret\/index\.html: its files hold a Wi-Fi password/);
-  assert.match(out(), /To install espruino 1 on a new board: http:\/\/localhost:\d+\/one\/index\.html/);
+  assert.match(out(), /To install espruino program app\.js 1 on a new board: http:\/\/localhost:\d+\/one\/index\.html/);
   // a Wi-Fi that comes later is seen
   for (const name of FILES) shop.put(`wifi/one/${name}`, shop.get(`secret/esp32/${name}`));
   assert.match((await ask(`${url}/one/factory.bin`)).body.toString(), WIFI);
 });
 
-test("a Wi-Fi password that comes after the page was judged is not served", async (t) => {
+test("a Wi-Fi password that comes after the page was checked is not served", async (t) => {
   const name = copy("late");
   const [page, secret] = ["late/one", "secret/esp32"].map(shop.at);
   const { readFileSync } = fs;
   let isSwapped = false;
-  // factory.bin is the last file that is judged
+  // factory.bin is the last file that is checked
   t.mock.method(fs, "readFileSync", (file: string, ...more: any[]) => {
     const bytes = (readFileSync as any)(file, ...more);
     if (!isSwapped && file === `${page}/factory.bin`) {
@@ -270,7 +296,7 @@ test("a Wi-Fi password that comes after the page was judged is not served", asyn
   await assert.rejects(content.open(0, content.size), /storage\.bin: has just changed: request it again/);
 });
 
-test("with --host 127.0.0.1 it is, and only to those who call this computer by its own name", async (t) => {
+test("--host 127.0.0.1 serves a Wi-Fi password only by a local name", async (t) => {
   const folder = copy("local");
   cpSync(shop.at("secret"), shop.at("local/secret"), { recursive: true });
   const { url, port } = await serve(t, folder, "--http");
@@ -317,7 +343,7 @@ test("a folder with nothing but an install page can be served", async (t) => {
   assert.doesNotMatch(out, /Not served|Web IDE/);
 });
 
-test("one with a Wi-Fi password alone is refused with the reason", async () => {
+test("a folder with only a Wi-Fi page is refused with the reason", async () => {
   fails(await shop.run("serve", "secret", "--port", "0"), 1, WIFI);
   fails(await shop.run("serve", "secret/esp32", "--port", "0"), 1, WIFI);
 });

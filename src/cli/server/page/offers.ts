@@ -146,6 +146,8 @@ function drawReleases({ releases, notServed }: Releases): void {
     return card;
   });
   replace(list, cards);
+  byId("paste").hidden = !releases.length;
+  byId("offers").hidden = !releases.length && !notServed.length;
   const box = byId("not-served");
   box.hidden = !notServed.length;
   replace(box.querySelector("ul") as Element, notServed.map(notServedItem));
