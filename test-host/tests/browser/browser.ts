@@ -4,11 +4,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, type TestContext } from "node:test";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import { onlyInAll } from "../../support/share.ts";
 import { CHROMIUM, MISSING } from "./chromium.ts";
 
 /** For the option `skip` of a test. */
-export const skip = CHROMIUM ? false : MISSING;
-if (skip) console.log("!!! Chromium is not here: nothing was looked at in a browser !!!");
+export const skip = CHROMIUM ? onlyInAll("in a browser") : MISSING;
+if (!CHROMIUM) console.log("!!! Chromium is not here: nothing was looked at in a browser !!!");
 
 let browser: Promise<Browser> | undefined;
 after(async () => (await browser)?.close());

@@ -17,7 +17,7 @@ if (!ESPTOOL)
   process.stderr.write(
     "\n!!! esptool is not installed (pip install esptool): no tool of others has checked the factory images !!!\n\n",
   );
-const withEsptool = { skip: ESPTOOL ? false : "esptool is not installed" };
+const withEsptool = { skip: ESPTOOL ? onlyInAll("with esptool") : "esptool is not installed" };
 warnWithoutEngine();
 const withEngine = { skip: ESPRUINO ? false : "ESPRUINO is not set" };
 
