@@ -76,41 +76,12 @@ function commitLater(session: Session, claim: StorageClaim | null, end: (error: 
   });
 }
 
-/** Step 7, its beginning: the bytes in flash are verified, not those that came over the network. */
-function verify(
-  session: Session,
-  complete: boolean,
-  onVerified: (error: OtaError | null, found?: string) => void,
-): void {
-  const plan = session.plan_;
-  const bytes = session.size_;
-  if (!complete || (plan.size_ >= 0 && session.written_ !== bytes))
-    onVerified(
-      otaError(
-        Code.OTA_VALIDATE_FAILED,
-        "image incomplete: " + session.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes",
-      ),
-    );
-  else if (session.verified_) onVerified(null);
-  else
-    verifyImage(
-      session.layout_.chip_,
-      session.target_.address,
-      session.written_,
-      plan.digest_,
-      session.word_,
-      onVerified,
-      session.hasher_,
-    );
-}
-
 /**
- * In phase COMPLETE; in READY it rejects, because it is too early. Over 30 lines: its callbacks share the session, and each
- * further closure would hold more JsVars while the image is hashed.
+ * In phase COMPLETE; in READY it rejects, because it is too early.
+ * Over 30 lines: its callbacks share the session, and each further closure would hold more JsVars while the image is hashed.
  */
 export function finish(session: Session, resolve: (outcome: number) => void, reject: (error: OtaError) => void): void {
   const plan = session.plan_;
-  const complete = session.phase_ === Phase.COMPLETE;
   session.reject_ = reject;
   session.phase_ = Phase.FINISHING;
 
@@ -144,5 +115,23 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
     }, end);
   }
 
-  verify(session, complete, onVerified);
+  // Step 7: the bytes in flash are verified, not those that came over the network
+  if (!session.complete_ || (plan.size_ >= 0 && session.written_ !== session.size_))
+    onVerified(
+      otaError(
+        Code.OTA_VALIDATE_FAILED,
+        "image incomplete: " + session.written_ + (session.size_ < 0 ? "" : " of " + session.size_) + " bytes",
+      ),
+    );
+  else if (session.verified_) onVerified(null);
+  else
+    verifyImage(
+      session.layout_.chip_,
+      session.target_.address,
+      session.written_,
+      plan.digest_,
+      session.word_,
+      onVerified,
+      session.hasher_,
+    );
 }
