@@ -12,7 +12,7 @@ import type { RequestOptions } from "./request-options";
  * Reads `file`, of `size` bytes, -1 while that is unknown, from where the inbox stands. `onEnd` comes once, and last: with
  * null when all bytes have come, or the source has no more. What the source reports is worth another try. Returns the
  * function that ends it; after it no event comes.
- * More than 60 lines: a closure that is made once for each file, whose functions share a timer and a count.
+ * Over 60 lines: a closure that is made once for each file, whose functions share a timer and a count.
  */
 export function readSource(
   options: RequestOptions,
@@ -24,7 +24,6 @@ export function readSource(
   onEnd: (error: OtaError | null) => void,
 ): () => void {
   let timer: number | undefined;
-  let ask: () => void;
   let asked = 0; // calls of the source: only the answer to the last one counts
   function position(): number {
     return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
@@ -54,7 +53,7 @@ export function readSource(
     // not below the source, which may answer before it returns
     if (asked >= 0) timer = after(0, ask);
   }
-  ask = () => {
+  function ask(): void {
     const mine = ++asked;
     tryOr(() => {
       timer = after(options.timeout, () =>
@@ -75,7 +74,7 @@ export function readSource(
         file,
       );
     }, end);
-  };
+  }
   onHead({ status_: -1, start_: position(), length_: -1, total_: size, tag_: "", strong_: false });
   inbox.end_ = size < 0 ? Body.ENDLESS : size;
   timer = after(0, ask);
