@@ -24,6 +24,7 @@ export function readSource(
   onEnd: (error: OtaError | null) => void,
 ): () => void {
   let timer: number | undefined;
+  let ask: () => void;
   let asked = 0; // calls of the source: only the answer to the last one counts
   function position(): number {
     return inbox.offset_ + inbox.filled_ + inbox.buffered_.length;
@@ -53,7 +54,7 @@ export function readSource(
     // not below the source, which may answer before it returns
     if (asked >= 0) timer = after(0, ask);
   }
-  function ask(): void {
+  ask = () => {
     const mine = ++asked;
     tryOr(() => {
       timer = after(options.timeout, () =>
@@ -74,7 +75,7 @@ export function readSource(
         file,
       );
     }, end);
-  }
+  };
   onHead({ status_: -1, start_: position(), length_: -1, total_: size, tag_: "", strong_: false });
   inbox.end_ = size < 0 ? Body.ENDLESS : size;
   timer = after(0, ask);

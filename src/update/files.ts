@@ -140,7 +140,8 @@ function fetchFile(
     createFile(stored, size, "file " + file.name);
     resumed = false;
   }
-  function take(last: boolean): void {
+  let verify: () => void;
+  function take(_: string, last: boolean): void {
     const text = join(inbox.pieces_);
     const offset = inbox.offset_;
     if (!offset && filled(stored, size)) begin(); // the server began again
@@ -153,11 +154,7 @@ function fetchFile(
     download.consumer_ = null;
     after(0, () => tryOr(verify, end));
   }
-  function receive(): void {
-    download.consumer_ = (_, ended) => take(ended);
-    read(download);
-  }
-  function verify(): void {
+  verify = () => {
     const bytes = inbox.offset_;
     if (bytes === size && isWhole(stored, size)) return end(null);
     eraseFile(stored);
@@ -165,8 +162,9 @@ function fetchFile(
     // what was there belonged to another file, or the last piece of it was torn
     begin();
     seek(download, 0);
-    receive();
-  }
+    download.consumer_ = take;
+    read(download);
+  };
   tryOr(() => {
     download.total_ = size;
     download.failed_ = end;
@@ -176,7 +174,8 @@ function fetchFile(
     resumed = offset < size;
     if (resumed) seek(download, offset);
     else begin();
-    receive();
+    download.consumer_ = take;
+    read(download);
   }, end);
 }
 
