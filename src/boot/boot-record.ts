@@ -393,6 +393,7 @@ export function reserveRecords(): void {
  * To be called before `slot` is selected while `running` runs: records the trial. `size`: bytes of the image file. `set_`:
  * the set of files that comes with it, "" to keep the set that runs now. If `slot` is the running one, the release has files
  * alone, and this record is the commit point.
+ * More than 30 lines: one field of the record after the other.
  */
 export function recordSelected(
   slot: Partition,

@@ -235,6 +235,7 @@ export function canRollback(): boolean {
 /**
  * Rolls back. `verdict`: the program has asked for it; else the starts ran out, or a check failed. `reason`: for
  * getStatus(). `stay`: do not restart.
+ * More than 30 lines: its callbacks share both ends of the promise.
  */
 export function fallBack(verdict: boolean, reason: string, stay?: boolean): Promise<number> {
   return new Promise<number>((resolve, reject) => {

@@ -52,6 +52,7 @@ function versionOf(record: BootRecord, running: Partition): string {
  * Storage at each start on trial, and nothing at other starts. If a start cannot be recorded, it rolls back.
  * Rejects with ESP_ERR_INVALID_ARG for an unknown option.
  */
+// More than 30 lines: one way with several ends, each of which returns.
 export function boot(options?: BootOptions): Promise<boolean> {
   return new Promise<boolean>((resolve, reject) => {
     tryOr(() => {

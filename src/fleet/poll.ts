@@ -1,55 +1,53 @@
 // Looks for updates again and again, so that a fleet does not ask at once: docs/fleet.md#polling. What must differ between
 // devices comes from the serial number, because Math.random() is the same sequence on every board after every start.
+//
+//   state      marked by                     left by
+//   waiting    timer_, no look_              the timer: a look begins
+//   looking    look_                         an offer that ready() is asked for; a result or an error: back to waiting
+//   asking     look_, with its asking_       the answer of ready(): back to looking, or to waiting when it is false
+//   lost       no timer_ and no look_, or    the guard, once an hour: a look begins
+//              a look_ that does not go on
+//   stopped    stopped_                      nothing; an update that has begun goes on to its end
+//
+// When a look was taken for lost, look_ is another one: the result of the lost one is ignored, should it come after all.
+// What a look does is in look.ts.
 
 import { checkConfig, type Origin, type SignedConfig } from "../config";
-import { type OtaError, Code, otaError, toOtaError, tryOr, noop } from "../errors";
+import { Code, otaError, tryOr } from "../errors";
 import type { Lock } from "../boot/lock";
-import { callUser, heldLock, now, spread } from "../platform/engine";
-import { after, cancel, tryEvery } from "../platform/timers";
-import type { Offer } from "../update/offer";
-import type { UpdateResult } from "../update/plan";
-import { checkForUpdate, update } from "../update/update";
-import { report } from "./report";
+import { heldLock, now, spread } from "../platform/engine";
+import { cancel, tryEvery } from "../platform/timers";
+import { beginLook, later, Ms, onError, ownFields, type PollOptions, type State, stop } from "./look";
 
-/** ms */
-const enum Ms {
-  DAY = 86400000,
-  /** the first look comes within this time after the start; between two looks for what was lost */
-  HOUR = 3600000,
-  /** until the next try after a failure of the network; doubled each time */
-  BACKOFF = 60000,
-  /** until the next look when the program has postponed an update, at least */
-  POSTPONED = 600000,
-}
-
-/** What `poll` takes besides the fields of an update. */
-export interface PollOptions {
-  /**
-   * ms between two looks, about: each is up to a tenth shorter or longer, by the serial number.
-   * @default 86400000
-   */
-  every?: number;
-  /**
-   * Most looks in a day, retries included.
-   * @default 24
-   */
-  perDay?: number;
-  /**
-   * Asked before an update begins, with what is offered; false, or a promise of false, postpones it: by ten minutes, or as
-   * long as the looks of a day need, an hour by default.
-   */
-  ready?: (offer: Offer) => boolean | Promise<boolean>;
-  /** Called when an update is installed, after its report: `restart()` starts it. */
-  installed?: (result: UpdateResult) => void;
-  /** Called with each failure. */
-  failed?: (error: OtaError) => void;
-  /** Where report() goes: after the first look, and after each update or failure. */
-  report?: string;
-}
+export type { PollOptions };
 
 export interface Poll {
-  /** Nothing new begins after it. An update that is under way goes on: abort() ends it. */
+  /** Nothing new begins after it. An update that has begun goes on: abort() ends it. */
   stop(): void;
+}
+
+/**
+ * Looks each hour for what was lost. A lock whose watchdog has not counted since the last time is held by an update that was
+ * lost; a look that has not ended, and does not hold the lock either, is lost too.
+ */
+function startGuard(state: State): void {
+  let seen: object | undefined; // the look that had not ended an hour ago, who held the lock, and its age
+  let seenLock: Lock | null = null;
+  let seenAge = 0;
+  function watch(): void {
+    const old = state.guard_;
+    // the engine drops an interval whose callback runs out of memory. So a new one comes first, as in boot/lock.ts
+    state.guard_ = tryEvery(Ms.HOUR, watch);
+    const lock: Lock | null = heldLock();
+    if (lock && lock === seenLock && lock.ageMs_ === seenAge) lock.stop_();
+    seenLock = lock;
+    seenAge = lock ? lock.ageMs_ : 0;
+    const look = state.look_;
+    if (look ? look === seen && !state.asking_ && !heldLock() : state.timer_ === undefined) state.begin_();
+    seen = state.look_;
+    if (old !== undefined) cancel(old);
+  }
+  state.guard_ = tryEvery(Ms.HOUR, watch);
 }
 
 /**
@@ -58,162 +56,37 @@ export interface Poll {
  * then two and so on, but not before the server's Retry-After (a day at most). Nothing is kept over a restart.
  * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
  * interval, which needs no memory to start again, looks once an hour for what does not go on.
- * More than 60 lines: a closure, whose functions share the timers and the counts.
+ * More than 30 lines: defaults, a table of fields, and the check of the configuration.
  */
 export function poll(config: SignedConfig & Origin & PollOptions): Poll {
-  let timer: number | undefined;
-  let guard: number | undefined;
-  let stopped = false;
-  let looks = 0; // since `day`
-  let day = now();
-  let round = 0;
-  let failures = 0;
-  let reported = false;
-  /** Number of the look that has not ended; 0: none. */
-  let looking = 0;
-  let started = 0;
-  /** ready() has not answered. */
-  let asking = false;
-  /** What the guard saw an hour ago: the look that had not ended, who held the lock, and its age. */
-  let seen = 0;
-  let seenLock: Lock | null = null;
-  let seenAge = 0;
-  let look: () => void;
-  const options: PollOptions = config || ({} as PollOptions);
+  const options: PollOptions = config || {};
   const every = options.every === undefined ? Ms.DAY : options.every;
   const perDay = options.perDay === undefined ? 24 : options.perDay;
-
-  function stop(): void {
-    stopped = true;
-    if (timer !== undefined) cancel(timer);
-    if (guard !== undefined) cancel(guard);
-    timer = guard = undefined;
-  }
-  function later(ms: number): void {
-    if (stopped) return;
-    tryOr(() => {
-      const made = after(ms, look, true);
-      if (timer !== undefined) cancel(timer);
-      timer = made;
-    }, noop);
-  }
-  function sendReport(done: () => void): void {
-    reported = true;
-    if (options.report) report(options.report).then(done, done);
-    else done();
-  }
-  /** The time of the next look, differently for each device and each round. */
-  function next(ms: number, least?: number): void {
-    later(Math.max(ms * (0.9 + 0.2 * spread(++round)), least || 0));
-  }
-  function onError(thrown: unknown): void {
-    const error = toOtaError(thrown);
-    if (options.failed) callUser(() => options.failed!(error));
-    sendReport(noop);
-    // nothing will come of this configuration
-    if (error.code === Code.INVALID_ARG) return stop();
-    if (!error.retry) return next(every);
-    const wait = Ms.BACKOFF * 2 ** failures++;
-    next(Math.min(wait, every), Math.min(error.wait_ || 0, Ms.DAY));
-  }
-  function onResult(result: UpdateResult): void {
-    failures = 0;
-    const done = !result.upToDate && !result.waiting && !result.due;
-    // installed() may restart: the report goes first
-    if (done || !reported)
-      sendReport(() => {
-        if (done && options.installed) callUser(() => options.installed!(result));
-      });
-    const until = result.due! > 0 ? result.due! * 1000 - now() : every;
-    if (until > 0 && until < every) later(until);
-    else next(every);
-  }
-  /** The configuration of an update. */
-  function ownFields(): any {
-    const fields: any = {};
-    Object.keys(config).forEach((name) => {
-      if (["every", "perDay", "ready", "installed", "failed", "report"].indexOf(name) < 0)
-        fields[name] = (config as any)[name];
-    });
-    return fields;
-  }
-  look = () => {
-    timer = undefined;
-    looking = 0;
-    asking = false;
-    const time = now();
-    // a clock that was set counts as a new day
-    if (time - day >= Ms.DAY || time < day) {
-      day = time;
-      looks = 0;
-    }
-    if (looks++ >= perDay) return later(day + Ms.DAY - time);
-    const mine = ++started;
-    looking = mine;
-    const fields = ownFields();
-    /** Ends this look, unless another one has begun because this one was taken for lost. */
-    function ending<T>(then: (value: T) => void): (value: T) => void {
-      return (value) => {
-        if (looking !== mine) return;
-        looking = 0;
-        asking = false;
-        then(value);
-      };
-    }
-    function install(yes: unknown): void {
-      if (stopped) return;
-      if (yes) update(fields).then(ending(onResult), ending(onError));
-      // as often as the looks of a day allow
-      else ending(next)(Math.min(every, Math.max(Ms.POSTPONED, Ms.DAY / perDay)));
-    }
-    /** Once: a thenable may call again. */
-    function onAnswer(yes: unknown): void {
-      if (!asking || looking !== mine) return;
-      asking = false;
-      // the time that it took does not count as lost
-      seen = 0;
-      install(yes);
-    }
-    if (!options.ready) return install(true);
-    checkForUpdate(fields).then((offer) => {
-      if (looking !== mine || stopped) return;
-      tryOr(() => {
-        if (!offer.available) return ending(onResult)({ upToDate: !offer.due, waiting: offer.waiting, due: offer.due });
-        const answer: any = options.ready!(offer);
-        asking = answer && typeof answer.then === "function";
-        if (asking) answer.then(onAnswer, ending(onError));
-        else install(answer);
-      }, ending(onError));
-    }, ending(onError));
-  };
-  /**
-   * Each hour. A lock whose watchdog has not counted since the last time is held by an update that was lost; a look that has
-   * not ended, and does not hold the lock either, is lost too.
-   */
-  function watch(): void {
-    const old = guard;
-    // the engine drops an interval whose callback runs out of memory. So a new one comes first, as in boot/lock.ts
-    guard = tryEvery(Ms.HOUR, watch);
-    const lock: Lock | null = heldLock() || null;
-    if (lock && lock === seenLock && lock.ageMs_ === seenAge) lock.stop_();
-    seenLock = lock;
-    seenAge = lock ? lock.ageMs_ : 0;
-    if (looking ? looking === seen && !asking && !heldLock() : timer === undefined) look();
-    seen = looking;
-    if (old !== undefined) cancel(old);
-  }
-  tryOr(() => {
-    if (typeof config !== "object" || !config || !(every >= 1000 && every <= 365 * Ms.DAY) || !(perDay >= 1))
-      throw otaError(
-        Code.INVALID_ARG,
-        "poll: expected a configuration, every in ms (1000 to a year) and perDay of 1 or more",
-      );
-    if (options.ready && typeof options.ready !== "function")
-      throw otaError(Code.INVALID_ARG, "poll: ready must be a function");
-    // told at once, and not in an hour
-    checkConfig(ownFields());
-    guard = tryEvery(Ms.HOUR, watch);
-    later(Math.min(every, Ms.HOUR) * spread(0));
-  }, onError);
-  return { stop: stop };
+  const state = {
+    config_: options,
+    every_: every,
+    perDay_: perDay,
+    looks_: 0,
+    day_: now(),
+    round_: 0,
+    failures_: 0,
+    begin_: () => beginLook(state),
+  } as State;
+  tryOr(
+    () => {
+      if (typeof config !== "object" || !config || !(every >= 1000 && every <= 365 * Ms.DAY) || !(perDay >= 1))
+        throw otaError(
+          Code.INVALID_ARG,
+          "poll: expected a configuration, every in ms (1000 to a year) and perDay of 1 or more",
+        );
+      if (options.ready && typeof options.ready !== "function")
+        throw otaError(Code.INVALID_ARG, "poll: ready must be a function");
+      // told at once, and not in an hour
+      checkConfig(ownFields(config));
+      startGuard(state);
+      later(state, Math.min(every, Ms.HOUR) * spread(0));
+    },
+    (error) => onError(state, error),
+  );
+  return { stop: () => stop(state) };
 }

@@ -20,9 +20,9 @@ export interface Identity {
 }
 
 /**
- * POSTs `getStatus()`, with serial number, board, free JsVars and the reason of the last reset, as JSON to `url`. Resolves with 0 when the server took
- * it. What matters is in the boot record and so in the next report too: why the last image was rolled back, and what is
- * on trial. Rejects like an update that gets no manifest.
+ * POSTs `getStatus()`, with serial number, board, free JsVars and the reason of the last reset, as JSON to `url`. Resolves
+ * with 0 when the server took it. What matters is in the boot record and so in the next report too: why the last image was
+ * rolled back, and what is on trial. Rejects like an update that gets no manifest.
  */
 export function report(url: string, headers?: { [name: string]: string }): Promise<number> {
   return new Promise<number>((resolve, reject) => {

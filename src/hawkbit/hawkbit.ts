@@ -245,7 +245,7 @@ function updateConfig(client: Client, link: string): any {
 }
 
 /** Installs what the manifest at `link` names. `again`: it was installed by this action before. */
-// Over 30 lines: each step waits for a promise or an exchange, and what they call then has to be closures.
+// More than 30 lines: each step waits for a promise or an exchange, and what they call then has to be closures.
 function install(client: Client, action: string, link: string, again: boolean): void {
   const options = client.options_;
   const config = updateConfig(client, link);
@@ -379,7 +379,7 @@ function configure(client: Client): void {
  * Asks hawkBit for work again and again, does it, and tells what became of it. Never throws: what is wrong is told to
  * `failed`. Restarts nothing by itself, and keeps nothing over a restart.
  */
-// Over 30 lines: its table of fields.
+// More than 30 lines: its table of fields.
 export function start(options: HawkbitOptions): { stop(): void } {
   const client = {
     options_: options || {},

@@ -176,7 +176,7 @@ function requestOptions(server: Server, method: string, path: string, sent: stri
  * Sends `body`, as JSON, or nothing, and calls `done` once: with the object that a GET was answered with, with null for
  * another method, or with an error.
  */
-// Over 30 lines: its listeners have to be closures. The minifier puts a function with one caller into that caller, where it
+// More than 30 lines: its listeners have to be closures. The minifier puts a function with one caller into that caller, where it
 // would be created at each call: so a listener that only calls such a function costs memory at each piece of an answer.
 export function exchange(
   server: Server,

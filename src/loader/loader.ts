@@ -56,7 +56,10 @@ function readStored(name: string): string {
 
 let rescuing = false;
 
-/** Fetches a release, now and then, until there is one. */
+/**
+ * Fetches a release, now and then, until there is one.
+ * More than 30 lines: a table of fields, and callbacks that share a count.
+ */
 function rescue(config: LoaderConfig, why: string): void {
   print("https-ota: " + why);
   if (!config.url || rescuing) return;
@@ -70,7 +73,7 @@ function rescue(config: LoaderConfig, why: string): void {
     allowEarly: true,
     allowUnconfirmed: true,
   };
-  // attempts since one has come to an end: out of memory, an update is lost and holds its lock for ever
+  // attempts since the last one that ended: out of memory, an update is lost and never releases its lock
   let open = 0;
   function failed(error: any): void {
     print("https-ota: " + error.message);
@@ -150,9 +153,34 @@ function loadSet(name: string): string {
   return program;
 }
 
-/** Returns the text of the program that has to run; "" for none. */
-export default function load(config: LoaderConfig): string {
+/**
+ * The module counts this start of what is on trial. `set`: the name of the files that go with it. True: the starts ran out,
+ * and the module goes back to what ran before.
+ */
+function countStart(config: LoaderConfig, set: string): boolean {
   let leaving = false;
+  try {
+    // the file of the record may be full: then the module writes a new one
+    firstModule()
+      .boot(config.attempts ? { attempts: config.attempts } : {})
+      .catch((error: any) => {
+        // nothing to go back to
+        rescue(config, error.message);
+        if (leaving && set) setTimeout(loadSet(set) as any, 0);
+      });
+  } catch (thrown: any) {
+    // a program that is not on trial needs no module
+    print("https-ota: " + thrown.message);
+  }
+  leaving = !!(E.otaRestartPending || E.otaLock);
+  return leaving;
+}
+
+/**
+ * Returns the text of the program that has to run; "" for none.
+ * More than 30 lines: one way with several ends, each of which returns.
+ */
+export default function load(config: LoaderConfig): string {
   function fail(why: string): void {
     if (isOnTrial()) {
       print("https-ota: " + why);
@@ -173,22 +201,8 @@ export default function load(config: LoaderConfig): string {
     // the module asks whether the files on trial are those that run
     E.otaSet = name;
     if (record && record.boots !== -2) {
-      try {
-        // the file of the record may be full: then the module writes a new one
-        firstModule()
-          .boot(config.attempts ? { attempts: config.attempts } : {})
-          .catch((error: any) => {
-            // nothing to go back to
-            rescue(config, error.message);
-            if (leaving && name) setTimeout(loadSet(name) as any, 0);
-          });
-      } catch (thrown: any) {
-        // a program that is not on trial needs no module
-        print("https-ota: " + thrown.message);
-      }
-      // the starts ran out. The other slot is being verified, and a program might not let it come to an end
-      leaving = !!(E.otaRestartPending || E.otaLock);
-      if (leaving) return "";
+      // the other slot is being verified, and a program might not let that end
+      if (countStart(config, name)) return "";
     }
     if (!name) {
       if (storage.read(".bootcde") === undefined) rescue(config, "no release is installed");

@@ -14,6 +14,7 @@ const TIMEOUT = 20000; // ms for the whole exchange
 /**
  * POSTs `body`, JSON, to `url`. Calls `done` once: with null when the server has accepted it (2xx), else with the error of
  * the answer or of the network.
+ * More than 30 lines: a closure, whose functions share the timer and the request.
  */
 export function post(
   url: string,

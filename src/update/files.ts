@@ -49,6 +49,7 @@ function hexOf(bytes: string): string {
 /**
  * What `manifest` brings, compared with what is here; null when it brings no files. Throws INVALID_STATE where nothing
  * would run them.
+ * More than 30 lines: two tables of fields.
  */
 export function planFiles(manifest: Manifest): Files | null {
   const files = manifest.files;
@@ -106,9 +107,17 @@ function filled(stored: string, size: number): number {
   return 0;
 }
 
+/** For bytes in Storage that are not the file of the manifest. */
+function wrongFile(file: ManifestFile, bytes: number): OtaError {
+  return otaError(
+    Code.OTA_VALIDATE_FAILED,
+    "file " + file.name + " is not the one that the manifest names (" + bytes + " of " + file.size + " bytes)",
+  );
+}
+
 /**
- * Fetches one file into Storage and verifies it there; calls `done` once. More than 30 lines: its callbacks share the
- * download and whether it goes on with what an earlier one has left.
+ * Fetches one file into Storage and verifies it there; calls `done` once.
+ * More than 30 lines: its callbacks share the download, and whether it goes on with what an earlier one has left.
  */
 function fetchFile(
   settings: Settings,
@@ -132,11 +141,10 @@ function fetchFile(
     resumed = false;
   }
   let verify: () => void;
-  function take(last: boolean): void {
+  function take(_: string, last: boolean): void {
     const text = join(inbox.pieces_);
     const offset = inbox.offset_;
-    // the server began again
-    if (!offset && filled(stored, size)) begin();
+    if (!offset && filled(stored, size)) begin(); // the server began again
     if (text) fillFile(stored, text, offset, size);
     inbox.pieces_ = [];
     inbox.filled_ = 0;
@@ -146,23 +154,16 @@ function fetchFile(
     download.consumer_ = null;
     after(0, () => tryOr(verify, end));
   }
-  function receive(): void {
-    download.consumer_ = (_, ended) => take(ended);
-    read(download);
-  }
   verify = () => {
     const bytes = inbox.offset_;
     if (bytes === size && isWhole(stored, size)) return end(null);
     eraseFile(stored);
-    if (!resumed)
-      throw otaError(
-        Code.OTA_VALIDATE_FAILED,
-        "file " + file.name + " is not the one that the manifest names (" + bytes + " of " + size + " bytes)",
-      );
+    if (!resumed) throw wrongFile(file, bytes);
     // what was there belonged to another file, or the last piece of it was torn
     begin();
     seek(download, 0);
-    receive();
+    download.consumer_ = take;
+    read(download);
   };
   tryOr(() => {
     download.total_ = size;
@@ -173,13 +174,15 @@ function fetchFile(
     resumed = offset < size;
     if (resumed) seek(download, offset);
     else begin();
-    receive();
+    download.consumer_ = take;
+    read(download);
   }, end);
 }
 
 /**
  * Makes room in Storage, fetches what is missing and writes the list of the set; calls `done` once, with its name.
  * Throws NO_MEM before anything is fetched where there is too little room.
+ * More than 30 lines: a loop whose rounds are callbacks, and what comes before it.
  */
 export function fetchFiles(
   settings: Settings,

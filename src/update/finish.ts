@@ -61,13 +61,27 @@ export function endFile(session: Session): void {
   });
 }
 
+/** Steps 8 and 9, in a later idle pass: until this one ends, the functions that have read the image hold their memory. */
+function commitLater(session: Session, claim: StorageClaim | null, end: (error: OtaError | null) => void): void {
+  after(0, () => {
+    let failure: OtaError | null = null;
+    if (session.phase_ !== Phase.FINISHING) return;
+    tryOr(
+      () => commit(session, claim),
+      (thrown) => {
+        failure = thrown;
+      },
+    );
+    end(failure);
+  });
+}
+
 /**
- * In phase COMPLETE; in READY it rejects, because it is too early. More than 30 lines: its steps are callbacks that
- * share the session, and each further closure would hold more JsVars while the image is hashed.
+ * In phase COMPLETE; in READY it rejects, because it is too early.
+ * More than 30 lines: its callbacks share the session, and each further closure would hold more JsVars while the image is hashed.
  */
 export function finish(session: Session, resolve: (outcome: number) => void, reject: (error: OtaError) => void): void {
   const plan = session.plan_;
-  const complete = session.phase_ === Phase.COMPLETE;
   session.reject_ = reject;
   session.phase_ = Phase.FINISHING;
 
@@ -97,28 +111,16 @@ export function finish(session: Session, resolve: (outcome: number) => void, rej
         plan.askStorage_ = false;
         return findStorage(session.target_.address, onVerified);
       }
-      // in a later idle pass: until this one ends, the functions that have read the image hold their memory
-      after(0, () => {
-        let failure: OtaError | null = null;
-        if (session.phase_ !== Phase.FINISHING) return;
-        tryOr(
-          () => commit(session, found as StorageClaim | null),
-          (thrown) => {
-            failure = thrown;
-          },
-        );
-        end(failure);
-      });
+      commitLater(session, found as StorageClaim | null, end);
     }, end);
   }
 
   // Step 7: the bytes in flash are verified, not those that came over the network
-  const bytes = session.size_;
-  if (!complete || (plan.size_ >= 0 && session.written_ !== bytes))
+  if (!session.complete_ || (plan.size_ >= 0 && session.written_ !== session.size_))
     onVerified(
       otaError(
         Code.OTA_VALIDATE_FAILED,
-        "image incomplete: " + session.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes",
+        "image incomplete: " + session.written_ + (session.size_ < 0 ? "" : " of " + session.size_) + " bytes",
       ),
     );
   else if (session.verified_) onVerified(null);

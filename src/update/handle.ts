@@ -46,42 +46,40 @@ export interface Handle {
   getPartition(): Partition;
 }
 
-type Step = (session: Session, resolve: (outcome: number) => void, reject: (error: OtaError) => void) => void;
+type Step = (resolve: (outcome: number) => void, reject: (error: OtaError) => void) => void;
 
-/** More than 60 lines: its methods share the session, and each needs its own text. */
+/** For `call` in a phase that does not allow it: the error that no call has been told yet, if there is one. */
+function wrongState(session: Session, call: string): OtaError {
+  const unheard = session.unheard_;
+  session.unheard_ = undefined;
+  const ended = session.phase_ >= Phase.FAILED;
+  return (
+    unheard ||
+    otaError(
+      Code.INVALID_STATE,
+      call +
+        "() called " +
+        (ended
+          ? "after the update ended"
+          : session.phase_ === Phase.COMPLETE
+            ? "after the last byte"
+            : "before the previous call ended"),
+    )
+  );
+}
+
+/** More than 30 lines: a table of methods, which share the session and the lock. */
 export function createHandle(session: Session, lock: Lock): Handle {
-  function wrongState(call: string): OtaError {
-    const unheard = session.unheard_;
-    session.unheard_ = undefined;
-    const ended = session.phase_ >= Phase.FAILED;
-    return (
-      unheard ||
-      otaError(
-        Code.INVALID_STATE,
-        call +
-          "() called " +
-          (ended
-            ? "after the update ended"
-            : session.phase_ === Phase.COMPLETE
-              ? "after the last byte"
-              : "before the previous call ended"),
-      )
-    );
-  }
   /** Runs `step`, which may be called in phase READY and in `phase`. */
   function start(call: string, phase: Phase, step: Step): Promise<number> {
     return new Promise<number>((resolve, reject) => {
       tryOr(() => {
-        if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(call);
+        if (session.phase_ !== Phase.READY && session.phase_ !== phase) throw wrongState(session, call);
         lock.armWatchdog_();
-        step(
-          session,
-          (outcome) => {
-            resolve(outcome);
-            lock.watchdogPaused_ = true;
-          },
-          reject,
-        );
+        step((outcome) => {
+          resolve(outcome);
+          lock.watchdogPaused_ = true;
+        }, reject);
       }, reject);
     });
   }
@@ -91,17 +89,17 @@ export function createHandle(session: Session, lock: Lock): Handle {
   }
   return {
     perform: () =>
-      start("perform", Phase.READY, (one, resolve, reject) => {
+      start("perform", Phase.READY, (resolve, reject) => {
         checkPush(false, "with push the bytes come by write()");
-        perform(one, resolve, reject);
+        perform(session, resolve, reject);
       }),
     write: (data, offset) =>
-      start("write", Phase.READY, (one, resolve, reject) => {
+      start("write", Phase.READY, (resolve, reject) => {
         checkPush(true, "write() needs begin() with push");
-        push(one, binary(data), offset === undefined ? one.pushed_ : offset, resolve, reject);
+        push(session, binary(data), offset === undefined ? session.pushed_ : offset, resolve, reject);
       }),
     getImgDesc: () => {
-      if (session.phase_ === Phase.FAILED || session.phase_ === Phase.DEAD) throw wrongState("getImgDesc");
+      if (session.phase_ === Phase.FAILED || session.phase_ === Phase.DEAD) throw wrongState(session, "getImgDesc");
       session.emit_("GET_IMG_DESC");
       const desc = parseDesc(
         session.written_
@@ -113,13 +111,14 @@ export function createHandle(session: Session, lock: Lock): Handle {
     },
     isCompleteDataReceived: () => session.complete_,
     finish: () =>
-      start("finish", Phase.COMPLETE, (one, resolve, reject) => {
-        // where nobody has told the size, this tells the end, as esp_ota_end() does
-        if (one.push_ && one.receive_ && one.size_ < 0) endPush(one, () => finish(one, resolve, reject), reject);
-        else finish(one, resolve, reject);
+      start("finish", Phase.COMPLETE, (resolve, reject) => {
+        // while the size is unknown, this call is the end of the file, as esp_ota_end() is
+        if (session.push_ && session.receive_ && session.size_ < 0)
+          endPush(session, () => finish(session, resolve, reject), reject);
+        else finish(session, resolve, reject);
       }),
     abort: () => {
-      if (session.phase_ >= Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState("abort");
+      if (session.phase_ >= Phase.DEAD || session.phase_ === Phase.FINISHING) throw wrongState(session, "abort");
       abortSession(session);
     },
     getImageLenRead: () => session.written_,

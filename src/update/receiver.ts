@@ -20,13 +20,13 @@ import { createWriter, type Writer } from "./slot-writer";
 
 /** JsVars that are free when the first block has come. An enum, which takes no variable. */
 const enum Free {
-  /** With so many, blocks are whole sectors, and the digest is made as they come: some 450 JsVars more at the peak. */
+  /** From here on, blocks are whole sectors, and the digest is made as they come: some 450 JsVars more at the peak. */
   FAST = 2600,
 }
 
 /**
- * The consumer of the download of `session`. It ends each perform(): session.ts. More than 30 lines: it is a closure
- * that is made once for an update, so that what each block passes has no object to look into.
+ * The consumer of the download of `session`. It ends each perform(): session.ts.
+ * More than 60 lines: a closure that is made once for an update, so that what each block passes has no object to look into.
  */
 export function createReceiver(session: Session): Consumer {
   const download = session.download_;
@@ -150,12 +150,13 @@ export function push(
   const wanted = received(download);
   if (offset > wanted)
     throw otaError(Code.INVALID_ARG, "bytes from " + offset + ", expected from " + wanted + ": go on there");
+  const done = (): void => resolve(session.complete_ ? session.written_ : received(download));
   session.pushed_ = offset + data.length;
-  session.resolve_ = () => resolve(session.complete_ ? session.written_ : received(download));
+  if (session.verified_) return perform(session, done, reject);
+  session.resolve_ = done;
   session.reject_ = reject;
   session.phase_ = Phase.WORKING;
   if (!session.receive_) session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
-  if (session.verified_) return tryOr(() => session.receive_!("", true), download.failed_);
   inbox.end_ = total < 0 ? Body.ENDLESS : total;
   download.consumer_ = session.receive_;
   tryOr(() => {

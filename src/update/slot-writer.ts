@@ -44,7 +44,7 @@ function checkRange(slot: Partition, offset: number, length: number): void {
 }
 
 /**
- * State and CRC of both entries: they tell cheaply that nobody has changed otadata. Few bytes, because more would be
+ * State and CRC of both entries: they tell cheaply that otadata has not changed. Few bytes, because more would be
  * kept in one piece, and the engine searches for room (jsvar.c jsvNewFlatStringOfLength).
  */
 function readOtadata(layout: Layout): string {
@@ -74,8 +74,8 @@ function holdsAll(addr: number, pieces: (string | Uint8Array)[]): boolean {
 
 /**
  * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
- * A closure of more than 60 lines: as fields of an object its variables would take more JsVars, and more time for each
- * block. Its functions are not inlined, because the engine reads the code that it skips.
+ * More than 60 lines: a closure. As fields of an object its variables would take more JsVars, and more time for each block. Its
+ * functions are not inlined, because the engine reads the code that it skips.
  */
 export function createWriter(layout: Layout, slot: Partition, inbox: Inbox, size: number): Writer {
   let erasesLeft = 2 * Math.ceil(size / Flash.SECTOR); // twice, because a wrong resumed file is written again
@@ -98,7 +98,7 @@ export function createWriter(layout: Layout, slot: Partition, inbox: Inbox, size
   }
 
   /**
-   * The first block, and each one that nobody has erased a sector for: writes it where flash does not hold it yet.
+   * The first block, and each one whose sector was not erased ahead: writes it where flash does not hold it yet.
    * Returns the first word of the file, which stays blank, if this is its first block.
    */
   function writeUnprepared(offset: number, more: boolean): string {

@@ -68,8 +68,9 @@ function awaitHead(download: Download, begin: () => void, failed: (error: OtaErr
 }
 
 /**
- * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks
- * share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
+ * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash.
+ * More than 60 lines: its callbacks share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is
+ * handed on.
  */
 function open(
   settings: Settings,
@@ -146,82 +147,87 @@ function open(
 }
 
 /**
- * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer,
- * a Handle or an UpdateResult. More than 30 lines: every callback needs the same few variables, see open().
+ * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. Resolves with an Offer, a Handle
+ * or an UpdateResult.
+ * More than 60 lines: every callback needs the same few variables, see open(). What it makes for an update, in functions of its own
+ * with scopes of their own, took 26 JsVars more at the peak.
  */
-function run(config: Config, mode: Mode, resolve: (result: any) => void, reject: (error: OtaError) => void): void {
-  let lock = null as Lock | null;
-  let session: Session | null = null;
-  let settings: Settings;
-  let onEvent: Settings["onEvent"];
+function run(config: Config, mode: Mode): Promise<any> {
+  return new Promise((resolve, reject) => {
+    let lock = null as Lock | null;
+    let session: Session | null = null;
+    let settings: Settings;
+    let onEvent: Settings["onEvent"];
 
-  /** `error`: what the call ended with, null when all went well. */
-  function release(error: OtaError | null): void {
-    // a second call is refused while the first one runs, and says nothing of the first one's result
-    if (heldLock() !== lock) return;
-    if (mode !== Mode.CHECK) noteResult(error ? error.name + ": " + error.message : "ESP_OK");
-    if (lock) lock.release_();
-  }
-
-  function fail(given?: OtaError): void {
-    const error = given || otaError(Code.INVALID_STATE, "update aborted");
-    if (session) abortSession(session, error);
-    else if (lock) {
-      settings.canceled_ = error;
-      if (settings.cancel_) settings.cancel_(error);
+    /** `error`: what the call ended with, null when all went well. */
+    function release(error: OtaError | null): void {
+      // a second call is refused while the first one runs, and says nothing of the first one's result
+      if (heldLock() !== lock) return;
+      if (mode !== Mode.CHECK) noteResult(error ? error.name + ": " + error.message : "ESP_OK");
+      if (lock) lock.release_();
     }
-    reject(error);
-    release(error);
-  }
 
-  function emit(name: EventName, data?: number, total?: number): void {
-    try {
-      if (onEvent) onEvent(name, data, total);
-    } catch (thrown) {
-      printLater(thrown);
+    function fail(given?: OtaError): void {
+      const error = given || otaError(Code.INVALID_STATE, "update aborted");
+      if (session) abortSession(session, error);
+      else if (lock) {
+        settings.canceled_ = error;
+        if (settings.cancel_) settings.cancel_(error);
+      }
+      reject(error);
+      release(error);
     }
-  }
 
-  /** update(): perform, then finish, then the result. */
-  function onStep(outcome: number): void {
-    const one = session as Session;
-    if (outcome === Code.IN_PROGRESS) perform(one, onStep, fail);
-    else if (one.phase_ === Phase.COMPLETE) finish(one, onStep, fail);
-    else resolve({ upToDate: false, partition: one.target_, size: one.written_ });
-  }
+    function emit(name: EventName, data?: number, total?: number): void {
+      try {
+        if (onEvent) onEvent(name, data, total);
+      } catch (thrown) {
+        printLater(thrown);
+      }
+    }
 
-  tryOr(() => {
-    // Step 1: nothing has been touched yet
-    settings = checkCall(config, mode);
-    config = undefined as never; // so that its keys are freed when the signature is verified
-    onEvent = settings.onEvent;
-    lock = acquireLock(fail, settings.deadline);
-    if (mode !== Mode.CHECK) emit("START");
-    /*@__NOINLINE__*/ open(
-      settings,
-      emit,
-      mode === Mode.CHECK,
-      (opened, offer, waiting, due) => {
-        session = opened;
-        if (!opened) {
-          resolve(resultOfNothing(mode === Mode.BEGIN, offer, waiting, due));
-          return release(null);
-        }
-        settings = undefined as never; // 60 JsVars: memory is shortest while the digest is computed
-        const mine = lock as Lock;
-        opened.release_ = release;
-        if (heldLock() !== mine)
-          abortSession(opened); // the update was ended meanwhile
-        else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
-        else {
-          opened.stepwise_ = true;
-          resolve(createHandle(opened, mine));
-          mine.watchdogPaused_ = true;
-        }
-      },
-      fail,
-    );
-  }, fail);
+    /** update(): perform, then finish, then the result. */
+    function onStep(outcome: number): void {
+      const one = session as Session;
+      if (outcome === Code.IN_PROGRESS) perform(one, onStep, fail);
+      else if (one.phase_ === Phase.COMPLETE) finish(one, onStep, fail);
+      else resolve({ upToDate: false, partition: one.target_, size: one.written_ });
+    }
+
+    tryOr(() => {
+      // More than 30 lines: step 1, and what open() hands over.
+      // Step 1: nothing has been touched yet
+      settings = checkCall(config, mode);
+      config = undefined as never; // so that its keys are freed when the signature is verified
+      onEvent = settings.onEvent;
+      lock = acquireLock(fail, settings.deadline);
+      if (mode !== Mode.CHECK) emit("START");
+      /*@__NOINLINE__*/ open(
+        settings,
+        emit,
+        mode === Mode.CHECK,
+        (opened, offer, waiting, due) => {
+          session = opened;
+          if (!opened) {
+            resolve(resultOfNothing(mode === Mode.BEGIN, offer, waiting, due));
+            return release(null);
+          }
+          settings = undefined as never; // 60 JsVars: memory is shortest while the digest is computed
+          const mine = lock as Lock;
+          opened.release_ = release;
+          if (heldLock() !== mine)
+            abortSession(opened); // the update was ended meanwhile
+          else if (mode === Mode.UPDATE) onStep(Code.IN_PROGRESS);
+          else {
+            opened.stepwise_ = true;
+            resolve(createHandle(opened, mine));
+            mine.watchdogPaused_ = true;
+          }
+        },
+        fail,
+      );
+    }, fail);
+  });
 }
 
 /** Ends the running update, or the selection of a slot. The promise of that call rejects with ESP_ERR_INVALID_STATE. */
@@ -236,10 +242,7 @@ export function abort(): void {
  * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
 export function begin(config: Config): Promise<Handle> {
-  return new Promise<Handle>((resolve, reject) => {
-    run(config, Mode.BEGIN, resolve, reject);
-    config = undefined as never;
-  });
+  return run(config, Mode.BEGIN);
 }
 
 /**
@@ -247,10 +250,7 @@ export function begin(config: Config): Promise<Handle> {
  * suits. `esp_https_ota`
  */
 export function update(config: Config): Promise<UpdateResult> {
-  return new Promise<UpdateResult>((resolve, reject) => {
-    run(config, Mode.UPDATE, resolve, reject);
-    config = undefined as never;
-  });
+  return run(config, Mode.UPDATE);
 }
 
 /**
@@ -258,8 +258,5 @@ export function update(config: Config): Promise<UpdateResult> {
  * digest of the running image. Needs `keys`.
  */
 export function checkForUpdate(config: SignedConfig & Origin): Promise<Offer> {
-  return new Promise<Offer>((resolve, reject) => {
-    run(config, Mode.CHECK, resolve, reject);
-    config = undefined as never;
-  });
+  return run(config, Mode.CHECK);
 }

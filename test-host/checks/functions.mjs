@@ -14,30 +14,13 @@ const LONG = 60;
  * A function may become shorter than its number. An entry that is not needed any more is refused.
  */
 export const EXCEPTIONS = [
-  ["boot/boot-record.ts", "recordSelected", 31, "(set by the owner of the file)"],
-  ["boot/ota-ops.ts", "fallBack", 32, "(set by the owner of the file)"],
-  ["boot/trial.ts", "boot", 31, "(set by the owner of the file)"],
-  ["fleet/poll.ts", "poll", 157, "a closure, whose functions share the timers and the counts"],
-  ["fleet/poll.ts", "poll/look", 49, "(set by the owner of the file)"],
-  ["hawkbit/hawkbit.ts", "start", 276, "a closure, whose functions share the timer and the state of an action"],
-  ["hawkbit/hawkbit.ts", "start/install", 41, "(set by the owner of the file)"],
-  [
-    "hawkbit/request.ts",
-    "exchange",
-    96,
-    "a closure, whose functions share the timer, the connection and what has come",
-  ],
-  ["loader/loader.ts", "rescue", 42, "(set by the owner of the file)"],
-  ["loader/loader.ts", "load", 53, "(set by the owner of the file)"],
   [
     "net/download.ts",
     "createDownload",
     99,
     "a table of fields; each piece passes through its functions, outside of a lazy scope",
   ],
-  ["net/http.ts", "send", 21, "(set by the owner of the file)"],
   ["net/http.ts", "get", 84, "a table of fields, and listeners that have to be closures"],
-  ["net/post.ts", "post", 42, "(set by the owner of the file)"],
   [
     "net/source.ts",
     "readSource",
@@ -45,11 +28,6 @@ export const EXCEPTIONS = [
     "a closure that is made once for each file, whose functions share a timer and a count",
   ],
   ["trust/rsa.ts", "modularPower", 87, "its functions share the limbs; an object would take more JsVars"],
-  ["update/files.ts", "planFiles", 34, "(set by the owner of the file)"],
-  ["update/files.ts", "fetchFile", 66, "its callbacks share the download and what an earlier one has left"],
-  ["update/files.ts", "fetchFiles", 41, "(set by the owner of the file)"],
-  ["update/finish.ts", "finish", 68, "each further closure would hold more JsVars while the image is hashed"],
-  ["update/handle.ts", "createHandle", 70, "its methods share the session, and each needs its own text"],
   [
     "update/receiver.ts",
     "createReceiver",
@@ -63,8 +41,8 @@ export const EXCEPTIONS = [
     "as fields of an object its variables would take more JsVars, and more time",
   ],
   ["update/update.ts", "open", 73, "its callbacks share what step 2 found; an object would take more JsVars"],
-  ["update/update.ts", "run", 74, "every callback needs the same few variables"],
-  ["update/update.ts", "run/tryOr()", 32, "(set by the owner of the file)"],
+  ["update/update.ts", "run", 77, "every callback needs the same few variables; functions took 26 JsVars more"],
+  ["update/update.ts", "run/Promise()", 75, "the same function: its promise"],
 ];
 
 const isFunction = (node) => ts.isFunctionLike(node) && node.body !== undefined;

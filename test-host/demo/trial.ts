@@ -69,7 +69,7 @@ async function startUntilGivenUp(device: Device, screen: Screen): Promise<number
   throw new Error(`still on trial after ${MOST_STARTS} starts`);
 }
 
-function judge(trial: Trial, installed: string | null): Fact | undefined {
+function verdictOf(trial: Trial, installed: string | null): Fact | undefined {
   if (trial.to !== trial.from) return plain(`${trial.to ?? "nothing"} runs in the end, ${trial.from} did before`);
   if (trial.back !== installed) return plain(`${trial.to} holds version ${trial.back} now, ${installed} before`);
   if (!trial.refused) return plain("the image that was rolled back was installed once more");
@@ -116,6 +116,6 @@ export async function runTrial(device: Device, source: Source, screen: Screen): 
   screen.heading("The same update once more");
   trial.refused = await tryUpdate(device, source, screen);
   if (trial.refused) screen.success(`refused: ${factText(trial.refused)}`);
-  trial.error = judge(trial, installed);
+  trial.error = verdictOf(trial, installed);
   return trial;
 }

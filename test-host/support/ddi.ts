@@ -1,7 +1,7 @@
-// hawkBit's Direct Device Integration API, version 1, as a judge: which requests there are, what they hold, and what a server
+// hawkBit's Direct Device Integration API, version 1, as a check: which requests there are, what they hold, and what a server
 // answers. These are the facts of hawkBit's OpenAPI document in this project's words, and only of what its client needs. The
 // document itself is under EPL-2.0 and not kept here: HAWKBIT_DDI=/path names it, docs/rest-api/ddi.html of hawkBit's
-// repository or the JSON of a server's /v3/api-docs. Each message is judged by it too then, and these facts are compared with it.
+// repository or the JSON of a server's /v3/api-docs. Each message is checked by it too then, and these facts are compared with it.
 
 import { readFileSync } from "node:fs";
 import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
@@ -164,10 +164,10 @@ export function documentCall(document: Document, call: string): Call {
   };
 }
 
-// --- The judge -------------------------------------------------------------------------------------------------------------
+// --- The check -------------------------------------------------------------------------------------------------------------
 
 export type Exchange = { method: string; path: string; body?: unknown; status: number; answer?: unknown };
-export type Judge = (exchange: Exchange) => string[];
+export type Check = (exchange: Exchange) => string[];
 
 const textOf = (errors: ErrorObject[]): string =>
   errors.map(({ instancePath, message, params }) => `${instancePath} ${message} ${JSON.stringify(params)}`).join(", ");
@@ -182,7 +182,7 @@ function withoutOldFields(body: unknown): unknown {
 }
 
 /** `strangers`: fields of a request that are not known are taken out first, as hawkBit does. */
-function judgeOf(calls: Record<string, Call>, more: object, strangers: boolean): Judge {
+function checkOf(calls: Record<string, Call>, more: object, strangers: boolean): Check {
   const strict = new Ajv({ ...OPTIONS }).addSchema({ $id: "document", ...more });
   const tolerant = new Ajv({ ...OPTIONS, removeAdditional: true });
   tolerant.addSchema({ $id: "document", ...more });
@@ -217,9 +217,9 @@ function judgeOf(calls: Record<string, Call>, more: object, strangers: boolean):
   };
 }
 
-/** Judges by the facts above, and by the document where it is. */
-export function createJudge(strangers = false): Judge {
-  const own = judgeOf(CALLS, {}, strangers);
+/** By the facts above, and by the document where it is. */
+export function createCheck(strangers = false): Check {
+  const own = checkOf(CALLS, {}, strangers);
   const document = loadDocument();
   if (!document) return own;
   const calls: Record<string, Call> = {};
@@ -228,6 +228,6 @@ export function createJudge(strangers = false): Judge {
     const at = (schema?: Schema) => (schema?.$ref ? { $ref: `document${schema.$ref}` } : schema);
     calls[name] = { ...theirs, file, request: at(theirs.request), answer: at(theirs.answer) };
   }
-  const theirs = judgeOf(calls, { components: document.components }, strangers);
+  const theirs = checkOf(calls, { components: document.components }, strangers);
   return (exchange) => [...own(exchange), ...theirs(exchange).map((fault) => `by hawkBit's document: ${fault}`)];
 }

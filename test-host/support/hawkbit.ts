@@ -8,7 +8,7 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
 import { certificate } from "./certificate.ts";
-import { createJudge } from "./ddi.ts";
+import { createCheck } from "./ddi.ts";
 
 /** One entry of an action's history, the newest last. */
 export type Entry = { type: string; message: string };
@@ -102,7 +102,7 @@ function hashesOf(bytes: Buffer): Record<string, string> {
 
 /** `strangers`: a client that others wrote may send fields that hawkBit ignores. */
 export async function startFake(t: Pick<TestContext, "after">, tls = false, strangers = false): Promise<Fake> {
-  const judge = createJudge(strangers);
+  const check = createCheck(strangers);
   const targets = new Map<string, Target>();
   const releases: Map<string, Buffer>[] = [];
   const actions: Action[] = [];
@@ -209,7 +209,7 @@ export async function startFake(t: Pick<TestContext, "after">, tls = false, stra
     const method = req.method ?? "";
     fake.requests.push({ method, path, authorization: req.headers.authorization ?? "", body });
     if (fake.override?.(req, res, path)) return;
-    fake.faults.push(...judge({ method, path, body, ...route(req, res, path, body) }));
+    fake.faults.push(...check({ method, path, body, ...route(req, res, path, body) }));
   };
   const server = tls ? createTlsServer(await certificate(), serveOne) : createServer(serveOne);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -10,6 +10,7 @@ import { loadBoard } from "../../sim/boards.ts";
 import { buildBootloader, buildImage, mutations, padTo } from "../../support/images.ts";
 import { buildTable } from "../../sim/partitions.ts";
 import { until } from "../../support/fixture.ts";
+import { onlyInAll } from "../../support/share.ts";
 import { fails, succeeds, workshop } from "./cli-run.ts";
 import { ask, type Served, server } from "./cli-serving.ts";
 

@@ -236,7 +236,7 @@ function areAnswered(cases: (Promised & { large?: boolean })[], answers: any[]):
   assert.deepEqual(wrong, []);
 }
 
-async function manifestsAreJudged(cases: ManifestCase[], first = ""): Promise<void> {
+async function manifestsAreChecked(cases: ManifestCase[], first = ""): Promise<void> {
   const key = await aKey();
   const { answers } = await checkAll(
     cases.map(({ manifest }) => publish(manifest(key))),
@@ -247,16 +247,16 @@ async function manifestsAreJudged(cases: ManifestCase[], first = ""): Promise<vo
 }
 
 test("a signed payload that is not one JSON object, or has a key twice, is refused", options, () =>
-  manifestsAreJudged(BAD_JSON),
+  manifestsAreChecked(BAD_JSON),
 );
 
 test("a claim that is missing or mistyped refuses the manifest, by the claim's name", options, () =>
-  manifestsAreJudged(CLAIMS),
+  manifestsAreChecked(CLAIMS),
 );
 
 test("policy: each rule has its own error, and the message names both sides", options, async () => {
   const record = JSON.stringify({ sequence: HAD, slot: "", next: 0 });
-  await manifestsAreJudged(
+  await manifestsAreChecked(
     Object.entries(VIOLATIONS).map(([what, { changes, outcome, says }]) => ({
       what,
       manifest: (key) => forge(claims({ sequence: HAD, ...changes }), key),
@@ -268,11 +268,11 @@ test("policy: each rule has its own error, and the message names both sides", op
 });
 
 test("what is not a manifest is refused, an endless one is given up", options, () =>
-  manifestsAreJudged([...NO_MANIFEST, ...ENDLESS]),
+  manifestsAreChecked([...NO_MANIFEST, ...ENDLESS]),
 );
 
 test("a manifest of 32768 bytes is followed, a longer one is not", noLarge, () =>
-  manifestsAreJudged([...ceilings(false), ...ceilings(true)]),
+  manifestsAreChecked([...ceilings(false), ...ceilings(true)]),
 );
 
 test("the right manifest with another image, of the same size or not, selects nothing", options, async (t) => {

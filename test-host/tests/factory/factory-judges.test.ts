@@ -6,6 +6,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { before, test } from "node:test";
 import { ESPRUINO, warnWithoutEngine } from "../../real-espruino/engine.ts";
+import { onlyInAll } from "../../support/share.ts";
 import { succeeds, workshop } from "../cli/cli-run.ts";
 import { BOARDS, furnish, PROGRAM, putBuild, sign } from "./factory-run.ts";
 

@@ -1,11 +1,11 @@
-// The judge of support/ddi.ts: it must find what is wrong, and its facts must be those of hawkBit's own OpenAPI document.
+// The check of support/ddi.ts: it must find what is wrong, and its facts must be those of hawkBit's own OpenAPI document.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   CALLS,
   type Call,
-  createJudge,
+  createCheck,
   documentCall,
   type Exchange,
   loadDocument,
@@ -37,7 +37,7 @@ const deployment = (chunks: unknown[], more: object = {}): Exchange => ({
 });
 
 test("right requests and answers pass", () => {
-  const judge = createJudge();
+  const check = createCheck();
   for (const exchange of [
     base({ config: { polling: { sleep: "00:05:00" } }, _links: { configData: { href: "http://x/" } } }),
     base({}),
@@ -48,7 +48,7 @@ test("right requests and answers pass", () => {
     { method: "PUT", path: `${ROOT}/configData`, body: { mode: "merge", data: { place: "hall" } }, status: 200 },
     { method: "GET", path: `${ROOT}/softwaremodules/3/artifacts/fw.bin`, status: 206 },
   ])
-    assert.deepEqual(judge(exchange), []);
+    assert.deepEqual(check(exchange), []);
 });
 
 for (const [what, exchange, says] of [
@@ -78,15 +78,15 @@ for (const [what, exchange, says] of [
     /id must be string/,
   ],
 ] as [string, Exchange, RegExp][])
-  test(`the judge finds ${what}`, () => {
-    const faults = createJudge()(JSON.parse(JSON.stringify(exchange)));
+  test(`the check of the protocol finds ${what}`, () => {
+    const faults = createCheck()(JSON.parse(JSON.stringify(exchange)));
     assert.match(faults.join("\n"), says);
   });
 
 test("another client may send fields that hawkBit ignores, but no wrong ones", () => {
-  const judge = createJudge(true);
-  assert.deepEqual(judge(told({ id: "7", time: "20260101T000000", status: STATUS })), []);
-  assert.match(judge(told({ time: "", status: { ...STATUS, execution: "done" } })).join(), /execution/);
+  const check = createCheck(true);
+  assert.deepEqual(check(told({ id: "7", time: "20260101T000000", status: STATUS })), []);
+  assert.match(check(told({ time: "", status: { ...STATUS, execution: "done" } })).join(), /execution/);
 });
 
 // --- Against the document ------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ function compare(where: string, own: Schema | undefined, given: Schema | undefin
   return faults;
 }
 
-test("the facts of the judge are those of hawkBit's OpenAPI document", {
+test("the facts of the check are those of hawkBit's OpenAPI document", {
   skip: document ? false : "HAWKBIT_DDI is not set",
 }, () => {
   for (const [name, own] of Object.entries(CALLS)) {

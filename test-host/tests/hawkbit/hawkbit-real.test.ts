@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { createJudge } from "../../support/ddi.ts";
+import { createCheck } from "../../support/ddi.ts";
 import { artifactsOf, createHawkbitDevice, type HawkbitDevice, imageOf } from "../../support/hawkbit-device.ts";
 import { HISTORIES, runSwupdate, SWUPDATE_RESULTS, simulateLifetime } from "../../support/hawkbit-lifetime.ts";
 import { type RealHawkbit, startHawkbit, VERSION, whyNot } from "../../support/hawkbit-server.ts";
@@ -47,7 +47,7 @@ describe(`hawkBit ${VERSION}`, () => {
   test("answers as its OpenAPI document says, and takes what the document allows", async (t) => {
     if (why) return t.skip(why);
     const controller = "240ac497-0000fd";
-    const judge = createJudge();
+    const check = createCheck();
     await hawkbit.addTarget(controller, "secret");
     const root = `/DEFAULT/controller/v1/${controller}`;
     async function ask(method: string, rest: string, body?: object): Promise<any> {
@@ -56,19 +56,19 @@ describe(`hawkBit ${VERSION}`, () => {
       const answer = await fetch(`${hawkbit.url}${root}${rest}`, { method, headers, body: sent });
       const text = await answer.text();
       const known = text ? JSON.parse(text) : undefined;
-      assert.deepEqual(judge({ method, path: root + rest, body, status: answer.status, answer: known }), []);
+      assert.deepEqual(check({ method, path: root + rest, body, status: answer.status, answer: known }), []);
       return known;
     }
     const key = await makeKey({ exponent: 3 });
-    const release = await hawkbit.addRelease("judged", await artifactsOf(imageOf("2.0.2", 2), "2.0.2", 2, key));
-    const status = (execution: string, finished: string) => ({ execution, result: { finished }, details: ["judged"] });
+    const release = await hawkbit.addRelease("checked", await artifactsOf(imageOf("2.0.2", 2), "2.0.2", 2, key));
+    const status = (execution: string, finished: string) => ({ execution, result: { finished }, details: ["checked"] });
     await ask("PUT", "/configData", { mode: "merge", data: { place: "hall" } });
     const id = String(await hawkbit.assign(controller, release));
     const { _links: links } = await ask("GET", "");
     assert.ok(links.deploymentBase);
     await ask("POST", `/deploymentBase/${id}/feedback`, { id, status: status("proceeding", "none") });
     const { actionHistory } = await ask("GET", `/deploymentBase/${id}?actionHistory=8`);
-    assert.deepEqual(actionHistory.messages, ["judged"]);
+    assert.deepEqual(actionHistory.messages, ["checked"]);
     await hawkbit.cancel(controller, Number(id));
     assert.ok((await ask("GET", ""))._links.cancelAction);
     const { cancelAction } = await ask("GET", `/cancelAction/${id}`);

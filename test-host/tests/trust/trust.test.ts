@@ -131,7 +131,7 @@ async function isRefused(release: Release, outcome: Outcome, code: IdfName, refu
 const nameOf = ({ error }: Outcome) => error?.name.replace(/^ESP_(ERR_)?/, "") ?? "";
 
 /** Each has the outcome that is promised; nothing was written, and the image was not asked for. */
-async function manifestsAreJudged(t: TestContext, release: Release, cases: ManifestCase[]): Promise<void> {
+async function manifestsAreChecked(t: TestContext, release: Release, cases: ManifestCase[]): Promise<void> {
   for (const one of cases)
     await t.test(one.what, async () => {
       const manifest = one.manifest(release.key);
@@ -149,7 +149,7 @@ async function manifestsAreJudged(t: TestContext, release: Release, cases: Manif
 }
 
 /** Each image beside one right manifest: refused as promised, and the device starts what it started before. */
-async function imagesAreJudged(t: TestContext, transport: Transport, cases: ImageCase[]): Promise<void> {
+async function imagesAreChecked(t: TestContext, transport: Transport, cases: ImageCase[]): Promise<void> {
   const release = await startRelease(t, { transport });
   const token = await release.sign();
   for (const { what, image, outcome, says, retry, wrote } of cases)
@@ -427,7 +427,7 @@ const PLENTY = { engine: { freeVars: 20000 } };
 for (const chunked of [false, true])
   test(`a manifest of 32768 bytes is followed, one of 32769 is refused, ${chunked ? "chunked" : "with a length"}`, async (t) => {
     const release = await startRelease(t, PLENTY);
-    await manifestsAreJudged(t, release, ceilings(chunked));
+    await manifestsAreChecked(t, release, ceilings(chunked));
     release.remember();
     const last = ceilings(chunked).find(({ what }) => what.startsWith("32768 ")) as ManifestCase;
     await succeeds(release.fixture, await release.update(last.manifest(release.key)), "ota_0");
@@ -440,11 +440,11 @@ test("a valid manifest followed by more than the ceiling is refused", async (t) 
 });
 
 test("an endless manifest is given up: with a length, without one, chunked", async (t) => {
-  await manifestsAreJudged(t, await startRelease(t, PLENTY), ENDLESS);
+  await manifestsAreChecked(t, await startRelease(t, PLENTY), ENDLESS);
 });
 
 test("HTML, gzip, an image or nothing instead of a manifest is refused", async (t) => {
-  await manifestsAreJudged(t, await startRelease(t, PLENTY), NO_MANIFEST);
+  await manifestsAreChecked(t, await startRelease(t, PLENTY), NO_MANIFEST);
 });
 
 test("the content type does not matter: the signature does", async (t) => {
@@ -458,7 +458,7 @@ test("the content type does not matter: the signature does", async (t) => {
 
 test("a claim that is missing or mistyped refuses the manifest, by the claim's name", async (t) => {
   if (leftOut(t, 2, "of tables of manifests and boot records")) return;
-  await manifestsAreJudged(t, await startRelease(t), CLAIMS);
+  await manifestsAreChecked(t, await startRelease(t), CLAIMS);
 });
 
 overEach("claims that the device does not know are ignored", async (t, transport) => {
@@ -474,7 +474,7 @@ overEach("claims that the device does not know are ignored", async (t, transport
 
 test("a signed payload that is not one JSON object, or has a key twice, is refused", async (t) => {
   if (leftOut(t, 2, "of tables of manifests and boot records")) return;
-  await manifestsAreJudged(t, await startRelease(t), BAD_JSON);
+  await manifestsAreChecked(t, await startRelease(t), BAD_JSON);
 });
 
 test("what is JSON to a device is what it is to the command: RFC 8259, no key twice", async (t) => {
@@ -905,15 +905,15 @@ test("a redirect makes no unsigned manifest pass, nor leads from https to http",
 });
 
 overEach("the right manifest with another image of the same size selects nothing", async (t, transport) => {
-  await imagesAreJudged(t, transport, SAME_SIZE);
+  await imagesAreChecked(t, transport, SAME_SIZE);
 });
 
 test("an image that is shorter or longer than the manifest says selects nothing", async (t) => {
-  await imagesAreJudged(t, "http", OTHER_LENGTH);
+  await imagesAreChecked(t, "http", OTHER_LENGTH);
 });
 
 test("a chunked image longer than the manifest says, or endless, selects nothing", async (t) => {
-  await imagesAreJudged(t, "http", WITHOUT_LENGTH);
+  await imagesAreChecked(t, "http", WITHOUT_LENGTH);
 });
 
 // the length of an answer is HTTP's: a source is read up to the size of the manifest, and the digest decides
@@ -931,7 +931,7 @@ overEach("the image's own header is checked: another chip is refused before an e
 });
 
 test("HTML instead of the image, of any length, selects nothing", async (t) => {
-  await imagesAreJudged(t, "http", NO_IMAGE);
+  await imagesAreChecked(t, "http", NO_IMAGE);
 });
 
 overEach("a server that exchanges the image before or during it selects nothing", async (t, transport) => {
