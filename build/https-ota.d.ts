@@ -469,8 +469,9 @@ interface PollOptions {
     /** Where report() goes: after the first look, and after each update or failure. */
     report?: string;
 }
+
 interface Poll {
-    /** Nothing new begins after it. An update that is under way goes on: abort() ends it. */
+    /** Nothing new begins after it. An update that has begun goes on: abort() ends it. */
     stop(): void;
 }
 /**
@@ -479,7 +480,7 @@ interface Poll {
  * then two and so on, but not before the server's Retry-After (a day at most). Nothing is kept over a restart.
  * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
  * interval, which needs no memory to start again, looks once an hour for what does not go on.
- * More than 60 lines: a closure, whose functions share the timers and the counts.
+ * More than 30 lines: defaults, a table of fields, and the check of the configuration.
  */
 declare function poll(config: SignedConfig & Origin & PollOptions): Poll;
 
@@ -495,9 +496,9 @@ interface Identity {
     reset: number;
 }
 /**
- * POSTs `getStatus()`, with serial number, board, free JsVars and the reason of the last reset, as JSON to `url`. Resolves with 0 when the server took
- * it. What matters is in the boot record and so in the next report too: why the last image was rolled back, and what is
- * on trial. Rejects like an update that gets no manifest.
+ * POSTs `getStatus()`, with serial number, board, free JsVars and the reason of the last reset, as JSON to `url`. Resolves
+ * with 0 when the server took it. What matters is in the boot record and so in the next report too: why the last image was
+ * rolled back, and what is on trial. Rejects like an update that gets no manifest.
  */
 declare function report(url: string, headers?: {
     [name: string]: string;

@@ -1002,6 +1002,7 @@ function lazyRecords() {
      * To be called before `slot` is selected while `running` runs: records the trial. `size`: bytes of the image file. `set_`:
      * the set of files that comes with it, "" to keep the set that runs now. If `slot` is the running one, the release has files
      * alone, and this record is the commit point.
+     * More than 30 lines: one field of the record after the other.
      */
     function recordSelected(slot, running, size, image) {
         var record = loadRecord();
@@ -2407,6 +2408,7 @@ function lazySlots() {
     /**
      * Rolls back. `verdict`: the program has asked for it; else the starts ran out, or a check failed. `reason`: for
      * getStatus(). `stay`: do not restart.
+     * More than 30 lines: its callbacks share both ends of the promise.
      */
     function fallBack(verdict, reason, stay) {
         return new Promise(function (resolve, reject$1) {
@@ -4485,6 +4487,7 @@ function lazyIncoming() {
     /**
      * What `manifest` brings, compared with what is here; null when it brings no files. Throws INVALID_STATE where nothing
      * would run them.
+     * More than 30 lines: two tables of fields.
      */
     function planFiles(manifest) {
     var lazyFilesOnce = lazyFiles();
@@ -4540,9 +4543,13 @@ function lazyIncoming() {
         }
         return 0;
     }
+    /** For bytes in Storage that are not the file of the manifest. */
+    function wrongFile(file, bytes) {
+        return otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "file " + file.name + " is not the one that the manifest names (" + bytes + " of " + file.size + " bytes)");
+    }
     /**
-     * Fetches one file into Storage and verifies it there; calls `done` once. More than 30 lines: its callbacks share the
-     * download and whether it goes on with what an earlier one has left.
+     * Fetches one file into Storage and verifies it there; calls `done` once.
+     * More than 30 lines: its callbacks share the download, and whether it goes on with what an earlier one has left.
      */
     function fetchFile(settings, file, stored, progress, done) {
         var size = file.size;
@@ -4561,12 +4568,11 @@ function lazyIncoming() {
             resumed = false;
         }
         var verify;
-        function take(last) {
+        function take(_, last) {
             var text = lazyBlocks().join_(inbox.pieces_);
             var offset = inbox.offset_;
-            // the server began again
             if (!offset && filled(stored, size))
-                begin();
+                begin(); // the server began again
             if (text)
                 lazyFiles().fillFile_(stored, text, offset, size);
             inbox.pieces_ = [];
@@ -4578,21 +4584,18 @@ function lazyIncoming() {
             download.consumer_ = null;
             after(0, function () { return tryOr(verify, end); });
         }
-        function receive() {
-            download.consumer_ = function (_, ended) { return take(ended); };
-            lazyDownload().read_(download);
-        }
         verify = function () {
             var bytes = inbox.offset_;
             if (bytes === size && lazyFiles().isWhole_(stored, size))
                 return end(null);
             lazyEngine().eraseFile_(stored);
             if (!resumed)
-                throw otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "file " + file.name + " is not the one that the manifest names (" + bytes + " of " + size + " bytes)");
+                throw wrongFile(file, bytes);
             // what was there belonged to another file, or the last piece of it was torn
             begin();
             lazyDownload().seek_(download, 0);
-            receive();
+            download.consumer_ = take;
+            lazyDownload().read_(download);
         };
         tryOr(function () {
             download.total_ = size;
@@ -4605,12 +4608,14 @@ function lazyIncoming() {
                 lazyDownload().seek_(download, offset);
             else
                 begin();
-            receive();
+            download.consumer_ = take;
+            lazyDownload().read_(download);
         }, end);
     }
     /**
      * Makes room in Storage, fetches what is missing and writes the list of the set; calls `done` once, with its name.
      * Throws NO_MEM before anything is fetched where there is too little room.
+     * More than 30 lines: a loop whose rounds are callbacks, and what comes before it.
      */
     function fetchFiles(settings, files, emit, done) {
         var set = files.set_;
@@ -4714,6 +4719,7 @@ function lazyIncoming() {
     }
     return { dueOf_: dueOf, planFiles_: planFiles, fetchFiles_: fetchFiles, findWaiting_: findWaiting, offerOf_: offerOf, planOf_: planOf };
 }
+
 
 
 
@@ -4901,13 +4907,24 @@ function lazyFinish() {
             lazyVerify().verifyImage_(session.layout_.chip_, session.target_.address, session.written_, session.plan_.digest_, session.word_, onVerified, session.hasher_);
         });
     }
+    /** Steps 8 and 9, in a later idle pass: until this one ends, the functions that have read the image hold their memory. */
+    function commitLater(session, claim, end) {
+        after(0, function () {
+            var failure = null;
+            if (session.phase_ !== 4 /* Phase.FINISHING */)
+                return;
+            tryOr(function () { return commit(session, claim); }, function (thrown) {
+                failure = thrown;
+            });
+            end(failure);
+        });
+    }
     /**
-     * In phase COMPLETE; in READY it rejects, because it is too early. More than 30 lines: its steps are callbacks that
-     * share the session, and each further closure would hold more JsVars while the image is hashed.
+     * In phase COMPLETE; in READY it rejects, because it is too early.
+     * More than 30 lines: its callbacks share the session, and each further closure would hold more JsVars while the image is hashed.
      */
     function finish(session, resolve, reject) {
         var plan = session.plan_;
-        var complete = session.phase_ === 3 /* Phase.COMPLETE */;
         session.reject_ = reject;
         session.phase_ = 4 /* Phase.FINISHING */;
         function end(error) {
@@ -4940,22 +4957,12 @@ function lazyFinish() {
                     plan.askStorage_ = false;
                     return lazySlots().findStorage_(session.target_.address, onVerified);
                 }
-                // in a later idle pass: until this one ends, the functions that have read the image hold their memory
-                after(0, function () {
-                    var failure = null;
-                    if (session.phase_ !== 4 /* Phase.FINISHING */)
-                        return;
-                    tryOr(function () { return commit(session, found); }, function (thrown) {
-                        failure = thrown;
-                    });
-                    end(failure);
-                });
+                commitLater(session, found, end);
             }, end);
         }
         // Step 7: the bytes in flash are verified, not those that came over the network
-        var bytes = session.size_;
-        if (!complete || (plan.size_ >= 0 && session.written_ !== bytes))
-            onVerified(otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image incomplete: " + session.written_ + (bytes < 0 ? "" : " of " + bytes) + " bytes"));
+        if (!session.complete_ || (plan.size_ >= 0 && session.written_ !== session.size_))
+            onVerified(otaError(5379 /* Code.OTA_VALIDATE_FAILED */, "image incomplete: " + session.written_ + (session.size_ < 0 ? "" : " of " + session.size_) + " bytes"));
         else if (session.verified_)
             onVerified(null);
         else
@@ -4972,11 +4979,12 @@ function lazyFinish() {
 
 
 
+
 // The end of step 4, and steps 5 and 6 of update.ts: perform, and how bytes get from the network to flash. The listener
 // of the connection fills a block in RAM (net/inbox.ts). Here whole blocks are written, read back and hashed.
 /**
- * The consumer of the download of `session`. It ends each perform(): session.ts. More than 30 lines: it is a closure
- * that is made once for an update, so that what each block passes has no object to look into.
+ * The consumer of the download of `session`. It ends each perform(): session.ts.
+ * More than 60 lines: a closure that is made once for an update, so that what each block passes has no object to look into.
  */
 function createReceiver(session) {
     /**
@@ -4997,8 +5005,8 @@ function createReceiver(session) {
     }
     /**
      * To be called when no entry of otadata names the slot. `size`: bytes of the file, or the most that it can have.
-     * A closure of more than 60 lines: as fields of an object its variables would take more JsVars, and more time for each
-     * block. Its functions are not inlined, because the engine reads the code that it skips.
+     * More than 60 lines: a closure. As fields of an object its variables would take more JsVars, and more time for each block. Its
+     * functions are not inlined, because the engine reads the code that it skips.
      */
     function createWriter(layout, slot, inbox, size) {
         /**
@@ -5035,7 +5043,7 @@ function createReceiver(session) {
                 throw otaError(260 /* Code.INVALID_SIZE */, length + " bytes at " + lazyBytes().hex_(offset) + " of slot " + slot.label);
         }
         /**
-         * State and CRC of both entries: they tell cheaply that nobody has changed otadata. Few bytes, because more would be
+         * State and CRC of both entries: they tell cheaply that otadata has not changed. Few bytes, because more would be
          * kept in one piece, and the engine searches for room (jsvar.c jsvNewFlatStringOfLength).
          */
         function readOtadata(layout) {
@@ -5080,7 +5088,7 @@ function createReceiver(session) {
             nextErased = sector;
         }
         /**
-         * The first block, and each one that nobody has erased a sector for: writes it where flash does not hold it yet.
+         * The first block, and each one whose sector was not erased ahead: writes it where flash does not hold it yet.
          * Returns the first word of the file, which stays blank, if this is its first block.
          */
         function writeUnprepared(offset, more) {
@@ -5285,9 +5293,11 @@ function createReceiver(session) {
 
 
 
+
 /**
- * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash. More than 30 lines: its callbacks
- * share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is handed on.
+ * Steps 2 to 4. `offerOnly`: only steps 2 and 3, and without touching the flash.
+ * More than 60 lines: its callbacks share what step 2 found, and a variable of a scope takes fewer JsVars than an object that is
+ * handed on.
  */
 function open(settings, emit, offerOnly, done, failed) {
     /**
@@ -5625,10 +5635,12 @@ function open(settings, emit, offerOnly, done, failed) {
         fetchImage(lazyIncoming().planOf_(settings), target, false);
 }
 /**
- * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. `resolve`: with an Offer,
- * a Handle or an UpdateResult. More than 30 lines: every callback needs the same few variables, see open().
+ * Acquires the lock, runs the steps as far as `mode` says, and releases the lock at the end. Resolves with an Offer, a Handle
+ * or an UpdateResult.
+ * More than 60 lines: every callback needs the same few variables, see open(). What it makes for an update, in functions of its own
+ * with scopes of their own, took 26 JsVars more at the peak.
  */
-function run(config, mode, resolve, reject) {
+function run(config, mode) {
     /** Keeps the result of an update for getStatus(). */
     function noteResult(result) {
         lastResult = result;
@@ -5646,9 +5658,7 @@ function run(config, mode, resolve, reject) {
         download.consumer_ = session.receive_;
         lazyDownload().read_(download);
     }
-    // What begin() resolves with: the user calls the steps of one update. Their order, and what each phase allows:
-    // session.ts.
-    /** More than 60 lines: its methods share the session, and each needs its own text. */
+    /** More than 30 lines: a table of methods, which share the session and the lock. */
     function createHandle(session, lock) {
         /**
          * In phase READY of a pushed update: takes `data`, which is at `offset` of the file. Bytes that are there already are
@@ -5669,14 +5679,15 @@ function run(config, mode, resolve, reject) {
             var wanted = lazyDownload().received_(download);
             if (offset > wanted)
                 throw otaError(258 /* Code.INVALID_ARG */, "bytes from " + offset + ", expected from " + wanted + ": go on there");
+            var done = function () { return resolve(session.complete_ ? session.written_ : lazyDownload().received_(download)); };
             session.pushed_ = offset + data.length;
-            session.resolve_ = function () { return resolve(session.complete_ ? session.written_ : lazyDownload().received_(download)); };
+            if (session.verified_)
+                return perform(session, done, reject);
+            session.resolve_ = done;
             session.reject_ = reject;
             session.phase_ = 1 /* Phase.WORKING */;
             if (!session.receive_)
                 session.receive_ = /*@__NOINLINE__*/ createReceiver(session);
-            if (session.verified_)
-                return tryOr(function () { return session.receive_("", true); }, download.failed_);
             inbox.end_ = total < 0 ? 2147483647 /* Body.ENDLESS */ : total;
             download.consumer_ = session.receive_;
             tryOr(function () {
@@ -5695,7 +5706,10 @@ function run(config, mode, resolve, reject) {
             download.consumer_ = session.receive_;
             tryOr(function () { return download.deliver_(""); }, download.failed_);
         }
-        function wrongState(call) {
+        // What begin() resolves with: the user calls the steps of one update. Their order, and what each phase allows:
+        // session.ts.
+        /** For `call` in a phase that does not allow it: the error that no call has been told yet, if there is one. */
+        function wrongState(session, call) {
             var unheard = session.unheard_;
             session.unheard_ = undefined;
             var ended = session.phase_ >= 5 /* Phase.FAILED */;
@@ -5713,9 +5727,9 @@ function run(config, mode, resolve, reject) {
             return new Promise(function (resolve, reject) {
                 tryOr(function () {
                     if (session.phase_ !== 0 /* Phase.READY */ && session.phase_ !== phase)
-                        throw wrongState(call);
+                        throw wrongState(session, call);
                     lock.armWatchdog_();
-                    step(session, function (outcome) {
+                    step(function (outcome) {
                         resolve(outcome);
                         lock.watchdogPaused_ = true;
                     }, reject);
@@ -5729,20 +5743,20 @@ function run(config, mode, resolve, reject) {
         }
         return {
             perform: function () {
-                return start("perform", 0 /* Phase.READY */, function (one, resolve, reject) {
+                return start("perform", 0 /* Phase.READY */, function (resolve, reject) {
                     checkPush(false, "with push the bytes come by write()");
-                    perform(one, resolve, reject);
+                    perform(session, resolve, reject);
                 });
             },
             write: function (data, offset) {
-                return start("write", 0 /* Phase.READY */, function (one, resolve, reject) {
+                return start("write", 0 /* Phase.READY */, function (resolve, reject) {
                     checkPush(true, "write() needs begin() with push");
-                    push(one, binary(data), offset === undefined ? one.pushed_ : offset, resolve, reject);
+                    push(session, binary(data), offset === undefined ? session.pushed_ : offset, resolve, reject);
                 });
             },
             getImgDesc: function () {
                 if (session.phase_ === 5 /* Phase.FAILED */ || session.phase_ === 6 /* Phase.DEAD */)
-                    throw wrongState("getImgDesc");
+                    throw wrongState(session, "getImgDesc");
                 session.emit_("GET_IMG_DESC");
                 var desc = lazyImage().parseDesc_(session.written_
                     ? read$1(session.target_.address, 288 /* Size.DESC_END */)
@@ -5753,17 +5767,17 @@ function run(config, mode, resolve, reject) {
             },
             isCompleteDataReceived: function () { return session.complete_; },
             finish: function () {
-                return start("finish", 3 /* Phase.COMPLETE */, function (one, resolve, reject) {
-                    // where nobody has told the size, this tells the end, as esp_ota_end() does
-                    if (one.push_ && one.receive_ && one.size_ < 0)
-                        endPush(one, function () { return lazyFinish().finish_(one, resolve, reject); }, reject);
+                return start("finish", 3 /* Phase.COMPLETE */, function (resolve, reject) {
+                    // while the size is unknown, this call is the end of the file, as esp_ota_end() is
+                    if (session.push_ && session.receive_ && session.size_ < 0)
+                        endPush(session, function () { return lazyFinish().finish_(session, resolve, reject); }, reject);
                     else
-                        lazyFinish().finish_(one, resolve, reject);
+                        lazyFinish().finish_(session, resolve, reject);
                 });
             },
             abort: function () {
                 if (session.phase_ >= 6 /* Phase.DEAD */ || session.phase_ === 4 /* Phase.FINISHING */)
-                    throw wrongState("abort");
+                    throw wrongState(session, "abort");
                 lazySession().abortSession_(session);
             },
             getImageLenRead: function () { return session.written_; },
@@ -5804,79 +5818,82 @@ function run(config, mode, resolve, reject) {
             return { upToDate: false, due: due };
         return offer || (waiting ? { upToDate: false, waiting: true, partition: waiting } : { upToDate: true });
     }
-    var lock = null;
-    var session = null;
-    var settings;
-    var onEvent;
-    /** `error`: what the call ended with, null when all went well. */
-    function release(error) {
-        // a second call is refused while the first one runs, and says nothing of the first one's result
-        if (lazyEngine().heldLock_() !== lock)
-            return;
-        if (mode !== 0 /* Mode.CHECK */)
-            noteResult(error ? error.name + ": " + error.message : "ESP_OK");
-        if (lock)
-            lock.release_();
-    }
-    function fail(given) {
-        var error = given || otaError(259 /* Code.INVALID_STATE */, "update aborted");
-        if (session)
-            lazySession().abortSession_(session, error);
-        else if (lock) {
-            settings.canceled_ = error;
-            if (settings.cancel_)
-                settings.cancel_(error);
+    return new Promise(function (resolve, reject) {
+        var lock = null;
+        var session = null;
+        var settings;
+        var onEvent;
+        /** `error`: what the call ended with, null when all went well. */
+        function release(error) {
+            // a second call is refused while the first one runs, and says nothing of the first one's result
+            if (lazyEngine().heldLock_() !== lock)
+                return;
+            if (mode !== 0 /* Mode.CHECK */)
+                noteResult(error ? error.name + ": " + error.message : "ESP_OK");
+            if (lock)
+                lock.release_();
         }
-        reject(error);
-        release(error);
-    }
-    function emit(name, data, total) {
-        try {
-            if (onEvent)
-                onEvent(name, data, total);
-        }
-        catch (thrown) {
-            lazyEngine().printLater_(thrown);
-        }
-    }
-    /** update(): perform, then finish, then the result. */
-    function onStep(outcome) {
-        var one = session;
-        if (outcome === 36865 /* Code.IN_PROGRESS */)
-            perform(one, onStep, fail);
-        else if (one.phase_ === 3 /* Phase.COMPLETE */)
-            lazyFinish().finish_(one, onStep, fail);
-        else
-            resolve({ upToDate: false, partition: one.target_, size: one.written_ });
-    }
-    tryOr(function () {
-        // Step 1: nothing has been touched yet
-        settings = checkCall(config, mode);
-        config = undefined; // so that its keys are freed when the signature is verified
-        onEvent = settings.onEvent;
-        lock = acquireLock(fail, settings.deadline);
-        if (mode !== 0 /* Mode.CHECK */)
-            emit("START");
-        /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (opened, offer, waiting, due) {
-            session = opened;
-            if (!opened) {
-                resolve(resultOfNothing(mode === 1 /* Mode.BEGIN */, offer, waiting, due));
-                return release(null);
+        function fail(given) {
+            var error = given || otaError(259 /* Code.INVALID_STATE */, "update aborted");
+            if (session)
+                lazySession().abortSession_(session, error);
+            else if (lock) {
+                settings.canceled_ = error;
+                if (settings.cancel_)
+                    settings.cancel_(error);
             }
-            settings = undefined; // 60 JsVars: memory is shortest while the digest is computed
-            var mine = lock;
-            opened.release_ = release;
-            if (lazyEngine().heldLock_() !== mine)
-                lazySession().abortSession_(opened); // the update was ended meanwhile
-            else if (mode === 2 /* Mode.UPDATE */)
-                onStep(36865 /* Code.IN_PROGRESS */);
-            else {
-                opened.stepwise_ = true;
-                resolve(createHandle(opened, mine));
-                mine.watchdogPaused_ = true;
+            reject(error);
+            release(error);
+        }
+        function emit(name, data, total) {
+            try {
+                if (onEvent)
+                    onEvent(name, data, total);
             }
+            catch (thrown) {
+                lazyEngine().printLater_(thrown);
+            }
+        }
+        /** update(): perform, then finish, then the result. */
+        function onStep(outcome) {
+            var one = session;
+            if (outcome === 36865 /* Code.IN_PROGRESS */)
+                perform(one, onStep, fail);
+            else if (one.phase_ === 3 /* Phase.COMPLETE */)
+                lazyFinish().finish_(one, onStep, fail);
+            else
+                resolve({ upToDate: false, partition: one.target_, size: one.written_ });
+        }
+        tryOr(function () {
+            // More than 30 lines: step 1, and what open() hands over.
+            // Step 1: nothing has been touched yet
+            settings = checkCall(config, mode);
+            config = undefined; // so that its keys are freed when the signature is verified
+            onEvent = settings.onEvent;
+            lock = acquireLock(fail, settings.deadline);
+            if (mode !== 0 /* Mode.CHECK */)
+                emit("START");
+            /*@__NOINLINE__*/ open(settings, emit, mode === 0 /* Mode.CHECK */, function (opened, offer, waiting, due) {
+                session = opened;
+                if (!opened) {
+                    resolve(resultOfNothing(mode === 1 /* Mode.BEGIN */, offer, waiting, due));
+                    return release(null);
+                }
+                settings = undefined; // 60 JsVars: memory is shortest while the digest is computed
+                var mine = lock;
+                opened.release_ = release;
+                if (lazyEngine().heldLock_() !== mine)
+                    lazySession().abortSession_(opened); // the update was ended meanwhile
+                else if (mode === 2 /* Mode.UPDATE */)
+                    onStep(36865 /* Code.IN_PROGRESS */);
+                else {
+                    opened.stepwise_ = true;
+                    resolve(createHandle(opened, mine));
+                    mine.watchdogPaused_ = true;
+                }
+            }, fail);
         }, fail);
-    }, fail);
+    });
 }
 /** Ends the running update, or the selection of a slot. The promise of that call rejects with ESP_ERR_INVALID_STATE. */
 function abort() {
@@ -5890,30 +5907,21 @@ function abort() {
  * One update at a time: until `finish` or `abort` another one is ESP_ERR_OTA_ALREADY_IN_PROGRESS. `esp_https_ota_begin`
  */
 function begin(config) {
-    return new Promise(function (resolve, reject) {
-        run(config, 1 /* Mode.BEGIN */, resolve, reject);
-        config = undefined;
-    });
+    return run(config, 1 /* Mode.BEGIN */);
 }
 /**
  * The whole update: begin, perform until done, finish. It does not restart the device: call `restart()` when that
  * suits. `esp_https_ota`
  */
 function update(config) {
-    return new Promise(function (resolve, reject) {
-        run(config, 2 /* Mode.UPDATE */, resolve, reject);
-        config = undefined;
-    });
+    return run(config, 2 /* Mode.UPDATE */);
 }
 /**
  * Fetches and verifies the manifest, and compares it with this device. Writes at most one record in Storage, with the
  * digest of the running image. Needs `keys`.
  */
 function checkForUpdate(config) {
-    return new Promise(function (resolve, reject) {
-        run(config, 0 /* Mode.CHECK */, resolve, reject);
-        config = undefined;
-    });
+    return run(config, 0 /* Mode.CHECK */);
 }
 
 
@@ -5977,9 +5985,9 @@ function getStatus() {
 
 // Tells a server how this device is: docs/fleet.md#reports.
 /**
- * POSTs `getStatus()`, with serial number, board, free JsVars and the reason of the last reset, as JSON to `url`. Resolves with 0 when the server took
- * it. What matters is in the boot record and so in the next report too: why the last image was rolled back, and what is
- * on trial. Rejects like an update that gets no manifest.
+ * POSTs `getStatus()`, with serial number, board, free JsVars and the reason of the last reset, as JSON to `url`. Resolves
+ * with 0 when the server took it. What matters is in the boot record and so in the next report too: why the last image was
+ * rolled back, and what is on trial. Rejects like an update that gets no manifest.
  */
 function report(url, headers) {
     /** Why the chip was reset: soc_reset_reason_t. */
@@ -5990,6 +5998,7 @@ function report(url, headers) {
     /**
      * POSTs `body`, JSON, to `url`. Calls `done` once: with null when the server has accepted it (2xx), else with the error of
      * the answer or of the network.
+     * More than 30 lines: a closure, whose functions share the timer and the request.
      */
     function post(url, body, headers, done) {
         // One request with a body. Of the answer only the status is used. No redirect is followed, because the body is for the
@@ -6050,101 +6059,80 @@ function report(url, headers) {
     });
 }
 
-// Looks for updates again and again, so that a fleet does not ask at once: docs/fleet.md#polling. What must differ between
-// devices comes from the serial number, because Math.random() is the same sequence on every board after every start.
+
+
+
+
+
+
+
+
+
+
+
+
+
 /**
  * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
  * then two and so on, but not before the server's Retry-After (a day at most). Nothing is kept over a restart.
  * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
  * interval, which needs no memory to start again, looks once an hour for what does not go on.
- * More than 60 lines: a closure, whose functions share the timers and the counts.
+ * More than 30 lines: defaults, a table of fields, and the check of the configuration.
  */
 function poll(config) {
     /** As every(), but undefined when there is no memory: for a caller that does not depend on the interval. */
     function tryEvery(ms, callback) {
         return setInterval(callback, ms);
     }
-    var timer;
-    var guard;
-    var stopped = false;
-    var looks = 0; // since `day`
-    var day = lazyEngine().now_();
-    var round = 0;
-    var failures = 0;
-    var reported = false;
-    /** Number of the look that has not ended; 0: none. */
-    var looking = 0;
-    var started = 0;
-    /** ready() has not answered. */
-    var asking = false;
-    /** What the guard saw an hour ago: the look that had not ended, who held the lock, and its age. */
-    var seen = 0;
-    var seenLock = null;
-    var seenAge = 0;
-    var look;
-    var options = config || {};
-    var every = options.every === undefined ? 86400000 /* Ms.DAY */ : options.every;
-    var perDay = options.perDay === undefined ? 24 : options.perDay;
-    function stop() {
-        stopped = true;
-        if (timer !== undefined)
-            cancel(timer);
-        if (guard !== undefined)
-            cancel(guard);
-        timer = guard = undefined;
+    // One look of poll(), from its timer to the timer of the next one. Its states are in poll.ts. A file of its own, because the
+    // build then makes most of these functions when a look begins, and frees them at its end (docs/decisions/lazy-scopes.md).
+    /** Nothing new begins after it. */
+    function stop(state) {
+        state.stopped_ = true;
+        if (state.timer_ !== undefined)
+            cancel(state.timer_);
+        if (state.guard_ !== undefined)
+            cancel(state.guard_);
+        state.timer_ = state.guard_ = undefined;
     }
-    function later(ms) {
-        if (stopped)
+    /** Sets the timer of the next look. When there is no memory for it, the guard finds that. */
+    function later(state, ms) {
+        if (state.stopped_)
             return;
         tryOr(function () {
-            var made = after(ms, look, true);
-            if (timer !== undefined)
-                cancel(timer);
-            timer = made;
+            state.timer_ = after(ms, state.begin_, true);
         }, noop);
     }
-    function sendReport(done) {
-        reported = true;
-        if (options.report)
-            report(options.report).then(done, done);
+    /** The time of the next look, differently for each device and each round. */
+    function next(state, ms, least) {
+        later(state, Math.max(ms * (0.9 + 0.2 * lazyEngine().spread_(++state.round_)), least || 0));
+    }
+    function sendReport(state, done) {
+        var url = state.config_.report;
+        state.reported_ = true;
+        if (url)
+            report(url).then(done, done);
         else
             done();
     }
-    /** The time of the next look, differently for each device and each round. */
-    function next(ms, least) {
-        later(Math.max(ms * (0.9 + 0.2 * lazyEngine().spread_(++round)), least || 0));
-    }
-    function onError(thrown) {
+    function onError(state, thrown) {
         var error = toOtaError(thrown);
-        if (options.failed)
-            lazyEngine().callUser_(function () { return options.failed(error); });
-        sendReport(noop);
+        var every = state.every_;
+        var config = state.config_;
+        if (config.failed)
+            lazyEngine().callUser_(function () { return config.failed(error); });
+        sendReport(state, noop);
         // nothing will come of this configuration
         if (error.code === 258 /* Code.INVALID_ARG */)
-            return stop();
+            return stop(state);
         if (!error.retry)
-            return next(every);
-        var wait = 60000 /* Ms.BACKOFF */ * Math.pow(2, failures++);
-        next(Math.min(wait, every), Math.min(error.wait_ || 0, 86400000 /* Ms.DAY */));
+            return next(state, every);
+        var wait = 60000 /* Ms.BACKOFF */ * Math.pow(2, state.failures_++);
+        next(state, Math.min(wait, every), Math.min(error.wait_ || 0, 86400000 /* Ms.DAY */));
     }
-    function onResult(result) {
-        failures = 0;
-        var done = !result.upToDate && !result.waiting && !result.due;
-        // installed() may restart: the report goes first
-        if (done || !reported)
-            sendReport(function () {
-                if (done && options.installed)
-                    lazyEngine().callUser_(function () { return options.installed(result); });
-            });
-        var until = result.due > 0 ? result.due * 1000 - lazyEngine().now_() : every;
-        if (until > 0 && until < every)
-            later(until);
-        else
-            next(every);
-    }
-    /** The configuration of an update. */
-    function ownFields() {
+    /** The fields of `config` that are for an update. */
+    function ownFields(config) {
         var fields = {};
         Object.keys(config).forEach(function (name) {
             if (["every", "perDay", "ready", "installed", "failed", "report"].indexOf(name) < 0)
@@ -6152,96 +6140,142 @@ function poll(config) {
         });
         return fields;
     }
-    look = function () {
-        timer = undefined;
-        looking = 0;
-        asking = false;
-        var time = lazyEngine().now_();
-        // a clock that was set counts as a new day
-        if (time - day >= 86400000 /* Ms.DAY */ || time < day) {
-            day = time;
-            looks = 0;
+    /** What the timer calls, and the guard after a lost look. */
+    function beginLook(state) {
+        function onResult(state, result) {
+            var every = state.every_;
+            var config = state.config_;
+            var done = !result.upToDate && !result.waiting && !result.due;
+            state.failures_ = 0;
+            // installed() may restart: the report goes first
+            if (done || !state.reported_)
+                sendReport(state, function () {
+                    if (done && config.installed)
+                        lazyEngine().callUser_(function () { return config.installed(result); });
+                });
+            var until = result.due > 0 ? result.due * 1000 - lazyEngine().now_() : every;
+            if (until > 0 && until < every)
+                later(state, until);
+            else
+                next(state, every);
         }
-        if (looks++ >= perDay)
-            return later(day + 86400000 /* Ms.DAY */ - time);
-        var mine = ++started;
-        looking = mine;
-        var fields = ownFields();
-        /** Ends this look, unless another one has begun because this one was taken for lost. */
-        function ending(then) {
+        /** Ends `look` and calls `then`, unless another look has begun because this one was taken for lost. */
+        function ending(state, look, then) {
             return function (value) {
-                if (looking !== mine)
+                if (state.look_ !== look)
                     return;
-                looking = 0;
-                asking = false;
-                then(value);
+                state.look_ = undefined;
+                state.asking_ = false;
+                then(state, value);
             };
         }
-        function install(yes) {
-            if (stopped)
+        /**
+         * The second half of a look, after `yes`, the answer of ready(). It is a look of its own, so that the time which ready() took
+         * does not count as lost.
+         */
+        function install(state, look, yes) {
+            if (state.stopped_)
                 return;
-            if (yes)
-                update(fields).then(ending(onResult), ending(onError));
             // as often as the looks of a day allow
+            if (!yes)
+                return next(state, Math.min(state.every_, Math.max(600000 /* Ms.POSTPONED */, 86400000 /* Ms.DAY */ / state.perDay_)));
+            state.look_ = look;
+            update(look).then(ending(state, look, onResult), ending(state, look, onError));
+        }
+        /** Asks ready() about `offer`. `fail`: for a promise that it rejects. */
+        function onOffer(state, look, offer, fail) {
+            if (state.look_ !== look || state.stopped_)
+                return;
+            if (!offer.available)
+                return ending(state, look, onResult)({ upToDate: !offer.due, waiting: offer.waiting, due: offer.due });
+            var answer = state.config_.ready(offer);
+            // once: a thenable may call again
+            var onAnswer = ending(state, look, function (_, yes) { return install(state, ownFields(look), yes); });
+            state.asking_ = answer && typeof answer.then === "function";
+            if (state.asking_)
+                answer.then(onAnswer, fail);
             else
-                ending(next)(Math.min(every, Math.max(600000 /* Ms.POSTPONED */, 86400000 /* Ms.DAY */ / perDay)));
+                onAnswer(answer);
         }
-        /** Once: a thenable may call again. */
-        function onAnswer(yes) {
-            if (!asking || looking !== mine)
-                return;
-            asking = false;
-            // the time that it took does not count as lost
-            seen = 0;
-            install(yes);
+        var time = lazyEngine().now_();
+        state.timer_ = state.look_ = undefined;
+        // a clock that was set counts as a new day
+        if (time - state.day_ >= 86400000 /* Ms.DAY */ || time < state.day_) {
+            state.day_ = time;
+            state.looks_ = 0;
         }
-        if (!options.ready)
-            return install(true);
-        checkForUpdate(fields).then(function (offer) {
-            if (looking !== mine || stopped)
-                return;
-            tryOr(function () {
-                if (!offer.available)
-                    return ending(onResult)({ upToDate: !offer.due, waiting: offer.waiting, due: offer.due });
-                var answer = options.ready(offer);
-                asking = answer && typeof answer.then === "function";
-                if (asking)
-                    answer.then(onAnswer, ending(onError));
-                else
-                    install(answer);
-            }, ending(onError));
-        }, ending(onError));
-    };
-    /**
-     * Each hour. A lock whose watchdog has not counted since the last time is held by an update that was lost; a look that has
-     * not ended, and does not hold the lock either, is lost too.
-     */
-    function watch() {
-        var old = guard;
-        // the engine drops an interval whose callback runs out of memory. So a new one comes first, as in boot/lock.ts
-        guard = tryEvery(3600000 /* Ms.HOUR */, watch);
-        var lock = lazyEngine().heldLock_() || null;
-        if (lock && lock === seenLock && lock.ageMs_ === seenAge)
-            lock.stop_();
-        seenLock = lock;
-        seenAge = lock ? lock.ageMs_ : 0;
-        if (looking ? looking === seen && !asking && !lazyEngine().heldLock_() : timer === undefined)
-            look();
-        seen = looking;
-        if (old !== undefined)
-            cancel(old);
+        if (state.looks_++ >= state.perDay_)
+            return later(state, state.day_ + 86400000 /* Ms.DAY */ - time);
+        var look = ownFields(state.config_);
+        if (!state.config_.ready)
+            return install(state, look, true);
+        state.look_ = look;
+        var fail = ending(state, look, onError);
+        checkForUpdate(look).then(function (offer) { return tryOr(function () { return onOffer(state, look, offer, fail); }, fail); }, fail);
     }
+    // Looks for updates again and again, so that a fleet does not ask at once: docs/fleet.md#polling. What must differ between
+    // devices comes from the serial number, because Math.random() is the same sequence on every board after every start.
+    //
+    //   state      marked by                     left by
+    //   waiting    timer_, no look_              the timer: a look begins
+    //   looking    look_                         an offer that ready() is asked for; a result or an error: back to waiting
+    //   asking     look_, with its asking_       the answer of ready(): back to looking, or to waiting when it is false
+    //   lost       no timer_ and no look_, or    the guard, once an hour: a look begins
+    //              a look_ that does not go on
+    //   stopped    stopped_                      nothing; an update that has begun goes on to its end
+    //
+    // When a look was taken for lost, look_ is another one: the result of the lost one is ignored, should it come after all.
+    // What a look does is in look.ts.
+    /**
+     * Looks each hour for what was lost. A lock whose watchdog has not counted since the last time is held by an update that was
+     * lost; a look that has not ended, and does not hold the lock either, is lost too.
+     */
+    function startGuard(state) {
+        var seen; // the look that had not ended an hour ago, who held the lock, and its age
+        var seenLock = null;
+        var seenAge = 0;
+        function watch() {
+            var old = state.guard_;
+            // the engine drops an interval whose callback runs out of memory. So a new one comes first, as in boot/lock.ts
+            state.guard_ = tryEvery(3600000 /* Ms.HOUR */, watch);
+            var lock = lazyEngine().heldLock_();
+            if (lock && lock === seenLock && lock.ageMs_ === seenAge)
+                lock.stop_();
+            seenLock = lock;
+            seenAge = lock ? lock.ageMs_ : 0;
+            var look = state.look_;
+            if (look ? look === seen && !state.asking_ && !lazyEngine().heldLock_() : state.timer_ === undefined)
+                state.begin_();
+            seen = state.look_;
+            if (old !== undefined)
+                cancel(old);
+        }
+        state.guard_ = tryEvery(3600000 /* Ms.HOUR */, watch);
+    }
+    var options = config || {};
+    var every = options.every === undefined ? 86400000 /* Ms.DAY */ : options.every;
+    var perDay = options.perDay === undefined ? 24 : options.perDay;
+    var state = {
+        config_: options,
+        every_: every,
+        perDay_: perDay,
+        looks_: 0,
+        day_: lazyEngine().now_(),
+        round_: 0,
+        failures_: 0,
+        begin_: function () { return beginLook(state); },
+    };
     tryOr(function () {
         if (typeof config !== "object" || !config || !(every >= 1000 && every <= 365 * 86400000 /* Ms.DAY */) || !(perDay >= 1))
             throw otaError(258 /* Code.INVALID_ARG */, "poll: expected a configuration, every in ms (1000 to a year) and perDay of 1 or more");
         if (options.ready && typeof options.ready !== "function")
             throw otaError(258 /* Code.INVALID_ARG */, "poll: ready must be a function");
         // told at once, and not in an hour
-        lazyConfig().checkConfig_(ownFields());
-        guard = tryEvery(3600000 /* Ms.HOUR */, watch);
-        later(Math.min(every, 3600000 /* Ms.HOUR */) * lazyEngine().spread_(0));
-    }, onError);
-    return { stop: stop };
+        lazyConfig().checkConfig_(ownFields(config));
+        startGuard(state);
+        later(state, Math.min(every, 3600000 /* Ms.HOUR */) * lazyEngine().spread_(0));
+    }, function (error) { return onError(state, error); });
+    return { stop: function () { return stop(state); } };
 }
 
 
@@ -6254,6 +6288,7 @@ function poll(config) {
  * Storage at each start on trial, and nothing at other starts. If a start cannot be recorded, it rolls back.
  * Rejects with ESP_ERR_INVALID_ARG for an unknown option.
  */
+// More than 30 lines: one way with several ends, each of which returns.
 function boot(options) {
     // Trial boots on bootloaders without rollback: an image that `update` installed must be confirmed within a few starts.
     // Otherwise the slot that ran before is selected again. This cannot help if an image fails before JavaScript runs.

@@ -226,7 +226,9 @@ function withClaims(changes: [string, unknown][]): string {
       if (typeof at[name] !== "object" || at[name] === null) at[name] = {};
       at = at[name];
     }
-    Object.defineProperty(at, names[names.length - 1], { value, enumerable: true, configurable: true, writable: true });
+    // a value is put into two places, and changed in one of them
+    const own = { value: structuredClone(value), enumerable: true, configurable: true, writable: true };
+    Object.defineProperty(at, names[names.length - 1], own);
   }
   return JSON.stringify(claims);
 }
