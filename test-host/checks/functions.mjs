@@ -4,7 +4,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import ts from "./typescript.mjs";
 
 const SHORT = 30;
 const LONG = 60;

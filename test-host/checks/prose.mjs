@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import ts from "./typescript.mjs";
 
 /** What follows "is no" in good English. */
 const AFTER_NO = "longer|more|less|better|worse|different|such thing";

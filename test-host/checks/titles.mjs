@@ -5,7 +5,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import ts from "./typescript.mjs";
 import { checkProse } from "./prose.mjs";
 
 const MOST = 79;

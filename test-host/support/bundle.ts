@@ -2,8 +2,8 @@
 // can be tried in Node and in the interpreter.
 
 import { fileURLToPath } from "node:url";
-import { type OutputChunk, type RollupBuild, rollup } from "rollup";
-import ts from "typescript";
+import type { OutputChunk, RollupBuild } from "rollup";
+import ts from "../checks/typescript.mjs";
 import { checkEs5 } from "../checks/es5.mjs";
 import { type Edit, editsOf } from "./mutate.ts";
 
@@ -35,6 +35,7 @@ async function startBuild(entry: string, edits: readonly Edit[]): Promise<{ buil
     return (text && editsOf(path, text, edits)) ?? text;
   };
   try {
+    const { rollup } = await import("rollup");
     const build = await rollup({ input, plugins: config.plugins, onwarn: () => {} });
     return { build, outputs: config.output };
   } finally {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { before, describe, test } from "node:test";
-import ts from "typescript";
+import ts from "../../checks/typescript.mjs";
 import texts from "../../../src/tools/error-texts.mjs";
 import { apiText, codes, errorsText, typeTexts } from "../../../src/tools/docs.mjs";
 import { checkEs5 } from "../../checks/es5.mjs";

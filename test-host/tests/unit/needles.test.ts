@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import ts from "../../checks/typescript.mjs";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const SEARCHES = new Set(["indexOf", "lastIndexOf", "includes", "replace", "replaceAll", "match", "split"]);

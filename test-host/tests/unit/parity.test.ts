@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { before, test } from "node:test";
-import ts from "typescript";
+import ts from "../../checks/typescript.mjs";
 import { createDevice } from "../../sim/device.ts";
 
 const ROOT = new URL("../../../", import.meta.url);

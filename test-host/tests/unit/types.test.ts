@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import ts from "../../checks/typescript.mjs";
 import { createDevice } from "../../sim/device.ts";
 import { plain } from "../../support/fixture.ts";
 import { leftOut } from "../../support/share.ts";
