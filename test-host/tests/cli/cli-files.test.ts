@@ -339,9 +339,9 @@ test("names, links and folders that a device or a publisher cannot have are refu
     [["--files", "fw.bin", "--entry", "app.js"], /^fw\.bin: is a file, expected a folder/],
     [
       ["--files", "long", "--entry", "app.js"],
-      /^long\/x+\.js: file name x{26}\.js is not taken: 1 to 28 ASCII characters with its folders, .*: rename it/,
+      /^long\/x+\.js: file name x{26}\.js is not allowed: expected 1 to 28 ASCII characters with its folders, .*: rename it/,
     ],
-    [["--files", "umlaut", "--entry", "app.js"], /^umlaut\/gr\S+\.txt: file name gr\S+ is not taken/],
+    [["--files", "umlaut", "--entry", "app.js"], /^umlaut\/gr\S+\.txt: file name gr\S+ is not allowed/],
     [["--files", "twins", "--entry", "app.js"], /^twins\/a\.js: file a\.js: a is the module "a" too/],
     [["--files", "cycle", "--entry", "app.js"], /^cycle: modules that require each other: y, z, y\./],
     [["--files", "self", "--entry", "app.js"], /^self: modules that require each other: x, x\./],
@@ -352,10 +352,10 @@ test("names, links and folders that a device or a publisher cannot have are refu
     [["--files", "f", "--entry", "app.js", "--file", "node_modules/m.js=fw.bin"], /from node_modules/],
     [["--files", "f", "--entry", "app.js", "--file", "x.map=prog/app.js.map"], /a source map/],
     [["--files", "f", "--entry", "app.js", "--file", "x=real.map"], /a source map/],
-    [["--files", "f", "--entry", "app.js", "--file", "../x.js=prog/b.js"], /file name \.\.\/x\.js is not taken/],
+    [["--files", "f", "--entry", "app.js", "--file", "../x.js=prog/b.js"], /file name \.\.\/x\.js is not allowed/],
     [
       ["--files", "f", "--entry", "app.js", "--file", ".boot0=prog/b.js"],
-      /file name \.boot0 is not taken: .* names of Espruino/,
+      /file name \.boot0 is not allowed: .* names of Espruino/,
     ],
     [["--files", "f", "--entry", "app.js", "--file", "x.js=nowhere"], /^nowhere: no such file/],
   ];
