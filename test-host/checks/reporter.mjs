@@ -16,7 +16,8 @@ function describe({ name, file, line, details }) {
   return `\u2716 ${name}${where}\n${text}\n\n`;
 }
 
-export default async function* report(source) {
+/** `leftOut`: lines for what was not even started. */
+export default async function* report(source, leftOut = []) {
   const start = Date.now();
   const watched = process.stdout.isTTY;
   const skipped = new Map();
@@ -49,7 +50,8 @@ export default async function* report(source) {
     yield failures.map(({ name, file }) => `    ${relative(process.cwd(), file ?? "")}: ${name}\n`).join("");
   if (skipped.size) yield "Skipped:\n";
   for (const [reason, times] of skipped) yield `  ${times} x ${reason}\n`;
-  if (parts.size + tests.size) yield "Left out; `npm run test:all` runs it:\n";
+  if (parts.size + tests.size + leftOut.length) yield "Left out; `npm run test:all` runs it:\n";
+  for (const line of leftOut) yield `  ${line}\n`;
   for (const [what, times] of tests) yield `  ${times} tests ${what}\n`;
   for (const [what, [left, all]] of parts) yield `  ${left} of ${all} ${what}\n`;
 }
