@@ -1,4 +1,6 @@
 // The module, or the loader, without a guard of releases with files: each has to be caught in the cell that is named.
+// A list of its own: its mutants are caught by the campaign of releases with files, whose cells have other names than those of
+// mutants.ts.
 
 import type { Edit } from "../support/mutate.ts";
 
