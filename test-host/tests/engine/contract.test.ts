@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { engineHolds, tooSmallForTls } from "../../real-espruino/engine.ts";
@@ -138,7 +139,13 @@ const FAKE = "the fake prints what was recorded from the real interpreter";
 
 function holdFake(names: string[]): void {
   for (const name of names) {
-    test(name, async () => assert.deepEqual(await output(name, runFake), recorded(name)));
+    test(name, async () => {
+      const expected = recorded(name);
+      const lines = await output(name, runFake);
+      // a case of the network ends when nothing comes for some time: a busy machine may be slower than that, once
+      const isLate = NETWORK.test(name) && !isDeepStrictEqual(lines, expected);
+      assert.deepEqual(isLate ? await output(name, runFake) : lines, expected);
+    });
   }
 }
 
