@@ -20,8 +20,6 @@ export type Realm = {
   isArray(value: unknown): boolean;
   /** The sum of the products of the elements, where `y` is a ring from index `j` on. */
   dot(x: ArrayLike<number>, y: ArrayLike<number>, j: number): number;
-  /** Takes away what the interpreter does not have; once. */
-  prune(kept: object): void;
   /** The typed array constructors before they were made to behave like the interpreter's. */
   natives: Record<string, any>;
 };

@@ -21,8 +21,11 @@ import type { Realm } from "./core.ts";
 
 const MAX_APPLY_ARGS = 256;
 
-// runs inside the context, before anything is taken away
-const BOOT = `(function (maxArgs) {
+/** What stays, as program text. */
+const KEPT = JSON.stringify({ typed: TYPED_ARRAYS, instance: INSTANCE, statics: STATICS, globals: GLOBALS });
+
+// runs inside each context, and is compiled once
+const BOOT = new vm.Script(`(function (maxArgs) {
   "use strict";
   var isProto = Object.prototype.isPrototypeOf;
   var realm = { global: globalThis, Object, Array, Function, Error, TypeError, SyntaxError, ReferenceError,
@@ -103,7 +106,7 @@ const BOOT = `(function (maxArgs) {
     return sum;
   };
   // takes everything away that the interpreter does not have; from in here, as each access from outside is slow
-  realm.prune = function (kept) {
+  (function prune(kept) {
     var names = Object.getOwnPropertyNames, describe = Object.getOwnPropertyDescriptor;
     var root = globalThis, typed = Object.getPrototypeOf(Uint8Array.prototype);
     function keep(target, list, always) {
@@ -121,18 +124,14 @@ const BOOT = `(function (maxArgs) {
     for (name in kept.instance) if (root[name]) keep(root[name].prototype, kept.instance[name], always);
     for (name in kept.statics) if (root[name]) keep(root[name], kept.statics[name], always);
     keep(root, kept.globals, []);
-  };
+  })(${KEPT});
   return realm;
-})`;
-
-/** What stays, as program text. */
-const KEPT = JSON.stringify({ typed: TYPED_ARRAYS, instance: INSTANCE, statics: STATICS, globals: GLOBALS });
+})`);
 
 export function createRealm(): { realm: Realm; context: vm.Context } {
   const context = vm.createContext(Object.create(null));
-  const boot = vm.runInContext(BOOT, context) as (maxArgs: number) => Realm;
+  const boot = BOOT.runInContext(context) as (maxArgs: number) => Realm;
   const realm = boot(MAX_APPLY_ARGS);
-  vm.runInContext(`(function (prune) { prune(${KEPT}); })`, context)(realm.prune);
   for (const name of ["Error", "TypeError", "SyntaxError", "ReferenceError", "InternalError"] as const) {
     define(context, name, realm[name]);
   }
