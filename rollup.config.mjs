@@ -3,7 +3,7 @@
 // build/https-ota-hawkbit.min.js, the client of hawkBit. That Espruino can run them, and their size, are checks of what was
 // built: npm run check. And build/cli.mjs, the command for the host: one file, its libraries included, and beside it their
 // licences. And build/install/, the page that `https-ota factory --page` copies.
-import { chmodSync, existsSync, readFileSync } from "node:fs";
+import { chmodSync, readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
 import { dirname, resolve as resolvePath } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -87,22 +87,19 @@ const device = () =>
   typescript({ tsconfig: "./tsconfig.src.json", noEmitOnError: true, noCheck: true, sourceMap: true });
 
 /**
- * TypeScript for Node and for browsers, file by file: what targets ES2022 needs no more than its types taken out. Files are
- * imported by their names in the sources, and those of the device, which the command shares, without an ending.
+ * TypeScript for Node and for browsers, file by file: what targets ES2022 needs no more than its types taken out.
  */
 const withoutTypes = {
   name: "without-types",
-  resolveId(id, importer) {
-    if (!importer?.endsWith(".ts") || !id.startsWith(".")) return null;
-    const file = resolvePath(dirname(importer), id);
-    return [file, `${file}.ts`].find((one) => one.endsWith(".ts") && existsSync(one)) ?? null;
-  },
   async transform(source, id) {
     if (!id.endsWith(".ts")) return null;
     const { code } = await transform(source, { loader: "ts", target: "es2022", sourcefile: id });
     return { code, map: null };
   },
 };
+
+/** The command imports its files by name, and those that it shares with the device, as these do, without an ending. */
+const extensions = [".mjs", ".js", ".json", ".node", ".ts"];
 
 /** npm links a bin and leaves its mode to us. */
 const executable = {
@@ -211,7 +208,7 @@ export default [
     plugins: [
       texts,
       withoutTypes,
-      resolve({ exportConditions: ["node"], preferBuiltins: true }),
+      resolve({ exportConditions: ["node"], preferBuiltins: true, extensions }),
       commonjs(),
       json(),
       licenses("cli.licenses.txt"),
@@ -225,7 +222,7 @@ export default [
     plugins: [
       threeChips,
       withoutTypes,
-      resolve({ browser: true }),
+      resolve({ browser: true, extensions }),
       commonjs(),
       json(),
       terser({ format: { comments: false } }),
