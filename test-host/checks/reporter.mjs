@@ -38,8 +38,8 @@ export default async function* report(source, leftOut = []) {
       failures.push(data);
       yield `${watched ? "\r\x1b[K" : ""}${describe(data)}`;
     } else if (type === "test:pass" && data.details?.type !== "suite") {
-      const leftOut = /^left out: (.*)$/.exec(data.skip)?.[1];
-      if (leftOut) count(tests, leftOut);
+      const kind = /^left out: (.*)$/.exec(data.skip)?.[1];
+      if (kind) count(tests, kind);
       else if (data.skip !== undefined) count(skipped, data.skip === true ? data.name : data.skip);
       else if (++passed % EVERY === 0 && !watched) yield `  ${state()}\n`;
       if (watched && passed % 10 === 0) yield `\r\x1b[K  ${state()}`;

@@ -1,29 +1,20 @@
 // `npm test` and `npm run test:all`: which test files run, and in which order. `npm test` has three minutes on two cores. It
 // leaves out files that only skip here, and of the folders below it draws some, others each time. CAMPAIGN and CAMPAIGN_SEED:
-// test-host/support/share.ts.
+// share.ts.
 
 import { readdirSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { run } from "node:test";
 import { fileURLToPath } from "node:url";
-import { crc32 } from "node:zlib";
-import report from "./reporter.mjs";
+import report from "../checks/reporter.mjs";
+import { draw, IS_SAMPLE, SEED } from "./share.ts";
 
 const TESTS = fileURLToPath(new URL("../tests/", import.meta.url));
-const ALL = process.env.CAMPAIGN !== undefined;
-const SEED = process.env.CAMPAIGN_SEED ?? String(1 + Math.floor(Math.random() * 1e6));
-process.env.CAMPAIGN_SEED = SEED;
+// the test files draw by the same seed
+process.env.CAMPAIGN_SEED = String(SEED);
 
 /** Of the files of a folder one in this many is drawn. */
 const SHARES = { cli: 2, factory: 2, hawkbit: 2, browser: Infinity };
-
-const lot = (file) => crc32(`${SEED} ${file}`);
-
-/** The files of a folder, of which some are drawn. */
-function draw(folder, files) {
-  const share = ALL ? 1 : (SHARES[folder] ?? 1);
-  return [...files].sort((a, b) => lot(a) - lot(b)).slice(0, Math.ceil(files.length / share));
-}
 
 /** Those that need an interpreter are named so, but some of tests/engine run a part of their tests without one. */
 const needsEngine = (file) => /-engine\.test\.ts$/.test(file) || file.endsWith("/engine/engine.test.ts");
@@ -34,14 +25,14 @@ for (const folder of readdirSync(TESTS)) {
   const files = readdirSync(`${TESTS}${folder}`)
     .filter((name) => name.endsWith(".test.ts"))
     .map((name) => `${TESTS}${folder}/${name}`)
-    .filter((file) => ALL || process.env.ESPRUINO || !needsEngine(file));
-  const drawn = draw(folder, files);
+    .filter((file) => !IS_SAMPLE || process.env.ESPRUINO || !needsEngine(file));
+  const drawn = IS_SAMPLE ? draw(files, Math.ceil(files.length / (SHARES[folder] ?? 1))) : files;
   chosen.push(...drawn);
   if (drawn.length < files.length)
     leftOut.push(`${files.length - drawn.length} of ${files.length} files of tests/${folder}`);
 }
 // what takes long should not begin last: the campaigns when they are run in full, else large files
-const weight = (file) => (ALL && file.includes("/campaign/") ? Infinity : statSync(file).size);
+const weight = (file) => (!IS_SAMPLE && file.includes("/campaign/") ? Infinity : statSync(file).size);
 chosen.sort((a, b) => (weight(a) < weight(b) ? 1 : weight(a) > weight(b) ? -1 : 0));
 
 const stream = run({ files: chosen, concurrency: availableParallelism() + 1 });

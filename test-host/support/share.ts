@@ -9,6 +9,8 @@ const LEFT_OUT = "left out:";
 
 /** The share of all tests, where it is smaller than a test's own: one case in this many is run. */
 const SHARE = Number(process.env.CAMPAIGN ?? Infinity);
+/** `npm test`, and not `npm run test:all`. */
+export const IS_SAMPLE = SHARE === Infinity;
 export const SEED = Number(process.env.CAMPAIGN_SEED ?? 1 + Math.floor(Math.random() * 1e6));
 
 export const shareOf = (share: number): number => Math.min(share, SHARE);
@@ -40,7 +42,7 @@ function isDrawn(share: number, kind: string): boolean {
 }
 
 /** For the option `skip` of tests of which `npm test` runs none: the reporter counts them as "5 tests <kind>". */
-export const onlyInAll = (kind: string): string | false => SHARE === Infinity && `${LEFT_OUT} ${kind}`;
+export const onlyInAll = (kind: string): string | false => IS_SAMPLE && `${LEFT_OUT} ${kind}`;
 
 /** Ends a test of which there are many: one in `share` of those of one kind is run, and the others are counted. */
 export function leftOut(t: Pick<TestContext, "skip">, share: number, kind: string): boolean {
