@@ -177,10 +177,9 @@ function measure(folder: string): boolean {
       .filter((name) => name.endsWith(".test.ts") && !LEFT_OUT.includes(name))
       .map((name) => join(path, name)),
   );
-  const reporter = fileURLToPath(new URL("reporter.mjs", import.meta.url));
-  const flags = ["--import", "tsx", "--test", "--test-concurrency=2", `--test-reporter=${reporter}`];
+  const run = fileURLToPath(new URL("../support/run.ts", import.meta.url));
   const env = { ...process.env, NODE_V8_COVERAGE: folder };
-  return spawnSync(process.execPath, [...flags, ...tests], { env, stdio: "inherit" }).status === 0;
+  return spawnSync(process.execPath, ["--import", "tsx", run, ...tests], { env, stdio: "inherit" }).status === 0;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

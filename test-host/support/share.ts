@@ -4,7 +4,7 @@
 import type { TestContext } from "node:test";
 import { crc32 } from "node:zlib";
 
-/** How the reason of a skipped test begins that `npm run test:all` runs (test-host/checks/reporter.mjs). */
+/** How the reason of a skipped test begins that `npm run test:all` runs (test-host/checks/reporter.ts). */
 const LEFT_OUT = "left out:";
 
 /** The share of all tests, where it is smaller than a test's own: one case in this many is run. */

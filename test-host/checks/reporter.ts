@@ -3,29 +3,33 @@
 // is left out as a whole is skipped with the reason "left out: tests of something" (test-host/support/share.ts).
 
 import { relative } from "node:path";
+import type { TestEvent } from "node:test/reporters";
 
 const EVERY = 250; // tests to a line where nobody watches
 
-const seconds = (ms) => `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
+type Source = AsyncIterable<TestEvent> | Iterable<TestEvent>;
+type Failure = Extract<TestEvent, { type: "test:fail" }>["data"];
+
+const seconds = (ms: number) => `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 
 /** The lines of a failure: where it is, and what it says. */
-function describe({ name, file, line, details }) {
-  const error = details.error?.cause ?? details.error;
+function describe({ name, file, line, details }: Failure): string {
+  const error = (details.error?.cause ?? details.error) as Error | undefined;
   const where = file ? ` (${relative(process.cwd(), file)}:${line})` : "";
   const text = String(error?.stack ?? error?.message ?? error).replaceAll(/^/gm, "    ");
   return `\u2716 ${name}${where}\n${text}\n\n`;
 }
 
 /** `leftOut`: lines for what was not even started. */
-export default async function* report(source, leftOut = []) {
+export async function* report(source: Source, leftOut: string[]): AsyncGenerator<string> {
   const start = Date.now();
   const watched = process.stdout.isTTY;
-  const skipped = new Map();
-  const parts = new Map();
-  const failures = [];
+  const skipped = new Map<string, number>();
+  const tests = new Map<string, number>();
+  const parts = new Map<string, [left: number, all: number]>();
+  const failures: Failure[] = [];
   let passed = 0;
-  const count = (map, key) => map.set(key, (map.get(key) ?? 0) + 1);
-  const tests = new Map();
+  const count = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1);
   const state = () => `${passed} passed, ${failures.length} failed, ${seconds(Date.now() - start)}`;
   for await (const { type, data } of source) {
     const part = type === "test:diagnostic" && /^not run: (\d+) of (\d+) (.*)$/.exec(data.message);
@@ -34,13 +38,13 @@ export default async function* report(source, leftOut = []) {
       parts.set(part[3], [sum[0] + Number(part[1]), sum[1] + Number(part[2])]);
     } else if (type === "test:stderr" || type === "test:stdout") {
       if (/^!!!/.test(data.message)) yield data.message;
-    } else if (type === "test:fail" && data.details?.type !== "suite") {
+    } else if (type === "test:fail" && data.details.type !== "suite") {
       failures.push(data);
       yield `${watched ? "\r\x1b[K" : ""}${describe(data)}`;
-    } else if (type === "test:pass" && data.details?.type !== "suite") {
-      const kind = /^left out: (.*)$/.exec(data.skip)?.[1];
+    } else if (type === "test:pass" && data.details.type !== "suite") {
+      const kind = typeof data.skip === "string" && /^left out: (.*)$/.exec(data.skip)?.[1];
       if (kind) count(tests, kind);
-      else if (data.skip !== undefined) count(skipped, data.skip === true ? data.name : data.skip);
+      else if (data.skip !== undefined) count(skipped, typeof data.skip === "string" ? data.skip : data.name);
       else if (++passed % EVERY === 0 && !watched) yield `  ${state()}\n`;
       if (watched && passed % 10 === 0) yield `\r\x1b[K  ${state()}`;
     }

@@ -1,0 +1,55 @@
+// What a run of test files prints (test-host/checks/reporter.ts), and how it ends.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { report } from "../../checks/reporter.ts";
+
+const RUN = fileURLToPath(new URL("../../support/run.ts", import.meta.url));
+
+/** Runs `source` as a test file, and gives what is printed. */
+function runTests(source: string): { status: number | null; stdout: string; stderr: string } {
+  const folder = mkdtempSync(join(tmpdir(), "https-ota-reporter-"));
+  try {
+    const file = join(folder, "some.test.mjs");
+    writeFileSync(file, `import { test } from "node:test"; import assert from "node:assert"; ${source}`);
+    // else it takes itself for a part of the run that this test belongs to
+    const env = { ...process.env, NODE_TEST_CONTEXT: undefined, ESPRUINO: "" };
+    return spawnSync(process.execPath, ["--import", "tsx", RUN, file], {
+      env,
+      encoding: "utf8",
+    });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test("tests that pass, and what is left out of them", () => {
+  const { status, stdout, stderr } = runTests(
+    `test("a", (t) => t.diagnostic("not run: 5 of 6 cases of it")); test("b", (t) => t.skip("left out: of a kind"));
+     test("c", (t) => t.skip("no interpreter"));`,
+  );
+  assert.equal(stderr, "");
+  assert.match(stdout, /^\u2714 1 passed, 0 failed, .*\nSkipped:\n {2}1 x no interpreter\nLeft out; /);
+  assert.match(stdout, /\n {2}1 tests of a kind\n {2}5 of 6 cases of it\nNot run: /);
+  assert.equal(status, 0);
+});
+
+test("a test that fails is told where it is, and by name at the end", () => {
+  const { status, stdout } = runTests(`test("a", () => assert.equal(1, 2));`);
+  assert.match(
+    stdout,
+    /^\u2716 a \(.*some\.test\.mjs:1\)\n[\s\S]*1 == 2[\s\S]*\n\u2716 0 passed, 1 failed, .*\n {4}.*: a\nNot run: /,
+  );
+  assert.equal(status, 1);
+});
+
+test("what was not even started is told with what is left out", async () => {
+  let text = "";
+  for await (const some of report([], ["3 of 4 files"])) text += some;
+  assert.match(text, /0 passed, 0 failed, .*\nLeft out; .*\n {2}3 of 4 files\n$/);
+});
