@@ -318,19 +318,14 @@ export function entriesNamingBrokenSlots(initial: InitialState, snapshot: Snapsh
   return found;
 }
 
-/**
- * Slots that hold an image which a bootloader would start, though nothing has verified it. `wanted`: the names of images that
- * may be there. What was there at the origin does not count.
- */
-export function unvouched(initial: InitialState, snapshot: Snapshot, wanted: string[]): string[] {
+/** Slots that hold an image which a bootloader would start, and its name. What was there at the origin does not count. */
+export function startable(initial: InitialState, snapshot: Snapshot): { label: string; name: string }[] {
   const flash = createFlash({ from: snapshot });
-  const found: string[] = [];
+  const found: { label: string; name: string }[] = [];
   for (const slot of initial.slots) {
     if (flash.peek(slot.offset, 1)[0] !== 0xe9 || sameBytes(snapshot, initial.origin.snapshot, slot)) continue;
     const verdict = verifyImage(flash, slot, { chipId: initial.board.chipId, kind: initial.kind });
-    if (!verdict.ok) continue;
-    const name = initial.nameOf(flash, slot, verdict.image.length);
-    if (!wanted.includes(name)) found.push(`${slot.label} holds ${name}, which could start`);
+    if (verdict.ok) found.push({ label: slot.label, name: initial.nameOf(flash, slot, verdict.image.length) });
   }
   return found;
 }

@@ -11,18 +11,33 @@ import { harmed } from "./storages.ts";
 import {
   entriesNamingBrokenSlots,
   sameBytes,
+  startable,
   type State,
   stateKey,
   targetOf,
-  unvouched,
   type InitialState,
 } from "./initial-states.ts";
 
 const MAX_STARTS = 8;
 
-/** What campaigns share: the module under test, and the runs of the program that are done already. */
+/** A start of the device, and all that can be said of it whatever the scenario is. */
+type Start = {
+  boot: Boot;
+  steps: Step[];
+  end: State;
+  image: string;
+  /** A fallback that this device has not caused. */
+  isInherited: boolean;
+  /** Slots with an image that a bootloader would start. */
+  startable: { label: string; name: string }[];
+  /** What is wrong in any scenario. */
+  problems: string[];
+};
+
+/** What campaigns share: the module under test, and the starts and runs of the program that are done already. */
 export type Session = {
   bundle: string;
+  starts: Map<string, Start>;
   runs: Map<string, Promise<ProgramRun>>;
   /** What is wrong with a Storage that was looked at already. */
   storages: Map<string, string[]>;
@@ -30,7 +45,7 @@ export type Session = {
 };
 
 export function createSession(bundle: string): Session {
-  return { bundle, runs: new Map(), storages: new Map(), counts: { runs: 0, starts: 0 } };
+  return { bundle, starts: new Map(), runs: new Map(), storages: new Map(), counts: { runs: 0, starts: 0 } };
 }
 
 export type Lifetime = {
@@ -64,16 +79,15 @@ function isInherited(initial: InitialState, boot: Boot, snapshot: Snapshot): boo
   );
 }
 
-function checkStart(initial: InitialState, boot: Boot, image: string, from: State, allowed: Outcome): string[] {
-  if (!boot.slot) return ["nothing boots"];
-  const problems: string[] = [];
-  if (!allowed.boots.includes(image)) problems.push(`boots ${image} (allowed: ${allowed.boots.join(", ")})`);
-  if (boot.fellBack && !isInherited(initial, boot, from.snapshot))
-    problems.push(`falls back from ${boot.selected}, which is selected, to ${boot.slot.label}`);
-  for (const label of entriesNamingBrokenSlots(initial, from.snapshot))
-    problems.push(`an entry names ${label}, which holds no whole image`);
-  problems.push(...unvouched(initial, from.snapshot, ["old", ...allowed.boots]));
-  return problems;
+function checkStart({ boot, image, isInherited, startable, problems }: Start, allowed: Outcome): string[] {
+  if (!boot.slot) return [...problems, "nothing boots"];
+  const found = [...problems];
+  if (!allowed.boots.includes(image)) found.push(`boots ${image} (allowed: ${allowed.boots.join(", ")})`);
+  if (boot.fellBack && !isInherited)
+    found.push(`falls back from ${boot.selected}, which is selected, to ${boot.slot.label}`);
+  for (const { label, name } of startable)
+    if (name !== "old" && !allowed.boots.includes(name)) found.push(`${label} holds ${name}, which could start`);
+  return found;
 }
 
 /** The next start finds Storage sound, and the program's files as they were. */
@@ -104,6 +118,30 @@ function isRefusedByStorage(initial: InitialState, runs: ProgramRun[]): boolean 
 function imageOf(initial: InitialState, boot: Boot, from: State): string {
   if (!boot.slot || !boot.image) return "nothing";
   return initial.nameOf(createFlash({ from: from.snapshot }), boot.slot, boot.image.length);
+}
+
+function startFrom(session: Session, initial: InitialState, from: State): Start {
+  const key = `${initial.layout}/${initial.start}/${initial.kind.name} ${stateKey(from)}`;
+  let start = session.starts.get(key);
+  if (!start) {
+    const { boot, steps, end, violations } = powerOn(initial, from);
+    const named = boot.slot ? entriesNamingBrokenSlots(initial, end.snapshot) : [];
+    start = {
+      boot,
+      steps,
+      end,
+      image: imageOf(initial, boot, end),
+      isInherited: boot.fellBack && isInherited(initial, boot, end.snapshot),
+      startable: startable(initial, end.snapshot),
+      problems: [
+        ...violations,
+        ...named.map((label) => `an entry names ${label}, which holds no whole image`),
+        ...checkStorage(session, initial, boot, end),
+      ],
+    };
+    session.starts.set(key, start);
+  }
+  return start;
 }
 
 /** Sectors that the slot to be written shares with the image already, from its beginning. */
@@ -150,8 +188,8 @@ function cachedRun(
   fault?: FaultAt,
 ): Promise<ProgramRun> {
   const program = { initial, bundle: session.bundle, from, boot, orders, fault };
-  if (fault) return runProgram(program);
-  const key = `${initial.layout}|${initial.pieceSize}|${boot.slot?.label}|${orders}|${stateKey(from)}`;
+  const faulty = fault ? `|${fault.fault} ${fault.step} ${fault.seed}` : "";
+  const key = `${initial.layout}/${initial.start}|${boot.slot?.label}|${orders}|${stateKey(from)}${faulty}`;
   let run = session.runs.get(key);
   if (!run) {
     session.counts.runs++;
@@ -213,17 +251,16 @@ export async function simulateLifetime(
   let fault = options.fault;
 
   function start(): Boot {
-    const before = lifetime.end;
-    const { boot, steps, end, violations } = powerOn(initial, before);
+    const one = startFrom(session, initial, lifetime.end);
+    const { boot, steps } = one;
     session.counts.starts++;
     if (options.verbose) trace.push(...boot.log.map((line) => `  ${line}`));
     trace.push(...tellSteps(steps, lifetime.steps.length));
     lifetime.steps.push(...steps);
-    lifetime.end = end;
-    lifetime.image = imageOf(initial, boot, end);
+    lifetime.end = one.end;
+    lifetime.image = one.image;
     lifetime.started.push(lifetime.image);
-    problems.push(...violations, ...checkStart(initial, boot, lifetime.image, end, allowed));
-    problems.push(...checkStorage(session, initial, boot, end));
+    problems.push(...checkStart(one, allowed));
     trace.push(
       `starts ${boot.slot?.label ?? "nothing"}: the image is ${lifetime.image}${boot.fellBack ? ", a fallback" : ""}`,
     );

@@ -249,16 +249,19 @@ export async function runCell(session: Session, cell: Cell, campaign: Campaign, 
   return report;
 }
 
-/** Cells one after the other. Those of one layout and start share a session, and with it the runs of the program. */
+/** The last one: its runs of the program take much memory, so no other is kept. */
+let shared: { of: string; session: Session } | undefined;
+
+/** Cells of one layout and start share a session, and with it the runs of the program, also over several campaigns. */
+function sessionFor(bundle: string, { layout, start }: Cell): Session {
+  const of = `${layout}/${start}`;
+  if (shared?.of !== of || shared.session.bundle !== bundle) shared = { of, session: createSession(bundle) };
+  return shared.session;
+}
+
+/** Cells one after the other. */
 export async function runCells(bundle: string, cells: Cell[], campaign: Campaign, seed = 1): Promise<Report[]> {
   const reports: Report[] = [];
-  let session = createSession(bundle);
-  let start = "";
-  for (const cell of cells) {
-    const here = `${cell.layout}/${cell.start}`;
-    if (here !== start) session = createSession(bundle);
-    start = here;
-    reports.push(await runCell(session, cell, campaign, seed));
-  }
+  for (const cell of cells) reports.push(await runCell(sessionFor(bundle, cell), cell, campaign, seed));
   return reports;
 }
