@@ -29,7 +29,7 @@ const sleepSecond = () => sleep(1050);
 
 // --- What is served --------------------------------------------------------------------------------------------------
 
-/** All of a flash, as esptool.py read_flash makes it. */
+/** All of a flash, as esptool read-flash makes it. */
 function flash(board: string, app: Uint8Array): Buffer {
   const { chip, bootloaderOffset, flashSize, rows } = loadBoard(board);
   const bytes = Buffer.alloc(flashSize, 0xff);

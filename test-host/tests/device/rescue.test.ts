@@ -87,7 +87,7 @@ test("the addresses of the page are those of the boards' tables", () => {
     const storage = rows.find(({ label }) => label === "storage");
     assert.deepEqual([storage?.offset, storage?.size], [0x320000, 0xe0000], name);
   }
-  for (const command of ["erase_region 0xc000 0x2000", "erase_region 0x320000 0xe0000"])
+  for (const command of ["erase-region 0xc000 0x2000", "erase-region 0x320000 0xe0000"])
     assert.ok(
       shell.some((code) => code.includes(command)),
       command,

@@ -84,11 +84,11 @@ for (const name of real) {
       ...slots(board.rows).map(({ label, offset, size }) => `\`${label}\` ${size >> 10} K at ${hex(offset)}`),
     ];
     if (existsSync(path(name, "partitions.csv"))) {
-      const esptool = `esptool.py --chip ${board.chip} --port PORT`;
+      const esptool = `esptool --chip ${board.chip} --port PORT`;
       const otadata = findOtadata(board.rows);
-      facts.push(`${esptool} write_flash ${hex(TABLE_OFFSET)} partitions.bin\n`);
-      facts.push(`${esptool} erase_region ${hex(otadata?.offset)} ${hex(otadata?.size)}\n`);
-      facts.push(`esptool.py --chip ${board.chip} read_flash 0 ${hex(board.flashSize)} dump.bin`);
+      facts.push(`${esptool} write-flash ${hex(TABLE_OFFSET)} partitions.bin\n`);
+      facts.push(`${esptool} erase-region ${hex(otadata?.offset)} ${hex(otadata?.size)}\n`);
+      facts.push(`esptool --chip ${board.chip} read-flash 0 ${hex(board.flashSize)} dump.bin`);
       assert.match(text, /\*\*Kept:\*\*/);
       assert.match(text, /\*\*Lost:\*\*/);
     } else assert.doesNotMatch(text, /esptool/);
