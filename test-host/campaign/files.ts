@@ -312,20 +312,26 @@ async function untilIdle(device: Device): Promise<void> {
     await device.engine.advance(20);
 }
 
-/** From `from` to the end of the scenario: starts, acts, restarts. */
+/**
+ * From `from` to the end of the scenario: starts, acts, restarts. `known`: restarts that lifetimes of this cell have gone on
+ * from; at one of them it ends, as the rest is the same. Without it the whole is recorded.
+ */
 async function simulate(
   cell: FilesCell,
   { bundle, loader }: Build,
   from: Snapshot,
-  recorded: boolean,
+  known?: Set<string>,
 ): Promise<FilesLifetime> {
   const scenario = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
   const device = createDevice({ board: LAYOUTS[cell.layout], flash: from, bootCode: true, bundle });
   const lifetime: FilesLifetime = { steps: [], end: from, ended: "", problems: [] };
-  if (recorded) record(device, lifetime.steps);
+  if (!known) record(device, lifetime.steps);
   let last = "";
   let acts = 0;
   for (let start = 0; start < MAX_STARTS; start++) {
+    const restart = `${device.flash.snapshotHash(device.flash.snapshot())} ${acts} ${last}`;
+    if (start && known?.has(restart)) break;
+    if (start) known?.add(restart);
     device.boot();
     // the loader goes back, and starts no program meanwhile
     if (!device.rebootAsked && device.engine.run("!!E.otaLock")) await untilIdle(device);
@@ -413,7 +419,7 @@ export async function runFilesCell(
   { sound = build, seed = 1, share = 1, until }: { sound?: Build; seed?: number; share?: number; until?: RegExp } = {},
 ): Promise<FilesReport> {
   const from = await prepare(cell, { bundle: sound.bundle, loader: build.loader });
-  const whole = await simulate(cell, build, from, true);
+  const whole = await simulate(cell, build, from);
   const report: FilesReport = {
     cell,
     cuts: 0,
@@ -421,6 +427,7 @@ export async function runFilesCell(
     problems: whole.problems.map((problem) => `uncut: ${problem}`),
   };
   const seen = new Set<string>();
+  const known = new Set<string>();
   let number = 0;
   for (const [i, step] of whole.steps.entries())
     for (const torn of TORN[step.kind] as readonly Torn[]) {
@@ -431,7 +438,7 @@ export async function runFilesCell(
       seen.add(hash);
       if (number++ % share !== seed % share) continue;
       report.distinct++;
-      const lifetime = await simulate(cell, build, snapshot, false);
+      const lifetime = await simulate(cell, build, snapshot, known);
       report.problems.push(...lifetime.problems.map((problem) => `${cellName(cell)}@${i}.${torn}#${seed}: ${problem}`));
       if (report.problems.length > 10 || report.problems.some((problem) => until?.test(problem))) return report;
     }
@@ -454,7 +461,7 @@ export async function runFilesChains(
     let snapshot = from;
     let id = cellName(cell);
     for (const [i, cut] of cuts.entries()) {
-      const lifetime = await simulate(cell, build, snapshot, true);
+      const lifetime = await simulate(cell, build, snapshot);
       problems.push(...lifetime.problems.map((problem) => `${id}#${seed}: ${problem}`));
       if (!lifetime.steps.length || problems.length) break;
       const step = cut.step % lifetime.steps.length;
