@@ -6076,8 +6076,8 @@ function report(url, headers) {
  * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
  * then two and so on, but not before the server's Retry-After (a day at most). Nothing is kept over a restart.
- * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
- * interval, which needs no memory to start again, looks once an hour for what does not go on.
+ * A look can be lost when no JsVar is left: its promise stays open, no timer could be made for the next one, or the timer
+ * fired and what it calls did not run. So an interval, which needs no memory to start again, looks once an hour for what does not go on.
  * More than 30 lines: defaults, a table of fields, and the check of the configuration.
  */
 function poll(config) {
@@ -6096,10 +6096,11 @@ function poll(config) {
             cancel(state.guard_);
         state.timer_ = state.guard_ = undefined;
     }
-    /** Sets the timer of the next look. When there is no memory for it, the guard finds that. */
+    /** Sets the timer of the next look. When there is no memory for it, or for what it calls, the guard finds that. */
     function later(state, ms) {
         if (state.stopped_)
             return;
+        state.hours_ = ms / 3600000 /* Ms.HOUR */ + 1;
         tryOr(function () {
             state.timer_ = after(ms, state.begin_, true);
         }, noop);
@@ -6220,8 +6221,9 @@ function poll(config) {
     //   waiting    timer_, no look_              the timer: a look begins
     //   looking    look_                         an offer that ready() is asked for; a result or an error: back to waiting
     //   asking     look_, with its asking_       the answer of ready(): back to looking, or to waiting when it is false
-    //   lost       no timer_ and no look_, or    the guard, once an hour: a look begins
-    //              a look_ that does not go on
+    //   lost       no look_, and no timer_ or    the guard, once an hour: a look begins
+    //              one that is overdue; or a
+    //              look_ that does not go on
     //   stopped    stopped_                      nothing; an update that has begun goes on to its end
     //
     // When a look was taken for lost, look_ is another one: the result of the lost one is ignored, should it come after all.
@@ -6244,7 +6246,7 @@ function poll(config) {
             seenLock = lock;
             seenAge = lock ? lock.ageMs_ : 0;
             var look = state.look_;
-            if (look ? look === seen && !state.asking_ && !lazyEngine().heldLock_() : state.timer_ === undefined)
+            if (look ? look === seen && !state.asking_ && !lazyEngine().heldLock_() : state.timer_ === undefined || --state.hours_ < 0)
                 state.begin_();
             seen = state.look_;
             if (old !== undefined)

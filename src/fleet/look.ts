@@ -53,6 +53,8 @@ export interface State {
   readonly perDay_: number;
   /** of the next look */
   timer_?: number;
+  /** hours until the timer is overdue for sure; the guard counts them */
+  hours_: number;
   /** the interval that looks for what was lost */
   guard_?: number;
   stopped_?: boolean;
@@ -80,9 +82,10 @@ export function stop(state: State): void {
   state.timer_ = state.guard_ = undefined;
 }
 
-/** Sets the timer of the next look. When there is no memory for it, the guard finds that. */
+/** Sets the timer of the next look. When there is no memory for it, or for what it calls, the guard finds that. */
 export function later(state: State, ms: number): void {
   if (state.stopped_) return;
+  state.hours_ = ms / Ms.HOUR + 1;
   tryOr(() => {
     state.timer_ = after(ms, state.begin_, true);
   }, noop);

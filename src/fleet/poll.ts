@@ -5,8 +5,9 @@
 //   waiting    timer_, no look_              the timer: a look begins
 //   looking    look_                         an offer that ready() is asked for; a result or an error: back to waiting
 //   asking     look_, with its asking_       the answer of ready(): back to looking, or to waiting when it is false
-//   lost       no timer_ and no look_, or    the guard, once an hour: a look begins
-//              a look_ that does not go on
+//   lost       no look_, and no timer_ or    the guard, once an hour: a look begins
+//              one that is overdue; or a
+//              look_ that does not go on
 //   stopped    stopped_                      nothing; an update that has begun goes on to its end
 //
 // When a look was taken for lost, look_ is another one: the result of the lost one is ignored, should it come after all.
@@ -43,7 +44,8 @@ function startGuard(state: State): void {
     seenLock = lock;
     seenAge = lock ? lock.ageMs_ : 0;
     const look = state.look_;
-    if (look ? look === seen && !state.asking_ && !heldLock() : state.timer_ === undefined) state.begin_();
+    if (look ? look === seen && !state.asking_ && !heldLock() : state.timer_ === undefined || --state.hours_ < 0)
+      state.begin_();
     seen = state.look_;
     if (old !== undefined) cancel(old);
   }
@@ -54,8 +56,8 @@ function startGuard(state: State): void {
  * Looks for an update now and then, and installs it. Never throws: what is wrong is told to `failed`. The first look comes
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
  * then two and so on, but not before the server's Retry-After (a day at most). Nothing is kept over a restart.
- * A look can be lost when no JsVar is left: its promise stays open, or no timer could be made for the next one. So an
- * interval, which needs no memory to start again, looks once an hour for what does not go on.
+ * A look can be lost when no JsVar is left: its promise stays open, no timer could be made for the next one, or the timer
+ * fired and what it calls did not run. So an interval, which needs no memory to start again, looks once an hour for what does not go on.
  * More than 30 lines: defaults, a table of fields, and the check of the configuration.
  */
 export function poll(config: SignedConfig & Origin & PollOptions): Poll {

@@ -9,7 +9,7 @@ const FILE = "build/https-ota.min.js";
  * Bytes: what the module has now (docs/decisions/size-and-time-limits.md). It may only grow for what is worth more on a device:
  * functions that several share are made when they are called, which takes bytes in flash and saves 300 JsVars of RAM.
  */
-export const LIMIT = 73163;
+export const LIMIT = 73191;
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 

@@ -154,6 +154,22 @@ test("poll() looks again, also without memory for the timer of the next look", a
   await waitFor("the second", () => manifests() === 2);
 });
 
+test("poll() looks again though the timer of the next look fired without memory", async (t) => {
+  const { device, server, poll, manifests, waitFor } = await start(t);
+  device.engine.run("var none = true, timeout = setTimeout;");
+  // the engine fires the timer once, and drops a callback that it has no JsVar for
+  device.engine.run(
+    "setTimeout = function (f, ms) { return timeout(none && ms > 5 * 3600000 ? function () {} : f, ms); };",
+  );
+  server.on("/m.jws", serveFile(Buffer.from("nonsense")));
+  poll("{ every: 8 * 3600000 }");
+  await waitFor("the first look", () => manifests() === 1);
+  await device.engine.advance(1000);
+  device.engine.run("none = false");
+  const waited = await waitFor("the second", () => manifests() === 2);
+  assert.ok(waited > 7 * HOUR && waited < 12 * HOUR, `${waited / HOUR} hours`);
+});
+
 /** An update of the user's own, to the image as it comes. */
 const own = ({ device, server }: Awaited<ReturnType<typeof start>>): any => {
   server.on("/fw.bin", serveFile(IMAGE));
