@@ -242,8 +242,32 @@ export const FILES_CELLS: FilesCell[] = Object.keys(LAYOUTS).flatMap((layout) =>
 type FilesLifetime = { steps: Step[]; end: Snapshot; ended: string; problems: string[] };
 const MAX_STARTS = 24;
 
-/** Records the operations of every start of `device`. */
-function record(device: Device, steps: Step[]): void {
+/** A start of the device, until it waits for its program or restarts. */
+type Start = {
+  steps: Step[];
+  end: Snapshot;
+  /** The loader goes back, and starts no program meanwhile. */
+  restarts: boolean;
+  seen: Pick<View, "running" | "slot" | "trial" | "bad">;
+  problems: string[];
+};
+/** What acts do behind a start. */
+type Turn = { steps: Step[]; end: Snapshot; last: string; acts: number; problems: string[] };
+
+/** What a start or a turn does follows from the flash. Lifetimes of a layout and a Storage have many in common. */
+type Session = { of: string; build: Build; starts: Map<string, Start>; turns: Map<string, Turn> };
+let shared: Session | undefined;
+
+/** No other session is kept, as it takes much memory. */
+function sessionFor(build: Build, { layout, storage }: FilesCell): Session {
+  const of = `${layout}/${storage}`;
+  if (shared?.of !== of || shared.build !== build) shared = { of, build, starts: new Map(), turns: new Map() };
+  return shared;
+}
+
+/** Records the operations of `device` from now on. */
+function record(device: Device): Step[] {
+  const steps: Step[] = [];
   let last = { snapshot: device.flash.snapshot() };
   device.flash.onOp = ({ kind, addr, length }, phase, data) => {
     if (phase === "before")
@@ -253,6 +277,7 @@ function record(device: Device, steps: Step[]): void {
       steps[steps.length - 1].after = last;
     }
   };
+  return steps;
 }
 
 async function act(device: Device, what: string): Promise<string> {
@@ -288,22 +313,26 @@ async function act(device: Device, what: string): Promise<string> {
 }
 
 /** What must be there in every state. */
-function checkState(device: Device, loader: Buffer): string[] {
-  const { storage, engine, flash, board } = device;
-  const problems = [...flash.violations];
+function checkFiles(device: Device, loader: Buffer): string[] {
+  const { storage, engine } = device;
+  const problems: string[] = [];
   for (const [name, bytes] of [
     [".boot0", loader],
     ["https-ota", MODULE],
     ["mine", MINE],
   ] as const)
     if (Buffer.compare(storage.get(name) ?? new Uint8Array(0), bytes)) problems.push(`file ${name} is not what it was`);
-  const area = board.rows.find(({ label }) => label === "storage") as (typeof board.rows)[0];
-  for (const { kind, addr } of flash.log)
-    if (kind === "erase" && addr >= area.offset && addr < area.offset + area.size)
-      problems.push("a page of Storage is erased");
-  const said = engine.console.join("");
-  if (/corrupt/.test(said)) problems.push("Storage is corrupt");
+  if (/corrupt/.test(engine.console.join(""))) problems.push("Storage is corrupt");
   return problems;
+}
+
+/** What no start and no act may do. */
+function checkSteps({ flash, board, engine }: Device, steps: Step[]): string[] {
+  const area = board.rows.find(({ label }) => label === "storage") as (typeof board.rows)[0];
+  const isErased = steps.some(
+    ({ kind, addr }) => kind === "erase" && addr >= area.offset && addr < area.offset + area.size,
+  );
+  return [...flash.violations, ...engine.problems, ...(isErased ? ["a page of Storage is erased"] : [])];
 }
 
 /** A rollback of a slot verifies the other one first. */
@@ -312,64 +341,92 @@ async function untilIdle(device: Device): Promise<void> {
     await device.engine.advance(20);
 }
 
-/**
- * From `from` to the end of the scenario: starts, acts, restarts. `known`: restarts that lifetimes of this cell have gone on
- * from; at one of them it ends, as the rest is the same. Without it the whole is recorded.
- */
-async function simulate(
-  cell: FilesCell,
-  { bundle, loader }: Build,
-  from: Snapshot,
-  known?: Set<string>,
-): Promise<FilesLifetime> {
-  const scenario = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
-  const device = createDevice({ board: LAYOUTS[cell.layout], flash: from, bootCode: true, bundle });
-  const lifetime: FilesLifetime = { steps: [], end: from, ended: "", problems: [] };
-  if (!known) record(device, lifetime.steps);
+/** Starts the device. */
+async function startDevice(device: Device, loader: Buffer): Promise<Start> {
+  const steps = record(device);
+  device.boot();
+  const restarts = device.rebootAsked || (device.engine.run("!!E.otaLock") as boolean);
+  if (restarts) await untilIdle(device);
+  const seen = { running: "", slot: device.running, trial: false, bad: false };
+  const problems: string[] = [];
+  if (!device.rebootAsked) {
+    const status = device.ota.getStatus();
+    Object.assign(seen, { running: runningOf(device), trial: !!status.trial, bad: status.rolledBack.length > 0 });
+    problems.push(...checkFiles(device, loader));
+  }
+  problems.push(...checkSteps(device, steps));
+  return { steps, end: device.flash.snapshot(), restarts: device.rebootAsked, seen, problems };
+}
+
+/** The device has started. One act after the other, until one fails or restarts the device. */
+async function takeTurn(device: Device, todo: string[]): Promise<Turn> {
+  const steps = record(device);
   let last = "";
   let acts = 0;
-  for (let start = 0; start < MAX_STARTS; start++) {
-    const restart = `${device.flash.snapshotHash(device.flash.snapshot())} ${acts} ${last}`;
-    if (start && known?.has(restart)) break;
-    if (start) known?.add(restart);
-    device.boot();
-    // the loader goes back, and starts no program meanwhile
-    if (!device.rebootAsked && device.engine.run("!!E.otaLock")) await untilIdle(device);
-    if (!device.rebootAsked) {
-      const running = runningOf(device);
+  for (const one of todo) {
+    last = await act(device, one);
+    acts++;
+    if (last !== "ok" || device.rebootAsked) break;
+  }
+  await untilIdle(device);
+  const problems = checkSteps(device, steps);
+  if (/^(ESP_FAIL|[A-Z]\w+Error)|it hangs/.test(last)) problems.push(last);
+  return { steps, end: device.flash.snapshot(), last, acts, problems };
+}
+
+/** From `from` to the end of the scenario: starts, acts, restarts. */
+async function simulate(cell: FilesCell, build: Build, from: Snapshot): Promise<FilesLifetime> {
+  const scenario = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
+  const { starts, turns } = sessionFor(build, cell);
+  const lifetime: FilesLifetime = { steps: [], end: from, ended: "", problems: [] };
+  const add = (part: Start | Turn) => {
+    lifetime.steps.push(...part.steps);
+    lifetime.end = part.end;
+    lifetime.problems.push(...part.problems);
+  };
+  const deviceOf = (flash: Snapshot) =>
+    createDevice({ board: LAYOUTS[cell.layout], flash, bootCode: true, bundle: build.bundle });
+  let last = "";
+  let acts = 0;
+  for (let n = 0; n < MAX_STARTS; n++) {
+    const key = snapshotHash(lifetime.end);
+    let device: Device | undefined;
+    let start = starts.get(key);
+    if (!start) {
+      device = deviceOf(lifetime.end);
+      start = await startDevice(device, build.loader);
+      starts.set(key, start);
+    }
+    const before = lifetime.end;
+    add(start);
+    if (!start.restarts) {
+      const { running } = start.seen;
       if (!scenario.allowed.includes(running)) lifetime.problems.push(`runs ${running} (allowed: ${scenario.allowed})`);
-      const status = device.ota.getStatus();
-      const view = {
-        running,
-        slot: device.running,
-        trial: !!status.trial,
-        bad: status.rolledBack.length > 0,
-        last,
-        acts,
-      };
-      lifetime.problems.push(...checkState(device, loader));
       const refused = cell.storage !== "plain" && /ESP_ERR_(NO_MEM|FLASH_OP_FAIL): .*Storage/.test(last);
-      const todo = refused ? null : scenario.next(view);
+      const todo = refused ? null : scenario.next({ ...start.seen, last, acts });
       if (!todo || lifetime.problems.length) {
         lifetime.ended = running;
         if (!refused && !scenario.ends.includes(running))
           lifetime.problems.push(`ends with ${running} (allowed: ${scenario.ends})`);
-        break;
+        device?.stop();
+        return lifetime;
       }
-      for (const one of todo) {
-        last = await act(device, one);
-        acts++;
-        if (last !== "ok" || device.rebootAsked) break;
+      let turn = turns.get(`${key} ${todo}`);
+      if (!turn) {
+        if (!device) {
+          device = deviceOf(before);
+          await startDevice(device, build.loader);
+        }
+        turn = await takeTurn(device, todo);
+        turns.set(`${key} ${todo}`, turn);
       }
-      await untilIdle(device);
-      if (/^(ESP_FAIL|[A-Z]\w+Error)|it hangs/.test(last)) lifetime.problems.push(last);
+      add(turn);
+      last = turn.last;
+      acts += turn.acts;
     }
-    if (start === MAX_STARTS - 1) lifetime.problems.push(`comes to no end: ${last}`);
+    device?.stop();
   }
-  lifetime.problems.push(...device.engine.problems);
-  device.flash.onOp = null;
-  lifetime.end = device.flash.snapshot();
-  device.stop();
+  lifetime.problems.push(`comes to no end: ${last}`);
   return lifetime;
 }
 
@@ -427,7 +484,6 @@ export async function runFilesCell(
     problems: whole.problems.map((problem) => `uncut: ${problem}`),
   };
   const seen = new Set<string>();
-  const known = new Set<string>();
   let number = 0;
   for (const [i, step] of whole.steps.entries())
     for (const torn of TORN[step.kind] as readonly Torn[]) {
@@ -438,7 +494,7 @@ export async function runFilesCell(
       seen.add(hash);
       if (number++ % share !== seed % share) continue;
       report.distinct++;
-      const lifetime = await simulate(cell, build, snapshot, known);
+      const lifetime = await simulate(cell, build, snapshot);
       report.problems.push(...lifetime.problems.map((problem) => `${cellName(cell)}@${i}.${torn}#${seed}: ${problem}`));
       if (report.problems.length > 10 || report.problems.some((problem) => until?.test(problem))) return report;
     }
