@@ -102,8 +102,7 @@ function assertUpdateRun(updateRun: any): void {
 
 // --- The main job ----------------------------------------------------------------------------------------------------
 
-test("updates factory to ota_0 and back, and shows the bootloader starting each", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+test("updates factory to ota_0 and back, and shows the bootloader starting each", async () => {
   const run = await runProcess(COMMAND, []);
   succeeds(run);
   assertOrder(run.stdout, [
@@ -134,12 +133,13 @@ test("updates factory to ota_0 and back, and shows the bootloader starting each"
 
 for (const args of [[], ["--bad-image"], ["--cut", "3", "--insecure"], ["--board", "esp32s3"]])
   test(`no line of the demo ${args.join(" ")} is longer than 80 characters`, async (t) => {
-    if (leftOut(t, 3, "of the demo's options")) return;
+    if (leftOut(t, 4, "of the demo's options")) return;
     const { stdout } = await demo(...args);
     assertNarrow(stdout);
   });
 
-test("--json prints one line: the first update, and both under steps", async () => {
+test("--json prints one line: the first update, and both under steps", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--json");
   succeeds(run);
   const { steps, ...first } = parseReport(run);
@@ -157,7 +157,8 @@ test("--json prints one line: the first update, and both under steps", async () 
   for (const updateRun of steps) assertUpdateRun(updateRun);
 });
 
-test("--json: the selected slot changes at the commit and not before", async () => {
+test("--json: the selected slot changes at the commit and not before", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--cut", "3", "--json");
   succeeds(run);
   const [{ bytes, cutAt, moments }] = parseReport(run).steps;
@@ -185,7 +186,7 @@ for (const [name, slots] of [
   ["toy-three", ["ota_0", "ota_1", "ota_2"]],
 ] as const) {
   test(`--board ${name} goes from ${slots.join(" to ")}`, async (t) => {
-    if (leftOut(t, 2, "of the demo's options")) return;
+    if (leftOut(t, 4, "of the demo's options")) return;
     const run = await demo("--board", name, "--json");
     succeeds(run);
     const { steps } = parseReport(run);
@@ -193,7 +194,8 @@ for (const [name, slots] of [
   });
 }
 
-test("--image installs the file's bytes first, then a generated image", async () => {
+test("--image installs the file's bytes first, then a generated image", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const dump = path.join(folder, "image.dump");
   const run = await demo("--image", file("seven.bin", IMAGE), "--dump", dump, "--json");
   succeeds(run);
@@ -207,7 +209,8 @@ test("--image installs the file's bytes first, then a generated image", async ()
   assert.equal(Buffer.compare(readFileSync(dump).subarray(at, at + IMAGE.length), IMAGE), 0);
 });
 
-test("an Espruino image is shown by its own version: many builds have one descriptor", async () => {
+test("an Espruino image is shown by its own version: many builds have one descriptor", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const image = file("espruino.bin", imageWith(textsOf("2v27.45")));
   const run = await demo("--image", image);
   succeeds(run);
@@ -217,7 +220,8 @@ test("an Espruino image is shown by its own version: many builds have one descri
   assert.deepEqual(versions, ["2v27.45", "1.1.0"]);
 });
 
-test("an Espruino image is installed over another build with the same descriptor", async () => {
+test("an Espruino image is installed over another build with the same descriptor", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const dump = path.join(folder, "build.dump");
   const [first, second] = ["2v27.45", "2v27.46"].map((version) => file(`${version}.bin`, imageWith(textsOf(version))));
   succeeds(
@@ -241,7 +245,7 @@ test("an Espruino image is installed over another build with the same descriptor
 });
 
 test("--insecure does it without manifest and key", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--insecure", "--board", "toy-two");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -258,7 +262,8 @@ test("--image of the image that runs is not installed: the manifest says so", as
   fails(await demo(...args), 1, /the image is running already; nothing was erased, factory still boots/);
 });
 
-test("--flash of another project refuses the manifest", async () => {
+test("--flash of another project refuses the manifest", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const kettle = buildImage({ seed: 3, descriptor: { version: "3.3.0", project: "kettle" } });
   const run = await demo("--flash", file("kettle.dump", dumpOf(kettle)), "--image", file("seven.bin", IMAGE));
   fails(run, 1, /manifest is for project espruino, this is kettle; nothing was erased/);
@@ -284,7 +289,7 @@ test("what npm test leaves out of the bad lines", (t) => {
 
 for (const args of DRAWN_LINES)
   test(`${args.join(" ")}: both updates are installed after a cut and two power losses`, async (t) => {
-    if (leftOut(t, 2, "of the demo's options")) return;
+    if (leftOut(t, 4, "of the demo's options")) return;
     const run = await demo(...args, "--json");
     succeeds(run);
     const { bytes, fetched, refetched, erases, cuts, steps } = parseReport(run);
@@ -301,7 +306,7 @@ for (const args of DRAWN_LINES)
   });
 
 test("--cut with --insecure says why so much is fetched again", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--cut", "3", "--insecure");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -318,7 +323,7 @@ test("--cut with --insecure says why so much is fetched again", async (t) => {
 });
 
 test("--cut shows each cut, each loss of power, and the bill", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--cut", "3");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -339,7 +344,7 @@ test("--cut shows each cut, each loss of power, and the bill", async (t) => {
 // --- A bad image, and losses of power --------------------------------------------------------------------------------
 
 test("--bad-image shows an image that never confirms itself, until the old one runs", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--bad-image", "--board", "toy-factory-one");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -371,7 +376,7 @@ for (const [name, from, tried] of [
   ["toy-two", "ota_0", "ota_1"],
 ] as const)
   test(`--bad-image --board ${name} --json says the same in one line`, async (t) => {
-    if (leftOut(t, 2, "of the demo's options")) return;
+    if (leftOut(t, 4, "of the demo's options")) return;
     const run = await demo("--bad-image", "--board", name, "--json");
     succeeds(run);
     const { refused, steps, ...trial } = parseReport(run);
@@ -381,7 +386,8 @@ for (const [name, from, tried] of [
     assert.equal(steps[0].erases, Math.ceil(steps[0].bytes / SECTOR));
   });
 
-test("--bad-image does not pass where the image is refused in the first place", async () => {
+test("--bad-image does not pass where the image is refused in the first place", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const image = file("bad-chip.bin", mutations.chipId(IMAGE));
   fails(await demo("--bad-image", "--image", image), 1, /ESP_ERR_INVALID_VERSION .*factory still boots/);
 });
@@ -392,7 +398,7 @@ const SAMPLE = SOME ? ["--cells", String(SOME)] : [];
 const CELLS = "cells of the campaigns of the demo";
 
 test("--program shows files in Storage, a loss of power, and a program taken back", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--program");
   succeeds(run);
   assertOrder(run.stdout, [
@@ -439,7 +445,7 @@ for (const [name, slots] of [
   ["esp32s3", ["ota_0", "ota_1"]],
 ] as const)
   test(`--program --json has what the device says at each step: ${name}`, async (t) => {
-    if (leftOut(t, 3, "of the demo's options")) return;
+    if (leftOut(t, 4, "of the demo's options")) return;
     const dump = path.join(folder, `program-${name}.dump`);
     const run = await demo("--program", "--board", name, "--json", "--dump", dump);
     succeeds(run);
@@ -473,7 +479,7 @@ test("--program on a board with little Storage exits 1 and says so", async () =>
 });
 
 test("--power-cuts shows a campaign: snapshots of each cell, and the devices started", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--power-cuts", "--board", "esp32", ...SAMPLE);
   succeeds(run);
   const [, ran, all] = /(\d+)(?: of (\d+))? cells of toy-factory-one\n/.exec(run.stdout) ?? [];
@@ -495,7 +501,7 @@ test("--power-cuts shows a campaign: snapshots of each cell, and the devices sta
 });
 
 test("--power-cuts --json has the counts of every cell, and their sums", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--power-cuts", "--board", "esp32c3", "--json", ...SAMPLE);
   succeeds(run);
   const { layout, cells, of, counts, findings, ids, seconds, ...sums } = parseReport(run);
@@ -515,7 +521,7 @@ test("--power-cuts --json has the counts of every cell, and their sums", async (
 // --- Dumps -----------------------------------------------------------------------------------------------------------
 
 test("--dump holds what the last boot started from, and --flash goes on from there", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const dump = path.join(folder, "first.dump");
   const first = await demo("--dump", dump, "--json");
   succeeds(first);
@@ -536,7 +542,7 @@ test("--dump holds what the last boot started from, and --flash goes on from the
 });
 
 test("--flash starts what otadata of the dump selects", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const flash = createFlash();
   flash.load(buildTable(board.rows), TABLE_OFFSET);
   flash.load(IMAGE, addressOf("factory"));
@@ -554,7 +560,7 @@ test("--flash starts what otadata of the dump selects", async (t) => {
 });
 
 test("--flash that does not boot, or is of another size, exits 1 and says so", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   fails(
     await demo("--flash", file("blank.dump", createFlash().dump())),
     1,
@@ -581,7 +587,7 @@ for (const [name, why] of [
   ["hash", `the bootloader did not start ota_0: Image hash failed.*; ${WRITTEN}`],
 ]) {
   test(`an image with the mutation ${name} exits 1 and says why`, async (t) => {
-    if (leftOut(t, 3, "of the demo's options")) return;
+    if (leftOut(t, 4, "of the demo's options")) return;
     const image = file(`${name}.bin`, mutations[name](IMAGE));
     const run = await demo("--image", image, "--json");
     fails(run, 1, new RegExp(`^demo: ${why}\n$`));
@@ -592,7 +598,8 @@ for (const [name, why] of [
   });
 }
 
-test("an image larger than the slot exits 1 before the first erase", async () => {
+test("an image larger than the slot exits 1 before the first erase", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const run = await demo("--image", file("large.bin", buildImage({ size: 0x180000 + 16 })));
   fails(run, 1, /ESP_ERR_INVALID_SIZE \(0x104\): .*1572880.*; nothing was erased, factory still boots/);
   assertOrder(run.stdout, [/Loaded app from partition at offset 0x10000/, /Restart/, /at offset 0x10000/]);
@@ -629,7 +636,8 @@ for (const option of ["--image", "--flash"])
     }
   });
 
-test("a refusal is shown where it happens, before flash and restart", async () => {
+test("a refusal is shown where it happens, before flash and restart", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const { stdout } = await demo("--image", file("other-chip.bin", mutations.chipId(IMAGE)));
   assertOrder(stdout, [/START\n/, /✘ ESP_ERR_INVALID_VERSION \(0x10a\): .*esp32c3/, /\nFlash\n/, /\nRestart\n/]);
   assert.doesNotMatch(stdout, /Done/);
@@ -654,7 +662,8 @@ for (const [what, args, why] of [
   ["a URL that is none", ["--url", "localhost"], /--url localhost: /],
   ["a URL beyond this computer", ["--url", "https://example.com/x.bin"], /reaches localhost and 127\.0\.0\.1 only/],
 ] as [string, string[], RegExp][]) {
-  test(`${what} is wrong usage: exit code 2`, async () => {
+  test(`${what} is wrong usage: exit code 2`, async (t) => {
+    if (leftOut(t, 4, "of the demo's options")) return;
     const run = await demo(...args);
     fails(run, 2, why);
     assert.equal(run.stdout, "");
@@ -678,7 +687,7 @@ test("--help shows every option and examples", async () => {
 
 for (const tls of [false, true]) {
   test(`--url fetches once from ${tls ? "an https" : "an http"} server, without a digest`, async (t) => {
-    if (leftOut(t, 3, "of the demo's options")) return;
+    if (leftOut(t, 4, "of the demo's options")) return;
     const server = await startServer({ tls });
     try {
       server.on("/fw.bin", serveFile(IMAGE));
@@ -698,7 +707,7 @@ for (const tls of [false, true]) {
 }
 
 test("--url with --key installs what a signed manifest of any project names", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const server = await startServer({ tls: true });
   try {
     const key = await makeKey();
@@ -726,7 +735,8 @@ test("--url with --key installs what a signed manifest of any project names", as
   }
 });
 
-test("--url shows progress where the server names no length", async () => {
+test("--url shows progress where the server names no length", async (t) => {
+  if (leftOut(t, 4, "of the demo's options")) return;
   const server = await startServer();
   try {
     server.on("/fw.bin", serveFile(buildImage({ size: 600_000 }), { chunked: true, ranges: false }));
@@ -745,7 +755,7 @@ test("--url shows progress where the server names no length", async () => {
 });
 
 test("--url to a file that is not there, or to nobody, exits 1 and says so", async (t) => {
-  if (leftOut(t, 2, "of the demo's options")) return;
+  if (leftOut(t, 4, "of the demo's options")) return;
   const server = await startServer();
   const url = server.url("/missing.bin");
   server.on("/missing.bin", status(404));
@@ -780,7 +790,7 @@ for (const name of real) {
       [["--insecure"], /chip id 12/],
     ] as [string[], RegExp][])
       test(`real image ${name}, for another chip, is refused before the first erase ${args}`, async (t) => {
-        if (leftOut(t, 5, "of real images in the demo")) return;
+        if (leftOut(t, 8, "of real images in the demo")) return;
         const run = await demo("--image", image, "--json", ...args);
         fails(run, 1, /ESP_ERR_INVALID_VERSION \(0x10a\): .*; nothing was erased, factory still boots/);
         assert.match(run.stderr, says);
@@ -794,7 +804,7 @@ for (const name of real) {
     let args = today;
     if (isOld) {
       test(`real image ${name}, which would lose Storage on today's table, is not started`, async (t) => {
-        if (leftOut(t, 5, "of real images in the demo")) return;
+        if (leftOut(t, 8, "of real images in the demo")) return;
         const says =
           /Storage would be lost: .* partition js_code, which this table does not have; .*, factory still boots/;
         fails(await demo(...today), 1, says);
@@ -803,7 +813,7 @@ for (const name of real) {
       args = [...today, "--flash", file(`before-${name}`, dumpOf(readFileSync(before), OLD_ROWS))];
     }
     test(`the real image ${name} is installed, started, and updated away from`, async (t) => {
-      if (leftOut(t, 5, "of real images in the demo")) return;
+      if (leftOut(t, 8, "of real images in the demo")) return;
       const run = await demo(...args);
       succeeds(run);
       const { bytes: size, steps } = parseReport(run);
@@ -818,7 +828,7 @@ for (const name of real) {
       for (const updateRun of steps) assertUpdateRun(updateRun);
     });
     test(`the real image ${name} is installed over a bad line`, async (t) => {
-      if (leftOut(t, 5, "of real images in the demo")) return;
+      if (leftOut(t, 8, "of real images in the demo")) return;
       const run = await demo(...args, "--cut", "10");
       succeeds(run);
       const { bytes: size, refetched, cuts } = parseReport(run);
