@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { engineHolds, tooSmallForTls } from "../../real-espruino/engine.ts";
 import { type ContractServer, LARGE, startServer } from "../../sim/espruino/misbehaviour.ts";
 import { createEngine, type Engine, type EngineOptions } from "../../sim/espruino/engine.ts";
+import { leftOut } from "../../support/share.ts";
 
 const FOLDER = fileURLToPath(new URL("../../sim/contract/", import.meta.url));
 const REAL = process.env.ESPRUINO;
@@ -139,7 +140,8 @@ const FAKE = "the fake prints what was recorded from the real interpreter";
 
 function holdFake(names: string[]): void {
   for (const name of names) {
-    test(name, async () => {
+    test(name, async (t) => {
+      if (leftOut(t, 2, "of what the real interpreter printed")) return;
       const expected = recorded(name);
       const lines = await output(name, runFake);
       // a case of the network ends when nothing comes for some time: a busy machine may be slower than that, once
