@@ -12,7 +12,15 @@ import { draw, IS_SAMPLE, SEED } from "./share.ts";
 const HERE = fileURLToPath(new URL("..", import.meta.url));
 
 /** Of the files of a folder one in this many is drawn. */
-const SHARES: Record<string, number> = { cli: 2, factory: 2, hawkbit: 2, browser: Infinity };
+const SHARES: Record<string, number> = {
+  cli: 4,
+  factory: 4,
+  hawkbit: 4,
+  device: 2,
+  files: 2,
+  net: 2,
+  browser: Infinity,
+};
 
 /** Those that need an interpreter are named so, but some of tests/engine run a part of their tests without one. */
 const needsEngine = (file: string) => /-engine\.test\.ts$/.test(file) || file.endsWith("/engine/engine.test.ts");
