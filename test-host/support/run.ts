@@ -13,12 +13,12 @@ const HERE = fileURLToPath(new URL("..", import.meta.url));
 
 /** Of the files of a folder one in this many is drawn. */
 const SHARES: Record<string, number> = {
-  cli: 4,
+  cli: 5,
   factory: 4,
   hawkbit: 4,
-  device: 2,
+  device: 3,
   files: 2,
-  net: 2,
+  net: 3,
   browser: Infinity,
 };
 

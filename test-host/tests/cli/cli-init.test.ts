@@ -5,7 +5,6 @@ import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs
 import path from "node:path";
 import { before, test } from "node:test";
 import { plainEnvironment, runProcess } from "../../support/command.ts";
-import { leftOut } from "../../support/share.ts";
 import type { Device } from "../../sim/device.ts";
 import { consoleOf, open } from "./cli-device.ts";
 import { COMMAND, fails, forAll, ROOT, succeeds, workshop } from "./cli-run.ts";
@@ -83,7 +82,6 @@ test("--threshold and --project are in the configuration of the loader", async (
 });
 
 test("a .boot0 that is not the loader stays, unless --replace-boot0", async (t) => {
-  if (leftOut(t, 2, "of devices that init meets")) return;
   const { device, url } = await open(t);
   fileSet(device, ".boot0", "print('mine');");
   fails(await init("--port", url), 1, /^tcp:\S+: has a \.boot0 of its own, 14 bytes, .*--replace-boot0/);
@@ -94,7 +92,6 @@ test("a .boot0 that is not the loader stays, unless --replace-boot0", async (t) 
 });
 
 test("another loader and another module stay, and it is said", async (t) => {
-  if (leftOut(t, 2, "of devices that init meets")) return;
   const { device, url } = await open(t);
   const old = "// https-ota loader\nold";
   fileSet(device, ".boot0", old);
@@ -108,7 +105,6 @@ test("another loader and another module stay, and it is said", async (t) => {
 });
 
 test("a program in .bootcde stays, and it is said", async (t) => {
-  if (leftOut(t, 2, "of devices that init meets")) return;
   const { device, url } = await open(t);
   fileSet(device, ".bootcde", "print('mine');");
   succeeds(
@@ -119,7 +115,6 @@ test("a program in .bootcde stays, and it is said", async (t) => {
 });
 
 test("what a cut has left of an earlier init is written again", async (t) => {
-  if (leftOut(t, 2, "of devices that init meets")) return;
   const { device, url } = await open(t);
   fileSet(device, ".boot0", STUB.slice(0, 512), withConfig({}).length);
   fileSet(device, "https-ota", MODULE.slice(0, 512), MODULE.length);
@@ -129,7 +124,6 @@ test("what a cut has left of an earlier init is written again", async (t) => {
 });
 
 test("a Storage without room is left as it is", async (t) => {
-  if (leftOut(t, 2, "of devices that init meets")) return;
   const { device, url } = await open(t);
   const free = device.engine.run('require("Storage").getStats().freeBytes') as number;
   device.engine.run(`require("Storage").write("full", "x", 0, ${free - 500})`);

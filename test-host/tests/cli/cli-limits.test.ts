@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, symlinkSync, truncateSync } from "node:fs";
 import { before, test } from "node:test";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage } from "../../support/images.ts";
-import { leftOut, part } from "../../support/share.ts";
+import { part } from "../../support/share.ts";
 import { COMMAND, fails, forAll, type Run, succeeds, workshop } from "./cli-run.ts";
 
 const shop = workshop();
@@ -52,7 +52,6 @@ const FILLS: Record<string, (size: number) => string> = {
 };
 
 test("manifests, signing inputs, keys and signatures of any size are refused at once", async (t) => {
-  if (leftOut(t, 3, "of files and keys that the command refuses")) return;
   await forAll(Object.entries(FILLS), async ([name, fill]) => {
     for (const size of part(t, [8000, 60_000, 100_000, 1_000_000], 2, "sizes of files that are refused")) {
       const file = shop.put(`${name}-${size}`, fill(size));
@@ -135,8 +134,7 @@ test("a private key whose parts do not belong together makes no wrong manifest",
   assert.ok(right <= 2, `${right} of them sign`);
 });
 
-test("odd key files are refused in one short line", async (t) => {
-  if (leftOut(t, 3, "of files and keys that the command refuses")) return;
+test("odd key files are refused in one short line", async () => {
   const jwk = JSON.parse(shop.get("key.pub.jwk").toString());
   const cases: unknown[] = [
     { keys: null },
@@ -168,8 +166,7 @@ test("odd key files are refused in one short line", async (t) => {
 
 // --- What --out replaces ---------------------------------------------------------------------------------------------
 
-test("--out never replaces a private key", async (t) => {
-  if (leftOut(t, 3, "of files and keys that the command refuses")) return;
+test("--out never replaces a private key", async () => {
   const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey;
   const ec = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
   const jwk = rsa.export({ format: "jwk" });
@@ -207,8 +204,7 @@ test("partitions --out does not replace a private key either", async () => {
   assert.ok(shop.get("key.pem").equals(before));
 });
 
-test("sign --out replaces manifests and signing inputs, and no other file", async (t) => {
-  if (leftOut(t, 3, "of files and keys that the command refuses")) return;
+test("sign --out replaces manifests and signing inputs, and no other file", async () => {
   const [manifest, input] = [shop.get("fw.jws"), shop.get("fw.txt")];
   const replaced: Record<string, string | Buffer> = {
     "old.jws": manifest,
@@ -249,8 +245,7 @@ test("sign --out replaces manifests and signing inputs, and no other file", asyn
 
 // --- Slips -----------------------------------------------------------------------------------------------------------
 
-test("a file beyond every flash chip is named by its size, whatever it was to be", async (t) => {
-  if (leftOut(t, 3, "of files and keys that the command refuses")) return;
+test("a file beyond every flash chip is named by its size, whatever it was to be", async () => {
   shop.put("sparse.bin", "");
   truncateSync(shop.at("sparse.bin"), 3 * 2 ** 30);
   const excess = /^sparse\.bin: 3221225472 bytes, a flash chip has at most 134217728$/m;
@@ -267,8 +262,7 @@ test("- is standard output, and no input", async () => {
   fails(await shop.run("verify", "-", "--key", "key.pub.jwk"), 1, says);
 });
 
-test("an image without a file name of its own needs --url: the name would be the URL", async (t) => {
-  if (leftOut(t, 3, "of files and keys that the command refuses")) return;
+test("an image without a file name of its own needs --url: the name would be the URL", async () => {
   shop.put("piped.bin", IMAGE);
   const sign = (feed: string, more = "") => {
     const command = `${feed.replace("SIGN", `node ${COMMAND} sign /dev/stdin --key key.pem --out piped.jws ${more}`)}`;
@@ -307,8 +301,7 @@ test("a file that is given as a key and is not one is named", async () => {
   }
 });
 
-test("an image that fits no slot of the known tables is signed and shown with a note", async (t) => {
-  if (leftOut(t, 3, "of files and keys that the command refuses")) return;
+test("an image that fits no slot of the known tables is signed and shown with a note", async () => {
   shop.put("big.bin", Buffer.concat([IMAGE, Buffer.alloc(5 * 2 ** 20 - IMAGE.length, 0xff)]));
   const note = /note +5242880 bytes fit no slot of the tables in boards\/: the largest for esp32 has \d+\n/;
   succeeds(await shop.run("sign", "big.bin", "--key", "key.pem", "--out", "big.jws"), note);

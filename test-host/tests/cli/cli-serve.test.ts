@@ -12,7 +12,6 @@ import { createDevice, type Device } from "../../sim/device.ts";
 import { fsverity } from "../../support/fsverity.ts";
 import { buildImage, mutations } from "../../support/images.ts";
 import { settle, until } from "../../support/fixture.ts";
-import { leftOut } from "../../support/share.ts";
 import { imageWith, textsOf } from "./cli-espruino.ts";
 import { fails, succeeds, workshop } from "./cli-run.ts";
 import { ask, server } from "./cli-serving.ts";
@@ -47,8 +46,7 @@ const claimsOf = (token: Buffer) => JSON.parse(Buffer.from(token.toString().spli
 
 // --- HTTP ------------------------------------------------------------------------------------------------------------
 
-test("ranges and validators are RFC 9110's", (t) => {
-  if (leftOut(t, 2, "of devices that are served by the command")) return;
+test("ranges and validators are RFC 9110's", () => {
   const bytes = Buffer.from("0123456789");
   const content = { size: bytes.length, type: "x/y", etag: etagOf(bytes) };
   const cases: [http.IncomingHttpHeaders, number, string, string | undefined][] = [
@@ -297,7 +295,6 @@ test("a download that a device gives up is told with its bytes", async (t) => {
 });
 
 test("what can't be served ends with one line", async (t) => {
-  if (leftOut(t, 2, "of devices that are served by the command")) return;
   mkdirSync(shop.at("empty"));
   shop.put("broken.bin", mutations.hash(IMAGE));
   const serveOn = (...args: string[]) => shop.run("serve", ...args, "--host", "127.0.0.1", "--port", "0");
@@ -337,7 +334,6 @@ async function paste(device: Device, program: string): Promise<void> {
 }
 
 test("the printed program updates a device by key or digest, by HTTPS or HTTP", async (t) => {
-  if (leftOut(t, 2, "of devices that are served by the command")) return;
   for (const more of [["--key", "key.pem"], [], ["--key", "key.pem", "--http"]]) {
     const served = await serve(t, "fw.bin", ...more);
     const device = start(t);
@@ -356,7 +352,6 @@ test("the printed program updates a device by key or digest, by HTTPS or HTTP", 
 });
 
 test("the printed program refuses another image than the one it was made for", async (t) => {
-  if (leftOut(t, 2, "of devices that are served by the command")) return;
   const served = await serve(t, "fw.bin", "--http");
   const device = start(t);
   shop.put("fw.bin", buildImage({ size: 300000, seed: 8, descriptor: { version: "2.0.0" } }));
@@ -386,7 +381,6 @@ async function cuttingProxy(t: Pick<TestContext, "after">, target: number, cuts:
 }
 
 test("a device continues after each cut by Range and If-Range", async (t) => {
-  if (leftOut(t, 2, "of devices that are served by the command")) return;
   const served = await serve(t, "fw.bin", "--key", "key.pem", "--http");
   // the first connection is the manifest's
   const port = await cuttingProxy(t, served.port, [100_000, 50_000, 120_000]);

@@ -27,7 +27,6 @@ import {
 } from "../../support/fixture.ts";
 import { serveFile } from "../../support/server.ts";
 import { digestOf, startSigned } from "../../support/signed.ts";
-import { leftOut } from "../../support/share.ts";
 
 const FILE = ".https-ota";
 const FILES = RECORD_FILES;
@@ -229,7 +228,6 @@ test("an earlier version's record is taken over, then erased", async (t) => {
 });
 
 test("the record of earlier versions stays when Storage has no room for the new one", async (t) => {
-  if (leftOut(t, 2, "of boot records in a full Storage")) return;
   const fixture = await start(t);
   const { device } = fixture;
   device.storage.set(FILE, Buffer.from('{"sequence":7}'));
@@ -314,7 +312,6 @@ function roomOf(device: Device): number {
 const givenUp = (device: Device) => recordOf(device)?.fields[7];
 
 test("an update refused for Storage costs neither sequence nor trial nor its count", async (t) => {
-  if (leftOut(t, 2, "of boot records in a full Storage")) return;
   const signed = await startSigned(t, { image: IMAGE, images: { factory: OLD } });
   const { fixture } = signed;
   const { device } = fixture;
@@ -382,7 +379,6 @@ test("in a full Storage a trial is recorded to its end, or not begun", async (t)
 
 for (const free of [0, 31, 180, 4000])
   test(`with ${free} bytes of Storage free a trial still counts and ends in a rollback`, async (t) => {
-    if (leftOut(t, 2, "of boot records in a full Storage")) return;
     const fixture = await onTrial(t);
     const { device } = fixture;
     fill(device, free);
@@ -425,7 +421,6 @@ test("updates that are refused again and again use up no Storage", async (t) => 
 
 for (const length of [300, 2000, 4200])
   test(`a version of ${length} characters hinders no update and uses up no Storage`, async (t) => {
-    if (leftOut(t, 2, "of boot records in a full Storage")) return;
     const signed = await startSigned(t, { image: IMAGE, images: { factory: OLD } });
     const { device } = signed.fixture;
     for (let n = 0; n < 3; n++) {
@@ -446,7 +441,6 @@ for (const length of [300, 2000, 4200])
 // --- Compaction
 
 test("nothing compacts a Storage that is full of trash: the engine would", async (t) => {
-  if (leftOut(t, 2, "of boot records in a full Storage")) return;
   const fixture = await start(t);
   const { device } = fixture;
   STORAGES.trash.crowd(device.storage.files);
@@ -478,7 +472,6 @@ test("nothing compacts a Storage that is full of trash: the engine would", async
 });
 
 test("nothing compacts when Storage fills with trash during a trial", async (t) => {
-  if (leftOut(t, 2, "of boot records in a full Storage")) return;
   const fixture = await onTrial(t);
   const { device } = fixture;
   STORAGES.trash.crowd(device.storage.files);
@@ -579,7 +572,6 @@ test("a creation that fails costs no record: the last one counts still", async (
 // --- Rolled back images
 
 test("the last four rolled-back images are refused, by any signer; the fifth is not", async (t) => {
-  if (leftOut(t, 2, "of boot records in a full Storage")) return;
   const signed = await startSigned(t, { image: IMAGE, images: { factory: OLD } });
   const { fixture } = signed;
   const { device } = fixture;

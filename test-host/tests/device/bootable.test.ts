@@ -19,7 +19,6 @@ import {
 } from "../../support/fixture.ts";
 import { serveFile } from "../../support/server.ts";
 import { digestOf, missing, published, type Signed, startSigned } from "../../support/signed.ts";
-import { leftOut } from "../../support/share.ts";
 
 const KINDS = [...Object.values(BOOTLOADERS), IDF33];
 const OLD = buildImage({ size: 12000, seed: 1 });
@@ -64,7 +63,6 @@ for (const [board, chip, from] of [
   ["esp32s3", "esp32s3", "ota_1"],
 ] as const)
   test(`with a flipped bit in a load address the selected image starts, on ${chip}`, async (t) => {
-    if (leftOut(t, 2, "of images that no bootloader starts")) return;
     const image = buildImage({ chip, size: 12000, seed: 2 });
     const running = buildImage({ chip, size: 12000, seed: 1 });
     const signed = await startSigned(t, {
@@ -100,7 +98,6 @@ const ADDRESSES = [
 ];
 for (const [trust, update] of Object.entries(TRUSTS))
   test(`an image with a load address that no app can use is not selected, with ${trust}`, async (t) => {
-    if (leftOut(t, 2, "of images that no bootloader starts")) return;
     for (const name of ADDRESSES) {
       // sealed, so that nothing but the address can be the reason
       const image = reseal(mutations[name](IMAGE));
@@ -156,7 +153,6 @@ for (const [trust, update] of Object.entries(TRUSTS))
 /** The first bytes tell: nothing is erased, and the message names what it is. */
 for (const [trust, update] of Object.entries(TRUSTS)) {
   test(`bootloaders and merged images are refused by name, at once, with ${trust}`, async (t) => {
-    if (leftOut(t, 2, "of images that no bootloader starts")) return;
     for (const image of [buildBootloader(), mutations.mergedImage(IMAGE), mutations.firstSegmentLoaded(IMAGE)]) {
       // a merged image is longer than a toy's slot
       const signed = await startSigned(t, { board: "esp32", images: { factory: OLD }, image });
@@ -198,7 +194,6 @@ test("an image of the whole flash is refused by name before the first erase", as
 
 for (const [trust, update] of Object.entries(TRUSTS))
   test(`min_chip_rev above the chip's is refused before the first erase, with ${trust}`, async (t) => {
-    if (leftOut(t, 2, "of images that no bootloader starts")) return;
     for (const [revision, minChipRev, refused] of [
       [300, 4, true],
       [300, 3, false],
@@ -231,7 +226,6 @@ async function startOnce(signed: Signed, update: (signed: Signed) => Promise<Out
 
 for (const trust of ["keys", "digest"])
   test(`an image that the bootloader refuses is installed three times, with ${trust}`, async (t) => {
-    if (leftOut(t, 2, "of images that no bootloader starts")) return;
     const signed = await startSigned(t, { images: { factory: OLD }, image: BROKEN });
     const { fixture } = signed;
     const { device } = fixture;

@@ -29,7 +29,6 @@ import {
 } from "../../support/fixture.ts";
 import { makeKey } from "../../support/release.ts";
 import { changedEtag, cutAt, sequence, serveFile, silent, status } from "../../support/server.ts";
-import { leftOut } from "../../support/share.ts";
 
 const IMAGE = buildImage({ size: 20000, seed: 2 }); // five sectors
 const SECTORS = 5;
@@ -200,7 +199,6 @@ test("perform and abort during a finish are ESP_ERR_INVALID_STATE, the finish go
 
 for (const performs of [0, 1, 3, 4])
   test(`finish after ${performs} of ${SECTORS} performs is ESP_ERR_OTA_VALIDATE_FAILED`, async (t) => {
-    if (leftOut(t, 2, "of a handle's calls at every moment")) return;
     const { fixture, handle, perform } = await begun(t);
     for (let i = 0; i < performs; i++) await perform();
     const error = failsWith(await settle(fixture.device, handle.finish()), "OTA_VALIDATE_FAILED");
@@ -222,7 +220,6 @@ test("finish on an incomplete download does not switch, though the slot is whole
 
 for (const performs of [0, 1, 3, 5])
   test(`abort after ${performs} of ${SECTORS} performs frees everything, selects nothing`, async (t) => {
-    if (leftOut(t, 2, "of a handle's calls at every moment")) return;
     const { fixture, handle, perform } = await begun(t);
     for (let i = 0; i < performs; i++) await perform();
     handle.abort();
@@ -278,7 +275,6 @@ test("abort while the device waits to reconnect leaves no timer", async (t) => {
 
 for (const event of ["VERIFY_CHIP_ID", "VERIFY_CHIP_REVISION"])
   test(`abort from a ${event} listener: nothing is erased, the perform is rejected`, async (t) => {
-    if (leftOut(t, 2, "of a handle's calls at every moment")) return;
     const fixture = await createFixture(t, { image: IMAGE });
     let handle: any;
     const config = fixture.config({}, (name) => {
@@ -294,7 +290,6 @@ for (const event of ["VERIFY_CHIP_ID", "VERIFY_CHIP_REVISION"])
 
 for (const count of [1, 3, SECTORS])
   test(`abort from the WRITE_FLASH listener of sector ${count}: no other is written`, async (t) => {
-    if (leftOut(t, 2, "of a handle's calls at every moment")) return;
     const fixture = await createFixture(t, { image: IMAGE });
     let handle: any;
     let seen = 0;
@@ -395,7 +390,6 @@ for (const [what, spoil] of [
   ["a wrong digest", (fixture: Fixture) => fixture.update({ digest: `fsverity-sha256:${"0".repeat(64)}` })],
 ] as const)
   test(`after a failure by ${what} another update works at once`, async (t) => {
-    if (leftOut(t, 2, "of a handle's calls at every moment")) return;
     const fixture = await createFixture(t, { image: IMAGE });
     assert.ok((await spoil(fixture)).error);
     await nothingLeft(fixture);
@@ -644,7 +638,6 @@ for (const [name, ms, config] of [
 ] as const)
   for (const tls of [false, true])
     test(`a pause of ${name} closes the ${tls ? "TLS " : ""}connection, and Range goes on`, async (t) => {
-      if (leftOut(t, 2, "of a handle's calls at every moment")) return;
       const run = await begun(t, { image: LONG, tls, config });
       const { fixture, handle } = run;
       await run.perform();

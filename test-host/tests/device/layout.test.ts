@@ -23,7 +23,6 @@ import {
   updateFrom,
 } from "../../support/fixture.ts";
 import { serveFile } from "../../support/server.ts";
-import { leftOut } from "../../support/share.ts";
 
 const { NEW, VALID, UNDEFINED } = STATE;
 const K = 1024;
@@ -62,7 +61,6 @@ const GOLDEN: Record<string, { rows: string; slots: string[] }> = {
 };
 for (const [name, { rows, slots }] of Object.entries(GOLDEN))
   test(`IDF's ${name} boots, and updates from slot to slot: ${slots.join(", ")}`, async (t) => {
-    if (leftOut(t, 2, "of partition tables")) return;
     const table = new Uint8Array(Buffer.from(rows.replace(/\s/g, ""), "hex"));
     const blank = new Uint8Array(0xc00).fill(0xff);
     blank.set(table);
@@ -82,7 +80,6 @@ for (const [name, { rows, slots }] of Object.entries(GOLDEN))
 
 for (const name of boardNames().filter((one) => !one.startsWith("toy")))
   test(`${name} updates again and again: twice around all its slots`, async (t) => {
-    if (leftOut(t, 2, "of partition tables")) return;
     const fixture = await createFixture(t, { board: name, image: null });
     const [first, second] = fixture.device.board.rows.filter((one) => one.type === 0).map((one) => one.label);
     for (const [step, label] of [second, first, second, first].entries()) await updates(fixture, label, 60 + step);
@@ -95,7 +92,6 @@ for (const [name, order] of [
   ["toy-factory-two", ["ota_0", "ota_1", "ota_0", "ota_1"]],
 ] as const)
   test(`${name} rotates: ${order.join(", ")}`, async (t) => {
-    if (leftOut(t, 2, "of partition tables")) return;
     const fixture = await createFixture(t, { board: name, image: null });
     for (const [step, label] of order.entries()) await updates(fixture, label, 70 + step);
   });
@@ -298,7 +294,6 @@ const IMPOSSIBLE: [string, Row[], IdfName, RegExp][] = [
 ];
 for (const [what, rows, code, says] of IMPOSSIBLE)
   test(`a table with ${what} is refused: ESP_ERR_${code}, nothing is written`, async (t) => {
-    if (leftOut(t, 2, "of partition tables")) return;
     // the device has booted with a good table: this is about what the module reads, not about the bootloader
     const fixture = await createFixture(t, { board: "toy-two" });
     fixture.device.flash.load(buildTable(rows), TABLE_OFFSET);
@@ -321,7 +316,6 @@ for (const [what, table] of [
 ] as const)
   for (const board of ["esp32", "esp32c3"])
     test(`${what} instead of a partition table is refused (${board})`, async (t) => {
-      if (leftOut(t, 2, "of partition tables")) return;
       const fixture = await createFixture(t, { board });
       fixture.device.flash.load(table, TABLE_OFFSET);
       const { error } = await fixture.update();
@@ -452,7 +446,6 @@ for (const [board, chip] of CHIP_BOARDS)
 
 for (const [board, chip] of CHIP_BOARDS)
   test(`fallen back from a broken slot: the update goes to that slot (${board})`, async (t) => {
-    if (leftOut(t, 2, "of partition tables")) return;
     const images = { ota_0: image(1, chip), ota_1: mutations.flipPayloadBit(image(2, chip)) };
     const fixture = await createFixture(t, {
       board,
@@ -474,7 +467,6 @@ const sameDescriptor = (chip: string) => (chip === "esp32" ? (false as const) : 
 
 for (const [board, chip] of CHIP_BOARDS)
   test(`images that begin alike are compared until they differ (${board})`, async (t) => {
-    if (leftOut(t, 2, "of partition tables")) return;
     for (const alikeBytes of [4096, 4097, 8192, 11000]) {
       const alike = { alikeBytes, descriptor: sameDescriptor(chip) };
       const images = { ota_0: image(1, chip, alike), ota_1: image(2, chip, alike) };
@@ -492,7 +484,6 @@ for (const [board, chip] of CHIP_BOARDS)
 
 for (const board of ["esp32-dual", "esp32c3"])
   test(`a running image longer or shorter than one otherwise alike is found (${board})`, async (t) => {
-    if (leftOut(t, 2, "of partition tables")) return;
     const chip = loadBoard(board).chip;
     const alike = { alikeBytes: 60000, descriptor: sameDescriptor(chip) };
     const short = image(1, chip, { ...alike, size: 25008 });
@@ -556,7 +547,6 @@ test("a slot with an equal image that is cut or spoilt does not count as a secon
 for (const [board, chip] of CHIP_BOARDS)
   for (const foreign of ["esp32", "esp32s2", "esp32c3", "esp32s3", "esp32c6"].filter((one) => one !== chip))
     test(`an image of a ${foreign} in the other slot is not read through the map (${board})`, async (t) => {
-      if (leftOut(t, 2, "of partition tables")) return;
       const images = { ota_0: image(1, chip), ota_1: image(2, foreign) };
       const fixture = await createFixture(t, { board, image: null, images });
       assert.equal(fixture.device.ota.getRunningPartition().label, "ota_0");
@@ -572,7 +562,6 @@ for (const [what, change] of [
   ["an empty first segment", (view: DataView) => view.setUint32(28, 0, true)],
 ] as [string, (view: DataView) => void][])
   test(`an image with ${what} in the other slot is not read through the memory map`, async (t) => {
-    if (leftOut(t, 2, "of partition tables")) return;
     const spoilt = image(2);
     change(new DataView(spoilt.buffer));
     const fixture = await createFixture(t, {

@@ -27,7 +27,6 @@ import {
   updateFrom,
 } from "../../support/fixture.ts";
 import { serveFile } from "../../support/server.ts";
-import { leftOut } from "../../support/share.ts";
 
 const { NEW, PENDING_VERIFY, VALID, INVALID, ABORTED, UNDEFINED } = STATE;
 const OLD = buildImage({ size: 12000, seed: 1 });
@@ -80,7 +79,6 @@ for (const [seq, target, count, wanted] of WORKED)
   for (const copy of [0, 1])
     for (const how of ["update", "setBootPartition"] as const)
       test(`worked value: seq ${seq} in copy ${copy}, ota_${target} of ${count}: ${wanted} (${how})`, async (t) => {
-        if (leftOut(t, 2, "of otadata as it may be found")) return;
         const before = [null, null] as (Uint8Array | null)[];
         before[copy] = buildEntry(seq, VALID);
         const fixture = await slotsFixture(t, count, (seq - 1) % count, before);
@@ -220,7 +218,6 @@ const STARTS: [string, (Uint8Array | null)[], number, BootloaderKind?][] = [
 ];
 for (const [what, before, running, kind] of STARTS)
   test(`from otadata "${what}": at every operation the old image boots or the new one`, async (t) => {
-    if (leftOut(t, 2, "of otadata as it may be found")) return;
     const fixture = await slotsFixture(t, 2, running, before, { bootloader: kind });
     const { device } = fixture;
     const old = `ota_${running}`;
@@ -482,7 +479,6 @@ test("getLastInvalidPartition names the INVALID or ABORTED slot, of two the olde
 // PENDING_VERIFY is rewritten in place, as IDF does: docs/power-fail.md has what may boot then
 for (const state of [NEW, UNDEFINED])
   test(`markValid makes state ${state >>> 0} VALID, and at no operation does another slot boot`, async (t) => {
-    if (leftOut(t, 2, "of otadata as it may be found")) return;
     for (const copies of [
       [buildEntry(3, state), null],
       [buildEntry(3, state), buildEntry(2, VALID)],
@@ -504,7 +500,6 @@ for (const state of [NEW, UNDEFINED])
 
 for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback])
   test(`markValid after a fallback selects what runs, and no other boots (${kind.name})`, async (t) => {
-    if (leftOut(t, 2, "of otadata as it may be found")) return;
     const images = {
       factory: buildImage({ size: 12000, seed: 9 }),
       ota_0: OLD,

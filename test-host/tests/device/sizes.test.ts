@@ -22,7 +22,6 @@ import {
 } from "../../support/fixture.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import { type FileOptions, serveFile } from "../../support/server.ts";
-import { leftOut } from "../../support/share.ts";
 
 const SLOT = 0x10000;
 const key = await makeKey({ exponent: 3 });
@@ -51,7 +50,6 @@ async function serves(fixture: Fixture, bytes: Uint8Array, how: string): Promise
 for (const how of Object.keys(SERVERS)) {
   for (const length of [0, 1, 15, 24, 32, 288, 1023])
     test(`a file of ${length} bytes is refused before the first erase: not an image (${how})`, async (t) => {
-      if (leftOut(t, 2, "of sizes of images")) return;
       const fixture = await createFixture(t, { image: null });
       const file = newImage().subarray(0, length);
       const outcome = await serves(fixture, file, how);
@@ -62,7 +60,6 @@ for (const how of Object.keys(SERVERS)) {
 
   for (const length of [1024, 1025])
     test(`the first ${length} bytes of an image are refused after the download (${how})`, async (t) => {
-      if (leftOut(t, 2, "of sizes of images")) return;
       const fixture = await createFixture(t, { image: null });
       const file = newImage().subarray(0, length);
       const outcome = await serves(fixture, file, how);
@@ -74,7 +71,6 @@ for (const how of Object.keys(SERVERS)) {
 
   for (const length of [1104, 1105, 4095, 4096, 4097, 8191, 8192, 8193, SLOT - 1, SLOT])
     test(`a file of ${length} bytes costs ${Math.ceil(length / 4096)} erases, and again 0 (${how})`, async (t) => {
-      if (leftOut(t, 2, "of sizes of images")) return;
       const fixture = await createFixture(t, { board: "toy-two", image: null, load: { ota_1: noise(9, SLOT) } });
       const image = padTo(buildImage({ size: Math.max(MIN_SIZE, (length >> 4) << 4), seed: 2 }), length);
       assert.equal(image.length, length);
@@ -110,7 +106,6 @@ for (const how of Object.keys(SERVERS)) {
     ["half a megabyte", SLOT + 0x80000],
   ] as const)
     test(`a file ${by} longer than the slot is ESP_ERR_INVALID_SIZE${how === "chunked" ? "" : ", before the first erase"} (${how})`, async (t) => {
-      if (leftOut(t, 2, "of sizes of images")) return;
       const fixture = await createFixture(t, { image: null });
       const image = padTo(newImage(), length);
       const outcome = await serves(fixture, image, how);

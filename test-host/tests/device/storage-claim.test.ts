@@ -20,7 +20,6 @@ import {
 } from "../../support/fixture.ts";
 import { serveFile } from "../../support/server.ts";
 import { digestOf, espruinoImage, missing, published, type Signed, startSigned } from "../../support/signed.ts";
-import { leftOut } from "../../support/share.ts";
 
 const FLASH_SIZE = 0x400000;
 const NEEDLE = "Couldn't map 'storage'!\n";
@@ -120,7 +119,6 @@ const BORDERS: Border[] = [
 for (const { what, board, running, offered, early, late } of BORDERS) {
   for (const { way, early: isEarly, update } of WAYS)
     test(`${what} is refused with ${way}, until allowStorageLoss`, async (t) => {
-      if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
       const signed = await start(t, board, running, offered.image);
       await isRefused(signed, await update(signed, offered), isEarly, isEarly ? early : late);
       const again = await start(t, board, running, offered.image);
@@ -128,7 +126,6 @@ for (const { what, board, running, offered, early, late } of BORDERS) {
     });
 
   test(`${what}: a target that holds the image already is not selected either`, async (t) => {
-    if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
     const signed = await start(t, board, running, offered.image);
     const { device } = signed.fixture;
     device.flash.load(offered.image, device.row("ota_0").offset);
@@ -171,7 +168,6 @@ test("the old stock table of these tests is the published one", { skip: missing(
 
 for (const { way, early: isEarly, update } of WAYS) {
   test(`a published 2v27.45 is refused over 2v22.26 with ${way}`, { skip: missing(TABLE, ...IMAGES) }, async (t) => {
-    if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
     const [v22, v27] = IMAGES.map(published);
     const offered = { image: v27, claim: NEW_CLAIM };
     const signed = await start(t, publishedTable(), v22, v27);
@@ -180,7 +176,6 @@ for (const { way, early: isEarly, update } of WAYS) {
   });
 
   test(`a published 2v22.26 is refused over 2v27.45 with ${way}`, { skip: missing(...IMAGES) }, async (t) => {
-    if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
     const [v22, v27] = IMAGES.map(published);
     const signed = await start(t, "esp32", v27, v22);
     const offered = { image: v22, claim: OLD_CLAIM };
@@ -192,7 +187,6 @@ for (const { way, early: isEarly, update } of WAYS) {
 
 for (const { way, early, update } of WAYS)
   test(`a table with both names takes builds of both kinds, with ${way}`, async (t) => {
-    if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
     for (const [running, offered] of [
       [V22, V27],
       [V27, V22],
@@ -208,7 +202,6 @@ for (const { way, early, update } of WAYS)
 
 for (const { way, early, update } of WAYS) {
   test(`a build of 256 KB is refused when more is in use, with ${way}`, async (t) => {
-    if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
     const signed = await start(t, BOTH, V27, V22.image);
     const { storage } = signed.fixture.device;
     storage.set("live", noise(3, 150_000));
@@ -223,7 +216,6 @@ for (const { way, early, update } of WAYS) {
   });
 
   test(`896 KB of Storage are refused on flash that is not blank, with ${way}`, async (t) => {
-    if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
     for (const at of [0x360000, 0x3a1234, 0x3fffff]) {
       const signed = await start(t, BOTH, V22, V27.image);
       signed.fixture.device.flash.load(new Uint8Array([0x7f]), at);
@@ -235,7 +227,6 @@ for (const { way, early, update } of WAYS) {
 
 for (const { way, update } of WAYS)
   test(`what is in use fits a smaller build, boot record and all, with ${way}`, async (t) => {
-    if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
     const results: string[] = [];
     for (const spare of [-4, 0, 4000, 4128, 8256, 20_000]) {
       // of another length than the image that is offered: it is not hashed, which writes a record
@@ -255,7 +246,6 @@ for (const { way, update } of WAYS)
 
 for (const { way, update } of WAYS)
   test(`a full Storage is not a reason to refuse a build of its size, with ${way}`, async (t) => {
-    if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
     for (const free of [0, 5000, 9000]) {
       const signed = await start(t, STOCK_2V27, V27, V27.image);
       const { device } = signed.fixture;
@@ -347,7 +337,6 @@ async function finds(signed: Signed, image: Uint8Array): Promise<boolean> {
 }
 
 test("the text is found at every place, also across the border of two pieces", async (t) => {
-  if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
   const signed = await startSigned(t, { board: SMALL, images: { factory: TOY_RUNNING } });
   const text = "Couldn't map js_code!\n"; // of which this table knows no partition
   const end = layoutOf(buildImage({ size: 12000, seed: 2 })).segments[1];
@@ -363,7 +352,6 @@ test("the text is found at every place, also across the border of two pieces", a
 });
 
 test("texts that are nearly the one are not a claim", async (t) => {
-  if (leftOut(t, 3, "of builds that read Storage elsewhere")) return;
   const signed = await startSigned(t, { board: SMALL, images: { factory: TOY_RUNNING } });
   for (const text of [
     "couldn't map js_code!",

@@ -36,7 +36,6 @@ import {
   updateFrom,
 } from "../../support/fixture.ts";
 import { noLength, redirect, type Server, serveFile, startServer } from "../../support/server.ts";
-import { leftOut } from "../../support/share.ts";
 
 const BIG = buildImage({ size: 96000, seed: 5 });
 
@@ -285,7 +284,6 @@ for (const [name, config, says] of [
   ["a line end in the url", { url: "https://localhost/x\r\ny", insecure: true }, /./],
 ] as const)
   test(`esp_https_ota_begin verifies arguments: ${name} is ESP_ERR_INVALID_ARG`, async (t) => {
-    if (leftOut(t, 2, "of ESP-IDF's own cases")) return;
     const fixture = await createFixture(t);
     const { device } = fixture;
     const given = config === undefined ? undefined : device.engine.run(`(${JSON.stringify(config)})`);
@@ -345,7 +343,6 @@ async function switching(
 
 for (const kind of Object.values(BOOTLOADERS)) {
   test(`Switching between factory, OTA0, OTA1, OTA0: each boots as chosen (${kind.name})`, async (t) => {
-    if (leftOut(t, 2, "of ESP-IDF's own cases")) return;
     const { fixture, to } = await switching(t, kind);
     for (const label of ["ota_0", "ota_1", "ota_0", "factory"]) {
       await to(label);
@@ -355,7 +352,6 @@ for (const kind of Object.values(BOOTLOADERS)) {
   });
 
   test(`otatool: the same slot twice in a row works (${kind.name})`, async (t) => {
-    if (leftOut(t, 2, "of ESP-IDF's own cases")) return;
     const { fixture, to } = await switching(t, kind);
     for (const label of ["ota_0", "ota_1", "ota_1", "ota_0", "ota_0", "factory", "factory", "ota_1"]) {
       await to(label);
@@ -447,7 +443,6 @@ async function rollbackToFactory(fixture: Fixture, firstBoot: number): Promise<v
 // unlike IDF, which leaves an INVALID entry: a bootloader of IDF 3 would obey it and start the rejected slot again
 for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback])
   test(`Test rollback. factory, OTA0, rollback -> factory: otadata blank (${kind.name})`, async (t) => {
-    if (leftOut(t, 2, "of ESP-IDF's own cases")) return;
     const fixture = await createFixture(t, { bootloader: kind });
     const { device } = fixture;
     assert.ifError((await fixture.update()).error);
@@ -588,7 +583,6 @@ for (const kind of [BOOTLOADERS.current, BOOTLOADERS.rollback]) {
   }
 
   test(`Updated sequence number for non-running partition always: OTA1 boots (${kind.name})`, async (t) => {
-    if (leftOut(t, 2, "of ESP-IDF's own cases")) return;
     const fixture = await updateTwice(t, (device) => {
       assert.equal(device.ota.getRunningPartition().label, "ota_0");
       assert.notEqual(device.ota.getState(partitionOf(device, "ota_0")), undefined);

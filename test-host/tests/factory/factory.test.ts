@@ -16,7 +16,6 @@ import { createChain, nameOf } from "../../sim/espruino/chain.ts";
 import { createFixture, type Fixture, plain } from "../../support/fixture.ts";
 import { buildBootloader, buildImage, mutations } from "../../support/images.ts";
 import { serveFile } from "../../support/server.ts";
-import { leftOut } from "../../support/share.ts";
 import { fails, forAll, REAL_IMAGES, succeeds, workshop } from "../cli/cli-run.ts";
 import { BOARDS, type ChipName, espruinoImage, furnish, PROGRAM, putBuild, sign } from "./factory-run.ts";
 
@@ -54,7 +53,6 @@ async function start(t: TestContext, board: string, image: Uint8Array): Promise<
 
 for (const { board, chip, slot } of BOARDS)
   test(`${board}: the virtual ESP32 runs the release and updates to the next`, async (t) => {
-    if (leftOut(t, 2, "of boards that the factory command makes")) return;
     const out = `out-${board}`;
     succeeds(await make(out, { board, chip }, "--url", "http://localhost/app.jws", "--keys", "key.pub.jwk"));
     const fixture = await start(t, board, shop.get(`${out}/factory.bin`));

@@ -8,7 +8,6 @@ import { fetchParts, install, loadParts, loadSite, openConsole } from "../../../
 import { md5 } from "../../../src/cli/page/md5.ts";
 import { createFixture } from "../../support/fixture.ts";
 import { noise } from "../../support/images.ts";
-import { leftOut } from "../../support/share.ts";
 import { fails, succeeds, workshop } from "../cli/cli-run.ts";
 import { furnish, PROGRAM, putBuild, sign } from "./factory-run.ts";
 import { createBoard } from "./serial-port.ts";
@@ -73,7 +72,6 @@ async function run(chip: (typeof CHIPS)[number], options: RunOptions = {}) {
 
 for (const chip of CHIPS)
   test(`${chip}: the whole flash is what factory.bin says, and starts the release`, async (t) => {
-    if (leftOut(t, 2, "of boards that the install page writes")) return;
     const { flash, board, said, progress, error } = await run(chip);
     assert.ifError(error);
     const whole = shop.get(`${chip}/factory.bin`);
@@ -93,8 +91,7 @@ for (const chip of CHIPS)
     assert.equal(device.engine.run("running"), "1", device.engine.console.join("\n"));
   });
 
-test("without erasing, what lies between the parts stays", async (t) => {
-  if (leftOut(t, 2, "of boards that the install page writes")) return;
+test("without erasing, what lies between the parts stays", async () => {
   const flash = noise(9, SIZE.esp32);
   const { error } = await run("esp32", { flash, eraseAll: false });
   assert.ifError(error);
@@ -119,14 +116,12 @@ test("a board with another chip, or with too little flash, is left as it is", as
   }
 });
 
-test("a byte that changes on its way is noticed", async (t) => {
-  if (leftOut(t, 2, "of boards that the install page writes")) return;
+test("a byte that changes on its way is noticed", async () => {
   const { error } = await run("esp32", { noisy: true });
   assert.match(String(error), /MD5 of file does not match data in flash/);
 });
 
-test("files that are not what manifest.json names are not written", async (t) => {
-  if (leftOut(t, 2, "of boards that the install page writes")) return;
+test("files that are not what manifest.json names are not written", async () => {
   const get = from("esp32");
   const site = await loadSite(get);
   const parts = await loadParts(site, site.boards[0], get);
@@ -215,8 +210,7 @@ test("ESP Web Tools gets only builds whose chip tells the board", async () => {
   assert.equal(webTools(own, "ESP32").parts[0].path, "bootloader.bin");
 });
 
-test("the chosen board is installed when another one has the same chip", async (t) => {
-  if (leftOut(t, 2, "of boards that the install page writes")) return;
+test("the chosen board is installed when another one has the same chip", async () => {
   await makeSite();
   for (const [chosen, folder] of [
     ["dual/manifest.json", "dual"],
@@ -230,8 +224,7 @@ test("the chosen board is installed when another one has the same chip", async (
   }
 });
 
-test("a chip that one board alone has is found out", async (t) => {
-  if (leftOut(t, 2, "of boards that the install page writes")) return;
+test("a chip that one board alone has is found out", async () => {
   await makeSite();
   const { error, flash, found } = await run("esp32c3", { page: "site", chosen: "" });
   assert.ifError(error);
@@ -240,8 +233,7 @@ test("a chip that one board alone has is found out", async (t) => {
   assert.deepEqual(found, ["c3/manifest.json"]);
 });
 
-test("nothing is written to a chip that does not tell the chosen board", async (t) => {
-  if (leftOut(t, 2, "of boards that the install page writes")) return;
+test("nothing is written to a chip that does not tell the chosen board", async () => {
   await makeSite();
   const cases: [(typeof CHIPS)[number], string, string][] = [
     [

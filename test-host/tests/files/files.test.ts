@@ -16,7 +16,6 @@ import {
 import { buildImage } from "../../support/images.ts";
 import { claimsFor, signManifest } from "../../support/release.ts";
 import * as serve from "../../support/server.ts";
-import { leftOut } from "../../support/share.ts";
 
 const HELPER = "exports.read = function () { return 42; };";
 const ONE: ProgramFiles = {
@@ -121,7 +120,6 @@ for (const [what, more, starts, times] of [
   ["rolls back", "ota.rollback();", 1, 1],
 ] as const)
   test(`a program that ${what} is taken back, its release bad at the ${times === 1 ? "first" : "third"} time`, async (t) => {
-    if (leftOut(t, 2, "of releases of files")) return;
     const fixture = await withOne(t);
     const { device } = fixture;
     for (let time = 1; time <= times; time++) {
@@ -293,7 +291,6 @@ test("an image alone runs with the files that are there", async (t) => {
 
 for (const offset of [0, 1, 1023, 1024, 1025, 3000, 4999])
   test(`a file that is cut after ${offset} bytes goes on there`, async (t) => {
-    if (leftOut(t, 2, "of releases of files")) return;
     const fixture = await withOne(t);
     const content = Buffer.from(`${"abcdefgh".repeat(624)}12345678`);
     assert.equal(content.length, 5000);
@@ -318,7 +315,6 @@ for (const offset of [0, 1, 1023, 1024, 1025, 3000, 4999])
   });
 
 test("a server that sends other bytes, too few, too many or another file is found out", async (t) => {
-  if (leftOut(t, 2, "of releases of files")) return;
   const fixture = await withOne(t);
   const right = Buffer.from(TWO["table.bin"] as string);
   const wrong = right.map((byte, i) => (i === 4000 ? byte ^ 1 : byte));
@@ -349,7 +345,6 @@ test("a server that sends other bytes, too few, too many or another file is foun
 });
 
 test("one file, an empty one, binary content, two names of one content, and 150 files", async (t) => {
-  if (leftOut(t, 2, "of releases of files")) return;
   const fixture = await createFilesFixture(t, { engine: { freeVars: 20000 } });
   const { device } = fixture;
   ifError(await fixture.install({ "app.js": programOf("only") }));
@@ -369,7 +364,6 @@ test("one file, an empty one, binary content, two names of one content, and 150 
 });
 
 test("a file of 300 KB is fetched in pieces and verified in Storage", async (t) => {
-  if (leftOut(t, 2, "of releases of files")) return;
   const fixture = await createFilesFixture(t);
   const content = Buffer.from(Array.from({ length: 300_001 }, (_, i) => (i * 31 + (i >> 8)) & 255));
   ifError(await fixture.install({ "app.js": programOf("big"), "big.bin": content }));

@@ -11,7 +11,6 @@ import { artifactsOf, createHawkbitDevice, HAWKBIT, imageOf, OLD } from "../../s
 import { type Entry, startFake } from "../../support/hawkbit.ts";
 import { HISTORIES, simulateLifetime } from "../../support/hawkbit-lifetime.ts";
 import { makeKey, signManifest } from "../../support/release.ts";
-import { leftOut } from "../../support/share.ts";
 
 const SERIAL = "240ac401-0000aa";
 const IMAGE = imageOf("2.0.2", 2);
@@ -128,7 +127,6 @@ for (const [how, verdict] of [
   ["a check that throws", false],
 ] as const)
   test(`after ${how} the action is closed with failure and the reason`, async (t) => {
-    if (leftOut(t, 2, "of wrong answers of hawkBit")) return;
     const { fake, one, release, key } = await createHawkbitFixture(t);
     const action = await fake.assign(SERIAL, release);
     one.start();
@@ -198,7 +196,6 @@ for (const [what, change] of [
   ["two manifests", (files: any) => ({ ...files, "other.jws": files["firmware.jws"] })],
 ] as const)
   test(`a software module with ${what} is refused`, async (t) => {
-    if (leftOut(t, 2, "of wrong answers of hawkBit")) return;
     const { fake, one, key } = await createHawkbitFixture(t);
     const broken = await fake.addRelease("broken", change(await artifactsOf(IMAGE, "2.0.2", 7, key)));
     const action = await fake.assign(SERIAL, broken);
@@ -366,7 +363,6 @@ for (const [what, text, says] of [
   ["is longer than 8 KB", `{"a":"${"x".repeat(9000)}"}`, /more than 8192/],
 ] as const)
   test(`an answer that ${what} is refused, and the next poll comes`, async (t) => {
-    if (leftOut(t, 2, "of wrong answers of hawkBit")) return;
     const { fake, one, bases } = await createHawkbitFixture(t);
     fake.override = (_req, res) => {
       res.writeHead(200, { "Content-Length": Buffer.byteLength(text) }).end(text);
@@ -392,7 +388,6 @@ for (const [what, answer] of [
   ["links without a number", { _links: { deploymentBase: { href: "" }, cancelAction: { href: "/1%2F2" } } }],
 ] as const)
   test(`an answer with ${what} starts nothing`, async (t) => {
-    if (leftOut(t, 2, "of wrong answers of hawkBit")) return;
     const { fake, one, bases } = await createHawkbitFixture(t);
     fake.override = (_req, res) => {
       const text = JSON.stringify(answer);
@@ -412,7 +407,6 @@ for (const [what, chunks] of [
   ["artifacts of wrong types", [{ artifacts: [5, { filename: 5 }, { filename: "a.jws", _links: [] }] }]],
 ] as const)
   test(`a deployment with ${what} has no manifest`, async (t) => {
-    if (leftOut(t, 2, "of wrong answers of hawkBit")) return;
     const { fake, one, release } = await createHawkbitFixture(t);
     const action = await fake.assign(SERIAL, release);
     fake.override = (req, res, path) => {
@@ -464,7 +458,6 @@ for (const [fields, says] of [
   ["{ keys: undefined }", /keys/],
 ] as const)
   test(`start(${fields}) reports what is wrong, and sends nothing`, async (t) => {
-    if (leftOut(t, 2, "of wrong answers of hawkBit")) return;
     const { one, bases } = await createHawkbitFixture(t);
     one.start(fields);
     assert.match(one.log()[0][1], says);

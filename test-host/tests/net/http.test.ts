@@ -38,7 +38,6 @@ import {
   status,
   wrongContentRange,
 } from "../../support/server.ts";
-import { leftOut } from "../../support/share.ts";
 import { CASES, imageOf, installedBy, outcomesOf, retryOf } from "./answer-cases.ts";
 
 const IMAGE = buildImage({ size: 20000, seed: 2 });
@@ -71,7 +70,6 @@ describe("answers of a server", AT_ONCE, () => {
     const overTls = one.only === "https" || outcomes.some((name) => name.startsWith("HTTP_"));
     for (const tls of [...(one.only === "https" ? [] : [false]), ...(overTls && one.only !== "http" ? [true] : [])])
       test(`${one.what}${tls ? " over TLS" : ""}: ${outcomes.map((name) => name || "installed").join(" or ")}`, async (t) => {
-        if (leftOut(t, 2, "of servers with faults")) return;
         const image = imageOf(index);
         const fixture = await createFixture(t, { image: null, tls });
         const timeout = Number(one.config?.timeout ?? TIMEOUT);
@@ -165,7 +163,6 @@ describe("answers of a server", AT_ONCE, () => {
 
   for (const code of [301, 302, 303, 307, 308]) {
     test(`redirect ${code} to an absolute URL is followed with a GET`, async (t) => {
-      if (leftOut(t, 2, "of redirects")) return;
       const fixture = await createFixture(t);
       const outcome = await updateFrom(fixture, redirect(code, fixture.server.url("/fw.bin")));
       assert.deepEqual(
@@ -176,7 +173,6 @@ describe("answers of a server", AT_ONCE, () => {
     });
 
     test(`redirect ${code} over TLS to another port is followed`, async (t) => {
-      if (leftOut(t, 2, "of redirects")) return;
       const fixture = await createFixture(t, { tls: true });
       const other = await startServer({ tls: true });
       t.after(() => other.close());
@@ -185,7 +181,6 @@ describe("answers of a server", AT_ONCE, () => {
     });
 
     test(`redirect ${code} from https to http is ESP_ERR_HTTP_REDIRECT_DOWNGRADE`, async (t) => {
-      if (leftOut(t, 2, "of redirects")) return;
       const fixture = await createFixture(t, { tls: true });
       const open = await startServer();
       t.after(() => open.close());
@@ -208,7 +203,6 @@ describe("answers of a server", AT_ONCE, () => {
     ["/fw.bin#part", "/fw.bin"],
   ])
     test(`a relative Location ${location} leads to ${path}`, async (t) => {
-      if (leftOut(t, 2, "of redirects")) return;
       const fixture = await createFixture(t);
       fixture.server.fallback = serveFile(fixture.image);
       fixture.server.on("/dir/case?v=2", serveFile(fixture.image));
@@ -421,7 +415,6 @@ describe("answers of a server", AT_ONCE, () => {
   for (const how of ["close", "reset"] as const)
     for (const offset of [700, 1024, 4095, 4096, 9000, 19999])
       test(`after a ${how} at byte ${offset} Range goes on at the first missing byte`, async (t) => {
-        if (leftOut(t, 2, "of redirects")) return;
         const fixture = await createFixture(t, { image: null });
         const outcome = await patiently(fixture, updateFrom(fixture, cutAt(IMAGE, offset, how), { retries: 1 }));
         await succeeds(fixture, outcome, "ota_0", IMAGE);

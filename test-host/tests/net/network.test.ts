@@ -38,7 +38,6 @@ import {
 } from "../../support/fixture.ts";
 import * as serve from "../../support/server.ts";
 import type { Behaviour } from "../../support/server.ts";
-import { leftOut } from "../../support/share.ts";
 import { CASES, imageOf, outcomesOf } from "./answer-cases.ts";
 
 const IMAGE = buildImage({ size: 20000, seed: 2 });
@@ -106,7 +105,6 @@ describe("a bad network", AT_ONCE, () => {
 
   for (const code of [400, 401, 403, 404, 405, 410, 451])
     test(`${code} is final, at the start and in the middle of a download`, async (t) => {
-      if (leftOut(t, 2, "of servers with faults")) return;
       const { fixture, update } = await watched(t, serve.status(code, { "Retry-After": 1 }));
       const retry = code === 404 || code === 410;
       await failsCleanly(fixture, await update({ retries: 5 }), "FAIL", { retry, says: new RegExp(`${code}`) });
@@ -182,7 +180,6 @@ describe("a bad network", AT_ONCE, () => {
       ],
     ] as [string, serve.Headers][])
       test(`${code} with Retry-After as ${form}: it waits as long, and not much longer`, async (t) => {
-        if (leftOut(t, 2, "of servers with faults")) return;
         const ms = await waitAfter(t, headers, code);
         assert.ok(ms >= 42_000 && ms < 43_000, `${ms} ms`);
       });
@@ -429,7 +426,6 @@ describe("a bad network", AT_ONCE, () => {
 
   for (const size of [500, 1000, 1023, 1024, 1025, 4095, 4096, 5000, 8192, 16384, 61007, 61008, 61009, 1_000_000])
     test(`maxRequestSize ${size}: one request per range, bounds exact`, async (t) => {
-      if (leftOut(t, 2, "of servers with faults")) return;
       const { fixture, seen, update } = await watched(t, serve.serveFile(LONG));
       const outcome = await update({ maxRequestSize: size });
       checkRanges(fixture.server.requests, LONG.length, size);
@@ -441,7 +437,6 @@ describe("a bad network", AT_ONCE, () => {
 
   for (const size of [7, 100])
     test(`maxRequestSize ${size} is silly and works`, async (t) => {
-      if (leftOut(t, 2, "of servers with faults")) return;
       const image = buildImage({ size: MIN_SIZE, seed: 4 });
       const { fixture, update } = await watched(t, serve.serveFile(image));
       const outcome = await update({ maxRequestSize: size });
@@ -451,7 +446,6 @@ describe("a bad network", AT_ONCE, () => {
 
   for (const options of [{}, { chunked: true }, { etag: "" }, { etag: 'W/"weak"' }] as serve.FileOptions[])
     test(`ranged requests to a server with ${JSON.stringify(options)}`, async (t) => {
-      if (leftOut(t, 2, "of servers with faults")) return;
       const { fixture, update } = await watched(t, serve.serveFile(LONG, options));
       const outcome = await update({ maxRequestSize: 9000 });
       checkRanges(fixture.server.requests, LONG.length, 9000);
@@ -500,7 +494,6 @@ describe("a bad network", AT_ONCE, () => {
     ],
   ] as [string, Config, Parameters<typeof serve.unknownTotal>[1], string[]][]) {
     test(`a server that tells no total and answers ${what}: read to its end`, async (t) => {
-      if (leftOut(t, 2, "of servers with faults")) return;
       const { fixture, seen, update } = await watched(t, serve.unknownTotal(LONG, options));
       const outcome = await update(config);
       assert.deepEqual(
@@ -513,7 +506,6 @@ describe("a bad network", AT_ONCE, () => {
     });
 
     test(`the same for an image that a manifest names, and for the manifest: ${what}`, async (t) => {
-      if (leftOut(t, 2, "of servers with faults")) return;
       const { fixture, update } = await watched(t, serve.unknownTotal(LONG, options));
       const signed = await signedConfig(fixture, LONG, (bytes) => serve.unknownTotal(bytes, options));
       const outcome = await update({ ...signed, ...config });
@@ -686,7 +678,6 @@ describe("a bad network", AT_ONCE, () => {
     ["an hour at several places, over TLS,", HOUR, [0, 1, 2, 20, 21, 50, 70], true],
   ] as [string, number, number[], boolean][])
     test(`a caller that pauses for ${what} holds less than 8 KB and takes no byte twice`, async (t) => {
-      if (leftOut(t, 2, "of servers with faults")) return;
       const run = await watched(t, serve.serveFile(BIG), { board: wideBoard(), tls });
       const { fixture, seen } = run;
       const { held, pushed } = await withPauses(run, places, ms);
@@ -762,7 +753,6 @@ describe("a bad network", AT_ONCE, () => {
   const EVERYWHERE = ["absolute", "other port", "other host"] as const;
   for (const where of EVERYWHERE)
     test(`a URL of 2 KB behind a redirect is asked for byte for byte: ${where}`, async (t) => {
-      if (leftOut(t, 2, "of servers with faults")) return;
       const { fixture, update } = await watched(t, serve.status(404));
       const other =
         where === "absolute"
