@@ -6,17 +6,24 @@ import { relative } from "node:path";
 import type { TestEvent } from "node:test/reporters";
 
 const EVERY = 250; // tests to a line where nobody watches
+const MOST_SAID = 4000; // characters of what a file has printed as errors
 
 type Source = AsyncIterable<TestEvent> | Iterable<TestEvent>;
 type Failure = Extract<TestEvent, { type: "test:fail" }>["data"];
 
 const seconds = (ms: number) => `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 
-/** The lines of a failure: where it is, and what it says. */
-function describe({ name, file, line, details }: Failure): string {
+/** A failure of its own: a suite fails also because one of its tests has, which is told already. */
+const isOwn = ({ details }: Failure) =>
+  details.type !== "suite" || (details.error as { failureType?: string }).failureType !== "subtestsFailed";
+
+/** The lines of a failure: where it is, and what it says. `said`: what its file has printed as errors. */
+function describe({ name, file, line, details }: Failure, said: string): string {
   const error = (details.error?.cause ?? details.error) as Error | undefined;
   const where = file ? ` (${relative(process.cwd(), file)}:${line})` : "";
-  const text = String(error?.stack ?? error?.message ?? error).replaceAll(/^/gm, "    ");
+  // of a process that ends with an error node says no more than "test failed"
+  const own = name === file ? said : "";
+  const text = `${error?.stack ?? error?.message ?? error}\n${own}`.trimEnd().replaceAll(/^/gm, "    ");
   return `\u2716 ${name}${where}\n${text}\n\n`;
 }
 
@@ -28,6 +35,7 @@ export async function* report(source: Source, leftOut: string[]): AsyncGenerator
   const tests = new Map<string, number>();
   const parts = new Map<string, [left: number, all: number]>();
   const failures: Failure[] = [];
+  const said = new Map<string, string>();
   let passed = 0;
   const count = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1);
   const state = () => `${passed} passed, ${failures.length} failed, ${seconds(Date.now() - start)}`;
@@ -38,9 +46,11 @@ export async function* report(source: Source, leftOut: string[]): AsyncGenerator
       parts.set(part[3], [sum[0] + Number(part[1]), sum[1] + Number(part[2])]);
     } else if (type === "test:stderr" || type === "test:stdout") {
       if (/^!!!/.test(data.message)) yield data.message;
-    } else if (type === "test:fail" && data.details.type !== "suite") {
+      const { file = "" } = data;
+      if (type === "test:stderr") said.set(file, `${said.get(file) ?? ""}${data.message}`.slice(-MOST_SAID));
+    } else if (type === "test:fail" && isOwn(data)) {
       failures.push(data);
-      yield `${watched ? "\r\x1b[K" : ""}${describe(data)}`;
+      yield `${watched ? "\r\x1b[K" : ""}${describe(data, said.get(data.file ?? "") ?? "")}`;
     } else if (type === "test:pass" && data.details.type !== "suite") {
       const kind = typeof data.skip === "string" && /^left out: (.*)$/.exec(data.skip)?.[1];
       if (kind) count(tests, kind);

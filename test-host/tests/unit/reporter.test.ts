@@ -48,6 +48,27 @@ test("a test that fails is told where it is, and by name at the end", () => {
   assert.equal(status, 1);
 });
 
+test("a hook that fails is told: the tests of its suite have passed", () => {
+  const { status, stdout } = runTests(
+    `import { after, describe } from "node:test";
+     describe("some", () => { test("a", () => {}); after(() => { throw new Error("not closed"); }); });
+     describe("others", () => { test("b", () => assert.equal(1, 2)); });`,
+  );
+  assert.match(stdout, /^\u2716 some \(.*\n {4}Error: not closed\n/);
+  // a suite whose test has failed is no failure of its own
+  assert.match(stdout, /\n\u2716 1 passed, 2 failed, .*\n {4}.*: some\n {4}.*: b\nNot run: /);
+  assert.equal(status, 1);
+});
+
+test("a file that ends with an error is told with what it said", () => {
+  const { status, stdout } = runTests(`throw new Error("no such board");`);
+  assert.match(
+    stdout,
+    /^\u2716 .*some\.test\.mjs \([\s\S]*\n {4}Error: no such board\n[\s\S]*\n\u2716 0 passed, 1 failed, /,
+  );
+  assert.equal(status, 1);
+});
+
 test("what was not even started is told with what is left out", async () => {
   let text = "";
   for await (const some of report([], ["3 of 4 files"])) text += some;
