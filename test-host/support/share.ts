@@ -7,11 +7,19 @@ import { crc32 } from "node:zlib";
 /** How the reason of a skipped test begins that `npm run test:all` runs (test-host/checks/reporter.ts). */
 const LEFT_OUT = "left out:";
 
+/** A number of `least` or more from the environment; what is empty counts as not given. */
+function given(name: string, least: number): number | undefined {
+  const text = process.env[name];
+  if (!text) return undefined;
+  if (!(Number(text) >= least)) throw new Error(`${name}: expected a number from ${least} on, got ${text}`);
+  return Number(text);
+}
+
 /** The share of all tests, where it is smaller than a test's own: one case in this many is run. */
-const SHARE = Number(process.env.CAMPAIGN ?? Infinity);
+const SHARE = given("CAMPAIGN", 1) ?? Infinity;
 /** `npm test`, and not `npm run test:all`. */
 export const IS_SAMPLE = SHARE === Infinity;
-export const SEED = Number(process.env.CAMPAIGN_SEED ?? 1 + Math.floor(Math.random() * 1e6));
+export const SEED = given("CAMPAIGN_SEED", 0) ?? 1 + Math.floor(Math.random() * 1e6);
 
 export const shareOf = (share: number): number => Math.min(share, SHARE);
 

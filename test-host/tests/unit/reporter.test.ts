@@ -12,13 +12,16 @@ import { report } from "../../checks/reporter.ts";
 const RUN = fileURLToPath(new URL("../../support/run.ts", import.meta.url));
 
 /** Runs `source` as a test file, and gives what is printed. */
-function runTests(source: string): { status: number | null; stdout: string; stderr: string } {
+function runTests(
+  source: string,
+  more: NodeJS.ProcessEnv = {},
+): { status: number | null; stdout: string; stderr: string } {
   const folder = mkdtempSync(join(tmpdir(), "https-ota-reporter-"));
   try {
     const file = join(folder, "some.test.mjs");
     writeFileSync(file, `import { test } from "node:test"; import assert from "node:assert"; ${source}`);
     // else it takes itself for a part of the run that this test belongs to
-    const env = { ...process.env, NODE_TEST_CONTEXT: undefined, ESPRUINO: "" };
+    const env = { ...process.env, NODE_TEST_CONTEXT: undefined, ESPRUINO: "", ...more };
     return spawnSync(process.execPath, ["--import", "tsx", RUN, file], {
       env,
       encoding: "utf8",
@@ -67,6 +70,18 @@ test("a file that ends with an error is told with what it said", () => {
     /^\u2716 .*some\.test\.mjs \([\s\S]*\n {4}Error: no such board\n[\s\S]*\n\u2716 0 passed, 1 failed, /,
   );
   assert.equal(status, 1);
+});
+
+// else it would leave out tests in silence
+test("a share or a seed that is not a number ends the run", () => {
+  for (const variable of ["CAMPAIGN", "CAMPAIGN_SEED"]) {
+    const { status, stdout, stderr } = runTests(`test("a", () => {});`, { [variable]: "all" });
+    assert.match(stderr, new RegExp(`Error: ${variable}: expected a number from . on, got all\n`));
+    assert.equal(stdout, "");
+    assert.equal(status, 1);
+  }
+  const { stdout } = runTests(`test("a", () => {});`, { CAMPAIGN: "", CAMPAIGN_SEED: "" });
+  assert.match(stdout, /^\u2714 1 passed, 0 failed/);
 });
 
 test("what was not even started is told with what is left out", async () => {
