@@ -6077,7 +6077,8 @@ function report(url, headers) {
  * within an hour, at a time that differs from device to device; a failure of the network is tried again after a minute,
  * then two and so on, but not before the server's Retry-After (a day at most). Nothing is kept over a restart.
  * A look can be lost when no JsVar is left: its promise stays open, no timer could be made for the next one, or the timer
- * fired and what it calls did not run. So an interval, which needs no memory to start again, looks once an hour for what does not go on.
+ * fired and what it calls did not run. So an interval, which needs no memory to start again, looks once an hour for what
+ * does not go on.
  * More than 30 lines: defaults, a table of fields, and the check of the configuration.
  */
 function poll(config) {
