@@ -388,7 +388,7 @@ export const mutations: Record<string, Mutation> = {
   loadAddressPadding: sealed(loadTo(2, () => 0x0ffffff0)),
   /** As a bootloader's own image: its first segment is data of the bootloader. */
   firstSegmentLoaded: sealed(loadTo(0, (_, memory) => memory.data[0] + 0x18)),
-  /** As esptool merge_bin makes it: bootloader, table, app, counted from the bootloader's place. */
+  /** As esptool merge-bin makes it: bootloader, table, app, counted from the bootloader's place. */
   mergedImage: (image) => {
     const app = 0xf000;
     const whole = new Uint8Array(app + image.length).fill(0xff);
