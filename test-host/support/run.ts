@@ -62,3 +62,4 @@ events.on("test:fail", () => {
 for await (const text of report(events, leftOut)) process.stdout.write(text);
 if (!process.env.ESPRUINO)
   console.log("Not run: what needs an interpreter. ESPRUINO=/path/to/espruino npm run test:engine (CONTRIBUTING.md)");
+if (process.exitCode) console.log(`CAMPAIGN_SEED=${SEED} draws the same tests and cases again`);

@@ -43,10 +43,10 @@ test("tests that pass, and what is left out of them", () => {
 });
 
 test("a test that fails is told where it is, and by name at the end", () => {
-  const { status, stdout } = runTests(`test("a", () => assert.equal(1, 2));`);
+  const { status, stdout } = runTests(`test("a", () => assert.equal(1, 2));`, { CAMPAIGN_SEED: "17" });
   assert.match(
     stdout,
-    /^\u2716 a \(.*some\.test\.mjs:1\)\n[\s\S]*1 == 2[\s\S]*\n\u2716 0 passed, 1 failed, .*\n {4}.*: a\nNot run: /,
+    /^\u2716 a \(.*some\.test\.mjs:1\)\n[\s\S]*1 == 2[\s\S]*\n\u2716 0 passed, 1 failed, .*\n {4}.*: a\nNot run: .*\nCAMPAIGN_SEED=17 draws the same tests and cases again\n$/,
   );
   assert.equal(status, 1);
 });
