@@ -476,6 +476,11 @@ export const MUTANTS: readonly Mutant[] = [
     ],
     caught: [{ free: 900, says: /ESP_ERR_OTA_ALREADY_IN_PROGRESS/ }],
   },
+  {
+    guard: "poll() looks again when the timer of a look fired and nothing ran",
+    edits: [{ file: "fleet/poll.ts", from: " || --state.hours_ < 0", to: "" }],
+    caught: [{ scenario: scenarios.lookThatNeverBegins }],
+  },
 ];
 
 /** An update that begins with less memory than it needs is refused; without this memory runs out in the middle. */

@@ -16,6 +16,7 @@ import {
 } from "../support/fixture.ts";
 import { fsverity } from "../support/fsverity.ts";
 import { buildImage, padTo } from "../support/images.ts";
+import { makeKey } from "../support/release.ts";
 import { redirect, serveFile, shorter, startServer, status } from "../support/server.ts";
 
 /** Throws when the promise is broken. */
@@ -23,6 +24,7 @@ export type Scenario = (t: { after(fn: () => unknown): void }, bundle: string) =
 
 const IMAGE = buildImage({ size: 12000, seed: 2 });
 const OLD = buildImage({ size: 12000, seed: 1 });
+const HOUR = 3_600_000;
 
 export const silentErase: Scenario = async (t, bundle) => {
   const fixture = await createFixture(t, {
@@ -167,4 +169,25 @@ export const configurationWithoutTrust: Scenario = async (t, bundle) => {
   failsWith(await fixture.outcome(fixture.device.ota.update(config)), "INVALID_ARG");
   touchesNothing(fixture);
   keepsOldImage(fixture);
+};
+
+export const lookThatNeverBegins: Scenario = async (t, bundle) => {
+  const fixture = await createFixture(t, { bundle });
+  const { device, server } = fixture;
+  server.on("/m.jws", status(404));
+  const { jwk } = await makeKey({ exponent: 3 });
+  const config = { url: server.url("/m.jws"), keys: [jwk], every: 8 * HOUR, perDay: 1000, retries: 0 };
+  // the timer of the second look fires, and the engine has no JsVar for its callback
+  device.engine.run(`var lost = false, timeout = setTimeout;
+    setTimeout = function (f, ms) {
+      if (lost || ms < 40000 || ms > 80000) return timeout(f, ms);
+      lost = true;
+      return timeout(function () {}, ms);
+    };`);
+  (device.engine.run(`(function (ota) { ota.poll(${JSON.stringify(config)}); })`) as any)(device.ota);
+  for (let minute = 0; minute < 6 * 60 && server.requests.length < 2; minute++) {
+    await device.engine.advance(60_000);
+    await new Promise((resolve) => setTimeout(resolve, 3));
+  }
+  assert.equal(server.requests.length, 2, "no look after one whose timer fired in vain");
 };
