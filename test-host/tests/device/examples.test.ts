@@ -514,7 +514,7 @@ test("tcp-push.js: a peer that is silent is left after a minute", async (t) => {
   await fixture.device.engine.advance(60_000);
   await until("it is told", () => said !== "");
   assert.equal(said, "error silence\n");
-  assert.equal(fixture.device.engine.accounts().timers, 0);
+  await until("no timer is left", () => fixture.device.engine.accounts().timers === 0);
 });
 
 test("ble-uart.js: a refused release ends the questions", async (t) => {
