@@ -481,7 +481,6 @@ interface Poll {
  * A look can be lost when no JsVar is left: its promise stays open, no timer could be made for the next one, or the timer
  * fired and what it calls did not run. So an interval, which needs no memory to start again, looks once an hour for what
  * does not go on.
- * More than 30 lines: defaults, a table of fields, and the check of the configuration.
  */
 declare function poll(config: SignedConfig & Origin & PollOptions): Poll;
 

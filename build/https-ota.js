@@ -6079,7 +6079,6 @@ function report(url, headers) {
  * A look can be lost when no JsVar is left: its promise stays open, no timer could be made for the next one, or the timer
  * fired and what it calls did not run. So an interval, which needs no memory to start again, looks once an hour for what
  * does not go on.
- * More than 30 lines: defaults, a table of fields, and the check of the configuration.
  */
 function poll(config) {
     /** As every(), but undefined when there is no memory: for a caller that does not depend on the interval. */
@@ -6255,6 +6254,7 @@ function poll(config) {
         }
         state.guard_ = tryEvery(3600000 /* Ms.HOUR */, watch);
     }
+    // More than 30 lines: defaults, a table of fields, and the check of the configuration.
     var options = config || {};
     var every = options.every === undefined ? 86400000 /* Ms.DAY */ : options.every;
     var perDay = options.perDay === undefined ? 24 : options.perDay;

@@ -59,9 +59,9 @@ function startGuard(state: State): void {
  * A look can be lost when no JsVar is left: its promise stays open, no timer could be made for the next one, or the timer
  * fired and what it calls did not run. So an interval, which needs no memory to start again, looks once an hour for what
  * does not go on.
- * More than 30 lines: defaults, a table of fields, and the check of the configuration.
  */
 export function poll(config: SignedConfig & Origin & PollOptions): Poll {
+  // More than 30 lines: defaults, a table of fields, and the check of the configuration.
   const options: PollOptions = config || {};
   const every = options.every === undefined ? Ms.DAY : options.every;
   const perDay = options.perDay === undefined ? 24 : options.perDay;
