@@ -12,7 +12,7 @@ import { buildImage, noise } from "../support/images.ts";
 import { sample } from "../support/property.ts";
 import { forge, makeKey } from "../support/release.ts";
 import { TORN, type Torn } from "./faults.ts";
-import type { Step } from "./program-run.ts";
+import { record, type Step } from "./program-run.ts";
 import { buildWith, type Edit } from "../support/mutate.ts";
 import { cutState } from "./runner.ts";
 
@@ -239,14 +239,14 @@ export const FILES_CELLS: FilesCell[] = Object.keys(LAYOUTS).flatMap((layout) =>
   ),
 );
 
-type FilesLifetime = { steps: Step[]; end: Snapshot; ended: string; problems: string[] };
+type FilesLifetime = { steps: Step[]; end: Snapshot; problems: string[] };
 const MAX_STARTS = 24;
 
 /** A start of the device, until it waits for its program or restarts. */
 type Start = {
   steps: Step[];
   end: Snapshot;
-  /** The loader goes back, and starts no program meanwhile. */
+  /** It asks for a restart before its program waits for anything. */
   restarts: boolean;
   seen: Pick<View, "running" | "slot" | "trial" | "bad">;
   problems: string[];
@@ -263,21 +263,6 @@ function sessionFor(build: Build, { layout, storage }: FilesCell): Session {
   const of = `${layout}/${storage}`;
   if (shared?.of !== of || shared.build !== build) shared = { of, build, starts: new Map(), turns: new Map() };
   return shared;
-}
-
-/** Records the operations of `device` from now on. */
-function record(device: Device): Step[] {
-  const steps: Step[] = [];
-  let last = { snapshot: device.flash.snapshot() };
-  device.flash.onOp = ({ kind, addr, length }, phase, data) => {
-    if (phase === "before")
-      steps.push({ by: "program", kind, addr, length, before: last, after: last, data: data?.slice() });
-    else {
-      last = { snapshot: device.flash.snapshot() };
-      steps[steps.length - 1].after = last;
-    }
-  };
-  return steps;
 }
 
 async function act(device: Device, what: string): Promise<string> {
@@ -343,10 +328,10 @@ async function untilIdle(device: Device): Promise<void> {
 
 /** Starts the device. */
 async function startDevice(device: Device, loader: Buffer): Promise<Start> {
-  const steps = record(device);
+  const { steps } = record(device.flash, "program");
   device.boot();
-  const restarts = device.rebootAsked || (device.engine.run("!!E.otaLock") as boolean);
-  if (restarts) await untilIdle(device);
+  // the loader goes back, and starts no program meanwhile
+  if (!device.rebootAsked && device.engine.run("!!E.otaLock")) await untilIdle(device);
   const seen = { running: "", slot: device.running, trial: false, bad: false };
   const problems: string[] = [];
   if (!device.rebootAsked) {
@@ -360,7 +345,7 @@ async function startDevice(device: Device, loader: Buffer): Promise<Start> {
 
 /** The device has started. One act after the other, until one fails or restarts the device. */
 async function takeTurn(device: Device, todo: string[]): Promise<Turn> {
-  const steps = record(device);
+  const { steps } = record(device.flash, "program");
   let last = "";
   let acts = 0;
   for (const one of todo) {
@@ -378,7 +363,7 @@ async function takeTurn(device: Device, todo: string[]): Promise<Turn> {
 async function simulate(cell: FilesCell, build: Build, from: Snapshot): Promise<FilesLifetime> {
   const scenario = FILES_SCENARIOS.find(({ name }) => name === cell.scenario) as FilesScenario;
   const { starts, turns } = sessionFor(build, cell);
-  const lifetime: FilesLifetime = { steps: [], end: from, ended: "", problems: [] };
+  const lifetime: FilesLifetime = { steps: [], end: from, problems: [] };
   const add = (part: Start | Turn) => {
     lifetime.steps.push(...part.steps);
     lifetime.end = part.end;
@@ -405,7 +390,6 @@ async function simulate(cell: FilesCell, build: Build, from: Snapshot): Promise<
       const refused = cell.storage !== "plain" && /ESP_ERR_(NO_MEM|FLASH_OP_FAIL): .*Storage/.test(last);
       const todo = refused ? null : scenario.next({ ...start.seen, last, acts });
       if (!todo || lifetime.problems.length) {
-        lifetime.ended = running;
         if (!refused && !scenario.ends.includes(running))
           lifetime.problems.push(`ends with ${running} (allowed: ${scenario.ends})`);
         device?.stop();

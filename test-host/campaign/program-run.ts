@@ -49,8 +49,8 @@ const LOOK_MS = 50;
 
 type Recorder = { steps: Step[]; by: Step["by"]; finish(): State };
 
-/** Takes the snapshots. */
-function record(flash: Flash, by: Step["by"]): Recorder {
+/** Records the operations on `flash` from now on, each with what is there before and after it. */
+export function record(flash: Flash, by: Step["by"]): Recorder {
   let last: State = { snapshot: flash.snapshot() };
   const recorder: Recorder = {
     steps: [],

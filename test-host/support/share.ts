@@ -59,9 +59,13 @@ export function leftOut(t: Pick<TestContext, "skip">, share: number, kind: strin
   return isLeftOut;
 }
 
-/** One in `share` of the items, at least one; says how many of `what` are left out. */
+/** One in `share` of the items, at least one. */
+export const drawShare = <T>(items: readonly T[], share: number, seed = SEED): T[] =>
+  draw(items, Math.ceil(items.length / shareOf(share)), seed);
+
+/** The same; says how many of `what` are left out. */
 export function part<T>(t: Pick<TestContext, "diagnostic">, items: readonly T[], share: number, what: string): T[] {
-  const drawn = draw(items, Math.ceil(items.length / shareOf(share)));
+  const drawn = drawShare(items, share);
   sayLeftOut(t, drawn.length, items.length, what);
   return drawn;
 }

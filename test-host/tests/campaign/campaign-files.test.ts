@@ -4,12 +4,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { buildOf, cellName, FILES_CELLS, type FilesCell, runFilesCell, runFilesChains } from "../../campaign/files.ts";
 import { FILES_MUTANTS } from "../../mutants/files.ts";
-import { draw, SEED, sayLeftOut, shareOf } from "../../support/share.ts";
+import { drawShare, SEED, sayLeftOut, shareOf } from "../../support/share.ts";
 
 const WHOLE = await buildOf();
-const some = (more: number) => draw(FILES_CELLS, Math.ceil(FILES_CELLS.length / shareOf(24)), SEED + more);
-const CELLS = some(0);
-const CHAINED = some(1);
+const CELLS = drawShare(FILES_CELLS, 24);
+const CHAINED = drawShare(FILES_CELLS, 24, SEED + 1);
 /** One state of a cell in this many is run. */
 const STATES = shareOf(3);
 const seed = SEED % 1000;
@@ -34,7 +33,7 @@ test("what npm test leaves out of the campaign of files", (t) => {
   sayLeftOut(t, 1, STATES, "states of each cell of the campaign of releases with files");
 });
 
-const MUTANTS = draw(FILES_MUTANTS, Math.ceil(FILES_MUTANTS.length / shareOf(5)));
+const MUTANTS = drawShare(FILES_MUTANTS, 5);
 
 for (const { guard, edits, cell: name, says } of MUTANTS)
   test(`${guard}: the campaign catches the mutant in ${name}`, async () => {

@@ -8,7 +8,7 @@ import { type Campaign, runCells } from "../../campaign/runner.ts";
 import { assertSound } from "../../campaign/suite.ts";
 import { caughtInCampaigns } from "../../mutants/mutants.ts";
 import { applyEdits, buildWith } from "../../support/mutate.ts";
-import { draw, sayLeftOut, shareOf } from "../../support/share.ts";
+import { drawShare, sayLeftOut } from "../../support/share.ts";
 
 const SOURCES = new URL("../../../src/", import.meta.url);
 const WHOLE = await buildWith();
@@ -22,7 +22,7 @@ function findsNothing(name: string, campaign: Campaign): Promise<void> {
 }
 
 const MUTANTS = caughtInCampaigns();
-const DRAWN = draw(MUTANTS, Math.ceil(MUTANTS.length / shareOf(6)));
+const DRAWN = drawShare(MUTANTS, 6);
 
 for (const { guard, edits, place } of DRAWN)
   test(`${guard}: a campaign catches the mutant`, async () => {

@@ -13,7 +13,7 @@ import { buildImage, mutations } from "../../support/images.ts";
 import { buildTable, type Row, TABLE_OFFSET } from "../../sim/partitions.ts";
 import { claimsFor, makeKey, signManifest } from "../../support/release.ts";
 import { serveFile, startServer, status } from "../../support/server.ts";
-import { leftOut, draw, sayLeftOut, shareOf } from "../../support/share.ts";
+import { leftOut, drawShare, sayLeftOut, shareOf } from "../../support/share.ts";
 import { imageWith, textsOf } from "../cli/cli-espruino.ts";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
@@ -63,6 +63,9 @@ function parseReport(run: Run): any {
   assert.match(run.stdout, /^\{[^\n]*\}\n$/, "one line of JSON on stdout, nothing else");
   return JSON.parse(run.stdout);
 }
+
+/** Of a step of the report: from which slot to which, and what runs then. */
+const slotsAndVersion = ({ from, to, version }: any) => [from, to, version];
 
 /** Each pattern is found behind the one before it; what was wrapped for 80 columns is one line again. */
 function assertOrder(stdout: string, patterns: RegExp[]): void {
@@ -147,13 +150,10 @@ test("--json prints one line: the first update, and both under steps", async (t)
   assert.deepEqual(Object.keys(first), keys);
   assert.equal(steps.length, 2);
   for (const [key, value] of Object.entries(first)) assert.equal(steps[0][key], value, key);
-  assert.deepEqual(
-    steps.map((updateRun: any) => [updateRun.from, updateRun.to, updateRun.version]),
-    [
-      ["factory", "ota_0", "1.1.0"],
-      ["ota_0", "factory", "1.2.0"],
-    ],
-  );
+  assert.deepEqual(steps.map(slotsAndVersion), [
+    ["factory", "ota_0", "1.1.0"],
+    ["ota_0", "factory", "1.2.0"],
+  ]);
   for (const updateRun of steps) assertUpdateRun(updateRun);
 });
 
@@ -281,7 +281,7 @@ const BAD_LINES = [
   ["--cut", "1"],
   ["--cut", "100"],
 ];
-const DRAWN_LINES = draw(BAD_LINES, Math.ceil(BAD_LINES.length / shareOf(3)));
+const DRAWN_LINES = drawShare(BAD_LINES, 3);
 
 test("what npm test leaves out of the bad lines", (t) => {
   sayLeftOut(t, DRAWN_LINES.length, BAD_LINES.length, "bad lines of the demo");
@@ -532,13 +532,10 @@ test("--dump holds what the last boot started from, and --flash goes on from the
 
   const second = await demo("--flash", dump, "--json");
   succeeds(second);
-  assert.deepEqual(
-    parseReport(second).steps.map((updateRun: any) => [updateRun.from, updateRun.to, updateRun.version]),
-    [
-      ["factory", "ota_0", "1.3.0"],
-      ["ota_0", "factory", "1.4.0"],
-    ],
-  );
+  assert.deepEqual(parseReport(second).steps.map(slotsAndVersion), [
+    ["factory", "ota_0", "1.3.0"],
+    ["ota_0", "factory", "1.4.0"],
+  ]);
 });
 
 test("--flash starts what otadata of the dump selects", async (t) => {
@@ -550,13 +547,10 @@ test("--flash starts what otadata of the dump selects", async (t) => {
   flash.load(buildEntry(1), addressOf("otadata"));
   const run = await demo("--flash", file("ota_0.dump", flash.dump()), "--json");
   succeeds(run);
-  assert.deepEqual(
-    parseReport(run).steps.map((updateRun: any) => [updateRun.from, updateRun.to, updateRun.version]),
-    [
-      ["ota_0", "factory", "3.4.0"],
-      ["factory", "ota_0", "3.5.0"],
-    ],
-  );
+  assert.deepEqual(parseReport(run).steps.map(slotsAndVersion), [
+    ["ota_0", "factory", "3.4.0"],
+    ["factory", "ota_0", "3.5.0"],
+  ]);
 });
 
 test("--flash that does not boot, or is of another size, exits 1 and says so", async (t) => {

@@ -70,9 +70,10 @@ test("every multiple of 16 from MIN_SIZE on is a size, with hash or without", ()
 const KINDS: BootloaderKind[] = [...Object.values(BOOTLOADERS), IDF33];
 
 test("images of any size up to a slot of 2 MB are ones that every bootloader starts", (t) => {
-  const sizes = [MIN_SIZE, 61008, 491536, 1344128, 1415568, 0x180000, 0x200000];
+  const all = [MIN_SIZE, 61008, 491536, 1344128, 1415568, 0x180000, 0x200000];
+  const sizes = part(t, all, 3, "sizes of images that bootloaders start");
   for (const [chip, chipId] of Object.entries(CHIP_IDS)) {
-    for (const size of part(t, sizes, 3, "sizes of images that bootloaders start")) {
+    for (const size of sizes) {
       for (const segments of [1, 2, 3, 4, 5, 16]) {
         const image = buildImage({ chip: chip as ImageSpec["chip"], size, segments });
         for (const kind of KINDS) {
